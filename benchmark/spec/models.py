@@ -1,0 +1,619 @@
+"""What a suite file may say: strict, frozen models of every noun that is pinned.
+
+A suite pins one paper's protocol on one data set. Every field that can move a number is in `Protocol`; nothing in it
+has a silent default except features that are off (`None`, `()` or `False`). Field docstrings become the JSON Schema.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+Positive = Annotated[int, Field(gt=0)]
+Natural = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+()-]*$")]
+
+
+class Spec(BaseModel):
+    """Base of everything pinned: unknown keys, wrong types, NaN and infinities are refused; instances are immutable."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+# --------------------------------------------------------------------------------------------------------------- data
+
+
+class Split(Spec):
+    """How the pool and the test set are divided where a data set has no official division."""
+
+    rule: Literal["official", "per_class"]
+    """`official`: the published train and test parts. `per_class`: a seeded cut inside every class."""
+    train_fraction: Fraction | None = None
+    """Share of each class that goes to the pool (`per_class` only)."""
+    rounding: Literal["floor", "ceil"] | None = None
+    """How `train_fraction * class size` becomes a whole number."""
+    drop: Literal["by_name", "first_sorted"] | None = None
+    """Which class folder is left out: the background or clutter class by name, or blindly the first one in sorted order."""
+    seed: int | None = None
+    """Seed of the cut."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Split:
+        cut = (self.train_fraction, self.rounding, self.seed)
+        if self.rule == "per_class" and None in cut:
+            raise ValueError("split.rule 'per_class' needs train_fraction, rounding and seed")
+        if self.rule == "official" and any(value is not None for value in cut):
+            raise ValueError("split.rule 'official' takes no train_fraction, rounding or seed")
+        return self
+
+
+class Imbalance(Spec):
+    """Class counts of an artificially imbalanced pool: the first n_c images of every class c in native order are kept."""
+
+    kind: Literal["step", "long_tail"]
+    """`step`: even class ids keep `minority`, odd ones `majority`. `long_tail`: trunc(majority * ratio^(c/(K-1)))."""
+    majority: Positive
+    """Images per large class (`step`) or of class 0 before capping at what exists (`long_tail`)."""
+    minority: Positive | None = None
+    """Images per small class (`step` only)."""
+    ratio: Fraction | None = None
+    """Smallest over largest class (`long_tail` only)."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Imbalance:
+        if (self.minority is None) != (self.kind != "step") or (self.ratio is None) != (self.kind != "long_tail"):
+            raise ValueError("imbalance 'step' takes minority and no ratio, 'long_tail' takes ratio and no minority")
+        return self
+
+
+class Limit(Spec):
+    """Only the first images of a seeded shuffle are used: for profiles that shrink a protocol, never for `paper`."""
+
+    train: Positive
+    test: Positive
+
+
+class Data(Spec):
+    """Which images, how they are divided, and how many must be there."""
+
+    name: Name
+    """Data set key: cifar10, cifar100, svhn, caltech101, caltech256, tiny_imagenet, mnist, kmnist, digits."""
+    train_size: Positive
+    """Images in the pool (labelled and unlabelled together) after split, imbalance and limit."""
+    test_size: Positive
+    """Images in the test set after split and limit."""
+    classes: Annotated[int, Field(ge=2)]
+    """Number of classes."""
+    split: Split
+    decode: tuple[Transform, ...] = ()
+    """Deterministic transforms applied once when the images are decoded (resize, centre crop); the result is cached as uint8."""
+    imbalance: Imbalance | None = None
+    limit: Limit | None = None
+    layout: Literal["official", "class_folders"] = "official"
+    """`class_folders`: `<root>/<name>/{train,test}/<class id>/<file>` as in the BAL paper's README."""
+
+
+# --------------------------------------------------------------------------------------------------------- transforms
+
+
+class RandomCrop(Spec):
+    """Crop at a uniformly drawn place after zero padding on each side."""
+
+    op: Literal["random_crop"]
+    size: Positive
+    padding: Natural
+
+
+class HorizontalFlip(Spec):
+    """Mirror left and right with probability p."""
+
+    op: Literal["horizontal_flip"]
+    p: Fraction
+
+
+class Normalise(Spec):
+    """Scale to [0, 1], subtract the mean and divide by the standard deviation of each channel."""
+
+    op: Literal["normalise"]
+    mean: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+
+
+class Resize(Spec):
+    """Bilinear resize with antialiasing (as Pillow's): to exactly (height, width), or the shorter side to a length."""
+
+    op: Literal["resize"]
+    size: tuple[Positive, Positive] | None = None
+    shorter: Positive | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Resize:
+        if (self.size is None) == (self.shorter is None):
+            raise ValueError("resize needs exactly one of size = [height, width] and shorter = pixels")
+        return self
+
+
+class CenterCrop(Spec):
+    """Crop the middle square."""
+
+    op: Literal["center_crop"]
+    size: Positive
+
+
+class RandomResizedCrop(Spec):
+    """Crop of a uniformly drawn area share and log-uniform aspect ratio (ten tries, then centre crop), resized bilinearly."""
+
+    op: Literal["random_resized_crop"]
+    size: Positive
+    scale: tuple[float, float]
+    ratio: tuple[float, float]
+
+
+class ColorJitter(Spec):
+    """Brightness, contrast, saturation factors and hue shift drawn uniformly from the given ranges, in random order."""
+
+    op: Literal["color_jitter"]
+    brightness: tuple[float, float] | None = None
+    contrast: tuple[float, float] | None = None
+    saturation: tuple[float, float] | None = None
+    hue: tuple[float, float] | None = None
+
+
+class Rotation(Spec):
+    """Rotate by an angle drawn uniformly from [-degrees, degrees], nearest neighbour, zero fill (torchvision's default)."""
+
+    op: Literal["random_rotation"]
+    degrees: float
+
+
+class ToRgb(Spec):
+    """Repeat a single grey channel three times."""
+
+    op: Literal["to_rgb"]
+
+
+class SwapRedBlue(Spec):
+    """Exchange the red and blue channels: what OpenCV's BGR order does to code that expects RGB."""
+
+    op: Literal["swap_red_blue"]
+
+
+Transform = Annotated[
+    RandomCrop
+    | HorizontalFlip
+    | Normalise
+    | Resize
+    | CenterCrop
+    | RandomResizedCrop
+    | ColorJitter
+    | Rotation
+    | ToRgb
+    | SwapRedBlue,
+    Field(discriminator="op"),
+]
+
+
+class Views(Spec):
+    """The transforms in order, per use. Images enter as uint8 and leave as float32 (channels, height, width)."""
+
+    train: tuple[Transform, ...]
+    """For optimisation."""
+    test: tuple[Transform, ...]
+    """For the test set."""
+    pool: Literal["train", "test"]
+    """Which of the two the unlabelled images are scored through."""
+
+
+# ------------------------------------------------------------------------------------------------ model and training
+
+
+class Model(Spec):
+    """A network of the registry."""
+
+    name: Name
+    params: dict[str, JsonValue] = {}
+    """Keyword arguments of the network besides the number of classes."""
+    weights: Literal["scratch", "pretrained"] = "scratch"
+    """`pretrained`: needs a weights file whose checksum is pinned by the network; without it the trial is blocked."""
+    size: Positive | None = None
+    """Side of the square input in pixels where it differs per network; replaces the `size` of the last spatial transform."""
+
+
+class Sgd(Spec):
+    """Stochastic gradient descent."""
+
+    name: Literal["sgd"]
+    lr: Annotated[float, Field(gt=0)]
+    momentum: Fraction
+    weight_decay: Annotated[float, Field(ge=0)]
+    nesterov: bool
+    exempt: tuple[str, ...] = ()
+    """Parameters whose name contains one of these strings have no weight decay."""
+
+
+class Adam(Spec):
+    """Adam with its usual betas (0.9, 0.999) and eps 1e-8."""
+
+    name: Literal["adam"]
+    lr: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)]
+
+
+class MultiStep(Spec):
+    """Multiply the rate by gamma when an epoch index reaches a milestone."""
+
+    kind: Literal["multistep"]
+    milestones: tuple[Positive, ...]
+    gamma: Annotated[float, Field(gt=0)]
+    late: bool = False
+    """The drop lands one epoch late, as when a scheduler is stepped with the explicit epoch index after the epoch."""
+
+
+class Cosine(Spec):
+    """Cosine from the full rate at the first step to zero after the last, updated every step."""
+
+    kind: Literal["cosine"]
+
+
+class CosineRestarts(Spec):
+    """Constant until `start` epochs are done, then cosine cycles of `period` epochs from gamma * lr to zero."""
+
+    kind: Literal["cosine_restarts"]
+    start: Natural
+    period: Positive
+    gamma: Annotated[float, Field(gt=0)]
+
+
+class Trajectory(Spec):
+    """Snapshots of the weights along one training, their average, and who is compared with whom (ST-CoNAL section 2.1-2.3)."""
+
+    start: Positive
+    """First 1-based epoch after which a snapshot may be taken."""
+    every: Positive
+    """Snapshots are taken after epochs divisible by this."""
+    students: Literal["last4", "all5"] = "last4"
+    """`last4`: (epochs - start) / every newest snapshots are students; `all5`: every averaged snapshot is one."""
+    average: Literal["swa", "ema"] = "swa"
+    """The teacher: arithmetic mean of the snapshots, or an exponential moving average updated every step."""
+    ema_decay: Fraction | None = None
+    student_bn: Literal["running", "refreshed"] = "running"
+    """Batch-norm statistics of students: their own running ones, or re-estimated like the teacher's."""
+
+
+class Training(Spec):
+    """How a network is trained in every cycle."""
+
+    epochs: Positive
+    batch_size: Positive
+    shuffle: bool
+    """Draw a new order of the labelled images every epoch (False: list order, always)."""
+    drop_last: bool
+    """Leave out a last batch that is not full."""
+    optimizer: Annotated[Sgd | Adam, Field(discriminator="name")]
+    schedule: Annotated[MultiStep | Cosine | CosineRestarts, Field(discriminator="kind")]
+    start: Literal["fresh", "warm", "warm_best"]
+    """Weights at the start of a cycle: new ones, the last ones of the previous cycle, or its best-test-epoch ones."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    trajectory: Trajectory | None = None
+    reset_each_cycle: tuple[str, ...] = ()
+    """Parts of the objective that start anew each cycle although they would be carried (names are the objective's own)."""
+
+
+class Pretext(Spec):
+    """A self-supervised stage before the first cycle, trained once per seed and shared by every method that needs it."""
+
+    task: Literal["rotation"]
+    model: Model
+    training: Training
+    view: tuple[Transform, ...]
+    """Transforms while training the pretext task."""
+    keep: Literal["best", "last"]
+    """Checkpoint used afterwards: highest rotation accuracy on the training pool, or the last epoch."""
+    clusters: Positive | None = None
+    """k of k-means on the features (None: no clustering)."""
+    n_init: Positive | None = None
+    """Restarts of k-means."""
+    upright: bool = True
+    """Describe each image by its upright features (False: under one uniformly random rotation, as released)."""
+
+
+class Initial(Spec):
+    """The first labelled set."""
+
+    rule: Literal["uniform", "torch_randperm", "strategy"]
+    """`uniform`: the seed's own shuffle. `torch_randperm`: the first entries of torch.randperm under `seed`, the same for every
+    trial. `strategy`: the strategy picks it before the first training (the paper's cycle 0 acquisition)."""
+    size: Natural
+    """Images; with rule `strategy` this is the strategy's first budget."""
+    seed: int | None = None
+
+
+class Acquisition(Spec):
+    """How labels are bought."""
+
+    initial: Initial
+    budget: Positive | tuple[Positive, ...]
+    """Images per acquisition: one number, or one for each of the `cycles - 1` acquisitions."""
+    cycles: Positive
+    """Trainings; the number of acquisitions between them is one less."""
+    candidates: Positive | None = None
+    """Size of the uniform random subset of the unlabelled images that is scored (None: all of them)."""
+
+    def budgets(self) -> tuple[int, ...]:
+        """Images bought after each training but the last: `cycles - 1` numbers."""
+        return (self.budget,) * (self.cycles - 1) if isinstance(self.budget, int) else self.budget
+
+    def labelled(self) -> tuple[int, ...]:
+        """Labelled images at each training: `cycles` numbers."""
+        sizes = [self.initial.size]
+        for bought in self.budgets():
+            sizes.append(sizes[-1] + bought)
+        return tuple(sizes)
+
+    @model_validator(mode="after")
+    def _lengths(self) -> Acquisition:
+        if len(self.budgets()) != self.cycles - 1:
+            raise ValueError(
+                f"budget lists {len(self.budgets())} acquisitions, but {self.cycles} cycles have {self.cycles - 1}"
+            )
+        if self.initial.size == 0:
+            raise ValueError("initial.size must be at least 1")
+        if (self.initial.rule == "torch_randperm") != (self.initial.seed is not None):
+            raise ValueError("initial.seed belongs to rule 'torch_randperm' and only to it")
+        return self
+
+
+class Evaluation(Spec):
+    """What accuracy means here."""
+
+    epoch: Literal["last", "best"]
+    """Which epoch's test accuracy is the published one; `best` is the maximum over epochs (selection on the test set)."""
+    every: Positive | None = None
+    """Also evaluate every so many epochs (needed by `best`)."""
+    batch_size: Positive
+    weights: Literal["raw", "averaged"] = "raw"
+    """Raw final weights, or the averaged teacher of the trajectory."""
+    size: Positive | None = None
+    """Side in pixels at which every network is tested and scored, where it differs from the training size."""
+
+    @model_validator(mode="after")
+    def _best(self) -> Evaluation:
+        if self.epoch == "best" and self.every is None:
+            raise ValueError("evaluation.epoch 'best' needs evaluation.every")
+        return self
+
+
+class Protocol(Spec):
+    """Everything that can move a number."""
+
+    seed: int
+    """Base of every random stream; combined with the trial's seed."""
+    data: Data
+    views: Views
+    models: Annotated[tuple[Model, ...], Field(min_length=1)]
+    """Target models trained on the same labelled set; more than one only where the paper does so."""
+    acquisition: Acquisition
+    training: Training
+    evaluation: Evaluation
+    pretext: Pretext | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> Protocol:
+        labelled, pool = self.acquisition.labelled(), self.data.train_size
+        if labelled[-1] > pool:
+            raise ValueError(f"the budget needs {labelled[-1]} labels, but the pool has {pool} images")
+        wanted = self.acquisition.candidates
+        if wanted is not None and wanted < max(self.acquisition.budgets(), default=0):
+            raise ValueError(f"candidates ({wanted}) are fewer than one budget ({max(self.acquisition.budgets())})")
+        for size, bought in zip(labelled, self.acquisition.budgets(), strict=False):
+            if wanted is not None and min(wanted, pool - size) < bought:
+                raise ValueError(f"at {size} labels only {pool - size} images are left, fewer than the budget {bought}")
+        if self.evaluation.weights == "averaged" and self.training.trajectory is None:
+            raise ValueError("evaluation.weights 'averaged' needs training.trajectory")
+        if self.training.start == "warm_best" and self.evaluation.every is None:
+            raise ValueError("training.start 'warm_best' needs evaluation.every")
+        return self
+
+
+# ------------------------------------------------------------------------------------------- methods, profiles, claims
+
+
+class Component(Spec):
+    """A strategy or an objective by its registered name, or `file.py:Class` / `package.module:Class` for one's own."""
+
+    name: Annotated[str, Field(min_length=1)]
+    params: dict[str, JsonValue] = {}
+    code: str | None = None
+    """sha256 of the file that defines it, for components outside the project: part of the identity."""
+
+
+class MethodCost(Spec):
+    """What a method adds to plain training and scoring, so that a plan can be priced without loading it."""
+
+    unlabelled: bool = False
+    """Every step also trains on an unlabelled batch of the nominal size."""
+    teacher: bool = False
+    """A second network is run forward on everything the step trains on."""
+    scoring: Natural = 0
+    """Networks run forward on every candidate."""
+    scores_labelled: bool = False
+    """The labelled images go through the scoring pass too."""
+
+
+class Method(Spec):
+    """A named pairing of an acquisition strategy and a training objective."""
+
+    title: str
+    """As the paper calls it."""
+    strategy: Component
+    objective: Component = Component(name="supervised")
+    set: dict[str, JsonValue] = {}
+    """Protocol values that differ for this method alone, by dotted path below `protocol`."""
+    cost: MethodCost = MethodCost()
+    note: str = ""
+
+
+class Overrides(Spec):
+    """Named values that replace pinned ones, by dotted path from the suite's root (`protocol.training.epochs`)."""
+
+    note: str
+    set: dict[str, JsonValue] = {}
+
+
+class Profile(Overrides):
+    """A named shrinking of the protocol: part of the identity, never compared with reported numbers."""
+
+    seeds: tuple[Natural, ...] | None = None
+    methods: tuple[str, ...] | None = None
+
+
+class Switch(Spec):
+    """The dotted path that flips a deviation, and its values."""
+
+    path: str
+    as_published: JsonValue
+    corrected: JsonValue
+
+
+class Deviation(Spec):
+    """Where paper and official code disagree, or a quirk influences results; what is pinned, and how to flip it."""
+
+    id: str
+    topic: str
+    paper: str
+    code: str
+    pinned: str
+    """What this suite does by default."""
+    effect: str
+    source: str
+    switches: tuple[Switch, ...] = ()
+
+
+class Unknown(Spec):
+    """A value that no source establishes. The pinned one is a proposal, said in every line made from this suite."""
+
+    path: str
+    note: str
+
+
+class Claim(Spec):
+    """A published comparison. With `better` and `worse` it is judged by paired statistics; without, it is only cited."""
+
+    id: str
+    text: str
+    source: str
+    better: str | None = None
+    """Method that is claimed to be better; or `reported:<name>` for a published constant."""
+    worse: str | None = None
+    labelled: tuple[Positive, ...] | Literal["all", "after_first"] | None = None
+    published: str = ""
+    """Whether the claim holds in the paper's own numbers."""
+
+
+class Rule(Spec):
+    """How verdicts are made. Chosen before results are seen; a change is a new version."""
+
+    version: Positive
+    metric: str = "accuracy"
+    margin: Annotated[float, Field(gt=0)]
+    """Equivalence margin in the metric's unit (accuracy: percentage points)."""
+    margin_reason: str
+    alpha: Annotated[float, Field(gt=0, lt=0.5)]
+    min_trials: Positive
+    """Fewer trials than this give `inconclusive`, never `reproduced`."""
+    reference: Literal["reported", "records"] = "reported"
+    """What is compared with: the reported table, or the suite's own committed records (paired by seed)."""
+    mix_devices: bool = False
+    """Whether trials from different device models may stand in one comparison."""
+
+
+class Paper(Spec):
+    """Where the protocol comes from."""
+
+    key: Name
+    title: str
+    venue: str
+    year: int
+    url: str = ""
+    code: str = ""
+    """Repository and commit of the official code."""
+
+
+class Cost(Spec):
+    """What one trial costs, per image, so that a plan can be priced before it runs."""
+
+    forward_macs: Positive | None = None
+    """Multiply-accumulates of one forward pass of one image (convolutions and linear layers)."""
+    note: str = ""
+
+
+class Suite(Spec):
+    """One paper's protocol on one data set, with its methods, reported numbers, claims and deviations."""
+
+    format: Literal[1]
+    title: str
+    headline: str
+    """The number a reader would look up first, with its source."""
+    paper: Paper
+    seeds: Annotated[tuple[Natural, ...], Field(min_length=1)]
+    protocol: Protocol
+    methods: Annotated[dict[Name, Method], Field(min_length=1)]
+    profiles: dict[Name, Profile] = {}
+    variants: dict[Name, Overrides] = {}
+    deviations: tuple[Deviation, ...] = ()
+    unknowns: tuple[Unknown, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    rule: Rule
+    cost: Cost = Cost()
+    sources: dict[str, str]
+    """Source of every pinned value, by dotted path or a prefix of it."""
+
+    @model_validator(mode="after")
+    def _names(self) -> Suite:
+        for reserved, table in (
+            ("paper", self.profiles),
+            ("as_published", self.variants),
+            ("corrected", self.variants),
+        ):
+            if reserved in table:
+                raise ValueError(f"'{reserved}' is built in and cannot be redefined")
+        for profile in self.profiles.values():
+            for method in profile.methods or ():
+                if method not in self.methods:
+                    raise ValueError(f"a profile names the unknown method '{method}'")
+        for claim in self.claims:
+            for side in (claim.better, claim.worse):
+                if side is not None and not side.startswith("reported:") and side not in self.methods:
+                    raise ValueError(f"claim {claim.id} names the unknown method '{side}'")
+        return self
+
+
+class Trial(Spec):
+    """The unit of execution, caching and containers: one method, one seed, one fully resolved protocol."""
+
+    suite: str
+    method_name: str
+    profile: str
+    variant: str
+    seed: Natural
+    protocol: Protocol
+    strategy: Component
+    objective: Component
+    data_digest: str | None
+    """Content digest of the data set; None while the data are absent."""
+
+
+Data.model_rebuild()
+
+
+def leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:
+    """Flatten a JSON-like value into (dotted path, leaf) pairs; lists of scalars count as one leaf."""
+    if isinstance(value, dict) and value:
+        return [leaf for key, item in value.items() for leaf in leaves(item, f"{path}.{key}" if path else key)]
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return [leaf for place, item in enumerate(value) for leaf in leaves(item, f"{path}.{place}")]
+    return [(path, value)]
