@@ -299,8 +299,8 @@ class Training(Spec):
     """Weights at the start of a cycle: new ones, the last ones of the previous cycle, or its best-test-epoch ones."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     trajectory: Trajectory | None = None
-    reset_each_cycle: tuple[str, ...] = ()
-    """Parts of the objective that start anew each cycle although they would be carried (names are the objective's own)."""
+    same_init: bool = False
+    """Fresh starts take the same initial weights in every cycle (False: new ones)."""
 
 
 class Pretext(Spec):

@@ -1,0 +1,1 @@
+"""The papers' formulas as pure functions of tensors, held by golden vectors."""

@@ -1,0 +1,291 @@
+"""A model that is trained, evaluated and asked for outputs, cycle after cycle; it knows nothing of pools.
+
+What it keeps between cycles: the student's weights and the objective's branches. What it can be asked for by name:
+`<output>` of the student, `reference.<output>` and `previous.<output>` of the network one cycle earlier (they differ in
+the first cycle, see `_earlier`), and `<network>.<output>` of whatever the objective keeps, such as `teacher.logits`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmark.al.checkpoint import weights_digest
+from benchmark.al.images import Images
+from benchmark.al.models import network
+from benchmark.al.models.outputs import Outputs
+from benchmark.al.numerics import Numerics
+from benchmark.al.objectives.base import Build, CycleData, Objective
+from benchmark.al.pool import Indices
+from benchmark.al.schedules import rate
+from benchmark.al.streams import Streams
+from benchmark.spec.models import Adam, Protocol, Sgd
+
+SCORING = 2
+"""Pass number of the scoring view, where that view is random."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Test accuracy in percent, overall and per class, and the mean cross-entropy."""
+
+    accuracy: float
+    per_class: tuple[float, ...]
+    loss: float
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The images a learner works on, on its device."""
+
+    train: Images
+    """The pool through the train view."""
+    pool: Images
+    """The pool through the scoring view."""
+    test: Images
+    train_labels: Tensor
+    test_labels: Tensor
+
+
+class Pause(Exception):
+    """Training was asked to stop; its state is saved."""
+
+
+class Learner:
+    """One network, its objective and its recipe."""
+
+    def __init__(self, protocol: Protocol, objective: Objective, parts: Parts, streams: Streams, numerics: Numerics) -> None:
+        self.protocol, self.objective, self.parts = protocol, objective, parts
+        self.streams, self.numerics = streams, numerics
+        self._before: nn.Module | None = None
+        self.metrics: dict[str, float] = {}
+        self._start_afresh(cycle=0)
+
+    # ---------------------------------------------------------------------------------------------------- training
+
+    def fit(
+        self,
+        cycle: int,
+        labelled: Indices,
+        unlabelled: Indices,
+        needs: Iterable[str],
+        resume: Mapping[str, Any] | None = None,
+        after_epoch: Callable[[int, float, Callable[[], dict[str, Any]]], None] = lambda *_: None,
+    ) -> None:
+        """Train for one cycle. `after_epoch(epochs done, mean loss, state)` may raise `Pause`; `resume` is such a state."""
+        training = self.protocol.training
+        self.start_cycle(cycle, needs)
+        optimizer = self._optimizer()
+        data = self._cycle_data(cycle, labelled, unlabelled)
+        first = 0
+        if resume is not None:
+            self.load_progress(resume)
+            optimizer.load_state_dict(resume["optimizer"])
+            first = int(resume["epochs"])
+        else:
+            self.objective.start_cycle(cycle, self.student)
+            self.best = (-1.0, 0)
+        for epoch in range(first, training.epochs):
+            loss = self._epoch(data, epoch, optimizer)
+            self._evaluate_on_the_way(epoch)
+            done = {"epochs": epoch + 1}
+            after_epoch(epoch + 1, loss, lambda done=done: self.trained() | done | {"optimizer": optimizer.state_dict()})  # type: ignore[misc]
+
+    def start_cycle(self, cycle: int, needs: Iterable[str]) -> None:
+        """Keep the network one cycle earlier if it is asked for, and put the student where the protocol says."""
+        self._before = self._earlier(cycle, needs)
+        if cycle > 0 and self.protocol.training.start == "fresh":
+            self._start_afresh(0 if self.protocol.training.same_init else cycle)
+
+    def _start_afresh(self, cycle: int) -> None:
+        """New random weights for the student and for everything the objective adds."""
+        self.student = self._network("student", cycle)
+        self.objective.build(
+            Build(
+                network=lambda name: self._network(name, cycle),
+                seeded=lambda name: self.streams.torch_seeded("init", cycle, name),
+                training=self.protocol.training,
+                classes=self.protocol.data.classes,
+            )
+        )
+        for module in self.objective.modules().values():
+            self.numerics.place(module)
+
+    def _earlier(self, cycle: int, needs: Iterable[str]) -> nn.Module | None:
+        """The network at the end of the previous cycle. In the first cycle `reference` is an independent untrained
+        network, as TOD's release has it, and `previous` the student's own initial weights."""
+        asked = {name.partition(".")[0] for name in needs} & {"reference", "previous"}
+        if not asked:
+            return None
+        if cycle == 0 and "reference" in asked:
+            return self._network("reference")
+        return copy.deepcopy(self.student)
+
+    def _epoch(self, data: CycleData, epoch: int, optimizer: torch.optim.Optimizer) -> float:
+        training, steps = self.protocol.training, self.objective.epoch_steps(data)
+        torch.manual_seed(self.streams.key("order", data.cycle, f"dropout {epoch}"))
+        self.student.train()
+        total = torch.zeros((), device=self.numerics.device)
+        for batch in self.objective.batches(data, epoch):
+            lr = rate(training.schedule, training.optimizer.lr, epoch, batch.step, training.epochs, steps)
+            for group in optimizer.param_groups:
+                if group.get("scheduled", True):
+                    group["lr"] = lr
+            with self.numerics.autocast():
+                loss = self.objective.loss(self.student, batch)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            self.objective.after_step(self.student)
+            total += loss.detach()
+        return float(total) / steps
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        recipe = self.protocol.training.optimizer
+        named = [(name, value) for name, value in self.student.named_parameters() if value.requires_grad]
+        exempt = recipe.exempt if isinstance(recipe, Sgd) else ()
+        spared = [value for name, value in named if any(mark in name for mark in exempt)]
+        decayed = [value for name, value in named if not any(mark in name for mark in exempt)]
+        groups: list[dict[str, Any]] = [{"params": decayed}]
+        if spared:
+            groups.append({"params": spared, "weight_decay": 0.0})
+        groups += self.objective.parameter_groups(self.protocol.training)
+        if isinstance(recipe, Adam):
+            return torch.optim.Adam(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        return torch.optim.SGD(
+            groups, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov,
+            foreach=True,
+        )  # fmt: skip
+
+    def _cycle_data(self, cycle: int, labelled: Indices, unlabelled: Indices) -> CycleData:
+        device = self.numerics.device
+        return CycleData(
+            cycle, torch.from_numpy(labelled).to(device), torch.from_numpy(unlabelled).to(device), self.parts.train_labels,
+            self.parts.train, self.streams, self.protocol.training, device,
+        )  # fmt: skip
+
+    def _evaluate_on_the_way(self, epoch: int) -> None:
+        every = self.protocol.evaluation.every
+        if every is None or (epoch + 1) % every:
+            return
+        accuracy = self.evaluate(self.student).accuracy
+        if accuracy > self.best[0]:
+            self.best = (accuracy, epoch + 1)
+            if self.protocol.training.start == "warm_best":
+                self._best_state = copy.deepcopy(self.student.state_dict())
+
+    # -------------------------------------------------------------------------------------------------- evaluation
+
+    def finish_cycle(self) -> Evaluated:
+        """Evaluate after the last epoch, fill `metrics`, and fall back to the best epoch's weights where they are kept."""
+        last = self.evaluate(self.student)
+        self.metrics = {"accuracy/last": last.accuracy, "loss/last": last.loss}
+        if self.protocol.evaluation.every is not None:
+            self.metrics |= {"accuracy/best": self.best[0], "epoch/best": float(self.best[1])}
+        if self.protocol.training.start == "warm_best":
+            self.student.load_state_dict(self._best_state)
+        self.metrics["accuracy"] = self.metrics[f"accuracy/{self.protocol.evaluation.epoch}"]
+        return last
+
+    def evaluate(self, model: nn.Module) -> Evaluated:
+        """Accuracy on the test set in eval mode through the test view."""
+        count = len(self.parts.test_labels)
+        logits = self._infer({"": model}, {"logits"}, self.parts.test, torch.arange(count), cycle=0)["logits"]
+        labels = self.parts.test_labels
+        hit = (logits.argmax(dim=1) == labels).double()
+        per_class = [float(hit[labels == k].mean()) * 100 if bool((labels == k).any()) else 0.0 for k in range(logits.shape[1])]
+        loss = nn.functional.cross_entropy(logits.double(), labels)
+        return Evaluated(float(hit.mean()) * 100, tuple(per_class), float(loss))
+
+    def outputs(self, names: Iterable[str], indices: Indices, cycle: int) -> dict[str, Tensor]:
+        """Outputs by name for pool images through the scoring view: (n, ...) each, all from one pass over the images."""
+        networks = {"": self.student} | dict(self.objective.modules())
+        if self._before is not None:
+            networks |= {"reference": self._before, "previous": self._before}
+        return self._infer(networks, set(names), self.parts.pool, torch.from_numpy(indices), cycle)
+
+    @torch.inference_mode()
+    def _infer(
+        self, networks: Mapping[str, nn.Module], names: set[str], images: Images, indices: Tensor, cycle: int
+    ) -> dict[str, Tensor]:
+        size, device = self.protocol.evaluation.batch_size, self.numerics.device
+        heads, counter = self.objective.heads(), self.streams.counter("augment", cycle)
+        wanted: dict[str, list[tuple[str, str]]] = {}
+        for name in sorted(names):
+            owner, _, output = name.rpartition(".")
+            wanted.setdefault(owner, []).append((name, output))
+        found: dict[str, list[Tensor]] = {name: [] for name in names}
+        for owner in wanted:
+            networks[owner].eval()
+        for start in range(0, len(indices), size):
+            chunk = indices[start : start + size].to(device)
+            # A short last batch is padded: other batch sizes may round differently.
+            padded = torch.cat([chunk, chunk[:1].expand(size - len(chunk))])
+            batch = images.batch(padded, counter, 0, SCORING)
+            for owner, outputs in wanted.items():
+                with self.numerics.autocast():
+                    out: Outputs = networks[owner](batch)
+                for name, output in outputs:
+                    value = heads[output](out) if output in heads else getattr(out, output)
+                    found[name].append(value[: len(chunk)].float())
+        return {name: torch.cat(pieces) for name, pieces in found.items()}
+
+    # ------------------------------------------------------------------------------------------------------- state
+
+    def state(self) -> dict[str, Any]:
+        """What is carried to the next cycle."""
+        return {
+            "student": self.student.state_dict(),
+            "modules": {name: module.state_dict() for name, module in self.objective.modules().items()},
+            "counters": dict(self.objective.counters()),
+            "metrics": dict(self.metrics),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take a state back."""
+        self.student.load_state_dict(state["student"])
+        for name, module in self.objective.modules().items():
+            module.load_state_dict(state["modules"][name])
+        self.objective.load_counters(state["counters"])
+        self.metrics = dict(state["metrics"])
+
+    def trained(self) -> dict[str, Any]:
+        """What an identical training would leave behind."""
+        best = {"best_state": self._best_state} if hasattr(self, "_best_state") else {}
+        return self.state() | {"best": list(self.best)} | best
+
+    def load_progress(self, progress: Mapping[str, Any]) -> None:
+        """Take back what `trained` returned."""
+        self.load_state(progress)
+        self.best = (float(progress["best"][0]), int(progress["best"][1]))
+        if "best_state" in progress:
+            self._best_state = progress["best_state"]
+
+    def uses_unlabelled(self, needs: frozenset[str]) -> bool:
+        """Whether the unlabelled list influences training or what is recorded during it."""
+        return self.objective.uses_unlabelled
+
+    def recorded(self, needs: frozenset[str]) -> frozenset[str]:
+        """Which of the needs are recorded while training and cannot be computed afterwards."""
+        return frozenset()
+
+    def scoring_images(self, indices: Indices) -> Tensor:
+        """(b, c, h, w) pool images through the scoring view."""
+        chosen = torch.from_numpy(np.asarray(indices)).to(self.numerics.device)
+        return self.parts.pool.batch(chosen, self.streams.counter("augment"), 0, SCORING)
+
+    def weights(self) -> str:
+        """sha256 of the student's parameters and buffers."""
+        return weights_digest(self.student)
+
+
+    def _network(self, name: str, cycle: int = 0) -> nn.Module:
+        with self.streams.torch_seeded("init", cycle, name):
+            made = network(self.protocol.models[0], self.protocol.data.classes, self.parts.train.shape[0])
+        return self.numerics.place(made)

@@ -1,0 +1,61 @@
+"""How arithmetic is done: part of the environment, never of the protocol."""
+
+from __future__ import annotations
+
+import ctypes
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from benchmark.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """Device, precision and layout of a trial's arithmetic."""
+
+    device: torch.device
+    precision: str = "fp32"
+    channels_last: bool = True
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Layout of images and convolution weights."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Half precision for convolutions where chosen; losses and batch norm stay in fp32."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
+
+    def place(self, module: nn.Module) -> nn.Module:
+        """The module on the device in the chosen layout."""
+        return module.to(device=self.device, memory_format=self.memory_format)  # type: ignore[call-overload, no-any-return]
+
+
+def prepare(device: str, precision: str, threads: int) -> Numerics:
+    """Set the process up for reproducible arithmetic and return how it is done. Call before any tensor work."""
+    torch.set_num_threads(threads)
+    if device == "cpu":
+        _keep_pages()
+    elif not torch.cuda.is_available():
+        raise UsageError(f"device {device} was asked for, but torch sees none", remedy="use --device cpu, or mend the driver")
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.use_deterministic_algorithms(True)
+    # Filling every fresh tensor with NaN costs time and guards only against reading uninitialised memory.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    return Numerics(torch.device(device), precision)
+
+
+def _keep_pages() -> None:
+    """Tell glibc to keep freed memory: page faults on large activations cost a fifth of a training step."""
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        m_trim_threshold, m_mmap_max = -1, -4
+        libc.mallopt(m_mmap_max, 0)
+        libc.mallopt(m_trim_threshold, 2**31 - 1)
+    except (OSError, AttributeError):  # another C library: slower, not wrong
+        return

@@ -1,0 +1,91 @@
+"""The unsupervised loss of TOD with an EMA teacher (Huang et al., ICCV 2021, section 3.4, called COD loss in the
+release and EMAOD in the paper; official code siyuhuang/TOD at 883494b).
+
+Every step also sees an unlabelled batch. A second head of the student is tied to the first one (residual terms) and to
+the teacher's first head, by mean squared errors of raw logits, on labelled and unlabelled images alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.al.functional.averaging import ema_update
+from benchmark.al.functional.cod import cod_loss
+from benchmark.al.objectives.base import UNLABELLED, Batch, Build, CycleData, Objective
+
+
+@dataclass(eq=False)
+class Cod(Objective):
+    """Cross-entropy + weight * four consistency terms, with an EMA teacher."""
+
+    weight: float
+    """lambda; multiplies errors averaged over the K logits, so the weight per image distance is weight / K."""
+    ema_decay: float = 0.999
+    first_batch: Literal["fixed", "fresh"] = "fixed"
+    """Unlabelled batches of cycle 0: always the head of the unlabelled list (as released), or drawn anew every step."""
+    teacher_start: Literal["random", "student"] = "random"
+    """Weights of the teacher before the first step: an unrelated random network (as released) or the student's."""
+    teacher_carry: Literal["carry", "reset"] = "carry"
+    """Whether teacher and step counter go on across cycles (as released) or start at the student in every cycle."""
+    teacher_mode: Literal["train", "eval"] = "train"
+    """Batch statistics (as released) or the student's running statistics in the teacher's forward passes."""
+
+    uses_unlabelled: ClassVar[bool] = True
+
+    def build(self, build: Build) -> None:
+        """The teacher is a network of the same kind with random weights of its own."""
+        self._teacher = build.network("teacher").requires_grad_(False)
+        self._steps = 0
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The teacher."""
+        return {"teacher": self._teacher}
+
+    def counters(self) -> Mapping[str, int]:
+        """t of the EMA's warm-up, counted over the whole trial."""
+        return {"steps": self._steps}
+
+    def load_counters(self, counters: Mapping[str, int]) -> None:
+        """Take t back."""
+        self._steps = counters["steps"]
+
+    def start_cycle(self, cycle: int, model: nn.Module) -> None:
+        """Put the teacher where the switches say."""
+        if self.teacher_carry == "reset" or (cycle == 0 and self.teacher_start == "student"):
+            self._teacher.load_state_dict(model.state_dict())
+            self._steps = 0
+
+    def batches(self, data: CycleData, epoch: int) -> Iterator[Batch]:
+        """Labelled batches as usual, each with one unlabelled batch of the nominal size."""
+        for batch in super().batches(data, epoch):
+            # Keyed by step, not epoch: the fixed batch of cycle 0 differs from step to step by augmentation.
+            images = data.view(self._unlabelled(data, batch.step), batch.step, UNLABELLED)
+            yield replace(batch, unlabelled=images)
+
+    def _unlabelled(self, data: CycleData, step: int) -> Tensor:
+        size = min(data.training.batch_size, len(data.unlabelled))
+        if data.cycle == 0 and self.first_batch == "fixed":
+            return data.unlabelled[:size]
+        drawn = data.streams.counter("order", data.cycle).bits(data.unlabelled, step, UNLABELLED, n=1)[:, 0]
+        return data.unlabelled[torch.argsort(drawn, stable=True)[:size]]
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Student and teacher run on the labelled, then on the unlabelled batch, so that batch statistics stay apart."""
+        assert batch.unlabelled is not None
+        labelled, unlabelled = model(batch.images), model(batch.unlabelled)
+        self._teacher.train(self.teacher_mode == "train")
+        with torch.no_grad():
+            target, unlabelled_target = self._teacher(batch.images).logits, self._teacher(batch.unlabelled).logits
+        return cod_loss(labelled, unlabelled, target, unlabelled_target, batch.labels, self.weight)
+
+    def after_step(self, model: nn.Module) -> None:
+        """w_teacher <- a w_teacher + (1 - a) w_student with a = min(1 - 1/(t+1), decay), t = 1, 2, ..."""
+        self._steps += 1
+        first = 1 if self.teacher_start == "random" else 0
+        alpha = min(1 - 1 / (self._steps + first), self.ema_decay)
+        ema_update(self._teacher, model, alpha, buffers=self.teacher_mode == "eval")

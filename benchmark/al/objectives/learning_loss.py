@@ -1,0 +1,74 @@
+"""Learning loss (Yoo and Kweon, CVPR 2019) as TOD's release runs it (siyuhuang/TOD at 883494b, main_LL4AL.py).
+
+A small module predicts the loss of each image from four stage outputs. It learns to rank pairs of images by loss; for
+the first epochs its gradient also reaches the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark.al.functional.ranking_loss import bce_ranking_loss, margin_ranking_loss
+from benchmark.al.models.loss_prediction import LossPrediction
+from benchmark.al.models.outputs import Outputs
+from benchmark.al.objectives.base import Batch, Build, Objective
+from benchmark.spec.models import Training
+
+
+@dataclass(eq=False)
+class LearningLoss(Objective):
+    """Cross-entropy + weight * ranking loss of the predicted losses over pairs (i, B-1-i) of the batch."""
+
+    joint: bool
+    """Whether the ranking loss trains the network too (auxiliary LL4AL) or only the module (auxiliary NONE)."""
+    channels: tuple[int, ...]
+    """Channels of the four stage outputs."""
+    windows: tuple[int, ...]
+    """Side of the average-pooling window on each of them; 0 pools the whole map."""
+    joint_until: int = 0
+    """Last epoch index with gradient into the network."""
+    margin: float = 1.0
+    weight: float = 1.0
+    module_rate: Literal["constant", "scheduled"] = "constant"
+    """The release never steps the module's schedule."""
+    form: Literal["margin", "bce"] = "margin"
+
+    def build(self, build: Build) -> None:
+        """The loss-prediction module."""
+        with build.seeded("loss prediction"):
+            self._module = LossPrediction(channels=self.channels, windows=self.windows)
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The loss-prediction module."""
+        return {"loss_prediction": self._module}
+
+    def parameter_groups(self, training: Training) -> list[dict[str, Any]]:
+        """The module's parameters under the same optimiser settings, with or without the schedule."""
+        return [{"params": list(self._module.parameters()), "scheduled": self.module_rate == "scheduled"}]
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Task loss + ranking loss against the detached true losses."""
+        self._module.train()
+        out: Outputs = model(batch.images)
+        losses = F.cross_entropy(out.logits.float(), batch.labels, reduction="none")
+        attached = self.joint and batch.epoch <= self.joint_until
+        predicted = self._module(out.maps if attached else tuple(stage.detach() for stage in out.maps)).float()
+        if self.form == "bce":
+            ranking = bce_ranking_loss(predicted, losses.detach())
+        else:
+            ranking = margin_ranking_loss(predicted, losses.detach(), self.margin)
+        return losses.mean() + self.weight * ranking
+
+    def heads(self) -> Mapping[str, Callable[[Outputs], Tensor]]:
+        """`predicted_loss`: (n,) for the acquisition function."""
+        return {"predicted_loss": self._predict}
+
+    def _predict(self, out: Outputs) -> Tensor:
+        self._module.eval()
+        predicted: Tensor = self._module(out.maps)
+        return predicted

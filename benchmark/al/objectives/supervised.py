@@ -1,0 +1,23 @@
+"""Plain supervised training: cross-entropy on the labelled images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark.al.objectives.base import Batch, Build, Objective
+
+
+@dataclass(eq=False)
+class Supervised(Objective):
+    """Mean cross-entropy over the batch, with the training's label smoothing."""
+
+    def build(self, build: Build) -> None:
+        """Remember the smoothing; there are no branches."""
+        self._smoothing = build.training.label_smoothing
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Mean over the batch."""
+        return F.cross_entropy(model(batch.images).logits.float(), batch.labels, label_smoothing=self._smoothing)

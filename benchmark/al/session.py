@@ -1,0 +1,210 @@
+"""One trial's dealings with the outside: saving, resuming, reusing identical trainings, reporting, stopping in time."""
+
+from __future__ import annotations
+
+import fcntl
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmark import events
+from benchmark.al.checkpoint import Checkpoint, decode, encode
+from benchmark.al.learner import Learner, Pause
+from benchmark.al.pool import Pool, indices_digest
+from benchmark.al.strategies.base import Strategy
+from benchmark.events import CycleDone, CycleResult, EpochDone, Started
+from benchmark.spec.identity import SHORT, digest
+from benchmark.spec.models import Trial
+
+REPORT_EVERY = 1.0
+"""Seconds between progress events inside a cycle."""
+
+
+class Session:
+    """Files and clock of one trial in one environment.
+
+    `out` gets events.jsonl and state/; `cache` (may be None) holds trainings that several trials share.
+    """
+
+    def __init__(
+        self,
+        trial: Trial,
+        trial_id: str,
+        env_id: str,
+        out: Path,
+        cache: Path | None,
+        save_every: float,
+        must_stop: Callable[[], bool],
+    ) -> None:
+        self.trial, self.trial_id, self.env_id = trial, trial_id, env_id
+        self.events, self.save_every, self.must_stop = out / "events.jsonl", save_every, must_stop
+        self.checkpoint = Checkpoint(out / "state", f"{trial_id}/{env_id}")
+        self.shared = cache / "trainings" if cache is not None else None
+        self.results: list[CycleResult] = []
+        self.pool: Pool | None = None
+        self.seconds = 0.0
+        self.training_key = ""
+        self._clock: dict[str, float] = {}
+        self._reused = False
+        self._epoch: dict[str, Any] | None = None
+
+    # ---------------------------------------------------------------------------------------------------- resuming
+
+    def resume(self, learner: Learner) -> tuple[int, Pool | None]:
+        """The next cycle and its pool, from the saved state if there is one; the learner is put back as it was."""
+        state = self.checkpoint.load("cycle")
+        self._epoch = self.checkpoint.load("epoch")
+        if state is not None:
+            self.results = [CycleResult.model_validate_json(text) for text in state["results"]]
+            self.pool = Pool(state["labelled"].numpy(), state["unlabelled"].numpy(), int(state["size"]))
+            self.seconds, self.training_key = float(state["seconds"]), str(state["training_key"])
+            learner.load_state(state["learner"])
+        if self._epoch is not None and self._epoch["cycle"] != len(self.results):
+            self._epoch = None
+        self._repair_events()
+        epoch = 0 if self._epoch is None else int(self._epoch["epochs"])
+        self._say(Started(time=time.time(), trial_id=self.trial_id, env_id=self.env_id, cycle=len(self.results), epoch=epoch))
+        return len(self.results), self.pool
+
+    def _repair_events(self) -> None:
+        """State is saved before the event is written: add what a kill in between has left out."""
+        told = {event.result.cycle for event, _ in events.read(self.events) if isinstance(event, CycleDone)}
+        for result in self.results:
+            if result.cycle not in told:
+                self._say(CycleDone(time=time.time(), result=result, seconds={}, reused=False), sync=True)
+
+    # ---------------------------------------------------------------------------------------------------- training
+
+    def train(self, learner: Learner, cycle: int, pool: Pool, strategy: Strategy) -> None:
+        """Train for one cycle: from the saved point inside it, or from an identical training, or from its start."""
+        self._clock, self._reused = {}, False
+        needs = frozenset(strategy.needs)
+        self.training_key = self._key(learner, cycle, pool, needs)
+        with self.timed("train"), self._sharing(cycle) as (found, publish):
+            if found is not None:
+                learner.start_cycle(cycle, needs)
+                learner.load_progress(found)
+                self._reused = True
+                return
+            resume, self._epoch = self._epoch, None
+            learner.fit(cycle, pool.labelled, pool.unlabelled, needs, resume, self._after_epoch(cycle))
+            publish(learner)
+
+    def _key(self, learner: Learner, cycle: int, pool: Pool, needs: frozenset[str]) -> str:
+        """Identity of a training: equal keys mean equal weights. The strategy is in it only by what training records."""
+        protocol = self.trial.protocol
+        return digest(
+            {
+                "environment": self.env_id,
+                "data": self.trial.data_digest,
+                "seeds": [protocol.seed, self.trial.seed],
+                "recipe": [
+                    part.model_dump(mode="json", exclude_defaults=True)
+                    for part in (protocol.data, protocol.views, protocol.training, protocol.evaluation, *protocol.models)
+                ],
+                "objective": self.trial.objective.model_dump(mode="json"),
+                "cycle": cycle,
+                "labelled": indices_digest(pool.labelled),
+                "unlabelled": indices_digest(pool.unlabelled) if learner.uses_unlabelled(needs) else None,
+                "recorded": sorted(learner.recorded(needs)),
+                "before": self.training_key if protocol.training.start != "fresh" else "",
+            }
+        )
+
+    @contextmanager
+    def _sharing(self, cycle: int) -> Iterator[tuple[dict[str, Any] | None, Callable[[Learner], None]]]:
+        """The state of an identical training, if any, and a function that publishes ours.
+
+        Only the first cycle is shared: later labelled sets differ between strategies. A file lock makes others wait for
+        a training that is under way; it is freed by the kernel when its holder dies.
+        """
+        if self.shared is None or cycle > 0:
+            yield None, lambda _: None
+            return
+        self.shared.mkdir(parents=True, exist_ok=True)
+        path = self.shared / f"{self.training_key[: 2 * SHORT]}.state"
+        with path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            state = decode(path.read_bytes()) if path.exists() else None
+            found = state if state is not None and state["key"] == self.training_key else None
+
+            def publish(learner: Learner) -> None:
+                events.write_bytes(path, encode({"key": self.training_key, **learner.trained()}))
+
+            yield found, publish
+
+    def _after_epoch(self, cycle: int) -> Callable[[int, float, Callable[[], dict[str, Any]]], None]:
+        saved = reported = time.monotonic()
+        epochs = self.trial.protocol.training.epochs
+
+        def after(done: int, loss: float, state: Callable[[], dict[str, Any]]) -> None:
+            nonlocal saved, reported
+            now, stop = time.monotonic(), self.must_stop()
+            if now - reported >= REPORT_EVERY or done == epochs:
+                reported = now
+                self._say(EpochDone(time=time.time(), cycle=cycle, epoch=done, epochs=epochs, loss=_finite(loss)))
+            if stop or now - saved >= self.save_every:
+                self.checkpoint.save("epoch", {"cycle": cycle, **state()})
+                saved = time.monotonic()
+            if stop:
+                raise Pause
+
+        return after
+
+    # --------------------------------------------------------------------------------------------------- reporting
+
+    def finish_cycle(self, result: CycleResult, pool: Pool, learner: Learner) -> None:
+        """Save the state between cycles, then say what the cycle gave."""
+        self.results.append(result)
+        self.pool = pool
+        self.seconds += sum(self._clock.values())
+        self.checkpoint.save(
+            "cycle",
+            {
+                "results": [done.model_dump_json() for done in self.results],
+                "labelled": torch.from_numpy(np.ascontiguousarray(pool.labelled)),
+                "unlabelled": torch.from_numpy(np.ascontiguousarray(pool.unlabelled)),
+                "size": pool.size,
+                "seconds": self.seconds,
+                "training_key": self.training_key,
+                "learner": learner.state(),
+            },
+        )
+        self.checkpoint.drop("epoch")
+        unit = 1 if sys.platform == "darwin" else 1024
+        self._say(
+            CycleDone(
+                time=time.time(),
+                result=result,
+                seconds={part: round(spent, 6) for part, spent in self._clock.items()},
+                reused=self._reused,
+                peak_host_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+                peak_device_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
+            ),
+            sync=True,
+        )
+        if self.must_stop() and result.cycle + 1 < self.trial.protocol.acquisition.cycles:
+            raise Pause
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Count wall seconds towards a part of the cycle."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self._clock[part] = self._clock.get(part, 0.0) + time.monotonic() - start
+
+    def _say(self, event: Any, *, sync: bool = False) -> None:
+        events.append(self.events, event, sync=sync)
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None

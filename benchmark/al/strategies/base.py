@@ -1,0 +1,107 @@
+"""What an acquisition function is, and all it may see."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import ConfigDict
+from torch import Tensor
+
+from benchmark.al.functional.ranking import top
+from benchmark.al.pool import Indices
+from benchmark.errors import UsageError
+
+
+class Picks(NamedTuple):
+    """What a strategy decided: positions in `View.candidates`, in the order in which they are bought."""
+
+    positions: Tensor
+    """(picked,) int64, distinct."""
+    scores: Tensor | None = None
+    """(candidates,) the score each candidate was ranked by, for diagnostics."""
+    returned: Tensor | None = None
+    """Positions that go back to the unlabelled list, where an official program does not return exactly the rest."""
+    diagnostics: Mapping[str, float] | None = None
+    """Numbers a paper plots about its score; recorded, never used."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What a strategy sees of one cycle: outputs of the trained model, never the labels of candidates."""
+
+    cycle: int
+    cycles: int
+    classes: int
+    candidates: Indices
+    """(n,) data set indices of the images that may be bought."""
+    labelled: Indices
+    """(m,) data set indices of the labelled images, in the order they were bought."""
+    pool_size: int
+    rng: np.random.Generator
+    """The strategy's own random stream of this cycle."""
+    device: torch.device
+    outputs: Mapping[str, Tensor]
+    """Declared needs by name: (n, ...) for candidates, (m, ...) for names that begin with `labelled.`."""
+    images: Any = None
+    """Callable (indices) -> (b, c, h, w): images through the scoring view, for strategies that train a model of their own."""
+
+    def __getitem__(self, name: str) -> Tensor:
+        """A declared output. Raises UsageError for one that the strategy did not declare."""
+        if name not in self.outputs:
+            raise UsageError(f"the strategy reads '{name}' without declaring it", remedy=f"add it to `needs`: {name!r}")
+        return self.outputs[name]
+
+    @property
+    def logits(self) -> Tensor:
+        """(n, classes) logits of the trained model."""
+        return self["logits"]
+
+    @property
+    def probs(self) -> Tensor:
+        """(n, classes) class probabilities of the trained model."""
+        return self["logits"].softmax(dim=1)
+
+    @property
+    def features(self) -> Tensor:
+        """(n, d) what the last linear layer sees."""
+        return self["features"]
+
+
+@dataclass(frozen=True)
+class Strategy(ABC):
+    """An acquisition function. Its dataclass fields are its parameters; `needs` names the model outputs it reads.
+
+    Names are `<output>` of the trained model (`logits`, `features`, or what the objective adds, such as
+    `predicted_loss`), `<network>.<output>` of another network the learner keeps (`reference.logits`), and
+    `labelled.<name>` for the same on the labelled images. All of them come from one pass over the images.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+    needs: ClassVar[Iterable[str]] = frozenset()
+
+    def narrow(self, view: View) -> Tensor | None:
+        """Positions of the candidates worth scoring (None: all). Called before any output is computed."""
+        return None
+
+    @abstractmethod
+    def select(self, view: View, budget: int) -> Picks:
+        """Choose up to `budget` of the candidates; `budget` never exceeds their number."""
+
+
+@dataclass(frozen=True)
+class ScoreStrategy(Strategy):
+    """A strategy that ranks candidates by a number and buys the largest; ties go to the earlier candidate."""
+
+    @abstractmethod
+    def score(self, view: View) -> Tensor:
+        """(n,) informativeness of each candidate, larger is bought first."""
+
+    def select(self, view: View, budget: int) -> Picks:
+        """The `budget` largest scores."""
+        scores = self.score(view)
+        return Picks(top(scores, budget), scores)

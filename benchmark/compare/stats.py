@@ -1,0 +1,267 @@
+"""Statistics of one comparison: equivalence, differences, what could have been detected, how many trials are missing.
+
+Pure functions on arrays; scipy and statsmodels do the distributions. One unit throughout: the metric's own (accuracy:
+percentage points). Differences are ours minus theirs. Sources: Schuirmann 1987 (two one-sided tests), Welch 1947,
+Holm 1979.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+POWER = 0.8
+"""Power that minimum detectable differences and needed numbers of trials are stated for."""
+MOST = 1000
+"""Beyond this many trials, a needed number is reported as None."""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A difference, its interval, and the p values of every hypothesis a verdict may rest on."""
+
+    difference: float
+    se: float
+    """Standard error of the difference."""
+    df: float
+    low: float
+    high: float
+    """The (1 - 2 alpha) interval that two one-sided tests at alpha imply, widened by the reading error on both sides."""
+    p_lower: float
+    """Of 'the true difference is at or below -margin'."""
+    p_upper: float
+    """Of 'the true difference is at or above +margin'."""
+    p_above: float
+    """Of 'the true difference is at or below +margin': small means beyond the margin upwards."""
+    p_below: float
+    """Of 'the true difference is at or above -margin': small means beyond the margin downwards."""
+    p_different: float
+    """Of 'there is no difference', two-sided."""
+
+    @property
+    def p_equivalent(self) -> float:
+        """The p value of the two one-sided tests: small means equivalent within the margin."""
+        return max(self.p_lower, self.p_upper)
+
+
+def compare(
+    difference: float, se: float, df: float, margin: float, alpha: float, reading_error: float = 0.0
+) -> Comparison:
+    """All tests of a t-distributed difference. The reading error is taken at its worst in every one of them."""
+    if not (margin > 0 and 0 < alpha < 0.5 and se >= 0 and df > 0 and reading_error >= 0):
+        raise ValueError("need margin > 0, 0 < alpha < 0.5, se >= 0, df > 0, reading_error >= 0")
+    half = t_critical(alpha, df) * se + reading_error
+    least, most = difference - reading_error, difference + reading_error
+    return Comparison(
+        difference, se, df, difference - half, difference + half,
+        p_lower=_above(least + margin, se, df), p_upper=_above(margin - most, se, df),
+        p_above=_above(least - margin, se, df), p_below=_above(-margin - most, se, df),
+        p_different=min(1.0, 2 * _above(max(abs(difference) - reading_error, 0.0), se, df)),
+    )  # fmt: skip
+
+
+def _above(distance: float, se: float, df: float) -> float:
+    """One-sided p value of 'the true distance is at or below zero'."""
+    if se == 0:
+        return 0.0 if distance > 0 else 1.0
+    return float(_t().sf(distance / se, df))
+
+
+def against_constant(
+    ours: ArrayLike, reference: float, margin: float, alpha: float, reading_error: float = 0.0
+) -> Comparison:
+    """Trials against a published mean without a usable spread: it is taken as the number to be met."""
+    values = _values(ours, 2)
+    se = float(values.std(ddof=1)) / math.sqrt(len(values))
+    return compare(float(values.mean()) - reference, se, len(values) - 1, margin, alpha, reading_error)
+
+
+def against_sample(
+    ours: ArrayLike, mean: float, sd: float, n: int, margin: float, alpha: float, reading_error: float = 0.0
+) -> Comparison:
+    """Trials against a published mean with its standard deviation over n trials (Welch: unequal variances)."""
+    values = _values(ours, 2)
+    if n < 2:
+        raise ValueError("a published standard deviation needs n >= 2")
+    se, df = welch(float(values.std(ddof=1)), len(values), sd / math.sqrt(n), n - 1)
+    return compare(float(values.mean()) - mean, se, df, margin, alpha, reading_error)
+
+
+def paired(ours: ArrayLike, theirs: ArrayLike, margin: float, alpha: float) -> Comparison:
+    """Trials against trials, pair by pair (see `pair`)."""
+    left, right = _values(ours, 2), _values(theirs, 2)
+    if left.shape != right.shape:
+        raise ValueError("paired comparisons need equally many values on both sides")
+    return against_constant(left - right, 0.0, margin, alpha)
+
+
+def welch(sd: float, n: int, other_se: float, other_df: float) -> tuple[float, float]:
+    """Standard error and Welch-Satterthwaite degrees of freedom of a difference of means."""
+    own = sd**2 / n
+    total = own + other_se**2
+    if total == 0 or other_se == 0:
+        return math.sqrt(total), n - 1
+    return math.sqrt(total), total**2 / (own**2 / (n - 1) + other_se**4 / other_df)
+
+
+def pair(ours: Mapping[int, float], theirs: Mapping[int, float]) -> tuple[tuple[int, ...], Array, Array]:
+    """Seeds both sides have, and their values in that order: never by row."""
+    seeds = tuple(sorted(ours.keys() & theirs.keys()))
+    return seeds, np.array([ours[seed] for seed in seeds]), np.array([theirs[seed] for seed in seeds])
+
+
+def correlation(left: ArrayLike, right: ArrayLike) -> float | None:
+    """Pearson correlation of pairs: what pairing gains. None for fewer than three pairs or a constant side."""
+    a, b = np.asarray(left, float), np.asarray(right, float)
+    return float(np.corrcoef(a, b)[0, 1]) if len(a) > 2 and a.std() > 0 and b.std() > 0 else None
+
+
+def t_critical(alpha: float, df: float) -> float:
+    """Upper alpha point of Student's t (one-sided; halve alpha for a two-sided test)."""
+    return float(_t().ppf(1 - alpha, df))
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """Holm's adjusted p values of one family, in the order given."""
+    if not p_values:
+        return ()
+    from statsmodels.stats.multitest import multipletests
+
+    return tuple(float(p) for p in multipletests(p_values, method="holm")[1])
+
+
+# ------------------------------------------------------------------------------------------- what n trials can and cannot
+
+
+def minimum_detectable(
+    sd: float, n: int, alpha: float, power: float = POWER, other_se: float = 0.0, other_df: float = math.inf
+) -> float:
+    """Smallest true difference that a two-sided t test at alpha finds with the given power, for this spread and n."""
+    from scipy.optimize import brentq
+
+    se, df = welch(sd, n, other_se, other_df)
+    critical = t_critical(alpha / 2, df)
+
+    def miss(effect: float) -> float:
+        return _student_power(effect, critical, df) - power
+
+    top = 1.0
+    while miss(top) < 0:
+        top *= 2
+    return se * float(brentq(miss, 0.0, top))
+
+
+def _student_power(effect: float, critical: float, df: float) -> float:
+    """P(|t| > critical) for a true difference of `effect` standard errors: over the quantiles of the estimated spread."""
+    from scipy.special import ndtr
+
+    edge = critical * _spreads(df)
+    return float(np.mean(ndtr(effect - edge) + ndtr(-effect - edge)))
+
+
+def equivalence_power(
+    sd: float, n: int, margin: float, alpha: float, true: float = 0.0, other_se: float = 0.0, other_df: float = math.inf
+) -> float:
+    """Chance that n trials of this spread are found equivalent within the margin, at a true difference."""
+    from scipy.special import ndtr
+
+    se, _ = welch(sd, n, other_se, other_df)
+    if se == 0:
+        return float(abs(true) < margin)
+    half = _half_width(sd, n, alpha, other_se, other_df)
+    upper, lower = (margin - true - half) / se, (-margin - true + half) / se
+    return float(np.mean(np.where(upper > lower, ndtr(upper) - ndtr(lower), 0.0)))
+
+
+def beyond_power(
+    sd: float, n: int, excess: float, alpha: float, other_se: float = 0.0, other_df: float = math.inf
+) -> float:
+    """Chance that n trials of this spread are found beyond the margin, when they truly are by `excess`."""
+    from scipy.special import ndtr
+
+    se, _ = welch(sd, n, other_se, other_df)
+    if se == 0:
+        return float(excess > 0)
+    return float(np.mean(ndtr((excess - _half_width(sd, n, alpha, other_se, other_df)) / se)))
+
+
+def needed_trials(
+    sd: float,
+    margin: float,
+    alpha: float,
+    true: float = 0.0,
+    reading_error: float = 0.0,
+    other_se: float = 0.0,
+    other_df: float = math.inf,
+) -> int | None:
+    """Fewest trials that decide with power 0.8 at a true difference; None when more than 1000 or when none can.
+
+    Below the margin: that equivalence is found. Beyond it: that the excess is found. The reading error is not reduced by
+    trials: it narrows the margin for the one and widens it for the other.
+    """
+    inner = margin - reading_error
+    excess = abs(true) - margin - reading_error
+    if abs(true) < inner:
+        return _fewest(lambda n: equivalence_power(sd, n, inner, alpha, true, other_se, other_df))
+    return _fewest(lambda n: beyond_power(sd, n, excess, alpha, other_se, other_df)) if excess > 0 else None
+
+
+def needed_pairs(sd: float, difference: float, alpha: float) -> int | None:
+    """Fewest pairs for which a two-sided paired t test at alpha finds this difference with power 0.8."""
+    if difference == 0:
+        return None
+    if sd == 0:
+        return 2
+    root = abs(difference) / sd
+    return _fewest(lambda n: _student_power(root * math.sqrt(n), t_critical(alpha / 2, n - 1), n - 1))
+
+
+def _fewest(power: Callable[[int], float]) -> int | None:
+    """Smallest n in 2..MOST whose power suffices; power grows with n."""
+    low, high = 1, 2
+    while power(high) < POWER:
+        low, high = high, high * 2
+        if low >= MOST:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if power(middle) >= POWER else (middle, high)
+    return high if high <= MOST else None
+
+
+def _half_width(sd: float, n: int, alpha: float, other_se: float, other_df: float) -> Array:
+    """Half-width of the interval over the quantiles of the standard deviation that n trials would estimate."""
+    own = (sd * _spreads(n - 1)) ** 2 / n
+    total = own + other_se**2
+    df = np.full_like(own, n - 1) if other_se == 0 else total**2 / (own**2 / (n - 1) + other_se**4 / other_df)
+    return np.asarray(_t().ppf(1 - alpha, df) * np.sqrt(total))
+
+
+@cache
+def _spreads(df: float) -> Array:
+    """Estimated over true standard deviation at evenly spaced probabilities: an expectation is a mean over them."""
+    from scipy.stats import chi2
+
+    points = 2000
+    return np.asarray(np.sqrt(chi2.ppf((np.arange(points) + 0.5) / points, df) / df))
+
+
+def _values(values: ArrayLike, least: int) -> Array:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or len(array) < least:
+        raise ValueError(f"need at least {least} values in one dimension, got shape {array.shape}")
+    return array
+
+
+def _t() -> Any:
+    from scipy.stats import t
+
+    return t

@@ -1,0 +1,182 @@
+"""One trial in, one folder out: `python -m benchmark.worker TRIAL.json OUT`. What runs inside a container.
+
+OUT gets events.jsonl (appended as things happen), state/ (resumable), and at the end indices.npz and record.json. The
+exit status is 0 finished, 2 the trial is not valid, 3 failed (the last event says why), 75 stopped with the state saved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmark import events, provenance
+from benchmark.al import data as datasets
+from benchmark.al import registry
+from benchmark.al.images import Images
+from benchmark.al.learner import Learner, Parts, Pause
+from benchmark.al.loop import run
+from benchmark.al.numerics import Numerics, prepare
+from benchmark.al.session import Session
+from benchmark.al.streams import Streams
+from benchmark.errors import AlbenchError, DataError, Exit, UsageError
+from benchmark.events import DataUsed, Environment, Failed, Finished, Record, Stopped
+from benchmark.spec.identity import trial_id
+from benchmark.spec.models import Trial
+
+STOPPED = 75
+"""Exit status of a clean stop with the state saved (EX_TEMPFAIL: try again later)."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one trial; see the module's docstring for what is written and returned."""
+    options = _parser().parse_args(argv)
+    out = options.out
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        trial = Trial.model_validate_json(options.trial.read_bytes())
+        return _run(trial, options)
+    except Pause:
+        reason = "signal" if _signalled else "time_limit"
+        events.append(out / "events.jsonl", Stopped(time=time.time(), reason=reason), sync=True)
+        return STOPPED
+    except Exception as error:
+        return _failed(out, error)
+
+
+def _run(trial: Trial, options: argparse.Namespace) -> int:
+    device = _device(options.device)
+    environment = provenance.environment(device, options.precision, options.threads, image=os.environ.get("ALBENCH_IMAGE", ""))
+    numerics = prepare(device, options.precision, options.threads)
+    identity, env_id = trial_id(trial), environment.env_id
+    if options.fresh:
+        _forget(options.out)
+    deadline = time.monotonic() + options.time_limit if options.time_limit else float("inf")
+    signal.signal(signal.SIGTERM, _stop)
+    session = Session(
+        trial, identity, env_id, options.out, options.cache, options.save_every,
+        must_stop=lambda: _signalled or time.monotonic() >= deadline,
+    )  # fmt: skip
+    dataset = datasets.load(trial.protocol.data, options.data, options.cache)
+    used = _data_used(trial, dataset, options.allow_noncanonical_data)
+    strategy, learner = assemble(trial, dataset, numerics)
+    run(trial.protocol, strategy, learner, session)
+    _publish(trial, environment, used, session, options.out)
+    return Exit.OK
+
+
+def assemble(trial: Trial, dataset: datasets.Dataset, numerics: Numerics) -> tuple[Any, Learner]:
+    """The strategy and the learner of a trial, on its data. Raises UsageError for what cannot be built."""
+    protocol = trial.protocol
+    strategy = registry.build("strategies", trial.strategy)
+    objective = registry.build("objectives", trial.objective)
+    views, device, size = protocol.views, numerics.device, protocol.models[0].size
+    scoring = views.train if views.pool == "train" else views.test
+
+    def images(part: datasets.Part, transforms: Any, side: int | None) -> Images:
+        made = Images(part, transforms, device, side)
+        made.memory_format = numerics.memory_format
+        return made
+
+    parts = Parts(
+        train=images(dataset.train, views.train, size),
+        pool=images(dataset.train, scoring, protocol.evaluation.size or size),
+        test=images(dataset.test, views.test, protocol.evaluation.size or size),
+        train_labels=torch.from_numpy(np.array(dataset.train.labels)).to(device),
+        test_labels=torch.from_numpy(np.array(dataset.test.labels)).to(device),
+    )
+    return strategy, Learner(protocol, objective, parts, Streams(protocol.seed, trial.seed), numerics)
+
+
+def _data_used(trial: Trial, dataset: datasets.Dataset, allowed: bool) -> DataUsed:
+    if trial.data_digest is not None and dataset.digest != trial.data_digest:
+        raise DataError(
+            f"{dataset.name} has changed: digest {dataset.digest[:12]}, planned with {trial.data_digest[:12]}",
+            remedy="plan again with the data as they are",
+        )
+    if not dataset.canonical and not allowed:
+        raise DataError(
+            f"{dataset.name} is not the published data: {dataset.canonical_note}",
+            remedy="restore the published files, or say --allow-noncanonical-data and have every line say so",
+        )
+    note = "" if dataset.canonical else dataset.canonical_note
+    return DataUsed(name=dataset.name, digest=dataset.digest, canonical=dataset.canonical, note=note)
+
+
+def _publish(trial: Trial, environment: Environment, used: DataUsed, session: Session, out: Path) -> None:
+    assert session.pool is not None
+    # The last pool was not extended after the last training, so its labelled list is everything that was trained on.
+    sizes = np.array([result.labelled for result in session.results])
+    partial = out / ".indices.npz.partial"
+    with partial.open("wb") as file:
+        np.savez_compressed(file, labelled=session.pool.labelled, sizes=sizes)
+    partial.replace(out / "indices.npz")
+    record = Record(
+        trial_id=session.trial_id, env_id=session.env_id, trial=trial, environment=environment, data=used,
+        cycles=tuple(session.results), seconds=session.seconds, finished=time.time(),
+    )  # fmt: skip
+    events.write_json(out / "record.json", record)
+    events.append(session.events, Finished(time=time.time(), digest=record.digest), sync=True)
+    shutil.rmtree(out / "state", ignore_errors=True)
+
+
+def _failed(out: Path, error: Exception) -> int:
+    """Say why in the events and on stderr; a full disk must not hide the first error."""
+    known = isinstance(error, AlbenchError)
+    kind = "out_of_memory" if isinstance(error, torch.OutOfMemoryError | MemoryError) else type(error).__name__
+    print(error if known else traceback.format_exc(), file=sys.stderr, flush=True)
+    try:
+        events.append(out / "events.jsonl", Failed(time=time.time(), kind=kind, message=str(error)), sync=True)
+    except OSError as second:
+        print(f"and the failure could not be recorded: {second}", file=sys.stderr, flush=True)
+    return int(Exit.USAGE if isinstance(error, UsageError) else Exit.NOT_MEASURED)
+
+
+def _forget(out: Path) -> None:
+    """What earlier runs of this trial left, so that --fresh starts from nothing."""
+    shutil.rmtree(out / "state", ignore_errors=True)
+    for name in ("events.jsonl", "record.json", "indices.npz"):
+        (out / name).unlink(missing_ok=True)
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name
+
+
+_signalled = False
+
+
+def _stop(*_: object) -> None:
+    global _signalled
+    _signalled = True
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="benchmark.worker", description=__doc__.splitlines()[0])
+    parser.add_argument("trial", type=Path, help="trial.json, as planned")
+    parser.add_argument("out", type=Path, help="folder for events, state and record")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="data root")
+    parser.add_argument("--cache", type=Path, default=Path("runs/.cache"), help="decoded images and shared trainings")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "tf32", "bf16"])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--time-limit", type=float, default=0.0, help="seconds; stop cleanly with the state saved")
+    parser.add_argument("--save-every", type=float, default=120.0, help="seconds between saves inside a cycle")
+    parser.add_argument("--allow-noncanonical-data", action="store_true")
+    parser.add_argument("--fresh", action="store_true", help="forget earlier state and results of this trial")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
