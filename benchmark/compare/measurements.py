@@ -117,7 +117,9 @@ def read_results(path: Path) -> list[Measurement]:
                 )  # fmt: skip
             found[row.key] = row
     except csv.Error as error:
-        raise StoreError(str(error), where=f"{path}:{lines.line_num}", remedy="mend the quoting of this line") from error
+        raise StoreError(
+            str(error), where=f"{path}:{lines.line_num}", remedy="mend the quoting of this line"
+        ) from error
     return sorted(found.values(), key=lambda item: item.key)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -75,23 +75,22 @@ def _above(distance: float, se: float, df: float) -> float:
     return float(_t().sf(distance / se, df))
 
 
-def against_constant(
-    ours: ArrayLike, reference: float, margin: float, alpha: float, reading_error: float = 0.0
+def against_mean(
+    ours: ArrayLike,
+    mean: float,
+    margin: float,
+    alpha: float,
+    reading_error: float = 0.0,
+    other_se: float = 0.0,
+    other_df: float = math.inf,
 ) -> Comparison:
-    """Trials against a published mean without a usable spread: it is taken as the number to be met."""
-    values = _values(ours, 2)
-    se = float(values.std(ddof=1)) / math.sqrt(len(values))
-    return compare(float(values.mean()) - reference, se, len(values) - 1, margin, alpha, reading_error)
+    """Trials against a published mean.
 
-
-def against_sample(
-    ours: ArrayLike, mean: float, sd: float, n: int, margin: float, alpha: float, reading_error: float = 0.0
-) -> Comparison:
-    """Trials against a published mean with its standard deviation over n trials (Welch: unequal variances)."""
+    With the standard error of that mean (and its degrees of freedom) this is Welch's test; without, one-sample: the
+    published mean is then taken as the number to be met.
+    """
     values = _values(ours, 2)
-    if n < 2:
-        raise ValueError("a published standard deviation needs n >= 2")
-    se, df = welch(float(values.std(ddof=1)), len(values), sd / math.sqrt(n), n - 1)
+    se, df = welch(float(values.std(ddof=1)), len(values), other_se, other_df)
     return compare(float(values.mean()) - mean, se, df, margin, alpha, reading_error)
 
 
@@ -100,7 +99,7 @@ def paired(ours: ArrayLike, theirs: ArrayLike, margin: float, alpha: float) -> C
     left, right = _values(ours, 2), _values(theirs, 2)
     if left.shape != right.shape:
         raise ValueError("paired comparisons need equally many values on both sides")
-    return against_constant(left - right, 0.0, margin, alpha)
+    return against_mean(left - right, 0.0, margin, alpha)
 
 
 def welch(sd: float, n: int, other_se: float, other_df: float) -> tuple[float, float]:
@@ -245,7 +244,7 @@ def _half_width(sd: float, n: int, alpha: float, other_se: float, other_df: floa
     return np.asarray(_t().ppf(1 - alpha, df) * np.sqrt(total))
 
 
-@cache
+@lru_cache(maxsize=512)
 def _spreads(df: float) -> Array:
     """Estimated over true standard deviation at evenly spaced probabilities: an expectation is a mean over them."""
     from scipy.stats import chi2

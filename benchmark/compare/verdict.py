@@ -1,0 +1,109 @@
+"""Judging a suite: what its trials say about what was published, under the rule that the suite pins.
+
+Rows with role `target` or `target_weak` decide; every other published number is shown beside. Only the profile `paper`
+is compared with published numbers. A suite whose rule says `reference = "records"` is compared with its own committed
+records instead, under any profile that has some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from benchmark.compare.claims import judge_claims
+from benchmark.compare.committed import judge_committed
+from benchmark.compare.judgement import Cell, Estimate, Judgement, Kind, NumberVerdict, Verdict
+from benchmark.compare.measurements import Measurement
+from benchmark.compare.numbers import TARGETS, Case, judge_curves, judge_numbers
+from benchmark.compare.selection import Trials, select
+from benchmark.compare.standings import agreement, cells, penalties, standings
+from benchmark.spec.load import SuiteFile
+from benchmark.spec.models import Suite
+
+
+def judge(
+    suite_file: SuiteFile,
+    measurements: Sequence[Measurement],
+    *,
+    profile: str = "paper",
+    variant: str = "as_published",
+    methods: Sequence[str] | None = None,
+    references: Sequence[Measurement] = (),
+) -> Judgement:
+    """What the measurements say about the suite.
+
+    `methods` limits what is asked for (None: all that the profile plans, and any other that was measured). `references`
+    are the suite's committed records. Raises UsageError for an unknown profile or variant.
+    """
+    suite = suite_file.resolve(profile, variant)
+    trials = select(measurements, suite_file.id, profile, variant, methods)
+    asked = tuple(methods) if methods is not None else _asked(suite, profile, trials)
+    shrunk = suite.profiles.get(profile)
+    planned = len((shrunk and shrunk.seeds) or suite.seeds)
+    case = Case(suite, trials, asked, planned, _always(suite, variant))
+    excuse = "" if profile == "paper" else f"profile {profile} is not the published protocol"
+    against_records = suite.rule.reference == "records"
+    measured = cells(case)
+    numbers = [*judge_numbers(case, suite_file.reported, excuse)]
+    if against_records:
+        committed = select(references, suite_file.id, profile, variant, asked)
+        numbers = [*judge_committed(case, committed, excused=profile != "paper"), *map(_beside, numbers)]
+    elif not any(number.decides for number in numbers):
+        numbers = [*(_unpublished(case, method, measured) for method in trials.methods), *numbers]
+    curves = [] if excuse or against_records else judge_curves(case, suite_file.reported)
+    names, matrix = penalties(case)
+    return Judgement(
+        suite=suite_file.id, title=suite.title, profile=profile, variant=variant, rule=suite.rule,
+        numbers=tuple(numbers), curves=tuple(curves),
+        claims=tuple(judge_claims(case, suite_file.reported, excuse)),
+        cells=tuple(measured), standings=tuple(standings(case)), penalty_methods=names, penalties=matrix,
+        kendall=None if excuse else agreement(case, suite_file.reported),
+        missing=tuple(method for method in asked if method not in trials.methods),
+        devices=tuple(sorted({row.device_model for row in trials.rows})),
+        environments=tuple(sorted({row.env_id for row in trials.rows})),
+        notes=tuple(_notes(suite_file, case, profile, excuse)), measured=bool(trials.rows),
+    )  # fmt: skip
+
+
+def _asked(suite: Suite, profile: str, trials: Trials) -> tuple[str, ...]:
+    shrunk = suite.profiles.get(profile)
+    planned = (shrunk and shrunk.methods) or tuple(suite.methods)
+    return (*planned, *(method for method in trials.methods if method not in planned))
+
+
+def _always(suite: Suite, variant: str) -> tuple[str, ...]:
+    notes = []
+    if variant != "as_published":
+        notes.append(f"variant {variant}, not the published protocol")
+    if suite.unknowns:
+        notes.append(f"no source establishes {', '.join(unknown.path for unknown in suite.unknowns)}")
+    return tuple(notes)
+
+
+def _unpublished(case: Case, method: str, measured: Sequence[Cell]) -> NumberVerdict:
+    """A measured method that has no published number: its last mean, so that the line says something."""
+    own = [cell for cell in measured if cell.method == method]
+    last = own[-1] if own else None
+    return NumberVerdict(
+        method, case.title(method), case.suite.rule.metric, last.labelled if last else None,
+        Verdict(Kind.NOT_COMPARABLE, "no published number", excused=True), "none", True, "",
+        Estimate(last.mean, last.sd, last.n) if last else None, notes=case.notes,
+    )  # fmt: skip
+
+
+def _beside(number: NumberVerdict) -> NumberVerdict:
+    return replace(number, decides=False)
+
+
+def _notes(suite_file: SuiteFile, case: Case, profile: str, excuse: str) -> list[str]:
+    suite, trials, notes = case.suite, case.trials, []
+    if not trials.rows:
+        notes.append("nothing was measured")
+    if excuse and suite.rule.reference == "reported":
+        notes.append(f"{excuse}: nothing was compared with published numbers")
+    if not any(row.role in TARGETS for row in suite_file.reported) and suite.rule.reference == "reported":
+        notes.append("no published number could be established for this suite: only its claims are judged")
+    if trials.repeated:
+        notes.append(f"{trials.repeated} trials were also run in other environments; each is counted once")
+    notes.extend(f"no source establishes {unknown.path}: {unknown.note}" for unknown in suite.unknowns)
+    return notes
