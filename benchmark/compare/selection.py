@@ -9,6 +9,9 @@ from functools import cached_property
 
 from benchmark.compare.measurements import Measurement
 
+OTHER_DATA = "not the published data"
+"""How every note about the data begins."""
+
 
 @dataclass(frozen=True)
 class Trials:
@@ -90,4 +93,4 @@ def obstacle(rows: Iterable[Measurement], mix_devices: bool) -> str:
 
 def data_notes(rows: Iterable[Measurement]) -> tuple[str, ...]:
     """What is to be said of the data in every line made from these measurements."""
-    return tuple(sorted({f"not the published data: {row.data_note}" for row in rows if not row.canonical}))
+    return tuple(sorted({f"{OTHER_DATA}: {row.data_note}" for row in rows if not row.canonical}))

@@ -1,0 +1,155 @@
+"""The verdicts as Markdown: the committed report, the step summary, the README's table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from benchmark.compare.judgement import Judgement
+from benchmark.report import view
+from benchmark.spec.load import SuiteFile
+
+HEADS = (
+    "method",
+    "labels",
+    "ours",
+    "published",
+    "difference [interval]",
+    "MDD",
+    "needed",
+    "verdict",
+    "source",
+    "notes",
+)
+
+
+def render(
+    suite_file: SuiteFile,
+    judgement: Judgement,
+    cost_note: str = "",
+    commands: Mapping[str, str] | None = None,
+    facts: Mapping[str, str] | None = None,
+    pictures: Mapping[str, str] | None = None,
+) -> str:
+    """The whole report. `pictures` are alternative text and path, relative to where the text will lie."""
+    notes = view.Footnotes()
+    paper = suite_file.suite.paper
+    parts = [
+        f"# {judgement.title}",
+        f"{paper.title} ({paper.venue} {paper.year}). Suite `{judgement.suite}`, profile `{judgement.profile}`, "
+        f"variant `{judgement.variant}`.",
+        f"**{view.headline(judgement)}**",
+        *(f"![{alt}]({path})" for alt, path in (pictures or {}).items()),
+        _numbers(judgement, notes),
+        _section("Curves", _verdict_table(view.curve_lines(judgement, notes)), view.AREA),
+        _claims(judgement, notes),
+        _standings(judgement),
+        _section("Shown beside", _verdict_table(view.number_lines(judgement, notes, decides=False)), view.BESIDE),
+        "\n".join(f"- {mark}) {cell(text)}" for mark, text in notes.lines()),
+        _section("Measured", table(*view.measured_grid(judgement)) if judgement.cells else ""),
+        _deviations(suite_file, judgement),
+        _section("Notes", "\n".join(f"- {cell(note)}" for note in judgement.notes)),
+        _conditions(judgement, cost_note, facts or {}),
+        _commands(judgement, commands or {}),
+    ]  # fmt: skip
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def verdict_table(judgement: Judgement) -> str:
+    """Only the table of deciding verdicts, or the sentence why there is none."""
+    return _numbers(judgement, view.Footnotes(), heading=False)
+
+
+def overview(judgements: Iterable[Judgement]) -> str:
+    """One row per suite: how its numbers and claims stand."""
+    rows = []
+    for judgement in judgements:
+        claims = [str(claim.outcome) for claim in judgement.claims]
+        rows.append([
+            f"`{judgement.suite}`", judgement.profile,
+            ", ".join(f"{n} {kind}" for kind, n in judgement.counts().items()) or "–",
+            ", ".join(f"{claims.count(o)} {o}" for o in dict.fromkeys(claims)) or "–",
+            view.MEANING.get(judgement.exit_code, "stopped"),
+        ])  # fmt: skip
+    return table(("suite", "profile", "numbers", "claims", "in all"), rows)
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; cells may hold anything."""
+    lines = [list(heads), ["---"] * len(heads), *(list(row) for row in rows)]
+    return "\n".join(f"| {' | '.join(map(cell, line))} |" for line in lines)
+
+
+def cell(text: str) -> str:
+    """Text that cannot break a table, start markup or carry HTML."""
+    for old, new in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), (">", "&gt;"), ("\n", " ")):
+        text = text.replace(old, new)
+    return text
+
+
+def _section(title: str, body: str, lead: str = "") -> str:
+    return "\n\n".join(part for part in (f"## {title}", lead, body) if part) if body else ""
+
+
+def _numbers(judgement: Judgement, notes: view.Footnotes, heading: bool = True) -> str:
+    reason = view.collapsed(judgement)
+    body = f"Not compared: {cell(reason)}." if reason else _verdict_table(view.number_lines(judgement, notes))
+    return _section("Numbers", body) if heading else body
+
+
+def _verdict_table(lines: Sequence[view.Line]) -> str:
+    rows = [
+        (
+            line.title, line.labelled, line.ours, line.published, line.difference, line.mdd, line.needed, line.verdict,
+            line.source, line.marks,
+        )
+        for line in lines
+    ]  # fmt: skip
+    return table(HEADS, rows) if rows else ""
+
+
+def _claims(judgement: Judgement, notes: view.Footnotes) -> str:
+    parts = []
+    for claim in judgement.claims:
+        marks = notes.marks(claim.notes)
+        text = f"**{cell(claim.id)}: {cell(claim.text)}** ({cell(claim.source)}): {cell(view.claim_text(claim))}"
+        text += f" [{marks}]" if marks else ""
+        parts.append(text + (f". In the paper: {cell(claim.published)}" if claim.published else ""))
+        if claim.budgets:
+            parts.append(table(view.BUDGET_HEADS, map(view.budget_cells, claim.budgets)))
+    return _section("Claims", "\n\n".join(parts))
+
+
+def _standings(judgement: Judgement) -> str:
+    if len(judgement.standings) < 2:
+        return ""
+    parts = [table(view.STANDING_HEADS, map(view.standing_cells, judgement.standings))]
+    if judgement.penalties:
+        rows = [
+            [name, *(view.number(value) for value in row)]
+            for name, row in zip(judgement.penalty_methods, judgement.penalties, strict=True)
+        ]
+        parts += ["Share of sizes at which the row's method beats the column's (paired t test at each size):"]
+        parts += [table(["", *judgement.penalty_methods], rows)]
+    if judgement.kendall:
+        tau, p, methods = judgement.kendall
+        parts += [f"Order of {methods} methods against the paper's: Kendall tau {tau:+.2f}, p {view.p_value(p)}."]
+    return _section("Methods", "\n\n".join(parts))
+
+
+def _deviations(suite_file: SuiteFile, judgement: Judgement) -> str:
+    found = suite_file.suite.deviations
+    rows = [(item.id, item.topic, item.paper, item.code, item.pinned, item.effect) for item in found]
+    body = table(("", "topic", "paper", "code", "pinned", "effect"), rows) if rows else ""
+    return _section("Deviations in force", body, view.deviation_state(judgement))
+
+
+def _conditions(judgement: Judgement, cost_note: str, facts: Mapping[str, str]) -> str:
+    lines = {"Ran on": view.environment_text(judgement), "Cost": cost_note, **facts}
+    listed = "\n".join(f"- {cell(name)}: {cell(text)}" for name, text in lines.items() if text)
+    return _section("Conditions", f"{cell(view.rule_text(judgement))}\n\n{listed}")
+
+
+def _commands(judgement: Judgement, commands: Mapping[str, str]) -> str:
+    missing = f"Missing: {cell(', '.join(judgement.missing))}." if judgement.missing else ""
+    listed = "\n\n".join(f"{cell(purpose)}:\n\n```sh\n{command}\n```" for purpose, command in commands.items())
+    return _section("Commands", "\n\n".join(part for part in (missing, listed) if part))

@@ -1,0 +1,102 @@
+"""The verdicts on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from benchmark.compare.judgement import Judgement
+from benchmark.report import view
+
+COLOURS = {
+    "reproduced": "green", "holds": "green", "above": "yellow", "below": "red", "refuted": "red", "inconclusive": "cyan",
+    "missing": "magenta", "not comparable": "dim", "not testable": "dim",
+}  # fmt: skip
+
+
+def show(
+    judgement: Judgement, console: Console, cost_note: str = "", commands: Mapping[str, str] | None = None
+) -> None:
+    """Print the verdicts, the claims, what is missing and what to do about it."""
+    notes = view.Footnotes()
+    console.print(f"[bold]{escape(judgement.title)}[/bold]")
+    console.print(escape(view.headline(judgement)))
+    reason = view.collapsed(judgement)
+    if reason:
+        console.print(escape(f"Not compared: {reason}. What was measured:"))
+        _grid(console, *view.measured_grid(judgement))
+    else:
+        _verdicts(console, "Numbers", view.number_lines(judgement, notes))
+    _verdicts(console, "Curves: normalised area", view.curve_lines(judgement, notes))
+    _claims(console, judgement, notes)
+    if len(judgement.standings) > 1:
+        _grid(console, view.STANDING_HEADS, [view.standing_cells(item) for item in judgement.standings])
+    if judgement.kendall:
+        tau, p, methods = judgement.kendall
+        console.print(f"Order of {methods} methods against the paper's: Kendall tau {tau:+.2f}, p {view.p_value(p)}")
+    for mark, text in notes.lines():
+        console.print(escape(f"  {mark}) {text}"), style="dim")
+    for note in judgement.notes:
+        console.print(escape(f"Note: {note}"))
+    if judgement.missing:
+        console.print(escape(f"Missing: {', '.join(judgement.missing)}"), style="magenta")
+    console.print(escape(view.rule_text(judgement)), style="dim")
+    if cost_note:
+        console.print(escape(cost_note))
+    for purpose, command in (commands or {}).items():
+        console.print(escape(f"{purpose}:\n  {command}"), soft_wrap=True)
+
+
+def _verdicts(console: Console, title: str, lines: Sequence[view.Line]) -> None:
+    if not lines:
+        return
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for head in (
+        "method",
+        "labels",
+        "ours",
+        "published",
+        "difference [interval]",
+        "MDD",
+        "needed",
+        "verdict",
+        "source",
+        "",
+    ):
+        table.add_column(head, justify="right" if head in ("labels", "MDD", "needed") else "left")
+    for line in lines:
+        cells = (line.title, line.labelled, line.ours, line.published, line.difference, line.mdd, line.needed)
+        verdict = f"[{COLOURS[line.kind]}]{escape(line.verdict)}[/]"
+        table.add_row(*map(escape, cells), verdict, escape(line.source), line.marks)
+    console.print(table)
+
+
+def _claims(console: Console, judgement: Judgement, notes: view.Footnotes) -> None:
+    if not judgement.claims:
+        return
+    table = Table(title="Claims", title_justify="left", header_style="bold")
+    for head in ("claim", "verdict", "better minus worse at its sizes", "in the paper", ""):
+        table.add_column(head)
+    for claim in judgement.claims:
+        colour = COLOURS[str(claim.outcome).replace("_", " ")]
+        tests = "; ".join(
+            f"{view.count(test.labelled)}: {view.interval(test.difference, test.low, test.high)}"
+            for test in claim.budgets
+        )
+        table.add_row(
+            escape(f"{claim.id}: {claim.text}"), f"[{colour}]{escape(view.claim_text(claim))}[/]", tests,
+            escape(claim.published), notes.marks(claim.notes),
+        )  # fmt: skip
+    console.print(table)
+
+
+def _grid(console: Console, heads: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
+    table = Table(header_style="bold")
+    for head in heads:
+        table.add_column(head)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console.print(table)
