@@ -195,11 +195,21 @@ def rule_text(judgement: Judgement) -> str:
     )
 
 
+def deviation_state(judgement: Judgement) -> str:
+    """Which side of the deviations this run took."""
+    corrected = judgement.variant == "corrected"
+    return f"Variant `{judgement.variant}`: " + ("every switch at its corrected value." if corrected else "as pinned.")
+
+
 def claim_text(claim: ClaimVerdict) -> str:
     """Sign, outcome and reason of a claim."""
-    return f"{SIGNS[claim.outcome]} {str(claim.outcome).replace('_', ' ')}" + (
-        f" ({claim.reason})" if claim.reason else ""
-    )
+    text = f"{SIGNS[claim.outcome]} {str(claim.outcome).replace('_', ' ')}"
+    return text + (f" ({claim.reason})" if claim.reason else "") + other_data(claim.notes)
+
+
+def other_data(notes: Iterable[str]) -> str:
+    """A word for the line itself when it was not made from the published data; the footnote says why."""
+    return " [other data]" if any(note.startswith(OTHER_DATA) for note in notes) else ""
 
 
 def budget_cells(test: BudgetTest) -> list[str]:
