@@ -27,6 +27,7 @@ from benchmark.al.learner import Learner, Parts, Pause
 from benchmark.al.loop import run
 from benchmark.al.numerics import Numerics, prepare
 from benchmark.al.session import Session
+from benchmark.al.strategies import Strategy
 from benchmark.al.streams import Streams
 from benchmark.errors import AlbenchError, DataError, Exit, UsageError
 from benchmark.events import DataUsed, Environment, Failed, Finished, Record, Stopped
@@ -68,13 +69,13 @@ def _run(trial: Trial, options: argparse.Namespace) -> int:
     )  # fmt: skip
     dataset = datasets.load(trial.protocol.data, options.data, options.cache)
     used = _data_used(trial, dataset, options.allow_noncanonical_data)
-    strategy, learner = assemble(trial, dataset, numerics)
+    strategy, learner = assemble(trial, dataset, numerics, options.data / "weights")
     run(trial.protocol, strategy, learner, session)
     _publish(trial, environment, used, session, options.out)
     return Exit.OK
 
 
-def assemble(trial: Trial, dataset: datasets.Dataset, numerics: Numerics) -> tuple[Any, Learner]:
+def assemble(trial: Trial, dataset: datasets.Dataset, numerics: Numerics, weights: Path) -> tuple[Strategy, Learner]:
     """The strategy and the learner of a trial, on its data. Raises UsageError for what cannot be built."""
     protocol = trial.protocol
     strategy = registry.build("strategies", trial.strategy)
@@ -94,7 +95,7 @@ def assemble(trial: Trial, dataset: datasets.Dataset, numerics: Numerics) -> tup
         train_labels=torch.from_numpy(np.array(dataset.train.labels)).to(device),
         test_labels=torch.from_numpy(np.array(dataset.test.labels)).to(device),
     )
-    return strategy, Learner(protocol, objective, parts, Streams(protocol.seed, trial.seed), numerics)
+    return strategy, Learner(protocol, objective, parts, Streams(protocol.seed, trial.seed), numerics, weights)
 
 
 def _data_used(trial: Trial, dataset: datasets.Dataset, allowed: bool) -> DataUsed:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from benchmark.al.checkpoint import weights_digest
 from benchmark.al.images import Images
-from benchmark.al.models import network
+from benchmark.al.models import network, pretrain
 from benchmark.al.models.outputs import Outputs
 from benchmark.al.numerics import Numerics
 from benchmark.al.objectives.base import Build, CycleData, Objective
@@ -60,9 +61,18 @@ class Pause(Exception):
 class Learner:
     """One network, its objective and its recipe."""
 
-    def __init__(self, protocol: Protocol, objective: Objective, parts: Parts, streams: Streams, numerics: Numerics) -> None:
+    def __init__(
+        self,
+        protocol: Protocol,
+        objective: Objective,
+        parts: Parts,
+        streams: Streams,
+        numerics: Numerics,
+        weights: Path = Path("weights"),
+    ) -> None:
+        """`weights` is the folder of pre-trained weights files, read only where the protocol asks for them."""
         self.protocol, self.objective, self.parts = protocol, objective, parts
-        self.streams, self.numerics = streams, numerics
+        self.streams, self.numerics, self._weights = streams, numerics, weights
         self._before: nn.Module | None = None
         self.metrics: dict[str, float] = {}
         self._start_afresh(cycle=0)
@@ -286,6 +296,10 @@ class Learner:
 
 
     def _network(self, name: str, cycle: int = 0) -> nn.Module:
+        model = self.protocol.models[0]
         with self.streams.torch_seeded("init", cycle, name):
-            made = network(self.protocol.models[0], self.protocol.data.classes, self.parts.train.shape[0])
+            made = network(model, self.protocol.data.classes, self.parts.train.shape[0])
+        # Teachers and references start random even where the student starts pre-trained (TOD's release).
+        if name == "student" and model.weights == "pretrained":
+            pretrain(made, self._weights)
         return self.numerics.place(made)

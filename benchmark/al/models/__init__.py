@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -14,6 +15,7 @@ from benchmark.spec.models import Model
 MODELS = {
     "resnet_cifar": "benchmark.al.models.resnet_cifar:ResNetCifar",
     "resnet_imagenet": "benchmark.al.models.resnet_imagenet:ResNetImagenet",
+    "vgg_plain": "benchmark.al.models.vgg_plain:VggPlain",
     "small_cnn": "benchmark.al.models.small_cnn:SmallCnn",
 }
 """Name -> `module:class`. A network takes `classes` and its own parameters and returns `Outputs`."""
@@ -32,3 +34,13 @@ def network(model: Model, classes: int, channels: int) -> nn.Module:
         return getattr(importlib.import_module(module), attribute)(classes=classes, **parameters)  # type: ignore[no-any-return]
     except TypeError as error:
         raise UsageError(f"network '{model.name}': {error}", remedy=f"see {module}") from error
+
+
+def pretrain(made: nn.Module, folder: Path) -> None:
+    """Fill a network from its pre-trained weights file in `folder`. Raises UsageError if it has none, DataError if the file is wrong."""
+    from benchmark.al.models.resnet_imagenet import read_weights
+
+    name = getattr(made, "weights_file", None)
+    if name is None:
+        raise UsageError(f"{type(made).__name__} has no pre-trained weights", remedy='pin weights = "scratch"')
+    made.load_pretrained(read_weights(folder / name))  # type: ignore[operator]
