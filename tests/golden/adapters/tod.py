@@ -1,0 +1,375 @@
+"""TOD (siyuhuang/TOD at 883494b): items 01-07 and 26_nets_tod."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from adapters import (
+    Expected,
+    adapter,
+    bounds,
+    check_map,
+    close,
+    close_to_scale,
+    contains,
+    float_kind,
+    load_canonical,
+    part,
+    tensor,
+    wave,
+)
+from benchmark.al.functional.averaging import ema_update, warmup_alpha
+from benchmark.al.functional.cod import cod_loss
+from benchmark.al.functional.ranking_loss import margin_ranking_loss
+from benchmark.al.functional.scores import discrepancy
+from benchmark.al.models.loss_prediction import LossPrediction
+from benchmark.al.models.outputs import Outputs
+from benchmark.al.models.resnet_cifar import ResNetCifar
+from benchmark.al.models.resnet_imagenet import ResNetImagenet
+from benchmark.al.pool import Pool
+from benchmark.al.schedules import rate
+from benchmark.al.strategies.base import ScoreStrategy, View
+from benchmark.al.strategies.learning_loss import PredictedLoss
+from benchmark.al.strategies.random import Random
+from benchmark.al.strategies.tod import Tod
+from benchmark.errors import AlbenchError
+from benchmark.spec.models import MultiStep
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@adapter("01_tod_uncertainty")
+def uncertainty(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    current, snapshot = tensor(inputs["current_logits"]), tensor(inputs["snapshot_logits"])
+    batches = zip(current.split(inputs["batch"]), snapshot.split(inputs["batch"]), strict=True)
+    scores = torch.cat([discrepancy(now, before) for now, before in batches])
+    assert scores.dtype == current.dtype
+    close(scores, expected["uncertainty"], tolerance[float_kind(inputs["current_logits"])])
+
+
+# --------------------------------------------------------------------------------------------------------- training
+
+
+def objective_build(network: nn.Module | None = None) -> Any:
+    """What an objective may use to build its branches, for objectives without smoothing."""
+    return SimpleNamespace(
+        network=lambda name: network,
+        seeded=lambda name: torch.random.fork_rng(),
+        training=SimpleNamespace(label_smoothing=0.0),
+    )
+
+
+@adapter("02_tod_cod_loss")
+def loss_of_one_step(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    from benchmark.al.objectives.base import Batch
+    from benchmark.al.objectives.supervised import Supervised
+
+    kind = float_kind(inputs["A_L"])
+    texts = {word: part(tolerance[kind], word) for word in ("loss", "grad")} if kind == "float64" else tolerance[kind]
+    for setting in expected:
+        wanted = expected[setting]
+        logits = {name: tensor(inputs[name]).requires_grad_() for name in ("A_L", "B_L", "A_U", "B_U", "T_L", "T_U")}
+        if setting == "auxiliary_NONE":
+            text, gradient_text = "rel 1e-5", "abs 1e-6"  # the objective works in float32 by design
+            objective = Supervised()
+            objective.build(objective_build())
+            out = Outputs(logits["A_L"], logits["A_L"], consistency=logits["B_L"])
+            loss = objective.loss(lambda _, out=out: out, Batch(logits["A_L"], tensor(inputs["y"]), 0, 0))  # type: ignore[arg-type]
+        else:
+            text, gradient_text = texts["loss"], texts["grad"]
+            labelled = Outputs(logits["A_L"], logits["A_L"], consistency=logits["B_L"])
+            unlabelled = Outputs(logits["A_U"], logits["A_U"], consistency=logits["B_U"])
+            weight = float(re.fullmatch(r"weight_([0-9.]+)", setting).group(1))  # type: ignore[union-attr]
+            loss = cod_loss(labelled, unlabelled, logits["T_L"], logits["T_U"], tensor(inputs["y"]), weight)
+        close(loss, wanted["total_loss"], text)
+        loss.backward()
+        assert logits["T_L"].grad is None and logits["T_U"].grad is None, "the teacher gets no gradient"
+        for name, gradient in ((name, wanted[name]) for name in wanted if name.startswith("grad_")):
+            found = logits[name.removeprefix("grad_")].grad
+            if gradient is None:
+                assert found is None, f"{name} should be absent"
+            else:
+                close(found, gradient, gradient_text)
+
+
+class TwoHeads(nn.Module):
+    """Two linear heads on the input itself: the miniature network of the EMA vectors."""
+
+    def __init__(self, start: Mapping[str, np.ndarray]) -> None:
+        super().__init__()
+        outputs, inputs = start["a.weight"].shape
+        self.a, self.b = nn.Linear(inputs, outputs), nn.Linear(inputs, outputs)
+        self.to(torch.from_numpy(start["a.weight"]).dtype)
+        self.load_state_dict({name: tensor(value) for name, value in start.items()})
+
+    def forward(self, x: Tensor) -> Outputs:
+        return Outputs(self.a(x), x, (), self.b(x))
+
+
+@adapter("03_tod_ema")
+def ema(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    if "student_per_step" in inputs:
+        text = tolerance[float_kind(inputs["ema_start"])]
+        average, student = (
+            nn.ParameterList([tensor(inputs["ema_start"])]),
+            nn.ParameterList([tensor(inputs["ema_start"])]),
+        )
+        seen = []
+        for weights, step in zip(inputs["student_per_step"], inputs["t_per_step"], strict=True):
+            student[0].data.copy_(tensor(weights))
+            ema_update(average, student, warmup_alpha(step, inputs["alpha"]))
+            seen.append(average[0].detach().clone())
+        close(torch.stack(seen), expected["ema_after_step"], text)
+        return
+    from benchmark.al.objectives.base import Batch
+    from benchmark.al.objectives.cod import Cod
+
+    text = tolerance["float64"]
+    student_net, teacher = TwoHeads(inputs["weights_start"]["student"]), TwoHeads(inputs["weights_start"]["ema"])
+    objective = Cod(weight=inputs["weight"])
+    objective.build(objective_build(teacher))
+    objective.start_cycle(0, student_net)
+    optimizer = torch.optim.SGD(student_net.parameters(), **inputs["sgd"])
+    losses, unlabelled = [], tensor(inputs["unlabelled_x_same_every_step"])
+    for epoch in range(inputs["epochs"]):
+        for images, labels in zip(inputs["labelled_x"], inputs["labelled_y"], strict=True):
+            loss = objective.loss(student_net, Batch(tensor(images), tensor(labels), epoch, len(losses), unlabelled))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            objective.after_step(student_net)
+            losses.append(loss.item())
+        for name, value in teacher.state_dict().items():
+            close(value, expected["ema_after_epoch"][epoch][name], text)
+    close(losses, expected["loss_per_step"], text)
+    for name, value in student_net.state_dict().items():
+        close(value, expected["student_final"][name], text)
+    assert sum(objective.counters().values()) == expected["iteration_counter_end"]
+
+
+@adapter("04_tod_lr")
+def learning_rate(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    schedule = MultiStep(kind="multistep", milestones=tuple(inputs["milestones"]), gamma=inputs.get("gamma", 0.1))
+    epochs = inputs["epochs"]
+    for name in expected:
+        constant = "module" in name and "lr" in name
+        rates = [inputs["lr"] if constant else rate(schedule, inputs["lr"], e, e, epochs, 1) for e in range(epochs)]
+        close(rates, expected[name], tolerance["abs"])
+
+
+@adapter("05_tod_ll4al_loss")
+def ranking_loss(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    if "raises" in expected:
+        assert expected["raises"] == "AssertionError"  # ours says more than an assertion
+        with pytest.raises(AlbenchError, match="even batch"):
+            margin_ranking_loss(torch.zeros(inputs["size"]), torch.zeros(inputs["size"]))
+        return
+    predicted = tensor(inputs["pred_loss"]).requires_grad_()
+    text = tolerance[float_kind(inputs["pred_loss"])]
+    if "logits" in inputs:
+        _total_loss(inputs, expected, predicted, text)
+        return
+    losses = tensor(inputs["target_loss"]).requires_grad_()
+    loss = margin_ranking_loss(predicted, losses, inputs["margin"])
+    close(loss, expected["loss_mean"], text)
+    close(margin_ranking_loss(predicted, losses, inputs["margin"], reduction="none"), expected["per_pair"], text)
+    loss.backward()
+    close(predicted.grad, expected["grad_pred"], text)
+    assert losses.grad is None, "no gradient into the true losses"
+
+
+def _total_loss(inputs: Any, expected: Expected, predicted: Tensor, text: str) -> None:
+    """The whole objective, with a module that returns the stored predictions and notes whether its input is attached."""
+    from benchmark.al.objectives.base import Batch
+    from benchmark.al.objectives.learning_loss import LearningLoss
+
+    logits, attached = tensor(inputs["logits"]).requires_grad_(), []
+
+    class Stored(nn.Module):
+        def forward(self, maps: tuple[Tensor, ...]) -> Tensor:
+            attached.append(maps[0].requires_grad)
+            return predicted
+
+    out = Outputs(logits, logits, (logits[:, :, None, None] * 1,))
+    for row in expected["per_epoch"]:
+        objective = LearningLoss(
+            joint=row["auxiliary"] == "LL4AL",
+            channels=(1,),
+            windows=(0,),
+            joint_until=inputs["EPOCHL"],
+            margin=inputs["margin"],
+        )
+        objective._module = Stored()  # type: ignore[assignment]
+        logits.grad = predicted.grad = None
+        loss = objective.loss(lambda _: out, Batch(logits, tensor(inputs["y"]), row["epoch"], 0))  # type: ignore[arg-type]
+        # The objective takes losses in float32 by design; the formula itself is held in float64 below.
+        close(loss, row["total_loss"], "rel 1e-6")
+        assert attached[-1] != row["features_detached"]
+    losses = torch.nn.functional.cross_entropy(logits, tensor(inputs["y"]), reduction="none")
+    total = losses.mean() + margin_ranking_loss(predicted, losses, inputs["margin"])
+    close(total, expected["per_epoch"][0]["total_loss"], text)
+    logits.grad = predicted.grad = None
+    total.backward()
+    close(logits.grad, expected["grad_logits"], text)
+    close(predicted.grad, expected["grad_pred"], text)
+
+
+# -------------------------------------------------------------------------------------------------------- acquisition
+
+
+class Listed:
+    """A random generator whose permutation is the identity: the golden lists are already shuffled."""
+
+    def permutation(self, values: Any) -> np.ndarray:
+        return np.arange(values) if isinstance(values, int) else np.asarray(values)
+
+
+def view_of(candidates: np.ndarray, labelled: np.ndarray, cycle: int, outputs: Mapping[str, Tensor], rng: Any) -> View:
+    """A view of one cycle over the candidates, with given network outputs."""
+    return View(
+        cycle=cycle, cycles=7, classes=2, candidates=candidates, labelled=labelled, pool_size=len(candidates) + len(labelled),
+        rng=rng, device=torch.device("cpu"), outputs=outputs,
+    )  # fmt: skip
+
+
+def logits_with_discrepancy(score: np.ndarray) -> dict[str, Tensor]:
+    """Two-class logits of two networks whose discrepancies are in the order of `score`, ties included."""
+    ranked = torch.from_numpy(score.astype(np.float64))
+    gap = (0.2 * ranked / ranked.max().clamp(min=1e-300)).sqrt()
+    probs = torch.stack([0.5 + gap, 0.5 - gap], dim=1)
+    return {"logits": probs.log(), "reference.logits": torch.zeros_like(probs)}
+
+
+@adapter("06_tod_selection")
+def selection(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    unlabelled, labelled = np.array(inputs["unlabelled_shuffled"]), np.array(inputs["labelled"])
+    candidates = unlabelled[: inputs["SUBSET"]]
+    score = np.array(inputs["score_of_candidate"])
+    strategies: dict[str, tuple[Any, dict[str, Tensor]]] = {
+        "TOD": (Tod(), logits_with_discrepancy(score)),
+        "LL4AL": (PredictedLoss(), {"predicted_loss": torch.from_numpy(score)}),
+        "RANDOM": (Random(), {}),
+    }
+    strategy, outputs = strategies[inputs["sampling"]]
+    view = view_of(candidates, labelled, inputs["cycle"], outputs, Listed())
+    picks = strategy.select(view, inputs["ADDENDUM"])
+    bought = candidates[picks.positions.numpy()]
+    if "must_contain" in expected:
+        contains(bought, expected)
+        close(np.sort(score[picks.positions.numpy()]), np.sort(expected["picked_scores_sorted"]), "abs 0")
+        return
+    # The release appends in ascending order of score, ours buys the best first: the set is the protocol.
+    assert sorted(bought) == expected["new_labelled_set"]
+    in_order = list(bought)
+    if isinstance(strategy, ScoreStrategy) and not (inputs["sampling"] == "TOD" and inputs["cycle"] == 0):
+        in_order.reverse()
+    assert in_order == expected["new_labelled_in_order"]
+    # What is left is shuffled before its order matters again, so it is compared as a set.
+    size = int(max(unlabelled.max(), labelled.max())) + 1
+    after = Pool(labelled, unlabelled, size).label(bought, Listed())  # type: ignore[arg-type]
+    assert sorted(after.unlabelled) == sorted(expected["unlabelled_after"])
+    assert list(after.labelled) == [*labelled, *bought]
+
+
+# ----------------------------------------------------------------------------------------------------------- networks
+
+
+def counts(network: nn.Module) -> dict[str, int]:
+    """Everything that the golden files count about a network."""
+    parameters, modules = list(network.parameters()), list(network.modules())
+    norms = [module for module in modules if isinstance(module, nn.BatchNorm2d)]
+    return {
+        "parameters": sum(p.numel() for p in parameters),
+        "trainable": sum(p.numel() for p in parameters if p.requires_grad),
+        "parameter_tensors": len(parameters),
+        "bn_layers": len(norms),
+        "bn_affine_parameters": sum(p.numel() for norm in norms for p in norm.parameters()),
+        "conv_layers": sum(isinstance(module, nn.Conv2d) for module in modules),
+    }
+
+
+def check_counts(network: nn.Module, expected: Expected) -> None:
+    """Assert every count that the case gives."""
+    found = counts(network)
+    for name in found:
+        if name in expected:
+            assert found[name] == expected[name], name
+
+
+@adapter("07_tod_parameter_counts")
+def parameter_counts(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    # These cases have no inputs: the name is all that says which network is meant.
+    name = case["name"]
+    if name.startswith("loss_module"):
+        check_counts(LossPrediction(), expected)
+        return
+    found = re.fullmatch(r"resnet18_(cifar|caltech)_two_heads_K(\d+)", name)
+    assert found, f"an unknown network: {name}"
+    kind = {"cifar": ResNetCifar, "caltech": ResNetImagenet}[found.group(1)]
+    check_counts(kind(classes=int(found.group(2)), heads=2), expected)
+
+
+def loss_module_names(name: str) -> str:
+    """FC1 ... FC4 are our branches 0 ... 3."""
+    return re.sub(r"^FC(\d)", lambda found: f"branches.{int(found.group(1)) - 1}", name)
+
+
+def network_like(canonical: list[Any], **more: Any) -> nn.Module:
+    """The residual network with the stem, stages, classes and heads of a canonical list."""
+    shapes = {name: shape for _, name, shape in canonical}
+    stages = sorted({name.partition(".")[0] for name in shapes if name.startswith("layer")})
+    blocks = [len({name.split(".")[1] for name in shapes if name.startswith(f"{stage}.")}) for stage in stages]
+    widths = [shapes[f"{stage}.0.conv1.weight"][0] for stage in stages]
+    kind = {3: ResNetCifar, 7: ResNetImagenet}[shapes["conv1.weight"][-1]]
+    if kind is ResNetCifar:
+        more = {}
+    heads = 2 if "fc_b.weight" in shapes else 1
+    return kind(classes=shapes["fc.weight"][0], blocks=blocks, widths=widths, heads=heads, **more)
+
+
+def forward(network: nn.Module, inputs: Any, single: bool = False) -> Outputs:
+    """One pass over the deterministic images in eval mode, in float64 (or, `single`, in float32)."""
+    images = wave(inputs["H"], inputs["W"], inputs["batch"], inputs["fill"])
+    network = copy.deepcopy(network).eval().to(torch.float32 if single else torch.float64)
+    with torch.no_grad():
+        return network(images.float() if single else images)  # type: ignore[no-any-return]
+
+
+def check_trunk(out: Outputs, expected: Expected, text: str) -> None:
+    """Assert features and stage statistics."""
+    first = expected["feature_first_8"]
+    _, relative = bounds(text)
+    scale = float(out.features.abs().max())
+    assert np.abs(out.features[:, : first.shape[1]].numpy() - first).max() <= relative * scale
+    close(out.features.sum(), expected["feature_sum"], text)
+    for stage, wanted in zip(out.maps, expected["stages"], strict=True):
+        check_map(stage, wanted, text)
+
+
+@adapter("26_nets_tod")
+def networks(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    network = network_like(inputs["canonical"]).double()
+    load_canonical(network, inputs["canonical"], inputs["fill"])
+    check_counts(network, expected)
+    out = forward(network, inputs)
+    assert out.consistency is not None
+    close_to_scale(out.logits, expected["head_A_logits"], tolerance["float64"])
+    close_to_scale(out.consistency, expected["head_B_logits"], tolerance["float64"])
+    check_trunk(out, expected, tolerance["float64"])
+    single = forward(network, inputs, single=True)
+    close_to_scale(single.logits, expected["head_A_logits"], tolerance["float32"])
+    close_to_scale(expected["head_A_logits_float32_run"], expected["head_A_logits"], tolerance["float32"])
+    module = LossPrediction().double()
+    load_canonical(
+        module, inputs["loss_module_canonical_filled_separately_from_j0"], inputs["fill"], rename=loss_module_names
+    )
+    close_to_scale(module(out.maps), expected["loss_module_prediction"], tolerance["float64"])

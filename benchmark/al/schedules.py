@@ -1,0 +1,35 @@
+"""Learning rates as plain functions of the place in a training: nothing to save, nothing to step."""
+
+from __future__ import annotations
+
+import math
+
+from benchmark.spec.models import Cosine, CosineRestarts, MultiStep
+
+
+def rate(
+    schedule: MultiStep | Cosine | CosineRestarts, lr: float, epoch: int, step: int, epochs: int, steps: int
+) -> float:
+    """Rate in force at a 0-based `epoch` and, in it, the 0-based `step` counted from the start of the training.
+
+    `lr` is the full rate, `epochs` and `steps` the length of the training and of one epoch. Only `Cosine` looks at steps.
+    """
+    if isinstance(schedule, MultiStep):
+        return multistep(schedule, lr, epoch)
+    if isinstance(schedule, CosineRestarts):
+        return cosine_restarts(schedule, lr, epoch)
+    return 0.5 * lr * (1 + math.cos(math.pi * step / (epochs * steps)))
+
+
+def multistep(schedule: MultiStep, lr: float, epoch: int) -> float:
+    """lr * gamma^(milestones reached). A milestone is reached by the epoch of that index, or one later if `late`."""
+    reached = epoch - 1 if schedule.late else epoch
+    return lr * schedule.gamma ** sum(milestone <= reached for milestone in schedule.milestones)
+
+
+def cosine_restarts(schedule: CosineRestarts, lr: float, epoch: int) -> float:
+    """lr for the first `start` epochs, then half cosines of `period` epochs from gamma * lr towards zero."""
+    if epoch < schedule.start:
+        return lr
+    place = (epoch - schedule.start) % schedule.period
+    return 0.5 * schedule.gamma * lr * (1 + math.cos(math.pi * place / schedule.period))
