@@ -1,0 +1,196 @@
+"""Which trials are meant: one syntax for every command.
+
+    SUITE[/METHOD][@SEED[,SEED...]]      tod/cifar10    tod/*    tod/cifar10/tod+cod@0,1    */*@0-2
+
+Suite and method may hold shell wildcards; seeds may be ranges.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import UsageError
+from benchmark.spec.load import SuiteFile, find_suite, load_suite, plugin_component, suite_files
+from benchmark.spec.models import Component, Method, MethodCost, Suite, Trial
+
+SYNTAX = "SUITE[/METHOD][@SEED[,SEED...]]"
+
+
+@dataclass(frozen=True)
+class Selector:
+    """One selector: patterns for suite and method (None: all the profile names), and seeds (None: the profile's)."""
+
+    suite: str
+    method: str | None = None
+    seeds: tuple[int, ...] | None = None
+
+    def __str__(self) -> str:
+        seeds = "" if self.seeds is None else "@" + ",".join(map(str, self.seeds))
+        return self.suite + (f"/{self.method}" if self.method else "") + seeds
+
+    def matches(self, trial: Trial) -> bool:
+        """Whether a trial is meant."""
+        return (
+            fnmatch.fnmatchcase(trial.suite, self.suite)
+            and (self.method is None or fnmatch.fnmatchcase(trial.method_name, self.method))
+            and (self.seeds is None or trial.seed in self.seeds)
+        )
+
+
+def parse_selector(text: str) -> Selector:
+    """A selector from its text. Raises UsageError."""
+    place, at, seeds = text.strip().partition("@")
+    parts = place.split("/")
+    if not 1 <= len(parts) <= 3 or not all(parts):
+        raise UsageError(f"'{text}' is not a selector", remedy=f"write {SYNTAX}, such as tod/cifar10/random@0,1")
+    method = parts[2] if len(parts) == 3 else None
+    return Selector("/".join(parts[:2]), method, parse_seeds(seeds) if at else None)
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Seeds from `0,1` or `0-4` or both. Raises UsageError."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        found = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part.strip())
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if first > last or last - first > 10_000:
+            raise UsageError(f"'{text}' is not a list of seeds", remedy="write 0,1,2 or 0-4")
+        seeds += range(first, last + 1)
+    return tuple(dict.fromkeys(seeds))
+
+
+def parse_set(text: str) -> tuple[str, Any]:
+    """A dotted path and a TOML value from `path=value`. Raises UsageError."""
+    path, equals, literal = text.partition("=")
+    try:
+        table = tomllib.loads(f"value = {literal}") if equals and path.strip() else {}
+    except tomllib.TOMLDecodeError:
+        table = {}
+    if set(table) != {"value"}:
+        raise UsageError(
+            f"'{text}' is not path=value", remedy="the value is TOML: protocol.training.epochs=5, or path='\"text\"'"
+        )
+    return path.strip(), table["value"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A trial and what is known of its price: what its method adds, and multiply-accumulates of one forward pass."""
+
+    trial: Trial
+    cost: MethodCost
+    forward_macs: int | None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Everything that chooses trials on a command line."""
+
+    selectors: Sequence[Selector]
+    profile: str = "paper"
+    variant: str = "as_published"
+    methods: tuple[str, ...] | None = None
+    seeds: tuple[int, ...] | None = None
+    plugin: str | None = None
+    """A strategy of one's own: `file.py:Class`, `package.module:Class` or an installed name."""
+    objective: str | None = None
+    """The objective that the plug-in is paired with."""
+    sets: Mapping[str, Any] = field(default_factory=dict)
+
+    def suites(self, root: Path) -> list[SuiteFile]:
+        """The suites that are meant, each once. Raises UsageError for a selector that names none."""
+        found: dict[str, SuiteFile] = {}
+        for selector in self.selectors:
+            for suite in match_suites(selector.suite, root):
+                found.setdefault(suite.id, suite)
+        return list(found.values())
+
+    def trials(self, root: Path, suites: Iterable[SuiteFile] | None = None) -> list[Asked]:
+        """The trials that are meant, each once, without data digests. Raises UsageError for what does not exist."""
+        asked: dict[tuple[str, str, int], Asked] = {}
+        for suite_file in self.suites(root) if suites is None else suites:
+            suite = suite_file.resolve(self.profile, self.variant, self.sets)
+            extra = self.plugin_method(suite)
+            known = dict(suite.methods) | extra
+            for selector in self.selectors:
+                if fnmatch.fnmatchcase(suite_file.id, selector.suite):
+                    methods = self._methods(selector, suite, extra, suite_file.id)
+                    for trial in suite_file.trials(
+                        self.profile, self.variant, methods, self.seeds or selector.seeds, extra=extra, sets=self.sets
+                    ):
+                        cost = known[trial.method_name].cost
+                        key = (trial.suite, trial.method_name, trial.seed)
+                        asked.setdefault(key, Asked(trial, cost, suite.cost.forward_macs))
+        return list(asked.values())
+
+    def plugin_method(self, suite: Suite) -> dict[str, Method]:
+        """The plug-in as a method of this suite, by its name; nothing without a plug-in."""
+        if self.plugin is None:
+            if self.objective is not None:
+                raise UsageError(
+                    "--objective pairs a strategy of one's own", remedy="give --method FILE.py:Class as well"
+                )
+            return {}
+        strategy = plugin_component(self.plugin)
+        objective, cost = self._objective(suite)
+        name = self.plugin.rpartition(":")[2]
+        name = name if self.objective is None else f"{name}+{self.objective.rpartition(':')[2]}"
+        if name in suite.methods:
+            raise UsageError(f"the suite has a method '{name}'", remedy="use --methods for it, or rename your class")
+        title = f"{name} (plug-in)"
+        return {
+            name: Method(
+                title=title, strategy=strategy, objective=objective, cost=cost.model_copy(update={"scoring": 1})
+            )
+        }
+
+    def _objective(self, suite: Suite) -> tuple[Component, MethodCost]:
+        """The objective by name with the parameters this suite gives it, and what it costs."""
+        if self.objective is None or self.objective == "supervised":
+            return Component(name="supervised"), MethodCost()
+        users = [method for method in suite.methods.values() if method.objective.name == self.objective]
+        pinned = {method.objective.model_dump_json(): method for method in users}
+        if len(pinned) > 1:
+            raise UsageError(
+                f"the suite gives '{self.objective}' different parameters in {len(pinned)} methods",
+                remedy="make them equal with --set methods.NAME.objective.params.KEY=VALUE",
+            )
+        if users:
+            return users[0].objective, users[0].cost
+        return plugin_component(self.objective), MethodCost()
+
+    def _methods(
+        self, selector: Selector, suite: Suite, extra: Mapping[str, Method], suite_id: str
+    ) -> list[str] | tuple[str, ...] | None:
+        known = [*suite.methods, *extra]
+        if self.methods is not None:
+            return [*self.methods, *(name for name in extra if name not in self.methods)]
+        if extra and selector.method is None:
+            return list(extra)
+        if selector.method is None:
+            return None
+        found = [name for name in known if fnmatch.fnmatchcase(name, selector.method)]
+        if not found:
+            close = difflib.get_close_matches(selector.method, known, n=3, cutoff=0.4) or known
+            raise UsageError(
+                f"{suite_id} has no method '{selector.method}'", remedy=f"did you mean {', '.join(close)}?"
+            )
+        return found
+
+
+def match_suites(pattern: str, root: Path) -> list[SuiteFile]:
+    """Suites whose id matches a pattern. Raises UsageError with the nearest names when there is none."""
+    if not any(sign in pattern for sign in "*?["):
+        return [find_suite(pattern, root)]
+    paths = {path.relative_to(root).with_suffix("").as_posix(): path for path in suite_files(root)}
+    found = [load_suite(path, root) for name, path in paths.items() if fnmatch.fnmatchcase(name, pattern)]
+    if not found:
+        raise UsageError(f"no suite matches '{pattern}' under {root}", remedy="see `albench ls`")
+    return found

@@ -1,0 +1,168 @@
+"""Environments without torch, and equal to what torch says of itself."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmark import provenance
+from benchmark.errors import ExecutorError, UsageError
+from benchmark.events import Environment
+
+SERVER = """processor	: 0
+vendor_id	: GenuineIntel
+cpu family	: 6
+model		: 143
+model name	: Intel(R) Xeon(R) Platinum 8480+
+flags		: fpu sse sse2 sse4_1 avx fma avx2 avx512f avx512dq avx512bw avx512vl avx512_vnni avx512_bf16
+
+processor	: 1
+flags		: fpu
+"""
+LAPTOP = "model name\t: AMD Ryzen 5\ncpu family\t: 23\nmodel\t\t: 104\nflags\t\t: sse sse2 sse4_1 avx fma avx2\n"
+ARM = "processor\t: 0\nFeatures\t: fp asimd sve\nCPU part\t: 0xd40\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "env", "expected"),
+    [
+        (SERVER, {}, ("Intel(R) Xeon(R) Platinum 8480+, cpu family 6, model 143", "AVX512/AVX512_CORE_BF16")),
+        (SERVER, {"ATEN_CPU_CAPABILITY": "avx2"}, (None, "AVX2/AVX512_CORE_BF16")),
+        (SERVER, {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "AVX2"}, (None, "DEFAULT/AVX2")),
+        (SERVER, {"DNNL_MAX_CPU_ISA": "AVX512_CORE"}, (None, "AVX512/AVX512_CORE")),
+        (SERVER, {"ONEDNN_MAX_CPU_ISA": "ALL"}, (None, "AVX512/AVX512_CORE_BF16")),
+        (LAPTOP, {}, ("AMD Ryzen 5, cpu family 23, model 104", "AVX2/AVX2")),
+        (LAPTOP, {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}, (None, "AVX2/AVX2")),
+    ],
+)
+def test_processor(text: str, env: dict[str, str], expected: tuple[str | None, str]) -> None:
+    model, isa = provenance.cpu(text, env)
+    assert isa == expected[1]
+    assert expected[0] is None or model == expected[0]
+
+
+def test_processor_without_x86_flags() -> None:
+    model, isa = provenance.cpu(ARM, {})
+    assert model == "0xd40"
+    assert isa.split()[1:] == ["asimd", "sve"]
+    assert provenance.cpu("", {})[0]
+
+
+def test_no_torch_is_imported() -> None:
+    code = "import sys; from benchmark import provenance; provenance.environment('cpu'); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_agrees_with_torch() -> None:
+    import torch
+
+    assert provenance.torch_version() == torch.__version__
+    if "ATEN_CPU_CAPABILITY" not in os.environ and os.uname().machine == "x86_64":
+        assert provenance.cpu()[1].split("/")[0] == torch.backends.cpu.get_cpu_capability()
+
+
+def test_command_prints_the_same_environment(capsys: pytest.CaptureFixture[str]) -> None:
+    assert provenance.main(["--device", "cpu", "--threads", "3", "--precision", "bf16"]) == 0
+    printed = Environment.model_validate_json(capsys.readouterr().out)
+    assert printed == provenance.environment("cpu", "bf16", 3)
+    assert printed.env_id != provenance.environment("cpu", "fp32", 3).env_id != provenance.environment("cpu").env_id
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "", "CPU"])
+def test_unknown_device(name: str) -> None:
+    with pytest.raises(UsageError, match="no device"):
+        provenance.environment(name)
+
+
+@pytest.fixture
+def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A driver with two different GPUs."""
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(
+        "#!/bin/sh\necho 'GPU-aaa, NVIDIA A100-SXM4-40GB, 550.54.15, 8.0'\necho 'GPU-bbb, NVIDIA H200, 550.54.15, 9.0'\n"
+    )
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    provenance.gpus.cache_clear()
+    return tool
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> object:
+    yield
+    provenance.gpus.cache_clear()
+
+
+def test_gpus(smi: Path) -> None:
+    env = provenance.environment("cuda:1", "tf32")
+    assert (env.device, env.device_model, env.isa, env.driver) == ("cuda", "NVIDIA H200", "9.0", "550.54.15")
+    assert provenance.resolve_device("auto") == "cuda"
+    assert provenance.environment("auto").device_model == "NVIDIA A100-SXM4-40GB"
+    with pytest.raises(ExecutorError, match="lists 2 GPUs"):
+        provenance.environment("cuda:2")
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [
+        ("1", ["GPU-bbb"]),
+        ("1,0", ["GPU-bbb", "GPU-aaa"]),
+        ("GPU-b", ["GPU-bbb"]),
+        ("", []),
+        ("0,7,1", ["GPU-aaa"]),
+        ("-1", []),
+    ],
+)
+def test_visible_gpus(smi: Path, monkeypatch: pytest.MonkeyPatch, visible: str, expected: list[str]) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [gpu.uuid for gpu in provenance.gpus()] == expected
+
+
+@pytest.mark.parametrize("script", ["#!/bin/sh\nexit 9\n", "#!/bin/sh\nexec sleep 30\n", "not a program"])
+def test_broken_driver_means_cpu(smi: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    monkeypatch.setattr(provenance, "QUERY_SECONDS", 0.2)
+    smi.write_text(script)
+    assert provenance.resolve_device("auto") == "cpu"
+
+
+def test_code_digest_sees_names_and_contents(tmp_path: Path) -> None:
+    (tmp_path / "al" / "deep").mkdir(parents=True)
+    (tmp_path / "worker.py").write_text("a")
+    (tmp_path / "al" / "deep" / "x.py").write_text("b")
+    seen = [provenance.code_digest(tmp_path)]
+    (tmp_path / "plan.py").write_text("not science")
+    assert provenance.code_digest(tmp_path) == seen[0]
+    for change in (
+        lambda: (tmp_path / "al" / "deep" / "x.py").write_text("c"),
+        lambda: (tmp_path / "al" / "deep" / "x.py").rename(tmp_path / "al" / "deep" / "y.py"),
+        lambda: (tmp_path / "worker.py").write_text("d"),
+    ):
+        change()
+        seen.append(provenance.code_digest(tmp_path))
+    assert len(set(seen)) == 4
+
+
+def test_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALBENCH_REVISION", "abc")
+    assert provenance.revision(tmp_path).commit == "abc"
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    (tmp_path / "a").write_text("1")
+    subprocess.run([*git, "add", "a"], check=True)
+    subprocess.run([*git, "commit", "-qm", "a"], check=True)
+    clean = provenance.revision(tmp_path)
+    assert len(clean.commit) == 40
+    assert not clean.dirty
+    (tmp_path / "a").write_text("2")
+    assert provenance.revision(tmp_path).dirty
+
+
+def test_packages() -> None:
+    found = provenance.packages()
+    assert found["pydantic"].split(".")[0] == "2"

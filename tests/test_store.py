@@ -1,0 +1,274 @@
+"""The store derives states from files, and believes nothing that contradicts itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmark import events, lease
+from benchmark.errors import StoreError
+from benchmark.events import Record
+from benchmark.store import Refused, Store, check_record
+from tests.hostkit import ENVIRONMENT, fail, finish, interrupt, say_started, toy_record, toy_trial
+
+TRIAL = toy_trial()
+OTHER = ENVIRONMENT.model_copy(update={"threads": 2})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "runs")
+
+
+def test_folders_are_named_by_ids(store: Store) -> None:
+    folder = store.run_dir(TRIAL, ENVIRONMENT)
+    record = toy_record(TRIAL)
+    assert folder.name == record.env_id[:12]
+    assert folder.parent.name == record.trial_id[:16]
+    assert store.run_dir(TRIAL, record.env_id) == folder
+    assert store.run_dir(TRIAL, OTHER).parent == folder.parent
+    assert store.run_dir(toy_trial(seed=1), ENVIRONMENT).parent != folder.parent
+
+
+def test_states(store: Store) -> None:
+    assert store.status(TRIAL, ENVIRONMENT).state == "new"
+    store.create(TRIAL, ENVIRONMENT)
+    assert store.status(TRIAL, ENVIRONMENT).state == "new"
+    finish(store, TRIAL)
+    finished = store.status(TRIAL, ENVIRONMENT)
+    assert (finished.state, finished.cycles) == ("finished", 3)
+    assert finished.record == toy_record(TRIAL)
+    assert store.status(TRIAL, OTHER).state == "new"
+
+    interrupt(store, toy_trial(1), cycles=2)
+    stopped = store.status(toy_trial(1), ENVIRONMENT)
+    assert (stopped.state, stopped.cycles) == ("resumable", 2)
+
+    fail(store, toy_trial(2), message="out of luck\nsecond line")
+    failed = store.status(toy_trial(2), ENVIRONMENT)
+    assert (failed.state, failed.note) == ("failed", "RuntimeError: out of luck")
+
+    folder = fail(store, toy_trial(3))
+    (folder / "state").mkdir()
+    (folder / "state" / "epoch.state").write_bytes(b"")
+    assert store.status(toy_trial(3), ENVIRONMENT).state == "resumable"
+    say_started(store.create(toy_trial(2), ENVIRONMENT), toy_trial(2))
+    assert store.status(toy_trial(2), ENVIRONMENT).state == "new", "an older failure no longer counts"
+
+
+def test_create_leaves_the_trial_and_mends_a_torn_one(store: Store) -> None:
+    folder = store.create(TRIAL, ENVIRONMENT)
+    path = folder / "trial.json"
+    assert type(TRIAL).model_validate_json(path.read_bytes()) == TRIAL
+    path.write_text(path.read_text()[:50])
+    store.create(TRIAL, ENVIRONMENT)
+    assert type(TRIAL).model_validate_json(path.read_bytes()) == TRIAL
+
+
+def edit(change: Callable[[dict], None]) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        raw = json.loads((folder / "record.json").read_text())
+        change(raw)
+        (folder / "record.json").write_text(json.dumps(raw))
+
+    return apply
+
+
+def move(folder: Path) -> None:
+    folder.rename(folder.with_name("0" * 12))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda folder: (folder / "record.json").write_text("{"), "is not a record"),
+        (lambda folder: (folder / "record.json").write_bytes(b"\xff\x00"), "is not a record"),
+        (lambda folder: (folder / "record.json").write_text(""), "is not a record"),
+        (edit(lambda raw: raw["trial"].update(seed=9)), "not the identity of its own trial"),
+        (edit(lambda raw: raw["trial"]["protocol"]["training"].update(epochs=9)), "not the identity of its own trial"),
+        (edit(lambda raw: raw["environment"].update(threads=9)), "not the identity of its own environment"),
+        (edit(lambda raw: raw["cycles"].pop()), "its cycles are not"),
+        (edit(lambda raw: raw["cycles"][1]["metrics"].update(accuracy=99.0)), "differs from the digest"),
+        (edit(lambda raw: raw["data"].update(digest="e" * 64)), "other data"),
+        (move, "folder of another"),
+    ],
+)
+def test_damaged_records_are_refused_and_named(store: Store, damage: Callable[[Path], None], reason: str) -> None:
+    folder = finish(store, TRIAL)
+    finish(store, toy_trial(1))
+    damage(folder)
+    refused: list[Refused] = []
+    assert [record.trial.seed for record in store.records(on_refused=refused.append)] == [1]
+    assert len(refused) == 1
+    assert reason in refused[0].reason
+    assert refused[0].path.name == "record.json"
+    assert store.status(TRIAL, ENVIRONMENT).state == "new"
+
+
+def test_record_of_another_trial_in_the_same_place(store: Store) -> None:
+    folder, foreign = finish(store, TRIAL), finish(store, toy_trial(1))
+    (foreign / "record.json").replace(folder / "record.json")
+    with pytest.raises(ValueError, match="folder of another"):
+        check_record(folder)
+    assert "refused" in store.status(TRIAL, ENVIRONMENT).note
+
+
+def test_a_record_without_its_last_event_counts(store: Store) -> None:
+    folder = finish(store, TRIAL)
+    lines = (folder / "events.jsonl").read_text().splitlines(keepends=True)
+    (folder / "events.jsonl").write_text("".join(lines[:-1]))
+    assert store.status(TRIAL, ENVIRONMENT).state == "finished"
+    (folder / "events.jsonl").unlink()
+    assert store.status(TRIAL, ENVIRONMENT).state == "finished"
+
+
+def test_records_of_a_selection(store: Store) -> None:
+    finish(store, TRIAL)
+    finish(store, TRIAL, OTHER)
+    finish(store, toy_trial(1))
+    interrupt(store, toy_trial(2))
+    assert len(store.records()) == 3
+    assert {record.env_id for record in store.records([TRIAL])} == {ENVIRONMENT.env_id, OTHER.env_id}
+    assert store.records([toy_trial(2), toy_trial(5)]) == []
+
+
+def test_records_match_questions_not_data_or_names(store: Store) -> None:
+    finish(store, TRIAL)
+    asking = TRIAL.model_copy(update={"data_digest": None, "suite": "toy/renamed", "method_name": "chance"})
+    (found,) = store.records([asking])
+    assert (found.trial.suite, found.trial.method_name, found.trial.data_digest) == ("toy/renamed", "chance", "d" * 64)
+    assert found.cycles == toy_record(TRIAL).cycles
+
+
+def test_absent_store_is_empty(store: Store) -> None:
+    assert store.records() == []
+    assert list(store.folders()) == []
+    assert store.clean() == []
+    assert store.status(TRIAL, ENVIRONMENT).state == "new"
+
+
+def test_foreign_folders_are_left_alone(store: Store) -> None:
+    for name in (".cache", ".plans", "notes", "0123456789abcdef"):
+        (store.root / name / "x").mkdir(parents=True)
+    finish(store, TRIAL)
+    assert [folder.parent.parent for folder in store.folders()] == [store.root]
+
+
+def test_unusable_roots(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(StoreError, match="not a folder"):
+        Store(file)
+    with pytest.raises(StoreError, match="cannot be written") as caught:
+        Store(Path("/proc/none")).prepare()
+    assert "--runs" in str(caught.value)
+    with pytest.raises(StoreError, match="cannot be written"):
+        Store(Path("/proc/none")).create(TRIAL, ENVIRONMENT)
+    Store(tmp_path / "a" / "b").prepare()
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_clean(store: Store) -> None:
+    finished = finish(store, TRIAL)
+    (finished / "state").mkdir()
+    (finished / "state" / "cycle.state").write_bytes(b"")
+    stopped = interrupt(store, toy_trial(1))
+    torn = stopped / "state" / ".cycle.state.17.partial"
+    torn.write_bytes(b"x")
+    busy = interrupt(store, toy_trial(2))
+    (busy / ".x.partial").write_bytes(b"")
+    with lease.claim(busy):
+        assert set(store.clean(dry=True)) == {finished / "state", torn}
+        assert torn.exists()
+        assert set(store.clean()) == {finished / "state", torn}
+    assert not torn.exists()
+    assert not (finished / "state").exists()
+    assert (busy / ".x.partial").exists()
+    assert store.status(toy_trial(1), ENVIRONMENT).state == "resumable"
+
+
+# ------------------------------------------------------------------------------------------------------------- leases
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from benchmark.lease import claim
+with claim(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_kill_frees_the_lease(store: Store) -> None:
+    folder = interrupt(store, TRIAL)
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        status = store.status(TRIAL, ENVIRONMENT)
+        assert status.state == "running"
+        assert f"process {process.pid}" in status.note
+        with pytest.raises(lease.Busy, match=f"process {process.pid}"), lease.claim(folder):
+            pass
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert store.status(TRIAL, ENVIRONMENT).state == "resumable"
+    with lease.claim(folder):
+        assert store.status(TRIAL, ENVIRONMENT).state == "running"
+    assert store.status(TRIAL, ENVIRONMENT).state == "resumable"
+
+
+def test_looking_does_not_disturb_a_claim(store: Store) -> None:
+    folder = interrupt(store, TRIAL)
+    for _ in range(20):
+        with lease.claim(folder):
+            assert lease.holder(folder)
+        assert not lease.holder(folder)
+
+
+@pytest.mark.parametrize(("shared", "age", "held"), [(True, 10, True), (True, 1000, False), (False, 10, False)])
+def test_another_hosts_lease(store: Store, monkeypatch: pytest.MonkeyPatch, shared: bool, age: int, held: bool) -> None:
+    folder = interrupt(store, TRIAL)
+    path = folder / "lease"
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 17}))
+    then = path.stat().st_mtime - age
+    os.utime(path, (then, then))
+    monkeypatch.setattr(lease, "on_network", lambda _: shared)
+    assert bool(lease.holder(folder)) == held
+    assert store.status(TRIAL, ENVIRONMENT).state == ("running" if held else "resumable")
+    if held:
+        with pytest.raises(lease.Busy, match="elsewhere"), lease.claim(folder):
+            pass
+    else:
+        with lease.claim(folder):
+            assert json.loads(path.read_text())["pid"] == os.getpid()
+
+
+def test_file_systems() -> None:
+    mounts = "/dev/vda / ext4 rw 0 0\nserver:/x /shared nfs4 rw 0 0\n/dev/vdb /shared/local xfs rw 0 0\n"
+    assert lease.on_network(Path("/shared/runs/x"), mounts)
+    assert not lease.on_network(Path("/shared/local/x"), mounts)
+    assert not lease.on_network(Path("/sharedless"), mounts)
+    assert not lease.on_network(Path("/"), mounts)
+    assert not lease.on_network(Path("/"), "")
+
+
+def test_torn_lease_is_still_a_lock(store: Store) -> None:
+    folder = interrupt(store, TRIAL)
+    with lease.claim(folder):
+        (folder / "lease").write_text("{")
+        assert lease.holder(folder) == "another process"
+
+
+def test_record_survives_the_trip(store: Store) -> None:
+    folder = finish(store, TRIAL)
+    assert events.read_record(folder / "record.json") == toy_record(TRIAL)
+    assert isinstance(store.records()[0], Record)
