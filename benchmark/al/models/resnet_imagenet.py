@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -34,6 +35,8 @@ class ResNetImagenet(ResidualTrunk):
     one head and 200 classes, of which 8,496,328 are trained with `trainable` "stage4". A frozen batch norm keeps its
     scale and shift but goes on updating its running statistics, as released.
     """
+
+    weights_file = WEIGHTS
 
     def __init__(
         self,
@@ -90,18 +93,21 @@ class ResNetImagenet(ResidualTrunk):
         self.load_state_dict({name: state[name] for name in wanted & set(state)}, strict=False)
 
 
-def read_weights(path: Path, checksum: str = WEIGHTS.rpartition("-")[2].removesuffix(".pth")) -> dict[str, Tensor]:
-    """The tensors of a torchvision weights file, on the CPU; nothing in it is executed.
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file `<name>-<first hex digits of its sha256>.pth`, on the CPU; nothing in it is executed.
 
-    Raises DataError when the file is absent, its sha256 does not begin with `checksum`, or it holds anything but tensors.
+    Raises DataError when the file is absent, is not what its name says, or holds anything but named tensors.
     """
-    remedy = f"fetch {WEIGHTS} from torchvision's model page"
+    remedy = f"fetch {path.name} from torchvision's model page"
+    named = re.search(r"-([0-9a-f]{8,})$", path.stem)
+    if named is None:
+        raise DataError("the name of a weights file must end in its checksum", where=str(path), remedy=f"keep the name {WEIGHTS}")
     if not path.is_file():
         raise DataError("no such weights file", where=str(path), remedy=remedy)
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    if not found.startswith(checksum):
-        raise DataError(f"sha256 is {found[:16]}..., not {checksum}...", where=str(path), remedy=remedy)
+    if not found.startswith(named.group(1)):
+        raise DataError(f"sha256 is {found[:16]}..., not {named.group(1)}...", where=str(path), remedy=remedy)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:

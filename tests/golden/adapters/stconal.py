@@ -1,0 +1,389 @@
+"""ST-CoNAL (soony1213/ST-CoNAL at 43cb8c9) and the parents' baselines: items 08-14, 26_nets_stconal and 27-31."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adapters import (
+    Expected,
+    adapter,
+    bounds,
+    check_map,
+    close,
+    close_to_scale,
+    contains,
+    float_kind,
+    load_canonical,
+    part,
+    referenced,
+    tensor,
+    wave,
+)
+from adapters.tod import Listed, check_counts, check_trunk, forward, network_like, view_of
+from benchmark.al.functional import badge, gcn, semi, vaal
+from benchmark.al.functional.averaging import WeightAverage, refresh_batch_norm
+from benchmark.al.functional.kcenter import k_center_greedy
+from benchmark.al.functional.ranking import top
+from benchmark.al.functional.ranking_loss import bce_ranking_loss, margin_ranking_loss
+from benchmark.al.functional.scores import consistency
+from benchmark.al.models.gcn import Gcn
+from benchmark.al.models.loss_prediction import LossPrediction
+from benchmark.al.models.outputs import Outputs
+from benchmark.al.models.resnet_cifar import ResNetCifar
+from benchmark.al.models.resnet_imagenet import ResNetImagenet
+from benchmark.al.models.vae import Discriminator, Encoded, Vae
+from benchmark.al.models.vgg_plain import VggPlain
+from benchmark.al.pool import Pool
+from benchmark.al.schedules import rate
+from benchmark.al.strategies.random import Random
+from benchmark.spec.models import CosineRestarts, Imbalance, MultiStep
+
+Arrays = Mapping[str, np.ndarray]
+
+# -------------------------------------------------------------------------------------------------------- acquisition
+
+
+@adapter("08_stconal_score")
+def score(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    teacher, students = tensor(inputs["teacher_logits"]), tensor(inputs["student_logits"])
+    text = tolerance[float_kind(inputs["teacher_logits"])]
+    found = consistency(teacher, students, inputs["T"], "prob")
+    assert found.dtype == teacher.dtype
+    assert torch.nonzero(torch.isnan(found)).flatten().tolist() == list(expected["score_is_nan"])
+    close(found, expected["score"], text)
+    exact = consistency(teacher.double(), students.double(), inputs["T"], "logspace")
+    close(exact, expected["derived_logspace_score_f64"], tolerance["float64"] + " + rel 1e-10")
+    assert bool(torch.isfinite(consistency(teacher, students, inputs["T"], "logspace")).all())
+
+
+@adapter("09_stconal_selection")
+def selection(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    unlabelled, labelled = np.array(inputs["unlabelled_shuffled"]), np.array(inputs["labelled"])
+    candidates, budget = unlabelled[: inputs["SUBSET_SIZE"]], inputs["BUDGET"]
+    if "numpy_legacy_seed" in inputs:
+        _random_with_replacement(inputs, expected, candidates)
+        return
+    teacher = tensor(inputs["teacher_logits_by_pool_index"])[candidates]
+    students = tensor(inputs["student_logits_by_pool_index"])[:, candidates]
+    scores = consistency(teacher, students, inputs.get("T", 0.7))
+    kind = float_kind(inputs["teacher_logits_by_pool_index"])
+    close(scores, expected["score_of_candidate"], part(tolerance["scores"], kind))
+    picked = candidates[top(scores, budget).numpy()]
+    if "must_contain" in expected:
+        contains(picked, expected)
+        return
+    assert sorted(picked) == expected["new_labelled_set"]
+    assert list(picked[::-1]) == expected["new_labelled_in_order"]  # the release appends in ascending order of score
+    after = Pool(labelled, unlabelled, int(unlabelled.max()) + 1).label(picked, Listed())  # type: ignore[arg-type]
+    assert sorted(after.unlabelled) == sorted(expected["unlabelled_after"])
+
+
+def _random_with_replacement(inputs: Any, expected: Expected, candidates: np.ndarray) -> None:
+    """The strategy with the positions that the official draw gave."""
+
+    class Stored:
+        def integers(self, low: int, high: int, size: int) -> np.ndarray:
+            assert (low, high, size) == (0, len(candidates), inputs["SUBSET_SIZE"])
+            return np.array(expected["positions"], dtype=np.int64)
+
+    drawn = np.random.RandomState(inputs["numpy_legacy_seed"]).randint(0, len(candidates), inputs["SUBSET_SIZE"])
+    np.testing.assert_array_equal(drawn, expected["positions"])
+    labelled, unlabelled = np.array(inputs["labelled"]), np.array(inputs["unlabelled_shuffled"])
+    view = view_of(candidates, labelled, 0, {}, Stored())
+    picks = Random(replacement=True).select(view, inputs["BUDGET"])
+    assert picks.returned is not None
+    bought, returned = candidates[picks.positions.numpy()], candidates[picks.returned.numpy()]
+    assert list(bought) == expected["new_labelled_in_order"]
+    assert len(set(bought)) == expected["new_labelled_unique"]
+    # Beyond the candidates the unlabelled list goes on as it was.
+    left = np.concatenate([returned, unlabelled[len(candidates) :]])
+    assert sorted(left) == sorted(expected["unlabelled_after"])
+    assert len(set(left)) == expected["unlabelled_after_unique"]
+    assert sorted(set(left) & set(bought)) == sorted(expected["still_in_unlabelled_although_labelled"])
+
+
+@adapter("13_stconal_kcenter")
+def k_center(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    features = torch.from_numpy(referenced(inputs["features"], npz))
+    if "subset_size" in inputs:
+        points, centres = features[: inputs["subset_size"]], features[inputs["subset_size"] :]
+        assert len(centres) == inputs["labelled"]
+    else:
+        points, centres = features, features[torch.tensor(inputs["already_selected"], dtype=torch.int64)]
+    for kind in (torch.float32, torch.float64):
+        picks = k_center_greedy(points.to(kind), centres.to(kind), inputs["N"])
+        assert picks.tolist() == expected["picks_in_order"]
+    covering = torch.cat([centres, points[picks]]).double()
+    close(torch.cdist(points.double(), covering).amin(dim=1).max(), expected["max_min_distance_after"], "rel 1e-6")
+    if "full_order_first_20" in expected:
+        order = [i for i in range(len(points)) if i not in set(picks.tolist())] + picks.tolist()
+        assert order[:20] == expected["full_order_first_20"]
+
+
+@adapter("14_stconal_badge_init")
+def badge_seeding(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    # Any vector is its own gradient embedding beside a single feature of 1.
+    vectors = tensor(inputs["X"])
+    ones = torch.ones(len(vectors), 1, dtype=vectors.dtype)
+    seeds = badge.kmeanspp_seeds(vectors, ones, inputs["K"], np.random.default_rng(0))
+    assert int(seeds[0]) == expected["first_centre"]
+    assert len(set(seeds.tolist())) == inputs["K"]
+    norms = badge.squared_norms(vectors, ones)
+    nearest = badge.squared_distances(vectors, ones, norms, seeds[0])
+    close(badge.next_centre_distribution(nearest), expected["probability_of_second_centre"], tolerance["probability"])
+
+
+@adapter("28_stconal_badge_embedding")
+def badge_embedding(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    probs, features = tensor(inputs["logits"]).softmax(dim=1), tensor(inputs["features"])
+    residual = badge.residuals(probs, tensor(inputs["true_labels"]))
+    vectors = tensor(expected["embedding_true_label"])
+    close(badge.embedding(residual, features), vectors, tolerance["float64"])
+    norms = badge.squared_norms(residual, features)
+    for place in range(len(vectors)):
+        found = badge.squared_distances(residual, features, norms, torch.tensor(place))
+        close(found, (vectors - vectors[place]).square().sum(dim=1), tolerance["float64"])
+
+
+# ------------------------------------------------------------------------------------------------ data and training
+
+
+@adapter("10_stconal_lr")
+def learning_rate(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    lr, epochs, milestones = inputs.get("lr", 0.1), inputs["epochs"], tuple(inputs["milestones"])
+    schedule: MultiStep | CosineRestarts
+    match inputs["lr_type"]:
+        case "lr_multistep":
+            schedule = MultiStep(kind="multistep", milestones=milestones, gamma=inputs["gamma_used"], late=True)
+            text = tolerance["multistep"]
+        case "lr_CLR_cosine":  # stepped with the explicit epoch index after the epoch: the first epoch counts twice
+            schedule, text = CosineRestarts(kind="cosine_restarts", start=1, period=10, gamma=1.0), tolerance["cosine"]
+        case "lr_constwarmup_CLR_cosine":
+            schedule = CosineRestarts(
+                kind="cosine_restarts", start=milestones[0] + 1, period=10, gamma=inputs["gamma_used"]
+            )
+            text = tolerance["cosine"]
+        case other:
+            raise AssertionError(f"an unknown schedule: {other}")
+    rates = [rate(schedule, lr, epoch, epoch, epochs, 1) for epoch in range(epochs)]
+    close(rates, expected["lr_per_epoch_0based"], text)
+
+
+@adapter("11_stconal_imbalanced")
+def imbalanced(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    from benchmark.al.data.split import class_counts, kept_indices
+
+    if "imb_type" in inputs:
+        _count_rule(inputs, expected)
+        return
+    labels = referenced(inputs["labels"], npz)
+    classes = int(labels.max()) + 1
+    available = np.bincount(labels, minlength=classes)
+    # Pinned by the protocol: step 50 / 5000 and 5 / 500 images, long tail from 5000 with ratio 0.01.
+    if inputs["dataset"].endswith("imlong"):
+        rule = Imbalance(kind="long_tail", majority=5000, ratio=0.01)
+    else:
+        rule = Imbalance(kind="step", majority=50_000 // classes, minority=500 // classes)
+    counts = class_counts(rule, available)
+    kept = kept_indices(labels, counts)
+    assert list(counts) == expected["class_counts"]
+    assert len(kept) == expected["pool_size"]
+    assert classes == expected["num_classes"]
+    assert list(kept[:10]) == expected["first_10_indices"]
+    assert list(kept[-10:]) == expected["last_10_indices"]
+    assert int(np.sum(kept)) == expected["sum_of_indices"]
+    text = "\n".join(str(int(index)) for index in kept)
+    assert hashlib.sha1(text.encode()).hexdigest() == expected["sha1_indices"]
+
+
+def _count_rule(inputs: Any, expected: Expected) -> None:
+    """The release's counting function by itself, with as many images in every class as it may ask for."""
+    from benchmark.al.data.split import class_counts
+
+    majority, ratio, wanted = inputs["img_max"], inputs["imb_factor"], expected["img_num_per_cls"]
+    available = np.full(inputs["num_classes"], majority)
+    match inputs["imb_type"]:
+        case "exp":
+            assert list(class_counts(Imbalance(kind="long_tail", majority=majority, ratio=ratio), available)) == wanted
+        case "step":  # large classes first; no data set uses this order, the step variants alternate
+            rule = Imbalance(kind="step", majority=majority, minority=int(majority * ratio))
+            assert sorted(class_counts(rule, available), reverse=True) == wanted
+        case "none":
+            assert list(available) == wanted
+        case other:
+            raise AssertionError(f"an unknown rule: {other}")
+
+
+@adapter("12_stconal_swa_bn")
+def weight_average(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    network = TinyNet(inputs["channels"], inputs["classes"]).double()
+    average, text = WeightAverage(), tolerance["float64"]
+    batches = [tensor(batch) for batch in inputs["bn_batches"]]
+    for number, snapshot in enumerate(inputs["snapshots"]):
+        network.load_state_dict({name: tensor(value) for name, value in snapshot.items()})
+        module = average.update(network)
+        refresh_batch_norm(module, batches)
+        state, wanted = module.state_dict(), expected["state_after_each_update"][number]
+        assert set(state) == set(wanted)
+        for name, value in state.items():
+            close(value, wanted[name], text)
+    with torch.no_grad():
+        close(module.eval()(tensor(inputs["probe"])).logits, expected["probe_logits_eval"], text)
+    assert module.get_submodule("bn1").momentum == expected["bn_momentum_restored"]
+
+
+class TinyNet(nn.Module):
+    """conv 3x3 - BN - ReLU - conv 3x3 stride 2 - BN - ReLU - global mean - linear: the network of the SWA vectors."""
+
+    def __init__(self, channels: list[int], classes: int) -> None:
+        super().__init__()
+        first, second = channels
+        self.conv1, self.bn1 = nn.Conv2d(3, first, 3, 1, 1, bias=False), nn.BatchNorm2d(first)
+        self.conv2, self.bn2 = nn.Conv2d(first, second, 3, 2, 1, bias=False), nn.BatchNorm2d(second)
+        self.fc = nn.Linear(second, classes)
+
+    def forward(self, x: Tensor) -> Outputs:
+        x = F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
+        features = x.mean(dim=(2, 3))
+        return Outputs(self.fc(features), features)
+
+
+@adapter("27_stconal_ll4al_variants")
+def ranking_losses(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    losses = tensor(inputs["target_loss"])
+    forms = {
+        "bce_form": lambda predicted: bce_ranking_loss(predicted, losses),
+        "margin_form_sign0": lambda predicted: margin_ranking_loss(predicted, losses, inputs["margin"], ties="zero"),
+    }
+    for name in expected:
+        predicted = tensor(inputs["pred_loss"]).requires_grad_()
+        loss = forms[name](predicted)
+        close(loss, expected[name]["loss"], tolerance["float64"])
+        loss.backward()
+        close(predicted.grad, expected[name]["grad_pred"], tolerance["float64"])
+
+
+@adapter("29_stconal_semi")
+def semi_supervised(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    if "epochs" in inputs:
+        weights = [semi.ramp_up(inputs["consistency"], epoch, inputs["rampup_epochs"]) for epoch in inputs["epochs"]]
+        close(weights, expected["weight"], tolerance["float64"])
+    else:
+        found = semi.softmax_mse(tensor(inputs["student_logits"]), tensor(inputs["teacher_logits"]))
+        close(found, expected["sum_over_batch_divided_by_classes"], tolerance["float64"])
+
+
+# ----------------------------------------------------------------------------------------------------------- networks
+
+
+@adapter("26_nets_stconal")
+def networks(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    if "canonical" not in inputs:
+        _counted(case["name"], expected)
+        return
+    # Only the 224-pixel network gives its last map pooled.
+    network = network_like(inputs["canonical"], dropout=0.5, pool_last_map=True).double()
+    load_canonical(network, inputs["canonical"], inputs["fill"])
+    check_counts(network, expected)
+    out = forward(network, inputs)
+    assert out.consistency is None
+    close_to_scale(out.logits, expected["logits"], tolerance["float64"])
+    check_trunk(out, expected, tolerance["float64"])
+    close_to_scale(forward(network, inputs, single=True).logits, expected["logits"], tolerance["float32"])
+    close_to_scale(expected["logits_float32_run"], expected["logits"], tolerance["float32"])
+
+
+def _counted(name: str, expected: Expected) -> None:
+    """Counts of a network that only the case's name describes."""
+    if name.startswith("loss_module"):
+        check_counts(LossPrediction(), expected)
+        return
+    found = re.fullmatch(
+        r"(resnet18_cifar|resnet18_224|resnet34_cifar|resnet50_cifar|resnet50|vgg16)_K(\d+)(_frozen)?", name
+    )
+    assert found, f"an unknown network: {name}"
+    classes = int(found.group(2))
+    if found.group(1) == "resnet18_224":
+        network: nn.Module = ResNetImagenet(classes, dropout=0.5, trainable="stage4" if found.group(3) else "all")
+    elif found.group(1) == "vgg16":
+        with torch.device("meta"):  # half a gigabyte of weights that nothing looks at
+            network = VggPlain(classes)
+    else:
+        blocks = (2, 2, 2, 2) if found.group(1) == "resnet18_cifar" else (3, 4, 6, 3)
+        network = ResNetCifar(classes, blocks=blocks)
+    check_counts(network, expected)
+    if "trainable_tensors" in expected:
+        names = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+        assert names == expected["trainable_tensors"]
+
+
+@adapter("30_gcn_baselines")
+def graph_baselines(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    first, later = tolerance["adjacency, first scores"], tolerance["after 200 steps"]
+    raw, candidates, budget = tensor(inputs["backbone_features"]), inputs["SUBSET"], inputs["ADDENDUM"]
+    features = gcn.normalised(raw)
+    close(features[0], expected["normalised_features_first_row"], first)
+    graph = gcn.adjacency(features)
+    close(graph[:3], expected["adjacency_first_3_rows"], first)
+    close(graph.sum(dim=0), expected["adjacency_column_sums"], first)
+    start = inputs["gcn_weights_start"]
+    network = Gcn(raw.shape[1], start["gc1.weight"].shape[1], inputs["dropout"]).double()
+    network.load_state_dict({name: tensor(value) for name, value in start.items()})
+    close(gcn.describe(network, features).labelled, expected["initial_scores"], first)
+    adam = inputs["adam"]
+    losses = gcn.train(network, features, candidates, inputs["lambda"], adam["steps"], adam["lr"], adam["weight_decay"])
+    close([losses[step - 1] for step in (1, 2, 100, 200)], expected["loss_at_step_1_2_100_200"], later)
+    nodes = gcn.describe(network, features)
+    close(nodes.labelled, expected["final_scores"], later)
+    close(nodes.embedding[0], expected["final_embedding_first_row"], later)
+    uncertain = top(gcn.uncertainty(nodes.labelled[:candidates], inputs["margin"]), budget)
+    core = k_center_greedy(nodes.embedding[:candidates], nodes.embedding[candidates:], budget)
+    for method, picks in (("UncertainGCN", uncertain), ("CoreGCN", core)):
+        assert expected[method]["same_set_in_float32"], "picks that float32 does not confirm need a tie rule"
+        assert sorted(picks.tolist()) == expected[method]["picks_set"]
+        assert set(expected[method]["picks_last_B"]) == set(picks.tolist())
+    assert core.tolist() == expected["CoreGCN"]["picks_last_B"]
+
+
+@adapter("31_vaal_pieces")
+def vaal_pieces(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    text = tolerance["float64"]
+    if "recon" in inputs:
+        encoded = Encoded(tensor(inputs["recon"]), tensor(inputs["mu"]), tensor(inputs["logvar"]))
+        for name in expected:
+            kl = "sum" if name.endswith("_sum_form") else "mean"
+            close(vaal.vae_loss(tensor(inputs["x"]), encoded, inputs["beta"], kl), expected[name], text)
+        return
+    vae, discriminator = Vae().double(), Discriminator().double()
+    load_canonical(vae, inputs["vae_canonical"], inputs["fill"])
+    load_canonical(discriminator, inputs["discriminator_canonical"], inputs["fill"])
+    check_sizes = {"vae_parameters": vae, "discriminator_parameters": discriminator}
+    for name, network in check_sizes.items():
+        assert sum(p.numel() for p in network.parameters()) == expected[name]
+    images = wave(inputs["H"], inputs["W"], inputs["batch"], inputs["fill"])
+    with torch.no_grad():
+        mean, log_variance = vae.eval().encode(images)
+        _close_start(mean, expected["mu_eval"], text)
+        _close_start(log_variance, expected["logvar_eval_first_8"], text)
+        check_map(vae.decode(mean), expected["decode_of_mu_eval_stat"], text)
+        close(discriminator(mean), expected["discriminator_eval"], text)
+        # The release scores with the autoencoder left in train mode.
+        mean, _ = vae.train().encode(images)
+        _close_start(mean, expected["mu_train_mode_first_8"], text)
+        close(discriminator(mean), expected["discriminator_train_mode"], text)
+
+
+def _close_start(values: Tensor, start: np.ndarray, text: str) -> None:
+    """Compare the first columns; the error is measured against the largest magnitude of all."""
+    _, relative = bounds(text)
+    found = values[:, : start.shape[1]].numpy()
+    assert found.shape == start.shape
+    np.testing.assert_allclose(found, start, rtol=0, atol=relative * float(values.abs().max()))
