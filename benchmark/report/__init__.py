@@ -1,0 +1,29 @@
+"""Reports of one suite: `write` makes them all, each from the same judgement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmark.compare.judgement import Judgement
+from benchmark.compare.measurements import Measurement
+from benchmark.spec.load import SuiteFile
+
+
+def write(
+    folder: Path,
+    suite_file: SuiteFile,
+    judgement: Judgement,
+    measurements: Sequence[Measurement],
+    cost_note: str,
+    commands: Mapping[str, str],
+    facts: Mapping[str, str] | None = None,
+) -> list[Path]:
+    """Write every report of a suite into a folder and return the files.
+
+    `commands` are shown with their purpose ("run what is missing"); `facts` are further conditions to show by name
+    (determinism level, image, precision). What is written depends on the arguments alone: no clock, no host.
+    """
+    from benchmark.report.writer import write_all
+
+    return write_all(folder, suite_file, judgement, measurements, cost_note, commands, facts or {})

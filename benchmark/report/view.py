@@ -18,6 +18,7 @@ from benchmark.compare.judgement import (
     Standing,
     Verdict,
 )
+from benchmark.compare.selection import OTHER_DATA
 from benchmark.errors import Exit
 
 SIGNS = {

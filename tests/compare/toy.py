@@ -107,7 +107,11 @@ PUBLISHED = {"random": (70.0, 80.0, 85.0), "margin": (70.0, 83.0, 90.0), "entrop
 
 
 def reported(
-    curves: Mapping[str, Iterable[float]] = PUBLISHED, *, role: str = "target", error: float = 0.0, sd: float | None = None,
+    curves: Mapping[str, Iterable[float]] = PUBLISHED,
+    *,
+    role: str = "target",
+    error: float = 0.0,
+    sd: float | None = None,
     n: int | None = None,
 ) -> list[dict[str, object]]:
     """Rows of a reported table for whole curves."""
@@ -121,16 +125,21 @@ def reported(
 
 
 def suite(
-    root: Path, rows: Iterable[Mapping[str, object]] | None = None, *, more: str = "", rule: str = "",
-    seeds: Iterable[int] = range(5), name: str = "digits",
+    root: Path,
+    rows: Iterable[Mapping[str, object]] | None = None,
+    *,
+    more: str = "",
+    rule: str = "",
+    seeds: Iterable[int] = range(5),
+    name: str = "digits",
 ) -> SuiteFile:
     """The toy suite in a folder, with a reported table of the given rows (default: `PUBLISHED`)."""
     folder = root / "toy"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.toml"
     path.write_text(SUITE.format(more=more, rule=rule, seeds=list(seeds)))
-    lines = [",".join(COLUMNS)]
-    lines += [",".join("" if row.get(c) is None else str(row[c]) for c in COLUMNS) for row in (reported() if rows is None else rows)]
+    cells = [[row.get(column) for column in COLUMNS] for row in (reported() if rows is None else rows)]
+    lines = [",".join(COLUMNS), *(",".join("" if cell is None else str(cell) for cell in row) for row in cells)]
     path.with_name(f"{name}.reported.csv").write_text("\n".join(lines) + "\n")
     return load_suite(path, root)
 
@@ -144,8 +153,17 @@ def claim(better: str, worse: str, labelled: str = '"after_first"') -> str:
 
 
 def trial(
-    method: str, seed: int, curve: Iterable[float], *, sizes: Iterable[int] = SIZES, suite: str = "toy/digits",
-    profile: str = "paper", variant: str = "as_published", device: str = "cpu-a", env: str = "env-a", note: str = "",
+    method: str,
+    seed: int,
+    curve: Iterable[float],
+    *,
+    sizes: Iterable[int] = SIZES,
+    suite: str = "toy/digits",
+    profile: str = "paper",
+    variant: str = "as_published",
+    device: str = "cpu-a",
+    env: str = "env-a",
+    note: str = "",
     digest: str | None = None,
 ) -> list[Measurement]:
     """The measurements of one trial with a given curve."""
@@ -155,15 +173,20 @@ def trial(
             suite=suite, method=method, profile=profile, variant=variant, seed=seed, cycle=cycle, labelled=size,
             metrics={"accuracy": float(value)}, trial_id=f"{method}-{seed}-{profile}-{variant}", env_id=env,
             device_model=device, canonical=not note, data_note=note,
-            record_digest=digest or f"{method}/{seed}/{values}",
+            record_digest=digest or f"{method}/{seed}/" + "/".join(map(str, values)),
         )
         for cycle, (size, value) in enumerate(zip(sizes, values, strict=True))
     ]  # fmt: skip
 
 
 def trials(
-    curves: Mapping[str, Iterable[float]] = PUBLISHED, *, seeds: Iterable[int] = range(5), noise: float = 0.2,
-    shift: float = 0.0, rng: int = 0, **options: str,
+    curves: Mapping[str, Iterable[float]] = PUBLISHED,
+    *,
+    seeds: Iterable[int] = range(5),
+    noise: float = 0.2,
+    shift: float = 0.0,
+    rng: int = 0,
+    **options: str,
 ) -> list[Measurement]:
     """Trials around given curves: normal noise per seed and size, and a common shift."""
     draw = np.random.default_rng(rng)
