@@ -47,8 +47,8 @@ def main(argv: list[str] | None = None) -> int:
         trial = Trial.model_validate_json(options.trial.read_bytes())
         return _run(trial, options)
     except Pause:
-        reason = "signal" if _signalled else "time_limit"
-        events.append(out / "events.jsonl", Stopped(time=time.time(), reason=reason), sync=True)
+        stopped = Stopped(time=time.time(), reason="signal" if _signalled else "time_limit")
+        events.append(out / "events.jsonl", stopped, sync=True)
         return STOPPED
     except Exception as error:
         return _failed(out, error)
@@ -56,7 +56,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(trial: Trial, options: argparse.Namespace) -> int:
     device = _device(options.device)
-    environment = provenance.environment(device, options.precision, options.threads, image=os.environ.get("ALBENCH_IMAGE", ""))
+    environment = provenance.environment(
+        device, options.precision, options.threads, image=os.environ.get("ALBENCH_IMAGE", "")
+    )
     numerics = prepare(device, options.precision, options.threads)
     identity, env_id = trial_id(trial), environment.env_id
     if options.fresh:

@@ -3,6 +3,7 @@ strategy has decided, and nowhere else."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -41,4 +42,4 @@ def by_score_group(scores: Tensor, losses: Tensor) -> tuple[float, ...]:
     """Mean loss of the candidates in each score group, best-ranked group first; groups without members are left out."""
     ranked = losses[torch.argsort(scores, descending=True, stable=True)].cpu().numpy()
     edges = [round(share * len(ranked)) for share in GROUPS]
-    return tuple(float(np.mean(ranked[a:b])) for a, b in zip(edges, edges[1:], strict=False) if b > a)
+    return tuple(float(np.mean(ranked[a:b])) for a, b in pairwise(edges) if b > a)

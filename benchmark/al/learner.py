@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +105,7 @@ class Learner:
         for epoch in range(first, training.epochs):
             loss = self._epoch(data, epoch, optimizer)
             self._evaluate_on_the_way(epoch)
-            done = {"epochs": epoch + 1}
-            after_epoch(epoch + 1, loss, lambda done=done: self.trained() | done | {"optimizer": optimizer.state_dict()})  # type: ignore[misc]
+            after_epoch(epoch + 1, loss, partial(self._progress, epoch + 1, optimizer))
 
     def start_cycle(self, cycle: int, needs: Iterable[str]) -> None:
         """Keep the network one cycle earlier if it is asked for, and put the student where the protocol says."""
@@ -209,7 +209,9 @@ class Learner:
         logits = self._infer({"": model}, {"logits"}, self.parts.test, torch.arange(count), cycle=0)["logits"]
         labels = self.parts.test_labels
         hit = (logits.argmax(dim=1) == labels).double()
-        per_class = [float(hit[labels == k].mean()) * 100 if bool((labels == k).any()) else 0.0 for k in range(logits.shape[1])]
+        per_class = [
+            float(hit[labels == k].mean()) * 100 if bool((labels == k).any()) else 0.0 for k in range(logits.shape[1])
+        ]
         loss = nn.functional.cross_entropy(logits.double(), labels)
         return Evaluated(float(hit.mean()) * 100, tuple(per_class), float(loss))
 
@@ -270,6 +272,10 @@ class Learner:
         best = {"best_state": self._best_state} if hasattr(self, "_best_state") else {}
         return self.state() | {"best": list(self.best)} | best
 
+    def _progress(self, epochs: int, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        """What is needed to go on inside a cycle after so many epochs."""
+        return self.trained() | {"epochs": epochs, "optimizer": optimizer.state_dict()}
+
     def load_progress(self, progress: Mapping[str, Any]) -> None:
         """Take back what `trained` returned."""
         self.load_state(progress)
@@ -293,7 +299,6 @@ class Learner:
     def weights(self) -> str:
         """sha256 of the student's parameters and buffers."""
         return weights_digest(self.student)
-
 
     def _network(self, name: str, cycle: int = 0) -> nn.Module:
         model = self.protocol.models[0]

@@ -6,18 +6,13 @@ all that concerns files, time and resuming lies behind `Session`.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import numpy as np
-import torch
-
+from benchmark.al.acquisition import acquire
 from benchmark.al.diagnostics import describe
 from benchmark.al.initial import initial_pool
 from benchmark.al.learner import Learner
-from benchmark.al.pool import Pool, indices_digest
+from benchmark.al.pool import indices_digest
 from benchmark.al.session import Session
-from benchmark.al.strategies.base import Picks, Strategy, View
-from benchmark.errors import AlbenchError
+from benchmark.al.strategies.base import Strategy
 from benchmark.events import CycleResult
 from benchmark.spec.models import Protocol
 
@@ -50,53 +45,3 @@ def run(protocol: Protocol, strategy: Strategy, learner: Learner, session: Sessi
             result = result.model_copy(update=describe(learner, view, picks, bought))
             pool = pool.label(bought, learner.streams.generator("pool", cycle + 1), returned)
         session.finish_cycle(result, pool, learner)
-
-
-def acquire(
-    strategy: Strategy, learner: Learner, pool: Pool, cycle: int, protocol: Protocol, budget: int
-) -> tuple[View, Picks]:
-    """Show the strategy what it declared to need, and check what it picks."""
-    view = View(
-        cycle=cycle,
-        cycles=protocol.acquisition.cycles,
-        classes=protocol.data.classes,
-        candidates=pool.candidates(protocol.acquisition.candidates),
-        labelled=pool.labelled,
-        pool_size=pool.size,
-        rng=learner.streams.generator("query", cycle),
-        device=learner.numerics.device,
-        outputs={},
-        images=learner.scoring_images,
-    )
-    positions = strategy.narrow(view)
-    if positions is not None:
-        view = replace(view, candidates=view.candidates[positions.cpu().numpy()])
-    view = replace(view, outputs=gather(strategy, learner, view))
-    with torch.no_grad():
-        picks = strategy.select(view, min(budget, len(view.candidates)))
-    _check(picks, view, budget)
-    return view, picks
-
-
-def gather(strategy: Strategy, learner: Learner, view: View) -> dict[str, torch.Tensor]:
-    """Everything the strategy declared: one pass over the candidates, one over the labelled images if it asked."""
-    needs = set(strategy.needs)
-    on_labelled = {name for name in needs if name.startswith("labelled.")}
-    found = learner.outputs(needs - on_labelled, view.candidates, view.cycle) if needs - on_labelled else {}
-    if on_labelled:
-        plain = {name.removeprefix("labelled.") for name in on_labelled}
-        found |= {f"labelled.{name}": value for name, value in learner.outputs(plain, view.labelled, view.cycle).items()}
-    return found
-
-
-def _check(picks: Picks, view: View, budget: int) -> None:
-    positions = picks.positions.cpu().numpy()
-    if positions.ndim != 1 or positions.dtype != np.int64 or len(positions) > budget:
-        raise AlbenchError(
-            f"the strategy returned {positions.dtype} of shape {positions.shape} for a budget of {budget}",
-            remedy="return at most `budget` int64 positions in `view.candidates`",
-        )
-    if len(positions) and not (0 <= positions.min() and positions.max() < len(view.candidates)):
-        raise AlbenchError("the strategy picked positions outside its candidates", remedy="return positions, not data set indices")
-    if picks.returned is None and len(np.unique(positions)) != len(positions):
-        raise AlbenchError("the strategy picked a candidate twice", remedy="return distinct positions")

@@ -40,7 +40,9 @@ def prepare(device: str, precision: str, threads: int) -> Numerics:
     if device == "cpu":
         _keep_pages()
     elif not torch.cuda.is_available():
-        raise UsageError(f"device {device} was asked for, but torch sees none", remedy="use --device cpu, or mend the driver")
+        raise UsageError(
+            f"device {device} was asked for, but torch sees none", remedy="use --device cpu, or mend the driver"
+        )
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"

@@ -65,7 +65,9 @@ class Pool:
         """Raise AlbenchError unless the two lists are disjoint and cover the whole set."""
         both = np.concatenate([self.labelled, self.unlabelled])
         if len(both) != self.size or not np.array_equal(np.sort(both), np.arange(self.size)):
-            raise AlbenchError("the pool is not a partition of the training set", remedy="the saved state is damaged: run with --fresh")
+            raise AlbenchError(
+                "the pool is not a partition of the training set", remedy="the saved state is damaged: run with --fresh"
+            )
 
     def digest(self) -> str:
         """sha256 (hex) of both ordered lists."""

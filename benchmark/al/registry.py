@@ -69,7 +69,10 @@ def _only(module: ModuleType, base: type[Any]) -> type[Any]:
     own = [
         member
         for name, member in vars(module).items()
-        if inspect.isclass(member) and issubclass(member, base) and member.__module__ == module.__name__ and name[0] != "_"
+        if inspect.isclass(member)
+        and issubclass(member, base)
+        and member.__module__ == module.__name__
+        and name[0] != "_"
     ]
     if len(own) != 1:
         raise UsageError(f"{module.__name__} defines {len(own)} public components", remedy="one file holds exactly one")
@@ -80,7 +83,9 @@ def _module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise UsageError(f"cannot import {name}: {error}", remedy="install it, or give `path/to/file.py:Class`") from error
+        raise UsageError(
+            f"cannot import {name}: {error}", remedy="install it, or give `path/to/file.py:Class`"
+        ) from error
 
 
 def _file(path: str) -> ModuleType:
@@ -93,5 +98,7 @@ def _file(path: str) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise UsageError(f"the plug-in {path} fails to load: {error!r}", remedy="run the file by itself to see where") from error
+        raise UsageError(
+            f"the plug-in {path} fails to load: {error!r}", remedy="run the file by itself to see where"
+        ) from error
     return module

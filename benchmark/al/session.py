@@ -70,7 +70,9 @@ class Session:
             self._epoch = None
         self._repair_events()
         epoch = 0 if self._epoch is None else int(self._epoch["epochs"])
-        self._say(Started(time=time.time(), trial_id=self.trial_id, env_id=self.env_id, cycle=len(self.results), epoch=epoch))
+        self._say(
+            Started(time=time.time(), trial_id=self.trial_id, env_id=self.env_id, cycle=len(self.results), epoch=epoch)
+        )
         return len(self.results), self.pool
 
     def _repair_events(self) -> None:
@@ -107,7 +109,13 @@ class Session:
                 "seeds": [protocol.seed, self.trial.seed],
                 "recipe": [
                     part.model_dump(mode="json", exclude_defaults=True)
-                    for part in (protocol.data, protocol.views, protocol.training, protocol.evaluation, *protocol.models)
+                    for part in (
+                        protocol.data,
+                        protocol.views,
+                        protocol.training,
+                        protocol.evaluation,
+                        *protocol.models,
+                    )
                 ],
                 "objective": self.trial.objective.model_dump(mode="json"),
                 "cycle": cycle,

@@ -37,7 +37,10 @@ def network(model: Model, classes: int, channels: int) -> nn.Module:
 
 
 def pretrain(made: nn.Module, folder: Path) -> None:
-    """Fill a network from its pre-trained weights file in `folder`. Raises UsageError if it has none, DataError if the file is wrong."""
+    """Fill a network from its pre-trained weights file in `folder`.
+
+    Raises UsageError for a network without such a file, DataError if the file is absent or wrong.
+    """
     from benchmark.al.models.resnet_imagenet import read_weights
 
     name = getattr(made, "weights_file", None)

@@ -1,0 +1,68 @@
+"""Between learner and strategy: what a strategy is shown, and the check of what it picks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from benchmark.al.learner import Learner
+from benchmark.al.pool import Pool
+from benchmark.al.strategies.base import Picks, Strategy, View
+from benchmark.errors import AlbenchError
+from benchmark.spec.models import Protocol
+
+
+def acquire(
+    strategy: Strategy, learner: Learner, pool: Pool, cycle: int, protocol: Protocol, budget: int
+) -> tuple[View, Picks]:
+    """Show the strategy what it declared to need, and check what it picks."""
+    view = View(
+        cycle=cycle,
+        cycles=protocol.acquisition.cycles,
+        classes=protocol.data.classes,
+        candidates=pool.candidates(protocol.acquisition.candidates),
+        labelled=pool.labelled,
+        pool_size=pool.size,
+        rng=learner.streams.generator("query", cycle),
+        device=learner.numerics.device,
+        outputs={},
+        images=learner.scoring_images,
+    )
+    positions = strategy.narrow(view)
+    if positions is not None:
+        view = replace(view, candidates=view.candidates[positions.cpu().numpy()])
+    view = replace(view, outputs=gather(strategy, learner, view))
+    with torch.no_grad():
+        picks = strategy.select(view, min(budget, len(view.candidates)))
+    _check(picks, view, budget)
+    return view, picks
+
+
+def gather(strategy: Strategy, learner: Learner, view: View) -> dict[str, torch.Tensor]:
+    """Everything the strategy declared: one pass over the candidates, one over the labelled images if it asked."""
+    needs = set(strategy.needs)
+    on_labelled = {name for name in needs if name.startswith("labelled.")}
+    found = learner.outputs(needs - on_labelled, view.candidates, view.cycle) if needs - on_labelled else {}
+    if on_labelled:
+        plain = {name.removeprefix("labelled.") for name in on_labelled}
+        found |= {
+            f"labelled.{name}": value for name, value in learner.outputs(plain, view.labelled, view.cycle).items()
+        }
+    return found
+
+
+def _check(picks: Picks, view: View, budget: int) -> None:
+    positions = picks.positions.cpu().numpy()
+    if positions.ndim != 1 or positions.dtype != np.int64 or len(positions) > budget:
+        raise AlbenchError(
+            f"the strategy returned {positions.dtype} of shape {positions.shape} for a budget of {budget}",
+            remedy="return at most `budget` int64 positions in `view.candidates`",
+        )
+    if len(positions) and not (positions.min() >= 0 and positions.max() < len(view.candidates)):
+        raise AlbenchError(
+            "the strategy picked positions outside its candidates", remedy="return positions, not data set indices"
+        )
+    if picks.returned is None and len(np.unique(positions)) != len(positions):
+        raise AlbenchError("the strategy picked a candidate twice", remedy="return distinct positions")

@@ -1,0 +1,38 @@
+"""The first labelled set, by the rule the protocol pins."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from benchmark.al.acquisition import acquire
+from benchmark.al.learner import Learner
+from benchmark.al.pool import Indices, Pool
+from benchmark.al.strategies.base import Strategy
+from benchmark.spec.models import Protocol
+
+BEFORE = -1
+"""`View.cycle` of a strategy that picks the first labelled set, before any training."""
+
+
+def initial_pool(protocol: Protocol, strategy: Strategy, learner: Learner) -> Pool:
+    """The pool before the first training. It does not depend on the strategy, unless the rule says so."""
+    rule, size = protocol.acquisition.initial, protocol.data.train_size
+    if rule.rule == "torch_randperm":
+        assert rule.seed is not None
+        order = torch_permutation(size, rule.seed)
+        return Pool(order[: rule.size], order[rule.size :], size)
+    rng = learner.streams.generator("pool")
+    if rule.rule == "uniform":
+        return Pool.shuffled(size, rule.size, rng)
+    empty = replace(Pool.shuffled(size, 0, rng), unlabelled=np.arange(size))
+    view, picks = acquire(strategy, learner, empty, BEFORE, protocol, rule.size)
+    return empty.label(view.candidates[picks.positions.cpu().numpy()], rng)
+
+
+def torch_permutation(size: int, seed: int) -> Indices:
+    """torch.randperm(size) of the CPU generator under `seed`: the same on every torch version tried (DIAM's split)."""
+    order: Indices = torch.randperm(size, generator=torch.Generator().manual_seed(seed)).numpy()
+    return order
