@@ -37,6 +37,10 @@ class Case:
         known = self.suite.methods.get(method)
         return known.title if known else method
 
+    def reaches(self, method: str, labelled: int) -> bool:
+        """Whether the pinned protocol, or what was run of a method, has this many labels at some training."""
+        return labelled in self.suite.protocol.acquisition.labelled() or labelled in self.trials.sizes(method)
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -195,7 +199,8 @@ def judge_curves(case: Case, reported: Iterable[ReportedResult]) -> list[CurveVe
     """
     curves: dict[tuple[str, str, str], dict[int, ReportedResult]] = {}
     for row in reported:
-        if row.role in TARGETS and row.method in case.methods and row.labelled is not None:
+        asked = row.role in TARGETS and row.method in case.methods
+        if asked and row.labelled is not None and case.reaches(row.method, row.labelled):
             curves.setdefault((row.method, row.metric, row.source), {}).setdefault(row.labelled, row)
     return [_curve(case, *key, points) for key, points in curves.items() if len(points) > 1]
 
