@@ -53,12 +53,12 @@ class ResNetImagenet(ResidualTrunk):
         """`pretrained`: what a weights file fills. `trainable`: what has gradients. `pool_last_map`: the last of the
         maps is globally averaged, (b, widths[-1], 1, 1), as in ST-CoNAL's release."""
         super().__init__(nn.Conv2d(channels, widths[0], 7, 2, 3, bias=False), blocks, widths)
-        self.dropout = nn.Dropout(dropout)
-        self.fc, self.fc_b = linear_heads(widths[-1], classes, heads)
-        self.pretrained, self.pool_last_map = pretrained, pool_last_map
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.dropout = nn.Dropout(dropout)
+        self.fc, self.fc_b = linear_heads(widths[-1], classes, heads)
+        self.pretrained, self.pool_last_map = pretrained, pool_last_map
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(trainable == "all" or name.startswith(LATE))
 
