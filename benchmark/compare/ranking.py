@@ -58,20 +58,20 @@ def area(labelled: ArrayLike, values: ArrayLike) -> Array:
     return np.asarray(np.asarray(values, dtype=np.float64) @ area_weights(labelled))
 
 
-def labels_needed(labelled: ArrayLike, curve: ArrayLike, level: float) -> float | None:
-    """Labels at which a mean curve first reaches a level, by linear interpolation; None where it never does.
+def labels_needed(labelled: ArrayLike, curves: ArrayLike, level: ArrayLike) -> Array:
+    """Labels at which mean curves (..., sizes) first reach a level (...), by linear interpolation; inf where they never do.
 
     A level below the first point counts as reached there: nothing smaller was measured.
     """
-    sizes, values = np.asarray(labelled, dtype=np.float64), np.asarray(curve, dtype=np.float64)
-    reached = np.flatnonzero(values >= level)
-    if len(reached) == 0:
-        return None
-    at = int(reached[0])
-    if at == 0:
-        return float(sizes[0])
-    share = (level - values[at - 1]) / (values[at] - values[at - 1])
-    return float(sizes[at - 1] + share * (sizes[at] - sizes[at - 1]))
+    sizes, values = np.asarray(labelled, dtype=np.float64), np.asarray(curves, dtype=np.float64)
+    target = np.asarray(level, dtype=np.float64)[..., None]
+    reached = values >= target
+    after = reached.argmax(axis=-1)[..., None]
+    before = np.maximum(after - 1, 0)
+    low, high = np.take_along_axis(values, before, -1), np.take_along_axis(values, after, -1)
+    share = np.divide(target - low, high - low, out=np.zeros_like(low), where=high > low)
+    found = sizes[before] + share * (sizes[after] - sizes[before])
+    return np.asarray(np.where(reached.any(axis=-1), found[..., 0], np.inf))
 
 
 def labels_saved(
@@ -85,16 +85,13 @@ def labels_saved(
     ours, theirs = np.asarray(method, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
     if ours.shape != theirs.shape or ours.ndim != 2:
         raise ValueError(f"need two arrays of one shape (seeds, sizes), got {ours.shape} and {theirs.shape}")
-
-    def saved(rows: NDArray[np.int64] | slice) -> float:
-        target = theirs[rows].mean(axis=0)[-1]
-        needed = labels_needed(labelled, ours[rows].mean(axis=0), float(target))
-        return -math.inf if needed is None else labelled[-1] - needed
-
-    rng = np.random.default_rng(seed)
-    sample = [saved(rng.integers(0, len(ours), len(ours))) for _ in range(draws)]
-    low, high = np.quantile(sample, [0.025, 0.975], method="inverted_cdf") if len(ours) > 1 else (-math.inf, -math.inf)
-    return Bootstrap(*(None if math.isinf(value) else float(value) for value in (saved(slice(None)), low, high)))
+    count = len(ours)
+    rows = np.random.default_rng(seed).integers(0, count, (draws, count))
+    rows = np.vstack([np.arange(count), rows])
+    saved = labelled[-1] - labels_needed(labelled, ours[rows].mean(axis=1), theirs[rows, -1].mean(axis=1))
+    # inverted_cdf picks one of the draws: interpolating towards minus infinity would make every end infinite.
+    ends = np.quantile(saved[1:], [0.025, 0.975], method="inverted_cdf") if count > 1 else (-math.inf, -math.inf)
+    return Bootstrap(*(None if math.isinf(value) else float(value) for value in (saved[0], *ends)))
 
 
 def penalties(curves: Mapping[str, Mapping[int, Mapping[int, float]]], alpha: float) -> Array:

@@ -24,11 +24,25 @@ def test_an_area_needs_growing_sizes(sizes: tuple[int, ...]) -> None:
         ranking.area_weights(sizes)
 
 
-@pytest.mark.parametrize(
-    ("level", "labels"), [(75.0, 300.0), (70.0, 200.0), (60.0, 150.0), (40.0, 100.0), (80.0, 400.0), (80.1, None)]
-)
-def test_labels_needed(level: float, labels: float | None) -> None:
+LEVELS = [(75.0, 300.0), (70.0, 200.0), (60.0, 150.0), (40.0, 100.0), (50.0, 100.0), (80.0, 400.0), (80.1, np.inf)]
+
+
+@pytest.mark.parametrize(("level", "labels"), LEVELS)
+def test_labels_needed(level: float, labels: float) -> None:
     assert ranking.labels_needed(SIZES, [50.0, 70.0, 80.0], level) == labels
+
+
+def test_labels_needed_of_many_curves_is_that_of_each() -> None:
+    rng = np.random.default_rng(0)
+    curves, levels = rng.normal(60, 10, (200, 3)), rng.normal(60, 10, 200)
+    together = ranking.labels_needed(SIZES, curves, levels)
+    for curve, level, found in zip(curves, levels, together, strict=True):
+        # The slow twin walks along the curve.
+        expected = np.inf if curve[0] < level else 100.0
+        for at in range(1, 3):
+            if np.isinf(expected) and curve[at] >= level:
+                expected = np.interp(level, curve[at - 1 : at + 1], SIZES[at - 1 : at + 1])
+        assert found == pytest.approx(expected)
 
 
 def test_labels_saved_of_a_known_pair() -> None:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats as reference
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 
@@ -86,10 +87,12 @@ def test_two_sided_critical_values(n: int, critical: float) -> None:
     assert stats.t_critical(0.025, n - 1) == pytest.approx(critical, abs=5e-4)
 
 
-def test_holm_on_the_worked_example_of_its_definition() -> None:
-    # Sorted p (m - i): 0.01*4, 0.02*3, 0.03*2, 0.04*1, then made monotone.
+def test_holm_is_statsmodels() -> None:
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 5, 11):
+        for p_values in (rng.uniform(0, 0.1, count), np.round(rng.uniform(0, 1, count), 1)):
+            assert stats.holm(list(p_values)) == pytest.approx(multipletests(p_values, method="holm")[1])
     assert stats.holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx((0.06, 0.04, 0.06, 0.06))
-    assert stats.holm([0.01, 0.02, 0.04]) == pytest.approx((0.03, 0.04, 0.04))
     assert stats.holm([]) == ()
 
 
