@@ -8,7 +8,7 @@ the first cycle, see `_earlier`), and `<network>.<output>` of whatever the objec
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,26 +20,18 @@ from torch import Tensor, nn
 
 from benchmark.al.checkpoint import weights_digest
 from benchmark.al.images import Images
+from benchmark.al.inference import Evaluated, Inference
 from benchmark.al.models import network, pretrain
-from benchmark.al.models.outputs import Outputs
 from benchmark.al.numerics import Numerics
 from benchmark.al.objectives.base import Build, CycleData, Objective
 from benchmark.al.pool import Indices
 from benchmark.al.schedules import rate
 from benchmark.al.streams import Streams
+from benchmark.al.trajectory import SnapshotTrail
 from benchmark.spec.models import Adam, Protocol, Sgd
 
-SCORING = 2
-"""Pass number of the scoring view, where that view is random."""
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """Test accuracy in percent, overall and per class, and the mean cross-entropy."""
-
-    accuracy: float
-    per_class: tuple[float, ...]
-    loss: float
+SCORING, REFRESH = 2, 3
+"""Passes of a random view (0 and 1 are an objective's): scoring, and re-estimating batch-norm statistics."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +67,7 @@ class Learner:
         self.protocol, self.objective, self.parts = protocol, objective, parts
         self.streams, self.numerics, self._weights = streams, numerics, weights
         self._before: nn.Module | None = None
+        self.trail = SnapshotTrail(protocol.training) if protocol.training.trajectory is not None else None
         self.metrics: dict[str, float] = {}
         self._start_afresh(cycle=0)
 
@@ -102,8 +95,12 @@ class Learner:
         else:
             self.objective.start_cycle(cycle, self.student)
             self.best = (-1.0, 0)
+            if self.trail is not None:
+                self.trail.start_cycle(self.student)
         for epoch in range(first, training.epochs):
             loss = self._epoch(data, epoch, optimizer)
+            if self.trail is not None:
+                self.trail.after_epoch(epoch + 1, self.student, partial(self._refresh_batches, data, epoch))
             self._evaluate_on_the_way(epoch)
             after_epoch(epoch + 1, loss, partial(self._progress, epoch + 1, optimizer))
 
@@ -153,8 +150,15 @@ class Learner:
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             self.objective.after_step(self.student)
+            if self.trail is not None:
+                self.trail.after_step(self.student)
             total += loss.detach()
         return float(total) / steps
+
+    def _refresh_batches(self, data: CycleData, epoch: int) -> Iterator[Tensor]:
+        """The labelled images once more through the train view, in this epoch's order with new augmentation."""
+        for indices in data.chunks(epoch):
+            yield data.view(indices, epoch, REFRESH)
 
     def _optimizer(self) -> torch.optim.Optimizer:
         recipe = self.protocol.training.optimizer
@@ -200,53 +204,31 @@ class Learner:
             self.metrics |= {"accuracy/best": self.best[0], "epoch/best": float(self.best[1])}
         if self.protocol.training.start == "warm_best":
             self.student.load_state_dict(self._best_state)
-        self.metrics["accuracy"] = self.metrics[f"accuracy/{self.protocol.evaluation.epoch}"]
+        if self.trail is not None:
+            teacher = self.trail.networks()["teacher"]
+            assert isinstance(teacher, nn.Module)
+            self.metrics["accuracy/averaged"] = self.evaluate(teacher).accuracy
+        which = "averaged" if self.protocol.evaluation.weights == "averaged" else self.protocol.evaluation.epoch
+        self.metrics["accuracy"] = self.metrics[f"accuracy/{which}"]
         return last
 
     def evaluate(self, model: nn.Module) -> Evaluated:
         """Accuracy on the test set in eval mode through the test view."""
-        count = len(self.parts.test_labels)
-        logits = self._infer({"": model}, {"logits"}, self.parts.test, torch.arange(count), cycle=0)["logits"]
-        labels = self.parts.test_labels
-        hit = (logits.argmax(dim=1) == labels).double()
-        per_class = [
-            float(hit[labels == k].mean()) * 100 if bool((labels == k).any()) else 0.0 for k in range(logits.shape[1])
-        ]
-        loss = nn.functional.cross_entropy(logits.double(), labels)
-        return Evaluated(float(hit.mean()) * 100, tuple(per_class), float(loss))
+        return self._inference(self.parts.test, cycle=0).evaluate(model, self.parts.test_labels)
 
     def outputs(self, names: Iterable[str], indices: Indices, cycle: int) -> dict[str, Tensor]:
         """Outputs by name for pool images through the scoring view: (n, ...) each, all from one pass over the images."""
-        networks = {"": self.student} | dict(self.objective.modules())
+        networks: dict[str, nn.Module | list[nn.Module]] = {"": self.student, **self.objective.modules()}
+        if self.trail is not None:
+            networks |= self.trail.networks()
         if self._before is not None:
             networks |= {"reference": self._before, "previous": self._before}
-        return self._infer(networks, set(names), self.parts.pool, torch.from_numpy(indices), cycle)
+        return self._inference(self.parts.pool, cycle).outputs(networks, set(names), torch.from_numpy(indices))
 
-    @torch.inference_mode()
-    def _infer(
-        self, networks: Mapping[str, nn.Module], names: set[str], images: Images, indices: Tensor, cycle: int
-    ) -> dict[str, Tensor]:
-        size, device = self.protocol.evaluation.batch_size, self.numerics.device
-        heads, counter = self.objective.heads(), self.streams.counter("augment", cycle)
-        wanted: dict[str, list[tuple[str, str]]] = {}
-        for name in sorted(names):
-            owner, _, output = name.rpartition(".")
-            wanted.setdefault(owner, []).append((name, output))
-        found: dict[str, list[Tensor]] = {name: [] for name in names}
-        for owner in wanted:
-            networks[owner].eval()
-        for start in range(0, len(indices), size):
-            chunk = indices[start : start + size].to(device)
-            # A short last batch is padded: other batch sizes may round differently.
-            padded = torch.cat([chunk, chunk[:1].expand(size - len(chunk))])
-            batch = images.batch(padded, counter, 0, SCORING)
-            for owner, outputs in wanted.items():
-                with self.numerics.autocast():
-                    out: Outputs = networks[owner](batch)
-                for name, output in outputs:
-                    value = heads[output](out) if output in heads else getattr(out, output)
-                    found[name].append(value[: len(chunk)].float())
-        return {name: torch.cat(pieces) for name, pieces in found.items()}
+    def _inference(self, images: Images, cycle: int) -> Inference:
+        counter = self.streams.counter("augment", cycle)
+        size = self.protocol.evaluation.batch_size
+        return Inference(images, size, self.numerics, self.objective.heads(), counter, SCORING)
 
     # ------------------------------------------------------------------------------------------------------- state
 
@@ -257,6 +239,7 @@ class Learner:
             "modules": {name: module.state_dict() for name, module in self.objective.modules().items()},
             "counters": dict(self.objective.counters()),
             "metrics": dict(self.metrics),
+            "trail": self.trail.state_dict() if self.trail is not None else {},
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -266,6 +249,8 @@ class Learner:
             module.load_state_dict(state["modules"][name])
         self.objective.load_counters(state["counters"])
         self.metrics = dict(state["metrics"])
+        if self.trail is not None:
+            self.trail.load_state_dict(state["trail"], self.student)
 
     def trained(self) -> dict[str, Any]:
         """What an identical training would leave behind."""
