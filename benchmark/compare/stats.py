@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -72,7 +71,9 @@ def _above(distance: float, se: float, df: float) -> float:
     """One-sided p value of 'the true distance is at or below zero'."""
     if se == 0:
         return 0.0 if distance > 0 else 1.0
-    return float(_t().sf(distance / se, df))
+    from scipy.special import stdtr
+
+    return float(stdtr(df, -distance / se))
 
 
 def against_mean(
@@ -125,7 +126,9 @@ def correlation(left: ArrayLike, right: ArrayLike) -> float | None:
 
 def t_critical(alpha: float, df: float) -> float:
     """Upper alpha point of Student's t (one-sided; halve alpha for a two-sided test)."""
-    return float(_t().ppf(1 - alpha, df))
+    from scipy.special import stdtrit
+
+    return float(-stdtrit(df, alpha))
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -242,19 +245,21 @@ def _fewest(power: Callable[[int], float]) -> int | None:
 
 def _half_width(sd: float, n: int, alpha: float, other_se: float, other_df: float) -> Array:
     """Half-width of the interval over the quantiles of the standard deviation that n trials would estimate."""
+    from scipy.special import stdtrit
+
     own = (sd * _spreads(n - 1)) ** 2 / n
     total = own + other_se**2
     df = np.full_like(own, n - 1) if other_se == 0 else total**2 / (own**2 / (n - 1) + other_se**4 / other_df)
-    return np.asarray(_t().ppf(1 - alpha, df) * np.sqrt(total))
+    return np.asarray(-stdtrit(df, alpha) * np.sqrt(total))
 
 
 @lru_cache(maxsize=512)
 def _spreads(df: float) -> Array:
     """Estimated over true standard deviation at evenly spaced probabilities: an expectation is a mean over them."""
-    from scipy.stats import chi2
+    from scipy.special import gammaincinv
 
     points = 2000
-    return np.asarray(np.sqrt(chi2.ppf((np.arange(points) + 0.5) / points, df) / df))
+    return np.asarray(np.sqrt(gammaincinv(df / 2, (np.arange(points) + 0.5) / points) * 2 / df))
 
 
 def _values(values: ArrayLike, least: int) -> Array:
@@ -262,9 +267,3 @@ def _values(values: ArrayLike, least: int) -> Array:
     if array.ndim != 1 or len(array) < least:
         raise ValueError(f"need at least {least} values in one dimension, got shape {array.shape}")
     return array
-
-
-def _t() -> Any:
-    from scipy.stats import t
-
-    return t
