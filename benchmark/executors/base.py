@@ -1,0 +1,194 @@
+"""What every executor shares: its interface, and the loop that starts jobs and keeps the deadline.
+
+The loop is ours because libraries' own timeouts leave work running behind one's back. Results come through files only.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from benchmark import events
+from benchmark.errors import ExecutorError
+from benchmark.executors.jobs import FINISHED, FailureKind, Job, Launched, Outcome
+
+POLL = 0.1
+"""Seconds between looks at what runs."""
+GRACE = 60.0
+"""Seconds a worker has to save its state after it was asked to stop; then it is killed."""
+OnEvent = Callable[[Job, Any], None]
+"""Is told `Launched`, every event of the worker, and the `Outcome`, for each job."""
+
+
+class Executor(Protocol):
+    """Executes jobs somewhere."""
+
+    name: str
+
+    def run(
+        self, jobs: Sequence[Job], *, jobs_at_once: int, deadline: float | None, on_event: OnEvent
+    ) -> list[Outcome]:
+        """Execute all jobs, some at a time, and say how each ended, in their order.
+
+        `deadline` is on `time.monotonic()`'s clock: after it nothing starts, and what runs is stopped with its state
+        saved. Ctrl-C does the same. Never raises for a job that fails.
+        """
+        ...
+
+
+class Running(Protocol):
+    """A job under way."""
+
+    where: str
+
+    def poll(self) -> int | None:
+        """Exit status, or None while it runs. Negative: killed by that signal."""
+        ...
+
+    def stop(self) -> None:
+        """Ask it to save its state and end."""
+        ...
+
+    def kill(self) -> None:
+        """End it at once."""
+        ...
+
+
+@dataclass
+class _Entry:
+    job: Job
+    running: Running
+    offset: int
+    asked: float | None = None
+    """When it was asked to stop."""
+    killed: bool = False
+
+
+@dataclass
+class Drive:
+    """Runs jobs through `start`, tails their events, keeps the deadline, and survives Ctrl-C with everything saved.
+
+    The first Ctrl-C (or SIGTERM, SIGHUP) asks the workers to stop, the second kills them.
+    """
+
+    start: Callable[[Job, float | None], Running]
+    judge: Callable[[Job, int], Outcome]
+    on_event: OnEvent
+    grace: float = GRACE
+    _entries: list[_Entry] = field(default_factory=list)
+    _outcomes: dict[int, Outcome] = field(default_factory=dict)
+    _signals: int = 0
+
+    def __call__(self, jobs: Sequence[Job], jobs_at_once: int, deadline: float | None) -> list[Outcome]:
+        """Outcomes of all jobs, in their order."""
+        waiting = deque(jobs)
+        with self._listening():
+            try:
+                while waiting or self._entries:
+                    late = deadline is not None and time.monotonic() >= deadline
+                    while waiting and (late or self._signals):
+                        self._end(_never_started(waiting.popleft(), cancelled=self._signals > 0))
+                    while waiting and len(self._entries) < jobs_at_once and not self._signals:
+                        self._launch(waiting.popleft(), deadline)
+                    self._look(late)
+                    time.sleep(POLL if self._entries else 0)
+            finally:
+                for entry in self._entries:  # only after an error of ours
+                    entry.running.stop()
+        return [self._outcomes[id(job)] for job in jobs]
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Count signals instead of being interrupted at any place; only a main thread can."""
+
+        def count(*_: object) -> None:
+            self._signals += 1
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, count) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _launch(self, job: Job, deadline: float | None) -> None:
+        path = job.out / "events.jsonl"
+        offset = path.stat().st_size if path.exists() else 0  # what was said before is not this worker's word
+        try:
+            running = self.start(job, None if deadline is None else deadline - time.monotonic())
+        except (OSError, ExecutorError) as error:
+            self._end(Outcome(job, "failed", FailureKind.daemon, f"could not be started: {error}"))
+            return
+        self._entries.append(_Entry(job, running, offset))
+        self.on_event(job, Launched(running.where))
+
+    def _look(self, late: bool) -> None:
+        for entry in list(self._entries):
+            status = entry.running.poll()
+            self._tail(entry)
+            if status is not None:
+                self._entries.remove(entry)
+                self._end(self._outcome(entry, status))
+            elif entry.asked is None and (late or self._signals):
+                entry.asked = time.monotonic()
+                entry.running.stop()
+            elif entry.asked is not None and not entry.killed and self._impatient(entry.asked):
+                entry.killed = True
+                entry.running.kill()
+
+    def _impatient(self, asked: float) -> bool:
+        return self._signals > 1 or time.monotonic() - asked > self.grace
+
+    def _tail(self, entry: _Entry) -> None:
+        path = entry.job.out / "events.jsonl"
+        if not path.exists() or path.stat().st_size < entry.offset:  # --fresh begins a new file
+            entry.offset = 0
+        for event, offset in events.read(path, entry.offset):
+            entry.offset = offset
+            self.on_event(entry.job, event)
+
+    def _outcome(self, entry: _Entry, status: int) -> Outcome:
+        kind = FailureKind.cancelled if self._signals else None
+        if entry.killed and status != FINISHED:
+            message = f"did not stop within {self.grace:.0f} s" if self._signals < 2 else "asked twice"
+            return Outcome(
+                entry.job, "failed", kind or FailureKind.timeout, f"killed: {message}; the state it saved last is kept"
+            )
+        if entry.asked is not None and status == -signal.SIGTERM:
+            return Outcome(entry.job, "stopped", kind, "ended before it had anything new to save")
+        outcome = self.judge(entry.job, status)
+        return replace(outcome, kind=kind) if outcome.state == "stopped" else outcome
+
+    def _end(self, outcome: Outcome) -> None:
+        self._outcomes[id(outcome.job)] = outcome
+        self.on_event(outcome.job, outcome)
+
+
+def _never_started(job: Job, *, cancelled: bool) -> Outcome:
+    if cancelled:
+        return Outcome(job, "stopped", FailureKind.cancelled, "not started")
+    return Outcome(job, "stopped", None, "not started before the time limit")
+
+
+def worker_environment(threads: int) -> dict[str, str]:
+    """Variables under which every worker runs, wherever it runs."""
+    count = str(threads)
+    return {
+        "PYTHONHASHSEED": "0",
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        "OPENBLAS_NUM_THREADS": count,
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        "TZ": "UTC",
+        "LC_ALL": "C.UTF-8",
+    }

@@ -1,0 +1,75 @@
+"""Around a local worker: its session, its log, its lease. `python -m benchmark.executors.child WORKER OUT ARGUMENTS...`
+
+The child dies with its parent in an orderly way: it is asked to stop, saves its state, and ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from benchmark.executors.jobs import BUSY
+from benchmark.lease import Busy, claim
+
+PR_SET_PDEATHSIG = 1
+
+
+def main(worker: str, out: str, argv: list[str]) -> int:
+    """Run `worker.main(argv)` with its output in `out`/worker.log and the lease of `out` held; its exit status."""
+    _detach()
+    _redirect(Path(out) / "worker.log")
+    try:
+        with claim(Path(out)):
+            status = importlib.import_module(worker).main(argv)
+    except Busy as error:
+        print(f"in use: {error.message}", file=sys.stderr)
+        status = BUSY
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return int(status)
+
+
+def enter(worker: str, out: str, argv: list[str]) -> None:
+    """`main` for a process object: leaves with the exit status."""
+    threading.Thread(target=_follow, daemon=True).start()
+    sys.exit(main(worker, out, argv))
+
+
+def _follow() -> None:
+    """The fork server outlives a killed host; the host's end of this pipe does not."""
+    host = multiprocessing.parent_process()
+    if host is not None:
+        multiprocessing.connection.wait([host.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _detach() -> None:
+    """Ctrl-C of the terminal is the host's business; the host asks with SIGTERM, also when it dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(PermissionError):  # already the leader of its own session
+        os.setsid()
+    with suppress(OSError, AttributeError):  # not Linux: an orphan finishes its trial instead
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() == 1 and os.environ.get("ALBENCH_HOST_PID", "1") != "1":
+        sys.exit(BUSY)
+
+
+def _redirect(log: Path) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    os.close(handle)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3:]))

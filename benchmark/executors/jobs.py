@@ -1,0 +1,139 @@
+"""Jobs, how they end, and how an end is read from an exit status and the files it left."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from benchmark.events import Failed
+from benchmark.store import check_record, last_event
+
+FINISHED, USAGE, FAILED, BUSY, STOPPED = 0, 2, 3, 69, 75
+"""Exit statuses of a worker; BUSY is said by whoever starts it when the run folder is in use."""
+LOG_LINES = 15
+"""Last lines of a worker's log that are shown with a failure."""
+
+
+class FailureKind(StrEnum):
+    """Why a trial has no record."""
+
+    program = "program"
+    """The worker says so itself, or died without a word."""
+    oom = "oom"
+    timeout = "timeout"
+    """It did not stop in time and was killed."""
+    gpu_lost = "gpu_lost"
+    image = "image"
+    daemon = "daemon"
+    cancelled = "cancelled"
+    """The user stopped it, or it never started."""
+    busy = "busy"
+    """Another process works on this trial."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One trial to execute: `out` holds trial.json and receives everything else. Paths are the host's."""
+
+    name: str
+    """For people: `tod/cifar10/random@0`."""
+    trial_id: str
+    out: Path
+    data: Path
+    cache: Path
+    device: str
+    precision: str
+    threads: int
+    allow_noncanonical: bool = False
+    fresh: bool = False
+
+    def argv(self, time_limit: float | None = None, *, out: str = "", data: str = "", cache: str = "") -> list[str]:
+        """Arguments of `benchmark.worker`; the folders may be named as a container sees them."""
+        folder = out or str(self.out)
+        arguments = [
+            f"{folder}/trial.json",
+            folder,
+            "--data",
+            data or str(self.data),
+            "--cache",
+            cache or str(self.cache),
+        ]
+        arguments += ["--device", self.device, "--precision", self.precision, "--threads", str(self.threads)]
+        if time_limit is not None:
+            arguments += ["--time-limit", f"{max(time_limit, 0.001):.3f}"]
+        arguments += ["--allow-noncanonical-data"] if self.allow_noncanonical else []
+        return arguments + (["--fresh"] if self.fresh else [])
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A job has begun."""
+
+    where: str
+    """For people: `process 4711`."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended. `stopped` means cleanly, with its state saved."""
+
+    job: Job
+    state: Literal["finished", "stopped", "failed"]
+    kind: FailureKind | None = None
+    message: str = ""
+    log: tuple[str, ...] = ()
+    """The last lines of its output, where it failed."""
+
+
+def judge(job: Job, status: int, *, out_of_memory: bool = False) -> Outcome:
+    """The outcome of a job from its exit status and the files it left."""
+    log = tail_log(job.out / "worker.log")
+    if status == FINISHED:
+        try:
+            check_record(job.out)
+        except (FileNotFoundError, ValueError) as error:
+            return Outcome(job, "failed", FailureKind.program, f"exit status 0 without a valid record: {error}", log)
+        return Outcome(job, "finished")
+    if status == STOPPED:
+        return Outcome(job, "stopped", None, "stopped with its state saved")
+    if status == BUSY:
+        return Outcome(job, "failed", FailureKind.busy, log[-1] if log else "another process works on this trial")
+    if status < 0 and out_of_memory:
+        return Outcome(job, "failed", FailureKind.oom, "killed by the kernel, which was out of memory", log)
+    if status < 0:
+        return Outcome(job, "failed", FailureKind.program, f"killed by signal {-status}", log)
+    last = last_event(job.out)
+    if status in (USAGE, FAILED) and isinstance(last, Failed):
+        return Outcome(job, "failed", classify(f"{last.kind}: {last.message}"), last.message, log)
+    return Outcome(job, "failed", classify("\n".join(log)), f"ended with exit status {status}", log)
+
+
+_GPU_LOST = re.compile(
+    r"Failed to initialize NVML|CUDA error: unknown|GPU is lost|fallen off the bus|CUDA error: uncorrectable ECC"
+    r"|no CUDA-capable device|CUDA driver initialization failed",
+    re.IGNORECASE,
+)
+_OOM = re.compile(
+    r"out_of_memory|out of memory|OutOfMemoryError|MemoryError|DefaultCPUAllocator: can't allocate", re.IGNORECASE
+)
+
+
+def classify(text: str) -> FailureKind:
+    """Kind of failure from what a program said."""
+    if _GPU_LOST.search(text):
+        return FailureKind.gpu_lost
+    return FailureKind.oom if _OOM.search(text) else FailureKind.program
+
+
+def tail_log(path: Path, lines: int = LOG_LINES) -> tuple[str, ...]:
+    """The last lines of a log; empty if there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 20_000))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ()
+    return tuple(text.rstrip().splitlines()[-lines:])

@@ -1,0 +1,140 @@
+"""Trials as processes of this machine.
+
+On CPU they are forked from one server process that has imported the worker once: importing torch takes as long as a
+small trial. On CUDA, and with `isolate`, each is a process of its own.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from benchmark.executors import child
+from benchmark.executors import jobs as outcomes
+from benchmark.executors.base import GRACE, Drive, OnEvent, Running, worker_environment
+from benchmark.executors.jobs import Job, Outcome
+
+WORKER = "benchmark.worker"
+_served: tuple[str, int] | None = None
+"""Worker and threads the fork server of this process was started for; there is one per process."""
+
+
+class LocalExecutor:
+    """Runs jobs as local processes."""
+
+    name = "local"
+
+    def __init__(self, *, isolate: bool = False, worker: str = WORKER, grace: float = GRACE) -> None:
+        self.isolate, self.worker, self.grace = isolate, worker, grace
+
+    def run(
+        self, jobs: Sequence[Job], *, jobs_at_once: int, deadline: float | None, on_event: OnEvent
+    ) -> list[Outcome]:
+        """See `Executor.run`."""
+        before = _kernel_kills()
+
+        def judge(job: Job, status: int) -> Outcome:
+            starved = status == -signal.SIGKILL and _kernel_kills() > before
+            return outcomes.judge(job, status, out_of_memory=starved)
+
+        drive = Drive(self._start, judge, on_event, self.grace)
+        return drive(jobs, jobs_at_once, deadline)
+
+    def _start(self, job: Job, time_limit: float | None) -> Running:
+        argv = job.argv(time_limit)
+        if not self.isolate and job.device == "cpu":
+            with suppress(EOFError, ConnectionError):  # the server cannot import the worker: let the worker say why
+                return _Forked(self.worker, job, argv)
+        return _Spawned(self.worker, job, argv)
+
+
+class _Forked:
+    """A child of the fork server."""
+
+    def __init__(self, worker: str, job: Job, argv: list[str]) -> None:
+        global _served
+        if _served not in (None, (worker, job.threads)):
+            raise ConnectionError("the fork server of this process serves another setting")
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([worker])
+        with _environ(worker_env(job.threads)):
+            _served = (worker, job.threads)
+            self._process = context.Process(target=child.enter, args=(worker, str(job.out), argv), daemon=True)
+            self._process.start()
+        self.where = f"process {self._process.pid}"
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def stop(self) -> None:
+        self._process.terminate()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+class _Spawned:
+    """A process of its own."""
+
+    def __init__(self, worker: str, job: Job, argv: list[str]) -> None:
+        command = [sys.executable, "-m", "benchmark.executors.child", worker, str(job.out), *argv]
+        self._process = subprocess.Popen(
+            command, env={**os.environ, **worker_env(job.threads)}, stdin=subprocess.DEVNULL
+        )
+        self.where = f"process {self._process.pid}"
+
+    def poll(self) -> int | None:
+        return self._process.poll()
+
+    def stop(self) -> None:
+        self._process.terminate()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+def worker_env(threads: int) -> dict[str, str]:
+    """Variables of a local worker: it finds the project as this process does."""
+    root = str(Path(__file__).parents[2])
+    paths = [root, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    path = os.pathsep.join(dict.fromkeys(entry for entry in paths if entry))
+    return worker_environment(threads) | {"PYTHONPATH": path, "ALBENCH_HOST_PID": str(os.getpid())}
+
+
+def cores() -> int:
+    """Processor cores this process may use, after affinity and control groups."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").split()
+        count = min(count, max(1, int(quota) // int(period)))
+    return count
+
+
+def _kernel_kills() -> int:
+    """Processes the kernel has killed for memory since it booted."""
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/vmstat").read_text(encoding="utf-8").splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
+@contextmanager
+def _environ(values: dict[str, str]) -> Iterator[None]:
+    """The fork server takes its environment from this process when it starts."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
