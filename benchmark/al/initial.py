@@ -22,8 +22,7 @@ def initial_pool(protocol: Protocol, strategy: Strategy, learner: Learner) -> Po
     rule, size = protocol.acquisition.initial, protocol.data.train_size
     if rule.rule == "torch_randperm":
         assert rule.seed is not None
-        order = torch_permutation(size, rule.seed)
-        return Pool(order[: rule.size], order[rule.size :], size)
+        return Pool(*torch_randperm(size, rule.size, rule.seed), size)
     rng = learner.streams.generator("pool")
     if rule.rule == "uniform":
         return Pool.shuffled(size, rule.size, rng)
@@ -32,7 +31,10 @@ def initial_pool(protocol: Protocol, strategy: Strategy, learner: Learner) -> Po
     return empty.label(view.candidates[picks.positions.cpu().numpy()], rng)
 
 
-def torch_permutation(size: int, seed: int) -> Indices:
-    """torch.randperm(size) of the CPU generator under `seed`: the same on every torch version tried (DIAM's split)."""
-    order: Indices = torch.randperm(size, generator=torch.Generator().manual_seed(seed)).numpy()
-    return order
+def torch_randperm(size: int, initial: int, seed: int) -> tuple[Indices, Indices]:
+    """Labelled and unlabelled lists cut from torch's CPU permutation of 0..size-1 under `seed`: its head and its tail.
+
+    DIAM's split (tangypnuaa/DIAM at cddf397, base_provider.py random_sample_valid_set); the same for every trial.
+    """
+    order: Indices = torch.randperm(size, generator=torch.Generator().manual_seed(seed)).numpy().astype(np.int64)
+    return order[:initial], order[initial:]
