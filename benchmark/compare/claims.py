@@ -152,11 +152,13 @@ def _conclude(case: Case, line: ClaimVerdict, tests: list[BudgetTest]) -> ClaimV
     if fewest < rule.min_trials:
         return replace(line, outcome=Outcome.INCONCLUSIVE, reason=f"{fewest} of at least {rule.min_trials} pairs")
     clear = [test for test in budgets if test.p_holm is not None and test.p_holm < rule.alpha]
-    worse = [test.labelled for test in clear if test.difference < 0]
+    worse = [test for test in clear if test.difference < 0]
     better = [test.labelled for test in clear if test.difference > 0]
     if worse:
-        at = ", ".join(map(str, worse))
-        return replace(line, outcome=Outcome.REFUTED, reason=f"significantly the other way at {at} labels")
+        at = ", ".join(str(test.labelled) for test in worse)
+        printed = all(test.published is not None and test.published < 0 for test in worse)
+        reason = f"significantly the other way at {at} labels" + (", as in the paper's own numbers" if printed else "")
+        return replace(line, outcome=Outcome.REFUTED, reason=reason, as_printed=printed)
     if len(better) == len(budgets):
         return replace(line, outcome=Outcome.HOLDS, reason=f"significant at all {len(budgets)} sizes")
     return replace(line, outcome=Outcome.INCONCLUSIVE, reason=f"significant at {len(better)} of {len(budgets)} sizes")

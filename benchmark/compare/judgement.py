@@ -151,6 +151,8 @@ class ClaimVerdict:
     reason: str = ""
     budgets: tuple[BudgetTest, ...] = ()
     notes: tuple[str, ...] = ()
+    as_printed: bool = False
+    """Refuted, but only where the paper's own numbers say the same: its text fails, our numbers agree with its numbers."""
 
 
 @dataclass(frozen=True)
@@ -231,10 +233,14 @@ class Judgement:
 
     @property
     def exit_code(self) -> Exit:
-        """0 all matched, 1 a discrepancy or a refuted claim, 3 nothing measured or incomplete, 4 inconclusive only."""
+        """0 all matched, 1 a discrepancy or a refuted claim, 3 nothing measured or incomplete, 4 inconclusive only.
+
+        A claim that the paper's own numbers refute in the same way is no discrepancy.
+        """
         verdicts, outcomes = list(self.deciding()), {claim.outcome for claim in self.claims}
         kinds = {verdict.kind for verdict in verdicts}
-        if kinds & {Kind.ABOVE, Kind.BELOW} or Outcome.REFUTED in outcomes:
+        refuted = any(claim.outcome is Outcome.REFUTED and not claim.as_printed for claim in self.claims)
+        if kinds & {Kind.ABOVE, Kind.BELOW} or refuted:
             return Exit.DISCREPANCY
         blocked = any(verdict.kind is Kind.NOT_COMPARABLE and not verdict.excused for verdict in verdicts)
         if not self.measured or self.missing or blocked or Kind.MISSING in kinds or Outcome.MISSING in outcomes:

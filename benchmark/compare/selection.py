@@ -41,6 +41,10 @@ class Trials:
         """Measurements of a method at a size, by seed."""
         return dict(self._index[method].get(labelled, {})) if method in self._index else {}
 
+    def trial(self, method: str, seed: int) -> dict[int, Measurement]:
+        """Measurements of one trial, by cycle."""
+        return {row.cycle: row for row in self.rows if (row.method, row.seed) == (method, seed)}
+
     def values(self, method: str, labelled: int, metric: str) -> dict[int, float]:
         """Values of a metric, by seed, ascending."""
         found = self.at(method, labelled)

@@ -35,12 +35,9 @@ def judge(
     `methods` limits what is asked for (None: all that the profile plans, and any other that was measured). `references`
     are the suite's committed records. Raises UsageError for an unknown profile or variant.
     """
-    suite = suite_file.resolve(profile, variant)
     trials = select(measurements, suite_file.id, profile, variant, methods)
-    asked = tuple(methods) if methods is not None else _asked(suite, profile, trials)
-    shrunk = suite.profiles.get(profile)
-    planned = len((shrunk and shrunk.seeds) or suite.seeds)
-    case = Case(suite, trials, asked, planned, _always(suite, variant))
+    case = case_of(suite_file, trials, profile, variant, methods)
+    suite, asked = case.suite, case.methods
     excuse = "" if profile == "paper" else f"profile {profile} is not the published protocol"
     against_records = suite.rule.reference == "records"
     measured = cells(case)
@@ -63,6 +60,17 @@ def judge(
         environments=tuple(sorted({row.env_id for row in trials.rows})),
         notes=tuple(_notes(suite_file, case, profile, excuse)), measured=bool(trials.rows),
     )  # fmt: skip
+
+
+def case_of(
+    suite_file: SuiteFile, trials: Trials, profile: str, variant: str, methods: Sequence[str] | None = None
+) -> Case:
+    """What every verdict on these trials shares. Raises UsageError for an unknown profile or variant."""
+    suite = suite_file.resolve(profile, variant)
+    shrunk = suite.profiles.get(profile)
+    planned = len((shrunk and shrunk.seeds) or suite.seeds)
+    asked = tuple(methods) if methods is not None else _asked(suite, profile, trials)
+    return Case(suite, trials, asked, planned, _always(suite, variant))
 
 
 def _asked(suite: Suite, profile: str, trials: Trials) -> tuple[str, ...]:

@@ -31,11 +31,21 @@ def test_holds_at_its_sizes_only(tmp_path: Path) -> None:
 
 
 def test_refuted_when_it_is_significantly_the_other_way(tmp_path: Path) -> None:
-    suite = toy.suite(tmp_path, more=toy.claim("random", "margin"))
+    suite = toy.suite(tmp_path, [], more=toy.claim("random", "margin"))
     found = judge(suite, toy.trials())
     assert found.claims[0].outcome == "refuted"
     assert found.claims[0].reason == "significantly the other way at 200, 300 labels"
     assert found.exit_code is Exit.DISCREPANCY
+
+
+def test_refuted_as_the_papers_own_numbers_refute_it(tmp_path: Path) -> None:
+    text = toy.claim("random", "margin")
+    found = judge(toy.suite(tmp_path, more=text), toy.trials())
+    assert found.claims[0].outcome == "refuted"
+    assert found.claims[0].reason.endswith("as in the paper's own numbers")
+    assert found.exit_code is Exit.OK
+    half = toy.reported({"random": (70, 84, 85), "margin": (70, 83, 90)}, role="target_weak")
+    assert not judge(toy.suite(tmp_path, half, more=text), toy.trials()).claims[0].as_printed
 
 
 def test_numbers_are_scipys_and_holms(tmp_path: Path) -> None:
