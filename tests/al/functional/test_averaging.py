@@ -52,10 +52,8 @@ def test_a_resumed_average_goes_on_bit_for_bit(taken: int) -> None:
     for seed in range(taken, 5):
         whole.update(network(seed))
         second.update(network(seed))
-    assert all(
-        torch.equal(a, b)
-        for a, b in zip(whole.module.state_dict().values(), second.module.state_dict().values(), strict=True)
-    )
+    states = [average.module.state_dict().values() for average in (whole, second)]
+    assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
     assert second.count == whole.count == 5
 
 
@@ -84,5 +82,5 @@ def test_warm_up_makes_a_plain_mean() -> None:
         ema_update(
             average, nn.ParameterList([torch.tensor([values[-1]], dtype=torch.float64)]), warmup_alpha(step, 0.97)
         )
-    assert float(average[0]) == pytest.approx(sum(values) / len(values))
+    assert average[0].item() == pytest.approx(sum(values) / len(values))
     assert warmup_alpha(10**6, 0.97) == 0.97

@@ -22,7 +22,7 @@ def test_residuals_take_the_predicted_class() -> None:
 
 
 def test_embedding_is_the_negative_gradient_of_the_last_layer() -> None:
-    residual, features = parts(count=1)
+    _, features = parts(count=1)
     weight = torch.randn(5, 7, dtype=torch.float64, requires_grad=True)
     logits = features @ weight.T
     label = logits.argmax(dim=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from inspect import signature
+
 import numpy as np
 import torch
 
@@ -25,3 +27,12 @@ def test_it_learns_to_tell_labelled_from_unlabelled() -> None:
     assert losses[-1] < losses[0]
     scores = gcn.describe(network, features).labelled
     assert float(scores[:10].min()) > float(scores[10:20].max())
+
+
+def test_defaults_are_the_released_ones() -> None:
+    """ST-CoNAL's sheet, section 3.2: 128 hidden units, dropout 0.3, 200 Adam steps, weight 1.2, margin 0.1."""
+    fit, score, build = (signature(part).parameters for part in (gcn.train, gcn.uncertainty, Gcn))
+    assert {name: fit[name].default for name in ("weight", "steps", "lr", "weight_decay")} == {
+        "weight": 1.2, "steps": 200, "lr": 1e-3, "weight_decay": 5e-4,
+    }  # fmt: skip
+    assert (score["margin"].default, build["hidden"].default, build["dropout"].default) == (0.1, 128, 0.3)

@@ -35,6 +35,10 @@ from benchmark.al.models.loss_prediction import LossPrediction
 from benchmark.al.models.outputs import Outputs
 from benchmark.al.models.resnet_cifar import ResNetCifar
 from benchmark.al.models.resnet_imagenet import ResNetImagenet
+from benchmark.al.objectives.base import Batch
+from benchmark.al.objectives.cod import Cod
+from benchmark.al.objectives.learning_loss import LearningLoss
+from benchmark.al.objectives.supervised import Supervised
 from benchmark.al.pool import Pool
 from benchmark.al.schedules import rate
 from benchmark.al.strategies.base import ScoreStrategy, View
@@ -70,9 +74,6 @@ def objective_build(network: nn.Module | None = None) -> Any:
 
 @adapter("02_tod_cod_loss")
 def loss_of_one_step(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
-    from benchmark.al.objectives.base import Batch
-    from benchmark.al.objectives.supervised import Supervised
-
     kind = float_kind(inputs["A_L"])
     texts = {word: part(tolerance[kind], word) for word in ("loss", "grad")} if kind == "float64" else tolerance[kind]
     for setting in expected:
@@ -130,9 +131,6 @@ def ema(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expe
             seen.append(average[0].detach().clone())
         close(torch.stack(seen), expected["ema_after_step"], text)
         return
-    from benchmark.al.objectives.base import Batch
-    from benchmark.al.objectives.cod import Cod
-
     text = tolerance["float64"]
     student_net, teacher = TwoHeads(inputs["weights_start"]["student"]), TwoHeads(inputs["weights_start"]["ema"])
     objective = Cod(weight=inputs["weight"])
@@ -189,9 +187,6 @@ def ranking_loss(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, c
 
 def _total_loss(inputs: Any, expected: Expected, predicted: Tensor, text: str) -> None:
     """The whole objective, with a module that returns the stored predictions and notes whether its input is attached."""
-    from benchmark.al.objectives.base import Batch
-    from benchmark.al.objectives.learning_loss import LearningLoss
-
     logits, attached = tensor(inputs["logits"]).requires_grad_(), []
 
     class Stored(nn.Module):
