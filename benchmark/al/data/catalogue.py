@@ -1,0 +1,40 @@
+"""Data sets by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from benchmark.al.data.caltech import CALTECH101, CALTECH256
+from benchmark.al.data.cifar import CIFAR10, CIFAR100
+from benchmark.al.data.class_folders import ClassFolders
+from benchmark.al.data.digits import DIGITS
+from benchmark.al.data.mnist import KMNIST, MNIST
+from benchmark.al.data.source import Family, Origin
+from benchmark.al.data.svhn import SVHN
+from benchmark.al.data.tiny_imagenet import TINY_IMAGENET
+from benchmark.errors import DataError
+from benchmark.spec.models import Data
+
+FAMILIES: Mapping[str, Family] = {
+    known.origin.name: known
+    for known in (CIFAR10, CIFAR100, SVHN, CALTECH101, CALTECH256, TINY_IMAGENET, MNIST, KMNIST, DIGITS)
+}
+SOURCES: Mapping[str, Origin] = {name: known.origin for name, known in FAMILIES.items()}
+"""Where each data set comes from and where it belongs."""
+
+
+def family(data: Data) -> Family:
+    """How this data set lies on disk. Raises DataError for an unknown name."""
+    if data.layout == "class_folders":
+        return ClassFolders(data.name)
+    return named(data.name)
+
+
+def named(name: str) -> Family:
+    """The data set of this name in its official layout. Raises DataError for an unknown name."""
+    if name not in FAMILIES:
+        raise DataError(
+            f"no data set '{name}'",
+            remedy=f"use one of {', '.join(FAMILIES)}, or layout = 'class_folders' for your own",
+        )
+    return FAMILIES[name]
