@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import builtins
+import hashlib
+import re
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from adapters import adapter, close, close_to_scale, load_canonical, wave
+from adapters import adapter, bounds, close, close_to_scale, float_kind, load_canonical, referenced, tensor, wave
+from benchmark.al.functional.bal_windows import quota, sub_pool, window
+from benchmark.al.functional.cluster_distance import cluster_distance_difference, ranked
+from benchmark.al.functional.normalised_confidence import normalised_confidence
+from benchmark.al.functional.pretext_batches import batches, first_picks, hardest_first
+from benchmark.al.functional.ranking import top
+from benchmark.al.functional.scores import entropy
 from benchmark.al.models.cost import macs, parameters
 from benchmark.al.models.resnet_cifar import ResNetCifar
 from benchmark.al.models.vgg_bn import DEPTHS, VggBn
+from benchmark.al.schedules import rate
 from benchmark.errors import UsageError
+from benchmark.spec.models import MultiStep
 
 # ---------------------------------------------------------------------------------------------------------- networks
 
@@ -63,3 +74,141 @@ def check_forward(network, inputs, expected, tolerance, embedding, rename=str):
     close(features.sum() / features.abs().sum(), expected[f"{embedding}_sum"] / float(features.abs().sum()), "abs 1e-8")
     close_to_scale(rough, expected["logits"], single)
     close_to_scale(rough, expected["logits_float32_run"], single)
+
+
+# ------------------------------------------------------------------------------------------------- sorting and windows
+
+
+@adapter("15_bal_cdd")
+def cluster_distances(inputs, expected, tolerance, npz, case):
+    features, centres = (tensor(referenced(inputs[name], npz)) for name in ("features", "centres"))
+    kind = float_kind(features.numpy())
+    absolute, _ = bounds(tolerance[kind].partition(";")[0])
+    found = cluster_distance_difference(features, centres)
+    close(found, expected["cdd"], f"abs {absolute}")
+    order, wanted = ranked(found), torch.tensor(expected["sorted_pool"])
+    if kind == "float64":
+        assert torch.equal(order, wanted)
+    # In float32 neighbours may swap where their gap is below the tolerance: every place still holds an equal value.
+    close(found[order], found[wanted], f"abs {absolute}")
+
+
+@adapter("16_bal_windows")
+def windows(inputs, expected, tolerance, npz, case):
+    size, shares = inputs["N"], inputs["per_samples_list"]
+    assert [quota(share, size) for share in shares] == expected["num_samples_list"]
+    assert len(expected["cycles"]) == len(shares)
+    ranks, labelled = np.arange(size), np.empty(0, dtype=np.int64)
+    for row, share in zip(expected["cycles"], shares, strict=True):
+        span = window(row["cycle"], len(shares), size, inputs["beta"], inputs["addendum"])
+        assert span == (row["begin"], row["end"])
+        assert len(ranks[slice(*span)]) == row["slice_length"]
+        inside, wanted = sub_pool(ranks, labelled, span), quota(share, size)
+        assert len(inside) == row["subpool"]
+        assert wanted == row["quota"]
+        # Cycle 0 buys the head of its slice; the later ones what the stand-in for the sampler takes.
+        last = row["cycle"] > 0 and inputs["pick"] == "last"
+        taken = inside[len(inside) - min(wanted, len(inside)) :] if last else inside[:wanted]
+        labelled = np.concatenate([labelled, taken])
+        assert len(taken) == row["taken"]
+        assert len(labelled) == row["labelled_total"]
+        assert int(taken.sum()) == row["rank_sum"]
+        assert (int(taken.min()) if len(taken) else None) == row["rank_min"]
+        assert (int(taken.max()) if len(taken) else None) == row["rank_max"]
+
+
+@adapter("17_bal_confidence")
+def confidence(inputs, expected, tolerance, npz, case):
+    logits, count = tensor(inputs["logits"]), inputs["n"]
+    text = tolerance[float_kind(inputs["logits"])]
+    score, uncertainty = normalised_confidence(logits), entropy(logits.softmax(dim=1))
+    close(score, expected["confidence_score"], text)
+    picks = top(-score, count).tolist()
+    assert picks == expected["confidence_picks_in_order"]
+    assert sorted(picks) == expected["confidence_picks_set"]
+    close(uncertainty, expected["entropy_score"], text)
+    assert sorted(top(uncertainty, count).tolist()) == expected["entropy_intended_largest_n_set"]
+    # What the release does instead with numpy 1.26 and later: a list of one-element tensors is a column, and sorting
+    # along its last axis orders nothing, so the first image of the sub-pool is returned `count` times.
+    column = np.array([[value] for value in uncertainty.tolist()])
+    assert list(column.shape) == expected["entropy_score_array_shape_in_official_code"]
+    returned = np.argsort(column)[::-1][:count]
+    assert list(returned.shape) == expected["entropy_official_return_shape"]
+    assert returned.ravel().tolist() == expected["entropy_official_return"]
+
+
+# --------------------------------------------------------------------------------------------------------------- PT4AL
+
+
+def sha1(indices):
+    return hashlib.sha1("\n".join(str(int(index)) for index in indices).encode()).hexdigest()
+
+
+def formula_losses(text, count):
+    """k = (i*A) mod M; loss_i = (k+1)/S if k mod 3 != 0 else (k+1)*2**-E."""
+    pattern = r"k = \(i\*(\d+)\) mod (\d+); loss_i = \(k\+1\)/(\d+) if k mod (\d+) != 0 else \(k\+1\)\*2\*\*-(\d+)"
+    found = re.match(pattern, text)
+    assert found, text
+    factor, modulus, scale, every, power = (int(group) for group in found.groups())
+    k = (np.arange(count) * factor) % modulus
+    return np.where(k % every != 0, (k + 1) / scale, (k + 1) * 2.0**-power)
+
+
+def formula_logits(text, count):
+    """logit[i,k] = sin(a*i + b*k + c*i*k) * (1 + i mod m), k = 0..K-1."""
+    number = r"([\d.]+)"
+    pattern = (
+        rf"logit\[i,k\] = sin\({number}\*i \+ {number}\*k \+ {number}\*i\*k\) \* \(1 \+ i mod (\d+)\), "
+        r"k = 0\.\.(\d+), float64"
+    )
+    found = re.match(pattern, text)
+    assert found, text
+    a, b, c, modulus, last = (float(group) for group in found.groups())
+    i, k = np.arange(count)[:, None], np.arange(int(last) + 1)[None]
+    return torch.from_numpy(np.sin(a * i + b * k + c * i * k) * (1 + i % int(modulus)))
+
+
+@adapter("18_pt4al_batches")
+def pretext_batches(inputs, expected, tolerance, npz, case):
+    if "losses" in inputs:
+        losses = np.array(inputs["losses"])
+        assert [str(float(loss)) for loss in losses] == inputs["as_text"]
+        assert hardest_first(losses, "text").tolist() == expected["official_order_hard_first_by_text"]
+        assert hardest_first(losses, "number").tolist() == expected["numeric_order_hard_first"]
+        return
+    if "loss_formula" in inputs:
+        losses = formula_losses(inputs["loss_formula"], inputs["n"])
+        sizes = expected["batch_sizes"]
+        found = batches(hardest_first(losses, "text"), len(sizes))
+        assert [len(batch) for batch in found] == sizes
+        assert [batch[:12].tolist() for batch in found] == expected["first_12_of_each_batch"]
+        assert [sha1(batch) for batch in found] == expected["sha1_of_each_batch_order"]
+        assert [int(batch.sum()) for batch in found] == expected["sum_of_each_batch"]
+        hardest = hardest_first(losses, "number")[: sizes[0]]
+        assert len(np.intersect1d(found[0], hardest)) == expected["batch0_overlap_with_true_hardest_5000"]
+        first = first_picks(found[0])
+        assert first[:20].tolist() == expected["cycle0_first_20"]
+        assert len(first) == expected["cycle0_count"]
+        assert sha1(first) == expected["cycle0_sha1_order"]
+        return
+    score = normalised_confidence(formula_logits(inputs["logit_formula"], inputs["m"]))
+    picks = top(-score, inputs["n"])
+    close(score[:10], expected["score_first_10"], tolerance["score"])
+    close(score.mean(), expected["score_sum"] / inputs["m"], tolerance["score"])
+    assert len(picks) == expected["picked"]
+    assert picks[:20].tolist() == expected["picked_first_20"]
+    assert int(picks.sum()) == expected["picked_sum"]
+    assert sha1(sorted(picks.tolist())) == expected["sha1_of_sorted_picks"]
+
+
+PT4AL_MILESTONES = {"main": (160,), "rotation pretext": (30, 60, 90)}
+"""Epochs of PT4AL's tenfold drops, which its release hard-codes (protocol: one step at 160, pretext as BAL)."""
+
+
+@adapter("19_bal_pt4al_lr")
+def rates(inputs, expected, tolerance, npz, case):
+    milestones = inputs.get("milestones", PT4AL_MILESTONES[inputs["stage"]])
+    schedule = MultiStep(kind="multistep", milestones=tuple(milestones), gamma=0.1)
+    epochs, full = inputs["epochs"], inputs.get("lr", 0.1)
+    found = [rate(schedule, full, epoch, 0, epochs, 1) for epoch in range(epochs)]
+    close(found, expected["lr_per_epoch"], f"abs {tolerance['abs']}")

@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
 import torch
 
-from adapters import adapter, bounds, check_map, close
+from adapters import adapter, bounds, check_map, close, close_to_scale, float_kind, referenced, tensor
 from adapters.bal import check_forward
+from benchmark.al.functional.kcenter import k_center_greedy
+from benchmark.al.functional.label_smoothing import smoothed_cross_entropy, soft_targets
+from benchmark.al.functional.model_scores import combined, drawn, raw_scores, smallest
+from benchmark.al.functional.votes import (
+    OVERSAMPLING,
+    cal_candidates,
+    diam_candidates,
+    disagreement,
+    snapshot_epochs,
+    vote_entropy,
+)
+from benchmark.al.initial import torch_randperm
 from benchmark.al.models.cost import macs, parameters
 from benchmark.al.models.ofa import Ofa
+from benchmark.al.models.outputs import Outputs
+from benchmark.al.objectives.supervised import Supervised
+from benchmark.al.schedules import rate
+from benchmark.spec.load import load_suite
+from benchmark.spec.models import Cosine
+
+SUITES = Path(__file__).parents[3] / "suites"
 
 # ---------------------------------------------------------------------------------------------------------- networks
 
@@ -61,3 +88,193 @@ def networks(inputs, expected, tolerance, npz, case):
         check_map(value, wanted, tolerance["float64"].partition(" (")[0])
     # How far the official program's own float32 run is off; ours was held to the same bound above.
     assert expected["float32_relative_deviation"] <= bounds(tolerance["float32"].partition(" against")[0])[1]
+
+
+# --------------------------------------------------------------------------------------------------------- acquisition
+
+
+def distinct(values, tolerance):
+    """Group numbers of rows (D, V): equal D and V within the tolerance of a neighbour are one group."""
+    order = np.lexsort(values.T[::-1])
+    steps = np.abs(np.diff(values[order], axis=0))
+    group = np.concatenate([[0], np.cumsum((steps[:, 0] > 0) | (steps[:, 1] > tolerance))])
+    numbers = np.empty(len(values), dtype=np.int64)
+    numbers[order] = group
+    return numbers
+
+
+@adapter("20_diam_votes")
+def votes(inputs, expected, tolerance, npz, case):
+    given, budget = tensor(referenced(inputs["votes"], npz)), inputs["B"]
+    classes = int(given.max()) + 1
+    first, second = disagreement(given), vote_entropy(given, classes)
+    assert first.tolist() == list(expected["first_key_D"])
+    near, _ = bounds(tolerance["V"].partition(" (")[0])
+    close(second, expected["second_key_V"], f"abs {near}")
+    best = diam_candidates(given, budget, classes).tolist()
+    wanted = expected["top_5B_in_order"]
+    groups = distinct(np.stack([first.numpy(), second.numpy()], axis=1), near)
+    assert groups[best].tolist() == groups[wanted].tolist()
+    must, tied = set(expected["top_5B_must_contain"]), set(expected["tie_group_at_cut"])
+    assert must <= set(best)
+    assert set(best) - must <= tied
+    assert len(set(best) & tied - must) == expected["number_from_tie_group"]
+    assert len(best) == len(set(best)) == min(OVERSAMPLING * budget, given.shape[2])
+    # Inside a group of equal bits the later position comes first.
+    bits = list(zip(first.tolist(), second.tolist(), strict=True))
+    assert all(a > b for a, b in pairwise(best) if bits[a] == bits[b])
+    assert min(budget, len(best)) == expected["number_bought"]
+    cal = cal_candidates(given).tolist()
+    assert cal == expected["CAL_candidates_in_order"]
+    assert min(budget, len(cal)) == expected["CAL_number_bought"]
+
+
+@adapter("21_diam_uncertainty")
+def uncertainty(inputs, expected, tolerance, npz, case):
+    logits, pool, budget = tensor(inputs["logits_by_model"]), inputs["pool_list"], inputs["B"]
+    assert set(expected) == {"margin", "entropy", "least_conf"}
+    for kind in expected:
+        wanted = expected[kind]
+        raw = raw_scores(logits, kind)
+        close(raw, wanted["raw_score_per_model"], tolerance["raw"])
+        official = combined(raw, "official")
+        np.testing.assert_array_equal(official.numpy(), wanted["official_mean_scaled_score"])
+        finite = official[official.isfinite()]
+        assert bool((finite == 0).all()) == wanted["official_all_finite_scores_are_zero"]
+        lost = torch.nonzero(official.isnan()).flatten().tolist()
+        assert lost == list(wanted["nan_positions"])
+        picked = drawn(official, budget, np.random.default_rng(0)).tolist()
+        assert len(set(picked)) == budget
+        assert len(finite) < budget or not set(picked) & set(lost)
+        if not lost:
+            text = tolerance["derived"].partition(";")[0]
+            intended = combined(raw_scores(logits, kind, underflow="zero"), "per_model")
+            close(intended, wanted["derived_intended_mean_scaled_score"], text)
+            if wanted["derived_gap_at_cut"] >= bounds(text)[0]:
+                picks = pool[smallest(intended, budget).numpy()]
+                assert sorted(picks.tolist()) == sorted(wanted["derived_intended_picks_in_order"])
+
+
+@adapter("22_diam_coreset")
+def coreset(inputs, expected, tolerance, npz, case):
+    described = re.search(r"first (\d+) rows = pool in list order, last (\d+) = labelled", inputs["embeddings"])
+    assert described, inputs["embeddings"]
+    count, labelled = (int(group) for group in described.groups())
+    embeddings = tensor(referenced(inputs["embeddings"], npz))
+    assert len(embeddings) == count + labelled
+    picks = k_center_greedy(embeddings[:count], embeddings[count:], inputs["B"])
+    assert picks.tolist() == list(expected["picked_pool_positions_in_order"])
+
+
+# --------------------------------------------------------------------------------------------------- split and training
+
+
+def listed(indices):
+    """SHA-1 of the text with one index per line."""
+    return hashlib.sha1("".join(f"{index}\n" for index in indices).encode()).hexdigest()
+
+
+@adapter("25_diam_split")
+def split(inputs, expected, tolerance, npz, case):
+    labelled, pool = (part.tolist() for part in torch_randperm(inputs["pool"], inputs["initial"], inputs["seed"]))
+    assert labelled[:10] == expected["labelled_first_10"]
+    assert labelled[-3:] == expected["labelled_last_3"]
+    assert sum(labelled) == expected["labelled_sum"]
+    assert listed(labelled) == expected["labelled_sha1"]
+    assert pool[:5] == expected["pool_first_5"]
+    assert pool[-3:] == expected["pool_last_3"]
+    assert len(pool) == expected["pool_size"]
+    assert listed(pool) == expected["pool_sha1"]
+
+
+def pinned():
+    """The protocol of the first DIAM suite."""
+    files = sorted(SUITES.glob("diam/*.toml"))
+    if not files:
+        pytest.skip("no DIAM suite to compare with")
+    return load_suite(files[0], SUITES).suite.protocol
+
+
+def transform(view, op):
+    """The one transform of a kind in a view."""
+    (found,) = [step for step in view if step.op == op]
+    return found
+
+
+def check_settings(expected):
+    """The training script's settings are the suite's, or the networks' own."""
+    protocol, network = pinned(), Ofa(10)
+    training, view = protocol.training, protocol.views.train
+    assert training.epochs == expected["n_epochs"]
+    assert training.optimizer.lr == expected["base_lr"]
+    assert training.batch_size == expected["base_batch_size"]
+    assert training.optimizer.momentum == expected["momentum"]
+    assert training.optimizer.nesterov is not expected["no_nesterov"]
+    assert training.optimizer.weight_decay == expected["weight_decay"]
+    assert training.optimizer.exempt == tuple(expected["no_decay_keys"].split("#")) == UNDECAYED
+    assert training.label_smoothing == expected["label_smoothing"]
+    assert training.schedule == Cosine(kind="cosine")
+    assert expected["warmup_epochs"] == 0  # what the schedule amounts to: the full rate at the first step
+    assert (training.same_init, training.start) == (True, "fresh")
+    assert expected["manual_seed"] == 0  # before every training: each one of a network starts alike
+    assert protocol.acquisition.initial.size == expected["valid_size"]
+    assert transform(view, "random_resized_crop").scale == (expected["resize_scale"], 1.0)
+    jitter = transform(view, "color_jitter")
+    assert expected["distort_color"] == "tf"
+    assert (jitter.brightness, jitter.saturation) == ((1 - 32 / 255, 1 + 32 / 255), (0.5, 1.5))
+    # The release looks at the test set on the way, for its log only: the last epoch counts.
+    assert training.epochs % expected["validation_frequency"] == 0
+    assert protocol.evaluation.epoch == "last"
+    assert expected["model_init"] == "he_fout"
+    for name, value in network.named_parameters():
+        if value.dim() == 4:
+            spread = (2 / (value.shape[0] * value.shape[2] * value.shape[3])) ** 0.5
+            assert abs(float(value.detach().std()) / spread - 1) < 6 / value.numel() ** 0.5, name
+    assert network.dropout.p == expected["dropout"]
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert {(norm.momentum, norm.eps) for norm in norms} == {(expected["bn_momentum"], expected["bn_eps"])}
+
+
+@adapter("23_diam_cosine_lr")
+def cosine(inputs, expected, tolerance, npz, case):
+    if "fraction" in inputs:
+        assert snapshot_epochs(inputs["n_epochs"], inputs["fraction"]) == expected["snapshot_epochs_0based"]
+        return
+    if not inputs:
+        check_settings(expected)
+        return
+    steps, epochs, full = inputs["batches_per_epoch"], inputs["epochs"], inputs["base_lr"]
+    assert steps * epochs == inputs["total_steps"]
+    schedule, text = Cosine(kind="cosine"), f"abs {tolerance['abs']}"
+    rates = [rate(schedule, full, step // steps, step, epochs, steps) for step in range(steps * epochs)]
+    if "lr_per_step" in expected:
+        close(rates, expected["lr_per_step"], text)
+        return
+    close(rates[:20], expected["lr_first_20"], text)
+    close(rates[-5:], expected["lr_last_5"], text)
+    for step in expected["lr_at_step"]:
+        close(rates[int(step)], expected["lr_at_step"][step], text)
+    close(np.mean(rates), expected["sum"] / len(rates), text)
+
+
+@adapter("24_diam_label_smoothing")
+def label_smoothing(inputs, expected, tolerance, npz, case):
+    logits, labels, smoothing = tensor(inputs["logits"]), tensor(inputs["y"]), inputs["smoothing"]
+    objective = Supervised()
+    objective.build(SimpleNamespace(training=SimpleNamespace(label_smoothing=smoothing)))
+
+    def trained(leaf):
+        return objective.loss(lambda images: Outputs(images, images), SimpleNamespace(images=leaf, labels=labels))
+
+    kind = float_kind(inputs["logits"])
+    text = tolerance[kind].partition(" (")[0]
+    losses = [lambda leaf: smoothed_cross_entropy(leaf, labels, smoothing)]
+    # The objective always computes in float32, so it is held to the float32 vectors.
+    for function in losses + [trained] * (kind == "float32"):
+        leaf = logits.clone().requires_grad_()
+        loss = function(leaf)
+        loss.backward()
+        close(loss, expected["loss"], text)
+        (close_to_scale if kind == "float32" else close)(leaf.grad, expected["grad"], text)
+    targets = soft_targets(labels, logits.shape[1], smoothing)
+    close(targets[0], expected["soft_target_first_row"], "abs 1e-8")

@@ -1,0 +1,47 @@
+"""Adaptive sub-pools of BAL (Li et al., TPAMI 2024), in the arithmetic of dvlab-research/BAL at 140d279, main.py.
+
+The pool is sorted once, by the difference of cluster distances (`cluster_distance.py`). Cycle 0 buys from its head; every
+later cycle looks only at a window of the sorted list, of length beta * a, that moves by a = `addendum` per cycle.
+
+Evaluation order and truncation are the release's: an algebraically equal form can begin one place earlier.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmark.al.pool import Indices
+from benchmark.errors import UsageError
+
+
+def quota(percent: float, size: int) -> int:
+    """Images that a share of the pool stands for: `percent` of `size`, truncated in float64 (29 % of 50,000 are 14,499)."""
+    return int((percent * 0.01) * size)
+
+
+def step(size: int, cycles: int) -> int:
+    """The window's step a = floor(N / C). The release leaves it to the user; this reading fills its published budgets."""
+    return size // cycles
+
+
+def window(cycle: int, cycles: int, size: int, beta: float, addendum: int) -> tuple[int, int]:
+    """Where the candidates of a 0-based cycle lie in the sorted pool: [begin, end), to be used as a Python slice.
+
+    `size` is the pool's N, `beta` the balance factor (the window's length in units of `addendum`). The end may lie beyond
+    the pool. In a middle cycle c the window is centred on (c + 1.5) * a: it runs one step ahead, so ranks between
+    cycle 0 and the first window are never looked at. Raises UsageError for a cycle that does not exist.
+    """
+    if not 0 <= cycle < cycles:
+        raise UsageError(f"no cycle {cycle} among {cycles}", where="bal window")
+    if cycle == 0:
+        return 0, int(beta * addendum)
+    if cycle == cycles - 1:
+        return int(size - beta * addendum), size
+    overlap = (beta - 1) / 2 * addendum
+    return int((cycle + 1) * addendum - overlap), int((cycle + 2) * addendum + overlap)
+
+
+def sub_pool(ranked: Indices, labelled: Indices, bounds: tuple[int, int]) -> Indices:
+    """The entries of `ranked` (N,) inside a window that are not labelled yet, in rank order."""
+    inside = ranked[slice(*bounds)]
+    return inside[~np.isin(inside, labelled)]
