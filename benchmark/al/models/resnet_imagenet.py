@@ -101,7 +101,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     remedy = f"fetch {path.name} from torchvision's model page"
     named = re.search(r"-([0-9a-f]{8,})$", path.stem)
     if named is None:
-        raise DataError("the name of a weights file must end in its checksum", where=str(path), remedy=f"keep the name {WEIGHTS}")
+        raise DataError(
+            "the name of a weights file must end in its checksum", where=str(path), remedy=f"keep the name {WEIGHTS}"
+        )
     if not path.is_file():
         raise DataError("no such weights file", where=str(path), remedy=remedy)
     with path.open("rb") as file:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Mapping
 from types import SimpleNamespace
@@ -16,8 +15,6 @@ from torch import Tensor, nn
 from adapters import (
     Expected,
     adapter,
-    bounds,
-    check_map,
     close,
     close_to_scale,
     contains,
@@ -25,8 +22,9 @@ from adapters import (
     load_canonical,
     part,
     tensor,
-    wave,
 )
+from adapters._networks import check_counts, check_trunk, forward, network_like
+from adapters._views import Listed, logits_with_discrepancy, view_of
 from benchmark.al.functional.averaging import ema_update, warmup_alpha
 from benchmark.al.functional.cod import cod_loss
 from benchmark.al.functional.ranking_loss import margin_ranking_loss
@@ -41,7 +39,7 @@ from benchmark.al.objectives.learning_loss import LearningLoss
 from benchmark.al.objectives.supervised import Supervised
 from benchmark.al.pool import Pool
 from benchmark.al.schedules import rate
-from benchmark.al.strategies.base import ScoreStrategy, View
+from benchmark.al.strategies.base import ScoreStrategy
 from benchmark.al.strategies.learning_loss import PredictedLoss
 from benchmark.al.strategies.random import Random
 from benchmark.al.strategies.tod import Tod
@@ -221,29 +219,6 @@ def _total_loss(inputs: Any, expected: Expected, predicted: Tensor, text: str) -
 # -------------------------------------------------------------------------------------------------------- acquisition
 
 
-class Listed:
-    """A random generator whose permutation is the identity: the golden lists are already shuffled."""
-
-    def permutation(self, values: Any) -> np.ndarray:
-        return np.arange(values) if isinstance(values, int) else np.asarray(values)
-
-
-def view_of(candidates: np.ndarray, labelled: np.ndarray, cycle: int, outputs: Mapping[str, Tensor], rng: Any) -> View:
-    """A view of one cycle over the candidates, with given network outputs."""
-    return View(
-        cycle=cycle, cycles=7, classes=2, candidates=candidates, labelled=labelled, pool_size=len(candidates) + len(labelled),
-        rng=rng, device=torch.device("cpu"), outputs=outputs,
-    )  # fmt: skip
-
-
-def logits_with_discrepancy(score: np.ndarray) -> dict[str, Tensor]:
-    """Two-class logits of two networks whose discrepancies are in the order of `score`, ties included."""
-    ranked = torch.from_numpy(score.astype(np.float64))
-    gap = (0.2 * ranked / ranked.max().clamp(min=1e-300)).sqrt()
-    probs = torch.stack([0.5 + gap, 0.5 - gap], dim=1)
-    return {"logits": probs.log(), "reference.logits": torch.zeros_like(probs)}
-
-
 @adapter("06_tod_selection")
 def selection(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
     unlabelled, labelled = np.array(inputs["unlabelled_shuffled"]), np.array(inputs["labelled"])
@@ -278,28 +253,6 @@ def selection(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case
 # ----------------------------------------------------------------------------------------------------------- networks
 
 
-def counts(network: nn.Module) -> dict[str, int]:
-    """Everything that the golden files count about a network."""
-    parameters, modules = list(network.parameters()), list(network.modules())
-    norms = [module for module in modules if isinstance(module, nn.BatchNorm2d)]
-    return {
-        "parameters": sum(p.numel() for p in parameters),
-        "trainable": sum(p.numel() for p in parameters if p.requires_grad),
-        "parameter_tensors": len(parameters),
-        "bn_layers": len(norms),
-        "bn_affine_parameters": sum(p.numel() for norm in norms for p in norm.parameters()),
-        "conv_layers": sum(isinstance(module, nn.Conv2d) for module in modules),
-    }
-
-
-def check_counts(network: nn.Module, expected: Expected) -> None:
-    """Assert every count that the case gives."""
-    found = counts(network)
-    for name in found:
-        if name in expected:
-            assert found[name] == expected[name], name
-
-
 @adapter("07_tod_parameter_counts")
 def parameter_counts(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
     # These cases have no inputs: the name is all that says which network is meant.
@@ -316,38 +269,6 @@ def parameter_counts(inputs: Any, expected: Expected, tolerance: Any, npz: Array
 def loss_module_names(name: str) -> str:
     """FC1 ... FC4 are our branches 0 ... 3."""
     return re.sub(r"^FC(\d)", lambda found: f"branches.{int(found.group(1)) - 1}", name)
-
-
-def network_like(canonical: list[Any], **more: Any) -> nn.Module:
-    """The residual network with the stem, stages, classes and heads of a canonical list."""
-    shapes = {name: shape for _, name, shape in canonical}
-    stages = sorted({name.partition(".")[0] for name in shapes if name.startswith("layer")})
-    blocks = [len({name.split(".")[1] for name in shapes if name.startswith(f"{stage}.")}) for stage in stages]
-    widths = [shapes[f"{stage}.0.conv1.weight"][0] for stage in stages]
-    kind = {3: ResNetCifar, 7: ResNetImagenet}[shapes["conv1.weight"][-1]]
-    if kind is ResNetCifar:
-        more = {}
-    heads = 2 if "fc_b.weight" in shapes else 1
-    return kind(classes=shapes["fc.weight"][0], blocks=blocks, widths=widths, heads=heads, **more)
-
-
-def forward(network: nn.Module, inputs: Any, single: bool = False) -> Outputs:
-    """One pass over the deterministic images in eval mode, in float64 (or, `single`, in float32)."""
-    images = wave(inputs["H"], inputs["W"], inputs["batch"], inputs["fill"])
-    network = copy.deepcopy(network).eval().to(torch.float32 if single else torch.float64)
-    with torch.no_grad():
-        return network(images.float() if single else images)  # type: ignore[no-any-return]
-
-
-def check_trunk(out: Outputs, expected: Expected, text: str) -> None:
-    """Assert features and stage statistics."""
-    first = expected["feature_first_8"]
-    _, relative = bounds(text)
-    scale = float(out.features.abs().max())
-    assert np.abs(out.features[:, : first.shape[1]].numpy() - first).max() <= relative * scale
-    close(out.features.sum(), expected["feature_sum"], text)
-    for stage, wanted in zip(out.maps, expected["stages"], strict=True):
-        check_map(stage, wanted, text)
 
 
 @adapter("26_nets_tod")

@@ -1,0 +1,69 @@
+"""Residual networks for the golden cases: built from a canonical list, counted, run on the deterministic images."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from adapters import Expected, bounds, check_map, close, wave
+from benchmark.al.models.outputs import Outputs
+from benchmark.al.models.resnet_cifar import ResNetCifar
+from benchmark.al.models.resnet_imagenet import ResNetImagenet
+
+
+def counts(network: nn.Module) -> dict[str, int]:
+    """Everything that the golden files count about a network."""
+    parameters, modules = list(network.parameters()), list(network.modules())
+    norms = [module for module in modules if isinstance(module, nn.BatchNorm2d)]
+    return {
+        "parameters": sum(p.numel() for p in parameters),
+        "trainable": sum(p.numel() for p in parameters if p.requires_grad),
+        "parameter_tensors": len(parameters),
+        "bn_layers": len(norms),
+        "bn_affine_parameters": sum(p.numel() for norm in norms for p in norm.parameters()),
+        "conv_layers": sum(isinstance(module, nn.Conv2d) for module in modules),
+    }
+
+
+def check_counts(network: nn.Module, expected: Expected) -> None:
+    """Assert every count that the case gives."""
+    found = counts(network)
+    for name in found:
+        if name in expected:
+            assert found[name] == expected[name], name
+
+
+def network_like(canonical: list[Any], **more: Any) -> nn.Module:
+    """The residual network with the stem, stages, classes and heads of a canonical list."""
+    shapes = {name: shape for _, name, shape in canonical}
+    stages = sorted({name.partition(".")[0] for name in shapes if name.startswith("layer")})
+    blocks = [len({name.split(".")[1] for name in shapes if name.startswith(f"{stage}.")}) for stage in stages]
+    widths = [shapes[f"{stage}.0.conv1.weight"][0] for stage in stages]
+    kind = {3: ResNetCifar, 7: ResNetImagenet}[shapes["conv1.weight"][-1]]
+    if kind is ResNetCifar:
+        more = {}
+    heads = 2 if "fc_b.weight" in shapes else 1
+    return kind(classes=shapes["fc.weight"][0], blocks=blocks, widths=widths, heads=heads, **more)
+
+
+def forward(network: nn.Module, inputs: Any, single: bool = False) -> Outputs:
+    """One pass over the deterministic images in eval mode, in float64 (or, `single`, in float32)."""
+    images = wave(inputs["H"], inputs["W"], inputs["batch"], inputs["fill"])
+    network = copy.deepcopy(network).eval().to(torch.float32 if single else torch.float64)
+    with torch.no_grad():
+        return network(images.float() if single else images)  # type: ignore[no-any-return]
+
+
+def check_trunk(out: Outputs, expected: Expected, text: str) -> None:
+    """Assert features and stage statistics."""
+    first = expected["feature_first_8"]
+    _, relative = bounds(text)
+    scale = float(out.features.abs().max())
+    assert np.abs(out.features[:, : first.shape[1]].numpy() - first).max() <= relative * scale
+    close(out.features.sum(), expected["feature_sum"], text)
+    for stage, wanted in zip(out.maps, expected["stages"], strict=True):
+        check_map(stage, wanted, text)

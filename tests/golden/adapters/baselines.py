@@ -1,0 +1,134 @@
+"""Baselines of ST-CoNAL's release and its parents (TA-VAAL, Sequential-GCN): items 14 and 27-31."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adapters import Expected, adapter, bounds, check_map, close, load_canonical, tensor, wave
+from benchmark.al.functional import badge, gcn, semi, vaal
+from benchmark.al.functional.kcenter import k_center_greedy
+from benchmark.al.functional.ranking import top
+from benchmark.al.functional.ranking_loss import bce_ranking_loss, margin_ranking_loss
+from benchmark.al.models.gcn import Gcn
+from benchmark.al.models.vae import Discriminator, Encoded, Vae
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@adapter("14_stconal_badge_init")
+def badge_seeding(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    # Any vector is its own gradient embedding beside a single feature of 1.
+    vectors = tensor(inputs["X"])
+    ones = torch.ones(len(vectors), 1, dtype=vectors.dtype)
+    seeds = badge.kmeanspp_seeds(vectors, ones, inputs["K"], np.random.default_rng(0))
+    assert int(seeds[0]) == expected["first_centre"]
+    assert len(set(seeds.tolist())) == inputs["K"]
+    norms = badge.squared_norms(vectors, ones)
+    nearest = badge.squared_distances(vectors, ones, norms, seeds[0])
+    close(badge.next_centre_distribution(nearest), expected["probability_of_second_centre"], tolerance["probability"])
+
+
+@adapter("28_stconal_badge_embedding")
+def badge_embedding(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    probs, features = tensor(inputs["logits"]).softmax(dim=1), tensor(inputs["features"])
+    residual = badge.residuals(probs, tensor(inputs["true_labels"]))
+    vectors = tensor(expected["embedding_true_label"])
+    close(badge.embedding(residual, features), vectors, tolerance["float64"])
+    norms = badge.squared_norms(residual, features)
+    for place in range(len(vectors)):
+        found = badge.squared_distances(residual, features, norms, torch.tensor(place))
+        close(found, (vectors - vectors[place]).square().sum(dim=1), tolerance["float64"])
+
+
+@adapter("27_stconal_ll4al_variants")
+def ranking_losses(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    losses = tensor(inputs["target_loss"])
+    forms = {
+        "bce_form": lambda predicted: bce_ranking_loss(predicted, losses),
+        "margin_form_sign0": lambda predicted: margin_ranking_loss(predicted, losses, inputs["margin"], ties="zero"),
+    }
+    for name in expected:
+        predicted = tensor(inputs["pred_loss"]).requires_grad_()
+        loss = forms[name](predicted)
+        close(loss, expected[name]["loss"], tolerance["float64"])
+        loss.backward()
+        close(predicted.grad, expected[name]["grad_pred"], tolerance["float64"])
+
+
+@adapter("29_stconal_semi")
+def semi_supervised(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    if "epochs" in inputs:
+        weights = [semi.ramp_up(inputs["consistency"], epoch, inputs["rampup_epochs"]) for epoch in inputs["epochs"]]
+        close(weights, expected["weight"], tolerance["float64"])
+    else:
+        found = semi.softmax_mse(tensor(inputs["student_logits"]), tensor(inputs["teacher_logits"]))
+        close(found, expected["sum_over_batch_divided_by_classes"], tolerance["float64"])
+
+
+@adapter("30_gcn_baselines")
+def graph_baselines(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    first, later = tolerance["adjacency, first scores"], tolerance["after 200 steps"]
+    raw, candidates, budget = tensor(inputs["backbone_features"]), inputs["SUBSET"], inputs["ADDENDUM"]
+    features = gcn.normalised(raw)
+    close(features[0], expected["normalised_features_first_row"], first)
+    graph = gcn.adjacency(features)
+    close(graph[:3], expected["adjacency_first_3_rows"], first)
+    close(graph.sum(dim=0), expected["adjacency_column_sums"], first)
+    start = inputs["gcn_weights_start"]
+    network = Gcn(raw.shape[1], start["gc1.weight"].shape[1], inputs["dropout"]).double()
+    network.load_state_dict({name: tensor(value) for name, value in start.items()})
+    close(gcn.describe(network, features).labelled, expected["initial_scores"], first)
+    adam = inputs["adam"]
+    losses = gcn.train(network, features, candidates, inputs["lambda"], adam["steps"], adam["lr"], adam["weight_decay"])
+    close([losses[step - 1] for step in (1, 2, 100, 200)], expected["loss_at_step_1_2_100_200"], later)
+    nodes = gcn.describe(network, features)
+    close(nodes.labelled, expected["final_scores"], later)
+    close(nodes.embedding[0], expected["final_embedding_first_row"], later)
+    uncertain = top(gcn.uncertainty(nodes.labelled[:candidates], inputs["margin"]), budget)
+    core = k_center_greedy(nodes.embedding[:candidates], nodes.embedding[candidates:], budget)
+    for method, picks in (("UncertainGCN", uncertain), ("CoreGCN", core)):
+        assert expected[method]["same_set_in_float32"], "picks that float32 does not confirm need a tie rule"
+        assert sorted(picks.tolist()) == expected[method]["picks_set"]
+        assert set(expected[method]["picks_last_B"]) == set(picks.tolist())
+    assert core.tolist() == expected["CoreGCN"]["picks_last_B"]
+
+
+@adapter("31_vaal_pieces")
+def vaal_pieces(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    text = tolerance["float64"]
+    if "recon" in inputs:
+        encoded = Encoded(tensor(inputs["recon"]), tensor(inputs["mu"]), tensor(inputs["logvar"]))
+        for name in expected:
+            kl = "sum" if name.endswith("_sum_form") else "mean"
+            close(vaal.vae_loss(tensor(inputs["x"]), encoded, inputs["beta"], kl), expected[name], text)
+        return
+    vae, discriminator = Vae().double(), Discriminator().double()
+    load_canonical(vae, inputs["vae_canonical"], inputs["fill"])
+    load_canonical(discriminator, inputs["discriminator_canonical"], inputs["fill"])
+    check_sizes = {"vae_parameters": vae, "discriminator_parameters": discriminator}
+    for name, network in check_sizes.items():
+        assert sum(p.numel() for p in network.parameters()) == expected[name]
+    images = wave(inputs["H"], inputs["W"], inputs["batch"], inputs["fill"])
+    with torch.no_grad():
+        mean, log_variance = vae.eval().encode(images)
+        _close_start(mean, expected["mu_eval"], text)
+        _close_start(log_variance, expected["logvar_eval_first_8"], text)
+        check_map(vae.decode(mean), expected["decode_of_mu_eval_stat"], text)
+        close(discriminator(mean), expected["discriminator_eval"], text)
+        # The release scores with the autoencoder left in train mode.
+        mean, _ = vae.train().encode(images)
+        _close_start(mean, expected["mu_train_mode_first_8"], text)
+        close(discriminator(mean), expected["discriminator_train_mode"], text)
+
+
+def _close_start(values: Tensor, start: np.ndarray, text: str) -> None:
+    """Compare the first columns; the error is measured against the largest magnitude of all."""
+    _, relative = bounds(text)
+    found = values[:, : start.shape[1]].numpy()
+    assert found.shape == start.shape
+    np.testing.assert_allclose(found, start, rtol=0, atol=relative * float(values.abs().max()))
