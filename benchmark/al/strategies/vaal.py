@@ -1,0 +1,44 @@
+"""VAAL (Sinha et al., ICCV 2019) as razvancaramalau/Sequential-GCN-for-Active-Learning at bbc43db runs it, with the loss
+that soony1213/ST-CoNAL at 43cb8c9 keeps (the KL term averaged, not summed)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from benchmark.al.functional.ranking import top
+from benchmark.al.strategies._adversarial import Game, Recipe
+from benchmark.al.strategies.base import Picks, Strategy, View
+
+
+@dataclass(frozen=True)
+class Vaal(Strategy):
+    """Candidates whose latent code the discriminator finds least like a labelled one. Needs images of 32 pixels."""
+
+    kl: Literal["sum", "mean"] = "mean"
+    """Over batch and latent: `sum` in Sequential-GCN."""
+    vae_steps: int = 2
+    latent: int = 32
+    batch_size: int = 128
+    lr: float = 5e-4
+    passes: int = 100
+    iterations: int | None = None
+    scoring: Literal["train", "eval"] = "train"
+    """Mode of the autoencoder when it scores; with `train`, as released, a score depends on its batch."""
+
+    def select(self, view: View, budget: int) -> Picks:
+        """The largest 1 - D."""
+        recipe = Recipe(
+            self.latent, self.batch_size, self.lr, self.passes, self.iterations, self.vae_steps, self.kl,
+            self.scoring == "train",
+        )  # fmt: skip
+        scores = played(Game(view, recipe), view, budget)
+        return Picks(top(scores, budget), scores)
+
+
+def played(game: Game, view: View, budget: int) -> Tensor:
+    """(n,) scores of the candidates after the training that the recipe asks for."""
+    game.play(game.recipe.count(view, budget))
+    return game.unlikely_labelled()
