@@ -26,6 +26,7 @@ from benchmark.al.images import Images
 from benchmark.al.learner import Learner, Parts, Pause
 from benchmark.al.loop import run
 from benchmark.al.numerics import Numerics, prepare
+from benchmark.al.rehearsal import rehearse
 from benchmark.al.session import Session
 from benchmark.al.strategies import Strategy
 from benchmark.al.streams import Streams
@@ -41,6 +42,11 @@ STOPPED = 75
 def main(argv: list[str] | None = None) -> int:
     """Run one trial; see the module's docstring for what is written and returned."""
     options = _parser().parse_args(argv)
+    if options.check is not None:
+        return check(options.check)
+    if options.trial is None or options.out is None:
+        print("worker: TRIAL.json and OUT are needed", file=sys.stderr)
+        return int(Exit.USAGE)
     out = options.out
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -75,6 +81,19 @@ def _run(trial: Trial, options: argparse.Namespace) -> int:
     run(trial.protocol, strategy, learner, session)
     _publish(trial, environment, used, session, options.out)
     return Exit.OK
+
+
+def check(path: Path) -> int:
+    """Rehearse every trial of a file (one JSON trial a line) on made-up images; print `trial: what is wrong` for each bad one."""
+    numerics, bad = prepare("cpu", "fp32", 1), 0
+    for line in path.read_text(encoding="utf-8").splitlines():
+        trial = Trial.model_validate_json(line)
+        try:
+            rehearse(trial, lambda small, data: assemble(small, data, numerics, Path("weights")))
+        except Exception as error:
+            bad += 1
+            print(f"{trial.suite}/{trial.method_name}: {error or type(error).__name__}", flush=True)
+    return int(Exit.USAGE if bad else Exit.OK)
 
 
 def assemble(trial: Trial, dataset: datasets.Dataset, numerics: Numerics, weights: Path) -> tuple[Strategy, Learner]:
@@ -167,8 +186,11 @@ def _stop(*_: object) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmark.worker", description=__doc__.splitlines()[0])
-    parser.add_argument("trial", type=Path, help="trial.json, as planned")
-    parser.add_argument("out", type=Path, help="folder for events, state and record")
+    parser.add_argument("trial", type=Path, nargs="?", help="trial.json, as planned")
+    parser.add_argument("out", type=Path, nargs="?", help="folder for events, state and record")
+    parser.add_argument(
+        "--check", type=Path, metavar="TRIALS", help="rehearse the trials of a file on made-up images, and stop"
+    )
     parser.add_argument("--data", type=Path, default=Path("data"), help="data root")
     parser.add_argument("--cache", type=Path, default=Path("runs/.cache"), help="decoded images and shared trainings")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmark.al.functional.scores import discrepancy, gini
-from benchmark.al.strategies.base import ScoreStrategy, View
+from benchmark.al.strategies.base import Picks, ScoreStrategy, View
 
 First = Literal["lowest_untrained", "highest_initial", "gini", "random"]
 
@@ -42,3 +42,9 @@ class Tod(ScoreStrategy):
         earlier = view["previous.logits" if self.first == "highest_initial" else "reference.logits"]
         score = discrepancy(view.logits, earlier)
         return -score if view.cycle == 0 and self.first == "lowest_untrained" else score
+
+    def select(self, view: View, budget: int) -> Picks:
+        """The largest scores; the mean distance of the softmax outputs is what the paper's Fig. 3 plots as COD."""
+        picks = super().select(view, budget)
+        assert picks.scores is not None
+        return picks._replace(diagnostics={"cod/mean": float((2 * picks.scores.double().abs()).sqrt().mean())})

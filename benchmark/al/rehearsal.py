@@ -1,0 +1,86 @@
+"""A trial played through in seconds on made-up images: does everything its suite names exist and fit together?
+
+Only amounts are shrunk (images, epochs, budgets); data of the right shape, networks, objective, strategy, schedule and
+loop are the trial's own. What would fail after hours of training because an output is missing fails here.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.al.data import Dataset, Part
+from benchmark.al.learner import Learner
+from benchmark.al.loop import run
+from benchmark.al.session import Session
+from benchmark.al.strategies import Strategy
+from benchmark.spec.models import CenterCrop, Protocol, Resize, Trial
+
+SIDES = {"digits": 8, "mnist": 28, "kmnist": 28, "tiny_imagenet": 64}
+"""Pixels of data sets that are not 32 by 32 and not resized when decoded."""
+GREY = ("digits", "mnist", "kmnist")
+POOL, TEST, BATCH = 24, 8, 4
+
+
+def rehearse(trial: Trial, assemble: Callable[[Trial, Dataset], tuple[Strategy, Learner]]) -> None:
+    """Run the shrunken trial once. Raises what the real one would raise."""
+    small = trial.model_copy(update={"protocol": shrunk(trial.protocol)})
+    strategy, learner = assemble(small, made_up(small.protocol))
+    with tempfile.TemporaryDirectory() as folder:
+        session = Session(small, "0" * 64, "0" * 64, Path(folder), None, save_every=1e9, must_stop=lambda: False)
+        run(small.protocol, strategy, learner, session)
+
+
+def shrunk(protocol: Protocol) -> Protocol:
+    """The protocol with two cycles of one epoch on a handful of images."""
+    training, acquisition = protocol.training, protocol.acquisition
+    trajectory = training.trajectory and training.trajectory.model_copy(
+        update={"start": 1, "every": 1, "students": "all5"}
+    )
+    return protocol.model_copy(
+        update={
+            "data": protocol.data.model_copy(update={"train_size": POOL, "test_size": TEST}),
+            "models": tuple(model.model_copy(update={"weights": "scratch"}) for model in protocol.models),
+            "acquisition": acquisition.model_copy(
+                update={
+                    "initial": acquisition.initial.model_copy(update={"size": 2 * BATCH}),
+                    "budget": BATCH, "cycles": 2, "candidates": None,
+                }
+            ),
+            "training": training.model_copy(update={"epochs": 1, "batch_size": BATCH, "trajectory": trajectory}),
+            "evaluation": protocol.evaluation.model_copy(update={"batch_size": TEST}),
+        }
+    )  # fmt: skip
+
+
+def made_up(protocol: Protocol) -> Dataset:
+    """Noise of the shape that the data set decodes to."""
+    rng = np.random.default_rng(0)
+    return Dataset(
+        name=protocol.data.name,
+        train=_part(protocol, POOL, rng),
+        test=_part(protocol, TEST, rng),
+        class_names=tuple(str(k) for k in range(protocol.data.classes)),
+        digest="0" * 64,
+        canonical=True,
+        canonical_note="",
+    )
+
+
+def _part(protocol: Protocol, count: int, rng: np.random.Generator) -> Part:
+    side, channels = SIDES.get(protocol.data.name, 32), 1 if protocol.data.name in GREY else 3
+    for transform in protocol.data.decode:
+        if isinstance(transform, CenterCrop):
+            side = transform.size
+        elif isinstance(transform, Resize):
+            side = transform.shorter or (transform.size or (side,))[0]
+    return Part(
+        pixels=rng.integers(0, 256, (count, side, side, channels), dtype=np.uint8),
+        labels=np.arange(count, dtype=np.int64) % protocol.data.classes,
+        sizes=None,
+        offsets=None,
+        channels=channels,
+    )
