@@ -205,9 +205,7 @@ class Learner:
         if self.protocol.training.start == "warm_best":
             self.student.load_state_dict(self._best_state)
         if self.trail is not None:
-            teacher = self.trail.networks()["teacher"]
-            assert isinstance(teacher, nn.Module)
-            self.metrics["accuracy/averaged"] = self.evaluate(teacher).accuracy
+            self.metrics["accuracy/averaged"] = self.evaluate(self.trail.teacher).accuracy
         which = "averaged" if self.protocol.evaluation.weights == "averaged" else self.protocol.evaluation.epoch
         self.metrics["accuracy"] = self.metrics[f"accuracy/{which}"]
         return last
@@ -239,7 +237,7 @@ class Learner:
             "modules": {name: module.state_dict() for name, module in self.objective.modules().items()},
             "counters": dict(self.objective.counters()),
             "metrics": dict(self.metrics),
-            "trail": self.trail.state_dict() if self.trail is not None else {},
+            "trail": self.trail.carried() if self.trail is not None else {},
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -255,7 +253,8 @@ class Learner:
     def trained(self) -> dict[str, Any]:
         """What an identical training would leave behind."""
         best = {"best_state": self._best_state} if hasattr(self, "_best_state") else {}
-        return self.state() | {"best": list(self.best)} | best
+        trail = {"trail": self.trail.state_dict()} if self.trail is not None else {}
+        return self.state() | {"best": list(self.best)} | best | trail
 
     def _progress(self, epochs: int, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """What is needed to go on inside a cycle after so many epochs."""

@@ -6,6 +6,8 @@ all that concerns files, time and resuming lies behind `Session`.
 
 from __future__ import annotations
 
+import numpy as np
+
 from benchmark.al.acquisition import acquire
 from benchmark.al.diagnostics import describe
 from benchmark.al.initial import initial_pool
@@ -41,7 +43,11 @@ def run(protocol: Protocol, strategy: Strategy, learner: Learner, session: Sessi
             with session.timed("acquire"):
                 view, picks = acquire(strategy, learner, pool, cycle, protocol, acquisition.budgets()[cycle])
             bought = view.candidates[picks.positions.cpu().numpy()]
-            returned = None if picks.returned is None else view.candidates[picks.returned.cpu().numpy()]
+            returned = None
+            if picks.returned is not None:
+                # Beyond the candidates the unlabelled list stays as it is, by place: it may hold images twice.
+                beyond = pool.unlabelled[len(pool.candidates(acquisition.candidates)) :]
+                returned = np.concatenate([view.candidates[picks.returned.cpu().numpy()], beyond])
             result = result.model_copy(update=describe(learner, view, picks, bought))
             pool = pool.label(bought, learner.streams.generator("pool", cycle + 1), returned)
         session.finish_cycle(result, pool, learner)

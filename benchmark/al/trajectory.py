@@ -32,20 +32,24 @@ class SnapshotTrail:
         self._shape: nn.Module | None = None
 
     def start_cycle(self, model: nn.Module) -> None:
-        """Forget the snapshots of the cycle before. The step counter of a moving average goes on, as released."""
+        """Forget the cycle before. A moving average starts at the network as it is before its first step.
+
+        Its step counter goes on where the protocol says so: from the second cycle on the random start is then left at
+        once with the full decay, as released.
+        """
         self.snapshots.clear()
-        self._shape = model
-        if self.spec.average == "swa":
-            self.average = WeightAverage()
-        elif self.average.module is None:
+        self._shape, self.average = model, WeightAverage()
+        if self.spec.average == "ema":
             self.average.update(model)
+            if self.spec.ema_counter == "cycle":
+                self._ema_steps = 0
 
     def after_step(self, model: nn.Module) -> None:
         """Move the exponential average, where it is one."""
         if self.spec.average == "ema":
-            assert self.average.module is not None and self.spec.ema_decay is not None
+            assert self.spec.ema_decay is not None
             self._ema_steps += 1
-            ema_update(self.average.module, model, warmup_alpha(self._ema_steps, self.spec.ema_decay))
+            ema_update(self.teacher, model, warmup_alpha(self._ema_steps, self.spec.ema_decay))
 
     def after_epoch(self, done: int, model: nn.Module, batches: Batches) -> None:
         """Take a snapshot after 1-based epoch `done` if it is due: weights with their own buffers, and the average."""
@@ -54,8 +58,7 @@ class SnapshotTrail:
         self.snapshots[done] = {name: value.detach().clone() for name, value in model.state_dict().items()}
         if self.spec.average == "swa":
             self.average.update(model)
-        assert self.average.module is not None
-        refresh_batch_norm(self.average.module, batches())
+        refresh_batch_norm(self.teacher, batches())
         if self.spec.student_bn == "refreshed":
             self.snapshots[done] = self._refreshed(self.snapshots[done], model, batches)
 
@@ -65,15 +68,17 @@ class SnapshotTrail:
         count = (self.epochs - self.spec.start) // self.spec.every
         return taken[:count] if self.spec.students == "last4" else taken
 
+    @property
+    def teacher(self) -> nn.Module:
+        """The averaged network of the training that is over."""
+        assert self.average.module is not None
+        return self.average.module
+
     def networks(self) -> dict[str, nn.Module | list[nn.Module]]:
-        """The teacher and the students."""
-        assert self._shape is not None
+        """The teacher and the students; nothing before the first training."""
         if self.average.module is None:
             return {}
-        return {
-            "teacher": self.average.module,
-            "students": [self._network(self.snapshots[epoch]) for epoch in self.students()],
-        }
+        return {"teacher": self.teacher, "students": [self._network(self.snapshots[e]) for e in self.students()]}
 
     def _network(self, state: Mapping[str, Tensor]) -> nn.Module:
         assert self._shape is not None
@@ -87,20 +92,25 @@ class SnapshotTrail:
         refresh_batch_norm(made, batches())
         return dict(made.state_dict())
 
+    def carried(self) -> dict[str, Any]:
+        """What the next cycle needs of this one: no weights."""
+        return {"ema_steps": torch.tensor(self._ema_steps)}
+
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a resumed training needs."""
-        return {
+        """Everything that a resumed training, or scoring after it, needs."""
+        return self.carried() | {
             "average": self.average.state_dict(),
             "snapshots": {str(epoch): state for epoch, state in self.snapshots.items()},
-            "ema_steps": torch.tensor(self._ema_steps),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], like: nn.Module) -> None:
-        """Take a state back; `like` is a network of the same kind on the right device."""
+        """Take back what `carried` or `state_dict` returned; `like` is a network of the same kind on the right device."""
+        self._ema_steps = int(state["ema_steps"])
+        if "average" not in state:
+            return
         self._shape, device = like, next(like.parameters()).device
         self.average.load_state_dict(state["average"], like)
         self.snapshots = {
             int(epoch): {name: value.to(device) for name, value in snapshot.items()}
             for epoch, snapshot in state["snapshots"].items()
         }
-        self._ema_steps = int(state["ema_steps"])

@@ -280,8 +280,21 @@ class Trajectory(Spec):
     average: Literal["swa", "ema"] = "swa"
     """The teacher: arithmetic mean of the snapshots, or an exponential moving average updated every step."""
     ema_decay: Fraction | None = None
+    """Largest weight of the old average (`ema` only); it is min(1 - 1/(n+1), ema_decay) at step n = 1, 2, ..."""
+    ema_counter: Literal["trial", "cycle"] = "trial"
+    """Whether n counts over the whole trial, as released, or starts anew in every cycle."""
     student_bn: Literal["running", "refreshed"] = "running"
     """Batch-norm statistics of students: their own running ones, or re-estimated like the teacher's."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Trajectory:
+        if (self.average == "ema") != (self.ema_decay is not None):
+            raise ValueError("trajectory.ema_decay belongs to average 'ema' and only to it")
+        if self.start % self.every:
+            raise ValueError(
+                f"trajectory.start {self.start} is no epoch at which a snapshot is taken (every {self.every})"
+            )
+        return self
 
 
 class Training(Spec):
@@ -301,6 +314,15 @@ class Training(Spec):
     trajectory: Trajectory | None = None
     same_init: bool = False
     """Fresh starts take the same initial weights in every cycle (False: new ones)."""
+
+    @model_validator(mode="after")
+    def _students(self) -> Training:
+        trail = self.trajectory
+        if trail is not None and (self.epochs < trail.start + trail.every or (self.epochs - trail.start) % trail.every):
+            raise ValueError(
+                f"training.trajectory: {self.epochs} epochs do not end on a snapshot after start {trail.start}, every {trail.every}"
+            )
+        return self
 
 
 class Pretext(Spec):
