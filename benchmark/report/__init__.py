@@ -27,3 +27,19 @@ def write(
     from benchmark.report.writer import write_all
 
     return write_all(folder, suite_file, judgement, measurements, cost_note, commands, facts or {})
+
+
+def write_index(
+    folder: Path,
+    reports: Mapping[Path, Judgement],
+    datasets: Mapping[str, str] | None = None,
+    costs: Mapping[tuple[str, str], float] | None = None,
+) -> list[Path]:
+    """Write the page over all suites, with the leaderboard, and return the files.
+
+    `reports` are the judgements by the path of their page, `datasets` the name of the data set by suite id, `costs` the cost
+    of one trial in any one unit by suite id and method.
+    """
+    from benchmark.report import writer
+
+    return writer.write_index(folder, reports, datasets or {}, costs or {})

@@ -131,8 +131,7 @@ def _standings(judgement: Judgement) -> str:
         parts += ["Share of sizes at which the row's method beats the column's (paired t test at each size):"]
         parts += [table(["", *judgement.penalty_methods], rows)]
     if judgement.kendall:
-        tau, p, methods = judgement.kendall
-        parts += [f"Order of {methods} methods against the paper's: Kendall tau {tau:+.2f}, p {view.p_value(p)}."]
+        parts += [view.kendall_text(judgement)]
     return _section("Methods", "\n\n".join(parts))
 
 

@@ -35,8 +35,7 @@ def show(
     if len(judgement.standings) > 1:
         _grid(console, view.STANDING_HEADS, [view.standing_cells(item) for item in judgement.standings])
     if judgement.kendall:
-        tau, p, methods = judgement.kendall
-        console.print(f"Order of {methods} methods against the paper's: Kendall tau {tau:+.2f}, p {view.p_value(p)}")
+        console.print(escape(view.kendall_text(judgement)))
     for mark, text in notes.lines():
         console.print(escape(f"  {mark}) {text}"), style="dim")
     for note in judgement.notes:

@@ -129,21 +129,21 @@ def needed(estimate: Estimate | BudgetTest) -> str:
 
 def number_lines(judgement: Judgement, notes: Footnotes, decides: bool = True) -> list[Line]:
     """Lines of the reported numbers: those that decide, or those shown beside."""
-    return [_line(item, item.labelled, notes) for item in judgement.numbers if item.decides is decides]
+    return [line(item, notes) for item in judgement.numbers if item.decides is decides]
 
 
 def curve_lines(judgement: Judgement, notes: Footnotes) -> list[Line]:
     """Lines of the published curves: normalised areas."""
-    return [_line(item, None, notes) for item in judgement.curves]
+    return [line(item, notes) for item in judgement.curves]
 
 
-def _line(item: NumberVerdict | CurveVerdict, labelled: int | None, notes: Footnotes) -> Line:
+def line(item: NumberVerdict | CurveVerdict, notes: Footnotes) -> Line:
+    """One verdict, formatted; what must be known of it goes to the footnotes."""
     found = item.estimate or Estimate(0.0, None, 0)
-    sizes = (
-        f"{item.labelled[0]:,}-{item.labelled[-1]:,}"
-        if isinstance(item.labelled, tuple) and item.labelled
-        else count(labelled)
-    )
+    if isinstance(item, CurveVerdict):
+        sizes = f"{item.labelled[0]:,}-{item.labelled[-1]:,}" if item.labelled else "–"
+    else:
+        sizes = count(item.labelled)
     extra = (item.note, *item.notes) if isinstance(item, NumberVerdict) else item.notes
     return Line(
         item.method, item.title, sizes,
@@ -253,6 +253,14 @@ def saved_text(item: Standing) -> str:
         return "not reached"
     ends = ["not reached" if end is None else f"{end:,.0f}" for end in (item.saved_low, item.saved_high)]
     return f"{item.saved:,.0f} [{ends[0]}, {ends[1]}]" if item.n > 1 else f"{item.saved:,.0f}"
+
+
+def kendall_text(judgement: Judgement) -> str:
+    """Agreement of the methods' order with the paper's in words; empty where it cannot be said."""
+    if judgement.kendall is None:
+        return ""
+    tau, p, methods = judgement.kendall
+    return f"Order of {methods} methods against the paper's: Kendall tau {number(tau, signed=True)}, p {p_value(p)}."
 
 
 def measured_grid(judgement: Judgement) -> tuple[list[str], list[list[str]]]:
