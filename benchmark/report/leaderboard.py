@@ -156,7 +156,7 @@ def diagram(found: Board) -> Picture | None:
     half = (len(places) + 1) // 2
     runs = cliques([place.rank for place in places], critical)
     with drawing():
-        figure = figure_of(7.4, 1.3 + 0.28 * half + 0.12 * len(runs), layout="none")
+        figure = figure_of(7.4, 1.3 + 0.28 * half + 0.12 * len(runs), layout=None)
         axis = figure.add_axes((0.0, 0.02, 1.0, 0.96))
         axis.axis("off")
         # Room for the longest name on either side, from inches to ranks.

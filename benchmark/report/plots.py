@@ -206,7 +206,7 @@ def drawing() -> Any:
     return rc_context(STYLE)
 
 
-def figure_of(width: float, height: float, layout: Literal["constrained", "none"] = "constrained") -> Any:
+def figure_of(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Any:
     """An empty figure of this size in inches, without any window behind it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
