@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -92,7 +93,7 @@ def environment(
     else:
         model, isa, driver = (*cpu(), "")
     return Environment(
-        code=code_digest(), python=platform.python_version(), torch=torch_version(), device=kind, device_model=model,
+        code=loaded_code(), python=platform.python_version(), torch=torch_version(), device=kind, device_model=model,
         isa=isa, driver=driver, threads=threads, precision=precision, memory_format=memory_format, compiled=compiled,
         deterministic=True, image=image,
     )  # fmt: skip
@@ -183,6 +184,12 @@ def code_digest(root: Path = PACKAGE) -> str:
             content = path.read_bytes()
             total.update(f"{path.relative_to(root).as_posix()}\0{len(content)}\0".encode() + content)
     return total.hexdigest()
+
+
+@functools.cache
+def loaded_code() -> str:
+    """The code digest when this process first asked: files edited later are not what it runs."""
+    return code_digest()
 
 
 def torch_version() -> str:

@@ -35,6 +35,8 @@ from benchmark.events import DataUsed, Environment, Failed, Finished, Record, St
 from benchmark.spec.identity import trial_id
 from benchmark.spec.models import Trial
 
+provenance.loaded_code()  # now, as this code is loaded: a fork server outlives edits of the files
+
 STOPPED = 75
 """Exit status of a clean stop with the state saved (EX_TEMPFAIL: try again later)."""
 
