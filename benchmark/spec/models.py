@@ -36,6 +36,8 @@ class Split(Spec):
     """Share of each class that goes to the pool (`per_class` only)."""
     rounding: Literal["floor", "ceil"] | None = None
     """How `train_fraction * class size` becomes a whole number."""
+    test_per_class: Positive | None = None
+    """Images of each class that go to the test set (`per_class`, in place of `train_fraction` and `rounding`)."""
     drop: Literal["by_name", "first_sorted"] | None = None
     """Which class folder is left out: the background or clutter class by name, or blindly the first one in sorted order."""
     seed: int | None = None
@@ -43,11 +45,14 @@ class Split(Spec):
 
     @model_validator(mode="after")
     def _complete(self) -> Split:
-        cut = (self.train_fraction, self.rounding, self.seed)
-        if self.rule == "per_class" and None in cut:
-            raise ValueError("split.rule 'per_class' needs train_fraction, rounding and seed")
-        if self.rule == "official" and any(value is not None for value in cut):
-            raise ValueError("split.rule 'official' takes no train_fraction, rounding or seed")
+        share, count = (self.train_fraction, self.rounding), self.test_per_class
+        given = any(value is not None for value in share)
+        if self.rule == "per_class" and (self.seed is None or (None in share if count is None else given)):
+            raise ValueError(
+                "split.rule 'per_class' needs a seed and either train_fraction and rounding or test_per_class"
+            )
+        if self.rule == "official" and (given or count is not None or self.seed is not None):
+            raise ValueError("split.rule 'official' takes no train_fraction, rounding, test_per_class or seed")
         return self
 
 

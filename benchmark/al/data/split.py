@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -86,13 +86,18 @@ def per_class(labels: Whole, fraction: float, rounding: str, seed: int) -> tuple
     Of a class with n images, floor or ceil of `fraction * n` go to the pool, drawn without replacement by
     Philox(key=seed), classes in order. The product is exact in decimals: 0.9 is nine tenths, not the nearest double.
     """
+    share, whole = Fraction(str(fraction)), math.ceil if rounding == "ceil" else math.floor
+    return drawn(labels, seed, lambda members: whole(share * members))
+
+
+def drawn(labels: Whole, seed: int, pool_size: Callable[[int], int]) -> tuple[Whole, Whole]:
+    """As `per_class`, with the number of a class's images that go to the pool as a function of all it has."""
     # A negative seed is a valid number in a suite, but no valid key.
     generator = np.random.Generator(np.random.Philox(key=seed % 2**64))
-    share, whole = Fraction(str(fraction)), math.ceil if rounding == "ceil" else math.floor
     in_pool = np.zeros(len(labels), dtype=bool)
     for place in np.unique(labels):
         members = generator.permutation(np.flatnonzero(labels == place))
-        in_pool[members[: whole(share * len(members))]] = True
+        in_pool[members[: pool_size(len(members))]] = True
     return np.flatnonzero(in_pool), np.flatnonzero(~in_pool)
 
 
@@ -112,8 +117,12 @@ def _cut(split: Split, labels: Whole, names: tuple[str, ...]) -> tuple[Whole, Wh
     order[order == 0] = np.arange(np.count_nonzero(order == 0))
     renumbered = order[labels]
     members = np.flatnonzero(renumbered >= 0)
-    assert split.train_fraction is not None and split.rounding is not None and split.seed is not None
-    train, test = per_class(renumbered[members], split.train_fraction, split.rounding, split.seed)
+    assert split.seed is not None
+    if (held_out := split.test_per_class) is not None:
+        train, test = drawn(renumbered[members], split.seed, lambda size: max(size - held_out, 0))
+    else:
+        assert split.train_fraction is not None and split.rounding is not None
+        train, test = per_class(renumbered[members], split.train_fraction, split.rounding, split.seed)
     return members[train], members[test], renumbered, tuple(name for name in names if name not in left_out)
 
 
