@@ -1,0 +1,270 @@
+"""Writes run folders to a tracker so that the tracker can be lost, late or asked twice: it is only a view of the files.
+
+Experiment = suite, parent run = method in a profile and variant, child run = trial in an environment. Metric times come
+from the events and runs are found by their identity, so mirroring twice, or after a crash in between, doubles nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from benchmark.errors import AlbenchError, StoreError
+from benchmark.store import Store
+from benchmark.story import (
+    ARTIFACTS,
+    Mirrored,
+    Point,
+    State,
+    Story,
+    cell,
+    cell_name,
+    params,
+    points,
+    record_tags,
+    tags,
+    verdict_note,
+    verdict_table,
+    verdict_tags,
+)
+
+STATUS: dict[State, str] = {
+    "running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "interrupted": "KILLED",
+}  # fmt: skip
+"""MLflow's words for where a trial stands; it has none for what can be resumed (the tag `albench.state` has)."""
+
+
+class TrackerError(AlbenchError):
+    """The tracker cannot be reached, or refuses what is sent."""
+
+
+class Tracker(Protocol):
+    """What is needed of a tracker. Runs have MLflow's shape: `info.run_id`, `info.status`, `data.tags`, ..."""
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Held while looking for something and creating it."""
+        ...
+
+    def experiment(self, name: str) -> str:
+        """Id of an experiment, created if it is not there."""
+        ...
+
+    def search(self, experiment: str, tags: Mapping[str, str]) -> list[Any]:
+        """Active runs with these tags, always in the same order."""
+        ...
+
+    def get(self, run_id: str) -> Any:
+        """A run as it is now."""
+        ...
+
+    def create(self, experiment: str, name: str, started: int | None, tags: Mapping[str, str]) -> Any:
+        """A new run; `started` in milliseconds since the epoch."""
+        ...
+
+    def delete(self, run_id: str) -> None:
+        """Take a run out of every view."""
+        ...
+
+    def describe(self, run_id: str, params: Mapping[str, str], dataset: tuple[str, str] | None) -> None:
+        """Parameters, and the data set by name and sha256. Repeating the same changes nothing."""
+        ...
+
+    def log(self, run_id: str, metrics: Sequence[Point], tags: Mapping[str, str]) -> None:
+        """Metrics, then tags. A metric that is there already (same time and step) is not doubled."""
+        ...
+
+    def put(self, run: Any, source: Path, name: str) -> None:
+        """A file under its name, over what was there."""
+        ...
+
+    def set_status(self, run_id: str, status: str, ended: int | None) -> None:
+        """Status, and for all but RUNNING when it ended (milliseconds since the epoch)."""
+        ...
+
+
+@dataclass(frozen=True)
+class SyncReport:
+    """What `sync` did: run folders written, already up to date, not begun, and what went wrong with others."""
+
+    written: int
+    unchanged: int
+    empty: int
+    problems: tuple[str, ...]
+
+
+class RunMirror:
+    """Brings a tracker up to run folders. Not thread-safe; several may write to one tracker.
+
+    `connect` makes the tracker for a runs folder when it is first needed; `where` names it in errors.
+    """
+
+    def __init__(self, connect: Callable[[Path], Tracker], where: str = "") -> None:
+        self._connect, self._where = connect, where
+        self._tracker: Tracker | None = None
+        self._stories: dict[Path, Story] = {}
+        self._forget()
+
+    def mirror(self, run_dir: Path, *, live: bool = False) -> Mirrored:
+        """Write what the tracker does not have yet. `live`: somebody is known to work on the trial.
+
+        Raises TrackerError for the tracker, StoreError for the folder. Can be repeated after either.
+        """
+        folder = run_dir.resolve()
+        story = self._stories.get(folder) or Story(folder)
+        self._stories[folder] = story
+        story.update()
+        if not story.started:
+            return Mirrored(None, False)
+        state, record = story.state(live=live), folder / "record.json"
+        mark = (story.version, state, record.stat().st_mtime_ns if record.exists() else 0)
+        if self._marks.get(folder) == mark:
+            return Mirrored(state, False)
+        with self._use(folder.parents[1]) as tracker:
+            wrote = self._write(tracker, folder, story, state)
+        self._marks[folder] = mark
+        return Mirrored(state, wrote)
+
+    def close(self) -> None:
+        """Give the parent runs the state of their children. Raises TrackerError."""
+        if not self._parents:
+            return
+        with self._use(Path()) as tracker:
+            for (experiment, _), parent in self._parents.items():
+                _settle(tracker, experiment, parent)
+
+    def publish(
+        self, runs: Path, suite: str, profile: str, variant: str, rows: Sequence[Mapping[str, Any]],
+        figures: Mapping[str, Path],
+    ) -> None:  # fmt: skip
+        """Put verdicts on the parent runs: those of a `method` on its own, others on every one. Raises TrackerError."""
+        shared = [row for row in rows if not row.get("method")]
+        methods = dict.fromkeys(str(row["method"]) for row in rows if row.get("method"))
+        with self._use(runs) as tracker, tempfile.TemporaryDirectory() as temporary:
+            table = Path(temporary) / "verdicts.json"
+            for method in methods:
+                own = [row for row in rows if row.get("method") == method]
+                run_id = self._parent(tracker, tracker.experiment(suite), suite, (method, profile, variant), None)
+                tracker.log(run_id, (), verdict_tags(own) | {"mlflow.note.content": verdict_note(own + shared)})
+                table.write_text(json.dumps(verdict_table(own + shared), default=str), encoding="utf-8")
+                parent = tracker.get(run_id)
+                tracker.put(parent, table, "verdicts/verdicts.json")
+                for name, path in figures.items():
+                    tracker.put(parent, path, f"verdicts/{name}{path.suffix}")
+
+    def check(self, runs: Path) -> None:
+        """Make sure that the tracker answers. Raises TrackerError."""
+        with self._use(runs):
+            pass
+
+    # ------------------------------------------------------------------------------------------------------ one run
+
+    def _write(self, tracker: Tracker, folder: Path, story: Story, state: State) -> bool:
+        child = self._children.get(folder) or self._child(tracker, story)
+        count, _, held = child.data.tags.get("albench.cycles", "0 ").partition(" ")
+        if int(count) > len(story.cycles) or (int(count) and story.prefix(int(count)) != held):
+            tracker.delete(child.info.run_id)  # begun anew, or told differently: metrics cannot be taken back
+            child, count = self._child(tracker, story), "0"
+        record, problem = story.record() if state == "finished" else (None, "")
+        final = tags(story, state) | record_tags(record, problem)
+        if final.items() <= child.data.tags.items() and STATUS[state] == child.info.status:
+            self._children[folder] = child
+            return False
+        run_id = child.info.run_id
+        content = record.data.digest if record is not None else story.trial.data_digest
+        if child.data.tags.get("albench.described") != (content or ""):
+            dataset = (story.trial.protocol.data.name, content) if content is not None else None
+            tracker.describe(run_id, params(story.trial), dataset)
+            tracker.log(run_id, (), {"albench.described": content or ""})
+        for place, done in enumerate(story.cycles[int(count) :], start=int(count) + 1):
+            tracker.log(run_id, points(done)[0], {"albench.cycles": f"{place} {story.prefix(place)}"})
+        for name in ARTIFACTS if state != "running" else ():
+            if (folder / name).is_file():
+                tracker.put(child, folder / name, name)
+        tracker.log(run_id, (), final)  # late: a crash before it has everything done again
+        tracker.set_status(run_id, STATUS[state], story.ended)
+        self._children[folder] = tracker.get(run_id)
+        return True
+
+    def _child(self, tracker: Tracker, story: Story) -> Any:
+        trial = story.trial
+        experiment = tracker.experiment(trial.suite)
+        place = (trial.method_name, trial.profile, trial.variant)
+        parent = self._parent(tracker, experiment, trial.suite, place, story.started)
+        identity = {"albench.trial_id": story.trial_id, "albench.env_id": story.env_id}
+        found = tracker.search(experiment, identity)
+        for double in found[1:]:  # two hosts may have begun at once; the folder tells everything again
+            tracker.delete(double.info.run_id)
+        if found:
+            return found[0]
+        labels = identity | {"albench.kind": "trial", "mlflow.parentRunId": parent}
+        return tracker.create(experiment, f"{trial.method_name}@{trial.seed}", story.started, labels)
+
+    def _parent(
+        self, tracker: Tracker, experiment: str, suite: str, place: tuple[str, str, str], started: int | None
+    ) -> str:
+        key = cell(*place)
+        if (experiment, key) not in self._parents:
+            labels = {"kind": "cell", "cell": key, "suite": suite}
+            labels |= dict(zip(("method", "profile", "variant"), place, strict=True))
+            with tracker.lock():
+                found = tracker.search(experiment, {"albench.cell": key})
+                run = found[0] if found else tracker.create(
+                    experiment, cell_name(*place), started, {f"albench.{name}": value for name, value in labels.items()}
+                )  # fmt: skip
+            self._parents[experiment, key] = run.info.run_id
+        return self._parents[experiment, key]
+
+    # -------------------------------------------------------------------------------------------------- the tracker
+
+    @contextmanager
+    def _use(self, runs: Path) -> Iterator[Tracker]:
+        """Every failure of the tracker is a TrackerError, after which nothing is taken for granted."""
+        try:
+            if self._tracker is None:
+                self._tracker = self._connect(runs)
+            yield self._tracker
+        except Exception as error:
+            self._forget()
+            if isinstance(error, AlbenchError):
+                raise
+            said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            remedy = "mend it, then `albench sync`; no result is lost"
+            raise TrackerError(f"the tracker failed: {said[:300]}", where=self._where, remedy=remedy) from error
+
+    def _forget(self) -> None:
+        """What was learnt from the tracker."""
+        self._children: dict[Path, Any] = {}
+        self._parents: dict[tuple[str, str], str] = {}
+        self._marks: dict[Path, tuple[object, ...]] = {}
+
+
+def _settle(tracker: Tracker, experiment: str, parent: str) -> None:
+    found = tracker.search(experiment, {"mlflow.parentRunId": parent})
+    states = {run.info.status for run in found}
+    status = next((name for name in ("RUNNING", "FAILED", "KILLED") if name in states), "FINISHED")
+    tracker.set_status(parent, status, max((run.info.end_time or 0 for run in found), default=0) or None)
+
+
+def sync_folders(
+    mirror: RunMirror, runs: Path, suites: Collection[str], progress: Callable[[int, int], None]
+) -> SyncReport:
+    """Mirror every run folder (of these suites, or of all); see `tracking.sync`."""
+    folders = list(Store(runs).folders())
+    made: list[Mirrored] = []
+    problems: list[str] = []
+    for place, folder in enumerate(folders):
+        progress(place, len(folders))
+        try:
+            if not suites or Story(folder).trial.suite in suites:
+                made.append(mirror.mirror(folder))
+        except StoreError as error:
+            problems.append(str(error).splitlines()[0])
+    mirror.close()
+    progress(len(folders), len(folders))
+    written, empty = sum(done.wrote for done in made), sum(done.state is None for done in made)
+    return SyncReport(written, len(made) - written - empty, empty, tuple(problems))

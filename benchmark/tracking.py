@@ -1,0 +1,244 @@
+"""MLflow as a view of the run folders: the only file that imports it, and only inside functions.
+
+What is written is in mirror.py and story.py. A tracking URI of None means the embedded database of the runs folder,
+`<runs>/.tracking/mlflow.db`, whose files lie beside it and are named relative to it, so that the folder can be moved.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from benchmark.background import EVERY, Background
+from benchmark.mirror import RunMirror, SyncReport, Tracker, TrackerError, sync_folders
+from benchmark.story import Point
+
+__all__ = [
+    "BackgroundMirror", "Mirror", "SyncReport", "TrackerError", "check", "embedded", "publish_verdicts", "sync", "ui_argv",
+]  # fmt: skip
+
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}  # fmt: skip
+"""Settings of the client unless the environment says otherwise: no telemetry, and a dead server is given up soon."""
+CONNECT_SECONDS = 3.0
+SERVED = "mlflow-artifacts:/"
+"""Where the server that we start finds files, relative to its artifact folder."""
+BATCH_PARAMS, BATCH_METRICS = 100, 1000
+"""Documented limits of one request."""
+DIGEST = 36
+"""Characters of a data set digest that MLflow keeps."""
+RUNS = Path("runs")
+
+
+class Mirror(RunMirror):
+    """Mirrors run folders to an MLflow tracker. `uri` None: the embedded database of `runs` (None: of the first run's
+    folder). `artifacts` is the folder for files where the tracker is a sqlite file: beside it unless given."""
+
+    def __init__(self, uri: str | None = None, *, runs: Path | None = None, artifacts: Path | None = None) -> None:
+        def connect(found: Path) -> Tracker:
+            return MlflowTracker(uri or embedded(runs or found), artifacts)
+
+        super().__init__(connect, where=uri or (embedded(runs) if runs else "the embedded tracker"))
+
+
+class BackgroundMirror(Background):
+    """A mirror in a thread, for the time of a run: `watch(run_dirs)`, `close()`, and `problem` if there was one."""
+
+    def __init__(
+        self, uri: str | None = None, *, runs: Path | None = None, artifacts: Path | None = None, every: float = EVERY
+    ) -> None:
+        super().__init__(lambda: Mirror(uri, runs=runs, artifacts=artifacts), every=every)
+
+
+def sync(
+    runs: Path, uri: str | None = None, suites: Collection[str] = (),
+    progress: Callable[[int, int], None] = lambda done, total: None, *, artifacts: Path | None = None,
+) -> SyncReport:  # fmt: skip
+    """Bring the tracker up to every run folder (of these suites, or of all). Nothing doubles, however often.
+
+    Raises TrackerError if the tracker fails; folders that cannot be read are told in the report.
+    """
+    return sync_folders(Mirror(uri, runs=runs, artifacts=artifacts), runs, suites, progress)
+
+
+def publish_verdicts(
+    uri: str | None, suite_id: str, profile: str, variant: str, rows: Sequence[Mapping[str, Any]],
+    figures: Mapping[str, Path], *, runs: Path = RUNS,
+) -> None:  # fmt: skip
+    """Put verdicts on the parent runs: tags, a description and a table. `rows` have `verdict` and usually `labelled`;
+    those with a `method` belong to its parent, others to every parent. `figures` are files by name. Raises TrackerError."""
+    Mirror(uri, runs=runs).publish(runs, suite_id, profile, variant, rows, figures)
+
+
+def check(uri: str | None = None, *, runs: Path = RUNS) -> str:
+    """The tracker's address, once it has answered; an embedded database is created. Raises TrackerError."""
+    Mirror(uri, runs=runs).check(runs)
+    return uri or embedded(runs)
+
+
+def ui_argv(uri: str | None = None, *, runs: Path = RUNS, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
+    """Command that serves a sqlite tracker with its files to browsers on this machine. Raises TrackerError."""
+    address = check(uri, runs=runs)
+    root = _beside(address)
+    if root is None:
+        raise TrackerError("is served elsewhere", where=address, remedy="open its own address in a browser")
+    root.mkdir(parents=True, exist_ok=True)
+    return [
+        sys.executable, "-m", "mlflow", "server", "--backend-store-uri", address, "--artifacts-destination", str(root),
+        "--host", host, "--port", str(port), "--workers", "1",
+    ]  # fmt: skip
+
+
+def embedded(runs: Path) -> str:
+    """Tracking URI of the database inside a runs folder."""
+    return f"sqlite:///{(runs / '.tracking' / 'mlflow.db').resolve()}"
+
+
+class MlflowTracker:
+    """See `mirror.Tracker`. Raises TrackerError if nobody listens, and whatever MLflow raises."""
+
+    def __init__(self, uri: str, artifacts: Path | None = None) -> None:
+        for name, value in QUIET.items():
+            os.environ.setdefault(name, value)
+        _knock(uri)
+        from mlflow.tracking import MlflowClient
+
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self.uri, self.artifacts = uri, artifacts or _beside(uri)
+        with self.lock():  # the first use of a database migrates it, and migrations in parallel break each other
+            self._client: Any = MlflowClient(tracking_uri=uri)
+            self._client.search_experiments(max_results=1)
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Only one process of this machine creates databases, experiments and parents at a time."""
+        return _lock(self.uri)
+
+    def experiment(self, name: str) -> str:
+        with self.lock():
+            found = self._client.get_experiment_by_name(name)
+            if found is None:
+                location = f"{SERVED}{name.replace('/', '-')}" if self.artifacts is not None else None
+                return str(self._client.create_experiment(name, location, tags={"albench.suite": name}))
+            if found.lifecycle_stage == "deleted":
+                self._client.restore_experiment(found.experiment_id)
+            return str(found.experiment_id)
+
+    def search(self, experiment: str, tags: Mapping[str, str]) -> list[Any]:
+        condition = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        found: list[Any] = []
+        token = None
+        while True:
+            page = self._client.search_runs([experiment], condition, page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                return sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
+
+    def get(self, run_id: str) -> Any:
+        return self._client.get_run(run_id)
+
+    def create(self, experiment: str, name: str, started: int | None, tags: Mapping[str, str]) -> Any:
+        return self._client.create_run(experiment, start_time=started, run_name=name, tags=dict(tags))
+
+    def delete(self, run_id: str) -> None:
+        self._client.delete_run(run_id)
+
+    def describe(self, run_id: str, params: Mapping[str, str], dataset: tuple[str, str] | None) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Param
+
+        given = [Param(key, value) for key, value in params.items()]
+        for start in range(0, len(given), BATCH_PARAMS):
+            self._client.log_batch(run_id, params=given[start : start + BATCH_PARAMS])
+        if dataset is not None:
+            source = json.dumps({"name": dataset[0], "sha256": dataset[1]})
+            used = Dataset(dataset[0], dataset[1][:DIGEST], "albench", source)
+            context = InputTag("mlflow.data.context", "pool and test")
+            self._client.log_inputs(run_id, datasets=[DatasetInput(used, [context])])
+
+    def log(self, run_id: str, metrics: Sequence[Point], tags: Mapping[str, str]) -> None:
+        from mlflow.entities import Metric, RunTag
+
+        sent = [Metric(point.key, point.value, point.time, point.step) for point in metrics]
+        for start in range(0, len(sent), BATCH_METRICS):
+            self._client.log_batch(run_id, metrics=sent[start : start + BATCH_METRICS])
+        self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+
+    def put(self, run: Any, source: Path, name: str) -> None:
+        where = str(run.info.artifact_uri)
+        if self.artifacts is not None and where.startswith(SERVED):
+            _replace(source, self.artifacts / where.removeprefix(SERVED) / name)
+            return
+        with tempfile.TemporaryDirectory() as temporary:
+            named = Path(temporary) / Path(name).name
+            shutil.copyfile(source, named)
+            folder = Path(name).parent.as_posix()
+            self._client.log_artifact(run.info.run_id, str(named), None if folder == "." else folder)
+
+    def set_status(self, run_id: str, status: str, ended: int | None) -> None:
+        if status == "RUNNING":
+            self._client.update_run(run_id, status=status)
+        else:
+            self._client.set_terminated(run_id, status, end_time=ended)
+
+
+def _database(uri: str) -> Path | None:
+    return Path(uri.split(":///", 1)[1].partition("?")[0]) if uri.startswith("sqlite:///") else None
+
+
+def _beside(uri: str) -> Path | None:
+    """The artifact folder of a sqlite tracker; None where the tracker takes files itself."""
+    database = _database(uri)
+    return None if database is None else database.parent / "artifacts"
+
+
+def _replace(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        shutil.copyfile(source, partial)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _lock(uri: str) -> Iterator[None]:
+    database = _database(uri)
+    if database is not None:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        path = database.with_name(f"{database.name}.lock")
+    else:
+        name = hashlib.sha256(f"{os.getuid()} {uri}".encode()).hexdigest()[:16]
+        path = Path(tempfile.gettempdir()) / f"albench-{name}.lock"
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _knock(uri: str) -> None:
+    """Whether anybody listens, before the client library waits for minutes. Raises TrackerError."""
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https"):
+        return
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname or "localhost", port), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise TrackerError(
+            f"nobody answers: {error}", where=uri, remedy="start the server, or unset MLFLOW_TRACKING_URI"
+        ) from error
