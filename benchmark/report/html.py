@@ -61,7 +61,7 @@ def suite_page(
     ]
     parts = {
         "pictures": [{"svg": _safe(inline(picture)), "description": picture.description} for picture in pictures],
-        "numbers": [] if collapsed else numbers, "claims": claims, "methods": standings, "beside": beside,
+        "numbers": [] if collapsed else numbers, "claims": claims, "methods": view.method_titles(judgement), "beside": beside,
         "measured": measured, "notes": [*notes.lines(), *judgement.notes], "deviations": deviations,
         "commands": list((commands or {}).items()),
     }  # fmt: skip
@@ -70,7 +70,7 @@ def suite_page(
         headline=view.headline(judgement), paper_url=_web(suite.paper.url), sections=_sections(judgement, parts),
         collapsed=collapsed, curves=curves, area=view.AREA, filters=_filters(numbers), budget_heads=view.BUDGET_HEADS,
         standings=standings, standing_heads=view.STANDING_HEADS, penalties=penalties if standings else [],
-        penalty_heads=["", *judgement.penalty_methods], kendall=view.kendall_text(judgement), beside_text=view.BESIDE,
+        penalty_heads=["method", *judgement.penalty_methods], kendall=view.kendall_text(judgement), beside_text=view.BESIDE,
         measured_heads=measured_heads, footnotes=notes.lines(), notes_plain=judgement.notes,
         deviation_state=view.deviation_state(judgement).replace("`", ""), rule=view.rule_text(judgement),
         facts=[(name, text) for name, text in conditions.items() if text], **parts,

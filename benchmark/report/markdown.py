@@ -99,7 +99,7 @@ def _numbers(judgement: Judgement, notes: view.Footnotes, heading: bool = True) 
 def _verdict_table(lines: Sequence[view.Line]) -> str:
     rows = [
         (
-            line.title, line.labelled, line.ours, line.published, line.difference, line.mdd, line.needed, line.verdict,
+            line.method, line.labelled, line.ours, line.published, line.difference, line.mdd, line.needed, line.verdict,
             line.source, line.marks,
         )
         for line in lines
@@ -120,10 +120,10 @@ def _claims(judgement: Judgement, notes: view.Footnotes) -> str:
 
 
 def _standings(judgement: Judgement) -> str:
-    if len(judgement.standings) < 2:
-        return ""
-    parts = [table(view.STANDING_HEADS, map(view.standing_cells, judgement.standings))]
-    if judgement.penalties:
+    parts = ["\n".join(f"- `{name}`: {cell(title)}" for name, title in view.method_titles(judgement))]
+    if len(judgement.standings) > 1:
+        parts.append(table(view.STANDING_HEADS, map(view.standing_cells, judgement.standings)))
+    if len(judgement.penalties) > 1:
         rows = [
             [name, *(view.number(value) for value in row)]
             for name, row in zip(judgement.penalty_methods, judgement.penalties, strict=True)
@@ -132,7 +132,7 @@ def _standings(judgement: Judgement) -> str:
         parts += [table(["", *judgement.penalty_methods], rows)]
     if judgement.kendall:
         parts += [view.kendall_text(judgement)]
-    return _section("Methods", "\n\n".join(parts))
+    return _section("Methods", "\n\n".join(part for part in parts if part))
 
 
 def _deviations(suite_file: SuiteFile, judgement: Judgement) -> str:

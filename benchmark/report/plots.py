@@ -23,8 +23,8 @@ from benchmark.compare.standings import control
 from benchmark.spec.load import SuiteFile
 from benchmark.spec.reported import ReportedResult
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#882255", "#999933")
-MARKERS = "osD^vPX*<>hp"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+MARKERS = "osD^vPX*<>p"
 NEUTRAL = "#7f7f7f"
 INK, PAPER = "#000000", "#ffffff"
 PUBLISHED = ("target", "target_weak")

@@ -67,7 +67,7 @@ def _verdicts(console: Console, title: str, lines: Sequence[view.Line]) -> None:
     ):
         table.add_column(head, justify="right" if head in ("labels", "MDD", "needed") else "left")
     for line in lines:
-        cells = (line.title, line.labelled, line.ours, line.published, line.difference, line.mdd, line.needed)
+        cells = (line.method, line.labelled, line.ours, line.published, line.difference, line.mdd, line.needed)
         verdict = f"[{COLOURS[line.kind]}]{escape(line.verdict)}[/]"
         table.add_row(*map(escape, cells), verdict, escape(line.source), line.marks)
     console.print(table)

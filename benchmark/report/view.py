@@ -239,10 +239,17 @@ def standing_cells(item: Standing) -> list[str]:
     """One row of the table of methods."""
     rank = "–" if item.rank is None else f"{item.rank:g} [{number(item.rank_low, 1)}, {number(item.rank_high, 1)}]"
     return [
-        item.title, str(item.n), mean_sd(item.area, item.area_sd, None), interval(item.gain, item.gain_low, item.gain_high),
+        item.method, str(item.n), mean_sd(item.area, item.area_sd, None), interval(item.gain, item.gain_low, item.gain_high),
         item.control or "–", p_value(item.gain_p), saved_text(item), rank,
         "–" if item.first is None else f"{100 * item.first:.0f} %",
     ]  # fmt: skip
+
+
+def method_titles(judgement: Judgement) -> list[tuple[str, str]]:
+    """Names of the methods in the tables, and what the paper calls them."""
+    titles = {item.method: item.title for item in judgement.numbers}
+    titles |= {item.method: item.title for item in judgement.standings}
+    return [(name, title) for name, title in titles.items() if name != title]
 
 
 def saved_text(item: Standing) -> str:

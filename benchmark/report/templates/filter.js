@@ -1,5 +1,6 @@
+// A field may be called "dataset": inside a form, names of fields hide the form's own properties.
 for (const form of document.querySelectorAll("form[data-table]")) {
-  const rows = [...document.getElementById(form.dataset.table).tBodies[0].rows];
+  const rows = [...document.getElementById(form.getAttribute("data-table")).tBodies[0].rows];
   const update = () => {
     const wanted = [...form.elements].filter((field) => field.name && field.value);
     const fits = (row, field) => field.type === "search"
