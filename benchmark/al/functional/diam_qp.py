@@ -1,0 +1,118 @@
+"""DIAM_qp: disagreement traded against density by a quadratic programme; a reading of tangypnuaa/DIAM at cddf397.
+
+The released function cannot run (wrong arguments, a missing helper), so this follows its evident intent and has no
+published number to be held to. Among the most disputed images, z weighs each by  min 1/2 z'Pz - q D'z  subject to
+sum z = budget, 0 <= z <= 1, where D counts the models in dispute and P how often two images are near neighbours in the
+models' embeddings. The release asks OSQP; here an accelerated projected gradient runs until its duality gap is small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from benchmark.al.functional.ranking import top
+from benchmark.errors import AlbenchError
+
+SHARE, MOST = 5, 15_000
+"""At most one in `SHARE` images of the pool, and at most `MOST`, enter the programme."""
+NEIGHBOURS = 0.01
+"""Share of them that counts as near to an image, the image itself included."""
+BLOCK = 2**24
+"""Most distances held at once."""
+
+
+def disputed(disagreement: Tensor) -> Tensor:
+    """Positions of the images that enter the programme, by descending D (n,); equal ones in order."""
+    return top(disagreement.double(), min(len(disagreement) // SHARE, MOST))
+
+
+def diam_qp(disagreement: Tensor, embeddings: Iterable[Tensor], budget: int, q: float = 1.0) -> Tensor:
+    """Positions (budget,) with the largest weights, equal ones in order.
+
+    disagreement: (s,) D of the disputed images; embeddings: (s, d) of each target model, read one after the other.
+    Needs some 24 * s^2 bytes. Raises AlbenchError for a budget beyond s.
+    """
+    count = len(disagreement)
+    if budget > count:
+        raise AlbenchError(f"{budget} picks from {count} disputed images", remedy="lower the budget")
+    near = torch.zeros((count, count), dtype=torch.float64, device=disagreement.device)
+    for embedding in embeddings:
+        add_neighbours(near, embedding, int(NEIGHBOURS * count))
+    return top(solve(positive_part(near), q * disagreement.double(), budget), budget)
+
+
+def add_neighbours(counts: Tensor, embedding: Tensor, neighbours: int) -> None:
+    """Add 1 to counts[a, b], in place, for the `neighbours` points b nearest to a, a itself first.
+
+    counts: (s, s), embedding: (s, d), Euclidean; of equally near points the earlier ones count.
+    """
+    if neighbours == 0:
+        return
+    centred = embedding - embedding.mean(dim=0)  # large common offsets would eat the digits of the products
+    norms = centred.square().sum(dim=1)
+    rows = max(1, BLOCK // len(counts))
+    for start in range(0, len(counts), rows):
+        part = slice(start, start + rows)
+        distances = torch.addmm(norms, centred[part], centred.T, alpha=-2)  # up to the row's own norm
+        distances.diagonal(start).fill_(-torch.inf)
+        limit = distances.topk(neighbours, dim=1, largest=False).values[:, -1:]
+        inside, tied = distances < limit, distances == limit
+        room = neighbours - inside.sum(dim=1, keepdim=True)
+        counts[part] += inside | (tied & (tied.cumsum(dim=1) <= room))
+
+
+def positive_part(counts: Tensor) -> Tensor:
+    """The symmetric part of a square matrix with its negative eigenvalues set to 0."""
+    # eigh, not eig: the matrix is symmetric, and a general solver returns complex pairs where rounding breaks that.
+    values, vectors = torch.linalg.eigh((counts + counts.T) / 2)
+    kept = values > 0
+    positive: Tensor = (vectors[:, kept] * values[kept]) @ vectors[:, kept].T
+    return positive
+
+
+def solve(matrix: Tensor, reward: Tensor, budget: int, tolerance: float = 1e-7, steps: int = 20_000) -> Tensor:
+    """Weights z (s,) of  min 1/2 z'Pz - r'z,  sum z = budget, 0 <= z <= 1, for positive semi-definite P (s, s).
+
+    Accelerated projected gradient (Beck and Teboulle 2009) that forgets its momentum whenever it points uphill. It ends when
+    the duality gap is below `tolerance` * (1 + |objective|); raises AlbenchError if that takes more than `steps` steps.
+    """
+    bound = _largest_eigenvalue(matrix)
+    weights = torch.full_like(reward, budget / max(1, len(reward)))
+    ahead, momentum = weights, 1.0
+    for number in range(steps):
+        if number % 10 == 0 and _gap(matrix, reward, weights, budget) <= tolerance:
+            return weights
+        moved = project(ahead - (matrix @ ahead - reward) / bound, budget)
+        if bool((ahead - moved) @ (moved - weights) > 0):
+            ahead, momentum = moved, 1.0
+        else:
+            following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
+            ahead, momentum = moved + (momentum - 1) / following * (moved - weights), following
+        weights = moved
+    raise AlbenchError(f"the quadratic programme is not solved after {steps} steps", where="DIAM_qp")
+
+
+def project(point: Tensor, total: float) -> Tensor:
+    """The nearest point of {0 <= z <= 1, sum z = total}: a common shift, found by halving, then clipping."""
+    low, high = point.min() - 1, point.max()
+    for _ in range(80):
+        middle = (low + high) / 2
+        above = (point - middle).clamp(0, 1).sum() > total
+        low, high = torch.where(above, middle, low), torch.where(above, high, middle)
+    return (point - (low + high) / 2).clamp(0, 1)
+
+
+def _gap(matrix: Tensor, reward: Tensor, weights: Tensor, budget: int) -> float:
+    """How far the objective can at most be from its minimum, relative to 1 + |objective|."""
+    pull = matrix @ weights
+    gradient = pull - reward
+    gap = gradient @ weights - gradient.sort().values[:budget].sum()
+    return float(gap / (1 + (weights @ (pull / 2 - reward)).abs()))
+
+
+def _largest_eigenvalue(matrix: Tensor) -> float:
+    """An upper bound: the largest absolute row sum, at least a tiny positive number."""
+    return max(float(matrix.abs().sum(dim=1).max()), 1e-12) if len(matrix) else 1.0
