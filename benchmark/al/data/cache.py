@@ -18,6 +18,7 @@ import json
 import logging
 import os
 import shutil
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ class Cache:
         try:
             parts = {name: _open_part(folder, name, content["parts"][name]) for name in ("train", "test")}
             _check_pixels(folder, content, check)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, EOFError):
             return None
         return Entry(parts["train"], parts["test"], tuple(content["class_names"]), content["digest"])
 
@@ -261,7 +262,8 @@ def _read_sealed(path: Path) -> dict[str, Any] | None:
 
 
 def _write_sealed(path: Path, content: dict[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # A process number would not do: in containers that share a cache they are all alike.
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     with partial.open("w") as file:
         json.dump(content | {"seal": digest.of_json(content)}, file)
         file.flush()

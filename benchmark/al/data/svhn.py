@@ -53,9 +53,9 @@ class Svhn:
                 raise ValueError(f"X is {kind} of shape {shape}")
             content = loadmat(file.path, variable_names=["X", "y"])
             pixels, labels = content["X"], content["y"].astype(np.int64).reshape(-1)
-        except OSError:
-            raise
         except Exception as error:  # damaged bytes make scipy fail in many ways
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the disk, not the content
             raise damaged(self.origin, file, f"{type(error).__name__}: {error}", self.published) from error
         if labels.shape != pixels.shape[3:] or not set(np.unique(labels)) <= set(range(11)):
             raise damaged(self.origin, file, "labels do not fit the images", self.published)
