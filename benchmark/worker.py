@@ -14,7 +14,6 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ import torch
 from benchmark import events, provenance
 from benchmark.al import data as datasets
 from benchmark.al import registry
+from benchmark.al.committee import Committee
 from benchmark.al.images import Images
 from benchmark.al.learner import Learner, Parts, Pause
 from benchmark.al.loop import run
@@ -33,7 +33,7 @@ from benchmark.al.streams import Streams
 from benchmark.errors import AlbenchError, DataError, Exit, UsageError
 from benchmark.events import DataUsed, Environment, Failed, Finished, Record, Stopped
 from benchmark.spec.identity import trial_id
-from benchmark.spec.models import Trial
+from benchmark.spec.models import Protocol, Transform, Trial
 
 provenance.loaded_code()  # now, as this code is loaded: a fork server outlives edits of the files
 
@@ -98,27 +98,39 @@ def check(path: Path) -> int:
     return int(Exit.USAGE if bad else Exit.OK)
 
 
-def assemble(trial: Trial, dataset: datasets.Dataset, numerics: Numerics, weights: Path) -> tuple[Strategy, Learner]:
+def assemble(
+    trial: Trial, dataset: datasets.Dataset, numerics: Numerics, weights: Path
+) -> tuple[Strategy, Learner | Committee]:
     """The strategy and the learner of a trial, on its data. Raises UsageError for what cannot be built."""
     protocol = trial.protocol
     strategy = registry.build("strategies", trial.strategy)
-    objective = registry.build("objectives", trial.objective)
-    views, device, size = protocol.views, numerics.device, protocol.models[0].size
-    scoring = views.train if views.pool == "train" else views.test
+    streams = Streams(protocol.seed, trial.seed)
+    members = [
+        Learner(
+            protocol, registry.build("objectives", trial.objective), _parts(protocol, place, dataset, numerics), streams,
+            numerics, weights, place,
+        )
+        for place in range(len(protocol.models))
+    ]  # fmt: skip
+    return strategy, members[0] if len(members) == 1 else Committee(members)
 
-    def images(part: datasets.Part, transforms: Any, side: int | None) -> Images:
+
+def _parts(protocol: Protocol, place: int, dataset: datasets.Dataset, numerics: Numerics) -> Parts:
+    views, device, size = protocol.views, numerics.device, protocol.models[place].size
+    scoring, scored_at = views.train if views.pool == "train" else views.test, protocol.evaluation.size or size
+
+    def images(part: datasets.Part, transforms: tuple[Transform, ...], side: int | None) -> Images:
         made = Images(part, transforms, device, side)
         made.memory_format = numerics.memory_format
         return made
 
-    parts = Parts(
+    return Parts(
         train=images(dataset.train, views.train, size),
-        pool=images(dataset.train, scoring, protocol.evaluation.size or size),
-        test=images(dataset.test, views.test, protocol.evaluation.size or size),
+        pool=images(dataset.train, scoring, scored_at),
+        test=images(dataset.test, views.test, scored_at),
         train_labels=torch.from_numpy(np.array(dataset.train.labels)).to(device),
         test_labels=torch.from_numpy(np.array(dataset.test.labels)).to(device),
     )
-    return strategy, Learner(protocol, objective, parts, Streams(protocol.seed, trial.seed), numerics, weights)
 
 
 def _data_used(trial: Trial, dataset: datasets.Dataset, allowed: bool) -> DataUsed:

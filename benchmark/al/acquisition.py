@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from benchmark.al.committee import Committee
 from benchmark.al.learner import Learner
 from benchmark.al.pool import Pool
 from benchmark.al.strategies.base import Picks, Strategy, View
@@ -15,7 +16,7 @@ from benchmark.spec.models import Protocol
 
 
 def acquire(
-    strategy: Strategy, learner: Learner, pool: Pool, cycle: int, protocol: Protocol, budget: int
+    strategy: Strategy, learner: Learner | Committee, pool: Pool, cycle: int, protocol: Protocol, budget: int
 ) -> tuple[View, Picks]:
     """Show the strategy what it declared to need, and check what it picks."""
     view = View(
@@ -40,7 +41,7 @@ def acquire(
     return view, picks
 
 
-def gather(strategy: Strategy, learner: Learner, view: View) -> dict[str, torch.Tensor]:
+def gather(strategy: Strategy, learner: Learner | Committee, view: View) -> dict[str, torch.Tensor]:
     """Everything the strategy declared: one pass over the candidates, one over the labelled images if it asked."""
     needs = set(strategy.needs)
     on_labelled = {name for name in needs if name.startswith("labelled.")}

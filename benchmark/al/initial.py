@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from benchmark.al.acquisition import acquire
+from benchmark.al.committee import Committee
 from benchmark.al.learner import Learner
 from benchmark.al.pool import Indices, Pool
 from benchmark.al.strategies.base import Strategy
@@ -17,7 +18,7 @@ BEFORE = -1
 """`View.cycle` of a strategy that picks the first labelled set, before any training."""
 
 
-def initial_pool(protocol: Protocol, strategy: Strategy, learner: Learner) -> Pool:
+def initial_pool(protocol: Protocol, strategy: Strategy, learner: Learner | Committee) -> Pool:
     """The pool before the first training. It does not depend on the strategy, unless the rule says so."""
     rule, size = protocol.acquisition.initial, protocol.data.train_size
     if rule.rule == "torch_randperm":

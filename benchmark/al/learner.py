@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmark.al.ballot import Ballot
 from benchmark.al.checkpoint import weights_digest
 from benchmark.al.images import Images
 from benchmark.al.inference import Evaluated, Inference
@@ -62,9 +63,12 @@ class Learner:
         streams: Streams,
         numerics: Numerics,
         weights: Path = Path("weights"),
+        place: int = 0,
     ) -> None:
-        """`weights` is the folder of pre-trained weights files, read only where the protocol asks for them."""
-        self.protocol, self.objective, self.parts = protocol, objective, parts
+        """`weights` is the folder of pre-trained weights files, read only where the protocol asks for them; `place` says
+        which of the protocol's models this is."""
+        self.protocol, self.objective, self.parts, self.place = protocol, objective, parts, place
+        self.ballot: Ballot | None = None
         self.streams, self.numerics, self._weights = streams, numerics, weights
         self._before: nn.Module | None = None
         self.trail = SnapshotTrail(protocol.training) if protocol.training.trajectory is not None else None
@@ -97,10 +101,15 @@ class Learner:
             self.best = (-1.0, 0)
             if self.trail is not None:
                 self.trail.start_cycle(self.student)
+            self.ballot = None
+            if "votes" in needs:
+                self.ballot = Ballot(unlabelled, training.epochs // 2)
         for epoch in range(first, training.epochs):
             loss = self._epoch(data, epoch, optimizer)
             if self.trail is not None:
                 self.trail.after_epoch(epoch + 1, self.student, partial(self._refresh_batches, data, epoch))
+            if self.ballot is not None:
+                self.ballot.after_epoch(epoch, self.student, self._voting(cycle, epoch))
             self._evaluate_on_the_way(epoch)
             after_epoch(epoch + 1, loss, partial(self._progress, epoch + 1, optimizer))
 
@@ -221,7 +230,18 @@ class Learner:
             networks |= self.trail.networks()
         if self._before is not None:
             networks |= {"reference": self._before, "previous": self._before}
-        return self._inference(self.parts.pool, cycle).outputs(networks, set(names), torch.from_numpy(indices))
+        named = set(names)
+        cast = {"votes": self._votes(indices)} if "votes" in named else {}
+        asked = self._inference(self.parts.pool, cycle)
+        return asked.outputs(networks, named - {"votes"}, torch.from_numpy(indices)) | cast
+
+    def _votes(self, indices: Indices) -> Tensor:
+        assert self.ballot is not None, "votes are recorded by a training that was asked for them"
+        return self.ballot.of(indices)
+
+    def _voting(self, cycle: int, epoch: int) -> Inference:
+        counter = self.streams.counter("augment", cycle, f"votes {epoch}")
+        return Inference(self.parts.train, self.protocol.evaluation.batch_size, self.numerics, {}, counter)
 
     def _inference(self, images: Images, cycle: int) -> Inference:
         counter = self.streams.counter("augment", cycle)
@@ -254,7 +274,8 @@ class Learner:
         """What an identical training would leave behind."""
         best = {"best_state": self._best_state} if hasattr(self, "_best_state") else {}
         trail = {"trail": self.trail.state_dict()} if self.trail is not None else {}
-        return self.state() | {"best": list(self.best)} | best | trail
+        ballot = {"ballot": self.ballot.state_dict()} if self.ballot is not None else {}
+        return self.state() | {"best": list(self.best)} | best | trail | ballot
 
     def _progress(self, epochs: int, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """What is needed to go on inside a cycle after so many epochs."""
@@ -266,14 +287,21 @@ class Learner:
         self.best = (float(progress["best"][0]), int(progress["best"][1]))
         if "best_state" in progress:
             self._best_state = progress["best_state"]
+        if "ballot" in progress:
+            self.ballot = Ballot.load(progress["ballot"], self.numerics.device)
 
     def uses_unlabelled(self, needs: frozenset[str]) -> bool:
         """Whether the unlabelled list influences training or what is recorded during it."""
-        return self.objective.uses_unlabelled
+        return self.objective.uses_unlabelled or "votes" in needs
 
     def recorded(self, needs: frozenset[str]) -> frozenset[str]:
         """Which of the needs are recorded while training and cannot be computed afterwards."""
-        return frozenset()
+        return needs & {"votes"}
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of one cycle."""
+        return self.protocol.training.epochs
 
     def scoring_images(self, indices: Indices) -> Tensor:
         """(b, c, h, w) pool images through the scoring view."""
@@ -285,8 +313,9 @@ class Learner:
         return weights_digest(self.student)
 
     def _network(self, name: str, cycle: int = 0) -> nn.Module:
-        model = self.protocol.models[0]
-        with self.streams.torch_seeded("init", cycle, name):
+        model = self.protocol.models[self.place]
+        part = name if self.place == 0 else f"{name} of model {self.place}"
+        with self.streams.torch_seeded("init", cycle, part):
             made = network(model, self.protocol.data.classes, self.parts.train.shape[0])
         # Teachers and references start random even where the student starts pre-trained (TOD's release).
         if name == "student" and model.weights == "pretrained":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmark.al.acquisition import acquire
+from benchmark.al.committee import Committee
 from benchmark.al.diagnostics import describe
 from benchmark.al.initial import initial_pool
 from benchmark.al.learner import Learner
@@ -19,7 +20,7 @@ from benchmark.events import CycleResult
 from benchmark.spec.models import Protocol
 
 
-def run(protocol: Protocol, strategy: Strategy, learner: Learner, session: Session) -> None:
+def run(protocol: Protocol, strategy: Strategy, learner: Learner | Committee, session: Session) -> None:
     """Run or continue one trial until its last training is evaluated. May raise `Pause` with the state saved."""
     acquisition = protocol.acquisition
     first, pool = session.resume(learner)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmark.al.committee import Committee
 from benchmark.al.data import Dataset, Part
 from benchmark.al.learner import Learner
 from benchmark.al.loop import run
@@ -25,7 +26,7 @@ GREY = ("digits", "mnist", "kmnist")
 POOL, TEST, BATCH = 24, 8, 4
 
 
-def rehearse(trial: Trial, assemble: Callable[[Trial, Dataset], tuple[Strategy, Learner]]) -> None:
+def rehearse(trial: Trial, assemble: Callable[[Trial, Dataset], tuple[Strategy, Learner | Committee]]) -> None:
     """Run the shrunken trial once. Raises what the real one would raise."""
     small = trial.model_copy(update={"protocol": shrunk(trial.protocol)})
     strategy, learner = assemble(small, made_up(small.protocol))

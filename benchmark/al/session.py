@@ -16,6 +16,7 @@ import torch
 
 from benchmark import events
 from benchmark.al.checkpoint import Checkpoint, decode, encode
+from benchmark.al.committee import Committee
 from benchmark.al.learner import Learner, Pause
 from benchmark.al.pool import Pool, indices_digest
 from benchmark.al.strategies.base import Strategy
@@ -57,7 +58,7 @@ class Session:
 
     # ---------------------------------------------------------------------------------------------------- resuming
 
-    def resume(self, learner: Learner) -> tuple[int, Pool | None]:
+    def resume(self, learner: Learner | Committee) -> tuple[int, Pool | None]:
         """The next cycle and its pool, from the saved state if there is one; the learner is put back as it was."""
         state = self.checkpoint.load("cycle")
         self._epoch = self.checkpoint.load("epoch")
@@ -84,7 +85,7 @@ class Session:
 
     # ---------------------------------------------------------------------------------------------------- training
 
-    def train(self, learner: Learner, cycle: int, pool: Pool, strategy: Strategy) -> None:
+    def train(self, learner: Learner | Committee, cycle: int, pool: Pool, strategy: Strategy) -> None:
         """Train for one cycle: from the saved point inside it, or from an identical training, or from its start."""
         self._clock, self._reused = {}, False
         needs = frozenset(strategy.needs)
@@ -96,10 +97,10 @@ class Session:
                 self._reused = True
                 return
             resume, self._epoch = self._epoch, None
-            learner.fit(cycle, pool.labelled, pool.unlabelled, needs, resume, self._after_epoch(cycle))
+            learner.fit(cycle, pool.labelled, pool.unlabelled, needs, resume, self._after_epoch(cycle, learner.epochs))
             publish(learner)
 
-    def _key(self, learner: Learner, cycle: int, pool: Pool, needs: frozenset[str]) -> str:
+    def _key(self, learner: Learner | Committee, cycle: int, pool: Pool, needs: frozenset[str]) -> str:
         """Identity of a training: equal keys mean equal weights. The strategy is in it only by what training records."""
         protocol = self.trial.protocol
         return digest(
@@ -127,7 +128,7 @@ class Session:
         )
 
     @contextmanager
-    def _sharing(self, cycle: int) -> Iterator[tuple[dict[str, Any] | None, Callable[[Learner], None]]]:
+    def _sharing(self, cycle: int) -> Iterator[tuple[dict[str, Any] | None, Callable[[Learner | Committee], None]]]:
         """The state of an identical training, if any, and a function that publishes ours.
 
         Only the first cycle is shared: later labelled sets differ between strategies. A file lock makes others wait for
@@ -143,14 +144,13 @@ class Session:
             state = decode(path.read_bytes()) if path.exists() else None
             found = state if state is not None and state["key"] == self.training_key else None
 
-            def publish(learner: Learner) -> None:
+            def publish(learner: Learner | Committee) -> None:
                 events.write_bytes(path, encode({"key": self.training_key, **learner.trained()}))
 
             yield found, publish
 
-    def _after_epoch(self, cycle: int) -> Callable[[int, float, Callable[[], dict[str, Any]]], None]:
+    def _after_epoch(self, cycle: int, epochs: int) -> Callable[[int, float, Callable[[], dict[str, Any]]], None]:
         saved = reported = time.monotonic()
-        epochs = self.trial.protocol.training.epochs
 
         def after(done: int, loss: float, state: Callable[[], dict[str, Any]]) -> None:
             nonlocal saved, reported
@@ -168,7 +168,7 @@ class Session:
 
     # --------------------------------------------------------------------------------------------------- reporting
 
-    def finish_cycle(self, result: CycleResult, pool: Pool, learner: Learner) -> None:
+    def finish_cycle(self, result: CycleResult, pool: Pool, learner: Learner | Committee) -> None:
         """Save the state between cycles, then say what the cycle gave."""
         self.results.append(result)
         self.pool = pool

@@ -1,0 +1,135 @@
+"""Several target models that share one labelled set (DIAM): the learner's interface over a list of learners.
+
+Every member is trained by itself with its own network, size and weight stream; nothing of a member's result depends on the
+others. Outputs get a leading axis of models; `accuracy` is the mean over models, and `spread/models` its population
+standard deviation, which is never to be mixed with the spread over seeds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from statistics import fmean, pstdev
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmark.al.inference import Evaluated
+from benchmark.al.learner import Learner, Parts
+from benchmark.al.numerics import Numerics
+from benchmark.al.pool import Indices
+from benchmark.al.streams import Streams
+
+
+class Committee:
+    """Target models side by side."""
+
+    def __init__(self, members: list[Learner]) -> None:
+        self.members = members
+        self.metrics: dict[str, float] = {}
+
+    @property
+    def streams(self) -> Streams:
+        """The trial's streams."""
+        return self.members[0].streams
+
+    @property
+    def numerics(self) -> Numerics:
+        """How arithmetic is done."""
+        return self.members[0].numerics
+
+    @property
+    def parts(self) -> Parts:
+        """The first model's images and everybody's labels."""
+        return self.members[0].parts
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of one cycle, all models together."""
+        return sum(member.epochs for member in self.members)
+
+    def start_cycle(self, cycle: int, needs: Iterable[str]) -> None:
+        """Every member starts its cycle."""
+        for member in self.members:
+            member.start_cycle(cycle, needs)
+
+    def fit(
+        self,
+        cycle: int,
+        labelled: Indices,
+        unlabelled: Indices,
+        needs: Iterable[str],
+        resume: Mapping[str, Any] | None = None,
+        after_epoch: Callable[[int, float, Callable[[], dict[str, Any]]], None] = lambda *_: None,
+    ) -> None:
+        """Train the members one after the other; the saved state holds those that are done and the one under way."""
+        done: list[dict[str, Any]] = list(resume["done"]) if resume is not None else []
+        for place, member in enumerate(self.members):
+            if place < len(done):
+                member.start_cycle(cycle, needs)
+                member.load_progress(done[place])
+                continue
+            before = sum(other.epochs for other in self.members[:place])
+
+            def after(epochs: int, loss: float, state: Callable[[], dict[str, Any]], before: int = before) -> None:
+                after_epoch(
+                    before + epochs, loss, lambda: {"epochs": before + epochs, "done": list(done), "member": state()}
+                )
+
+            under_way = resume["member"] if resume is not None and place == len(resume["done"]) else None
+            member.fit(cycle, labelled, unlabelled, needs, under_way, after)
+            done.append(member.trained())
+
+    def finish_cycle(self) -> Evaluated:
+        """Evaluate every member; metrics by model are named `accuracy/model<i>`."""
+        results = [member.finish_cycle() for member in self.members]
+        accuracies = [member.metrics["accuracy"] for member in self.members]
+        self.metrics = {
+            "accuracy": fmean(accuracies),
+            "spread/models": pstdev(accuracies),
+            "loss/last": fmean(result.loss for result in results),
+        } | {f"accuracy/model{place}": value for place, value in enumerate(accuracies)}
+        per_class = tuple(fmean(values) for values in zip(*(result.per_class for result in results), strict=True))
+        return Evaluated(self.metrics["accuracy"], per_class, self.metrics["loss/last"])
+
+    def outputs(self, names: Iterable[str], indices: Indices, cycle: int) -> dict[str, Tensor]:
+        """Each output with a leading axis of models: (models, n, ...)."""
+        wanted = set(names)
+        found = [member.outputs(wanted, indices, cycle) for member in self.members]
+        return {name: torch.stack([outputs[name] for outputs in found]) for name in wanted}
+
+    def state(self) -> dict[str, Any]:
+        """What is carried to the next cycle."""
+        return {"members": [member.state() for member in self.members], "metrics": dict(self.metrics)}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take a state back."""
+        for member, saved in zip(self.members, state["members"], strict=True):
+            member.load_state(saved)
+        self.metrics = dict(state["metrics"])
+
+    def trained(self) -> dict[str, Any]:
+        """What an identical training would leave behind."""
+        return {"members": [member.trained() for member in self.members]}
+
+    def load_progress(self, progress: Mapping[str, Any]) -> None:
+        """Take back what `trained` returned."""
+        for member, saved in zip(self.members, progress["members"], strict=True):
+            member.load_progress(saved)
+
+    def uses_unlabelled(self, needs: frozenset[str]) -> bool:
+        """Whether the unlabelled list influences training or what is recorded during it."""
+        return any(member.uses_unlabelled(needs) for member in self.members)
+
+    def recorded(self, needs: frozenset[str]) -> frozenset[str]:
+        """Which needs are recorded while training."""
+        return self.members[0].recorded(needs)
+
+    def scoring_images(self, indices: Indices) -> Tensor:
+        """(b, c, h, w) pool images through the first model's scoring view."""
+        return self.members[0].scoring_images(indices)
+
+    def weights(self) -> str:
+        """sha256 over the members' weights."""
+        return hashlib.sha256("".join(member.weights() for member in self.members).encode()).hexdigest()

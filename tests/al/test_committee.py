@@ -1,0 +1,109 @@
+"""Several target models: each is what it would be alone; resume is exact; votes are recorded without disturbing training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from al.kit import assembled, session, trial
+
+from benchmark.al.committee import Committee
+from benchmark.al.learner import Pause
+from benchmark.al.loop import run
+from benchmark.al.strategies import Picks, Strategy
+
+MODELS = [
+    {"name": "small_cnn", "params": {"width": 4, "heads": 2}},
+    {"name": "small_cnn", "params": {"width": 6}},
+    {"name": "small_cnn", "params": {"width": 3, "dropout": 0.2}},
+]
+SETS = {"protocol.training.start": "fresh", "protocol.training.same_init": True, "protocol.acquisition.candidates": 1257}
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+class Voted(Strategy):
+    """Buys what the snapshots of all models disagree on most."""
+
+    needs = frozenset({"votes"})
+
+    def select(self, view, budget):
+        votes = view["votes"]  # (models, snapshots, n)
+        assert votes.dtype == torch.uint8 and votes.shape[2] == len(view.candidates)
+        return Picks((votes != votes[:, :1]).any(dim=1).sum(dim=0).argsort(stable=True, descending=True)[:budget])
+
+
+def committee(cache: Path):
+    made = trial(sets=SETS)
+    models = type(made.protocol.models[0])
+    protocol = made.protocol.model_copy(update={"models": tuple(models.model_validate(m) for m in MODELS)})
+    made = made.model_copy(update={"protocol": protocol})
+    strategy, learner = assembled(made, cache)
+    assert isinstance(learner, Committee)
+    return made, strategy, learner
+
+
+def test_each_member_is_what_it_is_alone(tmp_path: Path, cache: Path) -> None:
+    made, strategy, learner = committee(cache)
+    live = session(made, tmp_path / "together")
+    run(made.protocol, strategy, learner, live)
+    metrics = live.results[0].metrics
+    accuracies = [metrics[f"accuracy/model{i}"] for i in range(3)]
+    assert metrics["accuracy"] == pytest.approx(np.mean(accuracies)) and metrics["spread/models"] == pytest.approx(np.std(accuracies))
+    alone = trial(sets=SETS)
+    strategy, first = assembled(alone, cache)
+    live = session(alone, tmp_path / "alone")
+    run(alone.protocol, strategy, first, live)
+    assert live.results[0].metrics["accuracy"] == accuracies[0]
+
+
+def test_resume_inside_and_between_members_is_exact(tmp_path: Path, cache: Path) -> None:
+    made, _, learner = committee(cache)
+    whole = session(made, tmp_path / "whole")
+    run(made.protocol, Voted(), learner, whole)
+    stops = 0
+    while True:
+        _, _, learner = committee(cache)
+        live = session(made, tmp_path / "cut", stop_after=3)
+        try:
+            run(made.protocol, Voted(), learner, live)
+            break
+        except Pause:
+            stops += 1
+    assert stops >= 4 and live.results == whole.results
+
+
+def test_recording_votes_does_not_change_the_weights(tmp_path: Path, cache: Path) -> None:
+    made, strategy, learner = committee(cache)
+    plain = session(made, tmp_path / "plain")
+    run(made.protocol, strategy, learner, plain)
+    _, _, learner = committee(cache)
+    voted = session(made, tmp_path / "voted")
+    run(made.protocol, Voted(), learner, voted)
+    assert voted.results[0].weights == plain.results[0].weights
+    assert voted.results[0].training != plain.results[0].training
+    votes = learner.outputs({"votes"}, np.sort(voted.pool.unlabelled)[:50], 1)["votes"]
+    assert votes.shape == (3, 1, 50)
+    assert learner.members[0].ballot.first_epoch == 1
+
+
+def test_votes_belong_to_their_images(cache: Path) -> None:
+    _, _, learner = committee(cache)
+    voters = np.array([900, 5, 77, 3, 400])
+    learner.fit(0, np.arange(40), voters, {"votes"})
+    votes = learner.outputs({"votes"}, voters, 0)["votes"]
+    assert torch.equal(learner.outputs({"votes"}, voters[[3, 0]], 0)["votes"], votes[:, :, [3, 0]])
+
+
+def test_same_initial_weights_in_every_cycle_where_pinned(cache: Path) -> None:
+    _, _, learner = committee(cache)
+    before = learner.weights()
+    learner.fit(0, np.arange(40), np.arange(40, 90), set())
+    assert learner.weights() != before
+    learner.start_cycle(1, set())
+    assert learner.weights() == before
