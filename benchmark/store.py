@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from benchmark import events
 from benchmark.errors import StoreError
-from benchmark.events import CycleDone, Environment, Failed, Finished, Record
+from benchmark.events import CycleDone, Environment, EpochDone, Failed, Finished, Record, Started
 from benchmark.lease import holder
 from benchmark.spec.identity import SHORT, trial_id
 from benchmark.spec.models import Trial
@@ -94,7 +94,10 @@ class Store:
 
     def status(self, trial: Trial, env: Environment | str) -> RunStatus:
         """State of a trial in an environment."""
-        folder = self.run_dir(trial, env)
+        return self.status_of(self.run_dir(trial, env), trial)
+
+    def status_of(self, folder: Path, trial: Trial) -> RunStatus:
+        """State of the trial in a run folder."""
         if not folder.is_dir():
             return RunStatus("new")
         note = ""
@@ -107,16 +110,15 @@ class Store:
             pass
         except ValueError as error:
             note = f"record refused: {error}"
-        cycles = finished_cycles(folder) if has_state(folder) else 0
         if owner := holder(folder):
             return RunStatus("running", finished_cycles(folder), owner)
         last = last_event(folder)
         failure = f"{last.kind}: {last.message}".splitlines()[0] if isinstance(last, Failed) else ""
+        if isinstance(last, Started | EpochDone | CycleDone):
+            failure = "ended without a word: killed, or the machine went down"
         if has_state(folder):
-            return RunStatus("resumable", cycles, note or failure)
-        if failure:
-            return RunStatus("failed", 0, note or failure)
-        return RunStatus("new", 0, note)
+            return RunStatus("resumable", finished_cycles(folder), note or failure)
+        return RunStatus("failed" if failure else "new", 0, note or failure)
 
     def records(
         self, trials: Iterable[Trial] | None = None, on_refused: Callable[[Refused], None] = lambda _: None

@@ -14,7 +14,7 @@ import pytest
 
 from benchmark import events, lease
 from benchmark.errors import StoreError
-from benchmark.events import Record
+from benchmark.events import Record, Stopped
 from benchmark.store import Refused, Store, check_record
 from tests.hostkit import ENVIRONMENT, fail, finish, interrupt, say_started, toy_record, toy_trial
 
@@ -60,7 +60,12 @@ def test_states(store: Store) -> None:
     (folder / "state" / "epoch.state").write_bytes(b"")
     assert store.status(toy_trial(3), ENVIRONMENT).state == "resumable"
     say_started(store.create(toy_trial(2), ENVIRONMENT), toy_trial(2))
-    assert store.status(toy_trial(2), ENVIRONMENT).state == "new", "an older failure no longer counts"
+    died = store.status(toy_trial(2), ENVIRONMENT)
+    assert (died.state, died.note.split(":")[0]) == ("failed", "ended without a word"), (
+        "an older failure no longer counts"
+    )
+    events.append(store.run_dir(toy_trial(2), ENVIRONMENT) / "events.jsonl", Stopped(time=1.0, reason="signal"))
+    assert store.status(toy_trial(2), ENVIRONMENT).state == "new"
 
 
 def test_create_leaves_the_trial_and_mends_a_torn_one(store: Store) -> None:

@@ -1,0 +1,36 @@
+"""Where trials run: `local` processes, `docker` containers, a `ray` cluster. Each is imported only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
+from benchmark.errors import ExecutorError
+
+if TYPE_CHECKING:
+    from benchmark.executors.base import Executor
+
+NAMES = ("local", "docker", "ray", "auto")
+REMEDY = "use --executor local"
+
+
+def load(name: str, say: Callable[[str], None] = lambda _: None) -> Executor:
+    """The executor by its name. `auto` is docker where it works, else local, and `say` is told why.
+
+    A module of this package provides `create() -> Executor`. Raises ExecutorError where it cannot work.
+    """
+    if name == "auto":
+        try:
+            return load("docker")
+        except ExecutorError as error:
+            say(f"running locally: {error.message}")
+            return load("local")
+    try:
+        module = importlib.import_module(f"benchmark.executors.{name}")
+    except ModuleNotFoundError as error:
+        missing = f"the package '{error.name}' is missing"
+        if error.name == f"benchmark.executors.{name}":
+            missing = "this version does not have it"
+        raise ExecutorError(f"executor '{name}' is not available: {missing}", remedy=REMEDY) from error
+    return cast("Executor", module.create())

@@ -16,7 +16,9 @@ from typing import Any, Protocol
 
 from benchmark import events
 from benchmark.errors import ExecutorError
+from benchmark.events import Environment
 from benchmark.executors.jobs import FINISHED, FailureKind, Job, Launched, Outcome
+from benchmark.provenance import Precision
 
 POLL = 0.1
 """Seconds between looks at what runs."""
@@ -30,6 +32,10 @@ class Executor(Protocol):
     """Executes jobs somewhere."""
 
     name: str
+
+    def environment(self, device: str, precision: Precision, threads: int) -> Environment:
+        """The environment that trials will have there."""
+        ...
 
     def run(
         self, jobs: Sequence[Job], *, jobs_at_once: int, deadline: float | None, on_event: OnEvent

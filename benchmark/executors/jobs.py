@@ -22,6 +22,8 @@ class FailureKind(StrEnum):
 
     program = "program"
     """The worker says so itself, or died without a word."""
+    usage = "usage"
+    """The trial cannot be built as it is asked for: a component or its parameters are wrong."""
     oom = "oom"
     timeout = "timeout"
     """It did not stop in time and was killed."""
@@ -49,6 +51,8 @@ class Job:
     threads: int
     allow_noncanonical: bool = False
     fresh: bool = False
+    save_every: float | None = None
+    """Seconds between saves inside a cycle (None: the worker's own)."""
 
     def argv(self, time_limit: float | None = None, *, out: str = "", data: str = "", cache: str = "") -> list[str]:
         """Arguments of `benchmark.worker`; the folders may be named as a container sees them."""
@@ -64,6 +68,8 @@ class Job:
         arguments += ["--device", self.device, "--precision", self.precision, "--threads", str(self.threads)]
         if time_limit is not None:
             arguments += ["--time-limit", f"{max(time_limit, 0.001):.3f}"]
+        if self.save_every is not None:
+            arguments += ["--save-every", f"{self.save_every:g}"]
         arguments += ["--allow-noncanonical-data"] if self.allow_noncanonical else []
         return arguments + (["--fresh"] if self.fresh else [])
 
@@ -107,7 +113,8 @@ def judge(job: Job, status: int, *, out_of_memory: bool = False) -> Outcome:
         return Outcome(job, "failed", FailureKind.program, f"killed by signal {-status}", log)
     last = last_event(job.out)
     if status in (USAGE, FAILED) and isinstance(last, Failed):
-        return Outcome(job, "failed", classify(f"{last.kind}: {last.message}"), last.message, log)
+        kind = FailureKind.usage if status == USAGE else classify(f"{last.kind}: {last.message}")
+        return Outcome(job, "failed", kind, last.message, log)
     return Outcome(job, "failed", classify("\n".join(log)), f"ended with exit status {status}", log)
 
 

@@ -15,10 +15,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from benchmark import provenance
+from benchmark.events import Environment
 from benchmark.executors import child
 from benchmark.executors import jobs as outcomes
 from benchmark.executors.base import GRACE, Drive, OnEvent, Running, worker_environment
 from benchmark.executors.jobs import Job, Outcome
+from benchmark.provenance import Precision
 
 WORKER = "benchmark.worker"
 _served: tuple[str, int] | None = None
@@ -32,6 +35,10 @@ class LocalExecutor:
 
     def __init__(self, *, isolate: bool = False, worker: str = WORKER, grace: float = GRACE) -> None:
         self.isolate, self.worker, self.grace = isolate, worker, grace
+
+    def environment(self, device: str, precision: Precision, threads: int) -> Environment:
+        """See `Executor.environment`."""
+        return provenance.environment(device, precision, threads)
 
     def run(
         self, jobs: Sequence[Job], *, jobs_at_once: int, deadline: float | None, on_event: OnEvent
@@ -50,11 +57,16 @@ class LocalExecutor:
         argv = job.argv(time_limit)
         if not self.isolate and job.device == "cpu":
             with suppress(EOFError, ConnectionError):  # the server cannot import the worker: let the worker say why
-                return _Forked(self.worker, job, argv)
-        return _Spawned(self.worker, job, argv)
+                return Forked(self.worker, job, argv)
+        return Spawned(self.worker, job, argv)
 
 
-class _Forked:
+def create() -> LocalExecutor:
+    """See `benchmark.executors.load`."""
+    return LocalExecutor(worker=WORKER)
+
+
+class Forked:
     """A child of the fork server."""
 
     def __init__(self, worker: str, job: Job, argv: list[str]) -> None:
@@ -79,7 +91,7 @@ class _Forked:
         self._process.kill()
 
 
-class _Spawned:
+class Spawned:
     """A process of its own."""
 
     def __init__(self, worker: str, job: Job, argv: list[str]) -> None:

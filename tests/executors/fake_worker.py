@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark import events
-from benchmark.events import CycleDone, EpochDone, Failed, Finished, Stopped
+from benchmark import events, provenance
+from benchmark.events import CycleDone, Environment, EpochDone, Failed, Finished, Stopped
 from benchmark.spec.models import Trial
+from benchmark.store import ENV_SHORT
 from tests.hostkit import ENVIRONMENT, result, say_started, toy_record
 
-FINE, SLOW, FAILS, DIES, STARVES, LIES, DEAF, INVALID, SEGFAULTS = range(9)
+FINE, SLOW, FAILS, DIES, STARVES, LIES, DEAF, INVALID, SEGFAULTS, STEADY, WOBBLY = range(11)
 """What seeds mean."""
 PACE = 0.05
 """Seconds a cycle takes."""
@@ -31,14 +32,16 @@ def main(argv: list[str]) -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--time-limit", type=float, default=1e9)
     parser.add_argument("--fresh", action="store_true")
-    for name in ("data", "cache", "device", "precision", "threads"):
+    for name in ("data", "cache", "device", "precision", "threads", "save-every"):
         parser.add_argument(f"--{name}")
     parser.add_argument("--allow-noncanonical-data", action="store_true")
     options = parser.parse_args(argv)
     trial = Trial.model_validate_json(options.trial.read_bytes())
     print(f"hello from {os.getpid()}", flush=True)
     (options.out / "seen.json").write_text(json.dumps({"argv": argv, "environ": dict(os.environ), "pid": os.getpid()}))
-    return _run(trial, options.out, time.monotonic() + options.time_limit, options.fresh)
+    here = provenance.environment("cpu", options.precision, int(options.threads))
+    env = ENVIRONMENT if options.out.name == ENVIRONMENT.env_id[:ENV_SHORT] else here
+    return _run(trial, env, options.out, time.monotonic() + options.time_limit, options.fresh)
 
 
 def _handler(*_: object) -> None:
@@ -46,7 +49,7 @@ def _handler(*_: object) -> None:
     _stop = True
 
 
-def _run(trial: Trial, out: Path, deadline: float, fresh: bool) -> int:
+def _run(trial: Trial, env: Environment, out: Path, deadline: float, fresh: bool) -> int:
     if trial.seed == INVALID:
         events.append(out / "events.jsonl", Failed(time=1.0, kind="UsageError", message="no such strategy"))
         return 2
@@ -56,22 +59,24 @@ def _run(trial: Trial, out: Path, deadline: float, fresh: bool) -> int:
         for path in (state, said, out / "record.json"):
             path.unlink(missing_ok=True)
     first = int(state.read_text()) if state.exists() else 0
-    say_started(out, trial)
+    say_started(out, trial, env)
+    accuracy = 50.0 + (os.getpid() if trial.seed == WOBBLY else 0)
+    pace = 0.6 if trial.seed in (STEADY, WOBBLY) else PACE
     for cycle in range(first, trial.protocol.acquisition.cycles):
         _happen(trial.seed, out)
-        until = time.monotonic() + (30 if trial.seed in (SLOW, DEAF) and cycle == 1 else PACE)
+        until = time.monotonic() + (30 if trial.seed in (SLOW, DEAF) and cycle == 1 else pace)
         while time.monotonic() < until:
             if (_stop or time.monotonic() > deadline) and trial.seed != DEAF:
                 events.append(said, Stopped(time=time.time(), reason="signal" if _stop else "time_limit"))
                 return 75
             time.sleep(0.01)
         events.append(said, EpochDone(time=time.time(), cycle=cycle, epoch=1, epochs=1, loss=0.5))
-        done = CycleDone(time=time.time(), result=result(trial, cycle), seconds={"train": PACE}, reused=False)
+        done = CycleDone(time=time.time(), result=result(trial, cycle, accuracy), seconds={"train": PACE}, reused=False)
         events.append(said, done)
         state.parent.mkdir(exist_ok=True)
         events.write_bytes(state, str(cycle + 1).encode())
     if trial.seed != LIES:
-        record = toy_record(trial, ENVIRONMENT)
+        record = toy_record(trial, env, accuracy=accuracy)
         events.write_json(out / "record.json", record)
         events.append(said, Finished(time=time.time(), digest=record.digest))
     return 0
@@ -79,7 +84,7 @@ def _run(trial: Trial, out: Path, deadline: float, fresh: bool) -> int:
 
 def _happen(seed: int, out: Path) -> None:
     if seed == FAILS:
-        print("Traceback: something broke", file=sys.stderr)
+        print("it broke here", file=sys.stderr)
         events.append(out / "events.jsonl", Failed(time=1.0, kind="ValueError", message="something broke"))
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,0 +1,132 @@
+"""check: whether the suites are as they must be."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import click
+
+from benchmark.cli.group import Settings
+from benchmark.cli.inspecting import schema_text
+from benchmark.cli.planning import obstacle
+from benchmark.errors import AlbenchError, Exit
+from benchmark.selection import match_suites, parse_selector
+from benchmark.spec.load import SuiteFile, load_suite, suite_files
+
+GOOD, BAD, HINT = "ok", "BAD", "note"
+Finding = tuple[str, str]
+"""GOOD, BAD or HINT, and words."""
+
+
+@click.command()
+@click.argument("selectors", nargs=-1, metavar="[SUITE...]")
+@click.option("--quick", is_flag=True, help="Skip building the methods (which imports torch).")
+@click.pass_obj
+def check(settings: Settings, selectors: tuple[str, ...], quick: bool) -> int:
+    """Check suites (all): that they load, that reported tables fit them, that data are there, that every method builds.
+
+    Missing data are noted, not failed: a suite is valid without them.
+    """
+    bad = 0
+    loaded: list[SuiteFile] = []
+    if selectors:
+        patterns = [parse_selector(text).suite for text in selectors]
+        paths = list(
+            dict.fromkeys(suite.path for pattern in patterns for suite in match_suites(pattern, settings.suites))
+        )
+    else:
+        paths = list(suite_files(settings.suites))
+    for path in paths:
+        try:
+            loaded.append(load_suite(path, settings.suites))
+            findings = [*_resolves(loaded[-1]), *_reported(loaded[-1]), *data_findings(loaded[-1], settings)]
+        except AlbenchError as error:
+            findings = [(BAD, str(error))]
+        bad += _say(path.relative_to(settings.suites).with_suffix("").as_posix(), findings)
+    bad += _say("schema.json", _schema(settings))
+    if loaded and not quick:
+        bad += _say("methods", _methods(loaded))
+    if not paths:
+        bad += _say(str(settings.suites), [(BAD, "there are no suites here; give the folder with --suites")])
+    return Exit.USAGE if bad else Exit.OK
+
+
+def _say(name: str, findings: Iterable[Finding]) -> int:
+    """Print the findings about something; how many are bad."""
+    found = list(findings)
+    bad = sum(kind == BAD for kind, _ in found)
+    click.echo(f"{BAD if bad else GOOD:4} {name}")
+    for kind, text in found:
+        if kind != GOOD:
+            click.echo(f"     {kind}: {' '.join(text.split())}")
+    return bad
+
+
+def _resolves(suite: SuiteFile) -> Iterator[Finding]:
+    """Every profile and variant gives a valid suite."""
+    for profile in ("paper", *suite.suite.profiles):
+        for variant in ("as_published", "corrected", *suite.suite.variants):
+            try:
+                suite.trials(profile, variant)
+            except AlbenchError as error:
+                yield BAD, f"profile {profile}, variant {variant}: {error}"
+
+
+def _reported(suite: SuiteFile) -> Iterator[Finding]:
+    """Every published number of the authors' own belongs to a method and a size of the protocol."""
+    table = suite.path.with_name(f"{suite.path.stem}.reported.csv")
+    sizes = suite.suite.protocol.acquisition.labelled()
+    seen: set[tuple[object, ...]] = set()
+    for line, row in enumerate(suite.reported, start=2):
+        key = (row.method, row.labelled, row.metric, row.source, row.role, row.note)
+        if key in seen:
+            yield BAD, f"{table}:{line}: the same number is there twice ({row.method}, {row.labelled}, {row.source})"
+        seen.add(key)
+        if row.role in ("target", "target_weak"):
+            if row.method not in suite.suite.methods:
+                yield BAD, f"{table}:{line}: '{row.method}' is not a method of the suite, but its role is {row.role}"
+            if row.labelled is not None and row.labelled not in sizes:
+                yield HINT, f"{table}:{line}: the protocol never trains on {row.labelled} labels"
+
+
+def data_findings(suite: SuiteFile, settings: Settings) -> Iterator[Finding]:
+    from benchmark.al import data
+
+    status = data.describe(suite.suite.protocol.data, settings.data, settings.cache)
+    if not status.present or not status.canonical:
+        yield HINT, status.note
+
+
+def _schema(settings: Settings) -> Iterator[Finding]:
+    path = settings.suites / "schema.json"
+    if not path.is_file() or path.read_text(encoding="utf-8") != schema_text():
+        yield BAD, f"{path} is not current: run `albench schema`"
+
+
+def _methods(suites: Sequence[SuiteFile]) -> Iterator[Finding]:
+    """Build every method on made-up images, in a process of its own: this one stays free of torch."""
+    lines: list[str] = []
+    for suite in suites:
+        for trial in suite.trials("paper", "as_published", list(suite.suite.methods), [0]):
+            if reason := obstacle(trial):
+                yield HINT, f"{trial.suite}/{trial.method_name}: {reason}"
+            else:
+                lines.append(trial.model_dump_json())
+    with tempfile.TemporaryDirectory(prefix="albench-check-") as folder:
+        file = Path(folder) / "trials.jsonl"
+        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        command = [sys.executable, "-m", "benchmark.worker", "--check", str(file)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": _path()}
+        )
+    if done.returncode != 0:
+        yield from ((BAD, line) for line in (done.stdout.strip() or done.stderr.strip()[-2000:]).splitlines())
+
+
+def _path() -> str:
+    return os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)

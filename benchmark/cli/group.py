@@ -1,0 +1,153 @@
+"""The group of verbs, loaded lazily, and what every command line shares: global options and the way errors are said."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmark.errors import AlbenchError, Exit
+
+VERBS = {
+    "ls": ("inspecting", "List the suites."),
+    "show": ("inspecting", "Show a suite: every pinned value with its source."),
+    "schema": ("inspecting", "Write the JSON Schema of suite files for editors."),
+    "check": ("checking", "Check suites, reported tables, data and methods."),
+    "doctor": ("diagnosing", "Check this machine and say how to mend what is wrong."),
+    "fetch": ("outside", "Download data sets, with checksums."),
+    "plan": ("planning", "Show the trials of a selection, their state and their cost."),
+    "run": ("running", "Run the trials of a selection; resumes by default."),
+    "status": ("planning", "Show what the runs folder holds and who works in it."),
+    "compare": ("judging", "Judge records against published numbers: a verdict for each."),
+    "report": ("judging", "Write reports; with --publish into results/."),
+    "verify": ("verifying", "Run twice and across a kill, and name the first difference."),
+    "sync": ("outside", "Rebuild the MLflow view of the runs folder."),
+    "ui": ("outside", "Serve MLflow's user interface on this machine."),
+    "clean": ("planning", "Remove leftovers of interrupted and finished runs."),
+}
+"""Verbs in the order of help: module of this package and one line."""
+
+
+GLOBAL = ("--suites", "--runs", "--data", "--cache", "--results")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Global options."""
+
+    suites: Path
+    runs: Path
+    data: Path
+    cache: Path
+    results: Path
+    arguments: tuple[str, ...]
+    """The command line, to print the one that resumes it."""
+
+
+class Verbs(click.Group):
+    """Imports a verb's module only when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of help."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now."""
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"benchmark.cli.{VERBS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of verbs, without importing them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+
+
+def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from benchmark import __version__
+
+        click.echo(f"albench {__version__}")
+        ctx.exit(Exit.OK)
+
+
+@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "ALBENCH"})
+@click.option("--suites", type=click.Path(path_type=Path), help="Folder of suite files.  [default: ./suites]")
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Store of runs.")
+@click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="Data root.")
+@click.option(
+    "--cache", type=click.Path(path_type=Path), help="Decoded images, shared trainings.  [default: RUNS/.cache]"
+)
+@click.option("--results", type=click.Path(path_type=Path), help="Committed results.  [default: ./results]")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+@click.pass_context
+def albench(
+    ctx: click.Context, suites: Path | None, runs: Path, data: Path, cache: Path | None, results: Path | None
+) -> None:
+    """Re-run published deep active-learning papers as pinned, and say with statistics whether the numbers hold.
+
+    Trials are named SUITE[/METHOD][@SEED[,SEED...]], with shell wildcards: tod/cifar10, 'tod/*', tod/cifar10/tod+cod@0-2.
+    Every option has an environment variable: ALBENCH_RUNS, ALBENCH_DATA, ALBENCH_RUN_JOBS, ...
+
+    Exit codes: 0 all well, 1 a discrepancy, 2 usage or suite invalid, 3 could not measure, 4 inconclusive only,
+    130 interrupted.
+    """
+    shipped = Path(__file__).parents[2]
+    suites = suites or (Path("suites") if Path("suites").is_dir() else shipped / "suites")
+    ctx.obj = Settings(
+        suites=suites, runs=runs, data=data, cache=cache or runs / ".cache", results=results or suites.parent / "results",
+        arguments=tuple(ctx.meta.get("albench.arguments", ())),
+    )  # fmt: skip
+
+
+def hoist(arguments: list[str]) -> list[str]:
+    """The command line with global options in front of the verb, wherever they were given."""
+    front: list[str] = []
+    rest: list[str] = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        name, equals, _ = argument.partition("=")
+        if argument == "--":
+            rest += [argument, *waiting]
+        elif name in GLOBAL:
+            front += (
+                [argument] if equals else [argument, *[value for value in [next(waiting, None)] if value is not None]]
+            )
+        else:
+            rest.append(argument)
+    return front + rest
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line in this process and return its exit code."""
+    try:
+        with albench.make_context("albench", hoist(arguments)) as ctx:
+            ctx.meta["albench.arguments"] = tuple(arguments)
+            code: Any = albench.invoke(ctx)
+    except click.exceptions.Exit as error:
+        return int(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        return int(Exit.USAGE)
+    except AlbenchError as error:
+        click.echo(f"Error: {error}", err=True)
+        return int(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return int(Exit.INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: say nothing more
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        click.echo(f"Error: {place}{error.strerror or error}\n  -> check permissions and free space", err=True)
+        return int(Exit.NOT_MEASURED)
+    return int(code) if code is not None else int(Exit.OK)

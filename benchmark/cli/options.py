@@ -1,0 +1,104 @@
+"""Options that several verbs share, and what they become."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+
+from benchmark.cli.group import Settings
+from benchmark.errors import UsageError
+from benchmark.selection import Selection, parse_seeds, parse_selector, parse_set
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+SELECTOR = click.argument("selectors", nargs=-1, required=True, metavar="SELECTOR...")
+
+
+def names(text: str | None) -> tuple[str, ...] | None:
+    """Names from a comma-separated option; None where it is absent or empty."""
+    found = tuple(part.strip() for part in (text or "").split(",") if part.strip())
+    return found or None
+
+
+def selecting(*, plugins: bool = True) -> Callable[[Command], Command]:
+    """Selector arguments and the options that narrow them; the verb gets a `Selection` as `selection`."""
+    options = [
+        SELECTOR,
+        click.option(
+            "--profile", default="paper", show_default=True, help="paper, or a named shrinking such as smoke."
+        ),
+        click.option(
+            "--variant", default="as_published", show_default=True, help="as_published, corrected, or a named one."
+        ),
+        click.option("--methods", metavar="NAME,...", help="Only these methods."),
+        click.option("--seeds", metavar="N,...", help="Only these seeds: 0,1 or 0-4."),
+    ]
+    if plugins:
+        options += [
+            click.option("--method", "plugin", metavar="FILE.py:Class", help="A strategy of your own, run under the protocol; "
+                         "baselines come along with --methods."),
+            click.option("--objective", metavar="NAME", help="Objective to pair it with.  [default: supervised]"),
+            click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="Replace a pinned value (TOML)."),
+        ]  # fmt: skip
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def call(*arguments: Any, selectors: tuple[str, ...], profile: str, variant: str, **given: Any) -> Any:
+            selection = Selection(
+                selectors=[parse_selector(text) for text in selectors],
+                profile=profile,
+                variant=variant,
+                methods=names(given.pop("methods")),
+                seeds=parse_seeds(seeds) if (seeds := given.pop("seeds")) else None,
+                plugin=given.pop("plugin", None),
+                objective=given.pop("objective", None),
+                sets=dict(parse_set(text) for text in given.pop("sets", ())),
+            )
+            return command(*arguments, selection=selection, **given)
+
+        for option in reversed(options):
+            call = option(call)
+        return call  # type: ignore[return-value]
+
+    return decorate
+
+
+def machine(command: Command) -> Command:
+    """Options of the arithmetic: they name an environment."""
+    options = [
+        click.option("--executor", type=click.Choice(["local", "docker", "ray", "auto"]), default="local", show_default=True),
+        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
+        click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16"]), default="fp32", show_default=True),
+        click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads of a trial.  [default: 1; 4 on a GPU]"),
+        click.option("--allow-noncanonical-data", is_flag=True, help="Accept other than the published data; every line says so."),
+        click.option("--fresh", is_flag=True, help="Do finished trials again and resume nothing."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+class Seconds(click.ParamType[float]):
+    """A span of time: 90s, 9m, 1.5h, 2d, or plain seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds; fails for anything else."""
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", str(value).strip())
+        if not found or float(found[1]) == 0:
+            self.fail(f"'{value}' is not a span of time such as 90s, 9m or 1.5h", param, ctx)
+        return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+
+
+def settings(ctx: click.Context) -> Settings:
+    """The global options."""
+    found = ctx.find_object(Settings)
+    if found is None:
+        raise UsageError("global options are missing", remedy="call `albench VERB`")
+    return found

@@ -1,0 +1,104 @@
+"""fetch, sync, ui: data sets from their homes, and the MLflow view."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import click
+
+from benchmark.cli.group import Settings
+from benchmark.errors import Exit, UsageError
+
+URI = click.option(
+    "--tracking-uri", metavar="URI", envvar="MLFLOW_TRACKING_URI", help="[default: sqlite in the runs folder]"
+)
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.pass_obj
+def fetch(settings: Settings, names: tuple[str, ...]) -> int:
+    """Download data sets by name, or all that suites (by selector) need, into the data root, and check them.
+
+    Interrupted downloads go on where they stopped. Without NAME, lists what there is.
+    """
+    from benchmark.al import data
+
+    if not names:
+        for name, origin in sorted(data.SOURCES.items()):
+            click.echo(f"{name:16} {origin.title}")
+        return Exit.OK
+    for name in _data_names(names, settings, set(data.SOURCES)):
+        click.echo(f"{name} into {settings.data}")
+        data.fetch(name, settings.data, _progress())
+        click.echo(f"{name}: complete")
+    return Exit.OK
+
+
+def _data_names(names: tuple[str, ...], settings: Settings, known: set[str]) -> list[str]:
+    from benchmark.selection import match_suites, parse_selector
+
+    found: dict[str, None] = {}
+    for name in names:
+        if name in known:
+            found[name] = None
+        elif "/" in name or "*" in name:
+            for suite in match_suites(parse_selector(name).suite, settings.suites):
+                found[suite.suite.protocol.data.name] = None
+        else:
+            raise UsageError(f"no data set or suite '{name}'", remedy=f"data sets: {', '.join(sorted(known))}")
+    return list(found)
+
+
+def _progress() -> Callable[[str, int, int], None]:
+    """Says how far a download is: in place on a terminal, now and then elsewhere."""
+    last = 0.0
+
+    def show(file: str, done: int, whole: int) -> None:
+        nonlocal last
+        terminal, now = sys.stderr.isatty(), time.monotonic()
+        if now - last < (0.2 if terminal else 10) and done != whole:
+            return
+        last = now
+        share = f" of {whole / 1e6:.0f} MB ({100 * done / whole:.0f} %)" if whole else " MB"
+        click.echo(
+            f"{chr(13) if terminal else ''}  {file}: {done / 1e6:.0f}{share}",
+            nl=not terminal or done == whole,
+            err=True,
+        )
+
+    return show
+
+
+@click.command()
+@click.argument("suites", nargs=-1, metavar="[SUITE...]")
+@URI
+@click.pass_obj
+def sync(settings: Settings, suites: tuple[str, ...], tracking_uri: str | None) -> int:
+    """Bring MLflow up to the runs folder, of these suites or of all. Repeating it changes nothing."""
+    from benchmark import tracking
+
+    done = tracking.sync(settings.runs, tracking_uri, suites)
+    click.echo(f"{done.written} runs written, {done.unchanged} were up to date, {done.empty} have not begun")
+    for problem in done.problems:
+        click.echo(f"skipped: {problem}", err=True)
+    return Exit.NOT_MEASURED if done.problems else Exit.OK
+
+
+@click.command()
+@URI
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+@click.pass_obj
+def ui(settings: Settings, tracking_uri: str | None, port: int) -> int:
+    """Serve MLflow's user interface to browsers on this machine. Ctrl-C ends it."""
+    from benchmark import tracking
+
+    command = tracking.ui_argv(tracking_uri, runs=settings.runs, port=port)
+    click.echo(f"http://127.0.0.1:{port}")
+    try:
+        return subprocess.run(command, check=False).returncode
+    except KeyboardInterrupt:
+        return Exit.OK

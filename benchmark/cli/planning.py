@@ -1,0 +1,202 @@
+"""plan, status, clean: what is to be done, what is there, what may go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, cast
+
+import click
+
+from benchmark.cli.group import Settings
+from benchmark.cli.options import machine, selecting
+from benchmark.cli.printing import STATES, console, grid, print_plan
+from benchmark.errors import Exit, UsageError
+from benchmark.events import CycleDone, Environment
+from benchmark.lease import holder
+from benchmark.plan import DataStatus, Plan, data_key, make_plan, speeds
+from benchmark.selection import Asked, Selection, Selector, parse_selector
+from benchmark.spec.models import Component, MethodCost, Trial
+from benchmark.store import ENV_SHORT, Store
+
+THREADS = {"cpu": 1, "cuda": 4}
+"""Threads of a trial where none are asked for. A constant: they are part of the environment."""
+
+
+def build_plan(
+    settings: Settings, selection: Selection, environment: Environment, only: tuple[Selector, ...] = (), **options: Any
+) -> Plan:
+    """The plan of a selection in an environment, with data, store and speeds looked up."""
+    suites = selection.suites(settings.suites)
+    asked = [
+        item
+        for item in selection.trials(settings.suites, suites)
+        if not only or any(selector.matches(item.trial) for selector in only)
+    ]
+    store = Store(settings.runs)
+    return make_plan(
+        asked,
+        environment,
+        data=data_statuses(asked, settings),
+        status=partial(store.status, env=environment),
+        obstacle=obstacle,
+        speeds=_speeds(asked, store, environment),
+        **options,
+    )
+
+
+def data_statuses(asked: list[Asked], settings: Settings) -> dict[str, DataStatus]:
+    """Every data set of these trials, as it is under the data root."""
+    from benchmark.al import data
+
+    found: dict[str, DataStatus] = {}
+    for item in asked:
+        wanted = item.trial.protocol.data
+        if data_key(wanted) not in found:
+            status = data.describe(wanted, settings.data, settings.cache)
+            found[data_key(wanted)] = DataStatus(
+                name=status.name, present=status.present, digest=status.digest, canonical=status.canonical, note=status.note
+            )  # fmt: skip
+    return found
+
+
+def _speeds(asked: list[Asked], store: Store, environment: Environment) -> dict[str, float]:
+    costs: dict[tuple[str, str], MethodCost] = {(item.trial.suite, item.trial.method_name): item.cost for item in asked}
+    suites = {suite for suite, _ in costs}
+    records = [
+        record for record in store.records() if record.env_id == environment.env_id and record.trial.suite in suites
+    ]
+    return speeds(records, costs)
+
+
+def obstacle(trial: Trial) -> str:
+    """Why a trial cannot be built: its strategy or objective does not exist. Nothing is imported to find out."""
+    return _missing("strategies", trial.strategy) or _missing("objectives", trial.objective)
+
+
+def _missing(kind: str, component: Component) -> str:
+    if ":" in component.name or component.name in _known(kind):
+        return ""
+    return f"there is no '{component.name}' among the {kind}"
+
+
+@cache
+def _known(kind: str) -> frozenset[str]:
+    from importlib.metadata import entry_points
+
+    from benchmark.al import registry
+
+    return frozenset(registry.names(kind)) | {entry.name for entry in entry_points(group=f"albench.{kind}")}
+
+
+def environment_of(executor: str, device: str, precision: str, threads: int | None) -> tuple[Any, Environment, str]:
+    """The executor, its environment, and the device with `auto` resolved."""
+    from benchmark import executors, provenance
+
+    chosen = executors.load(executor, say=lambda text: click.echo(text, err=True))
+    where = provenance.resolve_device(device) if chosen.name == "local" else device
+    count = threads or THREADS["cuda" if where.startswith("cuda") else "cpu"]
+    environment = chosen.environment(where, cast("provenance.Precision", precision), count)
+    return chosen, environment, environment.device if where == "auto" else where
+
+
+@click.command()
+@selecting()
+@machine
+@click.option("--only", multiple=True, metavar="SELECTOR", help="Of these trials only those that match.")
+@click.option("--json", "as_json", is_flag=True, help="The plan as it would be saved.")
+@click.pass_obj
+def plan(
+    settings: Settings, selection: Selection, executor: str, device: str, precision: str, threads: int | None,
+    allow_noncanonical_data: bool, fresh: bool, only: tuple[str, ...], as_json: bool,
+) -> int:  # fmt: skip
+    """Show the trials of the selection: state, cost, predicted time. Nothing is run.
+
+    FLOPs are counted, not measured: a backward pass as two forwards, 2 FLOP per multiply-accumulate.
+    """
+    _, environment, _ = environment_of(executor, device, precision, threads)
+    planned = build_plan(
+        settings, selection, environment, tuple(map(parse_selector, only)),
+        allow_noncanonical=allow_noncanonical_data, fresh=fresh,
+    )  # fmt: skip
+    if as_json:
+        click.echo(planned.model_dump_json(indent=1))
+    else:
+        print_plan(planned)
+    return Exit.NOT_MEASURED if planned.is_void else Exit.OK
+
+
+@click.command()
+@click.argument("selectors", nargs=-1, metavar="[SELECTOR...]")
+@click.pass_obj
+def status(settings: Settings, selectors: tuple[str, ...]) -> int:
+    """Show every run in the runs folder (or those that match): its state, how far it is, and who works on it."""
+    wanted = [parse_selector(text) for text in selectors]
+    store, table, found = (
+        Store(settings.runs),
+        grid("trial", "profile", "environment", "state", "cycles", "last", "seen", "note"),
+        0,
+    )
+    for folder in store.folders():
+        trial = _trial(folder)
+        if trial is None or (wanted and not any(selector.matches(trial) for selector in wanted)):
+            continue
+        found += 1
+        known = store.status_of(folder, trial)
+        last = _last_cycle(folder)
+        table.add_row(
+            f"{trial.suite}/{trial.method_name}@{trial.seed}", trial.profile, folder.name[:ENV_SHORT],
+            f"[{STATES[known.state]}]{known.state}[/]", f"{known.cycles}/{trial.protocol.acquisition.cycles}",
+            f"{last.result.metrics.get('accuracy', float('nan')):.2f} % at {last.result.labelled}" if last else "",
+            _age(folder / "events.jsonl"), known.note,
+        )  # fmt: skip
+    if found:
+        console().print(table)
+    else:
+        click.echo(f"no runs under {settings.runs}" + (" match" if wanted else ""))
+    return Exit.OK
+
+
+def _trial(folder: Path) -> Trial | None:
+    try:
+        return Trial.model_validate_json((folder / "trial.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _last_cycle(folder: Path) -> CycleDone | None:
+    from benchmark import events
+
+    return max(
+        (event for event, _ in events.read(folder / "events.jsonl") if isinstance(event, CycleDone)),
+        key=lambda event: event.result.cycle,
+        default=None,
+    )
+
+
+def _age(path: Path) -> str:
+    from benchmark.progress import duration
+
+    try:
+        return f"{duration(max(0.0, time.time() - path.stat().st_mtime))} ago"
+    except OSError:
+        return ""
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.pass_obj
+def clean(settings: Settings, dry_run: bool) -> int:
+    """Remove what interrupted writes left and the saved state of finished runs. Results and unfinished work stay."""
+    store = Store(settings.runs)
+    busy = sum(bool(holder(folder)) for folder in store.folders())
+    say: Callable[[Any], None] = click.echo
+    removed = store.clean(dry=dry_run)
+    for path in removed:
+        say(f"{'would remove' if dry_run else 'removed'} {path}")
+    say(f"{len(removed)} leftovers{f', {busy} runs in use left alone' if busy else ''}")
+    if not settings.runs.exists():
+        raise UsageError(f"there is no runs folder {settings.runs}", remedy="give it with --runs")
+    return Exit.OK

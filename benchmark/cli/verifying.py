@@ -1,0 +1,93 @@
+"""verify: is the same answer given twice, and across a kill?"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from benchmark.cli.group import Settings
+from benchmark.cli.options import selecting
+from benchmark.cli.planning import build_plan, environment_of
+from benchmark.cli.printing import console, grid
+from benchmark.cli.running import jobs_of
+from benchmark.errors import Exit
+from benchmark.plan import PlannedTrial
+from benchmark.selection import Selection
+from benchmark.spec.load import find_suite
+from benchmark.store import Store
+
+if TYPE_CHECKING:
+    from benchmark.verify import Verified
+
+LEVELS = ["bitwise", "selection", "metric", "statistical"]
+
+
+@click.command()
+@selecting()
+@click.option("--cycles", type=click.IntRange(1), default=2, show_default=True, help="Only the first cycles.")
+@click.option("--level", type=click.Choice(LEVELS), default="bitwise", show_default=True, help="What must be reached.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16"]), default="fp32", show_default=True)
+@click.option("--threads", type=click.IntRange(1, 1024))
+@click.option("--allow-noncanonical-data", is_flag=True)
+@click.pass_obj
+def verify(
+    settings: Settings, selection: Selection, cycles: int, level: str, device: str, precision: str, threads: int | None,
+    allow_noncanonical_data: bool,
+) -> int:  # fmt: skip
+    """Run trials twice in two processes, and once more killed and resumed; name the first cycle and field that differ.
+
+    Takes the first seed of each method unless seeds are given. The runs folder is not touched. Exit code 0 when the level
+    is reached, 1 when it is not, 3 when it could not be found out.
+    """
+    from benchmark.verify import ORDER, shorten
+    from benchmark.verify import verify as check
+
+    _, environment, place = environment_of("local", device, precision, threads)
+    with tempfile.TemporaryDirectory(prefix="albench-verify-") as temporary:
+        scratch = replace(settings, runs=Path(temporary) / "runs")
+        plan = build_plan(scratch, selection, environment, allow_noncanonical=allow_noncanonical_data)
+        chosen = _one_seed(plan.todo) if _no_seeds(selection) else plan.todo
+        blocked = [planned for planned in plan.trials if planned.state == "blocked"]
+        for planned in blocked:
+            click.echo(f"blocked {planned.trial.method_name}@{planned.trial.seed}: {planned.note}", err=True)
+        if not chosen:
+            click.echo("Error: no trial can be started", err=True)
+            return Exit.NOT_MEASURED
+        jobs = {job.trial_id: job for job in jobs_of(plan, Store(scratch.runs), scratch, place)}
+        table, reached = grid("trial", "two processes", "killed and resumed", "first difference"), True
+        for number, planned in enumerate(chosen):
+            rule = find_suite(planned.trial.suite, settings.suites).suite.rule
+            found = check(
+                shorten(planned.trial, cycles), environment, jobs[planned.trial_id], Path(temporary) / str(number),
+                tolerance=rule.margin, metric=rule.metric, say=lambda text: click.echo(text, err=True),
+            )  # fmt: skip
+            reached &= ORDER.index(found.level) <= LEVELS.index(level)
+            table.add_row(*_cells(found))
+    console().print(table)
+    click.echo(f"{'reached' if reached else 'NOT REACHED'}: {level}")
+    if not reached:
+        return Exit.DISCREPANCY
+    return Exit.NOT_MEASURED if blocked else Exit.OK
+
+
+def _cells(found: Verified) -> tuple[str, str, str, str]:
+    places = [f"{name}: {at}" for name, at in (("repeated", found.repeated_at), ("resumed", found.resumed_at)) if at]
+    resumed = str(found.resumed) if found.killed else f"{found.resumed} (too quick to be killed)"
+    return found.name, str(found.repeated), resumed, "; ".join(places)
+
+
+def _no_seeds(selection: Selection) -> bool:
+    return selection.seeds is None and all(selector.seeds is None for selector in selection.selectors)
+
+
+def _one_seed(trials: tuple[PlannedTrial, ...]) -> tuple[PlannedTrial, ...]:
+    """The first seed of each method of each suite."""
+    first: dict[tuple[str, str], PlannedTrial] = {}
+    for planned in trials:
+        first.setdefault((planned.trial.suite, planned.trial.method_name), planned)
+    return tuple(first.values())
