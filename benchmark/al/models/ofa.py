@@ -172,9 +172,10 @@ class Ofa(nn.Module):
         own = self.state_dict()
         given = {_official(name): value for name, value in state.items()}
         head = {name for name in own if name.startswith("classifier.")}
+        wanted = set(own)
         if all(name in given and given[name].shape != own[name].shape for name in head):
             given = {name: value for name, value in given.items() if name not in head}
-        wanted = set(own) if head & set(given) else set(own) - head
+            wanted -= head
         absent = {name for name in wanted - set(given) if not name.endswith("num_batches_tracked")}
         unknown = set(given) - set(own)
         misshapen = {name for name in wanted & set(given) if given[name].shape != own[name].shape}
