@@ -71,8 +71,10 @@ def spread(row: ReportedResult) -> Spread:
 
 
 def judge_numbers(case: Case, reported: Iterable[ReportedResult], excuse: str = "") -> list[NumberVerdict]:
-    """One verdict per reported number of the methods asked for; with an excuse, none is compared and each one says so."""
-    return [_number(case, row, excuse) for row in reported if row.method in case.methods]
+    """One verdict per reported number of the methods asked for, and of methods that the suite does not have; with an
+    excuse, none is compared and each one says so."""
+    known = {*case.methods, *case.suite.methods}
+    return [_number(case, row, excuse) for row in reported if row.method in case.methods or row.method not in known]
 
 
 def _number(case: Case, row: ReportedResult, excuse: str) -> NumberVerdict:
@@ -81,6 +83,8 @@ def _number(case: Case, row: ReportedResult, excuse: str) -> NumberVerdict:
         row.method, case.title(row.method), row.metric, row.labelled, Verdict(Kind.NOT_COMPARABLE, excuse, excused=True),
         row.role, decides, row.source, note=row.note, notes=case.notes,
     )  # fmt: skip
+    if row.method not in case.methods:
+        return replace(_excused(line, "no method of this suite"), decides=False)
     if excuse:
         return line
     if row.labelled is None:

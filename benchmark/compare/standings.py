@@ -108,7 +108,8 @@ def penalties(case: Case) -> tuple[tuple[str, ...], tuple[tuple[float, ...], ...
     metric, trials = case.suite.rule.metric, case.trials
     curves = {
         method: {size: trials.values(method, size, metric) for size in trials.sizes(method)}
-        for method in trials.methods
+        for method in case.methods
+        if method in trials.methods
     }
     matrix = ranking.penalties(curves, case.suite.rule.alpha)
     return tuple(curves), tuple(tuple(map(float, row)) for row in matrix)

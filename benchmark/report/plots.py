@@ -90,6 +90,7 @@ def _curves(
     for axis, (method, look) in zip(axes, looks.items(), strict=True):
         if base and base != method:
             _band(axis, trials, base, metric, _Look(NEUTRAL, ""), f"{base}, ours")
+        _beside(axis, [row for row in rows if row.method == method and row.role not in PUBLISHED])
         _published(axis, [row for row in rows if row.method == method and row.role in PUBLISHED], look)
         _band(axis, trials, method, metric, look, "ours")
     _finish(figure, axes, f"{metric} (%)" if metric.startswith("accuracy") else metric)
@@ -135,6 +136,15 @@ def _hollow(look: _Look) -> dict[str, Any]:
 def _half_width(values: Sequence[float]) -> float:
     n = len(values)
     return stats.t_critical(0.025, n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else math.nan
+
+
+def _beside(axis: Any, rows: Sequence[ReportedResult]) -> None:
+    """What other sources say of the method: whether the paper stands alone can be seen."""
+    if rows:
+        axis.plot(
+            [row.labelled for row in rows], [row.mean for row in rows], color=NEUTRAL, linestyle="none", marker="_", markersize=9,
+            markeredgewidth=1.6, label="other sources", zorder=2,
+        )  # fmt: skip
 
 
 def _published(axis: Any, rows: Sequence[ReportedResult], look: _Look) -> None:
@@ -244,6 +254,13 @@ def _finish(figure: Any, axes: Sequence[Any], vertical: str) -> None:
     looks: dict[str, dict[str, Any]] = {
         "ours": {"color": INK, "linewidth": 1.8, "marker": "o", "markersize": 4},
         "published": _hollow(_Look(INK, "o")),
+        "other sources": {
+            "color": NEUTRAL,
+            "linestyle": "none",
+            "marker": "_",
+            "markersize": 9,
+            "markeredgewidth": 1.6,
+        },
     }
     handles = [Line2D([], [], **looks.get(label, {"color": NEUTRAL, "linewidth": 1.0})) for label in labels]
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))

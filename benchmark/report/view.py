@@ -189,7 +189,8 @@ def rule_text(judgement: Judgement) -> str:
     against = "the reported table" if rule.reference == "reported" else "the committed records, paired by seed"
     return (
         f"Rule {rule.version}: {rule.metric} against {against}; two one-sided tests at {rule.alpha:g} with a margin of "
-        f"±{rule.margin:g} ({rule.margin_reason}); at least {rule.min_trials} trials; "
+        f"±{rule.margin:g} ({rule.margin_reason}); at least {rule.min_trials} trials; each "
+        "number and curve at that level on its own, the sizes of a claim together (Holm); "
         f"devices {'may' if rule.mix_devices else 'may not'} be mixed. Intervals are {100 * (1 - 2 * rule.alpha):g} % and include "
         "the reading error; MDD is the smallest true difference these trials find with power 0.8; needed is the number of "
         "trials for a verdict with power 0.8."
@@ -247,7 +248,7 @@ def standing_cells(item: Standing) -> list[str]:
 
 def method_titles(judgement: Judgement) -> list[tuple[str, str]]:
     """Names of the methods in the tables, and what the paper calls them."""
-    titles = {item.method: item.title for item in judgement.numbers}
+    titles = {item.method: item.title for item in judgement.numbers if item.role != "external"}
     titles |= {item.method: item.title for item in judgement.standings}
     return [(name, title) for name, title in titles.items() if name != title]
 

@@ -1,0 +1,105 @@
+"""Every suite of the project: its own published numbers with noise are reproduced, shifted they are not, alone they are open."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmark.compare.judgement import Judgement, Kind
+from benchmark.compare.measurements import Measurement
+from benchmark.compare.numbers import TARGETS, spread
+from benchmark.compare.verdict import judge
+from benchmark.errors import Exit
+from benchmark.spec.load import SuiteFile, load_suite, suite_files
+from benchmark.spec.reported import ReportedResult
+
+ROOT = Path(__file__).parents[2] / "suites"
+NOISE = 0.15
+"""Standard deviation between seeds, in margins."""
+
+
+def load(path: Path) -> SuiteFile:
+    """The suite with one deciding number per cell: where the paper prints several, no run can meet all of them."""
+    suite = load_suite(path, ROOT)
+    cells: dict[tuple[str, int | None, str], ReportedResult] = {}
+    for row in suite.reported:
+        if row.role in TARGETS and row.method in suite.suite.methods:
+            cells.setdefault((row.method, row.labelled, row.metric), row)
+    suite.__dict__["reported"] = tuple(cells.values())
+    return suite
+
+
+COMPARED = [
+    path
+    for path in suite_files(ROOT)
+    if load_suite(path, ROOT).suite.rule.reference == "reported" and load(path).reported
+]
+
+
+def runs(suite: SuiteFile, shift: float, seeds: tuple[int, ...]) -> list[Measurement]:
+    """What trials would measure if the paper's numbers, shifted by so many margins, were the truth."""
+    draw, margin = np.random.default_rng(0), suite.suite.rule.margin
+    found = []
+    for method in dict.fromkeys(row.method for row in suite.reported):
+        own = [row for row in suite.reported if row.method == method and row.labelled is not None]
+        for seed in seeds:
+            for cycle, size in enumerate(sorted({row.labelled for row in own if row.labelled is not None})):
+                metrics = {
+                    row.metric: row.mean + margin * (shift + NOISE * draw.standard_normal())
+                    for row in own
+                    if row.labelled == size
+                }
+                found.append(
+                    Measurement(
+                        suite.id, method, "paper", "as_published", seed, cycle, size, metrics, f"{method}/{seed}", "env",
+                        "device", True, "", f"{method}/{seed}",
+                    )
+                )  # fmt: skip
+    return found
+
+
+def verdicts(suite: SuiteFile, found: Judgement) -> list[Kind]:
+    """Verdicts of the numbers that can be decided at all: read exactly enough, and met by a run of the protocol."""
+    margin = suite.suite.rule.margin
+    exact = {row for row in suite.reported if row.reading_error < margin / 3 and spread(row).se < margin / 6}
+    keys = {(row.method, row.labelled, row.metric) for row in exact}
+    return [
+        number.verdict.kind
+        for number in found.numbers
+        if number.decides and number.estimate and (number.method, number.labelled, number.metric) in keys
+    ]
+
+
+def seeds(suite: SuiteFile) -> tuple[int, ...]:
+    return tuple(range(max(suite.suite.rule.min_trials, 5)))
+
+
+@pytest.mark.parametrize("path", COMPARED, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_the_papers_own_numbers(path: Path) -> None:
+    suite = load(path)
+    plain = judge(suite, runs(suite, 0.0, seeds(suite)))
+    found = verdicts(suite, plain)
+    assert found.count(Kind.REPRODUCED) >= 0.97 * len(found)
+    assert not {number.verdict.kind for number in plain.numbers} & {Kind.ABOVE, Kind.BELOW}
+    for shift, kind in ((2.0, Kind.ABOVE), (-2.0, Kind.BELOW)):
+        moved = judge(suite, runs(suite, shift, seeds(suite)))
+        assert verdicts(suite, moved).count(kind) >= 0.97 * len(found)
+        assert Kind.REPRODUCED not in {number.verdict.kind for number in moved.numbers}
+        assert found == [] or moved.exit_code is Exit.DISCREPANCY
+
+
+@pytest.mark.parametrize("path", COMPARED, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_one_trial_decides_nothing(path: Path) -> None:
+    suite = load(path)
+    if suite.suite.rule.min_trials == 1:
+        pytest.skip("the rule of this suite is content with one trial")
+    found = judge(suite, runs(suite, 0.0, (0,)))
+    measured = [number for number in found.numbers if number.decides and number.estimate]
+    assert {number.verdict.kind for number in measured} == {Kind.INCONCLUSIVE}
+    for number in measured:
+        assert number.estimate is not None
+        assert math.isfinite(number.estimate.mean)
+        assert number.estimate.needed is None or number.estimate.needed >= suite.suite.rule.min_trials
