@@ -146,3 +146,19 @@ def test_what_does_not_fit_is_refused(
     data = spec("x", more.pop("train_size", 20), more.pop("test_size", 20), more.pop("classes", 2), **more)
     with pytest.raises(DataError, match=message):
         split.divide(data, _source(("a", "b"), 10, divided))
+
+
+def test_a_fixed_number_of_test_images_per_class(spec: Any) -> None:
+    """20 of each of 256 classes leave 24,660 of Caltech-256's 29,780 images in the pool."""
+    sizes = [116] * 256
+    sizes[0] += 29_780 - sum(sizes)
+    labels = np.repeat(np.arange(256), sizes)
+    images = ArrayImages(np.zeros((len(labels), 1, 1, 1), np.uint8), labels)
+    rule = {"rule": "per_class", "test_per_class": 20, "seed": 1}
+    source = Source(images, None, tuple(str(place) for place in range(256)))
+    found = split.divide(spec("x", 24_660, 5_120, 256, split=rule), source)
+    assert np.bincount(found.test_labels).tolist() == [20] * 256
+    assert np.array_equal(np.sort(np.concatenate([found.train, found.test])), np.arange(29_780))
+    generator = np.random.Generator(np.random.Philox(key=1))
+    first = generator.permutation(sizes[0])
+    assert found.test[:20].tolist() == sorted(first[sizes[0] - 20 :].tolist())
