@@ -1,151 +1,243 @@
-"""Images on the device, seen through a view: the pool as one uint8 tensor, transforms as batched tensor code.
+"""Images on the device, seen through a view: bytes uploaded once per part, transforms as batched tensor code.
 
-Pixels stay uint8 and are uploaded once per part, however many views look at them. Random transforms draw per sample from a
-counter, so what a sample becomes depends on (stream, epoch, use), never on its batch. A leading run of flips and one
-crop becomes a single gather.
+Pixels stay uint8 until they are normalised, and only a batch is ever floating point. Random transforms draw per sample from a
+counter, so what a sample becomes depends on (stream, sample, epoch, use), never on its batch, its order or the device.
+Given the same drawn numbers every view equals torchvision's transforms on Pillow images bit for bit; only the order of
+the two passes of a resize is always Pillow's of before 13 (widths first), which can differ from 13's by one level of 256.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
 
+from benchmark.al.augment import Frames
 from benchmark.al.philox import Counter
+from benchmark.al.transforms import Shape, Step, compiled
 from benchmark.errors import UsageError
-from benchmark.spec.models import CenterCrop, HorizontalFlip, Normalise, RandomCrop, SwapRedBlue, ToRgb, Transform
+from benchmark.spec.models import CenterCrop, Normalise, RandomCrop, RandomResizedCrop, Resize, Transform
 
 if TYPE_CHECKING:
     from benchmark.al.data import Part
 
 USES = 64
-"""Purposes per transform position: uses of one sample in one epoch that are augmented independently."""
-
-_uploaded: dict[tuple[int, torch.device, int], tuple[Part, Tensor]] = {}
-
-
-def upload(part: Part, device: torch.device, padding: int) -> Tensor:
-    """(n, h + 2 padding, w + 2 padding, c) uint8 on the device, zero-padded; the same tensor for every view of a part."""
-    place = (id(part), device, padding)
-    if place not in _uploaded:
-        n, height, width, channels = part.pixels.shape
-        pixels = torch.zeros(n, height + 2 * padding, width + 2 * padding, channels, dtype=torch.uint8)
-        pixels[:, padding : padding + height, padding : padding + width] = torch.from_numpy(part.pixels.copy())
-        _uploaded[place] = (part, pixels.to(device))  # the part is kept alive, so its id stays its own
-    return _uploaded[place][1]
+"""Purposes per place in a view: uses of one sample in one epoch that are augmented independently."""
+CHUNK = {"cpu": 2**21, "cuda": 2**27}
+"""Values of a view made at a time: about a second-level cache on a CPU, a gigabyte or two on a GPU."""
+TEST_SHARE = 0.875
+"""What a test view's centre crop keeps of the resized image (224 of 256) when a network asks for another size."""
 
 
-@dataclass(frozen=True)
-class Gather:
-    """A crop and flips of one view, as offsets and directions of a single gather."""
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """A part's bytes on a device, shared by all views of it."""
 
-    height: int
-    width: int
-    rows: int
-    """Number of possible vertical offsets (1: none is drawn)."""
-    columns: int
-    flips: tuple[tuple[float, bool, int], ...]
-    """(p, whether it comes before the crop, position in the view) of each flip."""
-    crop: int
-    """Position of the crop in the view."""
+    part: Part
+    flat: Tensor
+    """(bytes,) uint8."""
+    sizes: Tensor | None
+    """(n, 2) int64 height and width where they differ."""
+    offsets: Tensor | None
+    """(n,) int64 first byte of each image where sizes differ."""
+    shape: Shape
+
+    def frames(self, indices: Tensor) -> Frames:
+        """The chosen images."""
+        if self.sizes is None or self.offsets is None:
+            height, width = self.shape.height, self.shape.width
+            return Frames(
+                self.flat, indices * (height * width * self.shape.channels), height, width, self.shape.channels
+            )
+        sizes = self.sizes[indices]
+        return Frames(self.flat, self.offsets[indices], sizes[:, 0], sizes[:, 1], self.shape.channels)
+
+
+_uploaded: WeakValueDictionary[tuple[int, str], Pixels] = WeakValueDictionary()
+
+
+def upload(part: Part, device: torch.device) -> Pixels:
+    """A part's bytes on the device: the same tensor for every view that lives at the same time. On a CPU nothing is copied."""
+    key = (id(part), str(device))  # the value keeps the part alive, so its id stays its own
+    found = _uploaded.get(key)
+    if found is None:
+        found = _uploaded[key] = _upload(part, device)
+    return found
+
+
+def _upload(part: Part, device: torch.device) -> Pixels:
+    with warnings.catch_warnings():
+        # Parts are memory-mapped read-only; nothing here writes to them.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        flat = torch.from_numpy(part.pixels.reshape(-1)).to(device)
+        if part.sizes is None or part.offsets is None:
+            _, height, width, channels = part.pixels.shape
+            return Pixels(part, flat, None, None, Shape(height, width, channels))
+        sizes, offsets = (torch.from_numpy(table).to(device) for table in (part.sizes, part.offsets))
+    height, width = (int(side) for side in part.sizes.min(axis=0))
+    return Pixels(part, flat, sizes, offsets, Shape(height, width, part.channels, ragged=True))
 
 
 class Images:
     """A part of a data set on a device, through a view."""
 
+    memory_format: torch.memory_format = torch.contiguous_format
+    """Layout of what `batch` returns; channels_last costs nothing, contiguous a copy."""
+    shape: tuple[int, int, int]
+    """(c, h, w) of an image of this view."""
+    random: bool
+    """Whether the view draws anything."""
+
     def __init__(
         self, part: Part, transforms: tuple[Transform, ...], device: torch.device, size: int | None = None
     ) -> None:
-        """`size` replaces the side of the last spatial transform. Raises UsageError for a transform that is not batched."""
-        if size is not None:
-            transforms = resized(transforms, size)
-        self.device, self.memory_format = device, torch.contiguous_format
-        self.random = any(isinstance(t, RandomCrop | HorizontalFlip) for t in transforms)
-        count = _leading(transforms)
-        padding = max((t.padding for t in transforms[:count] if isinstance(t, RandomCrop)), default=0)
-        self._pixels = upload(part, device, padding)
-        self._gather = _plan(transforms[:count], self._pixels.shape[1], self._pixels.shape[2])
-        self._rest = [_point(t) for t in transforms[count:]]
-        probe = self.batch(torch.zeros(1, dtype=torch.int64, device=device), Counter(0))
-        self.shape: tuple[int, int, int] = (probe.shape[1], probe.shape[2], probe.shape[3])
+        """`size` replaces that of the last spatial transform, see `at_size`. Raises UsageError for views that cannot be."""
+        transforms = transforms if size is None else at_size(transforms, size)
+        self.device, self._pixels = device, upload(part, device)
+        of_bytes, normalise = _split(transforms)
+        self._steps, shape = compiled(of_bytes, self._pixels.shape, device)
+        self._levels = _Levels(normalise, shape, device)
+        self.shape = (self._levels.channels, shape.height, shape.width)
+        self._layout = _Layout.of(self._steps, device)
+        self.random = bool(self._layout.counts)
+        values = max(math.prod(self.shape), self._pixels.shape.values)
+        self._chunk = max(CHUNK.get(device.type, CHUNK["cuda"]) // values, 1)
 
+    @torch.no_grad()
     def batch(self, indices: Tensor, counter: Counter | None = None, epoch: int = 0, pass_: int = 0) -> Tensor:
-        """(b, c, h, w) float32 images of data set indices (b,) int64; `pass_` tells apart several uses in one epoch."""
-        rows, columns = self._places(indices, counter, epoch, pass_)
-        pixels = self._pixels[indices[:, None, None], rows[:, :, None], columns[:, None, :]]
-        images = pixels.permute(0, 3, 1, 2).float()
-        for transform in self._rest:
-            images = transform(images)
-        return images.contiguous(memory_format=self.memory_format)
+        """(b, c, h, w) float32 images of (b,) data set indices.
 
-    def _places(self, indices: Tensor, counter: Counter | None, epoch: int, pass_: int) -> tuple[Tensor, Tensor]:
-        """(b, height) rows and (b, width) columns of the padded pixels that make each image."""
-        plan, device = self._gather, indices.device
-        top = torch.zeros(len(indices), 1, dtype=torch.int64, device=device)
-        left = top.clone()
-        if plan.rows > 1 or plan.columns > 1:
-            bits = _counter(counter).bits(indices, epoch, plan.crop * USES + pass_, 2)
-            top, left = (bits[:, :1] * plan.rows) >> 32, (bits[:, 1:] * plan.columns) >> 32
-        rows = top + torch.arange(plan.height, device=device)
-        columns = left + torch.arange(plan.width, device=device)
-        for p, before, position in plan.flips:
-            flipped = _counter(counter).uniform(indices, epoch, position * USES + pass_) < p
-            # Mirroring before the crop mirrors the whole padded image, after it only the crop.
-            mirrored = self._pixels.shape[2] - 1 - columns if before else 2 * left + plan.width - 1 - columns
-            columns = torch.where(flipped, mirrored, columns)
-        return rows, columns
+        `epoch` and `pass_` (below 64) tell apart uses of the same sample. Raises UsageError for a random view without counter.
+        """
+        if self.random and counter is None:
+            raise UsageError("this view draws random numbers and was given no counter", where="protocol.views")
+        if not 0 <= pass_ < USES:
+            raise UsageError(f"pass {pass_} of a view: only 0 to {USES - 1} are told apart")
+        # A byte times an 11-bit weight needs more than bfloat16 holds.
+        with torch.autocast(self.device.type, enabled=False):
+            made = [
+                self._made(part, counter, epoch, pass_) for part in torch.split(indices.to(self.device), self._chunk)
+            ]
+        images = made[0] if len(made) == 1 else torch.cat(made)
+        return images.permute(0, 3, 1, 2).contiguous(memory_format=self.memory_format)
+
+    def _made(self, indices: Tensor, counter: Counter | None, epoch: int, pass_: int) -> Tensor:
+        """(b, h, w, c) float32."""
+        frames, words = self._pixels.frames(indices), iter(self._layout.words(indices, counter, epoch, pass_))
+        for step in self._steps:
+            frames = step(frames, [next(words) for _ in step.draws])
+        return self._levels(frames.whole())
 
 
-def resized(transforms: tuple[Transform, ...], size: int) -> tuple[Transform, ...]:
-    """The view with the `size` of its last spatial transform replaced."""
-    for place in reversed(range(len(transforms))):
-        if isinstance(transforms[place], CenterCrop | RandomCrop):
-            changed = transforms[place].model_copy(update={"size": size})
-            return (*transforms[:place], changed, *transforms[place + 1 :])
-    raise UsageError(
-        f"no transform of this view has a size to replace by {size}", remedy="leave the network's size out"
-    )
+# ---------------------------------------------------------------------------------------------------- words per sample
 
 
-def _leading(transforms: tuple[Transform, ...]) -> int:
-    """How many of the first transforms one gather can do: flips and at most one crop."""
-    crops = 0
-    for count, transform in enumerate(transforms):
-        crops += isinstance(transform, RandomCrop | CenterCrop)
-        if crops > 1 or not isinstance(transform, RandomCrop | CenterCrop | HorizontalFlip):
-            return count
-    return len(transforms)
+@dataclass(frozen=True)
+class _Layout:
+    """Which blocks of four words a view draws for each sample, all at once."""
+
+    blocks: Tensor
+    """(k, 2) of (place in the view * USES, block)."""
+    counts: tuple[tuple[int, int], ...]
+    """(first word, words) of every draw."""
+
+    @staticmethod
+    def of(steps: Sequence[Step], device: torch.device) -> _Layout:
+        rows: list[tuple[int, int]] = []
+        counts = []
+        for place, words in (draw for step in steps for draw in step.draws):
+            counts.append((4 * len(rows), words))
+            rows += [(place * USES, block) for block in range(-(-words // 4))]
+        return _Layout(torch.tensor(rows, dtype=torch.int64, device=device).view(-1, 2), tuple(counts))
+
+    def words(self, indices: Tensor, counter: Counter | None, epoch: int, pass_: int) -> list[Tensor]:
+        """One (b, words) int64 tensor per draw: `counter.bits(indices, epoch, place * USES + pass_, words)` of each."""
+        if counter is None or not self.counts:
+            return []
+        purposes = self.blocks.clone()
+        purposes[:, 0] += pass_
+        drawn = counter.blocks(indices, epoch, purposes).flatten(1)
+        return [drawn[:, first : first + words] for first, words in self.counts]
 
 
-def _plan(transforms: tuple[Transform, ...], height: int, width: int) -> Gather:
-    crop = next((i for i, t in enumerate(transforms) if isinstance(t, RandomCrop | CenterCrop)), len(transforms))
-    flips = tuple((t.p, i < crop, i) for i, t in enumerate(transforms) if isinstance(t, HorizontalFlip))
-    found = transforms[crop] if crop < len(transforms) else None
-    if isinstance(found, RandomCrop):
-        return Gather(found.size, found.size, height - found.size + 1, width - found.size + 1, flips, crop)
-    return Gather(height, width, 1, 1, flips, crop)
+# -------------------------------------------------------------------------------------------------------- bytes to floats
 
 
-def _point(transform: Transform) -> Callable[[Tensor], Tensor]:
-    """A transform of every pixel by itself, on float images (b, c, h, w) in 0..255 until they are normalised."""
-    if isinstance(transform, Normalise):
-        mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (transform.mean, transform.std))
-        return lambda images: (images / 255 - mean.to(images.device)) / std.to(images.device)
-    if isinstance(transform, ToRgb):
-        return lambda images: images.expand(-1, 3, -1, -1)
-    if isinstance(transform, SwapRedBlue):
-        return lambda images: images.flip(1)
-    raise UsageError(
-        f"the transform {transform.op} cannot follow the first crop",
-        where="protocol.views",
-        remedy="put it into data.decode",
-    )
+class _Levels:
+    """What becomes of a byte: (byte / 255 - mean) / std of its channel, in torchvision's order of float32 operations."""
+
+    def __init__(self, normalise: Normalise | None, shape: Shape, device: torch.device) -> None:
+        self.channels = 3 if shape.rgb else shape.channels
+        means, stds = (normalise.mean, normalise.std) if normalise else ((0.0,), (1.0,))
+        if len(means) not in (1, self.channels) or len(stds) != len(means):
+            raise UsageError(
+                f"normalise has {len(means)} means and {len(stds)} deviations for {self.channels} channels",
+                where="protocol.views",
+                remedy="give one of each per channel, or one for all",
+            )
+        mean, std = (torch.tensor(values).expand(self.channels) for values in (means, stds))
+        # A tensor: a GPU would multiply by the inverse of a plain number.
+        whole = torch.tensor([255.0])
+        if shape.channels == 1:
+            levels = (torch.arange(256.0)[:, None] / whole - mean) / std
+            self._tables: tuple[Tensor, ...] = (levels.to(device),)
+        else:
+            # Repeated along a row, for a long inner loop.
+            self._tables = tuple(t.to(device) for t in (whole, mean.repeat(shape.width), std.repeat(shape.width)))
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(b, h, w, channels) float32 from (b, h, w, c) uint8."""
+        if len(self._tables) == 1:
+            return self._tables[0].index_select(0, images.flatten().int()).view(*images.shape[:3], self.channels)
+        whole, mean, std = self._tables
+        return images.reshape(-1, len(mean)).float().div_(whole).sub_(mean).div_(std).view(images.shape)
 
 
-def _counter(counter: Counter | None) -> Counter:
-    if counter is None:
-        raise UsageError("a random view needs a random stream")
-    return counter
+def _split(transforms: tuple[Transform, ...]) -> tuple[tuple[Transform, ...], Normalise | None]:
+    """The transforms of bytes, and the normalisation that ends a view."""
+    if any(isinstance(transform, Normalise) for transform in transforms[:-1]):
+        raise UsageError("a transform follows normalise", where="protocol.views", remedy="normalise last")
+    if transforms and isinstance(transforms[-1], Normalise):
+        return transforms[:-1], transforms[-1]
+    return transforms, None
+
+
+# ------------------------------------------------------------------------------------------------------------- other sizes
+
+
+def at_size(transforms: tuple[Transform, ...], size: int) -> tuple[Transform, ...]:
+    """A view for a network that takes `size` pixels: its last spatial transform gives that size.
+
+    Where that is a centre crop of a resized image, the resize follows: the shorter side, or both, become
+    ceil(size / 0.875), as in the test view of DIAM (Tang & Huang, NeurIPS 2022, released code).
+    """
+    found = list(transforms)
+    spatial = [
+        place
+        for place, transform in enumerate(transforms)
+        if isinstance(transform, RandomCrop | CenterCrop | RandomResizedCrop | Resize)
+    ]
+    if not spatial:
+        raise UsageError(
+            f"no transform of the view has a size that could become {size}",
+            where="protocol.views",
+            remedy="add a resize, or leave the network's size out",
+        )
+    last = spatial[-1]
+    found[last] = _sized(transforms[last], size)
+    if isinstance(transforms[last], CenterCrop) and len(spatial) > 1 and isinstance(transforms[spatial[-2]], Resize):
+        found[spatial[-2]] = _sized(transforms[spatial[-2]], math.ceil(size / TEST_SHARE))
+    return tuple(found)
+
+
+def _sized(transform: Transform, size: int) -> Transform:
+    if isinstance(transform, Resize):
+        key, value = ("shorter", size) if transform.size is None else ("size", (size, size))
+        return transform.model_copy(update={key: value})
+    return transform.model_copy(update={"size": size})
