@@ -79,7 +79,7 @@ def solve(matrix: Tensor, reward: Tensor, budget: int, tolerance: float = 1e-7, 
     Accelerated projected gradient (Beck and Teboulle 2009) that forgets its momentum whenever it points uphill. It ends when
     the duality gap is below `tolerance` * (1 + |objective|); raises AlbenchError if that takes more than `steps` steps.
     """
-    bound = _largest_eigenvalue(matrix)
+    bound = _curvature(matrix, reward)
     weights = torch.full_like(reward, budget / max(1, len(reward)))
     ahead, momentum = weights, 1.0
     for number in range(steps):
@@ -113,6 +113,11 @@ def _gap(matrix: Tensor, reward: Tensor, weights: Tensor, budget: int) -> float:
     return float(gap / (1 + (weights @ (pull / 2 - reward)).abs()))
 
 
-def _largest_eigenvalue(matrix: Tensor) -> float:
-    """An upper bound: the largest absolute row sum, at least a tiny positive number."""
-    return max(float(matrix.abs().sum(dim=1).max()), 1e-12) if len(matrix) else 1.0
+def _curvature(matrix: Tensor, reward: Tensor) -> float:
+    """An upper bound of the largest eigenvalue: the largest absolute row sum.
+
+    It is kept from being tiny beside the rewards, where a step would leave the range in which float64 can tell weights apart.
+    """
+    if not len(reward):
+        return 1.0
+    return max(float(matrix.abs().sum(dim=1).max()), 1e-3 * float(reward.max() - reward.min()), 1e-12)

@@ -1,0 +1,88 @@
+"""Windows of BAL: what follows from them over a whole experiment. Each window itself is held by golden vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmark.al.functional.bal_windows import quota, step, sub_pool, window
+from benchmark.errors import UsageError
+
+SIZES = {"cifar10": 50_000, "svhn": 73_257, "caltech101": 7_857, "tinyimagenet": 100_000}
+REGIMES = {"small": [2] * 5, "base": [10, *[5] * 6], "large": [10] * 10}
+BETAS = {
+    "small": {"caltech101": 0.5, "cifar10": 1.0, "svhn": 1.0, "tinyimagenet": 0.5},
+    "base": {"caltech101": 1.3, "cifar10": 1.2, "svhn": 1.4, "tinyimagenet": 1.2},
+    "large": {"caltech101": 2.5, "cifar10": 2.0, "svhn": 2.0, "tinyimagenet": 2.5},
+}
+
+
+def spans(name: str, regime: str, addendum: int | None = None) -> list[tuple[int, int]]:
+    size, cycles = SIZES[name], len(REGIMES[regime])
+    a = addendum or step(size, cycles)
+    return [window(c, cycles, size, BETAS[regime][name], a) for c in range(cycles)]
+
+
+def labelled_at_the_end(name: str, regime: str, seed: int, addendum: int | None = None) -> int:
+    """A whole experiment with a coin in place of the network."""
+    rng, size = np.random.default_rng(seed), SIZES[name]
+    ranks, labelled = np.arange(size), np.empty(0, dtype=np.int64)
+    for cycle, (share, span) in enumerate(zip(REGIMES[regime], spans(name, regime, addendum), strict=True)):
+        inside = sub_pool(ranks, labelled, span)
+        order = inside if cycle == 0 else rng.permutation(inside)
+        labelled = np.concatenate([labelled, order[: quota(share, size)]])
+    assert len(np.unique(labelled)) == len(labelled)
+    return len(labelled)
+
+
+@pytest.mark.parametrize("regime", ["small", "base"])
+@pytest.mark.parametrize("name", SIZES)
+def test_small_and_base_reach_their_budgets(name: str, regime: str) -> None:
+    assert labelled_at_the_end(name, regime, 0) == sum(quota(share, SIZES[name]) for share in REGIMES[regime])
+
+
+@pytest.mark.parametrize(
+    ("name", "ceiling", "share"),
+    [("cifar10", 95.0, 86.3), ("svhn", 95.0, 86.3), ("caltech101", 97.5, 85.2), ("tinyimagenet", 97.5, 85.2)],
+)
+def test_large_cannot_label_the_whole_pool(name: str, ceiling: float, share: float) -> None:
+    """Ranks between cycle 0 and the first window are never looked at; quotas of the last cycles stay unfilled."""
+    size, found = SIZES[name], spans(name, "large")
+    reachable = np.zeros(size, dtype=bool)
+    reachable[: quota(10, size)] = True
+    for span in found[1:]:
+        reachable[slice(*span)] = True
+    assert 100 * reachable.mean() == pytest.approx(ceiling, abs=0.05)
+    ends = [labelled_at_the_end(name, "large", seed) for seed in range(3)]
+    assert 100 * np.mean(ends) / size == pytest.approx(share, abs=0.4)
+
+
+def test_ranks_that_cifar10_base_never_looks_at() -> None:
+    """17 % of the pool, the most diverse part after cycle 0."""
+    found = spans("cifar10", "base")
+    never = np.setdiff1d(
+        np.arange(50_000), np.concatenate([np.arange(5_000), *[np.arange(50_000)[slice(*s)] for s in found[1:]]])
+    )
+    assert (never[0], never[-1], len(never)) == (5_000, 13_568, 8_569)
+
+
+@pytest.mark.parametrize(("name", "end"), [("caltech101", 391), ("tinyimagenet", 5_000)])
+def test_a_step_of_one_budget_would_not_fill_it(name: str, end: int) -> None:
+    """Why the step is read as the pool divided by the cycles: otherwise small would stop halfway."""
+    assert labelled_at_the_end(name, "small", 0, addendum=quota(2, SIZES[name])) == end
+
+
+def test_quotas_are_truncated_in_floating_point() -> None:
+    assert quota(29, 50_000) == 14_499
+    assert quota(10, 73_257) == 7_325
+
+
+def test_sub_pool_keeps_the_rank_order() -> None:
+    ranked = np.array([7, 3, 9, 1, 5])
+    assert sub_pool(ranked, np.array([9]), (1, 9)).tolist() == [3, 1, 5]
+
+
+@pytest.mark.parametrize("cycle", [-1, 5])
+def test_no_window_beyond_the_last_cycle(cycle: int) -> None:
+    with pytest.raises(UsageError):
+        window(cycle, 5, 1000, 1.0, 200)
