@@ -20,6 +20,7 @@ from benchmark.al.functional.pretext_batches import batches, first_picks, hardes
 from benchmark.al.functional.ranking import top
 from benchmark.al.functional.scores import entropy
 from benchmark.al.models.cost import macs, parameters
+from benchmark.al.models.resnet_bal import ResNetBottleneck
 from benchmark.al.models.resnet_cifar import ResNetCifar
 from benchmark.al.models.vgg_bn import DEPTHS, VggBn
 from benchmark.al.schedules import rate
@@ -35,7 +36,8 @@ def described(canonical):
     classes = canonical[-1][2][0]
     if "conv1.weight" in names:
         blocks = Counter(name.split(".")[0] for name in names if name.endswith(".conv1.weight"))
-        return ResNetCifar(classes, blocks=[blocks[f"layer{stage}"] for stage in (1, 2, 3, 4)])
+        kind = ResNetBottleneck if "layer1.0.conv3.weight" in names else ResNetCifar
+        return kind(classes, blocks=[blocks[f"layer{stage}"] for stage in (1, 2, 3, 4)])
     widths = Counter(shape[0] for name, shape in names.items() if name.startswith("features.") and len(shape) == 4)
     layers = 3 + sum(widths.values())
     assert layers in DEPTHS
@@ -56,7 +58,8 @@ def networks(inputs, expected, tolerance, npz, case):
     assert len(norms) == expected["bn_layers"]
     assert sum(isinstance(module, nn.Conv2d) for module in modules) == expected["conv_layers"]
     assert sum(parameters(module) for module in norms) == expected["bn_affine_parameters"]
-    assert macs(network, inputs["H"]) == expected["macs_conv_linear_own_count"]
+    if "macs_conv_linear_own_count" in expected:
+        assert macs(network, inputs["H"]) == expected["macs_conv_linear_own_count"]
     check_forward(network, inputs, expected, tolerance, "feature")
 
 
@@ -185,7 +188,7 @@ def pretext_batches(inputs, expected, tolerance, npz, case):
         assert [sha1(batch) for batch in found] == expected["sha1_of_each_batch_order"]
         assert [int(batch.sum()) for batch in found] == expected["sum_of_each_batch"]
         hardest = hardest_first(losses, "number")[: sizes[0]]
-        assert len(np.intersect1d(found[0], hardest)) == expected["batch0_overlap_with_true_hardest_5000"]
+        assert len(np.intersect1d(found[0], hardest)) == expected[f"batch0_overlap_with_true_hardest_{sizes[0]}"]
         first = first_picks(found[0])
         assert first[:20].tolist() == expected["cycle0_first_20"]
         assert len(first) == expected["cycle0_count"]
