@@ -26,18 +26,20 @@ class Vae(nn.Module):
     """Variational autoencoder of 32x32 images; 22,835,139 parameters at the defaults.
 
     `conditions` further numbers per image are appended to the latent vector before decoding (TA-VAAL: 1, the rank).
+    `width` is the channels of the first convolution; the others double it.
     """
 
-    def __init__(self, latent: int = 32, conditions: int = 0, channels: int = 3) -> None:
+    def __init__(self, latent: int = 32, conditions: int = 0, channels: int = 3, width: int = 128) -> None:
         super().__init__()
-        down, up = (channels, 128, 256, 512, 1024), (1024, 512, 256, 128)
+        deepest = 8 * width
+        down, up = (channels, width, 2 * width, 4 * width, deepest), (deepest, 4 * width, 2 * width, width)
         encoder: list[nn.Module] = []
         for inputs, outputs in pairwise(down):
             encoder += [nn.Conv2d(inputs, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
         self.encoder = nn.Sequential(*encoder, nn.Flatten())
-        self.fc_mu = nn.Linear(1024 * 2 * 2, latent)
-        self.fc_logvar = nn.Linear(1024 * 2 * 2, latent)
-        decoder: list[nn.Module] = [nn.Linear(latent + conditions, 1024 * 4 * 4), nn.Unflatten(1, (1024, 4, 4))]
+        self.fc_mu = nn.Linear(deepest * 2 * 2, latent)
+        self.fc_logvar = nn.Linear(deepest * 2 * 2, latent)
+        decoder: list[nn.Module] = [nn.Linear(latent + conditions, deepest * 4 * 4), nn.Unflatten(1, (deepest, 4, 4))]
         for inputs, outputs in pairwise(up):
             decoder += [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
         self.decoder = nn.Sequential(*decoder, nn.ConvTranspose2d(up[-1], channels, 1))

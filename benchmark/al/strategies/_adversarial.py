@@ -25,6 +25,8 @@ class Recipe:
     """How the two networks are trained."""
 
     latent: int
+    width: int
+    """Channels of the autoencoder's first convolution."""
     batch_size: int
     lr: float
     """Of both networks' Adam."""
@@ -69,7 +71,7 @@ class Game:
         conditions = 0 if ranks is None else 1
         self.noise = seeded_generator(view.rng, view.device)
         with seeded_training(view.rng):
-            self.vae = Vae(recipe.latent, conditions, channels).to(view.device)
+            self.vae = Vae(recipe.latent, conditions, channels, recipe.width).to(view.device)
             self.discriminator = Discriminator(recipe.latent + conditions).to(view.device)
         self.ranks = None if ranks is None else [rank.to(view.device, torch.float32)[:, None].clone() for rank in ranks]
 

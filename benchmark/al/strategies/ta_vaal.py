@@ -21,6 +21,7 @@ class TaVaal(Strategy):
     kl: Literal["sum", "mean"] = "mean"
     vae_steps: int = 1
     latent: int = 32
+    width: int = 128
     batch_size: int = 128
     lr: float = 5e-4
     passes: int = 100
@@ -32,7 +33,7 @@ class TaVaal(Strategy):
     def select(self, view: View, budget: int) -> Picks:
         """The largest 1 - D."""
         recipe = Recipe(
-            self.latent, self.batch_size, self.lr, self.passes, self.iterations, self.vae_steps, self.kl,
+            self.latent, self.width, self.batch_size, self.lr, self.passes, self.iterations, self.vae_steps, self.kl,
             self.scoring == "train",
         )  # fmt: skip
         game = Game(view, recipe, (view["labelled.predicted_loss"], view["predicted_loss"]))

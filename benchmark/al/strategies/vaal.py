@@ -21,6 +21,7 @@ class Vaal(Strategy):
     """Over batch and latent: `sum` in Sequential-GCN."""
     vae_steps: int = 2
     latent: int = 32
+    width: int = 128
     batch_size: int = 128
     lr: float = 5e-4
     passes: int = 100
@@ -31,7 +32,7 @@ class Vaal(Strategy):
     def select(self, view: View, budget: int) -> Picks:
         """The largest 1 - D."""
         recipe = Recipe(
-            self.latent, self.batch_size, self.lr, self.passes, self.iterations, self.vae_steps, self.kl,
+            self.latent, self.width, self.batch_size, self.lr, self.passes, self.iterations, self.vae_steps, self.kl,
             self.scoring == "train",
         )  # fmt: skip
         scores = played(Game(view, recipe), view, budget)
