@@ -87,6 +87,8 @@ class EpochDone(_Timed):
     epoch: int
     epochs: int
     loss: float | None = None
+    stage: str = ""
+    """Empty inside a cycle; the name of a stage before the first one."""
 
 
 class CycleDone(_Timed):

@@ -44,6 +44,7 @@ class TrialLine:
 
     def __post_init__(self) -> None:
         self.cycle = self.planned.cycles_done
+        self.stage = ""
 
     @property
     def cycles(self) -> int:
@@ -71,7 +72,13 @@ class TrialLine:
             self.within = min(1.0, event.epoch / epochs)
             self._since = (event.time, self.done())
         elif isinstance(event, EpochDone):
-            self.cycle, self.within = event.cycle, event.epoch / max(1, event.epochs)
+            within = event.epoch / max(1, event.epochs)
+            self.stage = f"{event.stage} {within:.0%}" if event.stage else ""
+            if event.stage:
+                # Speed is told by cycles: a stage before them may run another network.
+                self._since = (event.time, self.done())
+            else:
+                self.cycle, self.within = event.cycle, within
         elif isinstance(event, CycleDone):
             self.cycle, self.within = event.result.cycle + 1, 0.0
             self.labelled, self.accuracy = event.result.labelled, event.result.metrics.get("accuracy")
@@ -90,7 +97,7 @@ class TrialLine:
         """Cycle, labels, accuracy and time left, for a table."""
         left = self.seconds_left()
         return (
-            f"cycle {min(self.cycle + 1, self.cycles)}/{self.cycles}",
+            self.stage or f"cycle {min(self.cycle + 1, self.cycles)}/{self.cycles}",
             "" if self.labelled is None else f"{self.labelled} labels",
             "" if self.accuracy is None else f"{self.accuracy:.2f} %",
             "" if left is None else f"{duration(left)} left",

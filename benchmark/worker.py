@@ -117,7 +117,9 @@ def assemble(
 
 def _parts(protocol: Protocol, place: int, dataset: datasets.Dataset, numerics: Numerics) -> Parts:
     views, device, size = protocol.views, numerics.device, protocol.models[place].size
-    scoring, scored_at = views.train if views.pool == "train" else views.test, protocol.evaluation.size or size
+    named = {"train": views.train, "test": views.test}
+    scoring = named[views.pool] if isinstance(views.pool, str) else views.pool
+    scored_at, pretext = protocol.evaluation.size or size, protocol.pretext
 
     def images(part: datasets.Part, transforms: tuple[Transform, ...], side: int | None) -> Images:
         made = Images(part, transforms, device, side)
@@ -130,6 +132,8 @@ def _parts(protocol: Protocol, place: int, dataset: datasets.Dataset, numerics: 
         test=images(dataset.test, views.test, scored_at),
         train_labels=torch.from_numpy(np.array(dataset.train.labels)).to(device),
         test_labels=torch.from_numpy(np.array(dataset.test.labels)).to(device),
+        pretext=None if pretext is None else images(dataset.train, pretext.view, pretext.model.size),
+        pretext_test=None if pretext is None else images(dataset.train, pretext.test_view, pretext.model.size),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -10,15 +11,21 @@ import torch
 from benchmark.al.committee import Committee
 from benchmark.al.learner import Learner
 from benchmark.al.pool import Pool
-from benchmark.al.strategies.base import Picks, Strategy, View
+from benchmark.al.strategies.base import BEFORE, STATIC, Picks, Strategy, View
 from benchmark.errors import AlbenchError
 from benchmark.spec.models import Protocol
 
 
 def acquire(
-    strategy: Strategy, learner: Learner | Committee, pool: Pool, cycle: int, protocol: Protocol, budget: int
+    strategy: Strategy,
+    learner: Learner | Committee,
+    pool: Pool,
+    cycle: int,
+    protocol: Protocol,
+    budget: int,
+    statics: Mapping[str, torch.Tensor] | None = None,
 ) -> tuple[View, Picks]:
-    """Show the strategy what it declared to need, and check what it picks."""
+    """Show the strategy what it declared to need, and check what it picks. `statics` cover the whole pool (`View.statics`)."""
     view = View(
         cycle=cycle,
         cycles=protocol.acquisition.cycles,
@@ -30,10 +37,13 @@ def acquire(
         device=learner.numerics.device,
         outputs={},
         images=learner.scoring_images,
+        statics=statics or {},
     )
     positions = strategy.narrow(view)
     if positions is not None:
         view = replace(view, candidates=view.candidates[positions.cpu().numpy()])
+    if len(view.candidates) == 0:  # a method that looks at a part of the pool may find it sold out
+        return view, Picks(torch.empty(0, dtype=torch.int64))
     view = replace(view, outputs=gather(strategy, learner, view))
     with torch.no_grad():
         picks = strategy.select(view, min(budget, len(view.candidates)))
@@ -42,8 +52,13 @@ def acquire(
 
 
 def gather(strategy: Strategy, learner: Learner | Committee, view: View) -> dict[str, torch.Tensor]:
-    """Everything the strategy declared: one pass over the candidates, one over the labelled images if it asked."""
-    needs = set(strategy.needs)
+    """Everything the strategy declared: one pass over the candidates, one over the labelled images if it asked.
+
+    Before the first training there is no model to ask.
+    """
+    needs = {name for name in strategy.needs if not name.startswith(STATIC)}
+    if view.cycle == BEFORE:
+        return {}
     on_labelled = {name for name in needs if name.startswith("labelled.")}
     found = learner.outputs(needs - on_labelled, view.candidates, view.cycle) if needs - on_labelled else {}
     if on_labelled:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmark.al.acquisition import acquire
 from benchmark.al.committee import Committee
 from benchmark.al.learner import Learner
 from benchmark.al.pool import Indices, Pool
-from benchmark.al.strategies.base import Strategy
+from benchmark.al.strategies.base import BEFORE, Strategy
 from benchmark.spec.models import Protocol
 
-BEFORE = -1
-"""`View.cycle` of a strategy that picks the first labelled set, before any training."""
 
-
-def initial_pool(protocol: Protocol, strategy: Strategy, learner: Learner | Committee) -> Pool:
+def initial_pool(
+    protocol: Protocol, strategy: Strategy, learner: Learner | Committee, statics: Mapping[str, Tensor] | None = None
+) -> Pool:
     """The pool before the first training. It does not depend on the strategy, unless the rule says so."""
     rule, size = protocol.acquisition.initial, protocol.data.train_size
     if rule.rule == "torch_randperm":
@@ -28,7 +29,7 @@ def initial_pool(protocol: Protocol, strategy: Strategy, learner: Learner | Comm
     if rule.rule == "uniform":
         return Pool.shuffled(size, rule.size, rng)
     empty = replace(Pool.shuffled(size, 0, rng), unlabelled=np.arange(size))
-    view, picks = acquire(strategy, learner, empty, BEFORE, protocol, rule.size)
+    view, picks = acquire(strategy, learner, empty, BEFORE, protocol, rule.size, statics)
     return empty.label(view.candidates[picks.positions.cpu().numpy()], rng)
 
 

@@ -46,6 +46,10 @@ class Parts:
     test: Images
     train_labels: Tensor
     test_labels: Tensor
+    pretext: Images | None = None
+    """The pool through the view of the stage before the first cycle, while it is trained."""
+    pretext_test: Images | None = None
+    """The same while it is measured."""
 
 
 class Pause(Exception):

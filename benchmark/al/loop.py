@@ -14,6 +14,7 @@ from benchmark.al.diagnostics import describe
 from benchmark.al.initial import initial_pool
 from benchmark.al.learner import Learner
 from benchmark.al.pool import indices_digest
+from benchmark.al.pretext import statics_of
 from benchmark.al.session import Session
 from benchmark.al.strategies.base import Strategy
 from benchmark.events import CycleResult
@@ -24,8 +25,9 @@ def run(protocol: Protocol, strategy: Strategy, learner: Learner | Committee, se
     """Run or continue one trial until its last training is evaluated. May raise `Pause` with the state saved."""
     acquisition = protocol.acquisition
     first, pool = session.resume(learner)
+    statics = statics_of(protocol, strategy, learner, session)
     if pool is None:
-        pool = initial_pool(protocol, strategy, learner)
+        pool = initial_pool(protocol, strategy, learner, statics)
     for cycle in range(first, acquisition.cycles):
         session.train(learner, cycle, pool, strategy)
         with session.timed("evaluate"):
@@ -42,7 +44,7 @@ def run(protocol: Protocol, strategy: Strategy, learner: Learner | Committee, se
         )
         if cycle + 1 < acquisition.cycles:
             with session.timed("acquire"):
-                view, picks = acquire(strategy, learner, pool, cycle, protocol, acquisition.budgets()[cycle])
+                view, picks = acquire(strategy, learner, pool, cycle, protocol, acquisition.budgets()[cycle], statics)
             bought = view.candidates[picks.positions.cpu().numpy()]
             returned = None
             if picks.returned is not None:

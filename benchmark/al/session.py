@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +14,26 @@ import numpy as np
 import torch
 
 from benchmark import events
-from benchmark.al.checkpoint import Checkpoint, decode, encode
+from benchmark.al.checkpoint import Checkpoint
 from benchmark.al.committee import Committee
 from benchmark.al.learner import Learner, Pause
 from benchmark.al.pool import Pool, indices_digest
+from benchmark.al.sharing import State, shared, short
 from benchmark.al.strategies.base import Strategy
 from benchmark.events import CycleDone, CycleResult, EpochDone, Started
-from benchmark.spec.identity import SHORT, digest
+from benchmark.spec.identity import digest
 from benchmark.spec.models import Trial
 
 REPORT_EVERY = 1.0
 """Seconds between progress events inside a cycle."""
+AfterEpoch = Callable[[int, float, Callable[[], State]], None]
+"""Called with epochs done, mean loss, and a function that gives the state to go on from."""
 
 
 class Session:
     """Files and clock of one trial in one environment.
 
-    `out` gets events.jsonl and state/; `cache` (may be None) holds trainings that several trials share.
+    `out` gets events.jsonl and state/; `cache` (may be None) holds trainings and stages that several trials share.
     """
 
     def __init__(
@@ -47,7 +49,7 @@ class Session:
         self.trial, self.trial_id, self.env_id = trial, trial_id, env_id
         self.events, self.save_every, self.must_stop = out / "events.jsonl", save_every, must_stop
         self.checkpoint = Checkpoint(out / "state", f"{trial_id}/{env_id}")
-        self.shared = cache / "trainings" if cache is not None else None
+        self.cache = cache
         self.results: list[CycleResult] = []
         self.pool: Pool | None = None
         self.seconds = 0.0
@@ -98,7 +100,7 @@ class Session:
                 return
             resume, self._epoch = self._epoch, None
             learner.fit(cycle, pool.labelled, pool.unlabelled, needs, resume, self._after_epoch(cycle, learner.epochs))
-            publish(learner)
+            publish(learner.trained())
 
     def _key(self, learner: Learner | Committee, cycle: int, pool: Pool, needs: frozenset[str]) -> str:
         """Identity of a training: equal keys mean equal weights. The strategy is in it only by what training records."""
@@ -127,29 +129,42 @@ class Session:
             }
         )
 
-    @contextmanager
-    def _sharing(self, cycle: int) -> Iterator[tuple[dict[str, Any] | None, Callable[[Learner | Committee], None]]]:
+    def _sharing(self, cycle: int) -> AbstractContextManager[tuple[State | None, Callable[[State], None]]]:
         """The state of an identical training, if any, and a function that publishes ours.
 
-        Only the first cycle is shared: later labelled sets differ between strategies. A file lock makes others wait for
-        a training that is under way; it is freed by the kernel when its holder dies.
+        Only the first cycle is shared: later labelled sets differ between strategies.
         """
-        if self.shared is None or cycle > 0:
-            yield None, lambda _: None
-            return
-        self.shared.mkdir(parents=True, exist_ok=True)
-        path = self.shared / f"{self.training_key[: 2 * SHORT]}.state"
-        with path.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            state = decode(path.read_bytes()) if path.exists() else None
-            found = state if state is not None and state["key"] == self.training_key else None
+        folder = self.cache / "trainings" if self.cache is not None and cycle == 0 else None
+        return shared(folder, self.training_key, self.must_stop)
 
-            def publish(learner: Learner | Committee) -> None:
-                events.write_bytes(path, encode({"key": self.training_key, **learner.trained()}))
+    def stage(self, name: str, asked: Any, epochs: int, make: Callable[[State | None, AfterEpoch], State]) -> State:
+        """The result of a stage before the first cycle, shared by all trials that ask the same of the same data.
 
-            yield found, publish
+        `make(resume, after_epoch)` makes it, from a saved point where there is one. That point lies beside the result, so
+        whichever trial comes next goes on from it.
+        """
+        protocol = self.trial.protocol
+        key = digest(
+            {
+                "environment": self.env_id, "stage": name, "asked": asked,
+                "data": [self.trial.data_digest, protocol.data.model_dump(mode="json", exclude_defaults=True)],
+                "seeds": [protocol.seed, self.trial.seed],
+            }
+        )  # fmt: skip
+        folder = self.cache / name if self.cache is not None else self.checkpoint.folder / name
+        with shared(folder, key, self.must_stop) as (found, publish):
+            if found is None:
+                start = time.monotonic()
+                progress = Checkpoint(folder / short(key), key)
+                found = make(progress.load("epoch"), self._after_epoch(0, epochs, progress, name))
+                publish(found)
+                progress.drop("epoch")
+                self.seconds += time.monotonic() - start
+        return found
 
-    def _after_epoch(self, cycle: int, epochs: int) -> Callable[[int, float, Callable[[], dict[str, Any]]], None]:
+    def _after_epoch(
+        self, cycle: int, epochs: int, checkpoint: Checkpoint | None = None, stage: str = ""
+    ) -> AfterEpoch:
         saved = reported = time.monotonic()
 
         def after(done: int, loss: float, state: Callable[[], dict[str, Any]]) -> None:
@@ -157,9 +172,11 @@ class Session:
             now, stop = time.monotonic(), self.must_stop()
             if now - reported >= REPORT_EVERY or done == epochs:
                 reported = now
-                self._say(EpochDone(time=time.time(), cycle=cycle, epoch=done, epochs=epochs, loss=_finite(loss)))
+                self._say(
+                    EpochDone(time=time.time(), cycle=cycle, epoch=done, epochs=epochs, loss=_finite(loss), stage=stage)
+                )
             if stop or now - saved >= self.save_every:
-                self.checkpoint.save("epoch", {"cycle": cycle, **state()})
+                (checkpoint or self.checkpoint).save("epoch", {"cycle": cycle, **state()})
                 saved = time.monotonic()
             if stop:
                 raise Pause

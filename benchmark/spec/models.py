@@ -209,8 +209,8 @@ class Views(Spec):
     """For optimisation."""
     test: tuple[Transform, ...]
     """For the test set."""
-    pool: Literal["train", "test"]
-    """Which of the two the unlabelled images are scored through."""
+    pool: Literal["train", "test"] | tuple[Transform, ...]
+    """Which of the two the unlabelled images are scored through, or transforms of their own."""
 
 
 # ------------------------------------------------------------------------------------------------ model and training
@@ -338,6 +338,8 @@ class Pretext(Spec):
     training: Training
     view: tuple[Transform, ...]
     """Transforms while training the pretext task."""
+    test_view: tuple[Transform, ...]
+    """Transforms while its accuracy, losses and features are measured on the pool."""
     keep: Literal["best", "last"]
     """Checkpoint used afterwards: highest rotation accuracy on the training pool, or the last epoch."""
     clusters: Positive | None = None
@@ -346,6 +348,14 @@ class Pretext(Spec):
     """Restarts of k-means."""
     upright: bool = True
     """Describe each image by its upright features (False: under one uniformly random rotation, as released)."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Pretext:
+        if (self.clusters is None) != (self.n_init is None):
+            raise ValueError("pretext.clusters and pretext.n_init go together")
+        if self.training.start != "fresh":
+            raise ValueError('pretext.training.start must be "fresh": the stage is trained once')
+        return self
 
 
 class Initial(Spec):

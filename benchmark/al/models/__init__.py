@@ -15,6 +15,8 @@ from benchmark.spec.models import Model
 MODELS = {
     "resnet_cifar": "benchmark.al.models.resnet_cifar:ResNetCifar",
     "resnet_imagenet": "benchmark.al.models.resnet_imagenet:ResNetImagenet",
+    "resnet_bottleneck": "benchmark.al.models.resnet_bal:ResNetBottleneck",
+    "vgg_bn": "benchmark.al.models.vgg_bn:VggBn",
     "vgg_plain": "benchmark.al.models.vgg_plain:VggPlain",
     "small_cnn": "benchmark.al.models.small_cnn:SmallCnn",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -15,6 +15,11 @@ from torch import Tensor
 from benchmark.al.functional.ranking import top
 from benchmark.al.pool import Indices
 from benchmark.errors import UsageError
+
+BEFORE = -1
+"""`View.cycle` of a strategy that picks the first labelled set, before any training."""
+STATIC = "pretext."
+"""Prefix of needs that a stage before the first cycle fulfils, for the whole pool and for good."""
 
 
 class Picks(NamedTuple):
@@ -49,9 +54,18 @@ class View:
     """Declared needs by name: (n, ...) for candidates, (m, ...) for names that begin with `labelled.`."""
     images: Any = None
     """Callable (indices) -> (b, c, h, w): images through the scoring view, for strategies that train a model of their own."""
+    statics: Mapping[str, Tensor] = field(default_factory=dict)
+    """Declared needs that begin with `pretext.`: (pool_size, ...) by data set index, there from before the first training on."""
 
     def __getitem__(self, name: str) -> Tensor:
         """A declared output. Raises UsageError for one that the strategy did not declare."""
+        if name in self.statics:
+            return self.statics[name][torch.from_numpy(self.candidates).to(self.statics[name].device)]
+        if name not in self.outputs and self.cycle == BEFORE:
+            raise UsageError(
+                f"the strategy reads '{name}' before the first training",
+                remedy='pin acquisition.initial.rule = "uniform" for it, or read only `pretext.` outputs in cycle -1',
+            )
         if name not in self.outputs:
             raise UsageError(f"the strategy reads '{name}' without declaring it", remedy=f"add it to `needs`: {name!r}")
         return self.outputs[name]
@@ -78,7 +92,8 @@ class Strategy(ABC):
 
     Names are `<output>` of the trained model (`logits`, `features`, or what the objective adds, such as
     `predicted_loss`), `<network>.<output>` of another network the learner keeps (`reference.logits`), and
-    `labelled.<name>` for the same on the labelled images. All of them come from one pass over the images.
+    `labelled.<name>` for the same on the labelled images. All of them come from one pass over the images. Names that
+    begin with `pretext.` come from the protocol's pretext stage and are there in `narrow` too, and before any training.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)

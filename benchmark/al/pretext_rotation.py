@@ -1,0 +1,58 @@
+"""Rotation prediction (Gidaris et al., ICLR 2018) as PT4AL and BAL train it: by how many quarter turns is an image rotated?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark.al.images import Images
+from benchmark.al.objectives.base import Batch, CycleData, Objective
+from benchmark.al.philox import Counter
+
+TURNS = 4
+"""Multiples of 90 degrees."""
+
+
+class RotatedImages(Images):
+    """A view whose image 4 i + r is image i after r quarter turns; the view is drawn once for all four."""
+
+    def __init__(self, images: Images) -> None:
+        self._images, self.random, self.device = images, images.random, images.device
+        self.shape, self.memory_format = images.shape, images.memory_format
+
+    def batch(self, indices: Tensor, counter: Counter | None = None, epoch: int = 0, pass_: int = 0) -> Tensor:
+        """(b, c, h, w) rotated images."""
+        return rotated(self._images.batch(indices // TURNS, counter, epoch, pass_), indices % TURNS)
+
+
+@dataclass(eq=False)
+class Rotation(Objective):
+    """Mean of four cross-entropies. Every image is augmented once and seen under its four rotations in a random order, in
+    four forward passes: each pass has a batch's images under mixed rotations, which is what batch norm sees."""
+
+    def batches(self, data: CycleData, epoch: int) -> Iterator[Batch]:
+        """Images through the train view; `labels` (b, 4) are the turns of each image in the order of the passes."""
+        order = data.streams.counter("order", data.cycle, "turns")
+        for number, indices in enumerate(data.chunks(epoch)):
+            turns = torch.argsort(order.bits(indices, epoch, 0, TURNS), dim=1, stable=True)
+            yield Batch(data.view(indices, epoch), turns, epoch, epoch * data.steps + number)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Mean over passes and images."""
+        losses = [
+            F.cross_entropy(model(rotated(batch.images, turns)).logits.float(), turns)
+            for turns in batch.labels.unbind(1)
+        ]
+        return torch.stack(losses).mean()
+
+
+def rotated(images: Tensor, turns: Tensor) -> Tensor:
+    """(b, c, s, s) square images, each turned counter-clockwise by (b,) times 90 degrees."""
+    out = images
+    for turn in range(1, TURNS):
+        out = torch.where((turns == turn)[:, None, None, None], images.rot90(turn, (2, 3)), out)
+    return out

@@ -1,0 +1,57 @@
+"""Results that several processes need and one makes: addressed by content, guarded by a lock the kernel frees."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from benchmark.al.checkpoint import decode, encode
+from benchmark.al.learner import Pause
+from benchmark.events import write_bytes
+from benchmark.spec.identity import SHORT
+
+POLL = 0.2
+"""Seconds between looks at a lock that another process holds."""
+State = dict[str, Any]
+
+
+@contextmanager
+def shared(
+    folder: Path | None, key: str, must_stop: Callable[[], bool] = lambda: False
+) -> Iterator[tuple[State | None, Callable[[State], None]]]:
+    """The state under `key` in `folder`, if any, and a function that publishes ours; nothing is shared without a folder.
+
+    Whoever comes second waits until the first one is done or dead. A damaged state counts as none. Raises Pause when it
+    is time to stop while waiting.
+    """
+    if folder is None:
+        yield None, lambda _: None
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{short(key)}.state"
+    with path.with_suffix(".lock").open("w") as lock:
+        _wait(lock, must_stop)
+        state = decode(path.read_bytes()) if path.exists() else None
+        found = state if state is not None and state["key"] == key else None
+        yield found, lambda made: write_bytes(path, encode({"key": key, **made}))
+
+
+def short(key: str) -> str:
+    """The part of a key that is in file names."""
+    return key[: 2 * SHORT]
+
+
+def _wait(lock: IO[str], must_stop: Callable[[], bool]) -> None:
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            # A blocking call would not notice that it is time to stop, and a pretext stage takes hours.
+            if must_stop():
+                raise Pause from None
+            time.sleep(POLL)
