@@ -1,0 +1,73 @@
+"""BAL: balancing active learning (Li et al., TPAMI 2024; dvlab-research/BAL at 140d279, main.py).
+
+The pool is ranked once by the cluster distance difference of a pretext task's features. The first labelled set is the
+head of that list. Every later acquisition looks at one window of it, which moves through the pool from cycle to cycle, and
+buys the most uncertain images in it. What the paper calls cycle c is the acquisition before training c.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from benchmark.al.functional.bal_windows import step, sub_pool, window
+from benchmark.al.functional.cluster_distance import ranked
+from benchmark.al.functional.normalised_confidence import normalised_confidence
+from benchmark.al.functional.ranking import top
+from benchmark.al.functional.scores import entropy
+from benchmark.al.strategies.base import BEFORE, Picks, Strategy, View
+
+
+@dataclass(frozen=True)
+class Bal(Strategy):
+    """Uncertainty inside a moving window of the pool sorted by cluster distance difference.
+
+    A window that runs dry sells less than the budget, as in the release; nothing else makes up for it.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"logits", "pretext.cdd"})
+
+    beta: Annotated[float, Field(gt=0)]
+    """Balance factor: the window's length in units of the step. 1 is the paper's BAL(fix) as the suites read it."""
+    sampler: Literal["confidence", "entropy", "random"] = "confidence"
+    """Inside a window: smallest top-1 probability of L2-normalised logits, largest entropy, or uniform draws."""
+    addendum: Annotated[int, Field(gt=0)] | None = None
+    """The step a of the window in images (None: floor(pool size / cycles), the reading that fills the published budgets)."""
+
+    def narrow(self, view: View) -> Tensor:
+        """Positions of the unlabelled images in this cycle's window, by rank."""
+        place = torch.full((view.pool_size,), -1)
+        place[torch.from_numpy(view.candidates)] = torch.arange(len(view.candidates))
+        order = ranked(view.statics["pretext.cdd"]).numpy()
+        found = place[torch.from_numpy(sub_pool(order, view.labelled, self.window(view)))]
+        return found[found >= 0]
+
+    def window(self, view: View) -> tuple[int, int]:
+        """Ranks of this cycle's window."""
+        addendum = self.addendum or step(view.pool_size, view.cycles)
+        return window(view.cycle + 1, view.cycles, view.pool_size, self.beta, addendum)
+
+    def select(self, view: View, budget: int) -> Picks:
+        """The head of the first window; of later ones the most uncertain images."""
+        begin, end = self.window(view)
+        facts = {
+            "window/begin": float(begin),
+            "window/end": float(end),
+            "window/unlabelled": float(len(view.candidates)),
+        }
+        if view.cycle == BEFORE:
+            return Picks(torch.arange(budget), diagnostics=facts)
+        scores = self.score(view)
+        return Picks(top(scores, budget), scores, diagnostics=facts)
+
+    def score(self, view: View) -> Tensor:
+        """(n,) larger is bought first."""
+        if self.sampler == "random":
+            return torch.from_numpy(view.rng.random(len(view.candidates)))
+        if self.sampler == "entropy":
+            return entropy(view.probs)
+        return -normalised_confidence(view.logits)
