@@ -52,6 +52,7 @@ class Inference:
         for name in sorted(names):
             owner, _, output = name.rpartition(".")
             wanted.setdefault(owner, []).append((name, output))
+            self._check(output)
         groups = {owner: _group(networks, owner) for owner in wanted}
         for network in itertools.chain(*groups.values()):
             network.eval()
@@ -68,6 +69,13 @@ class Inference:
         whole = {name: torch.cat(pieces, dim=1) for name, pieces in found.items()}
         several = {owner for owner in wanted if isinstance(networks[owner], list)}
         return {name: value if name.rpartition(".")[0] in several else value[0] for name, value in whole.items()}
+
+    def _check(self, output: str) -> None:
+        if output not in self.heads and output not in Outputs._fields:
+            raise UsageError(
+                f"the strategy needs the output '{output}', which neither the network nor the objective makes",
+                remedy=f"pair it with an objective that makes it; made here: {', '.join((*Outputs._fields, *self.heads))}",
+            )
 
     def evaluate(self, model: nn.Module, labels: Tensor) -> Evaluated:
         """Accuracy on all images of the view."""
