@@ -132,6 +132,7 @@ def _parts(protocol: Protocol, place: int, dataset: datasets.Dataset, numerics: 
         test=images(dataset.test, views.test, scored_at),
         train_labels=torch.from_numpy(np.array(dataset.train.labels)).to(device),
         test_labels=torch.from_numpy(np.array(dataset.test.labels)).to(device),
+        voted=images(dataset.train, scoring, size),
         pretext=None if pretext is None else images(dataset.train, pretext.view, pretext.model.size),
         pretext_test=None if pretext is None else images(dataset.train, pretext.test_view, pretext.model.size),
     )

@@ -37,6 +37,7 @@ def acquire(
         device=learner.numerics.device,
         outputs={},
         images=learner.scoring_images,
+        ask=lambda names, indices: learner.outputs(names, indices, cycle),
         statics=statics or {},
     )
     positions = strategy.narrow(view)

@@ -8,6 +8,7 @@ standard deviation, which is never to be mixed with the spread over seeds.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from statistics import fmean, pstdev
 from typing import Any
@@ -20,6 +21,7 @@ from benchmark.al.learner import Learner, Parts
 from benchmark.al.numerics import Numerics
 from benchmark.al.pool import Indices
 from benchmark.al.streams import Streams
+from benchmark.errors import UsageError
 
 
 class Committee:
@@ -94,10 +96,33 @@ class Committee:
         return Evaluated(self.metrics["accuracy"], per_class, self.metrics["loss/last"])
 
     def outputs(self, names: Iterable[str], indices: Indices, cycle: int) -> dict[str, Tensor]:
-        """Each output with a leading axis of models: (models, n, ...)."""
-        wanted = set(names)
-        found = [member.outputs(wanted, indices, cycle) for member in self.members]
-        return {name: torch.stack([outputs[name] for outputs in found]) for name in wanted}
+        """Each output with a leading axis of models: (models, n, ...). `model<i>.<output>` is one model's, and
+        `extractor.<output>` the one fixed network's: (n, ...)."""
+        single = {name: owner for name in names if (owner := self._owner(name)) is not None}
+        wanted = set(names) - set(single)
+        asked: list[dict[str, str]] = [{name: name for name in wanted} for _ in self.members]
+        for name, (place, output) in single.items():
+            asked[place][name] = output
+        found = [
+            member.outputs(set(own.values()), indices, cycle) if own else {}
+            for member, own in zip(self.members, asked, strict=True)
+        ]
+        together = {name: torch.stack([outputs[name] for outputs in found]) for name in wanted}
+        return together | {name: found[place][output] for name, (place, output) in single.items()}
+
+    def _owner(self, name: str) -> tuple[int, str] | None:
+        """Place of the one member that answers, and the name it knows; None where all do. Raises UsageError."""
+        head, _, rest = name.partition(".")
+        if head == "extractor":
+            return 0, name
+        number = re.fullmatch(r"model(\d+)", head)
+        if number is None:
+            return None
+        if int(number[1]) >= len(self.members):
+            raise UsageError(
+                f"the strategy needs '{name}', but there are {len(self.members)} models", remedy="models count from 0"
+            )
+        return int(number[1]), rest
 
     def state(self) -> dict[str, Any]:
         """What is carried to the next cycle."""

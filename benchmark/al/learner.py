@@ -2,7 +2,8 @@
 
 What it keeps between cycles: the student's weights and the objective's branches. What it can be asked for by name:
 `<output>` of the student, `reference.<output>` and `previous.<output>` of the network one cycle earlier (they differ in
-the first cycle, see `_earlier`), and `<network>.<output>` of whatever the objective keeps, such as `teacher.logits`.
+the first cycle, see `_earlier`), `extractor.<output>` of the protocol's fixed network, and `<network>.<output>` of
+whatever the objective keeps, such as `teacher.logits`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from benchmark.al.pool import Indices
 from benchmark.al.schedules import rate
 from benchmark.al.streams import Streams
 from benchmark.al.trajectory import SnapshotTrail
-from benchmark.spec.models import Adam, Protocol, Sgd
+from benchmark.spec.models import Adam, Model, Protocol, Sgd
 
 SCORING, REFRESH = 2, 3
 """Passes of a random view (0 and 1 are an objective's): scoring, and re-estimating batch-norm statistics."""
@@ -46,6 +47,8 @@ class Parts:
     test: Images
     train_labels: Tensor
     test_labels: Tensor
+    voted: Images | None = None
+    """The pool through the scoring view at the size of training, for votes (None: through the train view)."""
     pretext: Images | None = None
     """The pool through the view of the stage before the first cycle, while it is trained."""
     pretext_test: Images | None = None
@@ -78,6 +81,7 @@ class Learner:
         self.trail = SnapshotTrail(protocol.training) if protocol.training.trajectory is not None else None
         self.metrics: dict[str, float] = {}
         self._start_afresh(cycle=0)
+        self.extractor = None if protocol.extractor is None or place else self._built(protocol.extractor, "extractor")
 
     # ---------------------------------------------------------------------------------------------------- training
 
@@ -107,7 +111,8 @@ class Learner:
                 self.trail.start_cycle(self.student)
             self.ballot = None
             if "votes" in needs:
-                self.ballot = Ballot(unlabelled, training.epochs // 2)
+                first_vote = training.epochs - max(training.epochs // 2, 1)
+                self.ballot = Ballot(unlabelled[: self.protocol.acquisition.candidates], first_vote)
         for epoch in range(first, training.epochs):
             loss = self._epoch(data, epoch, optimizer)
             if self.trail is not None:
@@ -230,14 +235,18 @@ class Learner:
     def outputs(self, names: Iterable[str], indices: Indices, cycle: int) -> dict[str, Tensor]:
         """Outputs by name for pool images through the scoring view: (n, ...) each, all from one pass over the images."""
         networks: dict[str, nn.Module | list[nn.Module]] = {"": self.student, **self.objective.modules()}
+        if self.extractor is not None:
+            networks["extractor"] = self.extractor
         if self.trail is not None:
             networks |= self.trail.networks()
         if self._before is not None:
             networks |= {"reference": self._before, "previous": self._before}
         named = set(names)
         cast = {"votes": self._votes(indices)} if "votes" in named else {}
-        asked = self._inference(self.parts.pool, cycle)
-        return asked.outputs(networks, named - {"votes"}, torch.from_numpy(indices)) | cast
+        rest = named - {"votes"}
+        if not rest:
+            return cast
+        return self._inference(self.parts.pool, cycle).outputs(networks, rest, torch.from_numpy(indices)) | cast
 
     def _votes(self, indices: Indices) -> Tensor:
         assert self.ballot is not None, "votes are recorded by a training that was asked for them"
@@ -245,7 +254,8 @@ class Learner:
 
     def _voting(self, cycle: int, epoch: int) -> Inference:
         counter = self.streams.counter("augment", cycle, f"votes {epoch}")
-        return Inference(self.parts.train, self.protocol.evaluation.batch_size, self.numerics, {}, counter)
+        images = self.parts.voted or self.parts.train
+        return Inference(images, self.protocol.evaluation.batch_size, self.numerics, {}, counter)
 
     def _inference(self, images: Images, cycle: int) -> Inference:
         counter = self.streams.counter("augment", cycle)
@@ -317,11 +327,13 @@ class Learner:
         return weights_digest(self.student)
 
     def _network(self, name: str, cycle: int = 0) -> nn.Module:
-        model = self.protocol.models[self.place]
+        return self._built(self.protocol.models[self.place], name, cycle)
+
+    def _built(self, model: Model, name: str, cycle: int = 0) -> nn.Module:
         part = name if self.place == 0 else f"{name} of model {self.place}"
         with self.streams.torch_seeded("init", cycle, part):
             made = network(model, self.protocol.data.classes, self.parts.train.shape[0])
         # Teachers and references start random even where the student starts pre-trained (TOD's release).
-        if name == "student" and model.weights == "pretrained":
+        if name in ("student", "extractor") and model.weights == "pretrained":
             pretrain(made, self._weights)
         return self.numerics.place(made)

@@ -18,12 +18,14 @@ from benchmark.al.learner import Learner
 from benchmark.al.loop import run
 from benchmark.al.session import Session
 from benchmark.al.strategies import Strategy
-from benchmark.spec.models import CenterCrop, Protocol, Resize, Trial
+from benchmark.spec.models import CenterCrop, Model, Protocol, Resize, Trial
 
 SIDES = {"digits": 8, "mnist": 28, "kmnist": 28, "tiny_imagenet": 64}
 """Pixels of data sets that are not 32 by 32 and not resized when decoded."""
 GREY = ("digits", "mnist", "kmnist")
 POOL, TEST, BATCH = 24, 8, 4
+MODELS, SIDE = 2, 64
+"""Most target models that are trained side by side, and pixels where a suite gives networks a size of their own."""
 
 
 def rehearse(trial: Trial, assemble: Callable[[Trial, Dataset], tuple[Strategy, Learner | Committee]]) -> None:
@@ -44,7 +46,8 @@ def shrunk(protocol: Protocol) -> Protocol:
     return protocol.model_copy(
         update={
             "data": protocol.data.model_copy(update={"train_size": POOL, "test_size": TEST}),
-            "models": tuple(model.model_copy(update={"weights": "scratch"}) for model in protocol.models),
+            "models": tuple(_small(model) for model in protocol.models[:MODELS]),
+            "extractor": protocol.extractor and _small(protocol.extractor),
             "acquisition": acquisition.model_copy(
                 update={
                     "initial": acquisition.initial.model_copy(update={"size": 2 * BATCH}),
@@ -52,9 +55,15 @@ def shrunk(protocol: Protocol) -> Protocol:
                 }
             ),
             "training": training.model_copy(update={"epochs": 1, "batch_size": BATCH, "trajectory": trajectory}),
-            "evaluation": protocol.evaluation.model_copy(update={"batch_size": TEST}),
+            "evaluation": protocol.evaluation.model_copy(
+                update={"batch_size": TEST, "size": protocol.evaluation.size and min(protocol.evaluation.size, SIDE)}
+            ),
         }
     )  # fmt: skip
+
+
+def _small(model: Model) -> Model:
+    return model.model_copy(update={"weights": "scratch", "size": model.size and min(model.size, SIDE)})
 
 
 def made_up(protocol: Protocol) -> Dataset:

@@ -437,6 +437,8 @@ class Protocol(Spec):
     training: Training
     evaluation: Evaluation
     pretext: Pretext | None = None
+    extractor: Model | None = None
+    """A fixed network beside the trained ones, never trained, whose outputs strategies may ask for as `extractor.<output>`."""
 
     @model_validator(mode="after")
     def _possible(self) -> Protocol:

@@ -18,6 +18,7 @@ MODELS = {
     "resnet_bottleneck": "benchmark.al.models.resnet_bal:ResNetBottleneck",
     "vgg_bn": "benchmark.al.models.vgg_bn:VggBn",
     "vgg_plain": "benchmark.al.models.vgg_plain:VggPlain",
+    "ofa": "benchmark.al.models.ofa:Ofa",
     "small_cnn": "benchmark.al.models.small_cnn:SmallCnn",
 }
 """Name -> `module:class`. A network takes `classes` and its own parameters and returns `Outputs`."""
@@ -43,9 +44,8 @@ def pretrain(made: nn.Module, folder: Path) -> None:
 
     Raises UsageError for a network without such a file, DataError if the file is absent or wrong.
     """
-    from benchmark.al.models.resnet_imagenet import read_weights
-
     name = getattr(made, "weights_file", None)
     if name is None:
         raise UsageError(f"{type(made).__name__} has no pre-trained weights", remedy='pin weights = "scratch"')
-    made.load_pretrained(read_weights(folder / name))  # type: ignore[operator]
+    read = importlib.import_module(type(made).__module__).read_weights  # a family's own file format
+    made.load_pretrained(read(folder / name))  # type: ignore[operator]

@@ -54,6 +54,8 @@ class View:
     """Declared needs by name: (n, ...) for candidates, (m, ...) for names that begin with `labelled.`."""
     images: Any = None
     """Callable (indices) -> (b, c, h, w): images through the scoring view, for strategies that train a model of their own."""
+    ask: Any = None
+    """Callable (names, indices) -> outputs by name: for strategies that know only later what of which images they need."""
     statics: Mapping[str, Tensor] = field(default_factory=dict)
     """Declared needs that begin with `pretext.`: (pool_size, ...) by data set index, there from before the first training on."""
 
