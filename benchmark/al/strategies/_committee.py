@@ -1,0 +1,64 @@
+"""What strategies for several target models share: outputs with a leading axis of models, also where there is only one."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from benchmark.al.functional.model_scores import Kind, Scaling, combined, drawn, raw_scores, smallest
+from benchmark.al.strategies.base import Picks, Strategy, View
+
+KINDS: tuple[Kind, ...] = ("margin", "entropy", "least_conf")
+
+
+def votes(view: View) -> Tensor:
+    """(snapshots, models, n) hard labels, as the formulas want them, from the learner's (models, snapshots, n)."""
+    cast = view["votes"]
+    return (cast if cast.dim() == 3 else cast[None]).transpose(0, 1)
+
+
+def side_by_side(features: Tensor) -> Tensor:
+    """(n, models * d): what several models make of each image in one row; (n, d) stays as it is."""
+    return features if features.dim() == 2 else features.movedim(0, 1).flatten(1)
+
+
+def dispute(models: Tensor) -> dict[str, float]:
+    """Diagnostics of DIAM's D (n,): its mean, and the share of images that any model is in dispute about."""
+    return {
+        "disagreement/mean": float(models.double().mean()),
+        "disagreement/share": float((models > 0).double().mean()),
+    }
+
+
+@dataclass(frozen=True)
+class CommitteeUncertainty(Strategy):
+    """Uncertainty averaged over the target models after rescaling each model's scores; smallest scores are bought.
+
+    `official`: the release rescales along the wrong axis, which makes every score 0 and the picks a uniform draw.
+    """
+
+    needs = frozenset({"logits"})
+    scaling: Scaling = "official"
+
+    @property
+    @abstractmethod
+    def kind(self) -> Kind:
+        """Which score."""
+
+    def select(self, view: View, budget: int) -> Picks:
+        """The `budget` smallest mean scores."""
+        logits = view["logits"]
+        logits = logits if logits.dim() == 3 else logits[None]
+        if self.scaling == "official":
+            scores = combined(raw_scores(logits, self.kind), "official")
+            return Picks(drawn(scores, budget, self._own(view.rng)))
+        scores = combined(raw_scores(logits, self.kind, underflow="zero"), self.scaling)
+        return Picks(smallest(scores, budget), -scores)
+
+    def _own(self, rng: np.random.Generator) -> np.random.Generator:
+        # Three methods and random sampling would otherwise draw the same images from the same stream: one run, not four.
+        key = [int(rng.integers(2**63)), KINDS.index(self.kind)]
+        return np.random.Generator(np.random.Philox(key=np.array(key, dtype=np.uint64)))
