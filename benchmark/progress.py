@@ -21,8 +21,8 @@ from benchmark.executors.jobs import Job, Launched, Outcome
 from benchmark.plan import Plan, PlannedTrial
 
 Mode = Literal["live", "plain", "none"]
-EVERY = 60.0
-"""Seconds between plain lines about a cycle that is still training."""
+EVERY, CYCLE_EVERY = 60.0, 10.0
+"""Seconds between plain lines about a trial: inside a cycle, and at the end of one."""
 COLOURS = {"finished": "green", "stopped": "yellow", "failed": "red", "running": "cyan", "waiting": "dim"}
 
 
@@ -150,12 +150,11 @@ class Progress:
     def _text(self, job: Job, line: TrialLine, event: Any) -> str:
         """The permanent line for an event; empty if there is none."""
         if isinstance(event, Outcome):
-            return self._end(line, event)
-        if self.mode == "live":
+            return "" if event.never_started else self._end(line, event)
+        if self.mode == "live" or not isinstance(event, Started | EpochDone | CycleDone):
             return ""
         now = self.clock()
-        quiet = isinstance(event, EpochDone) and now - self._told.get(job.trial_id, now - EVERY - 1) < EVERY
-        if quiet or not isinstance(event, Started | EpochDone | CycleDone):
+        if now - self._told.get(job.trial_id, -EVERY) < (EVERY if isinstance(event, EpochDone) else CYCLE_EVERY):
             return ""
         self._told[job.trial_id] = now
         return escape(self._describe(line))

@@ -105,14 +105,16 @@ def test_plain_lines() -> None:
         for epoch, at in ((50, 10.0), (100, 20.0), (150, 95.0)):
             now = at
             progress(job(0), EpochDone(time=100 + at, cycle=0, epoch=epoch, epochs=200))
+        now = 106.0
         progress(job(0), cycle(0, 200.0))
+        progress(job(0), cycle(1, 201.0))
         failed = Outcome(job(0), "failed", FailureKind.oom, "out of [memory]", ("line one", "[red]line two"))
         progress(job(0), failed)
     lines = out.getvalue().splitlines()
     assert len(lines) == 6, lines
     assert "cycle 1/3" in lines[0]
     assert "75 %" in lines[1], "one line a minute about epochs"
-    assert "cycle 2/3" in lines[2]
+    assert "cycle 2/3" in lines[2], "cycles in quick succession share a line"
     assert "5000 labels  50.00 %" in lines[2]
     assert lines[3].startswith("failed    toy/one/random@0 (oom)")
     assert "out of [memory]" in lines[3]

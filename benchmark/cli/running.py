@@ -27,6 +27,8 @@ from benchmark.store import Store
 if TYPE_CHECKING:
     from benchmark.executors.base import Executor
 
+SHOWN = 5
+"""Failures whose logs are named."""
 PLANS = ".plans"
 """Folder of the store that keeps executed plans."""
 
@@ -81,6 +83,7 @@ def jobs_of(plan: Plan, store: Store, settings: Settings, device: str) -> list[J
         Job(
             name=name_of(planned),
             trial_id=planned.trial_id,
+            env_id=environment.env_id,
             out=store.create(planned.trial, environment).resolve(),
             data=settings.data.resolve(),
             cache=settings.cache.resolve(),
@@ -156,14 +159,18 @@ def _warn(plan: Plan) -> None:
 
 def _conclude(outcomes: Sequence[Outcome], plan: Plan, settings: Settings, problems: Sequence[str]) -> int:
     """Counts, where things lie, how to go on, and the exit code."""
-    ends = [outcome.state for outcome in outcomes]
-    words = [f"{ends.count(state)} {state}" for state in ("finished", "stopped", "failed") if state in ends]
+    ends = ["not started" if outcome.never_started else outcome.state for outcome in outcomes]
+    words = [
+        f"{ends.count(state)} {state}" for state in ("finished", "stopped", "failed", "not started") if state in ends
+    ]
     waiting = plan.count("blocked") + plan.count("running")
     words += [f"{waiting} blocked or running elsewhere"] if waiting else []
     click.echo(", ".join(words) + f"; records under {settings.runs}")
-    for outcome in outcomes:
-        if outcome.state == "failed":
-            click.echo(f"  log of {outcome.job.name}: {_near(outcome.job.out / 'worker.log')}", err=True)
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    for outcome in failed[:SHOWN]:
+        click.echo(f"  log of {outcome.job.name}: {_near(outcome.job.out / 'worker.log')}", err=True)
+    if len(failed) > SHOWN:
+        click.echo(f"  and {len(failed) - SHOWN} more, see `albench status`", err=True)
     for problem in problems:
         click.echo(problem, err=True)
     kinds = {outcome.kind for outcome in outcomes}
@@ -172,7 +179,6 @@ def _conclude(outcomes: Sequence[Outcome], plan: Plan, settings: Settings, probl
     click.echo(f"resume with: {resume_command(settings.arguments)}", err=True)
     if FailureKind.cancelled in kinds:
         return Exit.INTERRUPTED
-    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     if failed and all(outcome.kind is FailureKind.usage for outcome in failed):
         return Exit.USAGE
     return Exit.NOT_MEASURED

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from benchmark import events
 from benchmark.errors import ExecutorError
-from benchmark.events import Environment
+from benchmark.events import Environment, Started
 from benchmark.executors.jobs import FINISHED, FailureKind, Job, Launched, Outcome
 from benchmark.provenance import Precision
 
@@ -74,6 +74,8 @@ class _Entry:
     asked: float | None = None
     """When it was asked to stop."""
     killed: bool = False
+    elsewhere: bool = False
+    """It runs in another environment than planned: whatever it finds out would lie in the wrong place."""
 
 
 @dataclass
@@ -161,8 +163,14 @@ class Drive:
         for event, offset in events.read(path, entry.offset):
             entry.offset = offset
             self.on_event(entry.job, event)
+            if isinstance(event, Started) and entry.job.env_id not in ("", event.env_id):
+                entry.elsewhere = True
+                entry.running.kill()
 
     def _outcome(self, entry: _Entry, status: int) -> Outcome:
+        if entry.elsewhere:
+            message = "the worker's environment is not the planned one: the code or the machine has changed; run again"
+            return Outcome(entry.job, "failed", FailureKind.program, message)
         kind = FailureKind.cancelled if self._signals else None
         if entry.killed and status != FINISHED:
             message = f"did not stop within {self.grace:.0f} s" if self._signals < 2 else "asked twice"
@@ -180,9 +188,10 @@ class Drive:
 
 
 def _never_started(job: Job, *, cancelled: bool) -> Outcome:
-    if cancelled:
-        return Outcome(job, "stopped", FailureKind.cancelled, "not started")
-    return Outcome(job, "stopped", None, "not started before the time limit")
+    kind = FailureKind.cancelled if cancelled else None
+    return Outcome(
+        job, "stopped", kind, "not started" + ("" if cancelled else " before the time limit"), never_started=True
+    )
 
 
 def worker_environment(threads: int) -> dict[str, str]:

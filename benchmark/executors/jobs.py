@@ -49,6 +49,8 @@ class Job:
     device: str
     precision: str
     threads: int
+    env_id: str = ""
+    """The planned environment; a worker that finds itself in another one is stopped (empty: any)."""
     allow_noncanonical: bool = False
     fresh: bool = False
     save_every: float | None = None
@@ -92,6 +94,7 @@ class Outcome:
     message: str = ""
     log: tuple[str, ...] = ()
     """The last lines of its output, where it failed."""
+    never_started: bool = False
 
 
 def judge(job: Job, status: int, *, out_of_memory: bool = False) -> Outcome:

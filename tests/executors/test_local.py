@@ -197,6 +197,14 @@ def test_what_a_worker_is_given(store: Store, isolate: bool) -> None:
     assert dict(os.environ) == before
 
 
+def test_worker_in_another_environment_is_stopped_at_once(store: Store) -> None:
+    started = time.monotonic()
+    outcomes, _ = execute(make(store, fake.SLOW, env_id="f" * 64))
+    assert time.monotonic() - started < 15
+    assert outcomes[fake.SLOW].state == "failed"
+    assert "not the planned one" in outcomes[fake.SLOW].message
+
+
 def test_fresh_tells_only_new_events(store: Store) -> None:
     finish(store, toy_trial(fake.FINE))
     (job,) = make(store, fake.FINE, fresh=True)
