@@ -49,7 +49,8 @@ class Bal(Strategy):
     def window(self, view: View) -> tuple[int, int]:
         """Ranks of this cycle's window."""
         addendum = self.addendum or step(view.pool_size, view.cycles)
-        return window(view.cycle + 1, view.cycles, view.pool_size, self.beta, addendum)
+        begin, end = window(view.cycle + 1, view.cycles, view.pool_size, self.beta, addendum)
+        return begin, min(end, view.pool_size)
 
     def select(self, view: View, budget: int) -> Picks:
         """The head of the first window; of later ones the most uncertain images."""
