@@ -25,6 +25,25 @@ Extent: TypeAlias = int | Tensor
 
 
 @dataclass(frozen=True)
+class Shape:
+    """Images at one point of a view."""
+
+    height: int
+    """Pixels; the smallest height where they differ."""
+    width: int
+    channels: int
+    """As stored: grey images stay one channel until they are normalised, since nothing before makes channels differ."""
+    ragged: bool = False
+    rgb: bool = False
+    """Whether grey images have been declared RGB."""
+
+    @property
+    def values(self) -> int:
+        """Bytes of an image."""
+        return self.height * self.width * self.channels
+
+
+@dataclass(frozen=True)
 class Frames:
     """b images in flat memory, each (height, width, channels) in C order."""
 
@@ -156,15 +175,15 @@ def resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     count, height, width, channels = images.shape
     x = images.permute(0, 2, 1, 3).float().reshape(count, width, height * channels)
     tall, wide = rows.shape[1] // 2, columns.shape[1] // 2
-    x = _interpolate(columns, x).view(count, wide, height, channels).permute(0, 2, 1, 3)
+    x = _interpolate(columns, x).floor_().view(count, wide, height, channels).permute(0, 2, 1, 3)
     x = _interpolate(rows, x.reshape(count, height, wide * channels))
     return x.view(count, tall, wide, channels).to(torch.uint8)
 
 
 def _interpolate(weights: Tensor, x: Tensor) -> Tensor:
-    """Rounded weighted sums of bytes: (sum of fixed-point weight * byte + 2^21) >> 22, exactly."""
+    """Weighted sums of bytes plus a half, whose whole part is exactly (sum of fixed-point weight * byte + 2^21) >> 22."""
     upper, lower = torch.bmm(weights.expand(len(x), -1, -1), x).chunk(2, dim=1)
-    return torch.add(upper, lower.floor_(), alpha=2.0**-11).add_(0.5).floor_()
+    return torch.add(upper, lower.floor_(), alpha=2.0**-11).add_(0.5)
 
 
 # ------------------------------------------------------------------------------------------------------------- rotation
@@ -179,10 +198,10 @@ def rotate(images: Tensor, degrees: Tensor) -> Tensor:
     """(b, h, w, c) turned counter-clockwise by (b,) float64 degrees about the middle, nearest neighbour, zero fill."""
     count, height, width, channels = images.shape
     turn = -torch.deg2rad(degrees.remainder(360))
-    # Pillow rounds the matrix to 15 decimals, then walks over the source in 16.16 fixed point.
+    # Pillow rounds the matrix to 15 decimals, then walks over the source in 16.16 fixed point; its order of additions.
     cos, sin = (torch.round(part(turn), decimals=15) for part in (torch.cos, torch.sin))
-    x0 = width / 2 - (cos * (width / 2) + sin * (height / 2)) + (cos + sin) * 0.5
-    y0 = height / 2 - (cos * (height / 2) - sin * (width / 2)) + (cos - sin) * 0.5
+    x0 = width / 2 - (cos * (width / 2) + sin * (height / 2)) + cos * 0.5 + sin * 0.5
+    y0 = height / 2 - (cos * (height / 2) - sin * (width / 2)) - sin * 0.5 + cos * 0.5
     step_c, step_s, x0, y0 = ((value * 65536 + 0.5).floor().long()[:, None, None] for value in (cos, sin, x0, y0))
     minus_s = (-sin * 65536 + 0.5).floor().long()[:, None, None]
     i = torch.arange(height, device=images.device)[:, None]

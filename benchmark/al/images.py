@@ -18,9 +18,9 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
-from benchmark.al.augment import Frames
+from benchmark.al.augment import Frames, Shape
 from benchmark.al.philox import Counter
-from benchmark.al.transforms import Shape, Step, compiled
+from benchmark.al.transforms import Step, compiled
 from benchmark.errors import UsageError
 from benchmark.spec.models import CenterCrop, Normalise, RandomCrop, RandomResizedCrop, Resize, Transform
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 USES = 64
 """Purposes per place in a view: uses of one sample in one epoch that are augmented independently."""
-CHUNK = {"cpu": 2**21, "cuda": 2**27}
-"""Values of a view made at a time: about a second-level cache on a CPU, a gigabyte or two on a GPU."""
+CHUNK = {"cpu": 2**22, "cuda": 2**27}
+"""Values of a view made at a time: some megabytes on a CPU, a gigabyte or two on a GPU."""
 TEST_SHARE = 0.875
 """What a test view's centre crop keeps of the resized image (224 of 256) when a network asks for another size."""
 
@@ -119,20 +119,22 @@ class Images:
             raise UsageError("this view draws random numbers and was given no counter", where="protocol.views")
         if not 0 <= pass_ < USES:
             raise UsageError(f"pass {pass_} of a view: only 0 to {USES - 1} are told apart")
+        indices = indices.to(self.device)
+        channels, height, width = self.shape
+        images = torch.empty(len(indices), height, width, channels, device=self.device)
         # A byte times an 11-bit weight needs more than bfloat16 holds.
         with torch.autocast(self.device.type, enabled=False):
-            made = [
-                self._made(part, counter, epoch, pass_) for part in torch.split(indices.to(self.device), self._chunk)
-            ]
-        images = made[0] if len(made) == 1 else torch.cat(made)
+            for start in range(0, len(indices), self._chunk):
+                chunk = slice(start, start + self._chunk)
+                self._levels(self._bytes(indices[chunk], counter, epoch, pass_), images[chunk])
         return images.permute(0, 3, 1, 2).contiguous(memory_format=self.memory_format)
 
-    def _made(self, indices: Tensor, counter: Counter | None, epoch: int, pass_: int) -> Tensor:
-        """(b, h, w, c) float32."""
+    def _bytes(self, indices: Tensor, counter: Counter | None, epoch: int, pass_: int) -> Tensor:
+        """(b, h, w, c) uint8 images before they are normalised."""
         frames, words = self._pixels.frames(indices), iter(self._layout.words(indices, counter, epoch, pass_))
         for step in self._steps:
             frames = step(frames, [next(words) for _ in step.draws])
-        return self._levels(frames.whole())
+        return frames.whole()
 
 
 # ---------------------------------------------------------------------------------------------------- words per sample
@@ -191,12 +193,13 @@ class _Levels:
             # Repeated along a row, for a long inner loop.
             self._tables = tuple(t.to(device) for t in (whole, mean.repeat(shape.width), std.repeat(shape.width)))
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """(b, h, w, channels) float32 from (b, h, w, c) uint8."""
+    def __call__(self, images: Tensor, out: Tensor) -> None:
+        """Fill (b, h, w, channels) float32 from (b, h, w, c) uint8."""
         if len(self._tables) == 1:
-            return self._tables[0].index_select(0, images.flatten().int()).view(*images.shape[:3], self.channels)
-        whole, mean, std = self._tables
-        return images.reshape(-1, len(mean)).float().div_(whole).sub_(mean).div_(std).view(images.shape)
+            torch.index_select(self._tables[0], 0, images.flatten().int(), out=out.view(-1, self.channels))
+        else:
+            whole, mean, std = self._tables
+            out.copy_(images).view(-1, len(mean)).div_(whole).sub_(mean).div_(std)
 
 
 def _split(transforms: tuple[Transform, ...]) -> tuple[tuple[Transform, ...], Normalise | None]:

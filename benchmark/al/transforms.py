@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmark.al import augment
-from benchmark.al.augment import BRIGHTNESS, CONTRAST, HUE, ORDERS, SATURATION, Extent, Frames
+from benchmark.al.augment import BRIGHTNESS, CONTRAST, HUE, ORDERS, SATURATION, Extent, Frames, Shape
 from benchmark.al.philox import below, uniform
 from benchmark.errors import UsageError
 from benchmark.spec.models import (
@@ -33,25 +33,6 @@ if TYPE_CHECKING:
     from benchmark.spec.models import Transform
 
 Movable: TypeAlias = RandomCrop | CenterCrop | HorizontalFlip
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Images at one point of a view."""
-
-    height: int
-    """Pixels; the smallest height where they differ."""
-    width: int
-    channels: int
-    """As stored: grey images stay one channel until they are normalised, since nothing before makes channels differ."""
-    ragged: bool = False
-    rgb: bool = False
-    """Whether grey images have been declared RGB."""
-
-    @property
-    def values(self) -> int:
-        """Bytes of an image."""
-        return self.height * self.width * self.channels
 
 
 class Step(Protocol):
