@@ -9,7 +9,19 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "benchmark"
 FILES = sorted(ROOT.rglob("*.py"))
-HEAVY = {"torch", "torchvision", "mlflow", "docker", "ray", "click", "rich", "sklearn", "scipy", "matplotlib", "statsmodels"}
+HEAVY = {
+    "torch",
+    "torchvision",
+    "mlflow",
+    "docker",
+    "ray",
+    "click",
+    "rich",
+    "sklearn",
+    "scipy",
+    "matplotlib",
+    "statsmodels",
+}
 HOST = ("cli", "plan", "store", "tracking", "executors", "compare", "report", "verify", "progress", "doctor")
 
 
@@ -29,7 +41,11 @@ def tops(path: Path) -> set[str]:
 
 
 def inside(path: Path, *packages: str) -> bool:
-    return any(name == f"benchmark.{package}" or name.startswith(f"benchmark.{package}.") for name in imported(path) for package in packages)
+    return any(
+        name == f"benchmark.{package}" or name.startswith(f"benchmark.{package}.")
+        for name in imported(path)
+        for package in packages
+    )
 
 
 def where(path: Path) -> str:
@@ -61,6 +77,10 @@ def test_rules(path: Path) -> None:
 def test_the_loop_is_one_page_without_a_branch_on_a_name() -> None:
     source = (ROOT / "al/loop.py").read_text()
     assert len(source.splitlines()) <= 150
-    strings = {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    strings = {
+        node.value
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
     methods = {path.stem for kind in ("strategies", "objectives") for path in (ROOT / "al" / kind).glob("*.py")}
     assert not strings & (methods - {"base", "__init__"})

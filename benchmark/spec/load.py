@@ -2,6 +2,9 @@
 
 A suite's `id` is its path below the suites folder without the suffix: `tod/cifar10`. Profiles, variants and `--set` replace
 values by dotted path before validation, so an override is checked exactly like a pinned value.
+
+A suite that differs from another in a few values only may say `base = "<file beside it>"`: its own tables replace the
+base's, and `[set]` replaces values by dotted path. What comes out is validated like any other suite.
 """
 
 from __future__ import annotations
@@ -98,13 +101,14 @@ class SuiteFile:
                 for path, value in method.set.items():
                     override(raw, path, value, f"{self.path}: method {name}")
                 protocol = _strict(type(protocol), raw, self.path, self.text, "protocol")
-            for seed in seeds if seeds is not None else ((shrunk and shrunk.seeds) or suite.seeds):
-                trials.append(
-                    Trial(
-                        suite=self.id, method_name=name, profile=profile, variant=variant, seed=seed, protocol=protocol,
-                        strategy=method.strategy, objective=method.objective, data_digest=data_digest,
-                    )
-                )  # fmt: skip
+            chosen_seeds = seeds if seeds is not None else ((shrunk and shrunk.seeds) or suite.seeds)
+            trials.extend(
+                Trial(
+                    suite=self.id, method_name=name, profile=profile, variant=variant, seed=seed, protocol=protocol,
+                    strategy=method.strategy, objective=method.objective, data_digest=data_digest,
+                )
+                for seed in chosen_seeds
+            )  # fmt: skip
         return trials
 
 
@@ -113,8 +117,9 @@ def suite_files(root: Path) -> Iterator[Path]:
     return iter(sorted(root.glob("*/*.toml")))
 
 
-def load_suite(path: Path, root: Path) -> SuiteFile:
-    """Read and validate one suite file. Raises SuiteError with file, line and remedy."""
+def load_suite(path: Path, root: Path, derived: tuple[Path, ...] = ()) -> SuiteFile:
+    """Read and validate one suite file; `derived` are those that ask for it as their base. Raises SuiteError with file, line
+    and remedy."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -127,8 +132,22 @@ def load_suite(path: Path, root: Path) -> SuiteFile:
         line = re.search(r"line (\d+)", str(error))
         place = f"{path}:{line[1]}" if line else str(path)
         raise SuiteError(f"not valid TOML: {error}", where=place, remedy="mend the syntax of this line") from error
+    if "base" in raw:
+        raw = _on_base(raw, path, root, derived)
     suite = _validate(raw, path, text)
     return SuiteFile(path.relative_to(root).with_suffix("").as_posix(), path, raw, text, suite)
+
+
+def _on_base(own: dict[str, Any], path: Path, root: Path, derived: tuple[Path, ...]) -> dict[str, Any]:
+    """The raw values of the base with this file's tables and `[set]` in their place."""
+    name, sets = own.pop("base"), own.pop("set", {})
+    plain = isinstance(name, str) and name == Path(name).name and isinstance(sets, dict)
+    if not plain or path.with_name(name) in (path, *derived):
+        raise SuiteError("base must name a suite file beside this one", where=f"{path}:1", remedy='base = "other.toml"')
+    raw = copy.deepcopy(load_suite(path.with_name(name), root, (path, *derived)).raw) | own
+    for place, value in sets.items():
+        override(raw, place, value, f"{path}: [set]")
+    return raw
 
 
 def find_suite(name: str, root: Path) -> SuiteFile:

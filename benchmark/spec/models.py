@@ -481,6 +481,10 @@ class MethodCost(Spec):
     """Networks run forward on every candidate."""
     scores_labelled: bool = False
     """The labelled images go through the scoring pass too."""
+    scoring_macs: Positive | None = None
+    """Multiply-accumulates of one forward pass of the scoring network, where it is not one of those trained."""
+    votes: Natural = 0
+    """Snapshots of each trained network that label every candidate while training."""
 
 
 class Method(Spec):
@@ -586,7 +590,10 @@ class Cost(Spec):
     """What one trial costs, per image, so that a plan can be priced before it runs."""
 
     forward_macs: Positive | None = None
-    """Multiply-accumulates of one forward pass of one image (convolutions and linear layers)."""
+    """Multiply-accumulates of one forward pass of one image (convolutions and linear layers); of several target models
+    the mean."""
+    scored_macs: Positive | None = None
+    """The same where images are tested and scored, if they have another size there."""
     note: str = ""
 
 

@@ -19,7 +19,11 @@ MODELS = [
     {"name": "small_cnn", "params": {"width": 6}},
     {"name": "small_cnn", "params": {"width": 3, "dropout": 0.2}},
 ]
-SETS = {"protocol.training.start": "fresh", "protocol.training.same_init": True, "protocol.acquisition.candidates": 1257}
+SETS = {
+    "protocol.training.start": "fresh",
+    "protocol.training.same_init": True,
+    "protocol.acquisition.candidates": 1257,
+}
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +58,9 @@ def test_each_member_is_what_it_is_alone(tmp_path: Path, cache: Path) -> None:
     run(made.protocol, strategy, learner, live)
     metrics = live.results[0].metrics
     accuracies = [metrics[f"accuracy/model{i}"] for i in range(3)]
-    assert metrics["accuracy"] == pytest.approx(np.mean(accuracies)) and metrics["spread/models"] == pytest.approx(np.std(accuracies))
+    assert metrics["accuracy"] == pytest.approx(np.mean(accuracies)) and metrics["spread/models"] == pytest.approx(
+        np.std(accuracies)
+    )
     alone = trial(sets=SETS)
     strategy, first = assembled(alone, cache)
     live = session(alone, tmp_path / "alone")

@@ -26,7 +26,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def results(method: str, out: Path, cache: Path, seed: int = 0, shared: Path | None = None, **components: Component) -> list[CycleResult]:
+def results(
+    method: str, out: Path, cache: Path, seed: int = 0, shared: Path | None = None, **components: Component
+) -> list[CycleResult]:
     made = trial(method, seed, **components)
     strategy, learner = assembled(made, cache)
     live = session(made, out, shared)
@@ -189,7 +191,11 @@ def test_pool_bookkeeping(tmp_path: Path, cache: Path) -> None:
     run(made.protocol, strategy, learner, live)
     assert isinstance(live.pool, Pool)
     live.pool.check()
-    assert [r.labelled for r in live.results] == [40, 80, 120] == [len(live.pool.labelled) - 80, len(live.pool.labelled) - 40, 120]
+    assert (
+        [r.labelled for r in live.results]
+        == [40, 80, 120]
+        == [len(live.pool.labelled) - 80, len(live.pool.labelled) - 40, 120]
+    )
     assert [sum(r.acquired) for r in live.results] == [40, 40, 0]
     groups = live.results[0].diagnostics["loss/by_score_group"]
     assert len(groups) == 5

@@ -40,7 +40,10 @@ def test_one_cod_step_by_hand(cache: Path) -> None:
         with torch.no_grad():
             ta, tu = teacher(batch.images).logits, teacher(batch.unlabelled).logits
         by_hand = F.cross_entropy(a.logits, batch.labels) + 0.02 * (
-            F.mse_loss(a.logits, a.consistency) + F.mse_loss(u.logits, u.consistency) + F.mse_loss(a.consistency, ta) + F.mse_loss(u.consistency, tu)
+            F.mse_loss(a.logits, a.consistency)
+            + F.mse_loss(u.logits, u.consistency)
+            + F.mse_loss(a.consistency, ta)
+            + F.mse_loss(u.consistency, tu)
         )
         assert loss.item() == pytest.approx(by_hand.item(), rel=1e-6)
         optimizer.zero_grad()
@@ -85,7 +88,11 @@ def test_reference_is_untrained_first_and_the_previous_student_later(cache: Path
     needs = {"logits", "reference.logits"}
     learner.start_cycle(0, needs)
     start, untrained = learner.weights(), learner._before
-    assert all(not torch.equal(a, b) for a, b in zip(learner.student.parameters(), untrained.parameters(), strict=True) if a.dim() > 1)
+    assert all(
+        not torch.equal(a, b)
+        for a, b in zip(learner.student.parameters(), untrained.parameters(), strict=True)
+        if a.dim() > 1
+    )
     learner.fit(0, np.arange(40), np.arange(40, 400), needs)
     trained = learner.weights()
     assert trained != start

@@ -9,8 +9,21 @@ import pytest
 from benchmark.spec.identity import canonical_json, digest, trial_id
 from benchmark.spec.load import find_suite
 from benchmark.spec.models import (
-    Acquisition, Component, Data, Evaluation, Initial, Model, MultiStep, Normalise, Protocol, RandomCrop, Sgd, Split,
-    Training, Trial, Views,
+    Acquisition,
+    Component,
+    Data,
+    Evaluation,
+    Initial,
+    Model,
+    MultiStep,
+    Normalise,
+    Protocol,
+    RandomCrop,
+    Sgd,
+    Split,
+    Training,
+    Trial,
+    Views,
 )  # fmt: skip
 
 PROTOCOL = Protocol(
@@ -33,10 +46,10 @@ PROTOCOL = Protocol(
 
 
 def trial(**changes: object) -> Trial:
-    values = dict(
-        suite="a/b", method_name="m", profile="paper", variant="as_published", seed=3, protocol=PROTOCOL,
-        strategy=Component(name="random"), objective=Component(name="supervised"), data_digest="d" * 64,
-    )  # fmt: skip
+    values = {
+        "suite": "a/b", "method_name": "m", "profile": "paper", "variant": "as_published", "seed": 3, "protocol": PROTOCOL,
+        "strategy": Component(name="random"), "objective": Component(name="supervised"), "data_digest": "d" * 64,
+    }  # fmt: skip
     return Trial.model_validate(values | changes)
 
 

@@ -37,7 +37,11 @@ def test_every_suite_is_valid_and_every_pinned_value_has_a_source(path: Path) ->
     file = load_suite(path, ROOT)
     pinned = leaves({"protocol": file.raw["protocol"], "methods": file.raw["methods"]})
     assert all(file.source(leaf) for leaf, _ in pinned if not leaf.endswith((".title", ".note")))
-    assert all(file.resolve(profile, variant) for profile in ("paper", *file.suite.profiles) for variant in ("as_published", "corrected"))
+    assert all(
+        file.resolve(profile, variant)
+        for profile in ("paper", *file.suite.profiles)
+        for variant in ("as_published", "corrected")
+    )
 
 
 @pytest.mark.parametrize(

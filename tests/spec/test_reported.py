@@ -14,7 +14,9 @@ ROOT = Path(__file__).parents[2] / "suites"
 HEADER = ",".join(COLUMNS)
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("*/*.reported.csv")), ids=lambda path: f"{path.parent.name}/{path.name}")
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("*/*.reported.csv")), ids=lambda path: f"{path.parent.name}/{path.name}"
+)
 def test_tables_round_trip_byte_for_byte(path: Path) -> None:
     assert write_reported(read_reported(path)) == path.read_text()
 

@@ -65,7 +65,9 @@ def test_sizes_and_recipe_are_the_sheets(suite: SuiteFile) -> None:
     assert rates[:drop] == [lr] * drop and rates[drop:] == pytest.approx([lr / 10] * (epochs - drop))
     assert tuple(-(-size // batch) for size in expected["labelled"]) == expected["steps"]
     assert all(size % batch % 2 == 0 for size in expected["labelled"])  # the ranking loss pairs images
-    assert {m.objective.params["weight"] for m in suite.suite.methods.values() if m.objective.name == "cod"} == {expected["weight"]}
+    assert {m.objective.params["weight"] for m in suite.suite.methods.values() if m.objective.name == "cod"} == {
+        expected["weight"]
+    }
 
 
 def test_every_combination_of_both_official_scripts_is_there(suite: SuiteFile) -> None:
@@ -89,7 +91,9 @@ def test_smoke_on_svhn_in_the_official_layout(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for part, count in (("train", 420), ("test", 140)):
         labels = rng.integers(1, 11, size=(count, 1)).astype(np.uint8)  # the file says 10 for the digit 0
-        scipy.io.savemat(tmp_path / f"{part}_32x32.mat", {"X": rng.integers(0, 256, (32, 32, 3, count), dtype=np.uint8), "y": labels})
+        scipy.io.savemat(
+            tmp_path / f"{part}_32x32.mat", {"X": rng.integers(0, 256, (32, 32, 3, count), dtype=np.uint8), "y": labels}
+        )
     narrow = {"protocol.models.0.params": {"heads": 2, "widths": [8, 16, 32, 64], "blocks": [1, 1, 1, 1]}}
     channels = {
         f"methods.{name}.objective.params.channels": [8, 16, 32, 64]
@@ -114,7 +118,16 @@ def run_smoke(name: str, root: Path, place: Path, sets: dict[str, Any], methods:
         out = place / trial.method_name
         out.mkdir()
         (out / "trial.json").write_text(json.dumps(trial.model_dump(mode="json")))
-        argv = [str(out / "trial.json"), str(out), "--data", str(root), "--cache", str(place / "cache"), "--device", "cpu"]
+        argv = [
+            str(out / "trial.json"),
+            str(out),
+            "--data",
+            str(root),
+            "--cache",
+            str(place / "cache"),
+            "--device",
+            "cpu",
+        ]
         torch.set_num_threads(1)
         assert main([*argv, "--allow-noncanonical-data"]) == 0, (out / "events.jsonl").read_text()
         record = events.read_record(out / "record.json")
