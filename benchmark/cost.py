@@ -5,7 +5,7 @@ A backward pass is counted as two forwards. Agreement with the published protoco
 
 from __future__ import annotations
 
-from benchmark.spec.models import MethodCost, Natural, Protocol, Spec
+from benchmark.spec.models import Cost, MethodCost, Natural, Protocol, Spec
 
 
 class Work(Spec):
@@ -18,18 +18,34 @@ class Work(Spec):
     """Unlabelled images trained on (forward and backward)."""
     teacher: Natural = 0
     """Images a second network sees while training (forward)."""
+    refresh: Natural = 0
+    """Labelled images that re-estimate batch-norm statistics of averaged weights (forward)."""
     test: Natural = 0
     """Test images evaluated (forward)."""
     acquisition: Natural = 0
     """Pool images scored (forward)."""
+    votes: Natural = 0
+    """Pool images labelled by snapshots while training (forward)."""
+    macs: Natural = 0
+    """Multiply-accumulates of all that; 0 where the price of a forward pass is not known."""
 
     @property
     def forward_equivalents(self) -> int:
         """Everything in units of one forward pass of one image."""
-        return 3 * (self.labelled + self.unlabelled) + self.teacher + self.test + self.acquisition
+        return (
+            3 * (self.labelled + self.unlabelled)
+            + self.teacher
+            + self.refresh
+            + self.test
+            + self.acquisition
+            + self.votes
+        )
 
     def __add__(self, other: Work) -> Work:
         return Work(**{name: getattr(self, name) + getattr(other, name) for name in Work.model_fields})
+
+
+UNKNOWN = Cost()
 
 
 def total(parts: tuple[Work, ...]) -> Work:
@@ -38,17 +54,37 @@ def total(parts: tuple[Work, ...]) -> Work:
 
 
 def evaluations(protocol: Protocol) -> int:
-    """Passes over the test set in one cycle: after every `evaluation.every` epochs and after the last one."""
+    """Passes over the test set in one cycle: after every `evaluation.every` epochs and after the last one, and one more
+    with averaged weights where there are any."""
     every = protocol.evaluation.every or protocol.training.epochs
-    return -(-protocol.training.epochs // every)
+    return -(-protocol.training.epochs // every) + (protocol.training.trajectory is not None)
 
 
-def work(protocol: Protocol, method: MethodCost) -> tuple[Work, ...]:
+def refreshes(protocol: Protocol) -> int:
+    """Passes over the labelled images that only re-estimate batch-norm statistics, in one cycle: one per snapshot for the
+    average, and one more where the snapshots are refreshed too."""
+    trajectory = protocol.training.trajectory
+    if trajectory is None:
+        return 0
+    snapshots = (protocol.training.epochs - trajectory.start) // trajectory.every + 1
+    return snapshots * (2 if trajectory.student_bn == "refreshed" else 1)
+
+
+def work(protocol: Protocol, method: MethodCost, price: Cost = UNKNOWN) -> tuple[Work, ...]:
     """Work of each cycle: its training, its evaluations, and the acquisition after it (none after the last)."""
     last = protocol.acquisition.cycles - 1
-    return tuple(
+    counted = (
         _cycle(protocol, method, size, cycle == last) for cycle, size in enumerate(protocol.acquisition.labelled())
     )
+    return tuple(part.model_copy(update={"macs": _macs(part, method, price)}) for part in counted)
+
+
+def _macs(part: Work, method: MethodCost, price: Cost) -> int:
+    if price.forward_macs is None:
+        return 0
+    scored = price.scored_macs or price.forward_macs
+    trained = 3 * (part.labelled + part.unlabelled) + part.teacher + part.votes
+    return trained * price.forward_macs + part.test * scored + part.acquisition * (method.scoring_macs or scored)
 
 
 def _cycle(protocol: Protocol, method: MethodCost, labelled: int, last: bool) -> Work:
@@ -66,6 +102,8 @@ def _cycle(protocol: Protocol, method: MethodCost, labelled: int, last: bool) ->
         labelled=trained,
         unlabelled=unlabelled,
         teacher=trained + unlabelled if method.teacher else 0,
+        refresh=refreshes(protocol) * labelled * models,
         test=evaluations(protocol) * protocol.data.test_size * models,
         acquisition=method.scoring * scored,
+        votes=0 if last else method.votes * candidates * models,
     )

@@ -38,7 +38,6 @@ class PlannedTrial(Spec):
     cycles_done: Natural = 0
     work: tuple[Work, ...]
     """Of each cycle."""
-    forward_macs: int | None
     seconds: float | None
     """Predicted wall seconds of what is left; None where this environment has no finished trial to go by."""
 
@@ -55,7 +54,7 @@ class PlannedTrial(Spec):
     @property
     def macs(self) -> int | None:
         """Multiply-accumulates of the whole trial; FLOPs are twice as many."""
-        return None if self.forward_macs is None else self.total.forward_equivalents * self.forward_macs
+        return self.total.macs or None
 
     @property
     def runs(self) -> bool:
@@ -124,10 +123,10 @@ def make_plan(
         elif not content.canonical:
             note = "; ".join(part for part in (note, f"NOT CANONICAL: {content.note}") if part)
         done = known.cycles if state in ("resumable", "finished", "running") else 0
-        parts = work(trial.protocol, item.cost)
+        parts = work(trial.protocol, item.cost, item.price)
         entry = PlannedTrial(
             trial=trial, trial_id=trial_id(trial), state=state, note=note, cycles_done=min(done, len(parts)), work=parts,
-            forward_macs=item.forward_macs, seconds=None,
+            seconds=None,
         )  # fmt: skip
         speed = (speeds or {}).get(speed_key(trial))
         if speed is not None:

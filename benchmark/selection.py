@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmark.errors import UsageError
 from benchmark.spec.load import SuiteFile, find_suite, load_suite, plugin_component, suite_files
-from benchmark.spec.models import Component, Method, MethodCost, Suite, Trial
+from benchmark.spec.models import Component, Cost, Method, MethodCost, Suite, Trial
 
 SYNTAX = "SUITE[/METHOD][@SEED[,SEED...]]"
 
@@ -82,11 +82,11 @@ def parse_set(text: str) -> tuple[str, Any]:
 
 @dataclass(frozen=True)
 class Asked:
-    """A trial and what is known of its price: what its method adds, and multiply-accumulates of one forward pass."""
+    """A trial and what is known of its price: what its method adds, and what a forward pass costs."""
 
     trial: Trial
     cost: MethodCost
-    forward_macs: int | None
+    price: Cost
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Selection:
                     ):
                         cost = known[trial.method_name].cost
                         key = (trial.suite, trial.method_name, trial.seed)
-                        asked.setdefault(key, Asked(trial, cost, suite.cost.forward_macs))
+                        asked.setdefault(key, Asked(trial, cost, suite.cost))
         return list(asked.values())
 
     def plugin_method(self, suite: Suite) -> dict[str, Method]:

@@ -10,7 +10,7 @@ import pytest
 from benchmark.plan import DataStatus, Plan, data_key, make_plan, speed_key, speeds
 from benchmark.selection import Asked
 from benchmark.spec.identity import trial_id
-from benchmark.spec.models import MethodCost, Trial
+from benchmark.spec.models import Cost, MethodCost, Trial
 from benchmark.store import Store
 from tests.hostkit import ENVIRONMENT, fail, finish, interrupt, toy_record, toy_trial
 
@@ -21,7 +21,8 @@ ALTERED = DataStatus(name="digits", present=True, digest="d" * 64, canonical=Fal
 
 def ask(*trials: Trial, scoring: int = 1) -> list[Asked]:
     return [
-        Asked(trial.model_copy(update={"data_digest": None}), MethodCost(scoring=scoring), 1_000) for trial in trials
+        Asked(trial.model_copy(update={"data_digest": None}), MethodCost(scoring=scoring), Cost(forward_macs=1_000))
+        for trial in trials
     ]
 
 

@@ -22,7 +22,7 @@ def planned(seed: int, seconds: float | None = None, done: int = 0) -> PlannedTr
     trial = toy_trial(seed)
     return PlannedTrial(
         trial=trial, trial_id=trial_id(trial), state="resumable" if done else "new", cycles_done=done,
-        work=work(trial.protocol, MethodCost(scoring=1)), forward_macs=1, seconds=seconds,
+        work=work(trial.protocol, MethodCost(scoring=1)), seconds=seconds,
     )  # fmt: skip
 
 

@@ -97,7 +97,7 @@ def test_prices_come_along(root: Path) -> None:
     asked = Selection([parse_selector("toy/one")]).trials(root)
     assert [item.cost.scoring for item in asked[::2]] == [0, 1, 0]
     assert asked[4].cost.teacher
-    assert asked[0].forward_macs == 1_000
+    assert asked[0].price.forward_macs == 1_000
 
 
 def test_sets_and_variants_change_the_protocol(root: Path) -> None:

@@ -172,9 +172,9 @@ def _cost_note(suite: SuiteFile, selection: Selection, records: Sequence[Record]
     parts = []
     whole = Selection([Selector(suite.id, None, (0,))], selection.profile, selection.variant)
     amounts = [
-        2.0 * item.forward_macs * total(work(item.trial.protocol, item.cost)).forward_equivalents
+        2.0 * total(work(item.trial.protocol, item.cost, item.price)).macs
         for item in whole.trials(Path(), [suite])
-        if item.forward_macs
+        if item.price.forward_macs
     ]
     if amounts:
         low, high = flops(min(amounts)), flops(max(amounts))
@@ -190,7 +190,8 @@ def _commands(selection: Selection, suite: SuiteFile) -> dict[str, str]:
     chosen = [suite.id]
     chosen += ["--profile", selection.profile] if selection.profile != "paper" else []
     chosen += ["--variant", selection.variant] if selection.variant != "as_published" else []
-    chosen += ["--methods", ",".join(selection.methods)] if selection.methods else []
+    known = [name for name in selection.methods or () if name in suite.suite.methods]  # plug-ins need their file
+    chosen += ["--methods", ",".join(known)] if known else []
     return {
         verb: f"albench {word} {' '.join(chosen)}"
         for verb, word in (("Run what is missing", "run"), ("Compare", "compare"))

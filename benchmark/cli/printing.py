@@ -207,7 +207,7 @@ def summary(plan: Plan) -> str:
     from benchmark.progress import duration
 
     states = [f"{number} {state}" for state in STATES if (number := sum(item.state == state for item in plan.trials))]
-    left = [item.remaining.forward_equivalents * (item.forward_macs or 0) for item in plan.todo]
+    left = [item.remaining.macs for item in plan.todo]
     words = [f"{len(plan.trials)} trials: {', '.join(states) or 'none'}"]
     if plan.todo and all(left):
         words.append(f"{flops(2 * sum(left))} to do")
