@@ -83,7 +83,7 @@ def _macs(part: Work, method: MethodCost, price: Cost) -> int:
     if price.forward_macs is None:
         return 0
     scored = price.scored_macs or price.forward_macs
-    trained = 3 * (part.labelled + part.unlabelled) + part.teacher + part.votes
+    trained = 3 * (part.labelled + part.unlabelled) + part.teacher + part.refresh + part.votes
     return trained * price.forward_macs + part.test * scored + part.acquisition * (method.scoring_macs or scored)
 
 

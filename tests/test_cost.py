@@ -99,6 +99,31 @@ def test_st_conal(
     assert (cost.labelled, cost.steps, cost.acquisition) == (passes, steps, scored)
 
 
+TRAJECTORY = {"start": 160, "every": 10}
+
+
+@pytest.mark.parametrize(
+    ("start", "candidates", "refreshed", "test", "released", "peta"),
+    [(1_000, 10_000, 75_000, 100_000, 320_000, 11.1), (2_000, 20_000, 150_000, 100_000, 640_000, 21.5)],
+    ids=["cifar10", "cifar100"],
+)
+def test_st_conal_averages(start: int, candidates: int, refreshed: int, test: int, released: int, peta: float) -> None:
+    suite = protocol(
+        acquisition__cycles=5, acquisition__initial=start, acquisition__budget=start, acquisition__candidates=candidates,
+        training__trajectory=TRAJECTORY,
+    )  # fmt: skip
+    cost = total(work(suite, MethodCost(scoring=5)))
+    assert (cost.refresh, cost.test) == (refreshed, test)
+    # The release evaluates 12 times a cycle and runs the teacher anew for each of four students.
+    as_released = cost.model_copy(update={"test": 600_000, "acquisition": released})
+    assert round(as_released.forward_equivalents * 1.1108e9 / 1e15, 1) == peta
+
+
+def test_refreshed_students_double_the_refresh() -> None:
+    suite = protocol(training__trajectory=TRAJECTORY | {"student_bn": "refreshed"})
+    assert total(work(suite, PLAIN)).refresh == 10 * 87_500
+
+
 def test_bal_and_pt4al_main_trainings() -> None:
     best = {"epoch": "best", "every": 1, "batch_size": 1}
     small = protocol(

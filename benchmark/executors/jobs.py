@@ -117,7 +117,8 @@ def judge(job: Job, status: int, *, out_of_memory: bool = False) -> Outcome:
     last = last_event(job.out)
     if status in (USAGE, FAILED) and isinstance(last, Failed):
         kind = FailureKind.usage if status == USAGE else classify(f"{last.kind}: {last.message}")
-        return Outcome(job, "failed", kind, last.message, log)
+        told = last.message.strip() in "\n".join(log)  # an error of ours: the log says nothing more
+        return Outcome(job, "failed", kind, last.message, () if told and kind is FailureKind.usage else log)
     return Outcome(job, "failed", classify("\n".join(log)), f"ended with exit status {status}", log)
 
 
