@@ -1,0 +1,167 @@
+"""What a trial's container may do and see, as arguments of the engine's API. Nothing here talks to an engine.
+
+No network, nothing writable but /out, /cache and its own /tmp, no rights, limits set, the caller's user, the image by its
+id. It hears of its trial from /in/trial.json and answers through files in /out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from benchmark.errors import UsageError
+from benchmark.executors.base import worker_environment
+from benchmark.executors.jobs import Job
+from benchmark.spec.models import Trial
+
+LABEL = "albench"
+"""Every container of ours has this label with the value 1, and others below it."""
+ALIVE = ("created", "running", "paused", "restarting", "removing")
+"""States of a container that has not ended."""
+COMMAND = ("python", "-m", "benchmark.worker")
+NOBODY = (65534, 65534)
+"""User and group of containers that root starts."""
+MEMORY_SHARE = 0.9
+"""Of the engine's memory, where no limit is given."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a container gets: bytes of memory (no swap), cores (None: all), processes, shared memory and /tmp."""
+
+    memory: int
+    cpus: float | None = None
+    pids: int = 1024
+    shm: str = "1g"
+    tmp: str = "4g"
+
+
+@dataclass(frozen=True)
+class Place:
+    """What is the same for all containers of an executor: image id, user and group, limits."""
+
+    image: str
+    user: tuple[int, int]
+    limits: Limits
+    command: tuple[str, ...] = COMMAND
+
+
+def contract(place: Place, gpu: str | None, threads: int, labels: Mapping[str, str]) -> dict[str, Any]:
+    """Arguments of `containers.create` that hold for every container. `gpu` is an index or UUID."""
+    uid, gid = place.user
+    limits = place.limits
+    capabilities = ["gpu", "compute", "utility"]
+    cpus = {} if limits.cpus is None else {"nano_cpus": int(limits.cpus * 1e9)}
+    gpus = {} if gpu is None else {"device_requests": [{"device_ids": [gpu], "capabilities": [capabilities]}]}
+    return cpus | gpus | {
+        "image": place.image,
+        "detach": True,
+        "init": True,  # without it a stop takes seconds and kills
+        "user": f"{uid}:{gid}",
+        "network_mode": "none",
+        "read_only": True,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        "pids_limit": limits.pids,
+        "mem_limit": limits.memory,
+        "memswap_limit": limits.memory,
+        "shm_size": limits.shm,
+        # The mode of a tmpfs is that of the image's folder, so the owner is said; compiled kernels need exec.
+        "tmpfs": {"/tmp": f"rw,exec,size={limits.tmp},uid={uid},gid={gid}"},  # noqa: S108
+        "working_dir": "/tmp",  # noqa: S108
+        "environment": environment(place.image, threads),
+        "use_config_proxy": False,
+        "log_config": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "1"}},
+        "labels": {LABEL: "1", **{f"{LABEL}.{k}": v for k, v in labels.items()}},
+    }  # fmt: skip
+
+
+def environment(image: str, threads: int) -> dict[str, str]:
+    """Variables of a container: the user need not exist in the image, so its home and name are said."""
+    own = {"HOME": "/tmp", "USER": "albench", "LOGNAME": "albench", "PYTHONDONTWRITEBYTECODE": "1"}  # noqa: S108
+    return worker_environment(threads) | own | {"ALBENCH_IMAGE": image}
+
+
+def command(place: Place, job: Job, time_limit: float | None) -> list[str]:
+    """What runs: the worker, with folders as the container sees them."""
+    _, *rest = job.argv(time_limit, out="/out", data="/data", cache="/cache")
+    if job.device.startswith("cuda"):  # the one GPU it is given is its first
+        rest[rest.index("--device") + 1] = "cuda"
+    return [*place.command, "/in/trial.json", *rest]
+
+
+def mounts(job: Job, trial: Trial | None) -> list[dict[str, Any]]:
+    """Folders of a job. Sources must exist: unlike volumes, missing ones are refused instead of made (as root)."""
+    bound = [
+        _bind(job.out / "trial.json", "/in/trial.json"),
+        _bind(job.out, "/out", writable=True),
+        _bind(job.cache, "/cache", writable=True),
+    ]
+    if job.data.is_dir():
+        bound.append(_bind(job.data, "/data"))
+        bound += [_bind(source, target) for source, target in _links(job.data)]
+    return bound + [_bind(Path(file), file) for file in plugins(trial)]
+
+
+def essence(command: Sequence[str]) -> list[str]:
+    """A command without its time limit and without --fresh, which is history once it runs."""
+    rest = [word for word in command if word != "--fresh"]
+    place = rest.index("--time-limit") if "--time-limit" in rest else len(rest)
+    return rest[:place] + rest[place + 2 :]
+
+
+def _bind(source: Path, target: str, *, writable: bool = False) -> dict[str, Any]:
+    return {"Type": "bind", "Source": str(source.resolve()), "Target": target, "ReadOnly": not writable}
+
+
+def _links(data: Path) -> Iterable[tuple[Path, str]]:
+    """Where links in the data root lead, as seen from /data: inside the container they would dangle."""
+    for path in sorted(data.iterdir()):
+        if path.is_symlink() and path.exists() and not path.resolve().is_relative_to(data.resolve()):
+            yield path.resolve(), os.path.normpath(PurePosixPath("/data") / path.readlink())
+
+
+def plugins(trial: Trial | None) -> list[str]:
+    """Files of components from outside the project, which a container sees at the same place."""
+    names = [] if trial is None else [trial.strategy.name, trial.objective.name]
+    files = (name.rpartition(":")[0] for name in names if ":" in name)
+    return sorted({file for file in files if file.endswith(".py")})
+
+
+def container_user(override: str | None, *, rootless: bool = False) -> tuple[int, int]:
+    """Who works in the container: as asked (`uid:gid`), else the caller, and nobody where the caller is root.
+
+    In a rootless engine root inside is the caller outside. Raises UsageError.
+    """
+    if override:
+        uid, _, gid = override.partition(":")
+        if not (uid.isdigit() and (gid or uid).isdigit()):
+            raise UsageError(f"'{override}' is not uid:gid", where="ALBENCH_DOCKER_USER", remedy="say it in numbers")
+        return int(uid), int(gid or uid)
+    if rootless:
+        return 0, 0
+    return NOBODY if os.geteuid() == 0 else (os.getuid(), os.getgid())
+
+
+def hand_over(folder: Path, user: tuple[int, int]) -> None:
+    """Where root runs the host side: give what root owns in a folder to the container's user."""
+    if os.geteuid() != 0 or user[0] == 0:
+        return
+    for path in (folder, *folder.rglob("*")):
+        if path.lstat().st_uid == 0:
+            os.chown(path, *user, follow_symlinks=False)
+
+
+def memory_limit(text: str | None, total: int) -> int:
+    """Bytes from `12g`, `512m` or a number; without, a share of the engine's memory. Raises UsageError."""
+    if not text:
+        return int(total * MEMORY_SHARE)
+    units = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+    number, unit = (text[:-1], text[-1].lower()) if text[-1].lower() in units else (text, "b")
+    try:
+        return int(float(number) * units[unit])
+    except ValueError:
+        raise UsageError(f"'{text}' is not an amount of memory", where="ALBENCH_DOCKER_MEMORY", remedy="12g") from None

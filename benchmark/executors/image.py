@@ -1,0 +1,89 @@
+"""The worker's image: found by what is in it, or built from the project's own Dockerfile."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import ExecutorError
+from benchmark.provenance import PACKAGE, revision
+
+CONTENT = "albench.content"
+"""Label of an image: digest of what it was built from."""
+NAME = "albench-worker"
+ROOT = PACKAGE.parent
+FILES = ("Dockerfile", ".dockerignore", "requirements-uv.lock", "requirements-worker.lock")
+CODE = ("__init__.py", "errors.py", "events.py", "provenance.py", "worker.py", "al/**/*.py", "spec/**/*.py")
+"""What is in the image of `benchmark/`, as in .dockerignore."""
+BUILD_SECONDS = 3600
+"""A step may be silent for so long."""
+TAIL = 20
+"""Lines of a failed build that are shown."""
+
+
+def content_digest(root: Path = ROOT) -> str:
+    """sha256 (hex) over everything the worker's image is built from, apart from the base. Raises ExecutorError."""
+    missing = [name for name in FILES if not (root / name).is_file()]
+    if missing:
+        raise ExecutorError(
+            f"the image cannot be built here: no {', '.join(missing)} in {root}",
+            remedy="work in a clone of the project, or name an image with ALBENCH_DOCKER_IMAGE",
+        )
+    total = hashlib.sha256()
+    for path in [*(root / name for name in FILES), *code_files(root)]:
+        content = path.read_bytes()
+        total.update(f"{path.relative_to(root).as_posix()}\0{len(content)}\0".encode() + content)
+    return total.hexdigest()
+
+
+def code_files(root: Path = ROOT) -> list[Path]:
+    """Source files that are in the image, sorted."""
+    found = {path for pattern in CODE for path in (root / "benchmark").glob(pattern)}
+    return sorted(path for path in found if path.is_file())
+
+
+def find(client: Any, root: Path = ROOT) -> str | None:
+    """Id of the newest image built from these very files, or None."""
+    images = client.images.list(filters={"label": f"{CONTENT}={content_digest(root)}"})
+    newest = max(images, key=lambda image: image.attrs.get("Created", ""), default=None)
+    return None if newest is None else str(newest.id)
+
+
+def build(
+    client: Any, say: Callable[[str], None], *, base: str | None = None, network: str | None = None, root: Path = ROOT
+) -> str:
+    """Build the image and return its id; `say` gets a line for every step. Raises ExecutorError."""
+    content = content_digest(root)
+    arguments = {"REVISION": revision(root).commit} | ({"BASE": base} if base else {})
+    stream = client.api.build(
+        path=str(root), target="worker", tag=f"{NAME}:{content[:12]}", buildargs=arguments, labels={CONTENT: content},
+        network_mode=network, rm=True, decode=True, timeout=BUILD_SECONDS,
+    )  # fmt: skip
+    built = ""
+    lines: list[str] = []
+    for kind, text in _messages(stream):
+        if kind == "id":
+            built = text
+        elif kind == "error":
+            raise ExecutorError(
+                f"the image could not be built: {text}",
+                where="\n".join(lines[-TAIL:]),
+                remedy="give a base that this machine has with ALBENCH_DOCKER_BASE; see the head of the Dockerfile",
+            )
+        else:
+            lines.append(text)
+            if text.startswith("Step "):
+                say(text)
+    return built
+
+
+def _messages(stream: Iterable[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    for part in stream:
+        if "error" in part:
+            yield "error", str(part["error"]).strip()
+        elif "ID" in part.get("aux", {}):
+            yield "id", str(part["aux"]["ID"])
+        else:
+            yield from (("line", line) for line in str(part.get("stream", "")).splitlines() if line.strip())
