@@ -1,0 +1,121 @@
+"""Mean teacher (Tarvainen and Valpola, NeurIPS 2017) as the semi-supervised option of ST-CoNAL's release has it
+(soony1213/ST-CoNAL at 43cb8c9, train_test.py, use_semi_learning; off by default).
+
+Every batch has labelled and unlabelled images in fixed numbers. Student and teacher see two augmented views of the same
+images, and their class probabilities are tied. One pass over the unlabelled pool is an epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark.al.functional.averaging import ema_update, warmup_alpha
+from benchmark.al.functional.semi import ramp_up, softmax_mse
+from benchmark.al.objectives.base import LABELLED, UNLABELLED, Batch, Build, CycleData, Objective
+
+AGAIN = 4
+"""Added to the pass of the first view gives that of the second (2 and 3 are the learner's)."""
+ROUNDS = 10_000
+"""More than the labelled set is gone through in one epoch."""
+
+
+@dataclass
+class TwoViews(Batch):
+    """A batch whose images, labelled ones first, are also there in a second view."""
+
+    again: Tensor | None = None
+    """(b + u, c, h, w)."""
+
+
+@dataclass(eq=False)
+class MeanTeacher(Objective):
+    """(cross-entropy summed over labelled images + w * squared distance of probabilities / classes) / batch size."""
+
+    labelled: int
+    """Labelled images per batch."""
+    unlabelled: int
+    """Unlabelled images per batch."""
+    weight: float
+    """w after the ramp."""
+    ramp_epochs: int
+    """w grows as weight * exp(-5 (1 - epoch/ramp_epochs)^2) until then."""
+    ema_decay: float
+    counter: Literal["trial", "cycle"] = "trial"
+    """Whether the step counter of the average's warm-up goes on over the cycles, as released."""
+
+    uses_unlabelled: ClassVar[bool] = True
+
+    def build(self, build: Build) -> None:
+        """The teacher; its weights are set at the start of every cycle."""
+        self._teacher = build.network("teacher").requires_grad_(False)
+        self._steps = 0
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The teacher, under a name of its own: `teacher` is the average of a trajectory."""
+        return {"mean_teacher": self._teacher}
+
+    def counters(self) -> Mapping[str, int]:
+        """n of the average's warm-up."""
+        return {"steps": self._steps}
+
+    def load_counters(self, counters: Mapping[str, int]) -> None:
+        """Take n back."""
+        self._steps = counters["steps"]
+
+    def start_cycle(self, cycle: int, model: nn.Module) -> None:
+        """The teacher starts at the student as it is before its first step."""
+        self._teacher.load_state_dict(model.state_dict())
+        if self.counter == "cycle":
+            self._steps = 0
+
+    def epoch_steps(self, data: CycleData) -> int:
+        """Full unlabelled batches in the unlabelled pool, at least one."""
+        return max(len(data.unlabelled) // self.unlabelled, 1)
+
+    def batches(self, data: CycleData, epoch: int) -> Iterator[Batch]:
+        """The unlabelled pool once in a new order; the labelled set over and over, each round in a new order."""
+        steps, known = self.epoch_steps(data), self._rounds(data, epoch)
+        drawn = data.streams.counter("order", data.cycle).bits(data.unlabelled, epoch, UNLABELLED, n=1)[:, 0]
+        unknown = data.unlabelled[torch.argsort(drawn, stable=True)]
+        for number in range(steps):
+            step = epoch * steps + number
+            mine, others = next(known), unknown[number * self.unlabelled : (number + 1) * self.unlabelled]
+            # Keyed by step: a labelled image is seen several times in an epoch.
+            first, second = (
+                [data.view(mine, step, LABELLED + more), data.view(others, step, UNLABELLED + more)]
+                for more in (0, AGAIN)
+            )
+            yield TwoViews(first[0], data.labels[mine], epoch, step, first[1], torch.cat(second))
+
+    def _rounds(self, data: CycleData, epoch: int) -> Iterator[Tensor]:
+        """Batches of labelled indices without end; they run on over the ends of rounds."""
+        left, number = data.labelled[:0], 0
+        while True:
+            while len(left) < self.labelled:
+                left = torch.cat([left, data.order(epoch * ROUNDS + number)])
+                number += 1
+            yield left[: self.labelled]
+            left = left[self.labelled :]
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Both networks run on labelled and unlabelled images together, in train mode."""
+        assert isinstance(batch, TwoViews) and batch.unlabelled is not None and batch.again is not None
+        images = torch.cat([batch.images, batch.unlabelled])
+        logits = model(images).logits.float()
+        self._teacher.train()
+        with torch.no_grad():
+            target = self._teacher(batch.again).logits.float()
+        task = F.cross_entropy(logits[: len(batch.labels)], batch.labels, reduction="sum")
+        tie = softmax_mse(logits, target)
+        return (task + ramp_up(self.weight, batch.epoch, self.ramp_epochs) * tie) / len(images)
+
+    def after_step(self, model: nn.Module) -> None:
+        """w_teacher <- a w_teacher + (1 - a) w_student with a = min(1 - 1/(n+1), decay), n = 1, 2, ..."""
+        self._steps += 1
+        ema_update(self._teacher, model, warmup_alpha(self._steps, self.ema_decay))
