@@ -26,12 +26,17 @@ class Work(Spec):
     """Pool images scored (forward)."""
     votes: Natural = 0
     """Pool images labelled by snapshots while training (forward)."""
+    pretext: Natural = 0
+    """Rotated images that the pretext stage trains on (forward and backward)."""
+    pretext_checks: Natural = 0
+    """Rotated images evaluated and described by the pretext stage (forward)."""
     macs: Natural = 0
     """Multiply-accumulates of all that; 0 where the price of a forward pass is not known."""
 
     @property
     def forward_equivalents(self) -> int:
-        """Everything in units of one forward pass of one image."""
+        """Everything in units of one forward pass of one image, but for the pretext stage: it may have another network,
+        and whichever trial comes first does it for all."""
         return (
             3 * (self.labelled + self.unlabelled)
             + self.teacher
@@ -76,7 +81,20 @@ def work(protocol: Protocol, method: MethodCost, price: Cost = UNKNOWN) -> tuple
     counted = (
         _cycle(protocol, method, size, cycle == last) for cycle, size in enumerate(protocol.acquisition.labelled())
     )
-    return tuple(part.model_copy(update={"macs": _macs(part, method, price)}) for part in counted)
+    first, *rest = counted
+    stage = _stage(protocol) if method.pretext and protocol.pretext is not None else Work()
+    return tuple(part.model_copy(update={"macs": _macs(part, method, price)}) for part in (first + stage, *rest))
+
+
+def _stage(protocol: Protocol) -> Work:
+    """The pretext stage: four rotations of every image of the pool per epoch, for training and, where the best epoch is
+    kept, for its accuracy; and once more for losses and features."""
+    pretext = protocol.pretext
+    assert pretext is not None
+    training, rotated = pretext.training, 4 * protocol.data.train_size
+    steps = training.epochs * -(-protocol.data.train_size // training.batch_size)
+    checks = training.epochs if pretext.keep == "best" else 1
+    return Work(steps=steps, pretext=training.epochs * rotated, pretext_checks=(checks + 1) * rotated)
 
 
 def _macs(part: Work, method: MethodCost, price: Cost) -> int:
@@ -84,7 +102,10 @@ def _macs(part: Work, method: MethodCost, price: Cost) -> int:
         return 0
     scored = price.scored_macs or price.forward_macs
     trained = 3 * (part.labelled + part.unlabelled) + part.teacher + part.refresh + part.votes
-    return trained * price.forward_macs + part.test * scored + part.acquisition * (method.scoring_macs or scored)
+    stage = (3 * part.pretext + part.pretext_checks) * (price.pretext_macs or price.forward_macs)
+    return (
+        trained * price.forward_macs + part.test * scored + part.acquisition * (method.scoring_macs or scored) + stage
+    )
 
 
 def _cycle(protocol: Protocol, method: MethodCost, labelled: int, last: bool) -> Work:
@@ -96,7 +117,8 @@ def _cycle(protocol: Protocol, method: MethodCost, labelled: int, last: bool) ->
     trained = training.epochs * seen * models
     unlabelled = steps * min(training.batch_size, left) if method.unlabelled else 0
     candidates = left if protocol.acquisition.candidates is None else min(protocol.acquisition.candidates, left)
-    scored = 0 if last else candidates + (labelled if method.scores_labelled else 0)
+    looked_at = candidates if method.narrowed is None else min(method.narrowed, candidates)
+    scored = 0 if last else looked_at + (labelled if method.scores_labelled else 0)
     return Work(
         steps=steps,
         labelled=trained,

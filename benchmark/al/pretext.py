@@ -21,6 +21,7 @@ from torch import Tensor
 from benchmark.al.committee import Committee
 from benchmark.al.functional.cluster_distance import cluster_distance_difference, k_means
 from benchmark.al.learner import Learner, Parts
+from benchmark.al.pool import Indices
 from benchmark.al.pretext_rotation import TURNS, RotatedImages, Rotation
 from benchmark.al.session import AfterEpoch, Session
 from benchmark.al.sharing import State
@@ -63,10 +64,14 @@ def arrays(pretext: Pretext, learner: Learner, resume: State | None, after_epoch
     size = len(learner.parts.train_labels)
     learner.fit(0, np.arange(size), np.empty(0, dtype=np.int64), (), resume, after_epoch)
     learner.finish_cycle()
-    found: State = {"pretext.loss": _losses(learner, size), "accuracy": learner.metrics["accuracy"]}
+    # Upright, or each image under one rotation of its own.
+    turns = (
+        np.zeros(size, np.int64) if pretext.upright else learner.streams.generator("augment").integers(TURNS, size=size)
+    )
+    losses, features = _described(learner, size, turns)
+    found: State = {"pretext.loss": losses.cpu(), "accuracy": learner.metrics["accuracy"]}
     if pretext.clusters is not None:
         assert pretext.n_init is not None
-        features = _features(learner, size, pretext.upright)
         centres = k_means(features, pretext.clusters, pretext.n_init, learner.streams.generator("query"))
         found["pretext.cdd"] = cluster_distance_difference(features, centres).cpu()
     return found
@@ -107,16 +112,15 @@ class StageStreams(Streams):
         return super().key(name, cycle, f"{STAGE} {part}")
 
 
-def _losses(learner: Learner, size: int) -> Tensor:
-    """(pool,) float32 mean cross-entropy of the four rotations of each image."""
-    logits = learner.outputs({"logits"}, np.arange(TURNS * size), 0)["logits"]
-    turns = torch.arange(TURNS, device=logits.device).repeat(size)
-    return F.cross_entropy(logits, turns, reduction="none").view(size, TURNS).mean(dim=1).cpu()
-
-
-def _features(learner: Learner, size: int, upright: bool) -> Tensor:
-    """(pool, d) what the last linear layer sees of each image, upright or under a rotation of its own."""
-    turns = (
-        np.zeros(size, dtype=np.int64) if upright else learner.streams.generator("augment").integers(TURNS, size=size)
-    )
-    return learner.outputs({"features"}, TURNS * np.arange(size) + turns, 0)["features"]
+def _described(learner: Learner, size: int, turns: Indices) -> tuple[Tensor, Tensor]:
+    """(pool,) float32 mean cross-entropy over the four rotations of each image, and (pool, d) what the last linear layer
+    sees of it under `turns` (pool,) quarter turns; from one pass."""
+    losses, features, some = [], [], learner.protocol.evaluation.batch_size
+    for start in range(0, size, some):
+        images = np.arange(start, min(start + some, size))
+        seen = learner.outputs({"logits", "features"}, (TURNS * images[:, None] + np.arange(TURNS)).reshape(-1), 0)
+        truth = torch.arange(TURNS, device=seen["logits"].device).repeat(len(images))
+        loss = F.cross_entropy(seen["logits"], truth, reduction="none")
+        losses.append(loss.view(-1, TURNS).mean(dim=1))
+        features.append(seen["features"][torch.from_numpy(TURNS * np.arange(len(images)) + turns[images])])
+    return torch.cat(losses), torch.cat(features)

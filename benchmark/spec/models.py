@@ -485,6 +485,10 @@ class MethodCost(Spec):
     """Multiply-accumulates of one forward pass of the scoring network, where it is not one of those trained."""
     votes: Natural = 0
     """Snapshots of each trained network that label every candidate while training."""
+    narrowed: Positive | None = None
+    """The most candidates that are scored in one acquisition, where the method looks at a part of the pool."""
+    pretext: bool = False
+    """The method needs the protocol's pretext stage."""
 
 
 class Method(Spec):
@@ -594,6 +598,8 @@ class Cost(Spec):
     the mean."""
     scored_macs: Positive | None = None
     """The same where images are tested and scored, if they have another size there."""
+    pretext_macs: Positive | None = None
+    """The same of the pretext stage's network, if it is another one."""
     note: str = ""
 
 
