@@ -487,3 +487,9 @@ def test_errors_of_ours_have_no_traceback(cli: Cli, monkeypatch: pytest.MonkeyPa
     )
     assert cli("plan", "toy/one") == 3
     assert "/x: No space left on device" in cli.err
+
+
+def test_the_committed_schema_is_current() -> None:
+    from benchmark.cli.inspecting import schema_text
+
+    assert (ROOT / "suites" / "schema.json").read_text(encoding="utf-8") == schema_text(), "run `albench schema`"
