@@ -56,7 +56,8 @@ def build(
 ) -> str:
     """Build the image and return its id; `say` gets a line for every step. Raises ExecutorError."""
     content = content_digest(root)
-    arguments = {"REVISION": revision(root).commit} | ({"BASE": base} if base else {})
+    source = revision(root)
+    arguments = {"REVISION": source.commit + "-dirty" * source.dirty} | ({"BASE": base} if base else {})
     stream = client.api.build(
         path=str(root), target="worker", tag=f"{NAME}:{content[:12]}", buildargs=arguments, labels={CONTENT: content},
         network_mode=network, rm=True, decode=True, timeout=BUILD_SECONDS,
