@@ -196,13 +196,14 @@ class RunMirror:
         place = (trial.method_name, trial.profile, trial.variant)
         parent = self._parent(tracker, experiment, trial.suite, place, story.started)
         identity = {"albench.trial_id": story.trial_id, "albench.env_id": story.env_id}
-        found = tracker.search(experiment, identity)
-        for double in found[1:]:  # two hosts may have begun at once; the folder tells everything again
-            tracker.delete(double.info.run_id)
-        if found:
-            return found[0]
         labels = identity | {"albench.kind": "trial", "mlflow.parentRunId": parent}
-        return tracker.create(experiment, f"{trial.method_name}@{trial.seed}", story.started, labels)
+        with tracker.lock():
+            found = tracker.search(experiment, identity)
+            for double in found[1:]:  # hosts without a common lock may have begun at once; the folder tells all again
+                tracker.delete(double.info.run_id)
+            if found:
+                return found[0]
+            return tracker.create(experiment, f"{trial.method_name}@{trial.seed}", story.started, labels)
 
     def _parent(
         self, tracker: Tracker, experiment: str, suite: str, place: tuple[str, str, str], started: int | None

@@ -49,7 +49,11 @@ class FakeTracker:
 
     def search(self, experiment: str, tags: Mapping[str, str]) -> list[Any]:
         self._call()
-        return [run for run in self.runs.values() if run.info.experiment == experiment and tags.items() <= run.data.tags.items()]
+        return [
+            run
+            for run in self.runs.values()
+            if run.info.experiment == experiment and tags.items() <= run.data.tags.items()
+        ]
 
     def get(self, run_id: str) -> Any:
         return self.runs[run_id]
@@ -57,7 +61,12 @@ class FakeTracker:
     def create(self, experiment: str, name: str, started: int | None, tags: Mapping[str, str]) -> Any:
         self._call()
         info = SimpleNamespace(
-            run_id=f"run{self.calls}", experiment=experiment, name=name, status="RUNNING", start_time=started, end_time=None
+            run_id=f"run{self.calls}",
+            experiment=experiment,
+            name=name,
+            status="RUNNING",
+            start_time=started,
+            end_time=None,
         )
         data = SimpleNamespace(tags=dict(tags), params={}, metrics=set(), files={}, dataset=None)
         run = self.runs[info.run_id] = SimpleNamespace(info=info, data=data)
@@ -384,7 +393,9 @@ def test_background_follows_a_run_and_ends_up_to_date(store: Store) -> None:
         background.watch([folder])
         say_started(folder, trial)
         tell(folder, trial, 0)
-        wait_for(lambda: any(run.data.tags.get("albench.cycles", "").startswith("1 ") for run in list(tracker.runs.values())))
+        wait_for(
+            lambda: any(run.data.tags.get("albench.cycles", "").startswith("1 ") for run in list(tracker.runs.values()))
+        )
         events.append(folder / "events.jsonl", EpochDone(time=3.0, cycle=1, epoch=1, epochs=4))
         folder = finish(store, trial)
     assert background.problem is None

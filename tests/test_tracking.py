@@ -187,7 +187,9 @@ def test_verdicts(store: Store, tmp_path: Path) -> None:
     assert parent.data.tags["albench.verdict"] == "reproduced"
     assert parent.info.status == "FINISHED"
     files = store.root / ".tracking" / "artifacts" / parent.info.artifact_uri.removeprefix("mlflow-artifacts:/")
-    assert json.loads((files / "verdicts" / "verdicts.json").read_text())["data"] == [["random", 5000, "reproduced", 0.1]]
+    assert json.loads((files / "verdicts" / "verdicts.json").read_text())["data"] == [
+        ["random", 5000, "reproduced", 0.1]
+    ]
     assert (files / "verdicts" / "accuracy.svg").read_text() == "<svg/>"
 
 
@@ -305,7 +307,9 @@ def test_served_and_mirrored_over_http(store: Store, server: str, tmp_path: Path
         with urllib.request.urlopen(f"{server}/get-artifact?path=record.json&run_uuid={run_id}", timeout=10) as answer:
             return bytes(answer.read())
 
-    assert json.loads(fetch(child.info.run_id))["trial_id"] == trial_id(toy_trial(0)), "written beside, read through the server"
+    assert json.loads(fetch(child.info.run_id))["trial_id"] == trial_id(toy_trial(0)), (
+        "written beside, read through the server"
+    )
 
     other = Store(tmp_path / "elsewhere")
     finish(other, toy_trial(1))

@@ -153,7 +153,7 @@ def bilinear(start: Tensor, length: Tensor, out: int, size: int) -> Tensor:
     Each weight is split into its upper and lower 11 bits, stacked as rows: then every product with a byte and every sum is
     a whole number that float32 (and TF32) holds exactly, and `_interpolate` is integer arithmetic at the speed of a matmul.
     """
-    scale = length.double()[:, None] / out
+    scale = length.double()[:, None] / _divisor(out, length)
     reach = scale.clamp(min=1)
     centre = (torch.arange(out, device=start.device) + 0.5) * scale
     low = (centre - reach + 0.5).trunc().clamp(min=0)[:, :, None]
@@ -270,15 +270,17 @@ def _shift_hue(x: Tensor, factor: Tensor) -> Tensor:
     spread = (top - bottom).clamp(min=1)
     r, g, b = (((top - band) / spread).double() for band in (red, green, blue))
     hue = torch.where(red == top, b - g, torch.where(green == top, 2 + r - b, 4 + g - r)).float()
-    hue = (hue.double() / 6 + 1).fmod(1).float()
+    six, full = _divisor(6, x), _divisor(255, x)
+    hue = (hue.double() / six + 1).fmod(1).float()
     hue = (hue.double() * 255).floor()
     saturation = (((top - bottom) / top.clamp(min=1)).double() * 255).floor()
     hue = torch.where(top == bottom, 0, hue)
     hue = (hue + (factor.double() * 255).trunc()[:, None, None]).remainder(256).float()
 
-    sector = (hue.double() * 6 / 255).floor()
-    part = (hue.double() * 6 / 255 - sector).float()
-    depth = (saturation / 255).float()
+    turned = hue.double() * 6 / full
+    sector = turned.floor()
+    part = (turned - sector).float()
+    depth = (saturation / full).float()
     p = _half_up(top * (1 - depth.double()))
     q = _half_up(top * (1 - (depth * part).double()))
     t = _half_up(top * (1 - depth.double() * (1 - part.double())))
@@ -287,6 +289,11 @@ def _shift_hue(x: Tensor, factor: Tensor) -> Tensor:
     # Which of (value, p, q, t) each channel takes in each of the six sectors.
     table = torch.tensor([[0, 3, 1], [2, 0, 1], [1, 0, 3], [1, 2, 0], [3, 1, 0], [0, 1, 2]], device=x.device)
     return torch.stack([choices.gather(0, table[sector, band][None])[0] for band in range(3)], dim=3)
+
+
+def _divisor(value: int, like: Tensor) -> Tensor:
+    """A number to divide by: as a plain number, a GPU would multiply by its inverse, which rounds differently."""
+    return torch.full((), value, dtype=torch.float64, device=like.device)
 
 
 def _half_up(x: Tensor) -> Tensor:

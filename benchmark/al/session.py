@@ -90,7 +90,9 @@ class Session:
     def train(self, learner: Learner | Committee, cycle: int, pool: Pool, strategy: Strategy) -> None:
         """Train for one cycle: from the saved point inside it, or from an identical training, or from its start."""
         self._clock, self._reused = {}, False
-        needs = frozenset(strategy.needs)
+        # After the last training nothing is bought, so nothing is recorded for it.
+        buys = cycle + 1 < self.trial.protocol.acquisition.cycles
+        needs: frozenset[str] = frozenset(strategy.needs) if buys else frozenset()
         self.training_key = self._key(learner, cycle, pool, needs)
         with self.timed("train"), self._sharing(cycle) as (found, publish):
             if found is not None:

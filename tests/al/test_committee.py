@@ -103,6 +103,7 @@ def test_votes_belong_to_their_images(cache: Path) -> None:
     voters = np.array([900, 5, 77, 3, 400])
     learner.fit(0, np.arange(40), voters, {"votes"})
     votes = learner.outputs({"votes"}, voters, 0)["votes"]
+    assert votes.shape == (3, 1, 5) and learner.members[0].ballot.first_epoch == 1
     assert torch.equal(learner.outputs({"votes"}, voters[[3, 0]], 0)["votes"], votes[:, :, [3, 0]])
 
 
