@@ -178,7 +178,8 @@ class RunMirror:
         content = record.data.digest if record is not None else story.trial.data_digest
         if child.data.tags.get("albench.described") != (content or ""):
             dataset = (story.trial.protocol.data.name, content) if content is not None else None
-            tracker.describe(run_id, params(story.trial), dataset)
+            with tracker.lock():  # a data set is created where it is first used
+                tracker.describe(run_id, params(story.trial), dataset)
             tracker.log(run_id, (), {"albench.described": content or ""})
         for place, done in enumerate(story.cycles[int(count) :], start=int(count) + 1):
             tracker.log(run_id, points(done)[0], {"albench.cycles": f"{place} {story.prefix(place)}"})
@@ -199,7 +200,7 @@ class RunMirror:
         labels = identity | {"albench.kind": "trial", "mlflow.parentRunId": parent}
         with tracker.lock():
             found = tracker.search(experiment, identity)
-            for double in found[1:]:  # hosts without a common lock may have begun at once; the folder tells all again
+            for double in found[1:]:  # other machines may have begun at once; the folder tells everything again
                 tracker.delete(double.info.run_id)
             if found:
                 return found[0]

@@ -93,9 +93,7 @@ def test_recording_votes_does_not_change_the_weights(tmp_path: Path, cache: Path
     run(made.protocol, Voted(), learner, voted)
     assert voted.results[0].weights == plain.results[0].weights
     assert voted.results[0].training != plain.results[0].training
-    votes = learner.outputs({"votes"}, np.sort(voted.pool.unlabelled)[:50], 1)["votes"]
-    assert votes.shape == (3, 1, 50)
-    assert learner.members[0].ballot.first_epoch == 1
+    assert learner.members[0].ballot is None, "after the last training nothing is bought, so nothing is recorded"
 
 
 def test_votes_belong_to_their_images(cache: Path) -> None:
