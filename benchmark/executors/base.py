@@ -177,7 +177,7 @@ class Drive:
             return Outcome(
                 entry.job, "failed", kind or FailureKind.timeout, f"killed: {message}; the state it saved last is kept"
             )
-        if entry.asked is not None and status == -signal.SIGTERM:
+        if (entry.asked is not None or self._signals) and status == -signal.SIGTERM:
             return Outcome(entry.job, "stopped", kind, "ended before it had anything new to save")
         outcome = self.judge(entry.job, status)
         return replace(outcome, kind=kind) if outcome.state == "stopped" else outcome

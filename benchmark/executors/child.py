@@ -13,13 +13,29 @@ import os
 import signal
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 from benchmark.executors.jobs import BUSY
 from benchmark.lease import Busy, claim
 
 PR_SET_PDEATHSIG = 1
+ASKED = {signal.SIGTERM, signal.SIGHUP}
+"""Signals that ask a host to end. Its whole process group may get them, as `timeout` and a closed terminal do."""
+
+
+@contextmanager
+def shielded() -> Iterator[None]:
+    """Processes started in here do not hear ASKED until they say so: a fork server that died of them would take the
+    children's exit statuses with it."""
+    resource_tracker.ensure_running()  # its own start lets the signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ASKED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def main(worker: str, out: str, argv: list[str]) -> int:
@@ -56,6 +72,7 @@ def _detach() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(PermissionError):  # already the leader of its own session
         os.setsid()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKED)  # the fork server was started `shielded`
     with suppress(OSError, AttributeError):  # not Linux: an orphan finishes its trial instead
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() == 1 and os.environ.get("ALBENCH_HOST_PID", "1") != "1":

@@ -75,7 +75,7 @@ class Forked:
             raise ConnectionError("the fork server of this process serves another setting")
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([worker])
-        with _environ(worker_env(job.threads)):
+        with _environ(worker_env(job.threads)), child.shielded():
             _served = (worker, job.threads)
             self._process = context.Process(target=child.enter, args=(worker, str(job.out), argv), daemon=True)
             self._process.start()
@@ -97,7 +97,10 @@ class Spawned:
     def __init__(self, worker: str, job: Job, argv: list[str]) -> None:
         command = [sys.executable, "-m", "benchmark.executors.child", worker, str(job.out), *argv]
         self._process = subprocess.Popen(
-            command, env={**os.environ, **worker_env(job.threads)}, stdin=subprocess.DEVNULL
+            command,
+            env={**os.environ, **worker_env(job.threads)},
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # from its first moment: what the host's group is told is the host's business
         )
         self.where = f"process {self._process.pid}"
 

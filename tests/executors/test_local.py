@@ -247,6 +247,39 @@ def test_workers_of_a_killed_host_save_and_end(store: Store, isolate: bool) -> N
     assert '"stopped"' in (folder / "events.jsonl").read_text().splitlines()[-1]
 
 
+GROUP = """
+import sys
+from pathlib import Path
+from benchmark.executors.local import LocalExecutor
+from benchmark.store import Store
+from tests.executors import fake_worker as fake
+from tests.executors.test_local import make
+jobs = make(Store(Path(sys.argv[1])), fake.SLOW, fake.STEADY, fake.FINE)
+ends = LocalExecutor(worker="tests.executors.fake_worker", isolate=sys.argv[2] == "True").run(
+    jobs, jobs_at_once=2, deadline=None, on_event=lambda job, event: print("TOLD", type(event).__name__, flush=True))
+print("ENDS", *(f"{end.state}/{end.kind}/{end.message}" for end in ends), sep=chr(10), flush=True)
+"""
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+@pytest.mark.parametrize("late", [0.0, 0.5])
+def test_a_signal_to_the_whole_group_is_a_clean_stop(store: Store, isolate: bool, late: float) -> None:
+    """As `timeout` and a closed terminal send it, at any moment of a worker's start."""
+    host = subprocess.Popen(
+        [sys.executable, "-c", GROUP, str(store.root), str(isolate)], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )  # fmt: skip
+    assert host.stdout is not None
+    assert host.stdout.readline() == "TOLD Launched\n"
+    time.sleep(late)
+    os.killpg(host.pid, signal.SIGTERM)
+    said, _ = host.communicate(timeout=30)
+    ends = said.split("ENDS\n")[1].splitlines()
+    assert len(ends) == 3
+    assert {tuple(end.split("/")[:2]) for end in ends} == {("stopped", "cancelled")}, ends
+    assert not lease.holder(store.run_dir(toy_trial(fake.SLOW), ENVIRONMENT))
+    assert state(store, fake.SLOW) in ("new", "resumable")
+
+
 def wait_for(condition: Any, seconds: float = 15.0) -> None:
     until = time.monotonic() + seconds
     while not condition():
