@@ -112,7 +112,7 @@ def test_help_is_quick() -> None:
 
 def test_every_verb_has_help(cli: Cli) -> None:
     assert cli("--help") == 0
-    listed = set(re.findall(r"^  (\w+) ", cli.out, re.MULTILINE))
+    listed = set(re.findall(r"^  ([\w-]+) ", cli.out, re.MULTILINE))
     assert set(VERBS) <= listed
     for verb in VERBS:
         assert cli(verb, "--help") == 0, verb

@@ -27,6 +27,7 @@ VERBS = {
     "compare": ("judging", "Judge records against published numbers: a verdict for each."),
     "report": ("judging", "Write reports; with --publish into results/."),
     "verify": ("verifying", "Run twice and across a kill, and name the first difference."),
+    "verify-method": ("conforming", "Check an acquisition function against the contract."),
     "sync": ("outside", "Rebuild the MLflow view of the runs folder."),
     "ui": ("outside", "Serve MLflow's user interface on this machine."),
     "clean": ("planning", "Remove leftovers of interrupted and finished runs."),
@@ -62,7 +63,7 @@ class Verbs(click.Group):
         if cmd_name not in VERBS:
             return None
         module = importlib.import_module(f"benchmark.cli.{VERBS[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from benchmark.al.functional.finite import demand_finite
 from benchmark.al.functional.vaal import adversarial_loss, discriminator_loss, vae_loss
 from benchmark.al.models.vae import Discriminator, Vae
 from benchmark.al.pool import Indices
@@ -69,6 +70,8 @@ class Game:
                 remedy="leave VAAL and TA-VAAL out of this suite",
             )
         conditions = 0 if ranks is None else 1
+        for rank in ranks or ():
+            demand_finite("predicted losses", rank)
         self.noise = seeded_generator(view.rng, view.device)
         with seeded_training(view.rng):
             self.vae = Vae(recipe.latent, conditions, channels, recipe.width).to(view.device)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from benchmark.al.functional.finite import demand_finite
 from benchmark.al.functional.model_scores import Kind, Scaling, combined, drawn, raw_scores, smallest
 from benchmark.al.strategies.base import Picks, Strategy, View
 
@@ -53,6 +54,8 @@ class CommitteeUncertainty(Strategy):
         logits = view["logits"]
         logits = logits if logits.dim() == 3 else logits[None]
         if self.scaling == "official":
+            # The release's own NaN come from a probability that underflows; these would come from a diverged training.
+            demand_finite("logits", logits)
             scores = combined(raw_scores(logits, self.kind), "official")
             return Picks(drawn(scores, budget, self._own(view.rng)))
         scores = combined(raw_scores(logits, self.kind, underflow="zero"), self.scaling)

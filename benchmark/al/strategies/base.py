@@ -100,6 +100,8 @@ class Strategy(ABC):
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
     needs: ClassVar[Iterable[str]] = frozenset()
+    equivariant: ClassVar[bool] = False
+    """Claims that the order of the candidates has no influence on which are bought, unless they are equal."""
 
     def narrow(self, view: View) -> Tensor | None:
         """Positions of the candidates worth scoring (None: all). Called before any output is computed."""
@@ -113,6 +115,8 @@ class Strategy(ABC):
 @dataclass(frozen=True)
 class ScoreStrategy(Strategy):
     """A strategy that ranks candidates by a number and buys the largest; ties go to the earlier candidate."""
+
+    equivariant: ClassVar[bool] = True
 
     @abstractmethod
     def score(self, view: View) -> Tensor:

@@ -13,6 +13,8 @@ from benchmark.al.strategies.base import Picks, Strategy, View
 class Coreset(Strategy):
     """Buy, one after the other, the candidate farthest from everything labelled or bought, in feature space."""
 
+    equivariant = True
+
     network: str = ""
     """Whose features: the trained network's (of several side by side), "model<i>" of several, or "extractor", the
     protocol's fixed network."""

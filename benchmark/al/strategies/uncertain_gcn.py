@@ -28,6 +28,7 @@ class UncertainGcn(ScoreStrategy):
     weight_decay: float = 5e-4
 
     needs = frozenset({"features", "labelled.features"})
+    equivariant = False  # dropout falls on places in the list
 
     def score(self, view: View) -> Tensor:
         """(n,) minus the distance of the probability of being labelled from the margin."""

@@ -1,0 +1,495 @@
+"""What every strategy keeps to, as checks that run on anybody's: `albench verify-method FILE.py:Class` and our own tests.
+
+A strategy is taken through the loop's own acquisition with a stand-in for the trained network: random numbers of the
+declared shapes, keyed by image, so that order, ties, damage and lack of candidates can be arranged. Nothing is trained
+besides what the strategy trains itself. The promises are those of `benchmark.al.strategies.base`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from benchmark.al.acquisition import acquire
+from benchmark.al.initial import initial_pool
+from benchmark.al.pool import Indices, Pool
+from benchmark.al.strategies.base import BEFORE, STATIC, Picks, Strategy, View
+from benchmark.al.streams import Streams
+from benchmark.errors import AlbenchError
+from benchmark.spec.identity import canonical_json
+from benchmark.spec.models import Protocol
+
+CLASSES, FEATURES, SNAPSHOTS, SIDE = 10, 16, 4, 32
+"""Shape of what the stand-in answers: classes, width of features, snapshots and students, pixels of images."""
+CYCLES = 4
+"""Trainings of the stand-in's protocol; after the last one nothing is bought."""
+STEEPEST = 1.5
+"""Exponent of the number of candidates up to which the largest temporary counts as growing in proportion to it."""
+Make = Callable[[], Strategy]
+
+
+class Result(StrEnum):
+    """Outcome of a check."""
+
+    OK = "ok"
+    FAILED = "FAILED"
+    NOTE = "note"
+    """Nothing to check here, or something to know."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check of one strategy."""
+
+    check: str
+    result: Result
+    said: str = ""
+
+
+@dataclass(frozen=True)
+class World:
+    """A situation in which a strategy is asked to buy."""
+
+    candidates: int = 60
+    labelled: int = 20
+    budget: int = 12
+    cycle: int = 1
+    models: int = 1
+    """Target models; with several, their outputs have a leading axis of models."""
+    seed: int = 0
+    """Of the strategy's own stream; the network's answers do not depend on it."""
+    tied: bool = False
+    """All images look alike to the network."""
+    one_class: bool = False
+    """The network, and every snapshot of it, predicts class 0 for all images."""
+    spoilt: str = ""
+    """The output that is not a number for one candidate."""
+    spoilt_image: int = -1
+    order: tuple[int, ...] = ()
+    """The candidates' order, as places in the usual one (empty: the usual one)."""
+
+    @property
+    def size(self) -> int:
+        """Images of the pool."""
+        return self.candidates + self.labelled
+
+    @property
+    def pool(self) -> Pool:
+        """Who is labelled: a shuffle that does not depend on `seed`."""
+        usual = Pool.shuffled(self.size, self.labelled, np.random.Generator(np.random.Philox(key=5)))
+        return replace(usual, unlabelled=usual.unlabelled[list(self.order)]) if self.order else usual
+
+    @property
+    def protocol(self) -> Protocol:
+        """A protocol around it."""
+        return Protocol.model_validate_json(canonical_json(_PROTOCOL | {
+            "data": _DATA | {"train_size": self.size},
+            "acquisition": {
+                "initial": {"rule": "strategy", "size": min(self.budget, self.size - CYCLES)},
+                "budget": 1,
+                "cycles": CYCLES,
+            },
+        }))  # fmt: skip
+
+
+_DATA: dict[str, Any] = {"name": "cifar10", "test_size": 1, "classes": CLASSES, "split": {"rule": "official"}}
+_PROTOCOL: dict[str, Any] = {
+    "seed": 0,
+    "views": {"train": [], "test": [], "pool": "test"},
+    "models": [{"name": "stand_in"}],
+    "training": {
+        "epochs": 1, "batch_size": 1, "shuffle": True, "drop_last": False, "start": "fresh",
+        "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.0, "weight_decay": 0.0, "nesterov": False},
+        "schedule": {"kind": "cosine"},
+    },
+    "evaluation": {"epoch": "last", "batch_size": 1},
+}  # fmt: skip
+
+
+class StandIn:
+    """In place of a trained network: numbers by name and image. It has labels like a learner, and notices who reads them."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.streams = Streams(0, world.seed)
+        self.numerics = SimpleNamespace(device=torch.device("cpu"))
+        self.label_reads = 0
+        self.parts = _Watched(self)
+
+    def outputs(self, names: Iterable[str], indices: Indices, cycle: int) -> dict[str, Tensor]:
+        """As a learner's: (n, ...) for each name, with leading axes of models, snapshots or students where it has them."""
+        return {name: self._output(name, torch.from_numpy(np.asarray(indices))) for name in names}
+
+    def scoring_images(self, indices: Indices) -> Tensor:
+        """(b, 3, 32, 32) images of noise."""
+        noise = self._noise("images", (self.world.size, 3, 8, 8))
+        chosen = torch.from_numpy(np.asarray(indices)) * (not self.world.tied)
+        return noise[chosen].repeat_interleave(SIDE // 8, dim=2).repeat_interleave(SIDE // 8, dim=3)
+
+    def statics(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """What a stage before the first cycle would have left: (pool size,) numbers for each name."""
+        return {
+            name: self._spoil(name, self._rows(name, ()).abs()[None])[0] for name in names if name.startswith(STATIC)
+        }
+
+    def _output(self, name: str, indices: Tensor) -> Tensor:
+        network, _, kind = name.rpartition(".")
+        lead: tuple[int, ...] = (self.world.models,) if self.world.models > 1 and not network else ()
+        lead += (SNAPSHOTS,) if kind == "votes" or network == "students" else ()
+        tail = {"logits": (CLASSES,), "features": (FEATURES,)}.get(kind, ())
+        count = int(np.prod(lead))
+        rows = torch.stack([self._one(f"{name} {number}", kind, tail) for number in range(count)])
+        return self._spoil(name, rows)[:, indices].reshape(*lead, len(indices), *tail)
+
+    def _one(self, name: str, kind: str, tail: tuple[int, ...]) -> Tensor:
+        rows = self._rows(name, tail)
+        if kind == "votes":
+            return (
+                torch.zeros(self.world.size, dtype=torch.int64)
+                if self.world.one_class
+                else (rows.abs() * 2).long() % CLASSES
+            )
+        if kind == "logits" and self.world.one_class:
+            rows[:, 0] = rows.amax(dim=1) + 1
+        return rows.abs() if kind == "features" else rows  # what leaves a rectifier
+
+    def _rows(self, name: str, tail: tuple[int, ...]) -> Tensor:
+        if self.world.tied:
+            return self._noise(name, (1, *tail)).expand(self.world.size, *tail).clone()
+        return self._noise(name, (self.world.size, *tail))
+
+    def _spoil(self, name: str, rows: Tensor) -> Tensor:
+        if name == self.world.spoilt and rows.is_floating_point():
+            rows[:, self.world.spoilt_image] = torch.nan
+        return rows
+
+    def _noise(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        generator = torch.Generator().manual_seed(Streams(0, 0).key("query", part=name) >> 1)
+        return torch.randn(shape, generator=generator)
+
+
+class _Watched:
+    """A learner's images and labels; any look at them through a view's callables is counted."""
+
+    def __init__(self, owner: StandIn) -> None:
+        self._owner = owner
+
+    def __getattr__(self, name: str) -> Tensor:
+        self._owner.label_reads += 1
+        return torch.arange(self._owner.world.size) % CLASSES
+
+
+@dataclass
+class Bought:
+    """What a strategy did in a world."""
+
+    images: list[int]
+    """Data set indices, in the order of buying."""
+    view: View
+    picks: Picks
+    positions: list[int]
+    drew: bool
+    """Whether it took numbers from its stream."""
+    label_reads: int
+    touched: list[str] = field(default_factory=list)
+    """Inputs that it changed."""
+
+
+def buy(strategy: Strategy, world: World, around: AbstractContextManager[Any] | None = None) -> Bought:
+    """Let a strategy buy through the loop's own acquisition, `select` inside `around`. Raises what it raises."""
+    learner = StandIn(world)
+    watch = _Watch(strategy, around or nullcontext())
+    watched = cast(Strategy, watch)
+    statics = learner.statics(strategy.needs)
+    if world.cycle == BEFORE:
+        initial_pool(world.protocol, watched, cast(Any, learner), statics)
+    else:
+        acquire(watched, cast(Any, learner), world.pool, world.cycle, world.protocol, world.budget, statics)
+    if watch.view is None or watch.picks is None:  # nothing was left to choose from
+        empty = Picks(torch.empty(0, dtype=torch.int64))
+        return Bought([], cast(View, None), empty, [], False, learner.label_reads)
+    positions = watch.picks.positions.cpu().tolist()
+    images = watch.view.candidates[watch.picks.positions.cpu().numpy()].tolist()
+    return Bought(images, watch.view, watch.picks, positions, watch.drew, learner.label_reads, watch.touched)
+
+
+class _Watch:
+    """The strategy itself, with its view kept and compared afterwards."""
+
+    def __init__(self, strategy: Strategy, around: AbstractContextManager[Any]) -> None:
+        self._strategy, self.needs, self._around = strategy, strategy.needs, around
+        self.view: View | None = None
+        self.picks: Picks | None = None
+        self.drew, self.touched = False, list[str]()
+
+    def narrow(self, view: View) -> Tensor | None:
+        return self._strategy.narrow(view)
+
+    def select(self, view: View, budget: int) -> Picks:
+        before, state = _content(view), canonical_json(_plain(view.rng.bit_generator.state))
+        self.view = view
+        with self._around:
+            self.picks = self._strategy.select(view, budget)
+        self.drew = canonical_json(_plain(view.rng.bit_generator.state)) != state
+        after = _content(view)
+        self.touched = [name for name in before if before[name] != after[name]]
+        return self.picks
+
+
+def _content(view: View) -> dict[str, bytes]:
+    arrays = {"candidates": view.candidates, "labelled": view.labelled}
+    tensors = {name: value.numpy() for name, value in {**view.outputs, **view.statics}.items()}
+    return {name: np.ascontiguousarray(value).tobytes() for name, value in {**arrays, **tensors}.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+# --------------------------------------------------------------------------------------------------------------- checks
+
+
+class Broken(Exception):
+    """A promise that is not kept, in words."""
+
+
+def check(make: Make, models: int = 1) -> Iterator[Finding]:
+    """All checks of the strategy that `make` makes, one finding each."""
+    world = World(models=models)
+    for name, run in CHECKS.items():
+        try:
+            said = run(make, world)
+            yield Finding(name, Result.NOTE if said else Result.OK, said)
+        except Broken as error:
+            yield Finding(name, Result.FAILED, str(error))
+        except AlbenchError as error:
+            yield Finding(name, Result.FAILED, " ".join(str(error).split()))
+        except Exception as error:
+            yield Finding(name, Result.FAILED, f"raised {type(error).__name__}: {error}")
+
+
+def same_seed_same_picks(make: Make, world: World) -> str:
+    """Twice the same picks in the same order, by two objects, whatever the global generators stand at."""
+    for cycle in range(CYCLES - 1):
+        with _disturbed(1):
+            one = buy(make(), replace(world, cycle=cycle))
+        with _disturbed(2):
+            two = buy(make(), replace(world, cycle=cycle))
+        _demand(one.images == two.images, f"cycle {cycle}: two runs with one seed bought {_difference(one, two)}")
+    return ""
+
+
+def distinct_candidates(make: Make, world: World) -> str:
+    """Positions are distinct, inside the candidates and at most the budget, in every cycle and for several sizes."""
+    short = 0
+    for cycle in range(CYCLES - 1):
+        for candidates, budget in ((60, 12), (100, 1), (64, 60)):
+            bought = buy(make(), replace(world, cycle=cycle, candidates=candidates, budget=budget))
+            known = set(replace(world, candidates=candidates).pool.unlabelled.tolist())
+            _demand(
+                len(set(bought.images)) == len(bought.images) or bought.picks.returned is not None, "an image twice"
+            )
+            _demand(set(bought.images) <= known, "an image that is not unlabelled")
+            _demand(len(bought.images) <= budget, f"{len(bought.images)} images for a budget of {budget}")
+            short += len(bought.images) < min(budget, candidates)
+    return f"buys less than the budget in {short} of 9 situations" if short else ""
+
+
+def labels_unread(make: Make, world: World) -> str:
+    """Nothing of the learner's own images and labels is looked at, not even around the view."""
+    bought = buy(make(), world)
+    _demand(bought.label_reads == 0, f"it looked {bought.label_reads} times at what a view does not give")
+    return ""
+
+
+def inputs_untouched(make: Make, world: World) -> str:
+    """Index lists and outputs of the view are as they were: others use them too."""
+    bought = buy(make(), world)
+    _demand(not bought.touched, f"it changed {', '.join(bought.touched)} in place")
+    return ""
+
+
+def ties_are_stable(make: Make, world: World) -> str:
+    """Of equal scores the earlier candidate is bought; where all candidates look alike and nothing is drawn, the first ones."""
+    tied = replace(world, tied=True)
+    one, two = buy(make(), tied), buy(make(), tied)
+    _demand(one.images == two.images, "equal candidates, and two runs differ")
+    scores = one.picks.scores
+    if scores is not None and bool((scores != scores[0]).any()):
+        ranked = torch.argsort(scores, descending=True, stable=True)[: len(one.positions)].tolist()
+        _demand(one.drew or one.positions == ranked, "its picks are not the largest of its scores, earlier ones first")
+        return "equal images get unequal scores: rounding depends on the place in the list"
+    if one.drew:
+        return "draws from its stream; the draw is repeatable"
+    first = list(range(len(one.positions)))
+    _demand(one.positions == first, f"equal candidates, bought positions {one.positions[:6]}... instead of the first")
+    return ""
+
+
+def not_a_number_is_refused(make: Make, world: World) -> str:
+    """An output that is not finite for a candidate ends in an AlbenchError, or has no influence at all."""
+    declared = [name for name in sorted(make().needs) if name.removeprefix("labelled.") != "votes"]
+    # Asked for later means asked for a part of the candidates: there must be enough of them for that part to count.
+    situations = [(name, world) for name in declared]
+    situations += [(name, replace(world, candidates=600)) for name in _asked(make, replace(world, candidates=600))]
+    ignored = []
+    for name, place in situations:
+        changed, refused = "", 0
+        plain = buy(make(), place)
+        for image in _telling(plain, place, name):
+            try:
+                bought = buy(make(), replace(place, spoilt=name.removeprefix("labelled."), spoilt_image=image))
+                changed = changed or (_difference(plain, bought) if bought.images != plain.images else "")
+            except AlbenchError:
+                refused += 1
+        _demand(not changed, f"{name} is NaN for an image, and it buys all the same: {changed}")
+        if refused:
+            continue
+        ignored.append(name)
+    return f"not read for this: {', '.join(ignored)}" if ignored else "" if situations else "reads no numbers"
+
+
+def _telling(plain: Bought, world: World, name: str) -> list[int]:
+    """Images whose damage would show: the first one bought and one that was not, or a labelled one."""
+    if name.startswith("labelled."):
+        return [int(world.pool.labelled[0])]
+    candidates = world.pool.unlabelled.tolist() if plain.view is None else plain.view.candidates.tolist()
+    return [*plain.images[:1], *[image for image in candidates if image not in plain.images][:1]]
+
+
+def _asked(make: Make, world: World) -> list[str]:
+    """Outputs asked for later, through `view.ask`."""
+    seen: set[str] = set()
+    usual = StandIn.outputs
+
+    def outputs(self: StandIn, names: Iterable[str], indices: Indices, cycle: int) -> dict[str, Tensor]:
+        seen.update(names := list(names))
+        return usual(self, names, indices, cycle)
+
+    StandIn.outputs = outputs  # type: ignore[method-assign]
+    try:
+        buy(make(), world)
+    finally:
+        StandIn.outputs = usual  # type: ignore[method-assign]
+    declared = {name.removeprefix("labelled.") for name in make().needs}
+    return sorted(name for name in seen - declared if not name.endswith("votes"))
+
+
+def one_predicted_class(make: Make, world: World) -> str:
+    """Works where the network gives all images the same class."""
+    bought = buy(make(), replace(world, one_class=True))
+    return "" if bought.images else "buys nothing where the network is of one mind"
+
+
+def fewer_candidates_than_budget(make: Make, world: World) -> str:
+    """Works with fewer candidates than the budget, and with a single one."""
+    for candidates in (7, 1):
+        bought = buy(make(), replace(world, candidates=candidates, budget=20))
+        _demand(len(bought.images) <= candidates, f"{len(bought.images)} images from {candidates} candidates")
+    return ""
+
+
+def order_has_no_influence(make: Make, world: World) -> str:
+    """Where the strategy claims it: the same images are bought whatever the candidates' order."""
+    if not make().equivariant:
+        return "not claimed"
+    usual = buy(make(), world)
+    for seed in range(3):
+        order = tuple(np.random.default_rng(seed).permutation(world.candidates).tolist())
+        other = buy(make(), replace(world, order=order))
+        _demand(
+            set(other.images) == set(usual.images), f"another order of candidates bought {_difference(usual, other)}"
+        )
+    return ""
+
+
+def before_the_first_training(make: Make, world: World) -> str:
+    """Strategies that read a stage before the first cycle can pick the first labelled set."""
+    if not any(name.startswith(STATIC) for name in make().needs):
+        return "asks for nothing that is there before the first training"
+    bought = buy(make(), replace(world, cycle=BEFORE, labelled=0))
+    _demand(bool(bought.images), "it buys no first labelled set")
+    return ""
+
+
+def memory(make: Make, world: World) -> str:
+    """The largest temporary grows in proportion to the candidates; where it grows faster, that is said."""
+    few, many = (_largest(make, replace(world, candidates=count)) for count in (300, 1200))
+    exponent = float(np.log(max(many, 1) / max(few, 1)) / np.log(4))
+    if exponent <= STEEPEST:
+        return ""
+    return f"its largest temporary grows like n^{exponent:.1f}: {many} numbers for 1200 candidates"
+
+
+def _largest(make: Make, world: World) -> int:
+    watch = _Largest()
+    buy(make(), world, watch)
+    return watch.numbers
+
+
+class _Largest(TorchFunctionMode):
+    """Numbers in the largest storage behind any tensor that torch's functions return."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, Tensor):
+            with torch._C.DisableTorchFunction():
+                self.numbers = max(self.numbers, out.untyped_storage().nbytes() // out.element_size())
+        return out
+
+
+CHECKS: dict[str, Callable[[Make, World], str]] = {
+    "same seed, same picks": same_seed_same_picks,
+    "distinct candidates": distinct_candidates,
+    "labels unread": labels_unread,
+    "inputs untouched": inputs_untouched,
+    "ties stable": ties_are_stable,
+    "not a number refused": not_a_number_is_refused,
+    "one predicted class": one_predicted_class,
+    "fewer candidates than budget": fewer_candidates_than_budget,
+    "order of candidates": order_has_no_influence,
+    "first labelled set": before_the_first_training,
+    "memory": memory,
+}
+"""Checks by name, in the order of the table."""
+
+
+def _demand(kept: bool, words: str) -> None:
+    if not kept:
+        raise Broken(words)
+
+
+def _difference(one: Bought, two: Bought) -> str:
+    different = len(set(one.images) ^ set(two.images))
+    return f"{different} different images" if different else "the same images in another order"
+
+
+@contextmanager
+def _disturbed(seed: int) -> Iterator[None]:
+    """Other states of the generators that belong to nobody, put back afterwards."""
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng(devices=[]):
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002
