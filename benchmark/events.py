@@ -148,8 +148,11 @@ class Record(Spec):
 
     @property
     def digest(self) -> str:
-        """sha256 over what was measured (all cycle results): equal digests mean bit-equal outcomes."""
-        return digest([cycle.model_dump(mode="json") for cycle in self.cycles])
+        """sha256 over what was measured (all cycle results): equal digests mean bit-equal outcomes.
+
+        The key of a training is left out: it names the environment, and outcomes are compared across environments.
+        """
+        return digest([cycle.model_dump(mode="json", exclude={"training"}) for cycle in self.cycles])
 
 
 def append(path: Path, event: Any, *, sync: bool = False) -> None:
