@@ -1,41 +1,36 @@
-"""A real Docker engine for tests: one that was named, one started for them, or none with the reason."""
+"""A real Docker engine for tests, named by variables; without them they are skipped with the reason."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dockerkit import START, Bench, Engine, tiny_image, unavailable
+from dockerkit import Bench, Engine, tiny_image, unavailable
+
+from benchmark.executors import image
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[Engine]:
-    """An engine with a tiny image. ALBENCH_TEST_DOCKER_HOST names one; root on a machine with dockerd gets its own."""
-    named = os.environ.get("ALBENCH_TEST_DOCKER_HOST")
-    if named:
-        found = Engine(named)
-        found.image = tiny_image(found.client)
-        yield found
-        return
-    if os.geteuid() != 0 or not shutil.which("dockerd"):
-        unavailable("no engine: set ALBENCH_TEST_DOCKER_HOST, or be root with dockerd installed")
-    folder = Path(tempfile.mkdtemp(prefix="albd"))
-    done = subprocess.run([START, str(folder)], capture_output=True, text=True)
-    if done.returncode:
-        shutil.rmtree(folder, ignore_errors=True)
-        unavailable(f"the engine does not start: {done.stderr[-500:]}")
-    found = Engine(done.stdout.strip(), folder)
-    try:
-        found.image = tiny_image(found.client)
-        yield found
-    finally:
-        found.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+def engine() -> Engine:
+    """An engine with a tiny image: one that may be restarted in the folder ALBENCH_TEST_ENGINE, or just an address."""
+    folder, address = os.environ.get("ALBENCH_TEST_ENGINE"), os.environ.get("ALBENCH_TEST_DOCKER_HOST")
+    if not folder and not address:
+        unavailable("no engine is named: `.ci/docker` starts one, ALBENCH_TEST_DOCKER_HOST names one")
+    found = Engine(address or f"unix://{folder}/docker.sock", Path(folder) if folder else None)
+    found.image = tiny_image(found.client)
+    return found
+
+
+@pytest.fixture(scope="session")
+def worker_image(engine: Engine) -> str:
+    """Id of the worker's image of the code as it is, built from the project's own Dockerfile where it is missing."""
+    base = os.environ.get("ALBENCH_DOCKER_BASE")
+    if base is None:
+        unavailable("no base image is named with ALBENCH_DOCKER_BASE: `.ci/docker` makes one")
+    found = image.find(engine.client)
+    return found or image.build(engine.client, print, base=base, network=os.environ.get("ALBENCH_DOCKER_NETWORK"))
 
 
 @pytest.fixture

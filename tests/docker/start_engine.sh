@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Starts a Docker engine of its own in FOLDER and prints its address; needs root on Debian, no registry and no bridge.
-#   DOCKER_HOST=$(tests/docker/start_engine.sh [--install] FOLDER)      # --install: Debian's packages, where they are missing
+#   DOCKER_HOST=$(tests/docker/start_engine.sh FOLDER)
 #   tests/docker/start_engine.sh --stop FOLDER
 # FOLDER holds everything: images, socket, log, pid. Its path must be short (a socket's name has 107 characters).
 set -euo pipefail
@@ -12,13 +12,6 @@ if [ "${1:-}" = --stop ]; then
     kill -9 "$pid"
     exit 0
 fi
-if [ "${1:-}" = --install ]; then
-    shift
-    if ! command -v dockerd >/dev/null || ! command -v busybox >/dev/null; then
-        { apt-get update && apt-get install -y --no-install-recommends docker.io busybox-static debootstrap; } >&2
-    fi
-fi
-
 folder=$1
 [ "$(id -u)" = 0 ] || { echo "only root can start an engine" >&2; exit 3; }
 command -v dockerd >/dev/null || { echo "dockerd is not installed (Debian: docker.io)" >&2; exit 3; }
