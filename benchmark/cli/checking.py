@@ -17,6 +17,7 @@ from benchmark.cli.planning import obstacle
 from benchmark.errors import AlbenchError, Exit
 from benchmark.selection import match_suites, parse_selector
 from benchmark.spec.load import SuiteFile, load_suite, suite_files
+from benchmark.spec.reported import TARGETS
 
 GOOD, BAD, HINT = "ok", "BAD", "note"
 Finding = tuple[str, str]
@@ -87,7 +88,7 @@ def _reported(suite: SuiteFile) -> Iterator[Finding]:
         if key in seen:
             yield BAD, f"{table}:{line}: the same number is there twice ({row.method}, {row.labelled}, {row.source})"
         seen.add(key)
-        if row.role in ("target", "target_weak"):
+        if row.role in TARGETS:
             if row.method not in suite.suite.methods:
                 yield BAD, f"{table}:{line}: '{row.method}' is not a method of the suite, but its role is {row.role}"
             if row.labelled is not None and row.labelled not in sizes:

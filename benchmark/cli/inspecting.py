@@ -118,7 +118,7 @@ def _reported(found: SuiteFile) -> list[dict[str, Any]]:
             "role": role,
             "numbers": len(rows),
             "labelled": sorted({row.labelled for row in rows if row.labelled is not None}),
-            "means": [row.mean for row in rows],
+            "means": [row.mean for row in rows if row.mean is not None],
             "sources": sorted({row.source for row in rows}),
         }
         for (method, metric, role), rows in groups.items()

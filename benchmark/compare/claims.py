@@ -10,10 +10,10 @@ import numpy as np
 
 from benchmark.compare import stats
 from benchmark.compare.judgement import BudgetTest, ClaimVerdict, Outcome
-from benchmark.compare.numbers import TARGETS, Case
+from benchmark.compare.numbers import Case
 from benchmark.compare.selection import data_notes, obstacle
 from benchmark.spec.models import Claim
-from benchmark.spec.reported import ReportedResult
+from benchmark.spec.reported import TARGETS, ReportedResult
 
 REPORTED = "reported:"
 
@@ -84,7 +84,7 @@ def _side(case: Case, name: str, size: int, reported: list[ReportedResult]) -> _
     named = [row for row in reported if row.method == name.removeprefix(REPORTED) and row.metric == metric]
     for wanted in (size, None):
         for row in named:
-            if row.labelled == wanted:
+            if row.labelled == wanted and row.mean is not None:
                 return _Side({}, row.mean, row.reading_error)
     return None
 

@@ -21,13 +21,12 @@ from benchmark.compare.measurements import Measurement
 from benchmark.compare.selection import Trials, select
 from benchmark.compare.standings import control
 from benchmark.spec.load import SuiteFile
-from benchmark.spec.reported import ReportedResult
+from benchmark.spec.reported import TARGETS, ReportedResult
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 MARKERS = "osD^vPX*<>p"
 NEUTRAL = "#7f7f7f"
 INK, PAPER = "#000000", "#ffffff"
-PUBLISHED = ("target", "target_weak")
 STYLE: Any = {
     "svg.hashsalt": "albench", "svg.fonttype": "none", "font.family": "DejaVu Sans", "font.size": 9,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": NEUTRAL, "grid.alpha": 0.3,
@@ -57,7 +56,7 @@ def pictures(suite_file: SuiteFile, judgement: Judgement, measurements: Sequence
     """The pictures that these measurements and published numbers support: none, curves, or curves and gains."""
     trials = select(measurements, judgement.suite, judgement.profile, judgement.variant)
     published = suite_file.reported if judgement.profile == "paper" else ()
-    rows = [row for row in published if row.metric == judgement.rule.metric and row.labelled is not None]
+    rows = [row for row in published if row.metric == judgement.rule.metric and None not in (row.labelled, row.mean)]
     methods = _methods(suite_file, judgement, trials, rows)
     if not methods:
         return []
@@ -73,7 +72,7 @@ def pictures(suite_file: SuiteFile, judgement: Judgement, measurements: Sequence
 
 def _methods(suite_file: SuiteFile, judgement: Judgement, trials: Trials, rows: Iterable[ReportedResult]) -> list[str]:
     """Methods with anything to draw, in the suite's order, then those of one's own."""
-    drawn = set(trials.methods) | {row.method for row in rows if row.role in PUBLISHED}
+    drawn = set(trials.methods) | {row.method for row in rows if row.role in TARGETS}
     known = [method for method in suite_file.suite.methods if method in drawn]
     return [*known, *(method for method in trials.methods if method not in known)]
 
@@ -90,8 +89,8 @@ def _curves(
     for axis, (method, look) in zip(axes, looks.items(), strict=True):
         if base and base != method:
             _band(axis, trials, base, metric, _Look(NEUTRAL, ""), f"{base}, ours")
-        _beside(axis, [row for row in rows if row.method == method and row.role not in PUBLISHED])
-        _published(axis, [row for row in rows if row.method == method and row.role in PUBLISHED], look)
+        _beside(axis, [row for row in rows if row.method == method and row.role not in TARGETS])
+        _published(axis, [row for row in rows if row.method == method and row.role in TARGETS], look)
         _band(axis, trials, method, metric, look, "ours")
     _finish(figure, axes, f"{metric} (%)" if metric.startswith("accuracy") else metric)
     description = (
@@ -200,8 +199,8 @@ def _gain(trials: Trials, method: str, base: str, metric: str) -> list[tuple[int
 def _published_gain(rows: Sequence[ReportedResult], method: str, base: str) -> dict[int, float]:
     means: dict[str, dict[int, float]] = {method: {}, base: {}}
     for row in rows:
-        if row.method in means and row.role in PUBLISHED and row.labelled is not None:
-            means[row.method].setdefault(row.labelled, row.mean)
+        if row.method in means and row.role in TARGETS and row.labelled is not None:
+            means[row.method].setdefault(row.labelled, row.value)
     shared = sorted(means[method].keys() & means[base].keys())
     return {size: means[method][size] - means[base][size] for size in shared}
 

@@ -18,6 +18,8 @@ from benchmark.errors import SuiteError
 from benchmark.spec.models import Spec
 
 Role = Literal["target", "target_weak", "context", "external", "unreleased", "reference"]
+TARGETS = ("target", "target_weak")
+"""Roles that decide; every other role is shown beside."""
 
 
 class ReportedResult(Spec):
@@ -29,7 +31,8 @@ class ReportedResult(Spec):
     """Labelled images; None where the source gives no count (a full-data line, a percentage without a protocol)."""
     metric: str = "accuracy"
     """Metric as recorded in events; `accuracy` is in percent."""
-    mean: float
+    mean: float | None
+    """None where a point is drawn but cannot be read; such a row decides nothing and its note says why."""
     dispersion: Annotated[float, Field(ge=0)] | None = None
     dispersion_kind: Literal["sd", "se", "ci95", "undefined"] | None = None
     """What the spread is; `undefined` where the source draws a band and does not say what it is."""
@@ -47,7 +50,16 @@ class ReportedResult(Spec):
     def _spread(self) -> ReportedResult:
         if (self.dispersion is None) != (self.dispersion_kind is None):
             raise ValueError("dispersion and dispersion_kind go together")
+        if self.mean is None and (self.role in TARGETS or not self.note):
+            raise ValueError("a row without a mean needs a note and a role that decides nothing")
         return self
+
+    @property
+    def value(self) -> float:
+        """The mean of a row that has one. Raises ValueError for a point that could not be read."""
+        if self.mean is None:
+            raise ValueError(f"{self.method} at {self.labelled} labels has no readable mean")
+        return self.mean
 
 
 COLUMNS = tuple(ReportedResult.model_fields)
@@ -78,7 +90,7 @@ def _row(cells: list[str], where: str) -> ReportedResult:
             f"{len(cells)} cells instead of {len(COLUMNS)}", where=where, remedy="quote commas inside cells"
         )
     named = {column: cell for column, cell in zip(COLUMNS, cells, strict=True) if cell != "" or column == "method"}
-    values: dict[str, object] = {"labelled": None}
+    values: dict[str, object] = {"labelled": None, "mean": None}
     for column, cell in named.items():
         try:
             values[column] = _NUMBERS.get(column, str)(cell)

@@ -40,6 +40,8 @@ def test_targets_are_methods_of_the_suite_at_its_budgets(path: Path) -> None:
         ("random,5000,accuracy,nan,,,3,Fig. 1,0.1,target,", "finite"),
         ("random,5000,accuracy,80,,,0,Fig. 1,0.1,target,", "greater than 0"),
         ('random,5000,accuracy,80,,,3,"Fig. 1,0.1,target,', "unexpected end of data"),
+        ("random,5000,accuracy,,,,3,Fig. 1,0.1,target,hidden", "a row without a mean needs"),
+        ("random,5000,accuracy,,,,3,Fig. 1,0.1,context,", "a row without a mean needs"),
     ],
 )
 def test_a_bad_row_is_refused_with_its_line(tmp_path: Path, row: str, said: str) -> None:
@@ -48,6 +50,16 @@ def test_a_bad_row_is_refused_with_its_line(tmp_path: Path, row: str, said: str)
     with pytest.raises(SuiteError, match=said) as caught:
         read_reported(path)
     assert caught.value.where == f"{path}:3"
+
+
+def test_a_point_that_cannot_be_read_has_no_mean(tmp_path: Path) -> None:
+    path = tmp_path / "x.reported.csv"
+    path.write_text(f"{HEADER}\nrandom,5000,accuracy,,,,,Fig. 1,0.0,context,hidden by another marker\n")
+    (row,) = read_reported(path)
+    assert row.mean is None
+    with pytest.raises(ValueError, match="no readable mean"):
+        _ = row.value
+    assert write_reported([row]) == path.read_text()
 
 
 def test_a_bad_header_is_refused(tmp_path: Path) -> None:
