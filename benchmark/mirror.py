@@ -39,6 +39,11 @@ STATUS: dict[State, str] = {
 """MLflow's words for where a trial stands; it has none for what can be resumed (the tag `albench.state` has)."""
 
 
+VERDICTS = "verdicts/verdicts.json"
+SHOWN_AS_TABLE = json.dumps([{"path": VERDICTS, "type": "table"}])
+"""Value of the tag by which MLflow's pages know that a file is a table."""
+
+
 class TrackerError(AlbenchError):
     """The tracker cannot be reached, or refuses what is sent."""
 
@@ -139,20 +144,24 @@ class RunMirror:
 
     def publish(
         self, runs: Path, suite: str, profile: str, variant: str, rows: Sequence[Mapping[str, Any]],
-        figures: Mapping[str, Path],
+        figures: Mapping[str, Path], methods: Collection[str] | None = None, lead: str = "",
     ) -> None:  # fmt: skip
         """Put verdicts on the parent runs: those of a `method` on its own, others on every one. Raises TrackerError."""
         shared = [row for row in rows if not row.get("method")]
-        methods = dict.fromkeys(str(row["method"]) for row in rows if row.get("method"))
+        named = [str(row["method"]) for row in rows if row.get("method")] if methods is None else methods
         with self._use(runs) as tracker, tempfile.TemporaryDirectory() as temporary:
-            table = Path(temporary) / "verdicts.json"
-            for method in methods:
+            table = Path(temporary) / Path(VERDICTS).name
+            for method in dict.fromkeys(named):
                 own = [row for row in rows if row.get("method") == method]
                 run_id = self._parent(tracker, tracker.experiment(suite), suite, (method, profile, variant), None)
-                tracker.log(run_id, (), verdict_tags(own) | {"mlflow.note.content": verdict_note(own + shared)})
+                told = {
+                    "mlflow.note.content": verdict_note(own + shared, lead),
+                    "mlflow.loggedArtifacts": SHOWN_AS_TABLE,
+                }
+                tracker.log(run_id, (), verdict_tags(own) | told)
                 table.write_text(json.dumps(verdict_table(own + shared), default=str), encoding="utf-8")
                 parent = tracker.get(run_id)
-                tracker.put(parent, table, "verdicts/verdicts.json")
+                tracker.put(parent, table, VERDICTS)
                 for name, path in figures.items():
                     tracker.put(parent, path, f"verdicts/{name}{path.suffix}")
 

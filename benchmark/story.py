@@ -27,6 +27,7 @@ MAX_TEXT = 6000
 """Characters of a parameter that MLflow keeps."""
 MAX_TAG = 5000
 MAX_KEY = 250
+CUT = "\n\nCut here: the whole table is among the artifacts."
 
 
 class Mirrored(NamedTuple):
@@ -231,14 +232,18 @@ def _text(value: Any) -> str:
 
 def verdict_tags(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """One tag for all verdicts (`reproduced`, or `5 reproduced, 1 below`) and one for each size of the labelled set."""
-    kinds = Counter(str(row["verdict"]) for row in rows if row.get("verdict"))
-    total = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) if len(kinds) > 1 else "".join(kinds)
-    each = {
-        f"albench.verdict.{row['labelled']}": str(row["verdict"])[:MAX_TAG]
-        for row in rows
-        if row.get("verdict") and row.get("labelled") is not None
-    }
+    total = _counted([str(row["verdict"]) for row in rows if row.get("verdict")])
+    sizes: dict[str, list[str]] = {}
+    for row in rows:
+        if row.get("verdict") and row.get("labelled") is not None:
+            sizes.setdefault(f"albench.verdict.{row['labelled']}", []).append(str(row["verdict"]))
+    each = {name: _counted(found)[:MAX_TAG] for name, found in sizes.items()}
     return {"albench.verdict": total[:MAX_TAG]} | {key_name(name): value for name, value in each.items()}
+
+
+def _counted(verdicts: Sequence[str]) -> str:
+    kinds = Counter(verdicts)
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) if len(kinds) > 1 else "".join(kinds)
 
 
 def verdict_table(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -247,13 +252,15 @@ def verdict_table(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return {"columns": columns, "data": [[row.get(name) for name in columns] for row in rows]}
 
 
-def verdict_note(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as a Markdown table, for the description of a run."""
+def verdict_note(rows: Sequence[Mapping[str, Any]], lead: str = "") -> str:
+    """A sentence and the rows as a Markdown table, for the description of a run; what is too long is cut, and says so."""
     table = verdict_table(rows)
     lines = [table["columns"], ["---"] * len(table["columns"]), *table["data"]]
     cells = [[_cell(value) for value in line] for line in lines]
-    text = "\n".join(f"| {' | '.join(line)} |" for line in cells)
-    return text if len(text) <= MAX_TAG else text[: text.rfind("\n", 0, MAX_TAG)]
+    text = "\n".join([*([lead, ""] if lead else []), *(f"| {' | '.join(line)} |" for line in cells)])
+    if len(text) <= MAX_TAG:
+        return text
+    return text[: text.rfind("\n", 0, MAX_TAG - len(CUT))] + CUT
 
 
 def _cell(value: Any) -> str:

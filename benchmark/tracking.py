@@ -78,11 +78,12 @@ def sync(
 
 def publish_verdicts(
     uri: str | None, suite_id: str, profile: str, variant: str, rows: Sequence[Mapping[str, Any]],
-    figures: Mapping[str, Path], *, runs: Path = RUNS,
+    figures: Mapping[str, Path], *, runs: Path = RUNS, methods: Collection[str] | None = None, lead: str = "",
 ) -> None:  # fmt: skip
-    """Put verdicts on the parent runs: tags, a description and a table. `rows` have `verdict` and usually `labelled`;
-    those with a `method` belong to its parent, others to every parent. `figures` are files by name. Raises TrackerError."""
-    Mirror(uri, runs=runs).publish(runs, suite_id, profile, variant, rows, figures)
+    """Put verdicts on the parent runs: tags, a description, a table and files. `rows` have `verdict` and usually `labelled`;
+    those with a `method` belong to its parent, others to every parent. `methods` are those that were run (None: all in the
+    rows), `figures` files by name, `lead` a sentence for the description. Raises TrackerError."""
+    Mirror(uri, runs=runs).publish(runs, suite_id, profile, variant, rows, figures, methods, lead)
 
 
 def check(uri: str | None = None, *, runs: Path = RUNS) -> str:

@@ -358,7 +358,10 @@ def test_verdict_rows() -> None:
     assert all(line.count("|") == 6 for line in lines)
     long = verdict_note(rows * 500)
     assert len(long) <= 5000
-    assert long.endswith("|")
+    assert long.endswith("|\n\nCut here: the whole table is among the artifacts.")
+    assert verdict_note(rows, "all is well").startswith("all is well\n\n| method |")
+    twice = [rows[0], rows[0] | {"verdict": "above"}]
+    assert verdict_tags(twice)["albench.verdict.5000"] == "1 reproduced, 1 above", "several metrics at one size"
 
 
 def test_publishing_verdicts_twice_leaves_one_set(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ VERBS = {
     "run": ("running", "Run the trials of a selection; resumes by default."),
     "status": ("planning", "Show what the runs folder holds and who works in it."),
     "compare": ("judging", "Judge records against published numbers: a verdict for each."),
-    "report": ("judging", "Write reports; with --publish into results/."),
+    "report": ("reporting", "Write reports; with --publish into results/."),
     "verify": ("verifying", "Run twice and across a kill, and name the first difference."),
     "verify-method": ("conforming", "Check an acquisition function against the contract."),
     "sync": ("outside", "Rebuild the MLflow view of the runs folder."),

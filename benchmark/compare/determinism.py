@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -54,6 +55,19 @@ def level(ours: Record, theirs: Record, tolerance: float, metric: str = "accurac
     return Level.METRIC if near else Level.STATISTICAL
 
 
+def levels(records: Iterable[Record], tolerance: float, metric: str = "accuracy") -> list[Level]:
+    """For each trial that was answered in several environments the weakest level that its answers reach."""
+    answers: dict[tuple[str, int], list[Record]] = defaultdict(list)
+    for record in records:
+        answers[record.trial.method_name, record.trial.seed].append(record)
+    order = tuple(Level)
+    return [
+        max((level(found[0], other, tolerance, metric) for other in found[1:]), key=order.index)
+        for found in answers.values()
+        if len(found) > 1
+    ]
+
+
 def _same_picks(ours: CycleResult, theirs: CycleResult) -> bool:
     return (ours.labelled_digest, ours.picks_digest) == (theirs.labelled_digest, theirs.picks_digest)
 
@@ -76,7 +90,7 @@ def divergence(ours: Record, theirs: Record) -> Divergence | None:
 
 def _fields(result: CycleResult, other: CycleResult) -> Iterator[tuple[str, str]]:
     """Every field of a cycle: what it trained on, what came out, what it picked. Names are the union of both sides'."""
-    for name in ("cycle", "labelled", "labelled_digest", "training", "weights"):
+    for name in ("cycle", "labelled", "labelled_digest", "weights"):
         yield name, str(getattr(result, name))
     for name in sorted(result.metrics.keys() | other.metrics.keys()):
         yield f"metrics.{name}", repr(result.metrics.get(name))
@@ -94,13 +108,19 @@ def table_divergence(ours: Mapping[int, Measurement], theirs: Mapping[int, Measu
             return Divergence(cycle, "cycle", "there" if one else "absent", "there" if other else "absent")
         if one.labelled != other.labelled:
             return Divergence(cycle, "labelled", str(one.labelled), str(other.labelled))
+        if one.labelled_digest != other.labelled_digest:
+            return Divergence(cycle, "labelled_digest", one.labelled_digest, other.labelled_digest)
         for name in sorted(one.metrics.keys() | other.metrics.keys()):
             if one.metrics.get(name) != other.metrics.get(name):
                 return Divergence(cycle, f"metrics.{name}", repr(one.metrics.get(name)), repr(other.metrics.get(name)))
     return None
 
 
-def close_tables(ours: Mapping[int, Measurement], theirs: Mapping[int, Measurement]) -> bool:
-    """Whether two trials have the same cycles and, in each, close metrics: the same picks, as far as a table can tell."""
-    same = ours.keys() == theirs.keys() and all(ours[cycle].labelled == theirs[cycle].labelled for cycle in ours)
-    return same and all(_close(ours[cycle].metrics, theirs[cycle].metrics) for cycle in ours)
+def same_selection(ours: Mapping[int, Measurement], theirs: Mapping[int, Measurement]) -> bool:
+    """Whether two trials trained on the same ordered labelled sets and, in each cycle, reached close metrics."""
+
+    def equal(one: Measurement, other: Measurement) -> bool:
+        sets = (one.labelled, one.labelled_digest) == (other.labelled, other.labelled_digest)
+        return sets and _close(one.metrics, other.metrics)
+
+    return ours.keys() == theirs.keys() and all(equal(ours[cycle], theirs[cycle]) for cycle in ours)

@@ -38,6 +38,8 @@ class Measurement:
     """Why the data are not the published ones; empty when they are."""
     record_digest: str
     """sha256 over all cycle results of the trial: equal digests mean bit-equal outcomes."""
+    labelled_digest: str = ""
+    """Beginning of the digest of the ordered labelled set that was trained on: equal all along means equal picks."""
 
     @property
     def key(self) -> tuple[str, str, str, str, int, str, str, int]:
@@ -49,10 +51,12 @@ class Measurement:
 
 COLUMNS = (
     "suite", "profile", "variant", "method", "seed", "cycle", "labelled",
-    "trial_id", "env_id", "device_model", "canonical", "data_note", "record_digest",
+    "trial_id", "env_id", "device_model", "canonical", "data_note", "record_digest", "labelled_digest",
 )  # fmt: skip
 """Fixed columns of a committed table; the metrics follow, sorted by name."""
 _WHOLE = ("seed", "cycle", "labelled")
+SHORT = 16
+"""Characters of a labelled set's digest that a table keeps."""
 
 
 def from_records(records: Iterable[Record]) -> list[Measurement]:
@@ -67,7 +71,7 @@ def _cycles(record: Record) -> list[Measurement]:
             suite=trial.suite, method=trial.method_name, profile=trial.profile, variant=trial.variant, seed=trial.seed,
             cycle=cycle.cycle, labelled=cycle.labelled, metrics=dict(cycle.metrics), trial_id=record.trial_id,
             env_id=record.env_id, device_model=record.environment.device_model, canonical=record.data.canonical,
-            data_note=record.data.note, record_digest=outcome,
+            data_note=record.data.note, record_digest=outcome, labelled_digest=cycle.labelled_digest[:SHORT],
         )
         for cycle in record.cycles
     ]  # fmt: skip
@@ -138,6 +142,7 @@ def _row(cells: list[str], metrics: list[str], where: str) -> Measurement:
         metrics={name: _number(cell, name, where) for name, cell in values if cell != ""},
         trial_id=named["trial_id"], env_id=named["env_id"], device_model=named["device_model"],
         canonical=named["canonical"] == "true", data_note=named["data_note"], record_digest=named["record_digest"],
+        labelled_digest=named["labelled_digest"],
     )  # fmt: skip
 
 

@@ -1,4 +1,5 @@
-"""A run against committed records, for CI: bit by bit where the environment is the same, else by the suite's rule."""
+"""A run against committed records, for CI: bit by bit where the environment is the same, else the same picks, else the
+suite's rule."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from benchmark.compare.committed import judge_committed
-from benchmark.compare.determinism import Divergence, close_tables, table_divergence
+from benchmark.compare.determinism import Divergence, same_selection, table_divergence
 from benchmark.compare.judgement import Kind, NumberVerdict
 from benchmark.compare.measurements import Measurement
 from benchmark.compare.selection import Trials, select
@@ -21,7 +22,7 @@ class State(StrEnum):
 
     EQUAL = "bitwise equal"
     LOST = "not equal in the same environment"
-    CLOSE = "equal metrics in another environment"
+    SELECTION = "same picks and close metrics in another environment"
     ELSEWHERE = "another environment"
     MISSING = "missing"
     NEW = "not committed"
@@ -105,4 +106,4 @@ def _check(ours: Trials, theirs: Trials, method: str, seed: int) -> TrialCheck:
     if (one.trial_id, one.env_id) == (two.trial_id, two.env_id):
         hidden = Divergence(max(mine), "a value outside the table", one.record_digest[:16], two.record_digest[:16])
         return TrialCheck(method, seed, State.LOST, parted or hidden)
-    return TrialCheck(method, seed, State.CLOSE if close_tables(mine, other) else State.ELSEWHERE, parted)
+    return TrialCheck(method, seed, State.SELECTION if same_selection(mine, other) else State.ELSEWHERE, parted)

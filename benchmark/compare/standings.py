@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from benchmark.compare import ranking, stats
 from benchmark.compare.judgement import Cell, Standing
-from benchmark.compare.numbers import Case
+from benchmark.compare.numbers import TARGETS, Case
 from benchmark.compare.selection import obstacle
-from benchmark.spec.models import Suite
-from benchmark.spec.reported import TARGETS, ReportedResult
+from benchmark.spec.models import Component, Suite
+from benchmark.spec.reported import ReportedResult
+
+Guests = Mapping[str, Component]
+EMPTY: Guests = {}
 
 
 def cells(case: Case) -> list[Cell]:
@@ -27,15 +30,25 @@ def cells(case: Case) -> list[Cell]:
     return found
 
 
-def control(suite: Suite, method: str, measured: Iterable[str]) -> str:
-    """The random sampling that a method is held against: with the same training if that was run, else with plain training."""
-    own = suite.methods.get(method)
+def control(suite: Suite, method: str, measured: Iterable[str], guests: Guests = EMPTY) -> str:
+    """The random sampling that a method is held against: with the same training if that was run, else with plain training.
+
+    `guests` are the objectives of methods that are not the suite's own.
+    """
+    names = {name: own.objective for name, own in suite.methods.items()} | dict(guests)
     random = [name for name in measured if name in suite.methods and suite.methods[name].strategy.name == "random"]
     if method in random:
         return ""
-    same = [name for name in random if own is not None and suite.methods[name].objective == own.objective]
-    plain = [name for name in random if suite.methods[name].objective.name == "supervised"]
+    same = [name for name in random if method in names and names[name] == names[method]]
+    plain = [name for name in random if names[name].name == "supervised"]
     return next(iter([*same, *plain, *random]), "")
+
+
+def with_controls(suite: Suite, methods: Iterable[str], measured: Iterable[str], guests: Guests = EMPTY) -> list[str]:
+    """These methods and the measured ones that they are held against."""
+    found, seen = list(dict.fromkeys(methods)), list(measured)
+    others = [control(suite, method, seen, guests) for method in found]
+    return list(dict.fromkeys([*found, *filter(None, others)]))
 
 
 def standings(case: Case) -> list[Standing]:
@@ -67,7 +80,7 @@ Curves = dict[str, dict[int, list[float]]]
 def _gains(case: Case, rows: list[Standing], sizes: tuple[int, ...], curves: Curves) -> list[Standing]:
     rule, found, p_values = case.suite.rule, [], []
     for row in rows:
-        other = control(case.suite, row.method, curves)
+        other = control(case.suite, row.method, curves, case.guests)
         seeds = sorted(curves[row.method].keys() & curves[other].keys()) if other else []
         if not seeds:
             found.append(row)
@@ -108,8 +121,7 @@ def penalties(case: Case) -> tuple[tuple[str, ...], tuple[tuple[float, ...], ...
     metric, trials = case.suite.rule.metric, case.trials
     curves = {
         method: {size: trials.values(method, size, metric) for size in trials.sizes(method)}
-        for method in case.methods
-        if method in trials.methods
+        for method in trials.methods
     }
     matrix = ranking.penalties(curves, case.suite.rule.alpha)
     return tuple(curves), tuple(tuple(map(float, row)) for row in matrix)
@@ -126,7 +138,7 @@ def agreement(case: Case, reported: Iterable[ReportedResult]) -> tuple[float, fl
             and row.labelled is not None
             and row.method in case.trials.methods
         ):
-            published.setdefault(row.method, {}).setdefault(row.labelled, row.value)
+            published.setdefault(row.method, {}).setdefault(row.labelled, row.mean)
     common = [set(points) & set(case.trials.sizes(method)) for method, points in published.items()]
     sizes = sorted(set.intersection(*common)) if common else []
     curves = {method: case.trials.curves(method, sizes, metric) for method in published} if len(sizes) > 1 else {}

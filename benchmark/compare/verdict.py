@@ -7,19 +7,18 @@ records instead, under any profile that has some.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from benchmark.compare.claims import judge_claims
 from benchmark.compare.committed import judge_committed
 from benchmark.compare.judgement import Cell, Estimate, Judgement, Kind, NumberVerdict, Verdict
 from benchmark.compare.measurements import Measurement
-from benchmark.compare.numbers import Case, judge_curves, judge_numbers
+from benchmark.compare.numbers import TARGETS, Case, judge_curves, judge_numbers
 from benchmark.compare.selection import Trials, select
-from benchmark.compare.standings import agreement, cells, penalties, standings
+from benchmark.compare.standings import agreement, cells, penalties, standings, with_controls
 from benchmark.spec.load import SuiteFile
-from benchmark.spec.models import Suite
-from benchmark.spec.reported import TARGETS
+from benchmark.spec.models import Component, Suite
 
 
 def judge(
@@ -30,24 +29,33 @@ def judge(
     variant: str = "as_published",
     methods: Sequence[str] | None = None,
     references: Sequence[Measurement] = (),
+    guests: Mapping[str, Component] | None = None,
+    unjudged: Collection[str] = (),
 ) -> Judgement:
     """What the measurements say about the suite.
 
     `methods` limits what is asked for (None: all that the profile plans, and any other that was measured). `references`
-    are the suite's committed records. Raises UsageError for an unknown profile or variant.
+    are the suite's committed records, `guests` the objectives of methods that are not its own. The random sampling that
+    they are held against stands with them even where it was not asked for. `unjudged` methods stand in tables and pictures
+    without a verdict. Raises UsageError for an unknown profile or variant.
     """
-    trials = select(measurements, suite_file.id, profile, variant, methods)
-    case = case_of(suite_file, trials, profile, variant, methods)
-    suite, asked = case.suite, case.methods
+    trials = select(measurements, suite_file.id, profile, variant)
+    if methods is not None:
+        suite = suite_file.resolve(profile, variant)
+        wanted = with_controls(suite, methods, trials.methods, guests or {})
+        trials = select(measurements, suite_file.id, profile, variant, wanted)
+    case = replace(case_of(suite_file, trials, profile, variant, methods), guests=guests or {})
+    suite, asked = case.suite, tuple(method for method in case.methods if method not in unjudged)
     excuse = "" if profile == "paper" else f"profile {profile} is not the published protocol"
     against_records = suite.rule.reference == "records"
     measured = cells(case)
     numbers = [*judge_numbers(case, suite_file.reported, excuse)]
     if against_records:
         committed = select(references, suite_file.id, profile, variant, asked)
-        numbers = [*judge_committed(case, committed, excused=profile != "paper"), *map(_beside, numbers)]
+        judged = judge_committed(replace(case, methods=asked), committed, excused=profile != "paper")
+        numbers = [*judged, *map(_beside, numbers)]
     elif not any(number.decides for number in numbers):
-        numbers = [*(_unpublished(case, method, measured) for method in trials.methods), *numbers]
+        numbers = [*(_unpublished(case, method, measured) for method in trials.methods if method in asked), *numbers]
     curves = [] if excuse or against_records else judge_curves(case, suite_file.reported)
     names, matrix = penalties(case)
     return Judgement(
@@ -59,7 +67,7 @@ def judge(
         missing=tuple(method for method in asked if method not in trials.methods),
         devices=tuple(sorted({row.device_model for row in trials.rows})),
         environments=tuple(sorted({row.env_id for row in trials.rows})),
-        notes=tuple(_notes(suite_file, case, profile, excuse)), measured=bool(trials.rows),
+        notes=(*_notes(suite_file, case, profile, excuse), *_reference(trials, unjudged)), measured=bool(trials.rows),
     )  # fmt: skip
 
 
@@ -116,3 +124,8 @@ def _notes(suite_file: SuiteFile, case: Case, profile: str, excuse: str) -> list
         notes.append(f"{trials.repeated} trials were also run in other environments; each is counted once")
     notes.extend(f"no source establishes {unknown.path}: {unknown.note}" for unknown in suite.unknowns)
     return notes
+
+
+def _reference(trials: Trials, unjudged: Collection[str]) -> list[str]:
+    found = [method for method in trials.methods if method in unjudged]
+    return [f"not compared, for they are what others are compared with: {', '.join(found)}"] if found else []

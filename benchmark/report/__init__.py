@@ -18,15 +18,17 @@ def write(
     cost_note: str,
     commands: Mapping[str, str],
     facts: Mapping[str, str] | None = None,
+    index: str = "",
 ) -> list[Path]:
     """Write every report of a suite into a folder and return the files.
 
     `commands` are shown with their purpose ("run what is missing"); `facts` are further conditions to show by name
-    (determinism level, image, precision). What is written depends on the arguments alone: no clock, no host.
+    (determinism level, image, precision); `index` is the relative address of the page over all suites. What is written
+    depends on the arguments alone: no clock, no host.
     """
     from benchmark.report.writer import write_all
 
-    return write_all(folder, suite_file, judgement, measurements, cost_note, commands, facts or {})
+    return write_all(folder, suite_file, judgement, measurements, cost_note, commands, facts or {}, index)
 
 
 def write_index(

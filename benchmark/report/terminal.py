@@ -9,8 +9,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmark.compare.judgement import Judgement
+from benchmark.compare.regression import Regression, State
 from benchmark.report import view
 
+SHOWN = 20
+"""Trials that part from their committed outcome and are named."""
 COLOURS = {
     "reproduced": "green", "holds": "green", "above": "yellow", "below": "red", "refuted": "red", "inconclusive": "cyan",
     "missing": "magenta", "not comparable": "dim", "not testable": "dim",
@@ -47,6 +50,32 @@ def show(
         console.print(escape(cost_note))
     for purpose, command in (commands or {}).items():
         console.print(escape(f"{purpose}:\n  {command}"), soft_wrap=True)
+
+
+def show_regression(regression: Regression, console: Console) -> None:
+    """Print how the trials stand to their committed outcomes, where they part, and the numbers that the rule judged."""
+    named = f"{regression.suite}, profile {regression.profile}, {regression.variant}"
+    code = regression.exit_code
+    console.print(
+        escape(f"{named} against committed records: {view.MEANING.get(code, 'stopped')} (exit {int(code)})"),
+        style="bold",
+    )
+    methods = list(dict.fromkeys(trial.method for trial in regression.trials))
+    states = [state for state in State if any(trial.state is state for trial in regression.trials)]
+    rows = []
+    for method in methods:
+        found = [trial.state for trial in regression.trials if trial.method == method]
+        rows.append([method, *(str(found.count(state) or "–") for state in states)])
+    if rows:
+        _grid(console, ["trials", *map(str, states)], rows)
+    changed = [trial for trial in regression.trials if trial.divergence]
+    for trial in changed[:SHOWN]:
+        console.print(escape(str(trial)), style="red" if trial.state is State.LOST else "")
+    if len(changed) > SHOWN:
+        console.print(f"and {len(changed) - SHOWN} more")
+    _verdicts(console, "Trials of other environments, by the suite's rule", [
+        view.line(item, view.Footnotes()) for item in regression.numbers
+    ])  # fmt: skip
 
 
 def _verdicts(console: Console, title: str, lines: Sequence[view.Line]) -> None:

@@ -23,12 +23,13 @@ def write_all(
     cost_note: str,
     commands: Mapping[str, str],
     facts: Mapping[str, str],
+    index: str = "",
 ) -> list[Path]:
     """`verdicts.json`, `report.md`, `report.html`, `junit.xml` and the pictures: see `benchmark.report.write`."""
     folder.mkdir(parents=True, exist_ok=True)
     pictures = plots.pictures(suite_file, judgement, measurements)
     shown = {picture.title: f"{picture.name}.png" for picture in pictures}
-    page = html.suite_page(suite_file, judgement, pictures, cost_note, commands, facts)
+    page = html.suite_page(suite_file, judgement, pictures, cost_note, commands, facts, index)
     files: dict[str, bytes] = {
         "verdicts.json": (json.dumps(judgement.plain(), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
         "report.md": markdown.render(suite_file, judgement, cost_note, commands, facts, shown).encode(),

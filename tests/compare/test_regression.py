@@ -71,7 +71,18 @@ def test_another_environment_is_judged_by_the_rule(suite: SuiteFile) -> None:
 def test_close_metrics_elsewhere_need_no_statistics(suite: SuiteFile) -> None:
     rows = toy.trials(seeds=[0])
     found = regress(suite, [changed(row, 1e-8, env_id="env-b") for row in rows], rows)
-    assert (states(found), found.numbers, found.exit_code) == ({State.CLOSE}, (), Exit.OK)
+    assert (states(found), found.numbers, found.exit_code) == ({State.SELECTION}, (), Exit.OK)
+
+
+def test_equal_metrics_after_other_picks_are_not_the_same_selection(suite: SuiteFile) -> None:
+    rows = [replace(row, labelled_digest=f"{row.seed}/{row.cycle}") for row in toy.trials(seeds=[0])]
+    mine = [
+        replace(changed(row, env_id="env-b"), labelled_digest="other" if row.cycle == 2 else row.labelled_digest)
+        for row in rows
+    ]
+    found = regress(suite, mine, rows)
+    assert states(found) == {State.ELSEWHERE}
+    assert {trial.divergence for trial in found.trials} == {Divergence(2, "labelled_digest", "other", "0/2")}
 
 
 def test_ours_is_held_against_its_own_environment(suite: SuiteFile) -> None:

@@ -14,6 +14,7 @@ from benchmark.compare import stats
 from benchmark.compare.judgement import Judgement, Kind, decide
 from benchmark.compare.verdict import judge
 from benchmark.errors import Exit, UsageError
+from benchmark.spec.models import Component
 
 
 def kinds(judgement: Judgement) -> set[Kind]:
@@ -311,3 +312,29 @@ def test_the_judgement_is_plain_json(tmp_path: Path) -> None:
 def test_order_of_measurements_does_not_matter(tmp_path: Path) -> None:
     rows = toy.trials()
     assert judge(toy.suite(tmp_path), rows) == judge(toy.suite(tmp_path), rows[::-1])
+
+
+def test_what_was_asked_for_still_stands_against_random(tmp_path: Path) -> None:
+    found = judge(toy.suite(tmp_path), toy.trials(), methods=["margin"])
+    gains = {row.method: (row.control, row.gain) for row in found.standings}
+    assert gains["random"] == ("", None)
+    assert gains["margin"][0] == "random"
+    assert gains["margin"][1] == pytest.approx(2.75, abs=0.4)  # areas (2 * 83 + 70 + 90) / 4 and (2 * 80 + 70 + 85) / 4
+    assert {number.method for number in found.numbers} == {"margin"}
+    assert {cell.method for cell in found.cells} == {"margin"}
+    assert found.missing == ()
+
+
+def test_a_guest_is_held_against_random_with_its_own_training(tmp_path: Path) -> None:
+    cod = {"name": "cod", "params": {"weight": 0.02}}
+    more = (
+        '[methods."random+cod"]\ntitle = "Random, COD"\nstrategy = { name = "random" }\n'
+        'objective = { name = "cod", params = { weight = 0.02 } }\n'
+    )
+    suite = toy.suite(tmp_path, [], more=more)
+    curves = {"random": (70, 80, 85), "random+cod": (71, 82, 88), "Mine+cod": (71, 84, 90), "Mine": (70, 81, 86)}
+    guests = {"Mine": Component(name="supervised"), "Mine+cod": Component.model_validate(cod)}
+    found = judge(suite, toy.trials(curves), methods=["Mine", "Mine+cod"], guests=guests)
+    assert {row.method: row.control for row in found.standings} == {
+        "random": "", "random+cod": "", "Mine": "random", "Mine+cod": "random+cod",
+    }  # fmt: skip
