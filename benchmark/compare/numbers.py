@@ -13,10 +13,7 @@ from benchmark.compare.judgement import CurveVerdict, Estimate, Kind, NumberVerd
 from benchmark.compare.ranking import area, area_weights
 from benchmark.compare.selection import Trials, data_notes, obstacle
 from benchmark.spec.models import Component, Suite
-from benchmark.spec.reported import ReportedResult
-
-TARGETS = ("target", "target_weak")
-"""Roles that decide; every other role is shown beside."""
+from benchmark.spec.reported import TARGETS, ReportedResult
 
 
 @dataclass(frozen=True)
@@ -89,6 +86,8 @@ def _number(case: Case, row: ReportedResult, excuse: str) -> NumberVerdict:
         return replace(_excused(line, "no method of this suite"), decides=False)
     if excuse:
         return line
+    if row.mean is None:
+        return _excused(line, "the published point cannot be read")
     if row.labelled is None:
         return _excused(line, "no number of labels is published with it")
     if row.labelled not in case.suite.protocol.acquisition.labelled() and row.labelled not in case.trials.sizes(
@@ -101,7 +100,7 @@ def _number(case: Case, row: ReportedResult, excuse: str) -> NumberVerdict:
     rows = list(case.trials.at(row.method, row.labelled).values())
     known = spread(row)
     estimate = estimated(
-        case, list(values.values()), row.mean, known, row.reading_error, row.n, _guess(case, row, known)
+        case, list(values.values()), row.value, known, row.reading_error, row.n, _guess(case, row, known)
     )
     line = replace(
         line, estimate=estimate, notes=(*case.notes, *data_notes(rows), *_known(known.note), *_share(case, estimate.n))
@@ -229,7 +228,7 @@ def _curve(case: Case, method: str, metric: str, source: str, points: Mapping[in
         None if None in sds else float(weights @ np.array(sds, dtype=float)), spreads[0].note,
     )  # fmt: skip
     error = float(weights @ [row.reading_error for row in used])
-    mean = float(weights @ [row.mean for row in used])
+    mean = float(weights @ [row.value for row in used])
     values = [float(value) for value in area(sizes, list(curves.values()))]
     estimate = estimated(case, values, mean, known, error, used[0].n, known.sd)
     rows = [row for size in sizes for seed, row in case.trials.at(method, size).items() if seed in curves]

@@ -9,10 +9,10 @@ import numpy as np
 
 from benchmark.compare import ranking, stats
 from benchmark.compare.judgement import Cell, Standing
-from benchmark.compare.numbers import TARGETS, Case
+from benchmark.compare.numbers import Case
 from benchmark.compare.selection import obstacle
 from benchmark.spec.models import Component, Suite
-from benchmark.spec.reported import ReportedResult
+from benchmark.spec.reported import TARGETS, ReportedResult
 
 Guests = Mapping[str, Component]
 EMPTY: Guests = {}
@@ -138,7 +138,7 @@ def agreement(case: Case, reported: Iterable[ReportedResult]) -> tuple[float, fl
             and row.labelled is not None
             and row.method in case.trials.methods
         ):
-            published.setdefault(row.method, {}).setdefault(row.labelled, row.mean)
+            published.setdefault(row.method, {}).setdefault(row.labelled, row.value)
     common = [set(points) & set(case.trials.sizes(method)) for method, points in published.items()]
     sizes = sorted(set.intersection(*common)) if common else []
     curves = {method: case.trials.curves(method, sizes, metric) for method in published} if len(sizes) > 1 else {}

@@ -14,11 +14,12 @@ from benchmark.compare.claims import judge_claims
 from benchmark.compare.committed import judge_committed
 from benchmark.compare.judgement import Cell, Estimate, Judgement, Kind, NumberVerdict, Verdict
 from benchmark.compare.measurements import Measurement
-from benchmark.compare.numbers import TARGETS, Case, judge_curves, judge_numbers
+from benchmark.compare.numbers import Case, judge_curves, judge_numbers
 from benchmark.compare.selection import Trials, select
 from benchmark.compare.standings import agreement, cells, penalties, standings, with_controls
 from benchmark.spec.load import SuiteFile
 from benchmark.spec.models import Component, Suite
+from benchmark.spec.reported import TARGETS
 
 
 def judge(
