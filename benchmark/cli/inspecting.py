@@ -82,6 +82,7 @@ def describe(found: SuiteFile, profile: str = "paper", variant: str = "as_publis
         "id": found.id,
         "file": str(found.path),
         **{key: whole[key] for key in ("title", "headline", "paper")},
+        "about": suite.about,
         "profile": profile,
         "variant": variant,
         "values": [

@@ -59,6 +59,8 @@ def print_suite(facts: dict[str, Any]) -> None:
         out.print(escape(f"official code: {paper['code']}"))
     out.print(escape(f"headline: {facts['headline']}"))
     out.print(escape(f"profile {facts['profile']}, variant {facts['variant']}, file {facts['file']}"), style="dim")
+    if facts["about"]:
+        out.print(escape(f"\n{facts['about'].strip()}"))
     _values(out, facts["values"])
     _methods(out, facts["methods"])
     for item in facts["deviations"]:

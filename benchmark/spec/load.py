@@ -92,7 +92,7 @@ class SuiteFile:
         chosen = (
             list(methods) if methods is not None else [*((shrunk and shrunk.methods) or suite.methods), *(extra or {})]
         )
-        trials = []
+        trials: list[Trial] = []
         for name in chosen:
             method = _pick(known, name, "method", self.id)
             protocol = suite.protocol

@@ -610,6 +610,8 @@ class Suite(Spec):
     title: str
     headline: str
     """The number a reader would look up first, with its source."""
+    about: str = ""
+    """How the method works under this protocol, in words and numbers, for a reader who has only the paper."""
     paper: Paper
     seeds: Annotated[tuple[Natural, ...], Field(min_length=1)]
     protocol: Protocol
