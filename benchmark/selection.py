@@ -103,14 +103,36 @@ class Selection:
     objective: str | None = None
     """The objective that the plug-in is paired with."""
     sets: Mapping[str, Any] = field(default_factory=dict)
+    models: int | None = None
+    """Number of target models: a suite that has another number stands for its sibling `SUITE-<models>`."""
 
     def suites(self, root: Path) -> list[SuiteFile]:
         """The suites that are meant, each once. Raises UsageError for a selector that names none."""
         found: dict[str, SuiteFile] = {}
         for selector in self.selectors:
-            for suite in match_suites(selector.suite, root):
+            matched = match_suites(selector.suite, root)
+            for suite in matched if self.models is None else self._with_models(selector.suite, matched, root):
                 found.setdefault(suite.id, suite)
         return list(found.values())
+
+    def _with_models(self, pattern: str, matched: list[SuiteFile], root: Path) -> list[SuiteFile]:
+        """Those with the number of target models asked for, or the sibling that has it."""
+        exact = [suite for suite in matched if len(suite.suite.protocol.models) == self.models]
+        if exact:
+            return exact
+        siblings = [*matched, *(load_suite(path, root) for path in sorted(root.glob(f"{pattern}-*.toml")))]
+        found = [suite for suite in siblings if suite.id == f"{pattern}-{self.models}"]
+        if not found:
+            counts = sorted({len(suite.suite.protocol.models) for suite in siblings})
+            raise UsageError(
+                f"no suite '{pattern}' has {self.models} target models",
+                remedy=f"--models {', '.join(map(str, counts))}",
+            )
+        return found
+
+    def _names(self, selector: Selector, suite: str) -> bool:
+        """Whether a selector means the suite with this id."""
+        return fnmatch.fnmatchcase(suite, selector.suite) or suite == f"{selector.suite}-{self.models}"
 
     def trials(self, root: Path, suites: Iterable[SuiteFile] | None = None) -> list[Asked]:
         """The trials that are meant, each once, without data digests. Raises UsageError for what does not exist."""
@@ -120,7 +142,7 @@ class Selection:
             extra = self.plugin_method(suite)
             known = dict(suite.methods) | extra
             for selector in self.selectors:
-                if fnmatch.fnmatchcase(suite_file.id, selector.suite):
+                if self._names(selector, suite_file.id):
                     methods = self._methods(selector, suite, extra, suite_file.id)
                     for trial in suite_file.trials(
                         self.profile, self.variant, methods, self.seeds or selector.seeds, extra=extra, sets=self.sets

@@ -153,3 +153,29 @@ def test_an_objective_with_two_sets_of_parameters_is_ambiguous(tmp_path: Path) -
     root = write_suite(tmp_path, text=SUITE.replace("[profiles.smoke]\n", second + "\n"))
     with pytest.raises(UsageError, match="different parameters"):
         names(root, "toy/one", plugin="package.module:Mine", objective="cod")
+
+
+SUITES = Path(__file__).parents[1] / "suites"
+
+
+@pytest.mark.parametrize(
+    ("selector", "models", "expected"),
+    [
+        ("diam/mnist", 12, {"diam/mnist"}),
+        ("diam/mnist", 2, {"diam/mnist-2"}),
+        ("diam/kmnist-8/diam", 8, {"diam/kmnist-8"}),
+        ("diam/*", 4, {"diam/mnist-4", "diam/kmnist-4"}),
+        ("*/cifar10", 1, {"tod/cifar10", "st-conal/cifar10", "pt4al/cifar10"}),
+    ],
+)
+def test_number_of_target_models(selector: str, models: int, expected: set[str]) -> None:
+    selection = Selection([parse_selector(selector)], models=models)
+    trials = [item.trial for item in selection.trials(SUITES)]
+    assert {trial.suite for trial in trials} == expected
+    assert {len(trial.protocol.models) for trial in trials} == {models}
+
+
+def test_a_number_of_target_models_that_no_suite_has() -> None:
+    with pytest.raises(UsageError, match="no suite 'diam/mnist' has 3 target models") as caught:
+        Selection([parse_selector("diam/mnist")], models=3).suites(SUITES)
+    assert caught.value.remedy == "--models 2, 4, 6, 8, 12"

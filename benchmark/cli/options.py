@@ -35,6 +35,13 @@ def selecting(*, plugins: bool = True) -> Callable[[Command], Command]:
         ),
         click.option("--methods", metavar="NAME,...", help="Only these methods."),
         click.option("--seeds", metavar="N,...", help="Only these seeds: 0,1 or 0-4."),
+        click.option(
+            "--models",
+            type=click.IntRange(1),
+            metavar="N",
+            help="With N target models, where a paper ran "
+            "several numbers of them: diam/mnist --models 2 is diam/mnist-2.",
+        ),
     ]
     if plugins:
         options += [
@@ -55,6 +62,7 @@ def selecting(*, plugins: bool = True) -> Callable[[Command], Command]:
                 seeds=parse_seeds(seeds) if (seeds := given.pop("seeds")) else None,
                 plugin=given.pop("plugin", None),
                 objective=given.pop("objective", None),
+                models=given.pop("models"),
                 sets=dict(parse_set(text) for text in given.pop("sets", ())),
             )
             return command(*arguments, selection=selection, **given)
