@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmark.al import optimizers
 from benchmark.al.ballot import Ballot
 from benchmark.al.checkpoint import weights_digest
 from benchmark.al.images import Images
@@ -189,8 +190,8 @@ class Learner:
             groups.append({"params": spared, "weight_decay": 0.0})
         groups += self.objective.parameter_groups(self.protocol.training)
         if isinstance(recipe, Adam):
-            return torch.optim.Adam(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
-        return torch.optim.SGD(
+            return optimizers.Adam(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        return optimizers.SGD(
             groups, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov,
             foreach=True,
         )  # fmt: skip

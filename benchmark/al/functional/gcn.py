@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmark.al import optimizers
 from benchmark.al.models.gcn import Gcn, Nodes
 
 
@@ -41,7 +42,7 @@ def train(
 ) -> list[float]:
     """Fit the graph network to normalised features (n, d) of candidates, then labelled images; the loss at every step."""
     graph = adjacency(features)
-    optimizer = torch.optim.Adam(network.parameters(), lr=lr, weight_decay=weight_decay)
+    optimizer = optimizers.Adam(network.parameters(), lr=lr, weight_decay=weight_decay)
     network.train()
     losses = []
     for _ in range(steps):

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from benchmark.al import optimizers
 from benchmark.al.functional.finite import demand_finite
 from benchmark.al.functional.vaal import adversarial_loss, discriminator_loss, vae_loss
 from benchmark.al.models.vae import Discriminator, Vae
@@ -83,8 +84,8 @@ class Game:
 
         In the first iteration uniform noise stands for the ranks.
         """
-        autoencoder = torch.optim.Adam(self.vae.parameters(), lr=self.recipe.lr)
-        judge = torch.optim.Adam(self.discriminator.parameters(), lr=self.recipe.lr)
+        autoencoder = optimizers.Adam(self.vae.parameters(), lr=self.recipe.lr)
+        judge = optimizers.Adam(self.discriminator.parameters(), lr=self.recipe.lr)
         known, unknown = self._rounds(self.view.labelled, 0), self._rounds(self.view.candidates, 1)
         self.vae.train()
         for number in range(count):
