@@ -5,38 +5,51 @@ Seeds are fixed. With 1,500 draws the standard error of a rate near 0.05 is 0.00
 
 from __future__ import annotations
 
-import math
-from collections import Counter
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
+from compare import simulate
 
 from benchmark.compare import stats
-from benchmark.compare.judgement import Kind, decide
+from benchmark.compare.judgement import Kind, Outcome
 
 DRAWS, MARGIN, ALPHA = 1500, 1.0, 0.05
 SLACK = 0.018
 """Three standard errors of a rate near alpha."""
 
 
-def rates(
-    n: int, sd: float, true: float, error: float = 0.0, other_n: int | None = None, rng: int = 0
-) -> dict[Kind, float]:
-    """Share of each verdict over simulated comparisons with a published mean of 90."""
-    draw = np.random.default_rng(rng)
-    other_se = 0.0 if other_n is None else sd / math.sqrt(other_n)
-    found: Counter[Kind] = Counter()
-    for _ in range(DRAWS):
-        published = 90.0 + other_se * draw.standard_normal() + error * draw.uniform(-1, 1)
-        spread, df = 0.0, math.inf
-        if other_n is not None:
-            df = other_n - 1
-            spread = other_se * math.sqrt(draw.chisquare(df) / df)
-        test = stats.against_mean(
-            90.0 + true + sd * draw.standard_normal(n), published, MARGIN, ALPHA, error, spread, df
-        )
-        found[decide(test.low, test.high, MARGIN)] += 1
-    return {kind: found[kind] / DRAWS for kind in Kind}
+rates = partial(simulate.rates, draws=DRAWS)
+PAGE = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text(encoding="utf-8")
+
+
+def published(name: str) -> list[list[str]]:
+    """Rows of a table of the page, without its head."""
+    body = PAGE.partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in body.split("\n") if line.startswith("|")][
+        2:
+    ]
+
+
+def test_the_pages_table_of_numbers_holds_with_other_draws() -> None:
+    rows = published("numbers")
+    assert len(rows) == len(simulate.CASES)
+    for row, (n, sd, other_n, error) in zip(rows, simulate.CASES, strict=True):
+        assert row[:2] == [str(n), f"{sd:g}"]
+        for cell, true in list(zip(row[3:], simulate.TRUTHS, strict=False))[::2]:
+            found = rates(n, sd, true, error, other_n, rng=100, draws=400)
+            shares = found[Kind.REPRODUCED], found[Kind.ABOVE] + found[Kind.BELOW]
+            assert [float(share) for share in cell.split("/")] == pytest.approx(shares, abs=0.09), (row[:3], true)
+
+
+def test_the_pages_table_of_claims_holds_with_other_draws() -> None:
+    rows = published("claims")
+    assert len(rows) == 3 * len(simulate.GAPS)
+    for row in rows[5:10:2]:
+        found = simulate.claims(int(row[0]), float(row[1]), rng=100, draws=150)
+        shares = [found[one] for one in (Outcome.HOLDS, Outcome.REFUTED, Outcome.INCONCLUSIVE)]
+        assert [float(share) for share in row[2:]] == pytest.approx(shares, abs=0.15), row
 
 
 @pytest.mark.parametrize(("n", "sd"), [(3, 0.3), (5, 0.6), (10, 1.0)])
