@@ -90,6 +90,8 @@ class Session:
     def train(self, learner: Learner | Committee, cycle: int, pool: Pool, strategy: Strategy) -> None:
         """Train for one cycle: from the saved point inside it, or from an identical training, or from its start."""
         self._clock, self._reused = {}, False
+        # Taken in any case: where another trial has done this training meanwhile, the point belongs to no later cycle.
+        resume, self._epoch = self._epoch, None
         # After the last training nothing is bought, so nothing is recorded for it.
         buys = cycle + 1 < self.trial.protocol.acquisition.cycles
         needs: frozenset[str] = frozenset(strategy.needs) if buys else frozenset()
@@ -100,7 +102,6 @@ class Session:
                 learner.load_progress(found)
                 self._reused = True
                 return
-            resume, self._epoch = self._epoch, None
             learner.fit(cycle, pool.labelled, pool.unlabelled, needs, resume, self._after_epoch(cycle, learner.epochs))
             publish(learner.trained())
 

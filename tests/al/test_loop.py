@@ -92,6 +92,18 @@ def test_identical_first_trainings_are_done_once(tmp_path: Path, cache: Path) ->
     assert other[0].training != alone[0].training
 
 
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_training_that_another_trial_did_meanwhile_leaves_no_trace(epochs: int, tmp_path: Path, cache: Path) -> None:
+    """Stopped inside the first cycle, whose training another trial then finishes and shares: later cycles are trained."""
+    whole, shared = results("entropy", tmp_path / "whole", cache), tmp_path / "shared"
+    made = trial("entropy")
+    strategy, learner = assembled(made, cache)
+    with pytest.raises(Pause):
+        run(made.protocol, strategy, learner, session(made, tmp_path / "cut", shared, stop_after=epochs))
+    results("random", tmp_path / "other", cache, shared=shared)
+    assert results("entropy", tmp_path / "cut", cache, shared=shared) == whole
+
+
 def test_a_damaged_shared_training_is_done_again(tmp_path: Path, cache: Path) -> None:
     shared = tmp_path / "shared"
     whole = results("random", tmp_path / "a", cache, shared=shared)
