@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
+import importlib.util
+import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from benchmark.cli.checking import BAD, GOOD, HINT, Finding, data_findings
+from benchmark.cli.checking import BAD, GOOD, HINT, data_findings
 from benchmark.cli.group import Settings
-from benchmark.errors import AlbenchError, Exit
+from benchmark.errors import AlbenchError, ExecutorError, Exit
 from benchmark.executors.local import cores
 from benchmark.lease import on_network
 from benchmark.spec.load import load_suite, suite_files
 from benchmark.store import Store
 
-FREE_GB = 5
-"""Below this, free space is worth a note."""
+FREE_GB, IMAGE_GB = 5, 20
+"""Below this, free space is worth a note: for runs, and for an engine that is to build the image."""
 NEEDED = (
     "click",
     "numpy",
@@ -35,48 +36,74 @@ NEEDED = (
     "torchvision",
     "mlflow",
 )
+SETUP = "run `make setup`"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What a check has found: GOOD, HINT (something will not work, or differently) or BAD, and what to do about it."""
+
+    kind: str
+    text: str
+    remedy: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind != GOOD and not self.remedy:
+            raise ValueError(f"no remedy for: {self.text}")
+
+    def __str__(self) -> str:
+        return " ".join(f"{self.text}{f' -> {self.remedy}' if self.remedy else ''}".split())
+
+
+Findings = Iterator[Diagnosis]
 
 
 @click.command()
 @click.option("--tracking-uri", metavar="URI", envvar="MLFLOW_TRACKING_URI")
 @click.pass_obj
 def doctor(settings: Settings, tracking_uri: str | None) -> int:
-    """Check this machine: Python, packages, device, disk, folders, data, container engine, tracker; and say what to do."""
-    checks: dict[str, Callable[[], Iterator[Finding]]] = {
-        "python": _python,
-        "packages": _packages,
-        "device": _device,
-        "runs folder": lambda: _runs(settings),
-        "disk": lambda: _disk(settings),
-        "data": lambda: _all_data(settings),
-        "docker": _docker,
-        "ray": _ray,
-        "tracker": lambda: _tracker(settings, tracking_uri),
+    """Check this machine: Python, packages, device, folders, disk, data, containers, cluster, tracker; and say what to do."""
+    checks: dict[str, Callable[[], Findings]] = {
+        "python": python,
+        "packages": packages,
+        "device": device,
+        "runs folder": lambda: runs(settings),
+        "disk": lambda: disk(settings),
+        "data": lambda: data(settings),
+        "docker": docker,
+        "ray": ray,
+        "tracker": lambda: tracker(settings, tracking_uri),
     }
     bad = 0
     for name, look in checks.items():
-        try:
-            found = list(look())
-        except Exception as error:
-            found = [(BAD, f"could not be checked: {error}")]
-        worst = (
-            BAD if any(kind == BAD for kind, _ in found) else HINT if any(kind == HINT for kind, _ in found) else GOOD
-        )
+        found = examine(look)
+        kinds = {one.kind for one in found}
+        worst = next((kind for kind in (BAD, HINT) if kind in kinds), GOOD)
         bad += worst == BAD
-        for number, (_, text) in enumerate(found):
-            words = " ".join(text.split())
-            click.echo(f"{worst if number == 0 else '':4} {name if number == 0 else '':12} {words}")
+        for number, one in enumerate(found):
+            click.echo(f"{worst if number == 0 else '':4} {name if number == 0 else '':12} {one}")
     return Exit.NOT_MEASURED if bad else Exit.OK
 
 
-def _python() -> Iterator[Finding]:
-    kind = GOOD if sys.version_info >= (3, 11) else BAD
-    yield kind, f"{sys.version.split()[0]} at {sys.executable}" + ("" if kind == GOOD else ": 3.11 or newer is needed")
+def examine(look: Callable[[], Findings]) -> list[Diagnosis]:
+    """What a check finds; one that breaks is a finding, too."""
+    try:
+        return list(look())
+    except AlbenchError as error:
+        return [
+            Diagnosis(BAD, f"{error.where}: {error.message}" if error.where else error.message, error.remedy or SETUP)
+        ]
+    except Exception as error:
+        return [Diagnosis(BAD, f"could not be checked: {error}", f"{SETUP} again; if it stays, report it")]
 
 
-def _packages() -> Iterator[Finding]:
+def python() -> Findings:
+    """Its version: an older one than we need does not get as far as this."""
+    yield Diagnosis(GOOD, f"{sys.version.split()[0]} at {sys.executable}")
+
+
+def packages(lock: Path = Path(__file__).parents[2] / "requirements.lock") -> Findings:
     """Whether what we use is installed, and as the lock pins it."""
-    lock = Path(__file__).parents[2] / "requirements.lock"
     text = lock.read_text(encoding="utf-8") if lock.is_file() else ""
     pinned: dict[str, set[str]] = {}
     for name, version in re.findall(r"^([A-Za-z0-9_.-]+)==([^\s;\\]+)", text, re.MULTILINE):
@@ -86,82 +113,126 @@ def _packages() -> Iterator[Finding]:
         try:
             version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            yield BAD, f"{name} is missing: run `make setup`"
+            yield Diagnosis(BAD, f"{name} is missing", SETUP)
             continue
         if name in pinned and version.split("+")[0] not in pinned[name]:
             differing.append(f"{name} {version} (locked {', '.join(sorted(pinned[name]))})")
     if differing:
-        yield HINT, f"other versions than the lock: {', '.join(differing)}; numbers may differ in the last digits"
+        yield Diagnosis(
+            HINT, f"other versions than the lock: {', '.join(differing)}; numbers may differ in the last digits", SETUP
+        )
     elif pinned:
-        yield GOOD, "as locked"
+        yield Diagnosis(GOOD, "as locked")
+    else:
+        yield Diagnosis(HINT, f"there is no {lock.name} to compare with", "work in a clone of the project")
 
 
-def _device() -> Iterator[Finding]:
+def device() -> Findings:
+    """Processor and GPUs."""
     from benchmark import provenance
 
     model, isa = provenance.cpu()
-    yield GOOD, f"{model}, {isa}, {cores()} cores usable, torch {provenance.torch_version()}"
+    yield Diagnosis(GOOD, f"{model}, {isa}, {cores()} cores usable, torch {provenance.torch_version()}")
     found = provenance.gpus()
     for gpu in found:
-        yield GOOD, f"{gpu.name}, compute capability {gpu.capability}, driver {gpu.driver}"
+        yield Diagnosis(GOOD, f"{gpu.name}, compute capability {gpu.capability}, driver {gpu.driver}")
     if not found:
-        yield HINT, "no GPU: `nvidia-smi` lists none; whole papers take months on a CPU, smoke profiles minutes"
+        yield Diagnosis(
+            HINT,
+            "no GPU: whole papers take months on a CPU, smoke profiles minutes",
+            "install NVIDIA's driver until `nvidia-smi` lists one, or use --profile smoke",
+        )
 
 
-def _runs(settings: Settings) -> Iterator[Finding]:
-    try:
-        Store(settings.runs).prepare()
-    except AlbenchError as error:
-        yield BAD, str(error)
-        return
-    yield GOOD, f"{settings.runs.resolve()} can be written"
+def runs(settings: Settings) -> Findings:
+    """Whether the runs folder can be written."""
+    Store(settings.runs).prepare()
+    yield Diagnosis(GOOD, f"{settings.runs.resolve()} can be written")
     if on_network(settings.runs):
-        yield HINT, "it lies on a network file system: other hosts are seen by the age of their lease"
+        yield Diagnosis(
+            HINT,
+            "it lies on a network file system: other hosts are seen by the age of their lease",
+            "name a local folder with --runs, or wait five minutes after a host has died",
+        )
 
 
-def _disk(settings: Settings) -> Iterator[Finding]:
+def disk(settings: Settings) -> Findings:
+    """Free space."""
     for name, folder in (("runs", settings.runs), ("cache", settings.cache)):
-        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-        free = shutil.disk_usage(there).free / 1e9
-        enough = free >= FREE_GB
-        yield GOOD if enough else HINT, f"{free:.1f} GB free for {name}" + ("" if enough else ": free some, or move it")
+        yield space(folder, name, FREE_GB, f"free some, `albench clean`, or move it with --{name}")
 
 
-def _all_data(settings: Settings) -> Iterator[Finding]:
+def space(folder: Path, name: str, needed: float, remedy: str) -> Diagnosis:
+    """Whether a folder's disk has so many GB left."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free / 1e9
+    text = f"{free:.1f} GB free for {name}"
+    return Diagnosis(GOOD, text) if free >= needed else Diagnosis(HINT, f"{text}, {needed:.0f} are wanted", remedy)
+
+
+def data(settings: Settings) -> Findings:
+    """Every data set of the suites."""
     seen: set[str] = set()
     for path in suite_files(settings.suites):
         suite = load_suite(path, settings.suites)
         name = suite.suite.protocol.data.name
         if name not in seen:
             seen.add(name)
-            found = list(data_findings(suite, settings))
-            yield found[0] if found else (GOOD, f"{name} is there, as published")
+            found = [text for _, text in data_findings(suite, settings)]
+            missing, _, remedy = "".join(found[:1]).partition(" -> ")
+            yield (
+                Diagnosis(HINT, missing, remedy or f"run `albench fetch {name}`")
+                if found
+                else Diagnosis(GOOD, f"{name} is there, as published")
+            )
 
 
-def _docker() -> Iterator[Finding]:
-    program = shutil.which("docker")
-    if program is None:
-        yield HINT, "no docker program; --executor local works without"
-        return
-    command = [program, "version", "--format", "{{json .Server}}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    if done.returncode != 0:
-        yield HINT, f"the engine does not answer ({done.stderr.strip().splitlines()[-1:]}): start it, or join its group"
-        return
-    yield GOOD, f"engine {json.loads(done.stdout).get('Version', '?')}"
+def docker() -> Findings:
+    """The engine, GPUs in containers, the image of this code, and room for it."""
+    from benchmark import provenance
+    from benchmark.executors import docker as executor
 
-
-def _ray() -> Iterator[Finding]:
     try:
-        yield GOOD, f"ray {importlib.metadata.version('ray')}"
-    except importlib.metadata.PackageNotFoundError:
-        yield HINT, "not installed; only --executor ray needs it (pip install 'albench[ray]')"
+        found = executor.condition()
+    except ExecutorError as error:
+        yield Diagnosis(HINT, error.message, f"{error.remedy}; --executor local works without")
+        return
+    yield Diagnosis(GOOD, f"engine {found.version}")
+    if provenance.gpus():
+        yield (
+            Diagnosis(GOOD, "containers get GPUs")
+            if found.gpus
+            else Diagnosis(HINT, "containers get no GPU", executor.GPU_REMEDY)
+        )
+    if found.image:
+        yield Diagnosis(GOOD, f"image {found.image.removeprefix('sha256:')[:12]} of this code")
+        return
+    yield Diagnosis(
+        HINT,
+        "no image of this code: the first --executor docker builds one, which takes minutes",
+        "`python -m benchmark.executors.docker` builds it now",
+    )
+    folder = Path(found.folder)
+    if folder.exists() and os.access(folder, os.R_OK):
+        yield space(folder, "images", IMAGE_GB, "`docker image prune`, or move the engine's data-root")
 
 
-def _tracker(settings: Settings, uri: str | None) -> Iterator[Finding]:
+def ray() -> Findings:
+    """The optional package for clusters."""
+    if importlib.util.find_spec("ray") is None:
+        text, remedy = "not installed; only --executor ray needs it", "`uv pip install -r requirements-ray.lock`"
+        yield Diagnosis(HINT, text, remedy)
+        return
+    address = os.environ.get("RAY_ADDRESS")
+    where = f"the cluster at {address}" if address else "a cluster of this machine, as RAY_ADDRESS names none"
+    yield Diagnosis(GOOD, f"ray {importlib.metadata.version('ray')}, {where}")
+
+
+def tracker(settings: Settings, uri: str | None) -> Findings:
+    """Whether MLflow answers."""
     from benchmark import tracking
 
     if uri is None and not (settings.runs / ".tracking" / "mlflow.db").exists():
-        yield GOOD, f"MLflow {importlib.metadata.version('mlflow')}, a database is made by the first run"
+        yield Diagnosis(GOOD, f"MLflow {importlib.metadata.version('mlflow')}, a database is made by the first run")
         return
-    yield GOOD, f"{tracking.check(uri, runs=settings.runs)} answers"
+    yield Diagnosis(GOOD, f"{tracking.check(uri, runs=settings.runs)} answers")

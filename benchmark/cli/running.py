@@ -37,7 +37,9 @@ PLANS = ".plans"
 @selecting()
 @machine
 @click.option("--only", multiple=True, metavar="SELECTOR", help="Of these trials only those that match.")
-@click.option("--jobs", type=click.IntRange(1, 4096), help="Trials at once.  [default: cores / threads; 1 on a GPU]")
+@click.option(
+    "--jobs", type=click.IntRange(1, 4096), help="Trials at once.  [default: cores / threads; one on each GPU]"
+)
 @click.option(
     "--time-limit", type=Seconds(), metavar="TIME", help="Stop cleanly after 9m, 1.5h, ...; run again to go on."
 )
@@ -69,7 +71,7 @@ def run(
     todo = jobs_of(plan, store, settings, place)
     (settings.runs / PLANS).mkdir(exist_ok=True)
     write_json(settings.runs / PLANS / f"{plan.digest[:16]}.json", plan)
-    at_once = jobs or _default_jobs(place, environment.threads)
+    at_once = jobs or chosen.slots(place, environment.threads)
     click.echo(f"{summary(plan)}; {chosen.name}, {at_once} at a time")
     with _mirroring(settings, plan, store, None if no_tracking else tracking_uri or "") as problems:
         outcomes = _execute(chosen, todo, plan, at_once, deadline, _mode(progress))
@@ -130,12 +132,6 @@ def _mode(asked: str) -> Mode:
     if asked == "auto":
         return "live" if sys.stdout.isatty() else "plain"
     return "live" if asked == "live" else "plain" if asked == "plain" else "none"
-
-
-def _default_jobs(device: str, threads: int) -> int:
-    from benchmark.executors.local import cores
-
-    return max(1, cores() // threads) if device == "cpu" else 1
 
 
 def _nothing_to_do(plan: Plan) -> int:

@@ -37,6 +37,10 @@ class Executor(Protocol):
         """The environment that trials will have there."""
         ...
 
+    def slots(self, device: str, threads: int) -> int:
+        """How many trials it runs at once unless told otherwise."""
+        ...
+
     def run(
         self, jobs: Sequence[Job], *, jobs_at_once: int, deadline: float | None, on_event: OnEvent
     ) -> list[Outcome]:

@@ -26,6 +26,7 @@ from benchmark.executors.base import GRACE, Drive, OnEvent, Running
 from benchmark.executors.contract import ALIVE, LABEL, Place
 from benchmark.executors.gpus import Gpus
 from benchmark.executors.jobs import FINISHED, STOPPED, FailureKind, Job, Outcome
+from benchmark.executors.local import cores
 from benchmark.lease import Busy, claim, holder
 from benchmark.provenance import Precision
 from benchmark.spec.models import Trial
@@ -141,6 +142,10 @@ class ContainerExecutor:
             finally:
                 self.gpus.give_back(gpu)
         return self._environments[key]
+
+    def slots(self, device: str, threads: int) -> int:
+        """As many as there are cores for; one on each named GPU."""
+        return max(1, cores() // threads) if device == "cpu" else max(1, len(self.gpus.ids))
 
     def run(
         self, jobs: Sequence[Job], *, jobs_at_once: int, deadline: float | None, on_event: OnEvent

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import docker
@@ -155,6 +156,31 @@ def create(
     )
     names = os.environ.get("ALBENCH_GPUS", "").split(",") if gpus is None else gpus
     return ContainerExecutor("docker", DockerEngine(client), place, Gpus(names), grace=grace, patience=patience)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What an engine has: its version, where it keeps images (as it sees it), whether it gives GPUs to containers, and
+    the image of this code (empty: none)."""
+
+    version: str
+    folder: str
+    gpus: bool
+    image: str
+
+
+def condition() -> Condition:
+    """The engine as it is; nothing is built or started. Raises ExecutorError."""
+    with _errors("the engine does not answer", START_REMEDY):
+        client = docker.from_env(timeout=API_SECONDS)
+        info = client.info()
+        devices = info.get("DiscoveredDevices") or ()
+        gpus = "nvidia" in info.get("Runtimes", {}) or any("nvidia" in str(device) for device in devices)
+        try:
+            found = _image(client, build=False)
+        except ExecutorError:
+            found = ""
+    return Condition(str(info["ServerVersion"]), str(info["DockerRootDir"]), gpus, found)
 
 
 def _image(client: Any, build: bool) -> str:

@@ -24,6 +24,8 @@ from benchmark.executors.jobs import Job, Outcome
 from benchmark.provenance import Precision
 
 WORKER = "benchmark.worker"
+SLOW_IMPORTS = ("torch._dynamo", "sklearn.datasets")
+"""What a worker imports only when it trains or reads digits; torch's optimisers take seconds for theirs."""
 _served: tuple[str, int] | None = None
 """Worker and threads the fork server of this process was started for; there is one per process."""
 
@@ -40,14 +42,18 @@ class LocalExecutor:
         """See `Executor.environment`."""
         return provenance.environment(device, precision, threads)
 
+    def slots(self, device: str, threads: int) -> int:
+        """As many as there are cores for; one on a GPU."""
+        return max(1, cores() // threads) if device == "cpu" else 1
+
     def run(
         self, jobs: Sequence[Job], *, jobs_at_once: int, deadline: float | None, on_event: OnEvent
     ) -> list[Outcome]:
         """See `Executor.run`."""
-        before = _kernel_kills()
+        before = kernel_kills()
 
         def judge(job: Job, status: int) -> Outcome:
-            starved = status == -signal.SIGKILL and _kernel_kills() > before
+            starved = status == -signal.SIGKILL and kernel_kills() > before
             return outcomes.judge(job, status, out_of_memory=starved)
 
         drive = Drive(self._start, judge, on_event, self.grace)
@@ -74,7 +80,7 @@ class Forked:
         if _served not in (None, (worker, job.threads)):
             raise ConnectionError("the fork server of this process serves another setting")
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([worker])
+        context.set_forkserver_preload([worker, *SLOW_IMPORTS])
         with _environ(worker_env(job.threads)), child.shielded():
             _served = (worker, job.threads)
             self._process = context.Process(target=child.enter, args=(worker, str(job.out), argv), daemon=True)
@@ -131,7 +137,7 @@ def cores() -> int:
     return count
 
 
-def _kernel_kills() -> int:
+def kernel_kills() -> int:
     """Processes the kernel has killed for memory since it booted."""
     with suppress(OSError, ValueError):
         for line in Path("/proc/vmstat").read_text(encoding="utf-8").splitlines():

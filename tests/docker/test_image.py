@@ -26,7 +26,15 @@ def versions(lock: str) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize(
-    ("lock", "extra"), [("requirements-worker.lock", set()), ("requirements-mlflow.lock", {"psycopg2-binary"})]
+    ("lock", "extra"),
+    [
+        ("requirements-worker.lock", set()),
+        ("requirements-mlflow.lock", {"psycopg2-binary"}),
+        (
+            "requirements-ray.lock",
+            {"jsonschema", "jsonschema-specifications", "msgpack", "ray", "referencing", "rpds-py"},
+        ),
+    ],
 )
 def test_images_have_the_versions_of_the_project(lock: str, extra: set[str]) -> None:
     own, project = versions(lock), versions("requirements.lock")
@@ -42,8 +50,8 @@ def test_images_have_the_versions_of_the_project(lock: str, extra: set[str]) -> 
 
 
 def test_locks_are_of_their_inputs() -> None:
-    for name in ("worker", "mlflow"):
-        wanted = re.findall(r"^[a-z].*$", (ROOT / f"requirements-{name}.in").read_text(), re.MULTILINE)
+    for name in ("worker", "mlflow", "ray"):
+        wanted = re.findall(r"^[a-z][a-z0-9-]*", (ROOT / f"requirements-{name}.in").read_text(), re.MULTILINE)
         assert set(wanted) <= set(versions(f"requirements-{name}.lock"))
 
 

@@ -1,0 +1,155 @@
+"""doctor: every check on a machine that is as it should be, and on one that is not, with what to do about it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from benchmark import provenance
+from benchmark.cli import diagnosing, invoke
+from benchmark.cli.checking import BAD, GOOD, HINT
+from benchmark.cli.diagnosing import Diagnosis, examine
+from benchmark.cli.group import Settings
+from benchmark.errors import ExecutorError
+from benchmark.executors import docker
+from benchmark.executors.docker import Condition
+from benchmark.provenance import Gpu
+from tests.hostkit import SUITE, write_suite
+
+GPU = Gpu(uuid="GPU-1", name="Toy 9000", driver="1.2", capability="9.0")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    suites = write_suite(tmp_path / "suites")
+    return Settings(suites, tmp_path / "runs", tmp_path / "data", tmp_path / "cache", tmp_path / "results", ())
+
+
+def kinds(found: list[Diagnosis]) -> list[str]:
+    return [one.kind for one in found]
+
+
+def test_what_is_wrong_has_a_remedy() -> None:
+    with pytest.raises(ValueError, match="no remedy"):
+        Diagnosis(HINT, "something is missing")
+    assert str(Diagnosis(BAD, "it is broken", "mend it")) == "it is broken -> mend it"
+
+
+def test_a_check_that_breaks_is_a_finding() -> None:
+    def broken() -> diagnosing.Findings:
+        yield Diagnosis(GOOD, "so far")
+        raise OSError("disk on fire")
+
+    (found,) = examine(broken)
+    assert (found.kind, found.text) == (BAD, "could not be checked: disk on fire")
+
+
+def test_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {name: importlib.metadata.version(name) for name in diagnosing.NEEDED}
+    lock = tmp_path / "requirements.lock"
+    lock.write_text("".join(f"{name}=={version}\n" for name, version in versions.items()))
+    assert kinds(examine(lambda: diagnosing.packages(lock))) == [GOOD]
+    lock.write_text(lock.read_text().replace(f"numpy=={versions['numpy']}", "numpy==0.1"))
+    (found,) = examine(lambda: diagnosing.packages(lock))
+    assert found.kind == HINT
+    assert f"numpy {versions['numpy']} (locked 0.1)" in found.text
+    (found,) = examine(lambda: diagnosing.packages(tmp_path / "nowhere"))
+    assert found.kind == HINT
+    monkeypatch.setattr(diagnosing, "NEEDED", ("no-such-package",))
+    found = examine(lambda: diagnosing.packages(lock))[0]
+    assert (found.kind, found.remedy) == (BAD, "run `make setup`")
+
+
+def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "gpus", lambda: (GPU,))
+    assert "Toy 9000" in examine(diagnosing.device)[1].text
+    monkeypatch.setattr(provenance, "gpus", lambda: ())
+    found = examine(diagnosing.device)[1]
+    assert found.kind == HINT
+    assert "nvidia-smi" in found.remedy
+
+
+def test_runs_folder(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kinds(examine(lambda: diagnosing.runs(settings))) == [GOOD]
+    monkeypatch.setattr(diagnosing, "on_network", lambda path: True)
+    assert kinds(examine(lambda: diagnosing.runs(settings))) == [GOOD, HINT]
+    shutil.rmtree(settings.runs)
+    settings.runs.write_text("a file stands in the way")
+    (found,) = examine(lambda: diagnosing.runs(settings))
+    assert found.kind == BAD
+    assert found.remedy
+
+
+def test_disk(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 0, 10**12))
+    assert kinds(examine(lambda: diagnosing.disk(settings))) == [GOOD, GOOD]
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 10**12, 10**9))
+    found = examine(lambda: diagnosing.disk(settings))
+    assert kinds(found) == [HINT, HINT]
+    assert "--runs" in found[0].remedy
+
+
+def test_data(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as as_published:
+        as_published.setattr(diagnosing, "data_findings", lambda suite, settings: iter(()))
+        assert kinds(examine(lambda: diagnosing.data(settings))) == [GOOD]
+    write_suite(settings.suites, "toy/two", SUITE.replace('name = "digits"', 'name = "cifar10"'))
+    found = examine(lambda: diagnosing.data(settings))
+    assert kinds(found) == [HINT, HINT]
+    assert "albench fetch cifar10" in found[1].remedy
+
+
+def engine(monkeypatch: pytest.MonkeyPatch, folder: Path, *, gpus: bool = True, image: str = "sha256:1234") -> None:
+    monkeypatch.setattr(docker, "condition", lambda: Condition("20.10", str(folder), gpus, image))
+
+
+def test_docker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(provenance, "gpus", lambda: (GPU,))
+    engine(monkeypatch, tmp_path)
+    assert kinds(examine(diagnosing.docker)) == [GOOD, GOOD, GOOD]
+    engine(monkeypatch, tmp_path, gpus=False)
+    assert "toolkit" in examine(diagnosing.docker)[1].remedy
+    monkeypatch.setattr(diagnosing, "IMAGE_GB", 1e9)
+    engine(monkeypatch, tmp_path, image="")
+    *_, image, disk = examine(diagnosing.docker)
+    assert "benchmark.executors.docker" in image.remedy
+    assert (disk.kind, "data-root" in disk.remedy) == (HINT, True)
+
+
+def test_docker_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///no/such.sock")
+    (found,) = examine(diagnosing.docker)
+    assert found.kind == HINT
+    assert "start the engine" in found.remedy
+    with pytest.raises(ExecutorError):
+        docker.condition()
+
+
+def test_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    (found,) = examine(diagnosing.ray)
+    assert found.kind == HINT
+    assert "requirements-ray.lock" in found.remedy
+
+
+def test_tracker(settings: Settings) -> None:
+    assert kinds(examine(lambda: diagnosing.tracker(settings, None))) == [GOOD]
+    (found,) = examine(lambda: diagnosing.tracker(settings, "http://127.0.0.1:9"))
+    assert found.kind == BAD
+    assert found.remedy
+
+
+def test_the_command(settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///no/such.sock")
+    places = ["--suites", str(settings.suites), "--runs", str(settings.runs), "--data", str(settings.data)]
+    assert invoke([*places, "doctor"]) == 0
+    said = capsys.readouterr().out
+    for name in ("python", "packages", "device", "runs folder", "disk", "data", "docker", "ray", "tracker"):
+        assert any(line[5:].startswith(name) for line in said.splitlines()), name
+    assert invoke([*places, "doctor", "--tracking-uri", "http://127.0.0.1:9"]) == 3
