@@ -176,6 +176,7 @@ def plugin_component(name: str) -> Component:
 def override(raw: dict[str, Any], path: str, value: Any, where: str) -> None:
     """Replace the value at a dotted path in place. Tables on the way must exist; the last key may be new (an optional field)."""
     here: Any = raw
+    value = copy.deepcopy(value)  # a later path may lead into it, and it belongs to a variant or a switch
     *way, last = path.split(".")
     for step in way:
         here = here[int(step)] if isinstance(here, list) and step.isdigit() and int(step) < len(here) else (
