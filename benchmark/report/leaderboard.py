@@ -1,7 +1,7 @@
 """Methods across suites: average ranks with a critical-difference diagram, and gain against cost.
 
 Suites differ in data, budgets and networks, so areas are never averaged: ranks are. Average ranks need the same methods
-everywhere (Demsar 2006): they are taken over the methods that every judged suite has measured.
+everywhere (Demsar 2006): they are taken over the largest block of suites that measured the same three methods or more.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from benchmark.report import view
 from benchmark.report.plots import COLOURS, INK, MARKERS, NEUTRAL, Picture, drawing, figure_of, picture_of
 
 ALPHA = 0.05
+MULTIPLES = (0.1, 0.2, 0.5, 0.8, 1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
+"""Ticks of the axis of costs."""
 ENTRY_HEADS = (
     "method",
     "suite",
@@ -89,28 +91,41 @@ def board(
     entries = tuple(
         entry for one in ranked for entry in _entries(one, (datasets or {}).get(one.suite, ""), costs or {})
     )
-    common = set.intersection(*({row.method for row in one.standings} for one in ranked))
-    methods = sorted(common)
-    if len(methods) < 3 or len(ranked) < 2:
-        text = (
-            f"{len(ranked)} suites, {len(methods)} methods measured in all of them: too few for average ranks, which need "
-            "three methods in two suites."
-        )
+    block, methods = _block(ranked)
+    if not block:
+        text = f"{len(ranked)} suites: too few for average ranks, which need the same three methods in two suites."
         return Board(entries, (), None, None, text)
-    areas = np.array([[_row(one, method).area for one in ranked] for method in methods])
+    areas = np.array([[_row(one, method).area for one in block] for method in methods])
     average = ranking.ranks(areas).mean(axis=1)
-    critical = ranking.critical_difference(len(methods), len(ranked), ALPHA)
-    p = ranking.friedman(average, len(ranked))
+    critical = ranking.critical_difference(len(methods), len(block), ALPHA)
+    p = ranking.friedman(average, len(block))
     places = [
-        Place(method, len(ranked), float(rank), _mean_gain(ranked, method), bool(rank - average.min() <= critical))
+        Place(method, len(block), float(rank), _mean_gain(block, method), bool(rank - average.min() <= critical))
         for method, rank in zip(methods, average, strict=True)
     ]
+    names = ", ".join(one.suite for one in block)
+    which = (
+        f"all {len(ranked)} suites" if len(block) == len(ranked) else f"{len(block)} of {len(ranked)} suites ({names})"
+    )
     text = (
-        f"Average rank of the {len(methods)} methods that all {len(ranked)} suites measured. Friedman's test that all rank "
+        f"Average rank of the {len(methods)} methods that {which} measured. Friedman's test that all rank "
         f"alike: p {view.p_value(p)}. Two methods differ at {ALPHA:g} when their average ranks differ by more than "
         f"{critical:.2f} (Nemenyi)."
     )
     return Board(entries, tuple(sorted(places, key=lambda place: (place.rank, place.method))), critical, p, text)
+
+
+def _block(judgements: Sequence[Judgement]) -> tuple[list[Judgement], list[str]]:
+    """The suites and the three or more methods that fill the largest table without gaps; nothing without two suites."""
+    measured = [frozenset(row.method for row in one.standings) for one in judgements]
+    shared: set[frozenset[str]] = set()
+    for own in measured:
+        shared |= {own} | {own & other for other in shared}
+    filled = {
+        methods: [one for one, own in zip(judgements, measured, strict=True) if methods <= own] for methods in shared
+    }
+    found = [(suites, sorted(methods)) for methods, suites in filled.items() if len(methods) > 2 and len(suites) > 1]
+    return max(found, key=lambda one: (len(one[0]) * len(one[1]), len(one[0]), one[1]), default=([], []))
 
 
 def _row(judgement: Judgement, method: str) -> Standing:
@@ -163,13 +178,14 @@ def diagram(found: Board) -> Picture | None:
         room = 0.09 * max(len(item.method) + 8 for item in places)
         margin = room / (7.0 - 2 * room) * (len(places) - 0.2)
         axis.set_xlim(0.6 - margin, len(places) + 0.4 + margin)
+        start = 0.35 + 0.2 * len(runs)
+        axis.set_ylim(-(start + 0.42 * (half - 1)) - 0.35, 1.35)
         axis.plot([1, len(places)], [0, 0], color=INK, linewidth=1.2)
         for tick in range(1, len(places) + 1):
             axis.plot([tick, tick], [0, 0.12], color=INK, linewidth=1.0)
             axis.text(tick, 0.2, str(tick), ha="center", va="bottom")
         axis.plot([1, 1 + critical], [0.85, 0.85], color=NEUTRAL, linewidth=2)
         axis.text(1 + critical / 2, 0.92, f"critical difference {critical:.2f}", ha="center", va="bottom")
-        start = 0.35 + 0.2 * len(runs)
         for place, item in enumerate(places):
             left = place < half
             depth = -(start + 0.42 * (place if left else len(places) - 1 - place))
@@ -194,7 +210,7 @@ def cost_picture(judgements: Sequence[Judgement], costs: Mapping[tuple[str, str]
                 points.setdefault(row.method, []).append((own / base, row.gain))
     if not points:
         return None
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     with drawing():
         figure = figure_of(7.4, 4.2)
@@ -205,8 +221,12 @@ def cost_picture(judgements: Sequence[Judgement], costs: Mapping[tuple[str, str]
             cost, gain = zip(*found, strict=True)
             axis.plot(cost, gain, MARKERS[place % len(MARKERS)], color=COLOURS[place % len(COLOURS)], label=method)
         axis.set_xscale("log")
-        for setter in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
-            setter(FuncFormatter(lambda value, _: f"{value:g}×"))
+        multiples = [cost for found in points.values() for cost, _ in found]
+        axis.set_xlim(min(0.8, 0.9 * min(multiples)), max(1.5, 1.1 * max(multiples)))
+        low, high = axis.get_xlim()
+        axis.xaxis.set_major_locator(FixedLocator([tick for tick in MULTIPLES if low <= tick <= high]))
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
         axis.set_xlabel("cost of a trial, times that of random sampling")
         axis.set_ylabel("gain over random (points of area)")
         figure.legend(loc="outside right upper")

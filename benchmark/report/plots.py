@@ -26,6 +26,7 @@ from benchmark.spec.reported import TARGETS, ReportedResult
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 MARKERS = "osD^vPX*<>p"
 NEUTRAL = "#7f7f7f"
+LEGEND = ("ours", "published", "other sources")
 INK, PAPER = "#000000", "#ffffff"
 STYLE: Any = {
     "svg.hashsalt": "albench", "svg.fonttype": "none", "font.family": "DejaVu Sans", "font.size": 9,
@@ -249,7 +250,8 @@ def _finish(figure: Any, axes: Sequence[Any], vertical: str) -> None:
 
     figure.supxlabel("labelled images", fontsize=9)
     figure.supylabel(vertical, fontsize=9)
-    labels = list(dict.fromkeys(label for axis in axes for label in axis.get_legend_handles_labels()[1]))
+    given = dict.fromkeys(label for axis in axes for label in axis.get_legend_handles_labels()[1])
+    labels = sorted(given, key=lambda label: LEGEND.index(label) if label in LEGEND else len(LEGEND))
     looks: dict[str, dict[str, Any]] = {
         "ours": {"color": INK, "linewidth": 1.8, "marker": "o", "markersize": 4},
         "published": _hollow(_Look(INK, "o")),

@@ -27,7 +27,7 @@ SIGNS = {
 }  # fmt: skip
 """A sign beside every verdict, so that nothing is said by colour alone."""
 MEANING = {
-    Exit.OK: "all matched", Exit.DISCREPANCY: "a discrepancy", Exit.NOT_MEASURED: "nothing measured, or incomplete",
+    Exit.OK: "all matched", Exit.DISCREPANCY: "a discrepancy", Exit.NOT_MEASURED: "incomplete",
     Exit.INCONCLUSIVE: "inconclusive only",
 }  # fmt: skip
 
@@ -105,7 +105,7 @@ def mean_sd(mean: float | None, sd: float | None, n: int | None, reading_error: 
     if sd is not None:
         text += f" ± {number(sd)}"
     parts = [f"n={n}"] if n is not None and mean is not None else []
-    parts += [f"read to ±{reading_error:g}"] if reading_error else []
+    parts += [f"read ±{reading_error:g}"] if reading_error else []
     return f"{text} ({', '.join(parts)})" if parts else text
 
 

@@ -35,6 +35,22 @@ def test_average_ranks(tmp_path: Path) -> None:
     assert len(found.entries) == 9
 
 
+def test_ranks_are_taken_where_the_same_methods_stand(tmp_path: Path) -> None:
+    more = toy.PUBLISHED | {"coreset": (70, 79, 84)}
+    other = {"bal": (70, 79, 84), "pt4al": (70, 78, 83)}
+    suites = [
+        judged(tmp_path, "a"),
+        judged(tmp_path, "bb", other),
+        judged(tmp_path, "ccc", more),
+        judged(tmp_path, "dddd"),
+    ]
+    found = board(suites)
+    assert found is not None
+    assert {(place.method, place.suites) for place in found.places} == {(name, 3) for name in toy.PUBLISHED}
+    assert "3 of 4 suites (toy/a, toy/ccc, toy/dddd)" in found.text
+    assert len(found.entries) == 3 + 2 + 4 + 3
+
+
 def test_too_little_to_rank(tmp_path: Path) -> None:
     one = board([judged(tmp_path, "a")])
     assert one is not None

@@ -31,7 +31,7 @@ def test_the_terminal_says_it_all(judged: Judged) -> None:
     for part in (
         "✓ reproduced", "▲ above", "∅ missing (no trial)", "✓ holds", "[other data]", "90 of 101 classes", "12 minutes",
         "no source establishes protocol.training.epochs", "albench run [toy/digits] --method entropy", "Missing: entropy",
-        "a discrepancy (exit 1)", "margin of ±1", "read to ±0.1",
+        "a discrepancy (exit 1)", "margin of ±1", "read ±0.1",
     ):  # fmt: skip
         assert part in text, part
     assert "<b>bold</b>" in text
