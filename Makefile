@@ -1,7 +1,7 @@
 # Everything from a fresh clone with python3 (>= 3.11) and make: each target sets up what it needs.
 #   make reproduce                              quickstart: every method on real handwritten digits, ends in verdicts
 #   make reproduce SUITE=tod/cifar10 PROFILE=smoke METHODS=random,tod SEEDS=0 EXECUTOR=local
-#   make test | plan | compare | report | ui | bench | lint | clean
+#   make test | plan | compare | report | ui | faults | bench | lint | clean
 
 SUITE    ?= quickstart/digits
 PROFILE  ?= paper
@@ -21,7 +21,7 @@ READY  := $(VENV)/.ready
 ALBENCH := $(BIN)/albench --data "$(DATA)" --runs "$(RUNS)"
 SELECT := $(SUITE) --profile $(PROFILE) --variant $(VARIANT) $(if $(METHODS),--methods $(METHODS)) $(if $(SEEDS),--seeds $(SEEDS))
 
-.PHONY: setup reproduce plan compare report ui test bench lint format lock clean
+.PHONY: setup reproduce plan compare report ui test faults bench lint format lock clean
 
 setup: $(READY)
 
@@ -47,6 +47,10 @@ ui: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+# Hundreds of faults into real trials, each outcome held to the uninterrupted one's; SEED=1 for others.
+faults: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.campaign --faults $(or $(FAULTS),220) --seed $(or $(SEED),0) $(ARGS)
 
 bench: $(READY)
 	$(BIN)/python -m pytest tests/bench --benchmark-enable --benchmark-only $(ARGS)

@@ -116,6 +116,9 @@ class Failed(_Timed):
 class Finished(_Timed):
     type: Literal["finished"] = "finished"
     digest: str
+    """Of the record: what was measured."""
+    file: str = ""
+    """sha256 of record.json, every byte of it (empty in runs from before this was kept)."""
 
 
 Event = Annotated[Started | EpochDone | CycleDone | Stopped | Failed | Finished, Field(discriminator="type")]

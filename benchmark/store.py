@@ -8,6 +8,7 @@ worker.log     its output
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -206,6 +207,8 @@ def check_record(folder: Path) -> Record:
     last = last_event(folder)
     if isinstance(last, Finished) and last.digest != record.digest:
         raise ValueError("its content differs from the digest in the events")
+    if isinstance(last, Finished) and last.file not in ("", hashlib.sha256(path.read_bytes()).hexdigest()):
+        raise ValueError("its bytes differ from the file that the events tell of")
     return record
 
 

@@ -7,6 +7,7 @@ exit status is 0 finished, 2 the trial is not valid, 3 failed (the last event sa
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import shutil
 import signal
@@ -166,7 +167,8 @@ def _publish(trial: Trial, environment: Environment, used: DataUsed, session: Se
         cycles=tuple(session.results), seconds=session.seconds, finished=time.time(),
     )  # fmt: skip
     events.write_json(out / "record.json", record)
-    events.append(session.events, Finished(time=time.time(), digest=record.digest), sync=True)
+    file = hashlib.sha256((out / "record.json").read_bytes()).hexdigest()
+    events.append(session.events, Finished(time=time.time(), digest=record.digest, file=file), sync=True)
     shutil.rmtree(out / "state", ignore_errors=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -183,7 +184,8 @@ def finish(store: Store, trial: Trial, env: Environment = ENVIRONMENT, **options
     for cycle in record.cycles:
         events.append(folder / "events.jsonl", CycleDone(time=2.0, result=cycle, seconds={"train": 1.0}, reused=False))
     events.write_json(folder / "record.json", record)
-    events.append(folder / "events.jsonl", Finished(time=3.0, digest=record.digest))
+    file = hashlib.sha256((folder / "record.json").read_bytes()).hexdigest()
+    events.append(folder / "events.jsonl", Finished(time=3.0, digest=record.digest, file=file))
     return folder
 
 

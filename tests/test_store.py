@@ -117,6 +117,29 @@ def test_damaged_records_are_refused_and_named(store: Store, damage: Callable[[P
     assert store.status(TRIAL, ENVIRONMENT).state == "new"
 
 
+def test_no_flipped_bit_of_a_record_is_believed(store: Store) -> None:
+    folder = finish(store, toy_trial(acquisition__cycles=1))
+    path = folder / "record.json"
+    content = path.read_bytes()
+    for place in range(0, len(content), 3):
+        changed = bytearray(content)
+        changed[place] ^= 1 << place % 8
+        path.write_bytes(bytes(changed))
+        with pytest.raises(ValueError):
+            check_record(folder)
+    path.write_bytes(content)
+    assert check_record(folder) == toy_record(toy_trial(acquisition__cycles=1))
+
+
+def test_a_record_from_before_files_were_sealed_counts(store: Store) -> None:
+    folder = finish(store, TRIAL)
+    lines = (folder / "events.jsonl").read_text().splitlines()
+    last = json.loads(lines[-1])
+    del last["file"]
+    (folder / "events.jsonl").write_text("\n".join([*lines[:-1], json.dumps(last)]) + "\n")
+    assert store.status(TRIAL, ENVIRONMENT).state == "finished"
+
+
 def test_record_of_another_trial_in_the_same_place(store: Store) -> None:
     folder, foreign = finish(store, TRIAL), finish(store, toy_trial(1))
     (foreign / "record.json").replace(folder / "record.json")

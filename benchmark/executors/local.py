@@ -24,8 +24,8 @@ from benchmark.executors.jobs import Job, Outcome
 from benchmark.provenance import Precision
 
 WORKER = "benchmark.worker"
-SLOW_IMPORTS = ("torch._dynamo", "sklearn.datasets")
-"""What a worker imports only when it trains or reads digits; torch's optimisers take seconds for theirs."""
+SLOW_IMPORTS = ("sklearn.datasets",)
+"""What a worker imports only when it reads digits."""
 _served: tuple[str, int] | None = None
 """Worker and threads the fork server of this process was started for; there is one per process."""
 
