@@ -167,8 +167,8 @@ def _publish(trial: Trial, environment: Environment, used: DataUsed, session: Se
         cycles=tuple(session.results), seconds=session.seconds, finished=time.time(),
     )  # fmt: skip
     events.write_json(out / "record.json", record)
-    file = hashlib.sha256((out / "record.json").read_bytes()).hexdigest()
-    events.append(session.events, Finished(time=time.time(), digest=record.digest, file=file), sync=True)
+    sealed = hashlib.sha256((out / "record.json").read_bytes()).hexdigest()
+    events.append(session.events, Finished(time=time.time(), digest=record.digest, file=sealed), sync=True)
     shutil.rmtree(out / "state", ignore_errors=True)
 
 
