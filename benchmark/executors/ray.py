@@ -175,6 +175,7 @@ class Remote:
         if self._status is not None:
             return self._status
         if self._killed and time.monotonic() - self._killed > KILL_SECONDS:
+            self._seen = False  # it does not answer
             return self._end(-signal.SIGKILL)
         if self._look is None:
             if time.monotonic() < self._next:
@@ -185,6 +186,7 @@ class Remote:
         try:
             look: node.Look = ray.get(self._look)
         except RayError as error:
+            self._seen = False
             return self._lost(error)
         self._look, self._seen, self.starved = None, True, look.starved
         node.take_over(self._job.out, look)
@@ -223,7 +225,7 @@ class Remote:
             return self._fail(kind, f"{LIVES} nodes were lost; the state that came back last is kept: {_words(error)}")
         with suppress(RayError):
             ray.kill(self._actor)
-        self._seen, self._look = False, None
+        self._look = None
         self._actor = self._executor.actor(self._job)
         return None
 
@@ -234,7 +236,7 @@ class Remote:
     def _end(self, status: int) -> int:
         self._status = status
         with suppress(RayError, GetTimeoutError):
-            if self._seen and not self._killed:
+            if self._seen:
                 ray.get(self._actor.close.remote(), timeout=KILL_SECONDS)
         with suppress(RayError):
             ray.kill(self._actor)
@@ -257,7 +259,7 @@ def create() -> RayExecutor:
                     runtime_env={"working_dir": code}, include_dashboard=False, log_to_driver=False,
                     logging_level=logging.ERROR,
                 )  # fmt: skip
-        except (RayError, RuntimeError, ConnectionError, ValueError, OSError) as error:
+        except Exception as error:  # ray raises bare ones where a cluster does not come up
             raise ExecutorError(f"the cluster cannot be reached: {_words(error)}", remedy=REMEDY) from error
     share = float(os.environ.get("ALBENCH_RAY_GPU_SHARE") or 1)
     return RayExecutor(
