@@ -27,7 +27,7 @@ from benchmark.al.images import Images
 from benchmark.al.learner import Learner, Parts, Pause
 from benchmark.al.loop import run
 from benchmark.al.numerics import Numerics, prepare
-from benchmark.al.rehearsal import rehearse
+from benchmark.al.rehearsal import rehearse, shrunk
 from benchmark.al.session import Session
 from benchmark.al.strategies import Strategy
 from benchmark.al.streams import Streams
@@ -87,10 +87,17 @@ def _run(trial: Trial, options: argparse.Namespace) -> int:
 
 
 def check(path: Path) -> int:
-    """Rehearse every trial of a file (one JSON trial a line) on made-up images; print `trial: what is wrong` for each bad one."""
-    numerics, bad = prepare("cpu", "fp32", 1), 0
+    """Rehearse every trial of a file (one JSON trial a line) on made-up images; print `trial: what is wrong` for each bad one.
+
+    Trials that differ in nothing but amounts are rehearsed once.
+    """
+    numerics, bad, seen = prepare("cpu", "fp32", 1), 0, set()
     for line in path.read_text(encoding="utf-8").splitlines():
         trial = Trial.model_validate_json(line)
+        same = (shrunk(trial.protocol), trial.strategy.model_dump_json(), trial.objective.model_dump_json())
+        if repr(same) in seen:
+            continue
+        seen.add(repr(same))
         try:
             rehearse(trial, lambda small, data: assemble(small, data, numerics, Path("weights")))
         except Exception as error:

@@ -1,6 +1,6 @@
 """A trial played through in seconds on made-up images: does everything its suite names exist and fit together?
 
-Only amounts are shrunk (images, epochs, budgets); data of the right shape, networks, objective, strategy, schedule and
+Only amounts are shrunk (images, epochs, budgets, pixels of large crops); kind of data, networks, objective, strategy, schedule and
 loop are the trial's own. What would fail after hours of training because an output is missing fails here.
 """
 
@@ -18,14 +18,25 @@ from benchmark.al.learner import Learner
 from benchmark.al.loop import run
 from benchmark.al.session import Session
 from benchmark.al.strategies import Strategy
-from benchmark.spec.models import CenterCrop, Model, Protocol, Resize, Trial
+from benchmark.spec.models import (
+    CenterCrop,
+    Model,
+    Pretext,
+    Protocol,
+    RandomCrop,
+    RandomResizedCrop,
+    Resize,
+    Transform,
+    Trial,
+    Views,
+)
 
 SIDES = {"digits": 8, "mnist": 28, "kmnist": 28, "tiny_imagenet": 64}
 """Pixels of data sets that are not 32 by 32 and not resized when decoded."""
 GREY = ("digits", "mnist", "kmnist")
 POOL, TEST, BATCH = 24, 8, 4
 MODELS, SIDE = 2, 64
-"""Most target models that are trained side by side, and pixels where a suite gives networks a size of their own."""
+"""Most target models that are trained side by side, and most pixels of a crop or of a network's own size."""
 
 
 def rehearse(trial: Trial, assemble: Callable[[Trial, Dataset], tuple[Strategy, Learner | Committee]]) -> None:
@@ -46,8 +57,10 @@ def shrunk(protocol: Protocol) -> Protocol:
     return protocol.model_copy(
         update={
             "data": protocol.data.model_copy(update={"train_size": POOL, "test_size": TEST}),
+            "views": _shrunk_views(protocol.views),
             "models": tuple(_small(model) for model in protocol.models[:MODELS]),
             "extractor": protocol.extractor and _small(protocol.extractor),
+            "pretext": protocol.pretext and _brief(protocol.pretext),
             "acquisition": acquisition.model_copy(
                 update={
                     "initial": acquisition.initial.model_copy(update={"size": 2 * BATCH}),
@@ -64,6 +77,31 @@ def shrunk(protocol: Protocol) -> Protocol:
 
 def _small(model: Model) -> Model:
     return model.model_copy(update={"weights": "scratch", "size": model.size and min(model.size, SIDE)})
+
+
+def _brief(stage: Pretext) -> Pretext:
+    training = stage.training.model_copy(update={"epochs": 1, "batch_size": BATCH})
+    clusters = stage.clusters and min(stage.clusters, BATCH)
+    views = {name: _smaller(getattr(stage, name)) for name in ("view", "test_view")}
+    return stage.model_copy(
+        update=views
+        | {"model": _small(stage.model), "training": training, "clusters": clusters, "n_init": stage.n_init and 1}
+    )
+
+
+def _shrunk_views(views: Views) -> Views:
+    pool = views.pool if isinstance(views.pool, str) else _smaller(views.pool)
+    return views.model_copy(update={"train": _smaller(views.train), "test": _smaller(views.test), "pool": pool})
+
+
+def _smaller(view: tuple[Transform, ...]) -> tuple[Transform, ...]:
+    """Crops of at most SIDE pixels: every network takes what comes."""
+    made = []
+    for transform in view:
+        if isinstance(transform, RandomCrop | RandomResizedCrop | CenterCrop):
+            transform = transform.model_copy(update={"size": min(transform.size, SIDE)})
+        made.append(transform)
+    return tuple(made)
 
 
 def made_up(protocol: Protocol) -> Dataset:
