@@ -158,7 +158,8 @@ class RunMirror:
                     "mlflow.note.content": verdict_note(own + shared, lead),
                     "mlflow.loggedArtifacts": SHOWN_AS_TABLE,
                 }
-                tracker.log(run_id, (), verdict_tags(own) | told)
+                stale = {name: "" for name in tracker.get(run_id).data.tags if name.startswith("albench.verdict")}
+                tracker.log(run_id, (), stale | verdict_tags(own) | told)
                 table.write_text(json.dumps(verdict_table(own + shared), default=str), encoding="utf-8")
                 parent = tracker.get(run_id)
                 tracker.put(parent, table, VERDICTS)

@@ -38,6 +38,8 @@ QUIET = {
 CONNECT_SECONDS = 3.0
 SERVED = "mlflow-artifacts:/"
 """Where the server that we start finds files, relative to its artifact folder."""
+KIND = "custom_model_development"
+"""Experiments whose pages show runs, metrics and pictures; MLflow's other kind is for traces of language models."""
 BATCH_PARAMS, BATCH_METRICS = 100, 1000
 """Documented limits of one request."""
 DIGEST = 36
@@ -135,7 +137,8 @@ class MlflowTracker:
             found = self._client.get_experiment_by_name(name)
             if found is None:
                 location = f"{SERVED}{name.replace('/', '-')}" if self.artifacts is not None else None
-                return str(self._client.create_experiment(name, location, tags={"albench.suite": name}))
+                tags = {"albench.suite": name, "mlflow.experimentKind": KIND}
+                return str(self._client.create_experiment(name, location, tags=tags))
             if found.lifecycle_stage == "deleted":
                 self._client.restore_experiment(found.experiment_id)
             return str(found.experiment_id)

@@ -375,6 +375,13 @@ def test_publishing_verdicts_twice_leaves_one_set(tmp_path: Path) -> None:
     assert run.info.name == "tod · smoke"
     assert run.data.tags["albench.verdict"] == "below"
     assert "tod beats random" in run.data.tags["mlflow.note.content"]
+    assert run.data.tags["albench.verdict.10"] == "below"
+    other = [{"method": "tod", "labelled": 20, "verdict": "above"}]
+    mirror_to(tracker).publish(tmp_path, "toy/one", "smoke", "as_published", other, {}, ["tod", "random"], "in all")
+    assert [run.data.tags[f"albench.verdict{size}"] for size in ("", ".10", ".20")] == ["above", "", "above"], (
+        "nothing stale"
+    )
+    assert {one.info.name for one in tracker.runs.values()} == {"tod · smoke", "random · smoke"}
     assert set(run.data.files) == {"verdicts/verdicts.json", "verdicts/curves.png"}
 
 
