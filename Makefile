@@ -21,7 +21,7 @@ READY  := $(VENV)/.ready
 ALBENCH := $(BIN)/albench --data "$(DATA)" --runs "$(RUNS)"
 SELECT := $(SUITE) --profile $(PROFILE) --variant $(VARIANT) $(if $(METHODS),--methods $(METHODS)) $(if $(SEEDS),--seeds $(SEEDS))
 
-.PHONY: setup reproduce plan compare report ui test faults bench lint format lock clean
+.PHONY: setup reproduce plan compare report readme ui test faults bench lint format lock clean
 
 setup: $(READY)
 
@@ -42,6 +42,9 @@ reproduce: $(READY)
 plan compare report: $(READY)
 	$(ALBENCH) $@ $(SELECT) $(ARGS)
 
+readme: $(READY)
+	$(BIN)/python -m benchmark.report.showcase README.md
+
 ui: $(READY)
 	$(ALBENCH) ui $(ARGS)
 
@@ -52,8 +55,10 @@ test: $(READY)
 faults: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.campaign --faults $(or $(FAULTS),220) --seed $(or $(SEED),0) $(ARGS)
 
+# Ratios against plain implementations, kept in results/bench and shown in docs/performance.md.
 bench: $(READY)
-	$(BIN)/python -m pytest tests/bench --benchmark-enable --benchmark-only $(ARGS)
+	$(BIN)/python -m pytest -n 0 tests/bench --benchmark-enable --benchmark-only --benchmark-json=.benchmarks/last.json $(ARGS)
+	PYTHONPATH=tests $(BIN)/python -m bench.record .benchmarks/last.json
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from benchmark.compare.judgement import Judgement
+from benchmark.errors import UsageError
 from benchmark.report import view
 from benchmark.spec.load import SuiteFile
 
@@ -84,6 +86,18 @@ def cell(text: str) -> str:
     for old, new in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), (">", "&gt;"), ("\n", " ")):
         text = text.replace(old, new)
     return text
+
+
+def between(text: str, name: str, body: str) -> str:
+    """The text with `body` between its markers `<!-- name -->` and `<!-- /name -->`. Raises UsageError without them."""
+    pattern = rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)"
+    changed, count = re.subn(pattern, lambda found: f"{found[1]}\n{body}\n\n{found[2]}", text, flags=re.DOTALL)
+    if count != 1:
+        marks = f"<!-- {name} --> and <!-- /{name} -->"
+        raise UsageError(
+            f"{count} places for what is generated", remedy=f"write {marks} once, each on a line of its own"
+        )
+    return changed
 
 
 def _section(title: str, body: str, lead: str = "") -> str:

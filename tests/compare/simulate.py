@@ -6,7 +6,6 @@ python -m tests.compare.simulate docs/statistics.md
 from __future__ import annotations
 
 import math
-import re
 import sys
 import tempfile
 from collections import Counter
@@ -20,6 +19,7 @@ from benchmark.compare.claims import judge_claims
 from benchmark.compare.judgement import Kind, Outcome, decide
 from benchmark.compare.selection import select
 from benchmark.compare.verdict import case_of
+from benchmark.report.markdown import between
 from tests.compare import toy
 
 DRAWS, FEW = 10_000, 1_000
@@ -102,20 +102,11 @@ def claim_table() -> Iterator[str]:
             yield f"| {n} | {gap:g} | {' | '.join(f'{share:.3f}' for share in shares)} |"
 
 
-def replaced(text: str, name: str, body: str) -> str:
-    """The text with what stands between the markers of this name replaced."""
-    pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-    changed, count = re.subn(pattern, lambda found: f"{found[1]}\n{body}\n\n{found[2]}", text, flags=re.DOTALL)
-    if count != 1:
-        raise SystemExit(f"markers <!-- {name} --> and <!-- /{name} --> must stand once")
-    return changed
-
-
 def main(path: Path) -> None:
     """Write both tables into the page."""
     text = path.read_text(encoding="utf-8")
     for name, table in (("numbers", number_table), ("claims", claim_table)):
-        text = replaced(text, name, "\n".join(table()))
+        text = between(text, name, "\n".join(table()))
     path.write_text(text, encoding="utf-8")
 
 

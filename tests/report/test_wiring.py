@@ -257,3 +257,17 @@ def test_the_tracker_gets_verdicts_gains_pictures_and_the_page(house: House, mon
     assert "toy/one, profile paper" in options["lead"]
     house("report", "toy/one", "--no-tracking", "--tracking-uri", "sqlite:///x.db")
     assert len(seen) == 1
+
+
+# ------------------------------------------------------------------------------------------------------------ the manual
+
+
+def test_the_commands_of_the_ci_page_exist(house: House) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "ci.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^(?:\s*-? ?run: \.venv/bin/)?albench (\S+) (.*)$", page, re.MULTILINE)
+    commands += re.findall(r"run: \.venv/bin/albench (\S+) (.*)$", page, re.MULTILINE)
+    assert len(commands) >= 8
+    for verb, rest in commands:
+        assert house(verb, "--help") == 0
+        options = set(re.findall(r"--[a-z-]+", rest))
+        assert options <= set(re.findall(r"--[a-z-]+", house.out)), (verb, rest)
