@@ -13,6 +13,7 @@ import copy
 import difflib
 import hashlib
 import json
+import math
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -72,7 +73,9 @@ class SuiteFile:
             return self.suite
         raw = copy.deepcopy(self.raw)
         for path, value in overrides.items():
-            override(raw, path, value, f"{self.path}: profile {profile}, variant {variant}")
+            places = (f"profiles.{profile}.set.{path}", f"variants.{variant}.set.{path}", "deviations")
+            line = max(line_of(self.text, place) for place in places)
+            override(raw, path, value, f"{self.path}:{line}: profile {profile}, variant {variant}")
         return _validate(raw, self.path, self.text)
 
     def trials(
@@ -99,7 +102,8 @@ class SuiteFile:
             if method.set:
                 raw = copy.deepcopy(protocol.model_dump(mode="json"))
                 for path, value in method.set.items():
-                    override(raw, path, value, f"{self.path}: method {name}")
+                    line = line_of(self.text, f"methods.{name}.set.{path}")
+                    override(raw, path, value, f"{self.path}:{line}: method {name}")
                 protocol = _strict(type(protocol), raw, self.path, self.text, "protocol")
             chosen_seeds = seeds if seeds is not None else ((shrunk and shrunk.seeds) or suite.seeds)
             trials.extend(
@@ -129,24 +133,28 @@ def load_suite(path: Path, root: Path, derived: tuple[Path, ...] = ()) -> SuiteF
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        line = re.search(r"line (\d+)", str(error))
-        place = f"{path}:{line[1]}" if line else str(path)
-        raise SuiteError(f"not valid TOML: {error}", where=place, remedy="mend the syntax of this line") from error
+        named = re.search(r"line (\d+)", str(error))
+        line = named[1] if named else len(text.splitlines()) or 1  # "at end of document"
+        where = f"{path}:{line}"
+        raise SuiteError(f"not valid TOML: {error}", where=where, remedy="mend the syntax of this line") from error
     if "base" in raw:
-        raw = _on_base(raw, path, root, derived)
+        raw = _on_base(raw, path, text, root, derived)
     suite = _validate(raw, path, text)
     return SuiteFile(path.relative_to(root).with_suffix("").as_posix(), path, raw, text, suite)
 
 
-def _on_base(own: dict[str, Any], path: Path, root: Path, derived: tuple[Path, ...]) -> dict[str, Any]:
+def _on_base(own: dict[str, Any], path: Path, text: str, root: Path, derived: tuple[Path, ...]) -> dict[str, Any]:
     """The raw values of the base with this file's tables and `[set]` in their place."""
     name, sets = own.pop("base"), own.pop("set", {})
-    plain = isinstance(name, str) and name == Path(name).name and isinstance(sets, dict)
-    if not plain or path.with_name(name) in (path, *derived):
-        raise SuiteError("base must name a suite file beside this one", where=f"{path}:1", remedy='base = "other.toml"')
+    plain = isinstance(name, str) and name.isprintable() and name == Path(name).name != "" and isinstance(sets, dict)
+    if not plain or path.with_name(name) in (path, *derived) or not path.with_name(name).is_file():
+        line = line_of(text, "base")
+        raise SuiteError(
+            "base must name a suite file beside this one", where=f"{path}:{line}", remedy='base = "other.toml"'
+        )
     raw = copy.deepcopy(load_suite(path.with_name(name), root, (path, *derived)).raw) | own
     for place, value in sets.items():
-        override(raw, place, value, f"{path}: [set]")
+        override(raw, place, value, f"{path}:{line_of(text, f'set.{place}')}: [set]")
     return raw
 
 
@@ -239,10 +247,21 @@ def _strict(model: Any, raw: dict[str, Any], path: Path, text: str, prefix: str 
             "remove or rename the key" if kind == "extra_forbidden" else "see `albench show` and suites/schema.json"
         )
         raise SuiteError(f"{dotted}: {message}{more}", where=f"{path}:{line}", remedy=remedy) from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
+        dotted = next(_nameless(raw, prefix), "")
         raise SuiteError(
-            f"holds a value JSON has no name for: {error}", where=str(path), remedy="dates, inf and nan are not allowed"
-        ) from error
+            f"{dotted or 'the file'} holds a value JSON has no name for: {error}", where=f"{path}:{line_of(text, dotted)}",
+            remedy="dates, inf and nan are not allowed",
+        ) from error  # fmt: skip
+
+
+def _nameless(value: Any, place: str) -> Iterator[str]:
+    """Dotted paths of values that TOML can hold and JSON cannot."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _nameless(inner, f"{place}.{key}" if place else str(key))
+    elif not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
+        yield place
 
 
 _TABLE = re.compile(r"^\s*\[{1,2}\s*(?P<name>[^\[\]]+?)\s*\]{1,2}\s*(#.*)?$")

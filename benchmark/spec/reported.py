@@ -63,7 +63,13 @@ class ReportedResult(Spec):
 
 
 COLUMNS = tuple(ReportedResult.model_fields)
-_NUMBERS = {"labelled": int, "mean": float, "dispersion": float, "n": int, "reading_error": float}
+_NUMBERS: dict[str, type[int] | type[float]] = {
+    "labelled": int,
+    "mean": float,
+    "dispersion": float,
+    "n": int,
+    "reading_error": float,
+}
 
 
 def read_reported(path: Path) -> tuple[ReportedResult, ...]:
@@ -93,7 +99,7 @@ def _row(cells: list[str], where: str) -> ReportedResult:
     values: dict[str, object] = {"labelled": None, "mean": None}
     for column, cell in named.items():
         try:
-            values[column] = _NUMBERS.get(column, str)(cell)
+            values[column] = _number(_NUMBERS[column], cell) if column in _NUMBERS else cell
         except ValueError as error:
             raise SuiteError(
                 f"{column} is '{cell}', not a number", where=where, remedy="write a plain number"
@@ -106,6 +112,13 @@ def _row(cells: list[str], where: str) -> ReportedResult:
         raise SuiteError(
             f"{field}: {first['msg']}", where=where, remedy="see the columns in benchmark/spec/reported.py"
         ) from error
+
+
+def _number(kind: type[int] | type[float], cell: str) -> int | float:
+    # Python also reads blanks around digits, underscores between them, and digits of other scripts.
+    if not cell.isascii() or "_" in cell or cell != cell.strip():
+        raise ValueError(cell)
+    return kind(cell)
 
 
 def write_reported(results: Iterable[ReportedResult]) -> str:
