@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.errors import SuiteError, UsageError
+from benchmark.errors import SuiteError
 from tests.properties import mutations
 from tests.properties.mutations import Wrong, campaign, judge_csv
 
@@ -26,11 +26,11 @@ def test_edited_suites_are_refused_with_a_place_or_mean_what_they_say() -> None:
     [
         (SuiteError("no", where="{path}:3"), "without a remedy"),
         (SuiteError("no", where="{path}", remedy="mend"), "without a line"),
-        (UsageError("no", remedy="mend"), "without the file"),
+        (SuiteError("no", remedy="mend"), "without the file"),
     ],
 )
 def test_an_unhelpful_refusal_is_a_failure(
-    error: UsageError, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: SuiteError, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "x.reported.csv"
     error.where = error.where.format(path=path)
