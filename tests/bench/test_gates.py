@@ -1,0 +1,180 @@
+"""What decides speed and can be counted: operations, passes, synchronisations, imports, requests. No clock is read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter as Tally
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+import torch
+from al import kit
+from bench import ways
+from hostkit import say_started, toy_trial
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from benchmark import events
+from benchmark.al.learner import Learner
+from benchmark.al.loop import run
+from benchmark.al.numerics import Numerics
+from benchmark.cost import total, work
+from benchmark.events import EpochDone
+from benchmark.mirror import RunMirror
+from benchmark.spec.load import find_suite
+
+ROOT = Path(__file__).parents[2]
+OPERATIONS = 700
+"""Most operations dispatched in a step of TOD's ResNet-18; the released loop dispatches 1,057."""
+IMAGES = 150
+"""Most operations that make one batch of images, two of which a step sees; one by one they would be thousands."""
+WAITS = {"_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "unique_dim", "_unique2"}
+"""Operations that wait for a GPU."""
+COMPILER = ("torch._dynamo", "torch._inductor", "sympy")
+CPU = Numerics(torch.device("cpu"))
+
+
+class Count(TorchDispatchMode):
+    """Operations that reach a kernel, by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: Tally[str] = Tally()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not func.is_view:
+            self.seen[func.overloadpacket.__name__] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture(scope="module")
+def tod() -> Learner:
+    torch.set_num_threads(1)
+    return ways.tod_learner(CPU, batch=2)
+
+
+def test_operations_and_waits_of_a_step(tod: Learner) -> None:
+    objective, student, optimizer = tod.objective, tod.student, tod._optimizer()
+    data = tod._cycle_data(0, ways.np.arange(32), ways.np.arange(32, 64))
+    student.train()
+    batches = objective.batches(data, 0)
+    for _ in range(2):  # the first step creates the momentum
+        with Count() as images:
+            batch = next(batches)
+        with Count() as count:
+            loss = objective.loss(student, batch)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            objective.after_step(student)
+    assert 300 < count.seen.total() - count.seen["empty"] <= OPERATIONS, count.seen.most_common(12)
+    assert images.seen.total() <= 2 * IMAGES, images.seen.most_common(12)
+    assert not WAITS & (set(count.seen) | set(images.seen)), "a step waits for the device"
+    assert count.seen["convolution"] == 4 * 20, "each of two networks sees each of two batches once"
+
+
+@pytest.mark.parametrize(("precision", "within", "along"), [("fp32", 2e-4, 0.9999), ("bf16", 4e-2, 0.9)])
+def test_a_step_is_the_plain_step(precision: str, within: float, along: float) -> None:
+    """From equal weights and images: the loss within a relative tolerance, and the direction in which each tensor moved
+    (cosine); eight images and batch statistics of random weights make rounding large."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    numerics = Numerics(torch.device("cpu"), precision)
+    learner = ways.tod_learner(numerics, batch=8)
+    objective, student = learner.objective, learner.student
+    networks = [ways.ResNetCifar(10, heads=2) for _ in range(2)]
+    for network, theirs in zip(networks, (student, objective.modules()["teacher"]), strict=True):
+        network.load_state_dict(theirs.state_dict())
+    plain, teacher = networks[0], networks[1].requires_grad_(False)
+    before = [value.clone() for value in plain.parameters()]
+    started = [value.clone() for value in teacher.parameters()]
+    data = learner._cycle_data(0, ways.np.arange(32), ways.np.arange(32, 64))
+    batch = next(iter(objective.batches(data, 0)))
+    student.train()
+    optimizer = learner._optimizer()
+    with numerics.autocast():
+        loss = objective.loss(student, batch)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    objective.after_step(student)
+
+    by_hand = torch.optim.SGD(plain.parameters(), 0.1, 0.9, weight_decay=5e-4, foreach=False)
+    assert batch.unlabelled is not None
+    images, others = batch.images.contiguous(), batch.unlabelled.contiguous()
+    expected = ways.plain_update(plain, teacher, by_hand, images, batch.labels, others, 1)
+    assert loss.item() == pytest.approx(expected, rel=within)
+    for ours, theirs, start in zip(student.parameters(), plain.parameters(), before, strict=True):
+        moved = [(value.detach() - start).flatten() for value in (ours, theirs)]
+        assert float(torch.cosine_similarity(*moved, dim=0)) >= along
+    for average, value, start in zip(
+        objective.modules()["teacher"].parameters(), student.parameters(), started, strict=True
+    ):
+        torch.testing.assert_close(average, (start + value.detach()) / 2)
+
+
+@pytest.mark.parametrize("method", ["random", "tod", "random+cod", "tod+cod", "coreset"])
+def test_images_of_a_trial_are_those_that_the_plan_counts(method: str, tmp_path: Path) -> None:
+    """Every image that any network sees in a whole trial, against the cost that `albench plan` shows."""
+    made = kit.trial(method, sets={"protocol.evaluation.batch_size": 20, "protocol.acquisition.budget": 20})
+    suite = find_suite("quickstart/digits", kit.SUITES)
+    strategy, learner = kit.assembled(made, tmp_path)
+    seen: Tally[str] = Tally()
+
+    def watch(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if isinstance(module, type(learner.student)):
+            trained = torch.is_grad_enabled() and next(module.parameters()).requires_grad
+            seen["trained" if trained else "teacher" if module.training else "passed"] += len(inputs[0])
+
+    handle = nn.modules.module.register_module_forward_pre_hook(watch)
+    try:
+        run(made.protocol, strategy, learner, kit.session(made, tmp_path / "out"))
+    finally:
+        handle.remove()
+    planned = total(work(made.protocol, suite.suite.methods[method].cost))
+    assert seen["trained"] == planned.labelled + planned.unlabelled
+    assert seen["teacher"] == planned.teacher
+    assert seen["passed"] == planned.test + planned.acquisition
+
+
+def test_what_a_worker_imports_on_the_way_to_its_first_steps() -> None:
+    """Neither torchvision nor mlflow, no database, and not torch's compiler, which takes longer than torch."""
+    program = (
+        "import json, sys\nfrom pathlib import Path\nimport benchmark.worker as w\n"
+        "from benchmark.spec.load import find_suite\n"
+        "numerics = w.prepare('cpu', 'fp32', 1)\n"
+        "for suite, method in (('quickstart/digits', 'tod+cod'), ('quickstart/digits', 'll4al')):\n"
+        "    (trial,) = find_suite(suite, Path('suites')).trials(methods=[method], seeds=[0])\n"
+        "    w.rehearse(trial, lambda small, data: w.assemble(small, data, numerics, Path('weights')))\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = set(json.loads(done.stdout.splitlines()[-1]))
+    assert "torch.optim.sgd" in loaded
+    assert not loaded & {"torchvision", "mlflow", "sqlite3", "sklearn", "pandas", "matplotlib", *COMPILER}
+
+
+def test_requests_to_the_tracker_do_not_grow_with_epochs(tmp_path: Path) -> None:
+    """So neither do transactions of its database: a mirror reads the file and sends what it has learned at once."""
+    requests = []
+    for epochs in (3, 300):
+        trial, folder = toy_trial(), tmp_path / str(epochs)
+        folder.mkdir()
+        (folder / "trial.json").write_text(trial.model_dump_json())
+        say_started(folder, trial)
+        for epoch in range(1, epochs + 1):
+            told = EpochDone(time=float(epoch), cycle=0, epoch=epoch, epochs=epochs, loss=1.0)
+            events.append(folder / "events.jsonl", told)
+        tracker = MagicMock()
+        tracker.search.return_value = []
+        tracker.create.side_effect = lambda *_: SimpleNamespace(
+            info=SimpleNamespace(run_id="r", status="RUNNING"), data=SimpleNamespace(tags={}, params={}, metrics={})
+        )
+        RunMirror(lambda _, tracker=tracker: tracker).mirror(folder)
+        requests.append([call[0] for call in tracker.method_calls])
+    assert "log" in requests[0]
+    assert requests[0] == requests[1]
