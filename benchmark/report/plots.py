@@ -166,7 +166,12 @@ def _gains(
     suite_file: SuiteFile, judgement: Judgement, trials: Trials, rows: Sequence[ReportedResult], looks: dict[str, _Look]
 ) -> Picture | None:
     metric = judgement.rule.metric
-    bases = {method: control(suite_file.suite, method, trials.methods) for method in looks if method in trials.methods}
+    held = {row.method: row.control for row in judgement.standings}  # knows the training of methods of one's own
+    bases = {
+        method: held[method] if method in held else control(suite_file.suite, method, trials.methods)
+        for method in looks
+        if method in trials.methods
+    }
     points = {method: _gain(trials, method, base, metric) for method, base in bases.items() if base}
     shown = {method: looks[method] for method, found in points.items() if found}
     if not shown:
