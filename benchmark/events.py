@@ -157,6 +157,11 @@ class Record(Spec):
         """
         return digest([cycle.model_dump(mode="json", exclude={"training"}) for cycle in self.cycles])
 
+    @property
+    def digests(self) -> tuple[str, str]:
+        """The digest, and the one that events of earlier versions tell of, which had the keys of trainings in it."""
+        return self.digest, digest([cycle.model_dump(mode="json") for cycle in self.cycles])
+
 
 def append(path: Path, event: Any, *, sync: bool = False) -> None:
     """Append one event as a line; with `sync` it is on disk when this returns. A torn line before it is closed first."""
