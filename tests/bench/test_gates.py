@@ -14,7 +14,7 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 from al import kit
-from bench import ways
+from bench import gpu_rows, ways
 from hostkit import say_started, toy_trial
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -91,7 +91,7 @@ def test_a_step_is_the_plain_step(precision: str, within: float, along: float) -
     for network, theirs in zip(networks, (student, objective.modules()["teacher"]), strict=True):
         network.load_state_dict(theirs.state_dict())
     plain, teacher = networks[0], networks[1].requires_grad_(False)
-    before = [value.clone() for value in plain.parameters()]
+    before = [value.detach().clone() for value in plain.parameters()]
     started = [value.clone() for value in teacher.parameters()]
     data = learner._cycle_data(0, ways.np.arange(32), ways.np.arange(32, 64))
     batch = next(iter(objective.batches(data, 0)))
@@ -107,7 +107,7 @@ def test_a_step_is_the_plain_step(precision: str, within: float, along: float) -
     assert batch.unlabelled is not None
     images, others = batch.images.contiguous(), batch.unlabelled.contiguous()
     expected = ways.plain_update(plain, teacher, by_hand, images, batch.labels, others, 1)
-    assert loss.item() == pytest.approx(expected, rel=within)
+    assert float(loss.detach()) == pytest.approx(expected, rel=within)
     for ours, theirs, start in zip(student.parameters(), plain.parameters(), before, strict=True):
         moved = [(value.detach() - start).flatten() for value in (ours, theirs)]
         assert float(torch.cosine_similarity(*moved, dim=0)) >= along
@@ -178,3 +178,31 @@ def test_requests_to_the_tracker_do_not_grow_with_epochs(tmp_path: Path) -> None
         requests.append([call[0] for call in tracker.method_calls])
     assert "log" in requests[0]
     assert requests[0] == requests[1]
+
+
+def test_one_batch_with_statistics_per_half_is_the_two_batches_apart() -> None:
+    """What the GPU script tries, against what a trial does."""
+    torch.set_num_threads(1)
+    losses, norms = [], []
+    for together in (False, True):
+        learner = ways.tod_learner(CPU, batch=4)
+        if together:
+            gpu_rows._together(learner)
+        data = learner._cycle_data(0, ways.np.arange(8), ways.np.arange(8, 16))
+        learner.student.train()
+        loss = learner.objective.loss(learner.student, next(iter(learner.objective.batches(data, 0))))
+        loss.backward()  # type: ignore[no-untyped-call]
+        losses.append(float(loss.detach()))
+        networks = (learner.student, learner.objective.modules()["teacher"])
+        norms.append([value for network in networks for name, value in network.named_buffers() if "running" in name])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    for apart, joined in zip(*norms, strict=True):
+        torch.testing.assert_close(joined, apart, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("halves", [False, True])
+def test_a_captured_step_ends_where_eager_steps_end(halves: bool) -> None:
+    row = gpu_rows.Bench("cuda", tiny=True, seconds=300)._captured(4, halves, loose=False)
+    assert row["difference_to_eager"] == 0
