@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
+
+_SECRET = re.compile(r"(?<=://)[^/\s@]+(?=@)")
+"""User and password of an address."""
+
+
+def without_secrets(text: str) -> str:
+    """The text with the user and password of every address in it replaced: for whatever is printed or kept."""
+    return _SECRET.sub("***", text)
 
 
 class Exit(IntEnum):
@@ -22,8 +31,8 @@ class AlbenchError(Exception):
     exit_code = Exit.NOT_MEASURED
 
     def __init__(self, message: str, *, where: str = "", remedy: str = "") -> None:
-        super().__init__(message)
-        self.message, self.where, self.remedy = message, where, remedy
+        self.message, self.where, self.remedy = map(without_secrets, (message, where, remedy))
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         head = f"{self.where}: {self.message}" if self.where else self.message

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,10 @@ def decode(content: bytes) -> dict[str, Any] | None:
     start = len(MAGIC) + hashlib.sha256().digest_size
     if content[: len(MAGIC)] != MAGIC or hashlib.sha256(content[start:]).digest() != content[len(MAGIC) : start]:
         return None
-    state = torch.load(io.BytesIO(content[start:]), map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(io.BytesIO(content[start:]), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError):  # anybody can compute a checksum
+        return None
     return state if isinstance(state, dict) else None
 
 
@@ -58,7 +62,7 @@ class Checkpoint:
         for path in (self._path(name), self._path(name, previous=True)):
             if path.exists():
                 state = decode(path.read_bytes())
-                if state is not None and state["owner"] == self.owner:
+                if state is not None and state.get("owner") == self.owner:
                     return state
         return None
 

@@ -36,7 +36,7 @@ def shared(
     with path.with_suffix(".lock").open("w") as lock:
         _wait(lock, must_stop)
         state = decode(path.read_bytes()) if path.exists() else None
-        found = state if state is not None and state["key"] == key else None
+        found = state if state is not None and state.get("key") == key else None
         yield found, lambda made: write_bytes(path, encode({"key": key, **made}))
 
 

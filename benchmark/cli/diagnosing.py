@@ -16,7 +16,7 @@ import click
 
 from benchmark.cli.checking import BAD, GOOD, HINT, data_findings
 from benchmark.cli.group import Settings
-from benchmark.errors import AlbenchError, ExecutorError, Exit
+from benchmark.errors import AlbenchError, ExecutorError, Exit, without_secrets
 from benchmark.executors.local import cores
 from benchmark.lease import on_network
 from benchmark.spec.load import load_suite, suite_files
@@ -224,7 +224,11 @@ def ray() -> Findings:
         yield Diagnosis(HINT, text, remedy)
         return
     address = os.environ.get("RAY_ADDRESS")
-    where = f"the cluster at {address}" if address else "a cluster of this machine, as RAY_ADDRESS names none"
+    where = (
+        f"the cluster at {without_secrets(address)}"
+        if address
+        else "a cluster of this machine, as RAY_ADDRESS names none"
+    )
     yield Diagnosis(GOOD, f"ray {importlib.metadata.version('ray')}, {where}")
 
 
@@ -235,4 +239,4 @@ def tracker(settings: Settings, uri: str | None) -> Findings:
     if uri is None and not (settings.runs / ".tracking" / "mlflow.db").exists():
         yield Diagnosis(GOOD, f"MLflow {importlib.metadata.version('mlflow')}, a database is made by the first run")
         return
-    yield Diagnosis(GOOD, f"{tracking.check(uri, runs=settings.runs)} answers")
+    yield Diagnosis(GOOD, f"{without_secrets(tracking.check(uri, runs=settings.runs))} answers")

@@ -16,7 +16,7 @@ from benchmark.cli.group import Settings
 from benchmark.cli.options import Seconds, machine, selecting
 from benchmark.cli.planning import build_plan, environment_of
 from benchmark.cli.printing import console, print_plan, summary
-from benchmark.errors import Exit
+from benchmark.errors import Exit, without_secrets
 from benchmark.events import write_json
 from benchmark.executors.jobs import FailureKind, Job, Outcome
 from benchmark.plan import Plan
@@ -118,7 +118,8 @@ def _mirroring(settings: Settings, plan: Plan, store: Store, uri: str | None) ->
         mirror.close()
         if mirror.problem:
             command = f"albench --runs {settings.runs} sync" + (f" --tracking-uri {uri}" if uri else "")
-            problems.append(f"tracking: {mirror.problem}; the runs are unharmed, `{command}` completes the view later")
+            said = f"tracking: {mirror.problem}; the runs are unharmed, `{command}` completes the view later"
+            problems.append(without_secrets(said))
 
 
 def _execute(
@@ -172,7 +173,7 @@ def _conclude(outcomes: Sequence[Outcome], plan: Plan, settings: Settings, probl
     kinds = {outcome.kind for outcome in outcomes}
     if ends.count("finished") == len(ends) and not waiting:
         return Exit.OK
-    click.echo(f"resume with: {resume_command(settings.arguments)}", err=True)
+    click.echo(f"resume with: {without_secrets(resume_command(settings.arguments))}", err=True)
     if FailureKind.cancelled in kinds:
         return Exit.INTERRUPTED
     if failed and all(outcome.kind is FailureKind.usage for outcome in failed):
