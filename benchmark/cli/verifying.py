@@ -23,6 +23,7 @@ from benchmark.store import Store
 if TYPE_CHECKING:
     from benchmark.verify import Verified
 
+HEADS = ("trial", "two processes", "killed and resumed", "first difference")
 LEVELS = ["bitwise", "selection", "metric", "statistical"]
 
 
@@ -34,10 +35,11 @@ LEVELS = ["bitwise", "selection", "metric", "statistical"]
 @click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16"]), default="fp32", show_default=True)
 @click.option("--threads", type=click.IntRange(1, 1024))
 @click.option("--allow-noncanonical-data", is_flag=True)
+@click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Also write the table to this file.")
 @click.pass_obj
 def verify(
     settings: Settings, selection: Selection, cycles: int, level: str, device: str, precision: str, threads: int | None,
-    allow_noncanonical_data: bool,
+    allow_noncanonical_data: bool, markdown: Path | None,
 ) -> int:  # fmt: skip
     """Run trials twice in two processes, and once more killed and resumed; name the first cycle and field that differ.
 
@@ -59,7 +61,8 @@ def verify(
             click.echo("Error: no trial can be started", err=True)
             return Exit.NOT_MEASURED
         jobs = {job.trial_id: job for job in jobs_of(plan, Store(scratch.runs), scratch, place)}
-        table, reached = grid("trial", "two processes", "killed and resumed", "first difference"), True
+        rows: list[tuple[str, ...]] = []
+        reached = True
         for number, planned in enumerate(chosen):
             rule = find_suite(planned.trial.suite, settings.suites).suite.rule
             found = check(
@@ -67,8 +70,15 @@ def verify(
                 tolerance=rule.margin, metric=rule.metric, say=lambda text: click.echo(text, err=True),
             )  # fmt: skip
             reached &= ORDER.index(found.level) <= LEVELS.index(level)
-            table.add_row(*_cells(found))
+            rows.append(_cells(found))
+    table = grid(*HEADS)
+    for row in rows:
+        table.add_row(*row)
     console().print(table)
+    if markdown is not None:
+        rule = tuple("---" for _ in HEADS)
+        lines = ["| " + " | ".join(row) + " |" for row in (HEADS, rule, *rows)]
+        markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
     click.echo(f"{'reached' if reached else 'NOT REACHED'}: {level}")
     if not reached:
         return Exit.DISCREPANCY

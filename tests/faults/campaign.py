@@ -23,6 +23,7 @@ import torch
 from benchmark.executors.local import SLOW_IMPORTS
 from tests.faults.bench import METHODS, Violation, fresh, make
 from tests.faults.faults import FAULTS
+from tests.publishing import publish
 
 
 @dataclass
@@ -82,7 +83,9 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=220)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", action="append", default=[], choices=list(FAULTS), metavar="KIND")
-    parser.add_argument("--table", type=Path, help="also write the table to this file")
+    parser.add_argument(
+        "--publish", type=Path, metavar="PAGE", help="also put the table into this page of the documentation"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     for name in SLOW_IMPORTS:
@@ -93,8 +96,8 @@ def main() -> int:
         tallies = campaign(options.faults, options.seed, options.only, Path(folder))
     text = table(tallies, options.seed, time.monotonic() - begin)
     print(text)
-    if options.table is not None:
-        options.table.write_text(text + "\n", encoding="utf-8")
+    if options.publish is not None:
+        publish(options.publish, "faults", text)
     return int(any(tally.broken for tally in tallies.values()))
 
 

@@ -26,6 +26,7 @@ from typing import Any
 from benchmark.errors import SuiteError, UsageError
 from benchmark.spec.load import load_suite, suite_files
 from benchmark.spec.reported import COLUMNS, read_reported, write_reported
+from tests.publishing import publish
 
 SUITES = Path(__file__).parents[2] / "suites"
 Edit = Callable[[str, random.Random], str]
@@ -278,7 +279,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--edits", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--table", type=Path, help="also write the table to this file")
+    parser.add_argument(
+        "--publish", type=Path, metavar="PAGE", help="also put the table into this page of the documentation"
+    )
     options = parser.parse_args()
     begin = time.monotonic()
     tallies = campaign(options.edits, options.seed)
@@ -287,8 +290,8 @@ def main() -> int:
             print(failure, file=sys.stderr)
     text = table(tallies, options.seed, time.monotonic() - begin)
     print(text)
-    if options.table is not None:
-        options.table.write_text(text + "\n", encoding="utf-8")
+    if options.publish is not None:
+        publish(options.publish, "mutations", text)
     return int(any(tally.failures for tally in tallies.values()))
 
 
