@@ -77,7 +77,8 @@ def verify(
     console().print(table)
     if markdown is not None:
         rule = tuple("---" for _ in HEADS)
-        lines = ["| " + " | ".join(row) + " |" for row in (HEADS, rule, *rows)]
+        whole: list[tuple[str, ...]] = [HEADS, rule, *rows]
+        lines = ["| " + " | ".join(row) + " |" for row in whole]
         markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
     click.echo(f"{'reached' if reached else 'NOT REACHED'}: {level}")
     if not reached:
