@@ -22,7 +22,7 @@ from benchmark.worker import assemble
 
 ROOT = Path(__file__).parents[2]
 TABLE, PAGE = ROOT / "results" / "bench" / "precision.csv", ROOT / "docs" / "performance.md"
-SUITE, METHODS, SEEDS = "quickstart/digits", ("random", "tod+cod"), range(6)
+SUITE, METHODS, SEEDS = "quickstart/digits", ("random", "tod+cod"), range(12)
 PRECISIONS = ("fp32", "bf16")
 COLUMNS = ("suite", "method", "seed", "precision", "labelled", "accuracy")
 

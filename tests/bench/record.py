@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -39,7 +38,7 @@ def keep(report: Path) -> None:
     read = json.loads(report.read_text(encoding="utf-8"))
     head = {
         "date": read["datetime"][:10],
-        "commit": _git("rev-parse", "--short=12", "HEAD"),
+        "commit": read["commit_info"]["id"][:12],
         "torch": _torch(),
         "processor": read["machine_info"]["cpu"].get("brand_raw", ""),
     }
@@ -85,12 +84,6 @@ def _torch() -> str:
     import torch
 
     return str(torch.__version__)
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(
-        ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
-    ).stdout.strip()
 
 
 if __name__ == "__main__":

@@ -1,15 +1,16 @@
-"""Is a trial's cost linear? `PYTHONPATH=tests python -m bench.scaling` doubles one thing at a time and writes
-results/bench/scaling.csv and its table in docs/performance.md.
+"""Is a trial's cost linear? `PYTHONPATH=tests python -m bench.scaling` makes one thing two and three times as large and
+writes results/bench/scaling.csv and its table in docs/performance.md.
 
 Counted are floating-point operations of convolutions and matrix products while small real trials run (torch's FLOP
-counter), beside CPU seconds of the process and what `albench plan` predicts for the protocol.
+counter), beside the images that `albench plan` predicts. Every trial has fixed parts, so what
+is compared is growth: from twice to three times against from once to twice, which is 1 where cost is linear.
 """
 
 from __future__ import annotations
 
 import csv
 import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +31,24 @@ BASE: dict[str, Any] = {
     "protocol.acquisition.cycles": 3,
     "protocol.acquisition.initial.size": 64,
     "protocol.acquisition.budget": 64,
-    "protocol.acquisition.candidates": 400,
+    "protocol.acquisition.candidates": 250,
     "protocol.training.epochs": 6,
     "protocol.training.schedule.milestones": [5],
     "protocol.models.0.params": {"width": 16, "heads": 2},
 }
-DOUBLED: dict[str, dict[str, Any]] = {
-    "epochs": {"protocol.training.epochs": 12},
-    "labels": {"protocol.acquisition.initial.size": 128, "protocol.acquisition.budget": 128},
-    "candidates": {"protocol.acquisition.candidates": 800},
-    "models": {"protocol.models": [MODEL, MODEL]},
+GROWN: dict[str, Callable[[int], dict[str, Any]]] = {
+    "epochs": lambda k: {"protocol.training.epochs": 6 * k},
+    "labels": lambda k: {"protocol.acquisition.initial.size": 64 * k, "protocol.acquisition.budget": 64 * k},
+    "candidates": lambda k: {"protocol.acquisition.candidates": 250 * k},
+    "models": lambda k: {"protocol.models": [MODEL] * k},
+    "trials": lambda k: {},
 }
-COLUMNS = ("doubled", "operations", "cpu_seconds", "planned_images", "operations_ratio", "cpu_ratio", "planned_ratio")
+COLUMNS = ("grown", "operations_1x", "operations_2x", "operations_3x", "growth", "plan_3x", "measured_3x")
 
 
-def cost(sets: dict[str, Any], method: str, trials: int = 1) -> tuple[float, float, float]:
-    """Operations, CPU seconds and planned forward-equivalent images of trials with these settings."""
-    flops = planned = seconds = 0.0
+def cost(sets: dict[str, Any], method: str, trials: int = 1) -> tuple[float, float]:
+    """Operations and planned forward-equivalent images of trials with these settings."""
+    flops = planned = 0.0
     for seed in range(trials):
         given = {name: value for name, value in (BASE | sets).items() if not _replaced(name, sets)}
         (made,) = find_suite("quickstart/digits", kit.SUITES).trials(methods=[method], seeds=[seed], sets=given)
@@ -54,14 +56,10 @@ def cost(sets: dict[str, Any], method: str, trials: int = 1) -> tuple[float, flo
         planned += total(work(made.protocol, method_cost)).forward_equivalents
         with tempfile.TemporaryDirectory() as folder:
             strategy, learner = kit.assembled(made, Path(folder))
-            start = time.process_time()
-            run(made.protocol, strategy, learner, kit.session(made, Path(folder) / "timed"))
-            seconds += time.process_time() - start
-            strategy, learner = kit.assembled(made, Path(folder))
             with FlopCounterMode(display=False) as counter:
-                run(made.protocol, strategy, learner, kit.session(made, Path(folder) / "counted"))
+                run(made.protocol, strategy, learner, kit.session(made, Path(folder) / "out"))
             flops += counter.get_total_flops()
-    return flops, seconds, planned
+    return flops, planned
 
 
 def _replaced(name: str, sets: dict[str, Any]) -> bool:
@@ -69,21 +67,17 @@ def _replaced(name: str, sets: dict[str, Any]) -> bool:
 
 
 def rows() -> list[dict[str, Any]]:
-    """The base and everything doubled; `models` with a strategy and an objective that take several."""
+    """One per thing that grows; several models take a strategy and an objective that have no second network."""
     torch.set_num_threads(1)
-    cost({}, METHOD)  # what is done once in a process
-    base = {METHOD: cost({}, METHOD), "random": cost({}, "random")}
-    found = []
-    for name, sets in {**DOUBLED, "trials": {}}.items():
-        method = "random" if name == "models" else METHOD
-        found.append(_row(name, cost(sets, method, 2 if name == "trials" else 1), base[method]))
-    return found
+    return [_row(name, sets) for name, sets in GROWN.items()]
 
 
-def _row(name: str, new: tuple[float, ...], old: tuple[float, ...]) -> dict[str, Any]:
-    ratios = [round(now / before, 3) for now, before in zip(new, old, strict=True)]
-    values = (name, int(new[0]), round(new[1], 2), int(new[2]), *ratios)
-    return dict(zip(COLUMNS, values, strict=True))
+def _row(name: str, sets: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
+    method = "random" if name == "models" else METHOD
+    flops, planned = zip(*(cost(sets(k), method, k if name == "trials" else 1) for k in (1, 2, 3)), strict=True)
+    growth = (flops[2] - flops[1]) / (flops[1] - flops[0])
+    values = (*map(int, flops), round(growth, 3), round(planned[2] / planned[0], 3))
+    return dict(zip(COLUMNS, (name, *values, round(flops[2] / flops[0], 3)), strict=True))
 
 
 def main() -> None:
@@ -93,10 +87,12 @@ def main() -> None:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(found)
-    lines = ["| doubled | operations | CPU time | predicted by the plan |", "| --- | --- | --- | --- |"]
+    lines = [
+        "| grown | growth of operations | three times as large: plan | operations |",
+        "| --- | --- | --- | --- |",
+    ]
     lines += [
-        f"| {row['doubled']} | {row['operations_ratio']:.2f}x | {row['cpu_ratio']:.2f}x | {row['planned_ratio']:.2f}x |"
-        for row in found
+        f"| {row['grown']} | {row['growth']:.2f} | {row['plan_3x']:.2f}x | {row['measured_3x']:.2f}x |" for row in found
     ]
     replace(PAGE, "scaling", "\n".join(lines))
 
