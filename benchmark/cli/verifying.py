@@ -76,8 +76,8 @@ def verify(
         table.add_row(*row)
     console().print(table)
     if markdown is not None:
-        rule = tuple("---" for _ in HEADS)
-        whole: list[tuple[str, ...]] = [HEADS, rule, *rows]
+        dashes = tuple("---" for _ in HEADS)
+        whole: list[tuple[str, ...]] = [HEADS, dashes, *rows]
         lines = ["| " + " | ".join(row) + " |" for row in whole]
         markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
     click.echo(f"{'reached' if reached else 'NOT REACHED'}: {level}")

@@ -11,7 +11,8 @@ import pytest
 
 from benchmark.al import registry
 from benchmark.al.strategies import Strategy
-from benchmark.conformance import CHECKS, Finding, Result, World, check, memory
+from benchmark.conformance import CHECKS, Finding, Result, World, check
+from benchmark.conformance.checks import memory
 from benchmark.errors import UsageError
 from benchmark.spec.load import load_suite, suite_files
 from benchmark.spec.models import Component
