@@ -31,16 +31,17 @@ def cells(case: Case) -> list[Cell]:
 
 
 def control(suite: Suite, method: str, measured: Iterable[str], guests: Guests = EMPTY) -> str:
-    """The random sampling that a method is held against: with the same training if that was run, else with plain training.
+    """The random sampling that a method is held against: the same training of the same networks if run, else plain training.
 
     `guests` are the objectives of methods that are not the suite's own.
     """
-    names = {name: own.objective for name, own in suite.methods.items()} | dict(guests)
+    names = {name: (own.objective, own.set.get("models")) for name, own in suite.methods.items()}
+    names |= {name: (objective, None) for name, objective in guests.items()}
     random = [name for name in measured if name in suite.methods and suite.methods[name].strategy.name == "random"]
     if method in random:
         return ""
     same = [name for name in random if method in names and names[name] == names[method]]
-    plain = [name for name in random if names[name].name == "supervised"]
+    plain = [name for name in random if names[name][0].name == "supervised"]
     return next(iter([*same, *plain, *random]), "")
 
 
