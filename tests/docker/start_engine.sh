@@ -8,10 +8,12 @@ set -euo pipefail
 if [ "${1:-}" = --stop ]; then
     pid=$(cat "$2/pid" 2>/dev/null) || exit 0
     kill "$pid" 2>/dev/null || true
-    for _ in $(seq 300); do kill -0 "$pid" 2>/dev/null || exit 0; sleep 0.1; done
-    kill -9 "$pid"
+    for _ in $(seq 300); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+    kill -9 "$pid" 2>/dev/null || true
+    umount --quiet "$2"/exec/netns/* || true # what it leaves mounted keeps its folder from being removed
     exit 0
 fi
+
 folder=$1
 [ "$(id -u)" = 0 ] || { echo "only root can start an engine" >&2; exit 3; }
 command -v dockerd >/dev/null || { echo "dockerd is not installed (Debian: docker.io)" >&2; exit 3; }
