@@ -10,7 +10,7 @@ if [ "${1:-}" = --stop ]; then
     kill "$pid" 2>/dev/null || true
     for _ in $(seq 300); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
     kill -9 "$pid" 2>/dev/null || true
-    umount --quiet "$2"/exec/netns/* || true # what it leaves mounted keeps its folder from being removed
+    umount "$2"/exec/netns/* 2>/dev/null || true # what it leaves mounted keeps its folder from being removed
     exit 0
 fi
 
