@@ -283,10 +283,11 @@ def test_smoke_on_small_files_in_the_official_layout(name: str, tmp_path: Path) 
 @pytest.mark.parametrize("name", DATA)
 def test_class_folders_of_the_readme(name: str, tmp_path: Path) -> None:
     protocol = find_suite(f"bal/{name}-base", ROOT).resolve("smoke", "class_folders").protocol
+    side = 64 if name == "tiny-imagenet" else 32
     for part, count in (("train", 170), ("test", 25)):
         for place in range(max(count, protocol.data.classes)):
             folder = tmp_path / protocol.data.name / part / str(place % protocol.data.classes)
-            image(folder / f"thing_{place}.jpg", place)
+            image(folder / f"thing_{place}.jpg", place, side)
     loaded = datasets.load(protocol.data, tmp_path, tmp_path / "cache")
     assert (len(loaded.train), len(loaded.test)) == (160, 20)
     if name == "cifar10":
@@ -295,9 +296,9 @@ def test_class_folders_of_the_readme(name: str, tmp_path: Path) -> None:
         assert "class folders" in record.data.note
 
 
-def image(path: Path, seed: int) -> None:
+def image(path: Path, seed: int, side: int = 32) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(path)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)).save(path)
 
 
 def svhn(root: Path) -> None:

@@ -29,6 +29,8 @@ class ClassFolders:
     """One folder per class whose name is the class number, from 0 without gaps. Never counts as published."""
 
     name: str
+    side: int | None = None
+    """Pixels that every image has to be high and wide (None: any size)."""
 
     @property
     def origin(self) -> Origin:
@@ -66,7 +68,7 @@ class ClassFolders:
             pairs = zip(numbers, files, strict=True)
             chosen = [(number, file) for number, file in pairs if file.name.startswith(f"{wanted}/")]
             labels = np.array([number for number, _ in chosen], dtype=np.int64)
-            return FileImages(tuple(file for _, file in chosen), labels)
+            return FileImages(tuple(file for _, file in chosen), labels, self.side)
 
         return Source(part("train"), part("test"), tuple(str(number) for number in sorted(classes)))
 

@@ -105,19 +105,30 @@ class FileImages:
 
     files: tuple[File, ...]
     labels: Whole
+    side: int | None = None
+    """Pixels that every image has to be high and wide (None: any size)."""
 
     def read(self, index: int) -> Bytes:
-        """Image `index`, decoded by Pillow."""
+        """Image `index`, decoded by Pillow. Raises DataError for one that cannot be, or has another size."""
         from PIL import Image
 
         file = self.files[index]
         try:
             with Image.open(file.path) as image:
-                return np.asarray(image.convert("RGB"))
+                pixels = np.asarray(image.convert("RGB"))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise DataError(
                 f"{file.name} is not an image that can be read: {error}", where=file.path, remedy="fetch the data again"
             ) from error
+        height, width = pixels.shape[:2]
+        if self.side is not None and (height, width) != (self.side, self.side):
+            raise DataError(
+                f"{file.name} has {height} x {width} pixels instead of {self.side} x {self.side}",
+                where=file.path,
+                remedy=f"resize the files, or declare it: data.decode = "
+                f'[{{ op = "resize", size = [{self.side}, {self.side}] }}]',
+            )
+        return pixels
 
 
 @dataclass(frozen=True)

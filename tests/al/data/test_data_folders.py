@@ -282,6 +282,22 @@ def test_class_folders_that_do_not_fit_are_refused(
         load(spec("mine", 33, 22, 11, layout="class_folders"), root, cache)
 
 
+@pytest.mark.parametrize(("part", "height", "width"), [("train", 64, 64), ("test", 28, 28), ("test", 32, 40)])
+def test_class_folders_of_another_size_are_refused_unless_decoding_resizes(
+    spec: Any, places: Any, jpeg: Any, part: str, height: int, width: int
+) -> None:
+    """CIFAR-10 is 32 pixels: a crop would make others fit while training and leave the test images as they are."""
+    root, cache = places
+    folder = _folders(root, jpeg, "cifar10", 10)
+    jpeg(folder / part / "3" / "cat_1.jpg", height, width)
+    message = rf"{part}/3/cat_1.jpg has {height} x {width} pixels instead of 32 x 32"
+    with pytest.raises(DataError, match=message) as caught:
+        load(spec("cifar10", 30, 20, 10, layout="class_folders"), root, cache)
+    assert "size = [32, 32]" in caught.value.remedy
+    resized = spec("cifar10", 30, 20, 10, layout="class_folders", decode=[{"op": "resize", "size": [32, 32]}])
+    assert load(resized, root, cache).train.pixels.shape == (30, 32, 32, 3)
+
+
 def test_an_unknown_name_lists_the_known_ones(spec: Any, places: Any) -> None:
     root, cache = places
     with pytest.raises(DataError, match="no data set 'mine'") as caught:
