@@ -109,7 +109,7 @@ def _macs(part: Work, method: MethodCost, price: Cost) -> int:
 
 
 def _cycle(protocol: Protocol, method: MethodCost, labelled: int, last: bool) -> Work:
-    training, models = protocol.training, len(protocol.models)
+    training, models = protocol.training, len(protocol.trained())
     whole, rest = divmod(labelled, training.batch_size)
     seen = whole * training.batch_size if training.drop_last else labelled
     steps = training.epochs * (whole + (rest > 0 and not training.drop_last)) * models

@@ -118,9 +118,9 @@ def assemble(
             protocol, registry.build("objectives", trial.objective), _parts(protocol, place, dataset, numerics), streams,
             numerics, weights, place,
         )
-        for place in range(len(protocol.models))
+        for place in protocol.trained()
     ]  # fmt: skip
-    return strategy, members[0] if len(members) == 1 else Committee(members)
+    return strategy, members[0] if len(protocol.models) == 1 else Committee(members)
 
 
 def _parts(protocol: Protocol, place: int, dataset: datasets.Dataset, numerics: Numerics) -> Parts:

@@ -91,7 +91,7 @@ class Committee:
             "accuracy": fmean(accuracies),
             "spread/models": pstdev(accuracies),
             "loss/last": fmean(result.loss for result in results),
-        } | {f"accuracy/model{place}": value for place, value in enumerate(accuracies)}
+        } | {f"accuracy/model{member.place}": member.metrics["accuracy"] for member in self.members}
         per_class = tuple(fmean(values) for values in zip(*(result.per_class for result in results), strict=True))
         return Evaluated(self.metrics["accuracy"], per_class, self.metrics["loss/last"])
 
@@ -118,11 +118,13 @@ class Committee:
         number = re.fullmatch(r"model(\d+)", head)
         if number is None:
             return None
-        if int(number[1]) >= len(self.members):
+        places = [member.place for member in self.members]
+        if int(number[1]) not in places:
             raise UsageError(
-                f"the strategy needs '{name}', but there are {len(self.members)} models", remedy="models count from 0"
+                f"the strategy needs '{name}', but the models are {', '.join(map(str, places))}",
+                remedy="ask for one of them",
             )
-        return int(number[1]), rest
+        return places.index(int(number[1])), rest
 
     def state(self) -> dict[str, Any]:
         """What is carried to the next cycle."""

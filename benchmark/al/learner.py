@@ -82,7 +82,8 @@ class Learner:
         self.trail = SnapshotTrail(protocol.training) if protocol.training.trajectory is not None else None
         self.metrics: dict[str, float] = {}
         self._start_afresh(cycle=0)
-        self.extractor = None if protocol.extractor is None or place else self._built(protocol.extractor, "extractor")
+        first = place == protocol.trained()[0]
+        self.extractor = self._built(protocol.extractor, "extractor") if protocol.extractor and first else None
 
     # ---------------------------------------------------------------------------------------------------- training
 

@@ -58,7 +58,8 @@ def shrunk(protocol: Protocol) -> Protocol:
         update={
             "data": protocol.data.model_copy(update={"train_size": POOL, "test_size": TEST}),
             "views": _shrunk_views(protocol.views),
-            "models": tuple(_small(model) for model in protocol.models[:MODELS]),
+            "models": tuple(_small(protocol.models[place]) for place in protocol.trained()[:MODELS]),
+            "members": None,
             "extractor": protocol.extractor and _small(protocol.extractor),
             "pretext": protocol.pretext and _brief(protocol.pretext),
             "acquisition": acquisition.model_copy(

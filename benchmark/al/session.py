@@ -123,6 +123,7 @@ class Session:
                         *protocol.models,
                     )
                 ],
+                "members": protocol.members,
                 "objective": self.trial.objective.model_dump(mode="json"),
                 "cycle": cycle,
                 "labelled": indices_digest(pool.labelled),

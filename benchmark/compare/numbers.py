@@ -12,7 +12,7 @@ from benchmark.compare import stats
 from benchmark.compare.judgement import CurveVerdict, Estimate, Kind, NumberVerdict, Verdict, decide
 from benchmark.compare.ranking import area, area_weights
 from benchmark.compare.selection import Trials, data_notes, obstacle
-from benchmark.spec.models import Component, Suite
+from benchmark.spec.models import Component, Protocol, Suite
 from benchmark.spec.reported import TARGETS, ReportedResult
 
 
@@ -86,6 +86,8 @@ def _number(case: Case, row: ReportedResult, excuse: str) -> NumberVerdict:
         return replace(_excused(line, "no method of this suite"), decides=False)
     if excuse:
         return line
+    if left_out := _left_out(case.suite.protocol, row.metric):
+        return _excused(line, left_out)
     if row.mean is None:
         return _excused(line, "the published point cannot be read")
     if row.labelled is None:
@@ -113,6 +115,13 @@ def _number(case: Case, row: ReportedResult, excuse: str) -> NumberVerdict:
 
 def _excused(line: NumberVerdict, reason: str) -> NumberVerdict:
     return replace(line, verdict=Verdict(Kind.NOT_COMPARABLE, reason, excused=True))
+
+
+def _left_out(protocol: Protocol, metric: str) -> str:
+    """Why no such metric can come from the models that a profile keeps; empty where it can."""
+    if protocol.members is None or metric in {f"accuracy/model{place}" for place in protocol.members}:
+        return ""
+    return f"only {len(protocol.members)} of {len(protocol.models)} models are trained"
 
 
 def _why_missing(case: Case, method: str, metric: str) -> str:

@@ -47,7 +47,7 @@ def judge(
         trials = select(measurements, suite_file.id, profile, variant, wanted)
     case = replace(case_of(suite_file, trials, profile, variant, methods), guests=guests or {})
     suite, asked = case.suite, tuple(method for method in case.methods if method not in unjudged)
-    excuse = "" if profile == "paper" else f"profile {profile} is not the published protocol"
+    excuse, whole = _excuses(suite, profile)
     against_records = suite.rule.reference == "records"
     measured = cells(case)
     numbers = [*judge_numbers(case, suite_file.reported, excuse)]
@@ -57,19 +57,28 @@ def judge(
         numbers = [*judged, *map(_beside, numbers)]
     elif not any(number.decides for number in numbers):
         numbers = [*(_unpublished(case, method, measured) for method in trials.methods if method in asked), *numbers]
-    curves = [] if excuse or against_records else judge_curves(case, suite_file.reported)
+    curves = [] if whole or against_records else judge_curves(case, suite_file.reported)
     names, matrix = penalties(case)
     return Judgement(
         suite=suite_file.id, title=suite.title, profile=profile, variant=variant, rule=suite.rule,
         numbers=tuple(numbers), curves=tuple(curves),
-        claims=tuple(judge_claims(case, suite_file.reported, excuse)),
+        claims=tuple(judge_claims(case, suite_file.reported, whole)),
         cells=tuple(measured), standings=tuple(standings(case)), penalty_methods=names, penalties=matrix,
-        kendall=None if excuse else agreement(case, suite_file.reported),
+        kendall=None if whole else agreement(case, suite_file.reported),
         missing=tuple(method for method in asked if method not in trials.methods),
         devices=tuple(sorted({row.device_model for row in trials.rows})),
         environments=tuple(sorted({row.env_id for row in trials.rows})),
         notes=(*_notes(suite_file, case, profile, excuse), *_reference(trials, unjudged)), measured=bool(trials.rows),
     )  # fmt: skip
+
+
+def _excuses(suite: Suite, profile: str) -> tuple[str, str]:
+    """Why a profile's numbers, and why its curves and claims, are not held against published ones; empty where they are."""
+    if profile == "paper":
+        return "", ""
+    if suite.profiles[profile].part:
+        return "", f"profile {profile} is only a part of the published protocol"
+    return (f"profile {profile} is not the published protocol",) * 2
 
 
 def case_of(

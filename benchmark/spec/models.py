@@ -433,6 +433,9 @@ class Protocol(Spec):
     views: Views
     models: Annotated[tuple[Model, ...], Field(min_length=1)]
     """Target models trained on the same labelled set; more than one only where the paper does so."""
+    members: Annotated[tuple[Natural, ...], Field(min_length=1)] | None = None
+    """Places in `models` of those that are trained, for profiles that keep a part of the protocol; None: all. Nothing of a
+    model's training depends on the others."""
     acquisition: Acquisition
     training: Training
     evaluation: Evaluation
@@ -451,11 +454,19 @@ class Protocol(Spec):
         for size, bought in zip(labelled, self.acquisition.budgets(), strict=False):
             if wanted is not None and min(wanted, pool - size) < bought:
                 raise ValueError(f"at {size} labels only {pool - size} images are left, fewer than the budget {bought}")
+        if self.members is not None and sorted(set(self.members)) != [*self.members]:
+            raise ValueError(f"members {list(self.members)} must ascend, each once")
+        if self.members is not None and self.members[-1] >= len(self.models):
+            raise ValueError(f"there are {len(self.models)} models, counted from 0: no member {self.members[-1]}")
         if self.evaluation.weights == "averaged" and self.training.trajectory is None:
             raise ValueError("evaluation.weights 'averaged' needs training.trajectory")
         if self.training.start == "warm_best" and self.evaluation.every is None:
             raise ValueError("training.start 'warm_best' needs evaluation.every")
         return self
+
+    def trained(self) -> tuple[int, ...]:
+        """Places of the models that are trained."""
+        return self.members if self.members is not None else tuple(range(len(self.models)))
 
 
 # ------------------------------------------------------------------------------------------- methods, profiles, claims
@@ -504,6 +515,10 @@ class Method(Spec):
     note: str = ""
 
 
+LEAVING_OUT = ("protocol.members", "protocol.acquisition.cycles")
+"""What a profile may set that is a part of the protocol."""
+
+
 class Overrides(Spec):
     """Named values that replace pinned ones, by dotted path from the suite's root (`protocol.training.epochs`)."""
 
@@ -512,10 +527,20 @@ class Overrides(Spec):
 
 
 class Profile(Overrides):
-    """A named shrinking of the protocol: part of the identity, never compared with reported numbers."""
+    """A named shrinking of the protocol: part of the identity."""
 
     seeds: tuple[Natural, ...] | None = None
     methods: tuple[str, ...] | None = None
+    part: bool = False
+    """Says that the profile only leaves things out (methods, seeds, models, later cycles), so that what it measures is what
+    the whole would measure, bit for bit, and may stand beside published numbers. No other profile is compared with them."""
+
+    @model_validator(mode="after")
+    def _only_leaves_out(self) -> Profile:
+        others = sorted(path for path in self.set if path not in LEAVING_OUT and not path.startswith("cost."))
+        if self.part and others:
+            raise ValueError(f"a profile that is a part of the protocol cannot change {', '.join(others)}")
+        return self
 
 
 class Switch(Spec):

@@ -13,6 +13,7 @@ from benchmark.al.committee import Committee
 from benchmark.al.learner import Pause
 from benchmark.al.loop import run
 from benchmark.al.strategies import Picks, Strategy
+from benchmark.errors import UsageError
 
 MODELS = [
     {"name": "small_cnn", "params": {"width": 4, "heads": 2}},
@@ -42,10 +43,10 @@ class Voted(Strategy):
         return Picks((votes != votes[:, :1]).any(dim=1).sum(dim=0).argsort(stable=True, descending=True)[:budget])
 
 
-def committee(cache: Path):
+def committee(cache: Path, members: tuple[int, ...] | None = None):
     made = trial(sets=SETS)
-    models = type(made.protocol.models[0])
-    protocol = made.protocol.model_copy(update={"models": tuple(models.model_validate(m) for m in MODELS)})
+    models = tuple(type(made.protocol.models[0]).model_validate(model) for model in MODELS)
+    protocol = made.protocol.model_copy(update={"models": models, "members": members})
     made = made.model_copy(update={"protocol": protocol})
     strategy, learner = assembled(made, cache)
     assert isinstance(learner, Committee)
@@ -66,6 +67,21 @@ def test_each_member_is_what_it_is_alone(tmp_path: Path, cache: Path) -> None:
     live = session(alone, tmp_path / "alone")
     run(alone.protocol, strategy, first, live)
     assert live.results[0].metrics["accuracy"] == accuracies[0]
+
+
+@pytest.mark.parametrize("members", [(0, 2), (1,)])
+def test_a_part_of_the_members_is_what_it_is_among_all(tmp_path: Path, cache: Path, members: tuple[int, ...]) -> None:
+    found = {}
+    for name, kept in (("all", None), ("part", members)):
+        made, strategy, learner = committee(cache, kept)
+        live = session(made, tmp_path / name)
+        run(made.protocol, strategy, learner, live)
+        found[name] = live.results[0].metrics
+    own = {f"accuracy/model{place}" for place in members}
+    assert {name for name in found["part"] if name.startswith("accuracy/")} == own
+    assert {name: found["all"][name] for name in own} == {name: found["part"][name] for name in own}
+    with pytest.raises(UsageError, match="model"):
+        learner.outputs({f"model{3 - sum(members)}.logits"}, np.arange(4), 0)
 
 
 def test_resume_inside_and_between_members_is_exact(tmp_path: Path, cache: Path) -> None:

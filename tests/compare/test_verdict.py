@@ -12,8 +12,10 @@ from compare import toy
 
 from benchmark.compare import stats
 from benchmark.compare.judgement import Judgement, Kind, decide
+from benchmark.compare.measurements import Measurement
 from benchmark.compare.verdict import judge
-from benchmark.errors import Exit, UsageError
+from benchmark.errors import Exit, SuiteError, UsageError
+from benchmark.spec.load import find_suite
 from benchmark.spec.models import Component
 
 
@@ -196,6 +198,39 @@ def test_other_profiles_are_not_compared(tmp_path: Path) -> None:
     assert any("nothing was compared" in note for note in found.notes)
     assert {cell.method for cell in found.cells} == {"random", "margin", "entropy"}
     assert judge(suite, rows).exit_code is Exit.NOT_MEASURED, "smoke trials never answer for the paper profile"
+
+
+def test_a_part_of_the_protocol_is_compared_where_it_measured(tmp_path: Path) -> None:
+    part = '[profiles.first]\nnote = "one size"\npart = true\nset = { "protocol.acquisition.cycles" = 1 }'
+    suite = toy.suite(tmp_path, more=toy.claim("margin", "random") + part)
+    rows = [row for row in toy.trials(profile="first") if row.labelled == 100]
+    found = judge(suite, rows, profile="first")
+    said = {number.labelled: str(number.verdict) for number in found.numbers if number.method == "margin"}
+    assert said[100] == "reproduced" and said[200] == "not_comparable(the pinned protocol never has 200 labels)"
+    assert found.claims[0].outcome == "not_testable" and not found.curves and found.kendall is None
+
+
+def test_a_part_changes_nothing_that_it_measures(tmp_path: Path) -> None:
+    part = '[profiles.first]\nnote = "fewer epochs"\npart = true\nset = { "protocol.training.epochs" = 1 }'
+    with pytest.raises(SuiteError, match=r"cannot change protocol\.training\.epochs"):
+        toy.suite(tmp_path, more=part)
+
+
+def test_the_mean_over_a_part_of_the_models_is_not_the_published_mean() -> None:
+    suites = Path(__file__).parents[2] / "suites"
+    rows = [
+        Measurement(
+            "diam/mnist", "random", "smallest", "as_published", 0, 0, 3000,
+            {"accuracy": 90.0, "accuracy/model3": 84.0, "accuracy/model11": 88.0}, "t", "env", "device", True, "", "t",
+        )
+    ]  # fmt: skip
+    found = judge(find_suite("diam/mnist", suites), rows, profile="smallest")
+    said = {number.metric: number.verdict for number in found.numbers if number.labelled == 3000}
+    assert str(said["accuracy"]) == "not_comparable(only 2 of 12 models are trained)"
+    assert said["accuracy/model0"].kind is Kind.NOT_COMPARABLE
+    assert said["accuracy/model3"].kind is said["accuracy/model11"].kind is Kind.INCONCLUSIVE, (
+        "one trial decides nothing"
+    )
 
 
 def test_unknown_profiles_and_variants_are_usage_errors(tmp_path: Path) -> None:
