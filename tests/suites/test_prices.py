@@ -1,0 +1,70 @@
+"""Every variant of a suite is priced by the network and the pixels it really has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+from benchmark.al.functional.bal_windows import step, window
+from benchmark.al.models import network
+from benchmark.al.models.cost import macs
+from benchmark.spec.load import find_suite, suite_files
+from benchmark.spec.models import CenterCrop, Data, Model, RandomCrop, RandomResizedCrop, Resize, Suite, Transform
+
+ROOT = Path(__file__).parents[2] / "suites"
+PAPERS = ("tod", "st-conal", "bal", "pt4al")
+SUITES = [path.relative_to(ROOT).with_suffix("").as_posix() for path in suite_files(ROOT) if path.parent.name in PAPERS]
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_forward_passes_have_the_price_of_their_networks(name: str) -> None:
+    for suite in variants(name):
+        protocol, price = suite.protocol, suite.cost
+        main_net = of(protocol.models[0], protocol.data.classes, side(protocol.data, protocol.views.test))
+        assert price.forward_macs == main_net
+        if protocol.pretext is not None:
+            stage = of(protocol.pretext.model, 4, side(protocol.data, protocol.pretext.test_view))
+            assert (price.pretext_macs or price.forward_macs) == stage
+
+
+@pytest.mark.parametrize("name", [name for name in SUITES if name.startswith("bal/")])
+def test_windows_are_no_longer_than_what_is_priced(name: str) -> None:
+    for suite in variants(name):
+        assert longest_window(suite, "bal") == suite.methods["bal"].cost.narrowed
+
+
+def variants(name: str) -> Iterator[Suite]:
+    file = find_suite(name, ROOT)
+    return (file.resolve(variant=variant) for variant in ("as_published", "corrected", *file.suite.variants))
+
+
+def longest_window(suite: Suite, method: str) -> int:
+    """Ranks of the longest window that is scored: all but the first labelled set's."""
+    size, cycles = suite.protocol.data.train_size, suite.protocol.acquisition.cycles
+    params = suite.methods[method].strategy.params
+    addendum = params.get("addendum") or step(size, cycles)
+    bounds = (window(cycle, cycles, size, params["beta"], addendum) for cycle in range(1, cycles))  # type: ignore[arg-type]
+    return max(min(end, size) - begin for begin, end in bounds)
+
+
+def side(data: Data, view: tuple[Transform, ...]) -> int:
+    """Pixels that a network is shown."""
+    for transform in (*reversed(view), *reversed(data.decode)):
+        if isinstance(transform, CenterCrop | RandomCrop | RandomResizedCrop):
+            return transform.size
+        if isinstance(transform, Resize) and transform.size is not None:
+            return transform.size[0]
+    return 32
+
+
+def of(model: Model, classes: int, pixels: int) -> int:
+    return _counted(model.name, json.dumps(model.params, sort_keys=True), classes, pixels)
+
+
+@lru_cache
+def _counted(name: str, params: str, classes: int, pixels: int) -> int:
+    return macs(network(Model(name=name, params=json.loads(params)), classes, 3), pixels)
