@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 
 from benchmark import events
 from benchmark.al import data as datasets
+from benchmark.al import registry
 from benchmark.al.models import network
 from benchmark.al.models.cost import macs, parameters
 from benchmark.al.schedules import rate
@@ -76,6 +78,42 @@ def test_every_combination_of_both_official_scripts_is_there(suite: SuiteFile) -
         ("random", "supervised", None), ("tod", "supervised", None), ("random", "cod", None), ("tod", "cod", None),
         ("learning_loss", "learning_loss", False), ("random", "learning_loss", True), ("learning_loss", "learning_loss", True),
     }  # fmt: skip
+
+
+def test_nothing_of_a_component_is_left_to_its_defaults(suite: SuiteFile) -> None:
+    """What is not listed is off: a margin, the rate of an average or the rule of the first cycle is not."""
+    for name, method in suite.suite.methods.items():
+        for kind, component in (("strategies", method.strategy), ("objectives", method.objective)):
+            fields = dataclasses.fields(registry.build(kind, component))
+            assert {field.name for field in fields if field.default} <= set(component.params), name
+
+
+def test_switches_begin_at_what_is_pinned_and_every_variant_can_be_built(suite: SuiteFile) -> None:
+    def at(raw: Any, path: str) -> Any:
+        for step in path.split("."):
+            raw = raw[int(step)] if isinstance(raw, list) else raw[step]
+        return raw
+
+    flipped = suite.resolve(variant="corrected").model_dump(mode="json", exclude_unset=True)
+    for switch in [switch for item in suite.suite.deviations for switch in item.switches]:
+        assert at(suite.raw, switch.path) == switch.as_published != switch.corrected, switch.path
+        assert json.dumps(at(flipped, switch.path)) == json.dumps(switch.corrected)
+    for profile in ("paper", "smoke"):
+        for variant in ("corrected", *suite.suite.variants):
+            for trial in suite.trials(profile, variant, seeds=[0]):
+                registry.build("strategies", trial.strategy)
+                registry.build("objectives", trial.objective)
+
+
+def test_claims_are_those_of_the_paper(suite: SuiteFile) -> None:
+    """Sections 5.4 and 5.2 (v) speak of some data sets only."""
+    name = suite.id.partition("/")[2]
+    found = {claim.id for claim in suite.suite.claims}
+    assert {"C1", "C2", "C10", "C12"} <= found
+    assert ("C3" in found) == (name in ("cifar10", "svhn"))
+    assert {"C4", "C5", "C5-ll4al", "C7", "C7-ll4al"} & found == (
+        {"C4", "C5", "C5-ll4al", "C7", "C7-ll4al"} if name in ("cifar10", "cifar100") else set()
+    )
 
 
 def test_network_and_its_cost(suite: SuiteFile) -> None:
