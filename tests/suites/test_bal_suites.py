@@ -116,7 +116,7 @@ def test_both_recipes_are_the_readmes(suite: SuiteFile) -> None:
 
 def test_beta_and_windows_are_explained_as_the_release_computes_them(suite: SuiteFile) -> None:
     name, regime = parts(suite)
-    assert suite.suite.methods["bal"].strategy.params == {"beta": beta(suite)}
+    assert suite.suite.methods["bal"].strategy.params == {"beta": beta(suite), "sampler": "confidence"}
     step = STEP[name] if regime == "large" else WINDOWS[f"{name}-{regime}"][2]
     text = " ".join(suite.suite.about.split())
     assert f"Here beta = {beta(suite)}," in text and f"= {step:,}:" in text

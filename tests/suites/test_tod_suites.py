@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from pathlib import Path
@@ -78,14 +77,6 @@ def test_every_combination_of_both_official_scripts_is_there(suite: SuiteFile) -
         ("random", "supervised", None), ("tod", "supervised", None), ("random", "cod", None), ("tod", "cod", None),
         ("learning_loss", "learning_loss", False), ("random", "learning_loss", True), ("learning_loss", "learning_loss", True),
     }  # fmt: skip
-
-
-def test_nothing_of_a_component_is_left_to_its_defaults(suite: SuiteFile) -> None:
-    """What is not listed is off: a margin, the rate of an average or the rule of the first cycle is not."""
-    for name, method in suite.suite.methods.items():
-        for kind, component in (("strategies", method.strategy), ("objectives", method.objective)):
-            fields = dataclasses.fields(registry.build(kind, component))
-            assert {field.name for field in fields if field.default} <= set(component.params), name
 
 
 def test_switches_begin_at_what_is_pinned_and_every_variant_can_be_built(suite: SuiteFile) -> None:
