@@ -2,7 +2,7 @@
 (Tang and Huang, NeurIPS 2022; official code tangypnuaa/DIAM at cddf397, sheet section 3).
 
 They are cast while training, after each epoch of its second half, through the train view at the network's own size, and
-stored one byte an image. Casting draws from its own stream, so a training that records votes gives the same weights as one
+stored one byte an image where there are no more than 256 classes. Casting draws from its own stream, so a training that records votes gives the same weights as one
 that does not; the released program trains each network a second time for it.
 """
 
@@ -18,6 +18,9 @@ from torch import Tensor, nn
 from benchmark.al.inference import Inference
 from benchmark.al.pool import Indices
 
+BYTE = 256
+"""Classes that a byte can tell apart."""
+
 
 class Ballot:
     """Votes of one network in one cycle."""
@@ -31,7 +34,9 @@ class Ballot:
         """Cast the votes of the weights after 0-based `epoch`, if they count."""
         if epoch >= self.first_epoch:
             logits = inference.outputs({"": model}, {"logits"}, torch.from_numpy(self.voters))["logits"]
-            self.votes.append(logits.argmax(dim=1).to(torch.uint8))
+            # In a byte class 256 would be class 0.
+            kind = torch.uint8 if logits.shape[1] <= BYTE else torch.int32
+            self.votes.append(logits.argmax(dim=1).to(kind))
 
     def of(self, indices: Indices) -> Tensor:
         """(snapshots, n) uint8 votes on these images; they must have been voted on."""

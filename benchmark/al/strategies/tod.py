@@ -47,4 +47,6 @@ class Tod(ScoreStrategy):
         """The largest scores; the mean distance of the softmax outputs is what the paper's Fig. 3 plots as COD."""
         picks = super().select(view, budget)
         assert picks.scores is not None
+        if view.cycle == 0 and self.first in ("gini", "random"):
+            return picks  # no distance was computed
         return picks._replace(diagnostics={"cod/mean": float((2 * picks.scores.double().abs()).sqrt().mean())})
