@@ -10,6 +10,7 @@ from operator import attrgetter
 import torch
 from torch import Tensor, nn
 
+from benchmark.al.functional.finite import demand_finite
 from benchmark.al.images import Images
 from benchmark.al.models.outputs import Outputs
 from benchmark.al.numerics import Numerics
@@ -78,8 +79,9 @@ class Inference:
             )
 
     def evaluate(self, model: nn.Module, labels: Tensor) -> Evaluated:
-        """Accuracy on all images of the view."""
+        """Accuracy on all images of the view. Raises AlbenchError where a logit is not finite."""
         logits = self.outputs({"": model}, {"logits"}, torch.arange(len(labels)))["logits"]
+        demand_finite("logits of the test images", logits)
         hit = (logits.argmax(dim=1) == labels).double()
         per_class = tuple(
             float(hit[labels == k].mean()) * 100 if bool((labels == k).any()) else 0.0 for k in range(logits.shape[1])
