@@ -22,15 +22,18 @@ from torch import Tensor, nn
 from benchmark.al import optimizers
 from benchmark.al.ballot import Ballot
 from benchmark.al.checkpoint import weights_digest
+from benchmark.al.halves import in_turn, together
 from benchmark.al.images import Images
 from benchmark.al.inference import Evaluated, Inference
 from benchmark.al.models import network, pretrain
 from benchmark.al.numerics import Numerics
-from benchmark.al.objectives.base import Build, CycleData, Objective
+from benchmark.al.objectives.base import Batch, Build, CycleData, Objective
 from benchmark.al.pool import Indices
 from benchmark.al.schedules import rate
+from benchmark.al.step import Captured, CudaGraphs, Graphs, Update
 from benchmark.al.streams import Streams
 from benchmark.al.trajectory import SnapshotTrail
+from benchmark.errors import UsageError
 from benchmark.spec.models import Adam, Model, Protocol, Sgd
 
 SCORING, REFRESH = 2, 3
@@ -79,8 +82,12 @@ class Learner:
         self.ballot: Ballot | None = None
         self.streams, self.numerics, self._weights = streams, numerics, weights
         self._before: nn.Module | None = None
-        self.trail = SnapshotTrail(protocol.training) if protocol.training.trajectory is not None else None
+        self.graphs: Callable[[torch.device], Graphs] = CudaGraphs
+        trajectory = protocol.training.trajectory is not None
+        self.trail = SnapshotTrail(protocol.training, numerics.number) if trajectory else None
         self.metrics: dict[str, float] = {}
+        if numerics.step == "captured":
+            self._check_capturable()
         self._start_afresh(cycle=0)
         first = place == protocol.trained()[0]
         self.extractor = self._built(protocol.extractor, "extractor") if protocol.extractor and first else None
@@ -115,8 +122,9 @@ class Learner:
             if "votes" in needs:
                 first_vote = training.epochs - max(training.epochs // 2, 1)
                 self.ballot = Ballot(unlabelled[: self.protocol.acquisition.candidates], first_vote)
+        update = self.updates(optimizer)
         for epoch in range(first, training.epochs):
-            loss = self._epoch(data, epoch, optimizer)
+            loss = self._epoch(data, epoch, optimizer, update)
             if self.trail is not None:
                 self.trail.after_epoch(epoch + 1, self.student, partial(self._refresh_batches, data, epoch))
             if self.ballot is not None:
@@ -139,6 +147,8 @@ class Learner:
                 seeded=lambda name: self.streams.torch_seeded("init", cycle, name),
                 training=self.protocol.training,
                 classes=self.protocol.data.classes,
+                halves=in_turn if self.numerics.step == "eager" else together,
+                number=self.numerics.number,
             )
         )
         for module in self.objective.modules().values():
@@ -154,7 +164,7 @@ class Learner:
             return self._network("reference")
         return copy.deepcopy(self.student)
 
-    def _epoch(self, data: CycleData, epoch: int, optimizer: torch.optim.Optimizer) -> float:
+    def _epoch(self, data: CycleData, epoch: int, optimizer: torch.optim.Optimizer, update: Update) -> float:
         training, steps = self.protocol.training, self.objective.epoch_steps(data)
         torch.manual_seed(self.streams.key("order", data.cycle, f"dropout {epoch}"))
         self.student.train()
@@ -164,16 +174,43 @@ class Learner:
             for group in optimizer.param_groups:
                 if group.get("scheduled", True):
                     group["lr"] = lr
-            with self.numerics.autocast():
-                loss = self.objective.loss(self.student, batch)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            self.objective.after_step(self.student)
-            if self.trail is not None:
-                self.trail.after_step(self.student)
-            total += loss.detach()
+            total += update(batch)
         return float(total) / steps
+
+    def updates(self, optimizer: torch.optim.Optimizer) -> Update:
+        """One optimiser step on a batch, at the rates of the optimiser's groups; it gives the loss."""
+        device_part: Update = partial(self._update, optimizer)
+        if self.numerics.step == "captured":
+            device_part = Captured(device_part, self.objective.kind, self.graphs(self.numerics.device))
+
+        def update(batch: Batch) -> Tensor:
+            if isinstance(optimizer, optimizers.CapturableSgd):
+                optimizer.before_step()
+            self.objective.before_step(batch)
+            if self.trail is not None:
+                self.trail.before_step()
+            return device_part(batch)
+
+        return update
+
+    def _update(self, optimizer: torch.optim.Optimizer, batch: Batch) -> Tensor:
+        with self.numerics.autocast():
+            loss = self.objective.loss(self.student, batch)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        self.objective.after_step(self.student)
+        if self.trail is not None:
+            self.trail.after_step(self.student)
+        return loss.detach()
+
+    def _check_capturable(self) -> None:
+        recipe, name = self.protocol.training.optimizer, type(self.objective).__name__
+        if isinstance(recipe, Adam) or not self.objective.capturable:
+            raise UsageError(
+                f"--step captured: {'a step of adam' if isinstance(recipe, Adam) else f'the loss of {name}'} is not captured",
+                remedy="use --step together or eager",
+            )
 
     def _refresh_batches(self, data: CycleData, epoch: int) -> Iterator[Tensor]:
         """The labelled images once more through the train view, in this epoch's order with new augmentation."""
@@ -192,10 +229,10 @@ class Learner:
         groups += self.objective.parameter_groups(self.protocol.training)
         if isinstance(recipe, Adam):
             return optimizers.Adam(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
-        return optimizers.SGD(
-            groups, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov,
-            foreach=True,
-        )  # fmt: skip
+        given = recipe.model_dump(include={"lr", "momentum", "weight_decay", "nesterov"})
+        if self.numerics.step == "captured":
+            return optimizers.CapturableSgd(groups, self.numerics.number, **given)
+        return optimizers.SGD(groups, **given, foreach=True)
 
     def _cycle_data(self, cycle: int, labelled: Indices, unlabelled: Indices) -> CycleData:
         device = self.numerics.device

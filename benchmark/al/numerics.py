@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmark.errors import UsageError
 
@@ -19,6 +19,9 @@ class Numerics:
     device: torch.device
     precision: str = "fp32"
     channels_last: bool = True
+    step: str = "eager"
+    """How a training step is made: `eager`, as written; `together`, labelled and unlabelled images in one batch of
+    convolutions where an objective has both; `captured`, so and replayed as a CUDA graph."""
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -29,12 +32,34 @@ class Numerics:
         """Half precision for convolutions where chosen; losses and batch norm stay in fp32."""
         return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
 
+    def number(self) -> Number:
+        """A number that changes from step to step, where a step can read it."""
+        return Number(self.device if self.step == "captured" else None)
+
     def place(self, module: nn.Module) -> nn.Module:
         """The module on the device in the chosen layout."""
         return module.to(device=self.device, memory_format=self.memory_format)  # type: ignore[call-overload, no-any-return]
 
 
-def prepare(device: str, precision: str, threads: int) -> Numerics:
+class Number:
+    """A number that changes from step to step: a plain one, or, where steps are captured, one in a fixed place on the device."""
+
+    def __init__(self, device: torch.device | None = None) -> None:
+        self.value: float | Tensor = 0.0 if device is None else torch.zeros((), dtype=torch.float64, device=device)
+
+    def set(self, value: float) -> None:
+        """What steps read from now on. Waits for nothing."""
+        if isinstance(self.value, Tensor):
+            self.value.fill_(value)
+        else:
+            self.value = value
+
+    def times(self, x: Tensor) -> Tensor:
+        """The number, rounded to the type of `x`, times `x`."""
+        return (self.value.to(x.dtype) if isinstance(self.value, Tensor) else self.value) * x
+
+
+def prepare(device: str, precision: str, threads: int, step: str = "eager") -> Numerics:
     """Set the process up for reproducible arithmetic and return how it is done. Call before any tensor work."""
     torch.set_num_threads(threads)
     if device == "cpu":
@@ -50,7 +75,7 @@ def prepare(device: str, precision: str, threads: int) -> Numerics:
     torch.set_deterministic_debug_mode("error")
     # Filling every fresh tensor with NaN costs time and guards only against reading uninitialised memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    return Numerics(torch.device(device), precision)
+    return Numerics(torch.device(device), precision, step=step)
 
 
 def _keep_pages() -> None:

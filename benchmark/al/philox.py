@@ -39,6 +39,12 @@ def _constants(key: tuple[int, int], device: torch.device) -> tuple[Tensor, Tens
     return torch.tensor(keys, device=device), torch.tensor(MULTIPLIERS, device=device).view(2, 1)
 
 
+@lru_cache(maxsize=256)
+def _layout(purpose: int, blocks: int, device: torch.device) -> Tensor:
+    """(blocks, 2) of (purpose, block), kept on the device: copying it there for every draw would wait for it."""
+    return torch.tensor([(purpose, block) for block in range(blocks)], device=device)
+
+
 def uniform(bits: Tensor) -> Tensor:
     """float32 in [0, 1) from uint32 values: the upper 24 bits, so that every value is exact."""
     return (bits >> 8).float() * 2.0**-24
@@ -66,7 +72,7 @@ class Counter:
 
     def bits(self, samples: Tensor, epoch: int, purpose: int, n: int = 4) -> Tensor:
         """(len(samples), n) uint32 values in int64: the first n words of blocks (sample, epoch, purpose, 0, 1, ...)."""
-        layout = torch.tensor([(purpose & WORD, block) for block in range(-(-n // 4))], device=samples.device)
+        layout = _layout(purpose & WORD, -(-n // 4), samples.device)
         return self.blocks(samples, epoch, layout).flatten(1)[:, :n]
 
     def uniform(self, samples: Tensor, epoch: int, purpose: int, n: int = 1) -> Tensor:

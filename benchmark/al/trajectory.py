@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.al.functional.averaging import WeightAverage, ema_update, refresh_batch_norm, warmup_alpha
+from benchmark.al.numerics import Number
 from benchmark.spec.models import Training
 
 Batches = Callable[[], Iterable[Tensor]]
@@ -23,12 +24,13 @@ Batches = Callable[[], Iterable[Tensor]]
 class SnapshotTrail:
     """Takes snapshots of a network while it is trained in one cycle."""
 
-    def __init__(self, training: Training) -> None:
+    def __init__(self, training: Training, number: Callable[[], Number] = Number) -> None:
+        """`number` makes what the factor of a moving average is kept in."""
         assert training.trajectory is not None
         self.spec, self.epochs = training.trajectory, training.epochs
         self.average = WeightAverage()
         self.snapshots: dict[int, dict[str, Tensor]] = {}
-        self._ema_steps = 0
+        self._ema_steps, self._alpha = 0, number()
         self._shape: nn.Module | None = None
 
     def start_cycle(self, model: nn.Module) -> None:
@@ -44,12 +46,17 @@ class SnapshotTrail:
             if self.spec.ema_counter == "cycle":
                 self._ema_steps = 0
 
-    def after_step(self, model: nn.Module) -> None:
-        """Move the exponential average, where it is one."""
+    def before_step(self) -> None:
+        """Count the step for the exponential average, where it is one."""
         if self.spec.average == "ema":
             assert self.spec.ema_decay is not None
             self._ema_steps += 1
-            ema_update(self.teacher, model, warmup_alpha(self._ema_steps, self.spec.ema_decay))
+            self._alpha.set(warmup_alpha(self._ema_steps, self.spec.ema_decay))
+
+    def after_step(self, model: nn.Module) -> None:
+        """Move the exponential average, where it is one."""
+        if self.spec.average == "ema":
+            ema_update(self.teacher, model, self._alpha.value)
 
     def after_epoch(self, done: int, model: nn.Module, batches: Batches) -> None:
         """Take a snapshot after 1-based epoch `done` if it is due: weights with their own buffers, and the average."""

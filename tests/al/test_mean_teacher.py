@@ -14,6 +14,7 @@ from al.kit import assembled, session, trial
 
 from benchmark.al.learner import Learner, Pause
 from benchmark.al.loop import run
+from benchmark.al.objectives.base import Batch
 from benchmark.al.objectives.mean_teacher import MeanTeacher, TwoViews
 from benchmark.events import CycleResult
 from benchmark.spec.models import Component, Trial
@@ -85,6 +86,7 @@ def test_the_loss_is_the_released_one(epoch: int, tmp_path: Path) -> None:
         for value in objective.modules()["mean_teacher"].parameters():
             value.mul_(1.5)
     student, teacher = copy.deepcopy(found.student).train(), copy.deepcopy(objective.modules()["mean_teacher"]).train()
+    objective.before_step(batch)
     loss = objective.loss(found.student.train(), batch)
     with torch.no_grad():
         logits = student(torch.cat([batch.images, batch.unlabelled])).logits.double()
@@ -100,12 +102,15 @@ def test_the_loss_is_the_released_one(epoch: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("counter", "share"), [("trial", 0.75), ("cycle", 0.5)])
 def test_the_average_and_its_counter(counter: str, share: float, tmp_path: Path) -> None:
     found, objective = learner(tmp_path, counter=counter)
+    batch = Batch(torch.empty(0), torch.empty(0), 0, 0)
     for _ in range(2):
+        objective.before_step(batch)
         objective.after_step(found.student)
     objective.start_cycle(1, found.student)
     before = found.student.get_parameter("head.bias").detach().clone()
     with torch.no_grad():
         found.student.get_parameter("head.bias").add_(1)
+    objective.before_step(batch)
     objective.after_step(found.student)
     averaged = objective.modules()["mean_teacher"].get_parameter("head.bias")
     torch.testing.assert_close(averaged, before + (1 - share))

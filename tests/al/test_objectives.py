@@ -32,6 +32,7 @@ def test_one_cod_step_by_hand(cache: Path) -> None:
     for step, batch in enumerate(learner.objective.batches(data, 0)):
         fixed = data.view(data.unlabelled[:32], step, UNLABELLED)
         assert torch.equal(batch.unlabelled, fixed)
+        learner.objective.before_step(batch)
         loss = learner.objective.loss(student, batch)
         teacher.train()
         student.eval()  # running statistics must not move twice; batch statistics are what both use below

@@ -150,6 +150,7 @@ def test_the_moving_average_starts_anew_and_its_counter_as_pinned(counter: str, 
     assert torch.equal(learner.trail.teacher.get_parameter("head.bias"), fresh.get_parameter("head.bias"))
     with torch.no_grad():
         fresh.get_parameter("head.bias").zero_()
+    learner.trail.before_step()
     learner.trail.after_step(fresh)
     share = min(1 - 1 / (steps + 1), 0.7)
     torch.testing.assert_close(learner.trail.teacher.get_parameter("head.bias"), torch.full((10,), 3.0 * share))

@@ -1,23 +1,22 @@
 """Every figure that needs a GPU, in one call of a few minutes: `cd tests && python -m bench.gpu_rows [--out rows.json]`.
 
-The step of TOD with COD loss at batch 128 (plain loop on the same host; eager, compiled and captured as a CUDA graph; fp32,
-tf32 and bf16; deterministic or not; two batches of 128 or one of 256 with statistics per half), a whole short trial over its
-pure steps, and k-center against one feature pass. Wall time between synchronisations, medians and minima. What fails is
-written as its error: a variant that does not work must not hide the others. `--device cpu --tiny` only tries the script.
+The step of TOD with COD loss at batch 128 as `--step` has it (eager; together: one batch of 256 with statistics per half;
+captured: that as a CUDA graph) and compiled, in fp32, tf32 and bf16, deterministic or not, against the plain loop on the same
+host; a whole short trial over its pure steps; k-center against one feature pass. Steps make their images. Wall time between
+synchronisations, medians and minima. What fails is written as its error: a variant that does not work must not hide the
+others. `--device cpu --tiny` only tries the script.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +24,16 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 import torch
 from al import kit
+from al.graphs import Rerun
 from bench import ways
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 
 from benchmark.al.functional.kcenter import k_center_greedy
 from benchmark.al.inference import Inference
+from benchmark.al.learner import Learner
 from benchmark.al.loop import run
 from benchmark.al.numerics import Numerics, prepare
+from benchmark.al.step import WARM_UP
 
 FLOP, PEAK = 1.137e12, 790e12
 """Floating-point operations of a step of 128 + 128 images; bf16 operations per second the device reaches in products."""
@@ -90,11 +91,11 @@ class Bench:
             self.row(f"eager, {precision}", lambda p=precision: self._step(batch, p))  # type: ignore[misc]
         for precision in ("tf32", "bf16"):
             self.row(f"eager, {precision}, determinism off", lambda p=precision: self._step(batch, p, loose=True))  # type: ignore[misc]
-        self.row("bf16, one batch with statistics per half", lambda: self._step(batch, "bf16", halves=True))
-        for loose in (False, True):
-            for halves in (False, True):
-                name = f"graph, bf16{', halves' * halves}{', determinism off' * loose}"
-                self.row(name, lambda h=halves, o=loose: self._captured(batch, h, o))  # type: ignore[misc]
+        self.row("together, bf16", lambda: self._step(batch, "bf16", "together"))
+        for precision in ("fp32", "tf32", "bf16"):
+            for loose in (False, True):
+                name = f"captured, {precision}{', determinism off' * loose}"
+                self.row(name, lambda p=precision, o=loose: self._captured(batch, p, o))  # type: ignore[misc]
         self.row("compiled, bf16, determinism off", lambda: self._step(batch, "bf16", loose=True, compiled=True))
 
     def _plain(self, batch: int) -> Callable[[], Any]:
@@ -114,74 +115,36 @@ class Bench:
         return step
 
     def _step(
-        self, batch: int, precision: str, loose: bool = False, halves: bool = False, compiled: bool = False
+        self, batch: int, precision: str, step: str = "eager", loose: bool = False, compiled: bool = False
     ) -> Row:
-        numerics = self._prepare(precision, loose)
-        learner = ways.tod_learner(numerics, batch)
+        learner = self._learner(self._prepare(precision, loose, step), batch)
         if compiled:
             learner.student = torch.compile(learner.student)  # type: ignore[assignment]
-        if halves:
-            _together(learner)
-        return self._share(self.timed(ways.stepper(learner, numerics), 7, 20))
+        return self._share(self.timed(ways.stepper(learner), 7, 20))
 
-    def _captured(self, batch: int, halves: bool, loose: bool) -> Row:
-        """Forward, backward, update and moving average as one graph over fixed batches; images are made outside of it.
-
-        Checked before it is timed: eager steps from the same weights must end in the same weights.
-        """
-        numerics = self._prepare("bf16", loose)
+    def _captured(self, batch: int, precision: str, loose: bool) -> Row:
+        """How far some captured steps end from the same steps made eagerly, then what one takes."""
         ends = []
-        for captured in (False, True):
-            learner = ways.tod_learner(numerics, batch)
-            if halves:
-                _together(learner)
-            step, static = self._static(learner, numerics)
-            if captured:
-                step = _graph(step)
-            else:
-                for _ in range(3):  # what warms a graph up
-                    step()
-            for _ in range(5):
-                step()
-            ends.append(torch.cat([value.detach().flatten() for value in learner.student.parameters()]))
-        data = learner._cycle_data(0, ways.np.arange(ways.LABELLED), ways.np.arange(ways.LABELLED, ways.POOL))
-        batches = learner.objective.batches(data, 0)
+        for step in ("together", "captured"):
+            learner = self._learner(self._prepare(precision, loose, step), batch)
+            do = ways.stepper(learner)
+            for _ in range(WARM_UP + 5):
+                do()
+            ends.append(self._weights(learner))
+        apart = float((ends[0] - ends[1]).abs().max())
+        return self._step(batch, precision, "captured", loose) | {"largest_difference_to_together": apart}
 
-        def whole() -> None:
-            nonlocal batches
-            new = next(batches, None)
-            if new is None or len(new.labels) != len(static.labels):
-                batches = learner.objective.batches(data, 0)
-                new = next(batches)
-            static.images.copy_(new.images)
-            static.labels.copy_(new.labels)
-            static.unlabelled.copy_(new.unlabelled)
-            step()
+    def _weights(self, learner: Learner) -> Tensor:
+        return torch.cat([value.detach().flatten() for value in learner.student.parameters()])
 
-        found = self._share(self.timed(whole, 7, 20))
-        return found | {"difference_to_eager": float((ends[0] - ends[1]).abs().max())}
+    def _learner(self, numerics: Numerics, batch: int) -> Learner:
+        learner = ways.tod_learner(numerics, batch)
+        if not self.cuda:
+            learner.graphs = lambda _: Rerun()
+        return learner
 
-    def _static(self, learner: Any, numerics: Numerics) -> tuple[Callable[[], None], Any]:
-        objective, student, optimizer = learner.objective, learner.student, learner._optimizer()
-        data = learner._cycle_data(0, ways.np.arange(ways.LABELLED), ways.np.arange(ways.LABELLED, ways.POOL))
-        objective.load_counters(
-            {"steps": 10**6}
-        )  # a graph keeps the factor of the moving average that it was recorded with
-        static = next(iter(objective.batches(data, 0)))
-        student.train()
-
-        def step() -> None:
-            optimizer.zero_grad(set_to_none=True)
-            with numerics.autocast():
-                loss = objective.loss(student, static)
-            loss.backward()
-            optimizer.step()
-            objective.after_step(student)
-
-        return step, static
-
-    def _prepare(self, precision: str, loose: bool) -> Numerics:
-        numerics = prepare(self.device, precision, 1)
+    def _prepare(self, precision: str, loose: bool, step: str = "eager") -> Numerics:
+        numerics = prepare(self.device, precision, 1, step)
         if loose:
             torch.set_deterministic_debug_mode("default")
             torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = False, True
@@ -192,11 +155,11 @@ class Bench:
 
     # ------------------------------------------------------------------------------------------------ trials and picks
 
-    def trial(self) -> Row:
+    def trial(self, step: str) -> Row:
         """Training seconds of a short trial over steps times the milliseconds of a pure step."""
-        numerics = self._prepare("bf16", loose=False)
-        pure = self.timed(ways.stepper(ways.tod_learner(numerics), numerics), 5, 20)["ms"] if not self.tiny else 1.0
-        learner = ways.tod_learner(numerics, 4 if self.tiny else 128)
+        numerics = self._prepare("bf16", False, step)
+        pure = self.timed(ways.stepper(self._learner(numerics, 128)), 5, 20)["ms"] if not self.tiny else 1.0
+        learner = self._learner(numerics, 4 if self.tiny else 128)
         epochs, labelled = 4, 16 if self.tiny else 4_992
         learner.protocol = learner.protocol.model_copy(
             update={"training": learner.protocol.training.model_copy(update={"epochs": epochs})}
@@ -238,81 +201,6 @@ class Bench:
         return self.timed(lambda: k_center_greedy(points[:count], points[count:], budget), 2)
 
 
-def _graph(step: Callable[[], None]) -> Callable[[], None]:
-    """A step recorded once and replayed: warmed up on a side stream, as capturing asks for. Rates are those of capture."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            step()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step()
-    return graph.replay
-
-
-def _together(learner: Any) -> None:
-    """Let both networks see labelled and unlabelled images as one batch, with batch-norm statistics per half."""
-    objective = learner.objective
-    plain = type(objective).loss
-
-    def loss(model: nn.Module, batch: Any) -> Tensor:
-        def both(network: nn.Module) -> Callable[[Tensor], Any]:
-            with _halved(network):
-                out = network(torch.cat([batch.images, batch.unlabelled]))
-            first, second = (type(out)(*parts) for parts in zip(*(_split(part) for part in out), strict=True))
-            answers = iter((first, second))
-            return lambda _: next(answers)
-
-        with torch.no_grad():
-            objective._teacher.train()
-            teacher = both(objective._teacher)
-        shown = copy.copy(objective)
-        shown._teacher = _Answers(teacher)
-        result: Tensor = plain(shown, both(model), batch)
-        return result
-
-    objective.loss = loss
-
-
-class _Answers:
-    """Looks like a network that has already answered."""
-
-    def __init__(self, answer: Callable[[Tensor], Any]) -> None:
-        self._answer = answer
-
-    def train(self, mode: bool = True) -> None:
-        """Nothing to switch."""
-
-    def __call__(self, images: Tensor) -> Any:
-        return self._answer(images)
-
-
-def _split(part: Any) -> tuple[Any, Any]:
-    if part is None:
-        return None, None
-    if isinstance(part, Tensor):
-        first, second = part.chunk(2)
-        return first, second
-    halves = [_split(one) for one in part]
-    return tuple(first for first, _ in halves), tuple(second for _, second in halves)
-
-
-@contextmanager
-def _halved(network: nn.Module) -> Iterator[None]:
-    """Batch norm of every layer sees one half after the other."""
-    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-    for norm in norms:
-        forward = norm.forward
-        norm.forward = lambda x, f=forward: torch.cat([f(half) for half in x.chunk(2)])  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        for norm in norms:
-            del norm.forward
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
@@ -325,7 +213,8 @@ def main(argv: list[str] | None = None) -> int:
         return 3
     bench = Bench(options.device, options.tiny, options.seconds)
     bench.row("a small trial", bench.whole)
-    bench.row("trial over its pure steps", bench.trial)
+    for step in ("eager", "captured"):
+        bench.row(f"trial over its pure steps, {step}", lambda s=step: bench.trial(s))  # type: ignore[misc]
     count, labelled, budget = (500, 100, 25) if options.tiny else (50_000, 10_000, 2_500)
     bench.row(f"feature pass of {count} images", lambda: bench.features(16 if options.tiny else count))
     bench.row(

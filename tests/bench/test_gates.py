@@ -6,15 +6,18 @@ import json
 import subprocess
 import sys
 from collections import Counter as Tally
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
+import numpy as np
 import pytest
 import torch
 from al import kit
-from bench import gpu_rows, ways
+from al.graphs import Rerun
+from bench import ways
 from hostkit import say_started, toy_trial
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -23,6 +26,7 @@ from benchmark import events
 from benchmark.al.learner import Learner
 from benchmark.al.loop import run
 from benchmark.al.numerics import Numerics
+from benchmark.al.step import WARM_UP
 from benchmark.cost import total, work
 from benchmark.events import EpochDone
 from benchmark.mirror import RunMirror
@@ -33,6 +37,8 @@ OPERATIONS = 700
 """Most operations dispatched in a step of TOD's ResNet-18; the released loop dispatches 1,057."""
 IMAGES = 150
 """Most operations that make one batch of images, two of which a step sees; one by one they would be thousands."""
+HOST = 350
+"""Most operations that the host dispatches for a captured step: two batches of images, and which unlabelled ones they are."""
 WAITS = {"_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "unique_dim", "_unique2"}
 """Operations that wait for a GPU."""
 COMPILER = ("torch._dynamo", "torch._inductor", "sympy")
@@ -59,23 +65,53 @@ def tod() -> Learner:
 
 
 def test_operations_and_waits_of_a_step(tod: Learner) -> None:
-    objective, student, optimizer = tod.objective, tod.student, tod._optimizer()
-    data = tod._cycle_data(0, ways.np.arange(32), ways.np.arange(32, 64))
-    student.train()
+    objective, update = tod.objective, tod.updates(tod._optimizer())
+    data = tod._cycle_data(0, np.arange(32), np.arange(32, 64))
+    tod.student.train()
     batches = objective.batches(data, 0)
     for _ in range(2):  # the first step creates the momentum
         with Count() as images:
             batch = next(batches)
         with Count() as count:
-            loss = objective.loss(student, batch)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            objective.after_step(student)
+            update(batch)
     assert 300 < count.seen.total() - count.seen["empty"] <= OPERATIONS, count.seen.most_common(12)
     assert images.seen.total() <= 2 * IMAGES, images.seen.most_common(12)
     assert not WAITS & (set(count.seen) | set(images.seen)), "a step waits for the device"
     assert count.seen["convolution"] == 4 * 20, "each of two networks sees each of two batches once"
+
+
+def test_operations_of_a_step_together() -> None:
+    learner = ways.tod_learner(replace(CPU, step="together"), batch=2)
+    update, data = learner.updates(learner._optimizer()), learner._cycle_data(0, np.arange(8), np.arange(8, 16))
+    learner.student.train()
+    with Count() as count:
+        update(next(iter(learner.objective.batches(data, 0))))
+    assert count.seen["convolution"] == 2 * 20, "each of two networks sees one batch"
+    assert count.seen["native_batch_norm"] == 4 * 20, "and takes statistics of both halves of it"
+    assert not WAITS & set(count.seen)
+
+
+class Nothing(Rerun):
+    """A graph costs no operations."""
+
+    def capture(self, step: Any) -> tuple[Any, Tensor]:
+        return lambda: None, torch.zeros(())
+
+
+def test_what_a_captured_step_leaves_to_the_host() -> None:
+    """Making images, copying them to their places, setting numbers. Nothing waits, and nothing is copied from the host,
+    which would wait too."""
+    learner = ways.tod_learner(replace(CPU, step="captured"), batch=2)
+    learner.graphs = lambda _: Nothing()
+    update, data = learner.updates(learner._optimizer()), learner._cycle_data(1, np.arange(16), np.arange(16, 64))
+    learner.student.train()
+    batches = learner.objective.batches(data, 0)
+    for _ in range(WARM_UP + 1):
+        update(next(batches))
+    with Count() as count:
+        update(next(batches))
+    assert 0 < count.seen.total() <= HOST, count.seen.most_common(12)
+    assert not (WAITS | {"lift_fresh", "lift_fresh_copy"}) & set(count.seen), count.seen.most_common(20)
 
 
 @pytest.mark.parametrize(("precision", "within", "along"), [("fp32", 2e-4, 0.9999), ("bf16", 4e-2, 0.9)])
@@ -93,21 +129,16 @@ def test_a_step_is_the_plain_step(precision: str, within: float, along: float) -
     plain, teacher = networks[0], networks[1].requires_grad_(False)
     before = [value.detach().clone() for value in plain.parameters()]
     started = [value.clone() for value in teacher.parameters()]
-    data = learner._cycle_data(0, ways.np.arange(32), ways.np.arange(32, 64))
+    data = learner._cycle_data(0, np.arange(32), np.arange(32, 64))
     batch = next(iter(objective.batches(data, 0)))
     student.train()
-    optimizer = learner._optimizer()
-    with numerics.autocast():
-        loss = objective.loss(student, batch)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    objective.after_step(student)
+    loss = learner.updates(learner._optimizer())(batch)
 
     by_hand = torch.optim.SGD(plain.parameters(), 0.1, 0.9, weight_decay=5e-4, foreach=False)
     assert batch.unlabelled is not None
     images, others = batch.images.contiguous(), batch.unlabelled.contiguous()
     expected = ways.plain_update(plain, teacher, by_hand, images, batch.labels, others, 1)
-    assert float(loss.detach()) == pytest.approx(expected, rel=within)
+    assert float(loss) == pytest.approx(expected, rel=within)
     for ours, theirs, start in zip(student.parameters(), plain.parameters(), before, strict=True):
         moved = [(value.detach() - start).flatten() for value in (ours, theirs)]
         assert float(torch.cosine_similarity(*moved, dim=0)) >= along
@@ -178,31 +209,3 @@ def test_requests_to_the_tracker_do_not_grow_with_epochs(tmp_path: Path) -> None
         requests.append([call[0] for call in tracker.method_calls])
     assert "log" in requests[0]
     assert requests[0] == requests[1]
-
-
-def test_one_batch_with_statistics_per_half_is_the_two_batches_apart() -> None:
-    """What the GPU script tries, against what a trial does."""
-    torch.set_num_threads(1)
-    losses, norms = [], []
-    for together in (False, True):
-        learner = ways.tod_learner(CPU, batch=4)
-        if together:
-            gpu_rows._together(learner)
-        data = learner._cycle_data(0, ways.np.arange(8), ways.np.arange(8, 16))
-        learner.student.train()
-        loss = learner.objective.loss(learner.student, next(iter(learner.objective.batches(data, 0))))
-        loss.backward()  # type: ignore[no-untyped-call]
-        losses.append(float(loss.detach()))
-        networks = (learner.student, learner.objective.modules()["teacher"])
-        norms.append([value for network in networks for name, value in network.named_buffers() if "running" in name])
-    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
-    for apart, joined in zip(*norms, strict=True):
-        torch.testing.assert_close(joined, apart, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("halves", [False, True])
-def test_a_captured_step_ends_where_eager_steps_end(halves: bool) -> None:
-    row = gpu_rows.Bench("cuda", tiny=True, seconds=300)._captured(4, halves, loose=False)
-    assert row["difference_to_eager"] == 0

@@ -77,7 +77,7 @@ def step(batch: int, precision: str = "fp32", device: str = "cpu", deterministic
     numerics = prepare(device, precision, 1)
     torch.set_deterministic_debug_mode("error" if deterministic else "default")
     learner = tod_learner(numerics, batch)
-    return stepper(learner, numerics)
+    return stepper(learner)
 
 
 def tod_learner(numerics: Numerics, batch: int = 128) -> Learner:
@@ -90,12 +90,12 @@ def tod_learner(numerics: Numerics, batch: int = 128) -> Learner:
     return learner
 
 
-def stepper(learner: Learner, numerics: Numerics) -> Do:
+def stepper(learner: Learner) -> Do:
     """A function that makes one more step of the learner's first training."""
-    optimizer, objective, student = learner._optimizer(), learner.objective, learner.student
+    update, objective = learner.updates(learner._optimizer()), learner.objective
     data = learner._cycle_data(0, np.arange(LABELLED), np.arange(LABELLED, POOL))
-    objective.start_cycle(0, student)
-    student.train()
+    objective.start_cycle(0, learner.student)
+    learner.student.train()
 
     def feed() -> Iterator[Any]:
         full = LABELLED // data.training.batch_size
@@ -106,17 +106,7 @@ def stepper(learner: Learner, numerics: Numerics) -> Do:
             epoch += 1
 
     batches = feed()
-
-    def one() -> None:
-        batch = next(batches)
-        with numerics.autocast():
-            loss = objective.loss(student, batch)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        objective.after_step(student)
-
-    return one
+    return lambda: update(next(batches))
 
 
 # ------------------------------------------------------------------------------------------------------------ the images

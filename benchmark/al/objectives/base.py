@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,8 +11,10 @@ import torch
 from pydantic import ConfigDict
 from torch import Tensor, nn
 
+from benchmark.al.halves import Halves, in_turn
 from benchmark.al.images import Images
 from benchmark.al.models.outputs import Outputs
+from benchmark.al.numerics import Number
 from benchmark.al.streams import Streams
 from benchmark.spec.models import Training
 
@@ -88,6 +90,10 @@ class Build:
     """Context manager that seeds torch's generator for the initialisation of a named module."""
     training: Training
     classes: int
+    halves: Halves = in_turn
+    """Runs a network on labelled and on unlabelled images, so that batch statistics stay apart."""
+    number: Callable[[], Number] = Number
+    """Makes what a number that changes from step to step is kept in."""
 
 
 @dataclass(eq=False)
@@ -97,6 +103,9 @@ class Objective(ABC):
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
     uses_unlabelled: ClassVar[bool] = False
     """Whether the unlabelled list influences training; it is then part of a training's identity."""
+    capturable: ClassVar[bool] = False
+    """Whether `loss` and `after_step` may be recorded once and repeated: they change tensors in place, and read what differs
+    from step to step from the batch's tensors and from a `Build.number` that `before_step` sets."""
 
     def build(self, build: Build) -> None:  # noqa: B027  most objectives have no branches
         """Create branches (teachers, extra modules). Called once per trial."""
@@ -127,6 +136,13 @@ class Objective(ABC):
         """The batches of one epoch. By default: the labelled images in a new order, last partial batch kept."""
         for number, indices in enumerate(data.chunks(epoch)):
             yield Batch(data.view(indices, epoch), data.labels[indices], epoch, epoch * data.steps + number)
+
+    def before_step(self, batch: Batch) -> None:  # noqa: B027
+        """Called before every step, for what is counted on the host."""
+
+    def kind(self, batch: Batch) -> Hashable:
+        """Steps of equal kind, on batches of equal sizes, are the same operations."""
+        return None
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:

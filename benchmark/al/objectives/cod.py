@@ -36,11 +36,12 @@ class Cod(Objective):
     """Batch statistics (as released) or the student's running statistics in the teacher's forward passes."""
 
     uses_unlabelled: ClassVar[bool] = True
+    capturable: ClassVar[bool] = True
 
     def build(self, build: Build) -> None:
         """The teacher is a network of the same kind with random weights of its own."""
         self._teacher = build.network("teacher").requires_grad_(False)
-        self._steps = 0
+        self._steps, self._alpha, self._halves = 0, build.number(), build.halves
 
     def modules(self) -> Mapping[str, nn.Module]:
         """The teacher."""
@@ -74,18 +75,21 @@ class Cod(Objective):
         drawn = data.streams.counter("order", data.cycle).bits(data.unlabelled, step, UNLABELLED, n=1)[:, 0]
         return data.unlabelled[torch.argsort(drawn, stable=True)[:size]]
 
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Student and teacher run on the labelled, then on the unlabelled batch, so that batch statistics stay apart."""
-        assert batch.unlabelled is not None
-        labelled, unlabelled = model(batch.images), model(batch.unlabelled)
-        self._teacher.train(self.teacher_mode == "train")
-        with torch.no_grad():
-            target, unlabelled_target = self._teacher(batch.images).logits, self._teacher(batch.unlabelled).logits
-        return cod_loss(labelled, unlabelled, target, unlabelled_target, batch.labels, self.weight)
-
-    def after_step(self, model: nn.Module) -> None:
-        """w_teacher <- a w_teacher + (1 - a) w_student with a = min(1 - 1/(t+1), decay), t = 1, 2, ..."""
+    def before_step(self, batch: Batch) -> None:
+        """a = min(1 - 1/(t+1), decay), t = 1, 2, ..."""
         self._steps += 1
         first = 1 if self.teacher_start == "random" else 0
-        alpha = min(1 - 1 / (self._steps + first), self.ema_decay)
-        ema_update(self._teacher, model, alpha, buffers=self.teacher_mode == "eval")
+        self._alpha.set(min(1 - 1 / (self._steps + first), self.ema_decay))
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Student and teacher run on labelled and unlabelled images, whose batch statistics stay apart."""
+        assert batch.unlabelled is not None
+        labelled, unlabelled = self._halves(model, batch.images, batch.unlabelled)
+        self._teacher.train(self.teacher_mode == "train")
+        with torch.no_grad():
+            target, unlabelled_target = self._halves(self._teacher, batch.images, batch.unlabelled)
+        return cod_loss(labelled, unlabelled, target.logits, unlabelled_target.logits, batch.labels, self.weight)
+
+    def after_step(self, model: nn.Module) -> None:
+        """w_teacher <- a w_teacher + (1 - a) w_student."""
+        ema_update(self._teacher, model, self._alpha.value, buffers=self.teacher_mode == "eval")

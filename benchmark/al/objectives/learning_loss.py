@@ -6,9 +6,9 @@ the first epochs its gradient also reaches the network.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -38,6 +38,8 @@ class LearningLoss(Objective):
     """The release never steps the module's schedule."""
     form: Literal["margin", "bce"] = "margin"
 
+    capturable: ClassVar[bool] = True
+
     def build(self, build: Build) -> None:
         """The loss-prediction module."""
         with build.seeded("loss prediction"):
@@ -51,18 +53,26 @@ class LearningLoss(Objective):
         """The module's parameters under the same optimiser settings, with or without the schedule."""
         return [{"params": list(self._module.parameters()), "scheduled": self.module_rate == "scheduled"}]
 
+    def kind(self, batch: Batch) -> Hashable:
+        """Whether the ranking loss reaches the network."""
+        return self._attached(batch)
+
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Task loss + ranking loss against the detached true losses."""
         self._module.train()
         out: Outputs = model(batch.images)
         losses = F.cross_entropy(out.logits.float(), batch.labels, reduction="none")
-        attached = self.joint and batch.epoch <= self.joint_until
-        predicted = self._module(out.maps if attached else tuple(stage.detach() for stage in out.maps)).float()
+        predicted = self._module(
+            out.maps if self._attached(batch) else tuple(stage.detach() for stage in out.maps)
+        ).float()
         if self.form == "bce":
             ranking = bce_ranking_loss(predicted, losses.detach())
         else:
             ranking = margin_ranking_loss(predicted, losses.detach(), self.margin)
         return losses.mean() + self.weight * ranking
+
+    def _attached(self, batch: Batch) -> bool:
+        return self.joint and batch.epoch <= self.joint_until
 
     def heads(self) -> Mapping[str, Callable[[Outputs], Tensor]]:
         """`predicted_loss`: (n,) for the acquisition function."""

@@ -50,11 +50,12 @@ class MeanTeacher(Objective):
     """Whether the step counter of the average's warm-up goes on over the cycles, as released."""
 
     uses_unlabelled: ClassVar[bool] = True
+    capturable: ClassVar[bool] = True
 
     def build(self, build: Build) -> None:
         """The teacher; its weights are set at the start of every cycle."""
         self._teacher = build.network("teacher").requires_grad_(False)
-        self._steps = 0
+        self._steps, self._alpha, self._tie = 0, build.number(), build.number()
 
     def modules(self) -> Mapping[str, nn.Module]:
         """The teacher, under a name of its own: `teacher` is the average of a trajectory."""
@@ -103,6 +104,12 @@ class MeanTeacher(Objective):
             yield left[: self.labelled]
             left = left[self.labelled :]
 
+    def before_step(self, batch: Batch) -> None:
+        """a = min(1 - 1/(n+1), decay), n = 1, 2, ..., and the weight of the tie in this epoch."""
+        self._steps += 1
+        self._alpha.set(warmup_alpha(self._steps, self.ema_decay))
+        self._tie.set(ramp_up(self.weight, batch.epoch, self.ramp_epochs))
+
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Both networks run on labelled and unlabelled images together, in train mode."""
         assert isinstance(batch, TwoViews) and batch.unlabelled is not None and batch.again is not None
@@ -113,9 +120,8 @@ class MeanTeacher(Objective):
             target = self._teacher(batch.again).logits.float()
         task = F.cross_entropy(logits[: len(batch.labels)], batch.labels, reduction="sum")
         tie = softmax_mse(logits, target)
-        return (task + ramp_up(self.weight, batch.epoch, self.ramp_epochs) * tie) / len(images)
+        return (task + self._tie.times(tie)) / len(images)
 
     def after_step(self, model: nn.Module) -> None:
-        """w_teacher <- a w_teacher + (1 - a) w_student with a = min(1 - 1/(n+1), decay), n = 1, 2, ..."""
-        self._steps += 1
-        ema_update(self._teacher, model, warmup_alpha(self._steps, self.ema_decay))
+        """w_teacher <- a w_teacher + (1 - a) w_student."""
+        ema_update(self._teacher, model, self._alpha.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,6 +14,8 @@ from benchmark.al.objectives.base import Batch, Build, Objective
 @dataclass(eq=False)
 class Supervised(Objective):
     """Mean cross-entropy over the batch, with the training's label smoothing."""
+
+    capturable: ClassVar[bool] = True
 
     def build(self, build: Build) -> None:
         """Remember the smoothing; there are no branches."""

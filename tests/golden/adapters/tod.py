@@ -29,10 +29,12 @@ from benchmark.al.functional.averaging import ema_update, warmup_alpha
 from benchmark.al.functional.cod import cod_loss
 from benchmark.al.functional.ranking_loss import margin_ranking_loss
 from benchmark.al.functional.scores import discrepancy
+from benchmark.al.halves import in_turn
 from benchmark.al.models.loss_prediction import LossPrediction
 from benchmark.al.models.outputs import Outputs
 from benchmark.al.models.resnet_cifar import ResNetCifar
 from benchmark.al.models.resnet_imagenet import ResNetImagenet
+from benchmark.al.numerics import Number
 from benchmark.al.objectives.base import Batch
 from benchmark.al.objectives.cod import Cod
 from benchmark.al.objectives.learning_loss import LearningLoss
@@ -67,6 +69,8 @@ def objective_build(network: nn.Module | None = None) -> Any:
         network=lambda name: network,
         seeded=lambda name: torch.random.fork_rng(),
         training=SimpleNamespace(label_smoothing=0.0),
+        halves=in_turn,
+        number=Number,
     )
 
 
@@ -138,7 +142,9 @@ def ema(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expe
     losses, unlabelled = [], tensor(inputs["unlabelled_x_same_every_step"])
     for epoch in range(inputs["epochs"]):
         for images, labels in zip(inputs["labelled_x"], inputs["labelled_y"], strict=True):
-            loss = objective.loss(student_net, Batch(tensor(images), tensor(labels), epoch, len(losses), unlabelled))
+            batch = Batch(tensor(images), tensor(labels), epoch, len(losses), unlabelled)
+            objective.before_step(batch)
+            loss = objective.loss(student_net, batch)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
