@@ -165,9 +165,9 @@ class Progress:
         result = f"  {line.accuracy:.2f} % at {line.labelled}" if line.accuracy is not None else ""
         message = "" if outcome.state == "finished" else f"  {outcome.message}"
         text = f"[{colour}]{outcome.state:9}[/{colour}]{escape(f' {line.name}{kind}{result}{message}')}"
-        return "\n".join(
-            [text, *(escape(f"          | {entry}") for entry in outcome.log if outcome.state == "failed")]
-        )
+        said = {part.strip() for part in message.splitlines()}
+        log = [entry for entry in outcome.log if outcome.state == "failed" and entry.strip() not in said]
+        return "\n".join([text, *(escape(f"          | {entry}") for entry in log)])
 
     def _describe(self, line: TrialLine) -> str:
         share = f"{100 * line.within:.0f} %" if line.within else ""

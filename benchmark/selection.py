@@ -130,7 +130,7 @@ class Selection:
             )
         return found
 
-    def _names(self, selector: Selector, suite: str) -> bool:
+    def means(self, selector: Selector, suite: str) -> bool:
         """Whether a selector means the suite with this id."""
         return fnmatch.fnmatchcase(suite, selector.suite) or suite == f"{selector.suite}-{self.models}"
 
@@ -142,7 +142,7 @@ class Selection:
             extra = self.plugin_method(suite)
             known = dict(suite.methods) | extra
             for selector in self.selectors:
-                if self._names(selector, suite_file.id):
+                if self.means(selector, suite_file.id):
                     methods = self._methods(selector, suite, extra, suite_file.id)
                     for trial in suite_file.trials(
                         self.profile, self.variant, methods, self.seeds or selector.seeds, extra=extra, sets=self.sets
@@ -214,5 +214,7 @@ def match_suites(pattern: str, root: Path) -> list[SuiteFile]:
     paths = {path.relative_to(root).with_suffix("").as_posix(): path for path in suite_files(root)}
     found = [load_suite(path, root) for name, path in paths.items() if fnmatch.fnmatchcase(name, pattern)]
     if not found:
-        raise UsageError(f"no suite matches '{pattern}' under {root}", remedy="see `albench ls`")
+        raise UsageError(
+            f"no suite matches '{pattern}' under {root}", remedy="`albench ls` lists all; --suites names the folder"
+        )
     return found

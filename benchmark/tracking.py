@@ -42,6 +42,8 @@ KIND = "custom_model_development"
 """Experiments whose pages show runs, metrics and pictures; MLflow's other kind is for traces of language models."""
 BATCH_PARAMS, BATCH_METRICS = 100, 1000
 """Documented limits of one request."""
+LOCKS = 8
+"""Lock files for servers in the folder for temporary files: several addresses share one, so that they stay few."""
 DIGEST = 36
 """Characters of a data set digest that MLflow keeps."""
 RUNS = Path("runs")
@@ -228,8 +230,8 @@ def _lock(uri: str) -> Iterator[None]:
         database.parent.mkdir(parents=True, exist_ok=True)
         path = database.with_name(f"{database.name}.lock")
     else:
-        name = hashlib.sha256(f"{os.getuid()} {uri}".encode()).hexdigest()[:16]
-        path = Path(tempfile.gettempdir()) / f"albench-{name}.lock"
+        place = int(hashlib.sha256(uri.encode()).hexdigest(), 16) % LOCKS
+        path = Path(tempfile.gettempdir()) / f"albench-{os.getuid()}-{place}.lock"
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -245,5 +247,7 @@ def _knock(uri: str) -> None:
         socket.create_connection((parts.hostname or "localhost", port), timeout=CONNECT_SECONDS).close()
     except OSError as error:
         raise TrackerError(
-            f"nobody answers: {error}", where=uri, remedy="start the server, or unset MLFLOW_TRACKING_URI"
+            f"nobody answers: {error}",
+            where=uri,
+            remedy="start the server, or name another with --tracking-uri or MLFLOW_TRACKING_URI",
         ) from error

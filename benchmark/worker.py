@@ -87,22 +87,22 @@ def _run(trial: Trial, options: argparse.Namespace) -> int:
 
 
 def check(path: Path) -> int:
-    """Rehearse every trial of a file (one JSON trial a line) on made-up images; print `trial: what is wrong` for each bad one.
-
-    Trials that differ in nothing but amounts are rehearsed once.
+    """Rehearse every trial of a file (one JSON trial a line) on made-up images; print its name for each, and after a tab what
+    is wrong with a bad one. Trials that differ in nothing but amounts are rehearsed once.
     """
     numerics, bad, seen = prepare("cpu", "fp32", 1), 0, set()
     for line in path.read_text(encoding="utf-8").splitlines():
         trial = Trial.model_validate_json(line)
-        same = (shrunk(trial.protocol), trial.strategy.model_dump_json(), trial.objective.model_dump_json())
-        if repr(same) in seen:
-            continue
-        seen.add(repr(same))
+        same = repr((shrunk(trial.protocol), trial.strategy.model_dump_json(), trial.objective.model_dump_json()))
+        wrong = ""
         try:
-            rehearse(trial, lambda small, data: assemble(small, data, numerics, Path("weights")))
+            if same not in seen:
+                rehearse(trial, lambda small, data: assemble(small, data, numerics, Path("weights")))
         except Exception as error:
             bad += 1
-            print(f"{trial.suite}/{trial.method_name}: {error or type(error).__name__}", flush=True)
+            wrong = " ".join(str(error).split()) or type(error).__name__
+        seen.add(same)
+        print(f"{trial.suite}/{trial.method_name}\t{wrong}".rstrip("\t"), flush=True)
     return int(Exit.USAGE if bad else Exit.OK)
 
 

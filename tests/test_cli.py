@@ -7,8 +7,10 @@ import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -20,6 +22,7 @@ from benchmark import provenance
 from benchmark.cli import invoke
 from benchmark.cli.group import VERBS, hoist
 from benchmark.cli.options import Seconds
+from benchmark.cli.printing import ticker
 from benchmark.errors import AlbenchError
 from benchmark.executors import local
 from benchmark.plan import DataStatus, Plan, data_key
@@ -100,6 +103,30 @@ def test_light_verbs_import_nothing_heavy(arguments: list[str], banned: set[str]
     assert not banned & {name.partition(".")[0] for name in loaded}
 
 
+def test_being_asked_to_end_is_an_interrupt_that_leaves_nothing_behind(tmp_path: Path) -> None:
+    code = (
+        "import sys, tempfile, time; from benchmark import cli\n"
+        "def invoke(_):\n"
+        "    with tempfile.TemporaryDirectory(): print('here', flush=True); time.sleep(60)\n"
+        "cli.invoke = invoke; cli.main()"
+    )
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (130, "")
+    assert not list(tmp_path.iterdir())
+
+
 def test_help_is_quick() -> None:
     spent = []
     for _ in range(3):
@@ -123,7 +150,6 @@ def test_global_options_may_stand_anywhere() -> None:
     assert hoist(["run", "x", "--runs", "r", "--data=d", "--", "--runs"]) == [
         "--runs", "r", "--data=d", "run", "x", "--", "--runs",
     ]  # fmt: skip
-    assert hoist(["run", "--runs"]) == ["--runs", "run"]
 
 
 def test_options_come_from_the_environment(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -139,6 +165,12 @@ def test_options_come_from_the_environment(cli: Cli, monkeypatch: pytest.MonkeyP
     [
         ((), "Usage"),
         (("nothing",), "No such command"),
+        (("plan", "toy/one", "--runs"), "'--runs' requires an argument"),
+        (("ls", "toys"), "--suites"),
+        (("plan", "toys/*"), "--suites"),
+        (("show", "toy/one", "--variant", "correct"), "did you mean corrected"),
+        (("plan", "toy/one", "--method", "mine.py"), "mine.py:Class"),
+        (("sync", "toy/two"), "did you mean toy/one"),
         (("run",), "SELECTOR"),
         (("run", "toy/one", "--jobs", "0"), "--jobs"),
         (("run", "toy/one", "--time-limit", "soon"), "90s, 9m"),
@@ -150,7 +182,11 @@ def test_options_come_from_the_environment(cli: Cli, monkeypatch: pytest.MonkeyP
         (("plan", "toy/one@x"), "0,1,2 or 0-4"),
         (("plan", "toy/one", "--set", "protocol.training.epochs=many"), "TOML"),
         (("plan", "toy/one", "--set", "protocol.acquisition.budget=1000"), "labels"),
-        (("plan", "toy/one", "--set", "protocol.training.epocks=1"), "epocks"),
+        (("plan", "toy/one", "--set", "protocol.training.epocks=1"), "with --set protocol.training.epocks"),
+        (
+            ("plan", "toy/one", "--set", "protocol.trainings.epochs=1"),
+            "--set: 'protocol.trainings.epochs' names nothing",
+        ),
         (("show", "toy/none"), "toy/one"),
         (("compare", "toy/none"), "toy/one"),
         (("verify", "toy/one", "--level", "some"), "bitwise"),
@@ -178,6 +214,13 @@ def test_ls(cli: Cli) -> None:
     assert cli("ls", "toy") == 0
     assert "not valid" in cli.out
     assert cli("ls", "none") == 2
+
+
+def test_ls_of_a_suite_on_a_base(cli: Cli) -> None:
+    write_suite(cli.folder / "suites", "toy/one-2", 'base = "one.toml"\ntitle = "Two"\nheadline = "also none"\n')
+    assert cli("ls") == 0
+    assert [line.split()[0] for line in cli.out.splitlines()] == ["toy/one", "toy/one-2"]
+    assert "3 methods  2 seeds  Two; also none" in cli.out
 
 
 def test_show(cli: Cli) -> None:
@@ -254,7 +297,7 @@ def test_plan_is_a_value(cli: Cli) -> None:
     assert [planned.trial.method_name for planned in first.trials] == ["random", "entropy", "random+cod"]
     assert not (cli.folder / "runs").exists(), "planning writes nothing"
     assert cli("plan", "toy/one@0", "--device", "cpu", "--only", "toy/one/entropy") == 0
-    assert "1 trials: 1 new" in cli.out
+    assert "1 trial: 1 new" in cli.out
 
 
 def test_run_then_nothing_to_do(cli: Cli) -> None:
@@ -352,6 +395,9 @@ def test_data(
 def test_empty_plan_is_3(cli: Cli) -> None:
     assert cli.run("toy/one/random@0", "--only", "toy/one/entropy") == 3
     assert "the plan is empty" in cli.err
+    assert "--only toy/one/entropy matches no trial" in cli.err
+    assert cli("plan", "toy/one/random", "--only", "toy/one/entropy", "--device", "cpu") == 3
+    assert "the plan is empty" in cli.err
 
 
 def test_unwritable_runs(cli: Cli) -> None:
@@ -388,6 +434,7 @@ def test_a_dead_tracker_does_not_harm(cli: Cli) -> None:
 
 def test_clean(cli: Cli) -> None:
     assert cli("clean") == 2
+    assert "leftovers" not in cli.out
     cli.run("toy/one/random@0")
     leftover = next((cli.folder / "runs").glob("*/*/state"))
     assert cli("clean", "--dry-run") == 0
@@ -419,6 +466,30 @@ def test_compare_and_report(cli: Cli, tmp_path: Path, monkeypatch: pytest.Monkey
     assert (tmp_path / "elsewhere" / "toy" / "one" / "verdicts.json").is_file()
 
 
+def test_methods_that_do_not_fit_a_profile_are_no_obstacle_to_comparing(cli: Cli) -> None:
+    late = '[methods.late]\ntitle = "Late"\nstrategy = { name = "random" }\n'
+    late += '[methods.late.set]\n"training.trajectory" = { start = 3, every = 1 }\n'
+    short = SUITE.replace('cycles" = 2\n', 'cycles" = 2\n"protocol.training.epochs" = 2\n')
+    short = short.replace("milestones = [3]", "milestones = [1]")
+    write_suite(cli.folder / "suites", "toy/one", short.replace("[profiles.smoke]", f"{late}[profiles.smoke]"))
+    assert cli("plan", "toy/one", "--profile", "smoke", "--methods", "late", "--device", "cpu") == 2
+    assert cli.run("toy/one@0", "--profile", "smoke") == 0
+    assert cli("compare", "toy/one", "--profile", "smoke") == 0
+    assert "random" in cli.out
+    assert cli("report", "toy/one", "--profile", "smoke", "--out", str(cli.folder / "out")) == 0
+
+
+def test_what_is_missing_is_offered_only_where_something_is(cli: Cli) -> None:
+    assert cli.run("toy/one/random@0") == 0
+    cli("compare", "toy/one/random@0")
+    assert "Run what is missing" not in cli.out
+    assert "albench verify toy/one/random@0" in cli.out
+    cli("compare", "toy/one", "--methods", "random", "--seeds", "0,1")
+    assert "albench run toy/one --methods random --seeds 0,1" in cli.out
+    cli("compare", "toy/o*")
+    assert "albench run toy/one\n" in cli.out
+
+
 def test_publishing_keeps_rows_of_other_profiles(cli: Cli, tmp_path: Path) -> None:
     cli.run("toy/one/random@0,9")
     cli.run("toy/one/random@0", "--profile", "smoke")
@@ -440,7 +511,7 @@ def test_comparison_counts_any_seed_and_names_damaged_records(cli: Cli) -> None:
     assert f"ignored {record}" in cli.err
     assert "2 trials took" in cli.out
     cli("compare", "toy/one/random@0")
-    assert "1 trials took" in cli.out
+    assert "1 trial took" in cli.out
 
 
 def test_plugins_stand_in_the_comparison_only_under_the_pinned_protocol(cli: Cli) -> None:
@@ -473,6 +544,41 @@ def test_verify_without_data_is_3(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> 
     data_are(monkeypatch, DataStatus(name="digits", present=False, digest=None, canonical=False, note="gone"))
     assert cli("verify", "toy/one", "--device", "cpu") == 3
     assert "gone" in cli.err
+
+
+def test_a_port_in_use_is_named(cli: Cli) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert cli("ui", "--port", port) == 2
+    assert port in cli.err
+    assert "--port" in cli.err
+
+
+def test_ticker_is_silent_at_first_and_then_says_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with ticker(every=60.0) as tick:
+        tick("at once")
+    with ticker(every=0.0) as tick:
+        tick("later")
+    assert capsys.readouterr().err == "later\n"
+
+
+@pytest.mark.slow
+def test_check_builds_methods_and_leaves_nothing(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = tmp_path / "temporary"
+    empty.mkdir()
+    monkeypatch.setenv("TMPDIR", str(empty))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    cli("schema")
+    assert cli("check") == 2
+    assert "BAD: toy/one/random+cod: the student needs two heads" in cli.out
+    assert "toy/one/entropy" not in cli.out
+    two = SUITE.replace('"small_cnn"', '"small_cnn"\nparams = { heads = 2 }')
+    write_suite(cli.folder / "suites", "toy/one", two)
+    assert cli("check") == 0, cli.out
+    assert "ok   methods" in cli.out
+    assert not list(empty.iterdir())
 
 
 def test_errors_of_ours_have_no_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

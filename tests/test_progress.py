@@ -108,7 +108,9 @@ def test_plain_lines() -> None:
         now = 106.0
         progress(job(0), cycle(0, 200.0))
         progress(job(0), cycle(1, 201.0))
-        failed = Outcome(job(0), "failed", FailureKind.oom, "out of [memory]", ("line one", "[red]line two"))
+        failed = Outcome(
+            job(0), "failed", FailureKind.oom, "out of [memory]", ("out of [memory]", "line one", "[red]line two")
+        )
         progress(job(0), failed)
     lines = out.getvalue().splitlines()
     assert len(lines) == 6, lines

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 
 def main() -> None:
-    """Entry point of the console script."""
-    sys.exit(invoke(sys.argv[1:]))
+    """Entry point of the console script. Being asked to end is like Ctrl-C: temporary folders go, processes are ended."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = invoke(sys.argv[1:])
+    except KeyboardInterrupt:  # before there was anybody to say so
+        code = 130
+    sys.exit(code)
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def invoke(arguments: Sequence[str]) -> int:

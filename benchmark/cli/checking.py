@@ -14,6 +14,7 @@ import click
 from benchmark.cli.group import Settings
 from benchmark.cli.inspecting import schema_text
 from benchmark.cli.planning import obstacle
+from benchmark.cli.printing import ticker
 from benchmark.errors import AlbenchError, Exit
 from benchmark.selection import match_suites, parse_selector
 from benchmark.spec.load import SuiteFile, load_suite, suite_files
@@ -118,15 +119,36 @@ def _methods(suites: Sequence[SuiteFile]) -> Iterator[Finding]:
                 yield HINT, f"{trial.suite}/{trial.method_name}: {reason}"
             else:
                 lines.append(trial.model_dump_json())
-    with tempfile.TemporaryDirectory(prefix="albench-check-") as folder:
-        file = Path(folder) / "trials.jsonl"
-        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        command = [sys.executable, "-m", "benchmark.worker", "--check", str(file)]
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": _path()}
-        )
-    if done.returncode != 0:
-        yield from ((BAD, line) for line in (done.stdout.strip() or done.stderr.strip()[-2000:]).splitlines())
+    yield from _rehearsed(lines)
+
+
+def _rehearsed(trials: Sequence[str]) -> Iterator[Finding]:
+    """Play trials (one JSON each) through in a process of its own; what is wrong with them. Nothing is left on the disk."""
+    command = [sys.executable, "-m", "benchmark.worker", "--check", "/dev/stdin"]
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as asked,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as errors,
+        ticker() as tick,
+    ):
+        asked.writelines(f"{line}\n" for line in trials)
+        asked.seek(0)
+        with subprocess.Popen(
+            command,
+            stdin=asked,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=os.environ | {"PYTHONPATH": _path()},
+        ) as process:
+            assert process.stdout is not None
+            for number, line in enumerate(process.stdout, start=1):
+                name, _, wrong = line.rstrip("\n").partition("\t")
+                tick(f"rehearsed {name}, {number} of {len(trials)}")
+                if wrong:
+                    yield BAD, f"{name}: {wrong}"
+        if process.returncode not in (Exit.OK, Exit.USAGE):
+            errors.seek(0)
+            yield BAD, f"the rehearsal broke off: {errors.read().strip()[-2000:]}"
 
 
 def _path() -> str:

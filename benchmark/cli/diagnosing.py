@@ -178,7 +178,7 @@ def data(settings: Settings) -> Findings:
         name = suite.suite.protocol.data.name
         if name not in seen:
             seen.add(name)
-            found = [text for _, text in data_findings(suite, settings)]
+            found = [text.removeprefix("data: ") for _, text in data_findings(suite, settings)]
             missing, _, remedy = "".join(found[:1]).partition(" -> ")
             yield (
                 Diagnosis(HINT, missing, remedy or f"run `albench fetch {name}`")

@@ -110,7 +110,8 @@ def albench(
 
 
 def hoist(arguments: list[str]) -> list[str]:
-    """The command line with global options in front of the verb, wherever they were given."""
+    """The command line with global options in front of the verb, wherever they were given. Raises click.UsageError for one
+    without its value."""
     front: list[str] = []
     rest: list[str] = []
     waiting = iter(arguments)
@@ -119,9 +120,10 @@ def hoist(arguments: list[str]) -> list[str]:
         if argument == "--":
             rest += [argument, *waiting]
         elif name in GLOBAL:
-            front += (
-                [argument] if equals else [argument, *[value for value in [next(waiting, None)] if value is not None]]
-            )
+            value = None if equals else next(waiting, None)
+            if not equals and value is None:
+                raise click.UsageError(f"Option '{name}' requires an argument.")
+            front += [argument] if value is None else [argument, value]
         else:
             rest.append(argument)
     return front + rest

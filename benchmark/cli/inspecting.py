@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmark.cli.group import Settings
-from benchmark.errors import Exit
+from benchmark.errors import Exit, UsageError
 
 if TYPE_CHECKING:
     from benchmark.spec.load import SuiteFile
+
+NO_SUITE = "`albench ls` lists all; --suites names the folder"
 
 
 @click.command()
@@ -23,25 +25,22 @@ def ls(settings: Settings, pattern: str) -> int:
     """List the suites whose id matches PATTERN (all): id, methods, seeds, the headline number."""
     from fnmatch import fnmatchcase
 
-    paths = {
-        path.relative_to(settings.suites).with_suffix("").as_posix(): path
-        for path in sorted(settings.suites.glob("*/*.toml"))
-    }
-    chosen = {
-        name: path for name, path in paths.items() if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}/*")
-    }
-    width = max((len(name) for name in chosen), default=0)
-    for name, path in chosen.items():
-        click.echo(f"{name:{width}}  {_line(path)}")
+    names = (path.relative_to(settings.suites).with_suffix("").as_posix() for path in settings.suites.glob("*/*.toml"))
+    chosen = [name for name in sorted(names) if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}/*")]
     if not chosen:
-        click.echo(f"no suite matches '{pattern}' under {settings.suites}", err=True)
-    return Exit.OK if chosen else Exit.USAGE
+        raise UsageError(f"no suite matches '{pattern}' under {settings.suites}", remedy=NO_SUITE)
+    width = max(map(len, chosen))
+    for name in chosen:
+        click.echo(f"{name:{width}}  {_line(settings.suites / f'{name}.toml')}")
+    return Exit.OK
 
 
 def _line(path: Path) -> str:
     """One line of a suite, read without validation: `check` is for that."""
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        if "base" in raw:
+            raw = tomllib.loads(path.with_name(raw["base"]).read_text(encoding="utf-8")) | raw
         counts = f"{len(raw['methods']):2} methods  {len(raw['seeds'])} seeds"
         return f"{counts}  {raw['title']}; {raw['headline']}"
     except (OSError, ValueError, LookupError, TypeError):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +15,11 @@ import click
 from benchmark.cli.group import Settings
 from benchmark.cli.printing import flops
 from benchmark.cost import total, work
+from benchmark.errors import UsageError
 from benchmark.events import Record
 from benchmark.selection import Selection, Selector
 from benchmark.spec.load import SuiteFile
-from benchmark.spec.models import Component
+from benchmark.spec.models import Component, Trial
 from benchmark.store import Refused, Store, question
 
 if TYPE_CHECKING:
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
 RECORDS = "records.csv"
 """Committed measurements of a suite, below results/."""
+MISSING = "Run what is missing"
+"""Purpose of the command that is shown where a trial of the selection was not measured."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +76,8 @@ def judge_suite(
     borrowed = sorted({row.method for row in measurements} - {row.method for row in own})
     facts = {"Taken from results/": ", ".join(borrowed)} if borrowed else {}
     facts |= _facts(records, resolved.rule.margin, resolved.rule.metric)
-    return Judged(
-        suite, judgement, measurements, records, _cost_note(suite, selection, records), _commands(selection, suite), facts
-    )  # fmt: skip
+    commands = _commands(selection, suite, complete=_is_complete(selection, suite, measurements))
+    return Judged(suite, judgement, measurements, records, _cost_note(suite, selection, records), commands, facts)
 
 
 def regress_suite(settings: Settings, selection: Selection, suite: SuiteFile) -> Regression:
@@ -125,9 +129,7 @@ def chosen_seeds(selection: Selection) -> set[int] | None:
 def records_of(settings: Settings, selection: Selection, suite: SuiteFile) -> list[Record]:
     """Finished trials of this suite's questions with any seed, and plug-ins that were run under its very protocol."""
     resolved = suite.resolve(selection.profile, selection.variant)
-    asked = {
-        question(trial): trial for trial in suite.trials(selection.profile, selection.variant, resolved.methods, [0])
-    }
+    asked = dict(_questions(selection, suite, resolved.methods))
     seeds, found = chosen_seeds(selection), []
     for record in Store(settings.runs).records(on_refused=_say_refused):
         trial = record.trial
@@ -144,6 +146,14 @@ def records_of(settings: Settings, selection: Selection, suite: SuiteFile) -> li
         ):
             found.append(record)
     return found
+
+
+def _questions(selection: Selection, suite: SuiteFile, methods: Iterable[str]) -> Iterator[tuple[str, Trial]]:
+    """What each method asks. One that does not fit a profile, which may leave it out, asks nothing."""
+    for method in methods:
+        with suppress(UsageError):
+            (trial,) = suite.trials(selection.profile, selection.variant, [method], [0])
+            yield question(trial), trial
 
 
 def _guests(known: Mapping[str, object], records: Sequence[Record]) -> dict[str, Component]:
@@ -177,20 +187,38 @@ def _cost_note(suite: SuiteFile, selection: Selection, records: Sequence[Record]
     if records:
         spent = duration(sum(record.seconds for record in records))
         where = ", ".join(sorted({record.environment.device_model for record in records}))
-        parts.append(f"{len(records)} trials took {spent} of computation on {where}.")
+        took = f"{len(records)} trial{'s' * (len(records) != 1)} took"
+        parts.append(f"{took} {spent} of computation on {where}.")
     return " ".join(parts)
 
 
-def _commands(selection: Selection, suite: SuiteFile) -> dict[str, str]:
-    chosen = [suite.id]
+def _is_complete(selection: Selection, suite: SuiteFile, measurements: Sequence[Measurement]) -> bool:
+    """Whether every trial of the selection was measured."""
+    known = _own_methods(selection, suite)
+    if selection.methods is not None and not known:
+        return bool(measurements)
+    here = {(row.method, row.seed) for row in measurements}
+    asked = replace(selection, methods=known or None).trials(Path(), [suite])
+    return all((item.trial.method_name, item.trial.seed) in here for item in asked)
+
+
+def _own_methods(selection: Selection, suite: SuiteFile) -> tuple[str, ...]:
+    """The methods asked for by option, without plug-ins: those cannot be run without their file."""
+    return tuple(name for name in selection.methods or () if name in suite.suite.methods)
+
+
+def _commands(selection: Selection, suite: SuiteFile, *, complete: bool) -> dict[str, str]:
+    """How to go on with the selection, by purpose."""
+    meant = [selector for selector in selection.selectors if selection.means(selector, suite.id)]
+    chosen = list(dict.fromkeys(str(replace(selector, suite=suite.id)) for selector in meant))
     chosen += ["--profile", selection.profile] if selection.profile != "paper" else []
     chosen += ["--variant", selection.variant] if selection.variant != "as_published" else []
-    known = [name for name in selection.methods or () if name in suite.suite.methods]  # plug-ins need their file
+    known = _own_methods(selection, suite)
     chosen += ["--methods", ",".join(known)] if known else []
-    return {
-        verb: f"albench {word} {' '.join(chosen)}"
-        for verb, word in (("Run what is missing", "run"), ("Compare", "compare"), ("Check determinism", "verify"))
-    }
+    chosen += ["--seeds", ",".join(map(str, selection.seeds))] if selection.seeds else []
+    verbs = {} if complete else {MISSING: "run"}
+    verbs |= {"Compare": "compare", "Check determinism": "verify"}
+    return {purpose: shlex.join(["albench", verb, *chosen]) for purpose, verb in verbs.items()}
 
 
 def _facts(records: Sequence[Record], margin: float, metric: str) -> dict[str, str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
-import sys
-import time
-from collections.abc import Callable
 
 import click
 
 from benchmark.cli.group import Settings
+from benchmark.cli.printing import ticker
 from benchmark.errors import Exit, UsageError
 
 URI = click.option(
@@ -33,7 +32,8 @@ def fetch(settings: Settings, names: tuple[str, ...]) -> int:
         return Exit.OK
     for name in _data_names(names, settings, set(data.SOURCES)):
         click.echo(f"{name} into {settings.data}")
-        data.fetch(name, settings.data, _progress())
+        with ticker() as tick:
+            data.fetch(name, settings.data, lambda file, done, whole, tick=tick: tick(_share(file, done, whole)))  # type: ignore[misc]
         click.echo(f"{name}: complete")
     return Exit.OK
 
@@ -53,24 +53,10 @@ def _data_names(names: tuple[str, ...], settings: Settings, known: set[str]) -> 
     return list(found)
 
 
-def _progress() -> Callable[[str, int, int], None]:
-    """Says how far a download is: in place on a terminal, now and then elsewhere."""
-    last = 0.0
-
-    def show(file: str, done: int, whole: int) -> None:
-        nonlocal last
-        terminal, now = sys.stderr.isatty(), time.monotonic()
-        if now - last < (0.2 if terminal else 10) and done != whole:
-            return
-        last = now
-        share = f" of {whole / 1e6:.0f} MB ({100 * done / whole:.0f} %)" if whole else " MB"
-        click.echo(
-            f"{chr(13) if terminal else ''}  {file}: {done / 1e6:.0f}{share}",
-            nl=not terminal or done == whole,
-            err=True,
-        )
-
-    return show
+def _share(file: str, done: int, whole: int) -> str:
+    """How much of a file is there; `whole` is 0 where nobody says how large it is."""
+    share = f" of {whole / 1e6:.0f} MB ({100 * done / whole:.0f} %)" if whole else " MB"
+    return f"  {file}: {done / 1e6:.0f}{share}"
 
 
 @click.command()
@@ -78,10 +64,15 @@ def _progress() -> Callable[[str, int, int], None]:
 @URI
 @click.pass_obj
 def sync(settings: Settings, suites: tuple[str, ...], tracking_uri: str | None) -> int:
-    """Bring MLflow up to the runs folder, of these suites or of all. Repeating it changes nothing."""
+    """Bring MLflow up to the runs folder, of these suites (or 'tod/*') or of all. Repeating it changes nothing."""
     from benchmark import tracking
+    from benchmark.selection import match_suites, parse_selector
 
-    done = tracking.sync(settings.runs, tracking_uri, suites)
+    chosen = {suite.id for text in suites for suite in match_suites(parse_selector(text).suite, settings.suites)}
+    with ticker() as tick:
+        done = tracking.sync(
+            settings.runs, tracking_uri, chosen, lambda number, whole: tick(f"{number} of {whole} runs looked at")
+        )
     click.echo(f"{done.written} runs written, {done.unchanged} were up to date, {done.empty} have not begun")
     for problem in done.problems:
         click.echo(f"skipped: {problem}", err=True)
@@ -96,9 +87,22 @@ def ui(settings: Settings, tracking_uri: str | None, port: int) -> int:
     """Serve MLflow's user interface to browsers on this machine. Ctrl-C ends it."""
     from benchmark import tracking
 
+    _free(port)
     command = tracking.ui_argv(tracking_uri, runs=settings.runs, port=port)
     click.echo(f"http://127.0.0.1:{port}")
     try:
         return subprocess.run(command, check=False).returncode
     except KeyboardInterrupt:
         return Exit.OK
+
+
+def _free(port: int) -> None:
+    """Raises UsageError if somebody listens at this port of this machine."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that was just left is free
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UsageError(
+                f"port {port} cannot be used: {error.strerror}", remedy="name another with --port"
+            ) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
@@ -35,6 +34,9 @@ def build_plan(
         for item in selection.trials(settings.suites, suites)
         if not only or any(selector.matches(item.trial) for selector in only)
     ]
+    if not asked:
+        why = f"\n  -> --only {' '.join(map(str, only))} matches no trial of the selection" if only else ""
+        click.echo(f"Error: the plan is empty{why}", err=True)
     store = Store(settings.runs)
     return make_plan(
         asked,
@@ -190,13 +192,13 @@ def _age(path: Path) -> str:
 @click.pass_obj
 def clean(settings: Settings, dry_run: bool) -> int:
     """Remove what interrupted writes left and the saved state of finished runs. Results and unfinished work stay."""
-    store = Store(settings.runs)
-    busy = sum(bool(holder(folder)) for folder in store.folders())
-    say: Callable[[Any], None] = click.echo
-    removed = store.clean(dry=dry_run)
-    for path in removed:
-        say(f"{'would remove' if dry_run else 'removed'} {path}")
-    say(f"{len(removed)} leftovers{f', {busy} runs in use left alone' if busy else ''}")
     if not settings.runs.exists():
         raise UsageError(f"there is no runs folder {settings.runs}", remedy="give it with --runs")
+    store = Store(settings.runs)
+    busy = sum(bool(holder(folder)) for folder in store.folders())
+    removed = store.clean(dry=dry_run)
+    for path in removed:
+        click.echo(f"{'would remove' if dry_run else 'removed'} {path}")
+    used = f", {busy} run{'s' * (busy != 1)} in use left alone" if busy else ""
+    click.echo(f"{len(removed)} leftover{'s' * (len(removed) != 1)}{used}")
     return Exit.OK

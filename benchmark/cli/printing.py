@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import re
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import click
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -32,6 +36,24 @@ def console(*, stderr: bool = False) -> Console:
     """The console of this process."""
     stream = sys.stderr if stderr else sys.stdout
     return Console(file=stream, width=None if stream.isatty() else WIDE, highlight=False)
+
+
+@contextmanager
+def ticker(every: float = 10.0) -> Iterator[Callable[[str], None]]:
+    """Says on standard error how far something is: in place on a terminal, every so many seconds elsewhere."""
+    terminal, last = sys.stderr.isatty(), time.monotonic()
+    pause, clear = (0.2, "\r\x1b[K") if terminal else (every, "")
+
+    def tick(said: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= pause:
+            click.echo(f"{clear}{said}", nl=not terminal, err=True)
+            last = time.monotonic()
+
+    try:
+        yield tick
+    finally:
+        click.echo(clear, nl=False, err=True)
 
 
 def text(value: Any) -> str:
@@ -167,7 +189,7 @@ def flops(amount: float | None) -> str:
     """Floating point operations for people."""
     if amount is None:
         return ""
-    for unit, size in (("P", 1e15), ("T", 1e12), ("G", 1e9)):
+    for unit, size in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9)):
         if amount >= size:
             return f"{amount / size:.3g} {unit}FLOP"
     return f"{amount / 1e6:.3g} MFLOP"
@@ -189,7 +211,7 @@ def print_plan(plan: Plan) -> None:
         )  # fmt: skip
     out.print(table)
     for line in notes.lines():
-        out.print(escape(line))
+        out.print(escape(line), soft_wrap=True)  # addresses and paths stay whole
     for data in plan.data:
         if data.present and not data.canonical:
             out.print(f"[red]NOT CANONICAL[/red] {escape(f'{data.name}: {data.note}')}")
@@ -210,7 +232,8 @@ def summary(plan: Plan) -> str:
 
     states = [f"{number} {state}" for state in STATES if (number := sum(item.state == state for item in plan.trials))]
     left = [item.remaining.macs for item in plan.todo]
-    words = [f"{len(plan.trials)} trials: {', '.join(states) or 'none'}"]
+    whole = len(plan.trials)
+    words = [f"{whole} trial{'s' * (whole != 1)}: {', '.join(states) or 'none'}"]
     if plan.todo and all(left):
         words.append(f"{flops(2 * sum(left))} to do")
     seconds = [item.seconds for item in plan.todo]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmark.cli.group import Settings
-from benchmark.cli.judged import RECORDS, Judged, committed_rows, costs_of, judge_suite, regress_suite
+from benchmark.cli.judged import MISSING, RECORDS, Judged, committed_rows, costs_of, judge_suite, regress_suite
 from benchmark.cli.options import selecting
 from benchmark.errors import Exit, UsageError
 from benchmark.events import write_bytes
@@ -61,7 +61,7 @@ def report(
     for suite in suites:
         item = judge_suite(settings, selection, suite, borrow=committed, publish=publish)
         if not item.measurements:
-            click.echo(f"{suite.id}: nothing was measured yet; `{item.commands['Run what is missing']}`", err=True)
+            click.echo(f"{suite.id}: nothing was measured yet; `{item.commands[MISSING]}`", err=True)
             continue
         folder = _folder(base, selection, suite)
         up = "/".join([".."] * len(folder.relative_to(base).parts))
@@ -137,7 +137,7 @@ def _track(settings: Settings, item: Judged, files: Sequence[Path], uri: str | N
             methods=[cell.method for cell in judgement.cells], lead=headline(judgement),
         )  # fmt: skip
     except Exception as error:
-        click.echo(f"tracking: {error}; the report is complete without it", err=True)
+        click.echo(f"tracking: {error}\n  the report is complete without it", err=True)
 
 
 def tracked_rows(judgement: Judgement) -> list[dict[str, Any]]:

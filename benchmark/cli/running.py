@@ -118,7 +118,7 @@ def _mirroring(settings: Settings, plan: Plan, store: Store, uri: str | None) ->
         mirror.close()
         if mirror.problem:
             command = f"albench --runs {settings.runs} sync" + (f" --tracking-uri {uri}" if uri else "")
-            said = f"tracking: {mirror.problem}; the runs are unharmed, `{command}` completes the view later"
+            said = f"tracking: {mirror.problem}\n  the runs are unharmed: `{command}` completes the view later"
             problems.append(without_secrets(said))
 
 
@@ -140,8 +140,8 @@ def _nothing_to_do(plan: Plan) -> int:
         click.echo(f"{summary(plan)}: nothing to do")
         return Exit.OK
     print_plan(plan)
-    reason = "every trial is blocked" if plan.is_void and plan.trials else "no trial can be started"
-    click.echo(f"Error: {reason if plan.trials else 'the plan is empty'}", err=True)
+    if plan.trials:
+        click.echo(f"Error: {'every trial is blocked' if plan.is_void else 'no trial can be started'}", err=True)
     return Exit.NOT_MEASURED
 
 

@@ -22,8 +22,8 @@ from benchmark.executors.jobs import BUSY
 from benchmark.lease import Busy, claim
 
 PR_SET_PDEATHSIG = 1
-ASKED = {signal.SIGTERM, signal.SIGHUP}
-"""Signals that ask a host to end. Its whole process group may get them, as `timeout` and a closed terminal do."""
+ASKED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+"""Signals that ask a host to end. Its whole process group may get them, by Ctrl-C, `timeout` or a closed terminal."""
 
 
 @contextmanager

@@ -30,7 +30,7 @@ def annotate(suite_file: SuiteFile, judgement: Judgement, root: Path) -> list[st
         if item.decides and level:
             shown = view.line(item, view.Footnotes())
             text = (
-                f"{item.title} at {shown.labelled}: {shown.verdict}; ours {shown.ours}, published {shown.published}, "
+                f"{item.title} at {shown.labelled}: {shown.verdict}; ours {shown.ours}, reference {shown.published}, "
             )
             text += f"difference {shown.difference}, needed {shown.needed} ({item.source})"
             at = lines.get(_key(item))

@@ -68,7 +68,8 @@ def suite_page(
     return _render(
         "suite.html.j2", f"{judgement.title}: {judgement.suite}", judgement=judgement, suite=suite, index=index,
         headline=view.headline(judgement), paper_url=_web(suite.paper.url), sections=_sections(judgement, parts),
-        collapsed=collapsed, curves=curves, area=view.AREA, filters=_filters(numbers), budget_heads=view.BUDGET_HEADS,
+        collapsed=collapsed, curves=curves, area=view.AREA, filters=_filters(numbers),
+        reference=view.reference_head(judgement.rule), budget_heads=view.BUDGET_HEADS,
         standings=standings, standing_heads=view.STANDING_HEADS, penalties=penalties if standings else [],
         penalty_heads=["method", *judgement.penalty_methods], kendall=view.kendall_text(judgement), beside_text=view.BESIDE,
         measured_heads=measured_heads, footnotes=notes.lines(), notes_plain=judgement.notes,
@@ -84,7 +85,8 @@ def index_page(pages: Sequence[Page], board: Board | None = None, pictures: Sequ
     lead = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) or "no suite"
     entries = list(board.entries) if board else []
     return _render(
-        "index.html.j2", "Active-learning papers, re-run", lead=f"{len(pages)} suites: {lead}", pages=rows, board=board,
+        "index.html.j2", "Active-learning papers, re-run", pages=rows, board=board,
+        lead=f"{len(pages)} suite{'s' * (len(pages) != 1)}: {lead}",
         filters=[_field("paper", "Paper", rows), _field("dataset", "Data set", rows), _field("state", "Verdict", rows)],
         board_text=board.text if board else "", ranks=[place.cells() for place in board.places] if board else [],
         rank_heads=RANK_HEADS, entry_heads=ENTRY_HEADS, entries=entries,

@@ -90,7 +90,7 @@ def _verdict(suite: str, item: NumberVerdict | CurveVerdict) -> Case:
         if isinstance(item, NumberVerdict)
         else f"{item.metric} area {line.labelled}"
     )
-    detail = f"ours {line.ours}, published {line.published}, difference {line.difference}, MDD {line.mdd}, needed {line.needed}"
+    detail = f"ours {line.ours}, reference {line.published}, difference {line.difference}, MDD {line.mdd}, needed {line.needed}"
     return Case(
         f"{suite}.{item.method}", f"{what} ({item.source})", result, line.verdict if result else "",
         "\n".join([detail, *item.notes]) if item.estimate else "",

@@ -93,7 +93,8 @@ def board(
     )
     block, methods = _block(ranked)
     if not block:
-        text = f"{len(ranked)} suites: too few for average ranks, which need the same three methods in two suites."
+        few = f"{len(ranked)} suite{'s' * (len(ranked) != 1)}"
+        text = f"{few}: too few for average ranks, which need the same three methods in two suites."
         return Board(entries, (), None, None, text)
     areas = np.array([[_row(one, method).area for one in block] for method in methods])
     average = ranking.ranks(areas).mean(axis=1)

@@ -10,19 +10,6 @@ from benchmark.errors import UsageError
 from benchmark.report import view
 from benchmark.spec.load import SuiteFile
 
-HEADS = (
-    "method",
-    "labels",
-    "ours",
-    "published",
-    "difference [interval]",
-    "MDD",
-    "needed",
-    "verdict",
-    "source",
-    "notes",
-)
-
 
 def render(
     suite_file: SuiteFile,
@@ -33,7 +20,7 @@ def render(
     pictures: Mapping[str, str] | None = None,
 ) -> str:
     """The whole report. `pictures` are alternative text and path, relative to where the text will lie."""
-    notes = view.Footnotes()
+    notes, head = view.Footnotes(), view.reference_head(judgement.rule)
     paper = suite_file.suite.paper
     parts = [
         f"# {judgement.title}",
@@ -42,10 +29,10 @@ def render(
         f"**{view.headline(judgement)}**",
         *(f"![{alt}]({path})" for alt, path in (pictures or {}).items()),
         _numbers(judgement, notes),
-        _section("Curves", _verdict_table(view.curve_lines(judgement, notes)), view.AREA),
+        _section("Curves", _verdict_table(view.curve_lines(judgement, notes), head), view.AREA),
         _claims(judgement, notes),
         _standings(judgement),
-        _section("Shown beside", _verdict_table(view.number_lines(judgement, notes, decides=False)), view.BESIDE),
+        _section("Shown beside", _verdict_table(view.number_lines(judgement, notes, decides=False), "published"), view.BESIDE),
         "\n".join(f"- {mark}) {cell(text)}" for mark, text in notes.lines()),
         _section("Measured", table(*view.measured_grid(judgement)) if judgement.cells else ""),
         _deviations(suite_file, judgement),
@@ -106,11 +93,15 @@ def _section(title: str, body: str, lead: str = "") -> str:
 
 def _numbers(judgement: Judgement, notes: view.Footnotes, heading: bool = True) -> str:
     reason = view.collapsed(judgement)
-    body = f"Not compared: {cell(reason)}." if reason else _verdict_table(view.number_lines(judgement, notes))
+    lines = view.number_lines(judgement, notes)
+    body = f"Not compared: {cell(reason)}." if reason else _verdict_table(lines, view.reference_head(judgement.rule))
     return _section("Numbers", body) if heading else body
 
 
-def _verdict_table(lines: Sequence[view.Line]) -> str:
+def _verdict_table(lines: Sequence[view.Line], reference: str) -> str:
+    heads = (
+        "method", "labels", "ours", reference, "difference [interval]", "MDD", "needed", "verdict", "source", "notes",
+    )  # fmt: skip
     rows = [
         (
             line.method, line.labelled, line.ours, line.published, line.difference, line.mdd, line.needed, line.verdict,
@@ -118,7 +109,7 @@ def _verdict_table(lines: Sequence[view.Line]) -> str:
         )
         for line in lines
     ]  # fmt: skip
-    return table(HEADS, rows) if rows else ""
+    return table(heads, rows) if rows else ""
 
 
 def _claims(judgement: Judgement, notes: view.Footnotes) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -94,9 +94,11 @@ def _curves(
         _published(axis, [row for row in rows if row.method == method and row.role in TARGETS], look)
         _band(axis, trials, method, metric, look, "ours")
     _finish(figure, axes, f"{metric} (%)" if metric.startswith("accuracy") else metric)
+    theirs = any(row.role in TARGETS for row in rows)
     description = (
-        f"{len(looks)} panels, one per method: our mean {metric} over labelled images with a 95 % confidence band, "
-        "and the published points as hollow markers on a dashed line. The tables hold the same numbers."
+        f"{_one_each(looks)}: our mean {metric} over labelled images with a 95 % confidence band"
+        f"{', and the published points as hollow markers on a dashed line' if theirs else ''}. "
+        "The tables hold the same numbers."
     )
     return picture_of(figure, "curves", f"{judgement.title}: curves", description)
 
@@ -185,9 +187,10 @@ def _gains(
         sizes, means, half = (np.array(column) for column in zip(*points[method], strict=True))
         _line(axis, sizes, means, half, look, "ours")
     _finish(figure, axes, f"gain over random ({'points' if metric.startswith('accuracy') else metric})")
+    drawn = any(_published_gain(rows, method, bases[method]) for method in shown)
     description = (
-        f"{len(shown)} panels, one per method: difference in {metric} to random sampling over labelled images, ours paired by "
-        "seed with a 95 % confidence band, the published one dashed with hollow markers. The zero line is random sampling."
+        f"{_one_each(shown)}: difference in {metric} to random sampling over labelled images, ours paired by seed with a 95 % "
+        f"confidence band{', the published one dashed with hollow markers' if drawn else ''}. The zero line is random sampling."
     )
     return picture_of(figure, "gain", f"{judgement.title}: gain over random sampling", description)
 
@@ -229,6 +232,10 @@ def figure_of(width: float, height: float, layout: Literal["constrained"] | None
     figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
+
+
+def _one_each(methods: Collection[str]) -> str:
+    return f"{len(methods)} panel{'s' * (len(methods) != 1)}, one per method"
 
 
 def _panels(looks: dict[str, _Look]) -> tuple[Any, list[Any]]:

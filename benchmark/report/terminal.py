@@ -24,16 +24,20 @@ def show(
     judgement: Judgement, console: Console, cost_note: str = "", commands: Mapping[str, str] | None = None
 ) -> None:
     """Print the verdicts, the claims, what is missing and what to do about it."""
-    notes = view.Footnotes()
+    notes, head = view.Footnotes(), view.reference_head(judgement.rule)
     console.print(f"[bold]{escape(judgement.title)}[/bold]")
     console.print(escape(view.headline(judgement)))
     reason = view.collapsed(judgement)
     if reason:
-        console.print(escape(f"Not compared: {reason}. What was measured:"))
-        _grid(console, *view.measured_grid(judgement))
+        heads, rows = view.measured_grid(judgement)
+        console.print(
+            escape(f"Not compared: {reason}. {'What' if rows else 'Nothing'} was measured{':' if rows else '.'}")
+        )
+        if rows:
+            _grid(console, heads, rows)
     else:
-        _verdicts(console, "Numbers", view.number_lines(judgement, notes))
-    _verdicts(console, "Curves: normalised area", view.curve_lines(judgement, notes))
+        _verdicts(console, "Numbers", view.number_lines(judgement, notes), head)
+    _verdicts(console, "Curves: normalised area", view.curve_lines(judgement, notes), head)
     _claims(console, judgement, notes)
     if len(judgement.standings) > 1:
         _grid(console, view.STANDING_HEADS, [view.standing_cells(item) for item in judgement.standings])
@@ -75,10 +79,10 @@ def show_regression(regression: Regression, console: Console) -> None:
         console.print(f"and {len(changed) - SHOWN} more")
     _verdicts(console, "Trials of other environments, by the suite's rule", [
         view.line(item, view.Footnotes()) for item in regression.numbers
-    ])  # fmt: skip
+    ], "committed")  # fmt: skip
 
 
-def _verdicts(console: Console, title: str, lines: Sequence[view.Line]) -> None:
+def _verdicts(console: Console, title: str, lines: Sequence[view.Line], reference: str) -> None:
     if not lines:
         return
     table = Table(title=title, title_justify="left", header_style="bold")
@@ -86,7 +90,7 @@ def _verdicts(console: Console, title: str, lines: Sequence[view.Line]) -> None:
         "method",
         "labels",
         "ours",
-        "published",
+        reference,
         "difference [interval]",
         "MDD",
         "needed",

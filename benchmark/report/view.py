@@ -20,6 +20,7 @@ from benchmark.compare.judgement import (
 )
 from benchmark.compare.selection import OTHER_DATA
 from benchmark.errors import Exit
+from benchmark.spec.models import Rule
 
 SIGNS = {
     Kind.REPRODUCED: "✓", Kind.ABOVE: "▲", Kind.BELOW: "▼", Kind.INCONCLUSIVE: "?", Kind.NOT_COMPARABLE: "–", Kind.MISSING: "∅",
@@ -175,12 +176,16 @@ def headline(judgement: Judgement) -> str:
     outcomes = [claim.outcome for claim in judgement.claims]
     claims = ", ".join(f"{outcomes.count(o)} {str(o).replace('_', ' ')}" for o in Outcome if o in outcomes)
     code = judgement.exit_code
-    parts = [
-        f"{judgement.suite}, profile {judgement.profile}, {judgement.variant}: {numbers or 'no number to compare'}",
-        f"claims: {claims}" if claims else "",
-        f"{MEANING.get(code, 'stopped')} (exit {int(code)})",
-    ]
+    lead = f"{judgement.suite}, profile {judgement.profile}, {judgement.variant}: {numbers or 'no number to compare'}"
+    if not numbers and not claims and code is Exit.OK:
+        return f"{lead} (exit {int(code)})"
+    parts = [lead, f"claims: {claims}" if claims else "", f"{MEANING.get(code, 'stopped')} (exit {int(code)})"]
     return "; ".join(part for part in parts if part)
+
+
+def reference_head(rule: Rule) -> str:
+    """Head of the column with what our numbers are held to."""
+    return "published" if rule.reference == "reported" else "committed"
 
 
 def rule_text(judgement: Judgement) -> str:

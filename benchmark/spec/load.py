@@ -65,9 +65,9 @@ class SuiteFile:
         if variant == "corrected":
             overrides |= {switch.path: switch.corrected for item in self.suite.deviations for switch in item.switches}
         elif variant != "as_published":
-            overrides |= _pick(self.suite.variants, variant, "variant", self.id).set
+            overrides |= _pick(self.suite.variants, variant, "variant", self.id, "as_published", "corrected").set
         if profile != "paper":
-            overrides |= _pick(self.suite.profiles, profile, "profile", self.id).set
+            overrides |= _pick(self.suite.profiles, profile, "profile", self.id, "paper").set
         overrides |= sets or {}
         if not overrides:
             return self.suite
@@ -75,8 +75,15 @@ class SuiteFile:
         for path, value in overrides.items():
             places = (f"profiles.{profile}.set.{path}", f"variants.{variant}.set.{path}", "deviations")
             line = max(line_of(self.text, place) for place in places)
-            override(raw, path, value, f"{self.path}:{line}: profile {profile}, variant {variant}")
-        return _validate(raw, self.path, self.text)
+            where = "--set" if path in (sets or {}) else f"{self.path}:{line}: profile {profile}, variant {variant}"
+            override(raw, path, value, where)
+        try:
+            return _validate(raw, self.path, self.text)
+        except SuiteError as error:
+            if not sets:
+                raise
+            where = f"{error.where} with --set {', '.join(sets)}"
+            raise SuiteError(error.message, where=where, remedy=error.remedy) from error
 
     def trials(
         self,
@@ -170,6 +177,8 @@ def find_suite(name: str, root: Path) -> SuiteFile:
 def plugin_component(name: str) -> Component:
     """A component of the user's own, `file.py:Class`, with the digest of the file in its identity."""
     file, _, _ = name.rpartition(":")
+    if name.endswith(".py"):
+        raise UsageError(f"the plug-in {name} names a file, but no class of it", remedy=f"give {name}:Class")
     if not file.endswith(".py"):
         return Component(name=name)
     try:
@@ -301,9 +310,9 @@ def _matches(here: list[str], wanted: list[str]) -> bool:
     return ".".join(wanted) == ".".join(here) or ".".join(wanted).startswith(".".join(here) + ".")
 
 
-def _pick(table: Mapping[str, Any], name: str, kind: str, where: str) -> Any:
+def _pick(table: Mapping[str, Any], name: str, kind: str, where: str, *built_in: str) -> Any:
     if name not in table:
-        raise UsageError(f"{where} has no {kind} '{name}'", remedy=_nearest(name, table))
+        raise UsageError(f"{where} has no {kind} '{name}'", remedy=_nearest(name, [*table, *built_in]))
     return table[name]
 
 

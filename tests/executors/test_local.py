@@ -16,6 +16,7 @@ import pytest
 
 from benchmark import lease
 from benchmark.events import CycleDone, EpochDone, Started
+from benchmark.executors import child
 from benchmark.executors.jobs import FailureKind, Job, Launched, Outcome, tail_log
 from benchmark.executors.local import LocalExecutor, cores
 from benchmark.spec.identity import trial_id
@@ -156,6 +157,17 @@ def test_interrupt_saves_and_starts_nothing_more(store: Store, isolate: bool) ->
     assert state(store, fake.SLOW) == "resumable"
     assert outcomes[fake.FINE].message == "not started"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_is_not_heard_by_what_is_being_started() -> None:
+    with child.shielded():
+        process = subprocess.Popen(
+            [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(1)"], stdout=-1
+        )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"up\n"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
 
 
 def test_second_interrupt_kills(store: Store) -> None:
