@@ -71,9 +71,14 @@ def spread(row: ReportedResult) -> Spread:
 
 def judge_numbers(case: Case, reported: Iterable[ReportedResult], excuse: str = "") -> list[NumberVerdict]:
     """One verdict per reported number of the methods asked for, and of methods that the suite does not have; with an
-    excuse, none is compared and each one says so."""
+    excuse, none is compared and each one says so. What is only shown beside is left out with the models it is of."""
     known = {*case.methods, *case.suite.methods}
-    return [_number(case, row, excuse) for row in reported if row.method in case.methods or row.method not in known]
+    return [
+        _number(case, row, excuse)
+        for row in reported
+        if (row.method in case.methods or row.method not in known)
+        and (row.role in TARGETS or not _left_out(case.suite.protocol, row.metric))
+    ]
 
 
 def _number(case: Case, row: ReportedResult, excuse: str) -> NumberVerdict:

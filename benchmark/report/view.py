@@ -130,7 +130,8 @@ def needed(estimate: Estimate | BudgetTest) -> str:
 
 def number_lines(judgement: Judgement, notes: Footnotes, decides: bool = True) -> list[Line]:
     """Lines of the reported numbers: those that decide, or those shown beside."""
-    return [line(item, notes) for item in judgement.numbers if item.decides is decides]
+    shown = [item for item in judgement.numbers if item.decides is decides]
+    return [line(item, notes, item.metric if item.metric != judgement.rule.metric else "") for item in shown]
 
 
 def curve_lines(judgement: Judgement, notes: Footnotes) -> list[Line]:
@@ -138,8 +139,8 @@ def curve_lines(judgement: Judgement, notes: Footnotes) -> list[Line]:
     return [line(item, notes) for item in judgement.curves]
 
 
-def line(item: NumberVerdict | CurveVerdict, notes: Footnotes) -> Line:
-    """One verdict, formatted; what must be known of it goes to the footnotes."""
+def line(item: NumberVerdict | CurveVerdict, notes: Footnotes, metric: str = "") -> Line:
+    """One verdict, formatted; what must be known of it goes to the footnotes. `metric` is said beside the labels."""
     found = item.estimate or Estimate(0.0, None, 0)
     if isinstance(item, CurveVerdict):
         sizes = f"{item.labelled[0]:,}-{item.labelled[-1]:,}" if item.labelled else "–"
@@ -147,7 +148,7 @@ def line(item: NumberVerdict | CurveVerdict, notes: Footnotes) -> Line:
         sizes = count(item.labelled)
     extra = (item.note, *item.notes) if isinstance(item, NumberVerdict) else item.notes
     return Line(
-        item.method, item.title, sizes,
+        item.method, item.title, f"{sizes}, {metric}" if metric else sizes,
         ours=mean_sd(found.mean, found.sd, found.n) + other_data(item.notes) if item.estimate else "–",
         published=mean_sd(found.reference, found.reference_sd, found.reference_n, found.reading_error),
         difference=interval(found.difference, found.low, found.high), mdd=number(found.mdd),

@@ -55,6 +55,13 @@ def test_other_profiles_show_what_was_measured(tmp_path: Path) -> None:
     assert "## Measured" in mark
 
 
+def test_a_number_of_another_metric_says_which(tmp_path: Path) -> None:
+    (first, *_) = toy.reported()
+    suite = toy.suite(tmp_path, [first, {**first, "metric": "accuracy/model0", "role": "context"}])
+    text = markdown.render(suite, judge(suite, toy.trials()))
+    assert text.count("| 100, accuracy/model0 |") == 1 and "| 100 |" in text
+
+
 def test_markdown_tables_are_whole(judged: Judged) -> None:
     text = markdown.render(
         judged.suite, judged.judgement, "12 minutes", {"Run": "make x"}, {"Image": "sha256:1"}, {"Curves": "c.png"}
