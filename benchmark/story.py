@@ -147,10 +147,6 @@ class Story:
         except ValueError as error:
             return None, f"refused: {error}"
 
-    def cell(self) -> str:
-        """What its siblings share: the tag of the parent run."""
-        return cell(self.trial.method_name, self.trial.profile, self.trial.variant)
-
 
 def cell(method: str, profile: str, variant: str) -> str:
     """Key of all trials of one method in one profile and variant of a suite."""

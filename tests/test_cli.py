@@ -218,9 +218,13 @@ def test_ls(cli: Cli) -> None:
 
 def test_ls_of_a_suite_on_a_base(cli: Cli) -> None:
     write_suite(cli.folder / "suites", "toy/one-2", 'base = "one.toml"\ntitle = "Two"\nheadline = "also none"\n')
+    write_suite(cli.folder / "suites", "toy/one-3", 'base = "one-2.toml"\ntitle = "Three"\n')
+    write_suite(cli.folder / "suites", "toy/round", 'base = "round.toml"\n')
     assert cli("ls") == 0
-    assert [line.split()[0] for line in cli.out.splitlines()] == ["toy/one", "toy/one-2"]
+    assert [line.split()[0] for line in cli.out.splitlines()] == ["toy/one", "toy/one-2", "toy/one-3", "toy/round"]
     assert "3 methods  2 seeds  Two; also none" in cli.out
+    assert "3 methods  2 seeds  Three; also none" in cli.out
+    assert "toy/round  not valid" in cli.out
 
 
 def test_show(cli: Cli) -> None:

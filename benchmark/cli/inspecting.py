@@ -38,13 +38,17 @@ def ls(settings: Settings, pattern: str) -> int:
 def _line(path: Path) -> str:
     """One line of a suite, read without validation: `check` is for that."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-        if "base" in raw:
-            raw = tomllib.loads(path.with_name(raw["base"]).read_text(encoding="utf-8")) | raw
+        raw = _raw(path)
         counts = f"{len(raw['methods']):2} methods  {len(raw['seeds'])} seeds"
         return f"{counts}  {raw['title']}; {raw['headline']}"
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return "not valid: see `albench check`"
+
+
+def _raw(path: Path) -> dict[str, Any]:
+    """The values of a suite file over those of its base."""
+    raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    return _raw(path.with_name(raw["base"])) | raw if "base" in raw else raw
 
 
 @click.command()

@@ -9,8 +9,6 @@ from typing import Any, TypeVar
 
 import click
 
-from benchmark.cli.group import Settings
-from benchmark.errors import UsageError
 from benchmark.selection import Selection, parse_seeds, parse_selector, parse_set
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -102,11 +100,3 @@ class Seconds(click.ParamType[float]):
         if not found or float(found[1]) == 0:
             self.fail(f"'{value}' is not a span of time such as 90s, 9m or 1.5h", param, ctx)
         return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
-
-
-def settings(ctx: click.Context) -> Settings:
-    """The global options."""
-    found = ctx.find_object(Settings)
-    if found is None:
-        raise UsageError("global options are missing", remedy="call `albench VERB`")
-    return found
