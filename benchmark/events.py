@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, SerializerFunctionWrapHandler, TypeAdapter, ValidationError, model_serializer
 
 from benchmark.spec.identity import digest
 from benchmark.spec.models import Spec, Trial
@@ -33,11 +33,21 @@ class Environment(Spec):
     driver: str
     threads: int
     precision: Literal["fp32", "tf32", "bf16"]
+    step: Literal["eager", "together", "captured"] = "eager"
+    """How training steps are made; see `Numerics`."""
     memory_format: Literal["contiguous", "channels_last"]
     compiled: bool
     deterministic: bool
     image: str
     """Container image id, empty outside containers."""
+
+    @model_serializer(mode="wrap")
+    def _without_the_plain_step(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Left out where it is the plain way: records and ids are as before there was another."""
+        plain: dict[str, Any] = dump(self)
+        if self.step == "eager":
+            plain.pop("step", None)
+        return plain
 
     @property
     def env_id(self) -> str:

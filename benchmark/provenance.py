@@ -20,13 +20,15 @@ import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from benchmark.errors import ExecutorError, UsageError
 from benchmark.events import Environment
 from benchmark.spec.models import Spec
 
 Precision = Literal["fp32", "tf32", "bf16"]
+Step = Literal["eager", "together", "captured"]
+"""How training steps are made; see `Numerics`."""
 PACKAGE = Path(__file__).parent
 QUERY_SECONDS = 20.0
 """nvidia-smi hangs when a driver is broken; after this long the machine counts as having no GPU."""
@@ -69,6 +71,7 @@ def environment(
     device: str,
     precision: Precision = "fp32",
     threads: int = 1,
+    step: Step = "eager",
     *,
     image: str = "",
     memory_format: Literal["contiguous", "channels_last"] = "channels_last",
@@ -76,9 +79,11 @@ def environment(
 ) -> Environment:
     """The environment of a trial on this machine. `device` is `auto`, `cpu`, `cuda` or `cuda:N`.
 
-    Raises UsageError for other names, ExecutorError for a GPU that the driver does not list.
+    Raises UsageError for other names and for a step that the device cannot do, ExecutorError for a GPU that the driver does
+    not list.
     """
     chosen = resolve_device(device)
+    check_step(step, chosen)
     kind, _, index = chosen.partition(":")
     if kind == "cuda":
         listed = gpus()
@@ -94,8 +99,8 @@ def environment(
         model, isa, driver = (*cpu(), "")
     return Environment(
         code=loaded_code(), python=platform.python_version(), torch=torch_version(), device=kind, device_model=model,
-        isa=isa, driver=driver, threads=threads, precision=precision, memory_format=memory_format, compiled=compiled,
-        deterministic=True, image=image,
+        isa=isa, driver=driver, threads=threads, precision=precision, step=step, memory_format=memory_format,
+        compiled=compiled, deterministic=True, image=image,
     )  # fmt: skip
 
 
@@ -106,6 +111,15 @@ def resolve_device(name: str) -> str:
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise UsageError(f"no device '{name}'", remedy="use auto, cpu, cuda or cuda:N")
     return name
+
+
+def check_step(step: Step, device: str) -> None:
+    """Raise UsageError where the device cannot make such steps."""
+    if step == "captured" and device == "cpu":
+        raise UsageError(
+            "--step captured: steps are captured as CUDA graphs, and this is a CPU",
+            remedy="use --step together, which computes the same, or --device cuda",
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------- hardware
@@ -238,9 +252,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "tf32", "bf16"])
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--step", default="eager", choices=get_args(Step))
     options = parser.parse_args(argv)
     image = os.environ.get("ALBENCH_IMAGE", "")
-    print(environment(options.device, options.precision, options.threads, image=image).model_dump_json())
+    print(environment(options.device, options.precision, options.threads, options.step, image=image).model_dump_json())
     return 0
 
 

@@ -66,9 +66,9 @@ def main(argv: list[str] | None = None) -> int:
 def _run(trial: Trial, options: argparse.Namespace) -> int:
     device = _device(options.device)
     environment = provenance.environment(
-        device, options.precision, options.threads, image=os.environ.get("ALBENCH_IMAGE", "")
+        device, options.precision, options.threads, options.step, image=os.environ.get("ALBENCH_IMAGE", "")
     )
-    numerics = prepare(device, options.precision, options.threads)
+    numerics = prepare(device, options.precision, options.threads, options.step)
     identity, env_id = trial_id(trial), environment.env_id
     if options.fresh:
         _forget(options.out)
@@ -224,6 +224,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "tf32", "bf16"])
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--step", default="eager", choices=["eager", "together", "captured"])
     parser.add_argument("--time-limit", type=float, default=0.0, help="seconds; stop cleanly with the state saved")
     parser.add_argument("--save-every", type=float, default=120.0, help="seconds between saves inside a cycle")
     parser.add_argument("--allow-noncanonical-data", action="store_true")

@@ -199,6 +199,16 @@ def test_wrong_usage_is_code_2_with_a_remedy(cli: Cli, arguments: tuple[str, ...
     assert words in cli.out + cli.err
 
 
+@pytest.mark.parametrize("verb", ["run", "plan", "verify"])
+def test_steps_that_a_cpu_cannot_make_are_wrong_usage(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = ["--runs", str(tmp_path), verb, "quickstart/digits/random@0", "--device", "cpu", "--step"]
+    assert invoke([*wanted, "captured"]) == 2
+    assert "--step together" in capsys.readouterr().err
+    assert invoke([*wanted, "fast"]) == 2
+
+
 def test_spans_of_time() -> None:
     convert = [Seconds().convert(text, None, None) for text in ("90", "90s", "9m", "1.5h", "2d")]
     assert convert == [90, 90, 540, 5400, 172800]

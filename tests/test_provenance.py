@@ -12,6 +12,7 @@ import pytest
 from benchmark import provenance
 from benchmark.errors import ExecutorError, UsageError
 from benchmark.events import Environment
+from tests.hostkit import ENVIRONMENT
 
 SERVER = """processor	: 0
 vendor_id	: GenuineIntel
@@ -71,6 +72,24 @@ def test_command_prints_the_same_environment(capsys: pytest.CaptureFixture[str])
     printed = Environment.model_validate_json(capsys.readouterr().out)
     assert printed == provenance.environment("cpu", "bf16", 3)
     assert printed.env_id != provenance.environment("cpu", "fp32", 3).env_id != provenance.environment("cpu").env_id
+
+
+def test_another_step_is_another_environment(smi: Path) -> None:
+    """The plain one is left out of an environment's text, so that ids and records are as before there was another."""
+    plain, together = provenance.environment("cpu"), provenance.environment("cpu", step="together")
+    assert "step" not in plain.model_dump() and '"step"' not in plain.model_dump_json()
+    assert Environment.model_validate_json(plain.model_dump_json()) == plain and plain.step == "eager"
+    assert Environment.model_validate_json(together.model_dump_json()) == together
+    assert len({plain.env_id, together.env_id}) == 2
+    assert provenance.environment("cuda", step="captured").step == "captured"
+    with pytest.raises(UsageError, match="CUDA graphs") as refused:
+        provenance.environment("cpu", step="captured")
+    assert "--step together" in refused.value.remedy
+
+
+def test_the_id_of_a_known_environment() -> None:
+    known = "fc7b569562c201e878f4d7960b9d2142c0a4d747300ee4065b2592c6f2838002"
+    assert known == ENVIRONMENT.env_id, "what was recorded before belongs to another environment now"
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "", "CPU"])

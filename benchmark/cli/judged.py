@@ -226,6 +226,7 @@ def _facts(records: Sequence[Record], margin: float, metric: str) -> dict[str, s
     environments = [record.environment for record in records]
     facts: dict[str, set[str]] = {
         "Precision": {env.precision for env in environments},
+        "Steps": {env.step for env in environments if env.step != "eager"},
         "Instruction set": {env.isa for env in environments if env.isa},
         "torch": {env.torch for env in environments},
         "Code": {env.code[:12] for env in environments},

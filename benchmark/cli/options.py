@@ -72,12 +72,20 @@ def selecting(*, plugins: bool = True) -> Callable[[Command], Command]:
     return decorate
 
 
+stepping = click.option(
+    "--step", type=click.Choice(["eager", "together", "captured"]), default="eager", show_default=True,
+    help="Training steps as published; labelled and unlabelled images in one batch of convolutions, statistics apart; or that "
+    "as a CUDA graph.",
+)  # fmt: skip
+
+
 def machine(command: Command) -> Command:
     """Options of the arithmetic: they name an environment."""
     options = [
         click.option("--executor", type=click.Choice(["local", "docker", "ray", "auto"]), default="local", show_default=True),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
         click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16"]), default="fp32", show_default=True),
+        stepping,
         click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads of a trial.  [default: 1; 4 on a GPU]"),
         click.option("--allow-noncanonical-data", is_flag=True, help="Accept other than the published data; every line says so."),
         click.option("--fresh", is_flag=True, help="Do finished trials again and resume nothing."),

@@ -93,14 +93,17 @@ def _known(kind: str) -> frozenset[str]:
     return frozenset(registry.names(kind)) | {entry.name for entry in entry_points(group=f"albench.{kind}")}
 
 
-def environment_of(executor: str, device: str, precision: str, threads: int | None) -> tuple[Any, Environment, str]:
+def environment_of(
+    executor: str, device: str, precision: str, step: str, threads: int | None
+) -> tuple[Any, Environment, str]:
     """The executor, its environment, and the device with `auto` resolved."""
     from benchmark import executors, provenance
 
     chosen = executors.load(executor, say=lambda text: click.echo(text, err=True))
     where = provenance.resolve_device(device) if chosen.name == "local" else device
     count = threads or THREADS["cuda" if where.startswith("cuda") else "cpu"]
-    environment = chosen.environment(where, cast("provenance.Precision", precision), count)
+    how = cast("provenance.Precision", precision), count, cast("provenance.Step", step)
+    environment = chosen.environment(where, *how)
     return chosen, environment, environment.device if where == "auto" else where
 
 
@@ -111,14 +114,14 @@ def environment_of(executor: str, device: str, precision: str, threads: int | No
 @click.option("--json", "as_json", is_flag=True, help="The plan as it would be saved.")
 @click.pass_obj
 def plan(
-    settings: Settings, selection: Selection, executor: str, device: str, precision: str, threads: int | None,
-    allow_noncanonical_data: bool, fresh: bool, only: tuple[str, ...], as_json: bool,
+    settings: Settings, selection: Selection, executor: str, device: str, precision: str, step: str,
+    threads: int | None, allow_noncanonical_data: bool, fresh: bool, only: tuple[str, ...], as_json: bool,
 ) -> int:  # fmt: skip
     """Show the trials of the selection: state, cost, predicted time. Nothing is run.
 
     FLOPs are counted, not measured: a backward pass as two forwards, 2 FLOP per multiply-accumulate.
     """
-    _, environment, _ = environment_of(executor, device, precision, threads)
+    _, environment, _ = environment_of(executor, device, precision, step, threads)
     planned = build_plan(
         settings, selection, environment, tuple(map(parse_selector, only)),
         allow_noncanonical=allow_noncanonical_data, fresh=fresh,

@@ -221,6 +221,7 @@ def print_plan(plan: Plan) -> None:
         escape(
             f"environment {environment.env_id[:12]}: {environment.device} ({environment.device_model}), torch {environment.torch}, "
             f"{environment.precision}, {environment.threads} thread(s)"
+            f"{'' if environment.step == 'eager' else f', steps {environment.step}'}"
         ),
         style="dim",
     )

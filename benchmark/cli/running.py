@@ -49,9 +49,9 @@ PLANS = ".plans"
               help="MLflow's tracking URI.  [default: sqlite in the runs folder]")  # fmt: skip
 @click.pass_obj
 def run(
-    settings: Settings, selection: Selection, executor: str, device: str, precision: str, threads: int | None,
-    allow_noncanonical_data: bool, fresh: bool, only: tuple[str, ...], jobs: int | None, time_limit: float | None,
-    progress: str, no_tracking: bool, tracking_uri: str | None,
+    settings: Settings, selection: Selection, executor: str, device: str, precision: str, step: str,
+    threads: int | None, allow_noncanonical_data: bool, fresh: bool, only: tuple[str, ...], jobs: int | None,
+    time_limit: float | None, progress: str, no_tracking: bool, tracking_uri: str | None,
 ) -> int:  # fmt: skip
     """Run the trials of the selection. What is finished is not done again; what was interrupted is resumed.
 
@@ -60,7 +60,7 @@ def run(
     deadline = None if time_limit is None else time.monotonic() + time_limit
     store = Store(settings.runs)
     store.prepare()
-    chosen, environment, place = environment_of(executor, device, precision, threads)
+    chosen, environment, place = environment_of(executor, device, precision, step, threads)
     plan = build_plan(
         settings, selection, environment, tuple(map(parse_selector, only)),
         allow_noncanonical=allow_noncanonical_data, fresh=fresh,
@@ -92,6 +92,7 @@ def jobs_of(plan: Plan, store: Store, settings: Settings, device: str) -> list[J
             device=device,
             precision=environment.precision,
             threads=environment.threads,
+            step=environment.step,
             allow_noncanonical=plan.allow_noncanonical,
             fresh=plan.fresh,
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from benchmark.cli.group import Settings
-from benchmark.cli.options import selecting
+from benchmark.cli.options import selecting, stepping
 from benchmark.cli.planning import build_plan, environment_of
 from benchmark.cli.printing import console, grid
 from benchmark.cli.running import jobs_of
@@ -33,13 +33,14 @@ LEVELS = ["bitwise", "selection", "metric", "statistical"]
 @click.option("--level", type=click.Choice(LEVELS), default="bitwise", show_default=True, help="What must be reached.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16"]), default="fp32", show_default=True)
+@stepping
 @click.option("--threads", type=click.IntRange(1, 1024))
 @click.option("--allow-noncanonical-data", is_flag=True)
 @click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Also write the table to this file.")
 @click.pass_obj
 def verify(
-    settings: Settings, selection: Selection, cycles: int, level: str, device: str, precision: str, threads: int | None,
-    allow_noncanonical_data: bool, markdown: Path | None,
+    settings: Settings, selection: Selection, cycles: int, level: str, device: str, precision: str, step: str,
+    threads: int | None, allow_noncanonical_data: bool, markdown: Path | None,
 ) -> int:  # fmt: skip
     """Run trials twice in two processes, and once more killed and resumed; name the first cycle and field that differ.
 
@@ -49,7 +50,7 @@ def verify(
     from benchmark.verify import ORDER, shorten
     from benchmark.verify import verify as check
 
-    _, environment, place = environment_of("local", device, precision, threads)
+    _, environment, place = environment_of("local", device, precision, step, threads)
     with tempfile.TemporaryDirectory(prefix="albench-verify-") as temporary:
         scratch = replace(settings, runs=Path(temporary) / "runs")
         plan = build_plan(scratch, selection, environment, allow_noncanonical=allow_noncanonical_data)

@@ -18,7 +18,7 @@ from benchmark import events
 from benchmark.errors import ExecutorError
 from benchmark.events import Environment, Started
 from benchmark.executors.jobs import FINISHED, FailureKind, Job, Launched, Outcome
-from benchmark.provenance import Precision
+from benchmark.provenance import Precision, Step
 
 POLL = 0.1
 """Seconds between looks at what runs."""
@@ -33,7 +33,7 @@ class Executor(Protocol):
 
     name: str
 
-    def environment(self, device: str, precision: Precision, threads: int) -> Environment:
+    def environment(self, device: str, precision: Precision, threads: int, step: Step = "eager") -> Environment:
         """The environment that trials will have there."""
         ...
 

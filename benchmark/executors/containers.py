@@ -28,7 +28,7 @@ from benchmark.executors.gpus import Gpus
 from benchmark.executors.jobs import FINISHED, STOPPED, FailureKind, Job, Outcome
 from benchmark.executors.local import cores
 from benchmark.lease import Busy, claim, holder
-from benchmark.provenance import Precision
+from benchmark.provenance import Precision, Step
 from benchmark.spec.models import Trial
 from benchmark.store import last_event
 
@@ -128,17 +128,18 @@ class ContainerExecutor:
     ) -> None:
         self.name, self.engine, self.place, self.gpus = name, engine, place, gpus
         self.grace, self.patience = grace, patience
-        self._environments: dict[tuple[str, str, int], Environment] = {}
+        self._environments: dict[tuple[str, str, int, str], Environment] = {}
         self._containers: dict[Path, Container] = {}
 
-    def environment(self, device: str, precision: Precision, threads: int) -> Environment:
+    def environment(self, device: str, precision: Precision, threads: int, step: Step = "eager") -> Environment:
         """What a container says of itself; starting one also shows that image, engine and GPU work. Raises ExecutorError."""
         chosen = "cuda" if device == "auto" and self.gpus.ids else provenance.resolve_device(device)
-        key = (chosen, precision, threads)
+        provenance.check_step(step, chosen)
+        key = (chosen, precision, threads, step)
         if key not in self._environments:
             gpu = self.gpus.take(chosen)
             try:
-                self._environments[key] = self._ask(gpu, precision, threads)
+                self._environments[key] = self._ask(gpu, precision, threads, step)
             finally:
                 self.gpus.give_back(gpu)
         return self._environments[key]
@@ -253,9 +254,10 @@ class ContainerExecutor:
         named = {f"{LABEL}.{name}": value for name, value in (whose | labels).items()}
         return self.engine.list({LABEL: "1"} | named)
 
-    def _ask(self, gpu: str | None, precision: Precision, threads: int) -> Environment:
+    def _ask(self, gpu: str | None, precision: Precision, threads: int, step: Step) -> Environment:
         device = "cpu" if gpu is None else "cuda"
         asked = ["--device", device, "--precision", precision, "--threads", str(threads)]
+        asked += [] if step == "eager" else ["--step", step]
         options = contract.contract(self.place, gpu, threads, {"out": "", **_whose()})
         status, said, complaint = self.engine.ask(
             options | {"command": ["python", "-m", "benchmark.provenance", *asked]}

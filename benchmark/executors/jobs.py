@@ -49,6 +49,7 @@ class Job:
     device: str
     precision: str
     threads: int
+    step: str = "eager"
     env_id: str = ""
     """The planned environment; a worker that finds itself in another one is stopped (empty: any)."""
     allow_noncanonical: bool = False
@@ -68,6 +69,7 @@ class Job:
             cache or str(self.cache),
         ]
         arguments += ["--device", self.device, "--precision", self.precision, "--threads", str(self.threads)]
+        arguments += [] if self.step == "eager" else ["--step", self.step]
         if time_limit is not None:
             arguments += ["--time-limit", f"{max(time_limit, 0.001):.3f}"]
         if self.save_every is not None:

@@ -21,7 +21,7 @@ from benchmark.executors import child
 from benchmark.executors import jobs as outcomes
 from benchmark.executors.base import GRACE, Drive, OnEvent, Running, worker_environment
 from benchmark.executors.jobs import Job, Outcome
-from benchmark.provenance import Precision
+from benchmark.provenance import Precision, Step
 
 WORKER = "benchmark.worker"
 SLOW_IMPORTS = ("sklearn.datasets",)
@@ -38,9 +38,9 @@ class LocalExecutor:
     def __init__(self, *, isolate: bool = False, worker: str = WORKER, grace: float = GRACE) -> None:
         self.isolate, self.worker, self.grace = isolate, worker, grace
 
-    def environment(self, device: str, precision: Precision, threads: int) -> Environment:
+    def environment(self, device: str, precision: Precision, threads: int, step: Step = "eager") -> Environment:
         """See `Executor.environment`."""
-        return provenance.environment(device, precision, threads)
+        return provenance.environment(device, precision, threads, step)
 
     def slots(self, device: str, threads: int) -> int:
         """As many as there are cores for; one on a GPU."""

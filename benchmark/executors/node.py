@@ -20,7 +20,7 @@ from benchmark import events, provenance
 from benchmark.executors.jobs import Job
 from benchmark.executors.local import WORKER, Spawned, kernel_kills
 from benchmark.lease import holder
-from benchmark.provenance import Precision
+from benchmark.provenance import Precision, Step
 
 APPENDED = ("events.jsonl", "worker.log")
 """Files of a run folder that only grow; others are replaced."""
@@ -101,10 +101,10 @@ class Node:
         return None
 
 
-def describe(device: str, precision: Precision, threads: int) -> str:
+def describe(device: str, precision: Precision, threads: int, step: Step = "eager") -> str:
     """The environment of trials on this machine, as JSON. Raises ExecutorError where it has no such device."""
     image = os.environ.get("ALBENCH_IMAGE", "")
-    return provenance.environment(device, precision, threads, image=image).model_dump_json()
+    return provenance.environment(device, precision, threads, step, image=image).model_dump_json()
 
 
 def collect(out: Path) -> dict[str, bytes]:

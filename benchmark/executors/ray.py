@@ -31,7 +31,7 @@ from benchmark.executors.base import GRACE, Drive, OnEvent, Running
 from benchmark.executors.jobs import FailureKind, Job, Outcome
 from benchmark.executors.node import Node
 from benchmark.lease import Busy, claim
-from benchmark.provenance import PACKAGE, Precision
+from benchmark.provenance import PACKAGE, Precision, Step, check_step
 
 LOOK = 1.0
 """Seconds between looks at one trial."""
@@ -56,7 +56,7 @@ class RayExecutor:
         self._equal: list[str] | None = None
         self._remotes: dict[Path, Remote] = {}
 
-    def environment(self, device: str, precision: Precision, threads: int) -> Environment:
+    def environment(self, device: str, precision: Precision, threads: int, step: Step = "eager") -> Environment:
         """What the nodes say of themselves; where they differ, the most common answer, and only those nodes are used.
 
         Raises ExecutorError where no node can do it.
@@ -65,13 +65,14 @@ class RayExecutor:
         if device == "auto":
             device = "cuda" if self._able("cuda") else "cpu"
             able = self._able(device)
+        check_step(step, device)
         if not able:
             raise ExecutorError(f"no node of the cluster has what device {device} needs", remedy=REMEDY)
         ask = ray.remote(node.describe)
         asked = {
             ask.options(
                 num_cpus=0, num_gpus=self._gpus(device), scheduling_strategy=NodeAffinitySchedulingStrategy(name, soft=False)
-            ).remote(_plain(device), precision, threads): name
+            ).remote(_plain(device), precision, threads, step): name
             for name in able
         }  # fmt: skip
         answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_SECONDS)

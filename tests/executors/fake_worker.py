@@ -34,12 +34,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--fresh", action="store_true")
     for name in ("data", "cache", "device", "precision", "threads", "save-every"):
         parser.add_argument(f"--{name}")
+    parser.add_argument("--step", default="eager")
     parser.add_argument("--allow-noncanonical-data", action="store_true")
     options = parser.parse_args(argv)
     trial = Trial.model_validate_json(options.trial.read_bytes())
     print(f"hello from {os.getpid()}", flush=True)
     (options.out / "seen.json").write_text(json.dumps({"argv": argv, "environ": dict(os.environ), "pid": os.getpid()}))
-    here = provenance.environment("cpu", options.precision, int(options.threads))
+    here = provenance.environment("cpu", options.precision, int(options.threads), options.step)
     env = ENVIRONMENT if options.out.name == ENVIRONMENT.env_id[:ENV_SHORT] else here
     return _run(trial, env, options.out, time.monotonic() + options.time_limit, options.fresh)
 

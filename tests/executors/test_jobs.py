@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,8 @@ def test_arguments_as_a_container_sees_them() -> None:
         "/out/trial.json", "/out", "--data", "/data", "--cache", "/cache", "--device", "cuda:1", "--precision", "bf16",
         "--threads", "4", "--time-limit", "90.000", "--fresh",
     ]  # fmt: skip
+    captured = replace(job(Path("/host/out")), step="captured").argv()
+    assert captured[captured.index("--step") + 1] == "captured"
     assert job(Path("/host/out")).argv(-1)[-2] == "0.001", "a limit that has passed is not no limit"
 
 
