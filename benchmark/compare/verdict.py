@@ -1,8 +1,8 @@
 """Judging a suite: what its trials say about what was published, under the rule that the suite pins.
 
-Rows with role `target` or `target_weak` decide; every other published number is shown beside. Only the profile `paper`
-and parts of it are compared with published numbers. A suite whose rule says `reference = "records"` is compared with its own committed
-records instead, under any profile that has some.
+Rows with role `target` or `target_weak` decide; every other published number is shown beside. Only the profile `paper` and
+parts of it are compared with published numbers. A suite whose rule says `reference = "records"` is compared with its own
+committed records instead, under any profile that has some.
 """
 
 from __future__ import annotations
