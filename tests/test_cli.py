@@ -595,6 +595,23 @@ def test_check_builds_methods_and_leaves_nothing(
     assert not list(empty.iterdir())
 
 
+@pytest.mark.slow
+def test_an_interrupted_check_takes_its_rehearsal_along(cli: Cli, tmp_path: Path) -> None:
+    empty = tmp_path / "temporary"
+    empty.mkdir()
+    command = [sys.executable, "-m", "benchmark", "--suites", str(ROOT / "suites"), "check", "tod/*", "bal/*"]
+    environment = os.environ | {"TMPDIR": str(empty)}
+    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, cwd=ROOT, env=environment) as process:
+        deadline = time.monotonic() + 60
+        while not any(path.is_dir() for path in empty.iterdir()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert not list(empty.iterdir())
+
+
 def test_errors_of_ours_have_no_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise AlbenchError("bad luck", where="here", remedy="try again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,8 @@ from benchmark.spec.load import SuiteFile, load_suite, suite_files
 from benchmark.spec.reported import TARGETS
 
 GOOD, BAD, HINT = "ok", "BAD", "note"
+GRACE = 10.0
+"""Seconds that an interrupted rehearsal is given to end."""
 Finding = tuple[str, str]
 """GOOD, BAD or HINT, and words."""
 
@@ -141,11 +144,16 @@ def _rehearsed(trials: Sequence[str]) -> Iterator[Finding]:
             env=os.environ | {"PYTHONPATH": _path()},
         ) as process:
             assert process.stdout is not None
-            for number, line in enumerate(process.stdout, start=1):
-                name, _, wrong = line.rstrip("\n").partition("\t")
-                tick(f"rehearsed {name}, {number} of {len(trials)}")
-                if wrong:
-                    yield BAD, f"{name}: {wrong}"
+            try:
+                for number, line in enumerate(process.stdout, start=1):
+                    name, _, wrong = line.rstrip("\n").partition("\t")
+                    tick(f"rehearsed {name}, {number} of {len(trials)}")
+                    if wrong:
+                        yield BAD, f"{name}: {wrong}"
+            except KeyboardInterrupt:
+                process.send_signal(signal.SIGINT)  # it removes its temporary folder
+                process.wait(GRACE)
+                raise
         if process.returncode not in (Exit.OK, Exit.USAGE):
             errors.seek(0)
             yield BAD, f"the rehearsal broke off: {errors.read().strip()[-2000:]}"
