@@ -1,6 +1,7 @@
 """What a trial costs in image passes, counted before it runs. The counts follow the protocol; nothing is measured.
 
-A backward pass is counted as two forwards. Agreement with the published protocols' own tables is tested.
+A backward pass is counted as two forwards where the suite does not say what training on an image costs. Agreement with
+the published protocols' own tables is tested.
 """
 
 from __future__ import annotations
@@ -101,11 +102,10 @@ def _macs(part: Work, method: MethodCost, price: Cost) -> int:
     if price.forward_macs is None:
         return 0
     scored = price.scored_macs or price.forward_macs
-    trained = 3 * (part.labelled + part.unlabelled) + part.teacher + part.refresh + part.votes
+    trained = (part.labelled + part.unlabelled) * (price.trained_macs or 3 * price.forward_macs)
+    watched = (part.teacher + part.refresh + part.votes) * price.forward_macs
     stage = (3 * part.pretext + part.pretext_checks) * (price.pretext_macs or price.forward_macs)
-    return (
-        trained * price.forward_macs + part.test * scored + part.acquisition * (method.scoring_macs or scored) + stage
-    )
+    return trained + watched + part.test * scored + part.acquisition * (method.scoring_macs or scored) + stage
 
 
 def _cycle(protocol: Protocol, method: MethodCost, labelled: int, last: bool) -> Work:

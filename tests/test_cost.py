@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmark.cost import Work, evaluations, total, work
-from benchmark.spec.models import MethodCost, Protocol
+from benchmark.spec.models import Cost, MethodCost, Protocol
 from tests.hostkit import protocol
 
 PLAIN, COD = MethodCost(scoring=2), MethodCost(scoring=2, unlabelled=True, teacher=True)
@@ -161,3 +161,11 @@ def test_unlabelled_batches_are_no_larger_than_what_is_left() -> None:
         acquisition__candidates=None, training__epochs=1,
     )  # fmt: skip
     assert [part.unlabelled for part in work(suite, COD)] == [2 * 100, 3 * 40]
+
+
+def test_training_has_a_price_of_its_own_where_layers_are_frozen() -> None:
+    suite = protocol(training__trajectory=TRAJECTORY)
+    parts = work(suite, COD, Cost(forward_macs=100, trained_macs=142))
+    plain = work(suite, COD, Cost(forward_macs=100))
+    for part, whole in zip(parts, plain, strict=True):
+        assert part.macs == whole.macs - (300 - 142) * (part.labelled + part.unlabelled) and part.refresh > 0

@@ -621,6 +621,9 @@ class Cost(Spec):
     forward_macs: Positive | None = None
     """Multiply-accumulates of one forward pass of one image (convolutions and linear layers); of several target models
     the mean."""
+    trained_macs: Positive | None = None
+    """The same of one image trained on, forward and backward, where that is not three forward passes: layers that are not
+    trained have no gradient of their weights, and none of their inputs where nothing before them is trained."""
     scored_macs: Positive | None = None
     """The same where images are tested and scored, if they have another size there."""
     pretext_macs: Positive | None = None

@@ -8,6 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor, nn
 
 from benchmark.al.functional.bal_windows import step, window
 from benchmark.al.models import network
@@ -29,6 +31,18 @@ def test_forward_passes_have_the_price_of_their_networks(name: str) -> None:
         if protocol.pretext is not None:
             stage = of(protocol.pretext.model, 4, side(protocol.data, protocol.pretext.test_view))
             assert (price.pretext_macs or price.forward_macs) == stage
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_training_is_priced_by_the_layers_that_are_trained(name: str) -> None:
+    for suite in variants(name):
+        model, price = suite.protocol.models[0], suite.cost
+        trained = price.trained_macs or 3 * (price.forward_macs or 0)
+        if model.params.get("trainable", "all") == "all":
+            assert trained == 3 * (price.forward_macs or 0)
+        else:
+            assert trained == backward_too(model, suite.protocol.data.classes, 224)
+            assert round(2 * trained / 1e9, 2) == 5.14  # section 6 of the sheet
 
 
 @pytest.mark.parametrize("name", [name for name in SUITES if name.startswith("bal/")])
@@ -59,6 +73,23 @@ def side(data: Data, view: tuple[Transform, ...]) -> int:
         if isinstance(transform, Resize) and transform.size is not None:
             return transform.size[0]
     return 32
+
+
+def backward_too(model: Model, classes: int, pixels: int) -> int:
+    """Multiply-accumulates of training on one image: each layer once, once more for the gradient of its weights, and once
+    more for that of its inputs, where there are such gradients."""
+    total, made = 0, network(model.model_copy(update={"weights": "scratch"}), classes, 3).eval()
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        assert isinstance(module, nn.Conv2d | nn.Linear)
+        total += output.numel() * module.weight[0].numel() * (1 + module.weight.requires_grad + inputs[0].requires_grad)
+
+    for module in made.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(count)
+    made(torch.zeros(1, 3, pixels, pixels))
+    return total
 
 
 def of(model: Model, classes: int, pixels: int) -> int:
