@@ -183,9 +183,10 @@ def _failed(out: Path, error: Exception) -> int:
     """Say why in the events and on stderr; a full disk must not hide the first error."""
     known = isinstance(error, AlbenchError)
     kind = "out_of_memory" if isinstance(error, torch.OutOfMemoryError | MemoryError) else type(error).__name__
+    message = str(error) if known else f"{type(error).__name__}: {error}"
     print(error if known else traceback.format_exc(), file=sys.stderr, flush=True)
     try:
-        events.append(out / "events.jsonl", Failed(time=time.time(), kind=kind, message=str(error)), sync=True)
+        events.append(out / "events.jsonl", Failed(time=time.time(), kind=kind, message=message), sync=True)
     except OSError as second:
         print(f"and the failure could not be recorded: {second}", file=sys.stderr, flush=True)
     return int(Exit.USAGE if isinstance(error, UsageError) else Exit.NOT_MEASURED)

@@ -71,6 +71,10 @@ def gather(strategy: Strategy, learner: Learner | Committee, view: View) -> dict
 
 
 def _check(picks: Picks, view: View, budget: int) -> None:
+    if not isinstance(picks, Picks):  # a plug-in's mistake
+        raise AlbenchError(
+            f"the strategy returned {type(picks).__name__}", remedy="return Picks(positions in `view.candidates`)"
+        )
     positions = picks.positions.cpu().numpy()
     if positions.ndim != 1 or positions.dtype != np.int64 or len(positions) > budget:
         raise AlbenchError(

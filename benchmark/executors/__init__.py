@@ -29,8 +29,10 @@ def load(name: str, say: Callable[[str], None] = lambda _: None) -> Executor:
     try:
         module = importlib.import_module(f"benchmark.executors.{name}")
     except ModuleNotFoundError as error:
-        missing = f"the package '{error.name}' is missing"
+        missing, remedy = f"the package '{error.name}' is missing", REMEDY
         if error.name == f"benchmark.executors.{name}":
             missing = "this version does not have it"
-        raise ExecutorError(f"executor '{name}' is not available: {missing}", remedy=REMEDY) from error
+        elif name == "ray":
+            remedy = f"install it (uv pip install --require-hashes -r requirements-ray.lock), or {REMEDY}"
+        raise ExecutorError(f"executor '{name}' is not available: {missing}", remedy=remedy) from error
     return cast("Executor", module.create())

@@ -33,7 +33,7 @@ from benchmark.executors.jobs import FailureKind
 API_SECONDS, ANSWER_SECONDS = 30, 120
 """Seconds for a request to the engine, and for a container that is asked something."""
 AWAY = (requests.RequestException, errors.DockerException)
-START_REMEDY = "start the engine, join its group, or name it with DOCKER_HOST"
+START_REMEDY = "start the engine, join its group, name it with DOCKER_HOST, or use --executor local"
 IMAGE_REMEDY = "name one with ALBENCH_DOCKER_IMAGE, or let `--executor docker` build one"
 GPU_REMEDY = "install the NVIDIA container toolkit and restart the engine, or use --device cpu"
 

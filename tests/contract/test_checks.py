@@ -45,6 +45,11 @@ class Greedy(Spread):
         return Picks(torch.arange(min(budget + 1, len(view.candidates))))
 
 
+class PlainList(Spread):
+    def select(self, view: View, budget: int) -> Picks:
+        return list(range(budget))  # type: ignore[return-value]
+
+
 class Peeking(Spread):
     def score(self, view: View) -> torch.Tensor:
         labels = view.images.__self__.parts.train_labels
@@ -121,6 +126,7 @@ def broken(cls: type[Strategy]) -> dict[str, str]:
         (Twice, "distinct candidates", "picked a candidate twice"),
         (DataSetIndices, "distinct candidates", "outside its candidates"),
         (Greedy, "distinct candidates", "budget of 12"),
+        (PlainList, "distinct candidates", "returned list"),
         (Peeking, "labels unread", "looked 1 times"),
         (Scribbling, "inputs untouched", "it changed logits in place"),
         (Shuffling, "inputs untouched", "it changed candidates in place"),
