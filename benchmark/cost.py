@@ -6,7 +6,7 @@ the published protocols' own tables is tested.
 
 from __future__ import annotations
 
-from benchmark.spec.models import Cost, MethodCost, Natural, Protocol, Spec
+from benchmark.spec.models import Cost, MethodCost, Natural, Protocol, Spec, Training
 
 
 class Work(Spec):
@@ -110,12 +110,8 @@ def _macs(part: Work, method: MethodCost, price: Cost) -> int:
 
 def _cycle(protocol: Protocol, method: MethodCost, labelled: int, last: bool) -> Work:
     training, models = protocol.training, len(protocol.trained())
-    whole, rest = divmod(labelled, training.batch_size)
-    seen = whole * training.batch_size if training.drop_last else labelled
-    steps = training.epochs * (whole + (rest > 0 and not training.drop_last)) * models
     left = protocol.data.train_size - labelled
-    trained = training.epochs * seen * models
-    unlabelled = steps * min(training.batch_size, left) if method.unlabelled else 0
+    steps, trained, unlabelled = (count * models for count in _optimised(training, method, labelled, left))
     candidates = left if protocol.acquisition.candidates is None else min(protocol.acquisition.candidates, left)
     looked_at = candidates if method.narrowed is None else min(method.narrowed, candidates)
     scored = 0 if last else looked_at + (labelled if method.scores_labelled else 0)
@@ -129,3 +125,15 @@ def _cycle(protocol: Protocol, method: MethodCost, labelled: int, last: bool) ->
         acquisition=method.scoring * scored,
         votes=0 if last else method.votes * candidates * models,
     )
+
+
+def _optimised(training: Training, method: MethodCost, labelled: int, left: int) -> tuple[int, int, int]:
+    """Steps of one network in one cycle, and the labelled and unlabelled images that pass in them."""
+    if method.mixed is not None:
+        known, unknown = method.mixed
+        steps = training.epochs * max(left // unknown, 1)
+        return steps, steps * known, steps * min(unknown, left)
+    whole, rest = divmod(labelled, training.batch_size)
+    seen = whole * training.batch_size if training.drop_last else labelled
+    steps = training.epochs * (whole + (rest > 0 and not training.drop_last))
+    return steps, training.epochs * seen, steps * min(training.batch_size, left) if method.unlabelled else 0

@@ -169,3 +169,13 @@ def test_training_has_a_price_of_its_own_where_layers_are_frozen() -> None:
     plain = work(suite, COD, Cost(forward_macs=100))
     for part, whole in zip(parts, plain, strict=True):
         assert part.macs == whole.macs - (300 - 142) * (part.labelled + part.unlabelled) and part.refresh > 0
+
+
+@pytest.mark.parametrize(("start", "steps", "peta"), [(1_000, 489_200, 278.2), (2_000, 458_000, 260.5)])
+def test_epochs_over_the_unlabelled_pool(start: int, steps: int, peta: float) -> None:
+    """32 labelled and 96 unlabelled images a step, 200 passes over what is not labelled, in full batches."""
+    suite = protocol(acquisition__cycles=5, acquisition__initial=start, acquisition__budget=start)
+    cost = total(work(suite, MethodCost(mixed=(32, 96), teacher=True)))
+    assert cost.steps == sum(200 * ((50_000 - k * start) // 96) for k in range(1, 6)) == steps
+    assert (cost.labelled, cost.unlabelled, cost.teacher) == (32 * steps, 96 * steps, 128 * steps)
+    assert round((cost.forward_equivalents - cost.test) * 1.1108e9 / 1e15, 1) == peta

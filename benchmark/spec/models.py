@@ -486,6 +486,9 @@ class MethodCost(Spec):
 
     unlabelled: bool = False
     """Every step also trains on an unlabelled batch of the nominal size."""
+    mixed: tuple[Positive, Positive] | None = None
+    """Labelled and unlabelled images of every step, where an epoch is one pass over the unlabelled images in full batches
+    instead of one over the labelled ones."""
     teacher: bool = False
     """A second network is run forward on everything the step trains on."""
     scoring: Natural = 0

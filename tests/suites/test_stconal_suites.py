@@ -80,6 +80,19 @@ def test_the_cost_is_that_of_the_network(suite: SuiteFile) -> None:
         ]
 
 
+def test_every_variant_is_priced_by_the_networks_and_the_batches_it_has(suite: SuiteFile) -> None:
+    for variant in ("as_published", "corrected", *suite.suite.variants):
+        chosen = suite.resolve(variant=variant)
+        trail = chosen.protocol.training.trajectory
+        assert trail is not None
+        students = {"last4": 4, "all5": 5}[trail.students]
+        for name, method in chosen.methods.items():
+            assert method.cost.scoring == 1 + students or not name.startswith("stconal"), (variant, name)
+            params = method.objective.params
+            drawn = (params["labelled"], params["unlabelled"]) if method.objective.name == "mean_teacher" else None
+            assert method.cost.mixed == drawn, (variant, name)
+
+
 def test_every_component_can_be_built_in_every_variant(suite: SuiteFile) -> None:
     for profile in ("paper", "smoke"):
         for variant in ("as_published", "corrected", *suite.suite.variants):
