@@ -84,6 +84,8 @@ def work(protocol: Protocol, method: MethodCost, price: Cost = UNKNOWN) -> tuple
     )
     first, *rest = counted
     stage = _stage(protocol) if method.pretext and protocol.pretext is not None else Work()
+    if protocol.evaluation.size is None:
+        price = price.model_copy(update={"scored_macs": None})  # each network is tested at its own size
     return tuple(part.model_copy(update={"macs": _macs(part, method, price)}) for part in (first + stage, *rest))
 
 

@@ -628,7 +628,7 @@ class Cost(Spec):
     """The same of one image trained on, forward and backward, where that is not three forward passes: layers that are not
     trained have no gradient of their weights, and none of their inputs where nothing before them is trained."""
     scored_macs: Positive | None = None
-    """The same where images are tested and scored, if they have another size there."""
+    """The same at `evaluation.size`: where that is set, images are tested and scored at this price."""
     pretext_macs: Positive | None = None
     """The same of the pretext stage's network, if it is another one."""
     note: str = ""

@@ -118,6 +118,18 @@ def test_plans_cost_what_the_sheet_says(suite: SuiteFile, place: tuple[str, int]
         assert counted[name].macs / 1e15 == pytest.approx(training + test + more, abs=0.021), name
 
 
+@pytest.mark.parametrize("variant", ["own_size", "corrected"])
+def test_at_their_own_size_networks_are_tested_and_scored_for_less(
+    variant: str, suite: SuiteFile, place: tuple[str, int]
+) -> None:
+    """Prices of the sheet's networks at 224 pixels, at their own sides in its place."""
+    chosen, (training, test, scoring, _), count = suite.resolve(variant=variant), SHEET[place[1]], place[1]
+    counted = total(work(chosen.protocol, chosen.methods["margin"].cost, chosen.cost))
+    smaller = (test + scoring) * fmean(OWN[:count]) / fmean(AT_224[:count])
+    assert counted.macs / 1e15 == pytest.approx(training + smaller, abs=0.021)
+    assert smaller < test + scoring - 0.03
+
+
 # --------------------------------------------------------------------------------------------------- reported numbers
 
 FIRST = {
