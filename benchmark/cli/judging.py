@@ -39,7 +39,7 @@ WORST_FIRST = (Exit.DISCREPANCY, Exit.NOT_MEASURED, Exit.INCONCLUSIVE, Exit.OK)
 def compare(settings: Settings, selection: Selection, regress: bool, junit: Path | None, github: bool) -> int:  # fmt: skip
     """Judge the records of the selection: a verdict for each published number, curve and claim.
 
-    Exit code 0 all matched, 1 a discrepancy, 3 not (completely) measured, 4 inconclusive only.
+    Exit code 0 all matched or nothing to compare, 1 a discrepancy, 3 not (completely) measured, 4 inconclusive only.
     """
     suites = selection.suites(settings.suites)
     judgements = [] if regress else [_judge(settings, selection, suite) for suite in suites]

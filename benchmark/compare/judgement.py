@@ -233,7 +233,8 @@ class Judgement:
 
     @property
     def exit_code(self) -> Exit:
-        """0 all matched, 1 a discrepancy or a refuted claim, 3 nothing measured or incomplete, 4 inconclusive only.
+        """0 all matched or nothing to compare, 1 a discrepancy or a refuted claim, 3 nothing measured or incomplete, 4
+        inconclusive only.
 
         A claim that the paper's own numbers refute in the same way is no discrepancy.
         """

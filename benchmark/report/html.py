@@ -131,7 +131,7 @@ def _row(page: Page) -> dict[str, str]:
     outcomes = [str(claim.outcome).replace("_", " ") for claim in judgement.claims]
     return {
         "title": judgement.suite, "paper": judgement.suite.partition("/")[0], "dataset": page.dataset, "href": page.href,
-        "profile": judgement.profile, "state": view.MEANING.get(judgement.exit_code, "stopped"),
+        "profile": judgement.profile, "state": view.meaning(judgement),
         "kind": STATE_CLASS.get(judgement.exit_code, ""),
         "numbers": ", ".join(f"{n} {str(kind).replace('_', ' ')}" for kind, n in judgement.counts().items()) or "–",
         "claims": ", ".join(f"{outcomes.count(one)} {one}" for one in dict.fromkeys(outcomes)) or "–",

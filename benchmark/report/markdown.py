@@ -57,7 +57,7 @@ def overview(judgements: Iterable[Judgement]) -> str:
             f"`{judgement.suite}`", judgement.profile,
             ", ".join(f"{n} {kind}" for kind, n in judgement.counts().items()) or "–",
             ", ".join(f"{claims.count(o)} {o}" for o in dict.fromkeys(claims)) or "–",
-            view.MEANING.get(judgement.exit_code, "stopped"),
+            view.meaning(judgement),
         ])  # fmt: skip
     return table(("suite", "profile", "numbers", "claims", "in all"), rows)
 

@@ -171,6 +171,15 @@ def collapsed(judgement: Judgement) -> str:
     return uniform(item.verdict for item in judgement.numbers if item.decides)
 
 
+def meaning(judgement: Judgement) -> str:
+    """What the exit code says in words. Nothing matched where there was nothing to hold the measurements to."""
+    excused = all(verdict.excused for verdict in judgement.deciding())
+    cited = all(claim.outcome is Outcome.NOT_TESTABLE for claim in judgement.claims)
+    if judgement.exit_code is Exit.OK and excused and cited:
+        return "nothing to compare"
+    return MEANING.get(judgement.exit_code, "stopped")
+
+
 def headline(judgement: Judgement) -> str:
     """`tod/cifar10, profile paper, as_published: 12 reproduced, 1 below. Claims: 3 holds. A discrepancy (exit 1).`"""
     numbers = ", ".join(f"{n} {str(kind).replace('_', ' ')}" for kind, n in judgement.counts().items())
@@ -180,7 +189,7 @@ def headline(judgement: Judgement) -> str:
     lead = f"{judgement.suite}, profile {judgement.profile}, {judgement.variant}: {numbers or 'no number to compare'}"
     if not numbers and not claims and code is Exit.OK:
         return f"{lead} (exit {int(code)})"
-    parts = [lead, f"claims: {claims}" if claims else "", f"{MEANING.get(code, 'stopped')} (exit {int(code)})"]
+    parts = [lead, f"claims: {claims}" if claims else "", f"{meaning(judgement)} (exit {int(code)})"]
     return "; ".join(part for part in parts if part)
 
 

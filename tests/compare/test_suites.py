@@ -13,6 +13,7 @@ from benchmark.compare.measurements import Measurement
 from benchmark.compare.numbers import TARGETS, spread
 from benchmark.compare.verdict import judge
 from benchmark.errors import Exit
+from benchmark.report import view
 from benchmark.spec.load import SuiteFile, load_suite, suite_files
 from benchmark.spec.reported import ReportedResult
 
@@ -145,6 +146,35 @@ def test_every_claim_can_hold_fail_and_stay_open(path: Path, name: str) -> None:
 
 
 def test_no_suite_of_a_paper_is_left_out() -> None:
-    """Quickstart alone publishes nothing and claims nothing; it is compared with its committed records."""
-    left = set(suite_files(ROOT)) - set(COMPARED) - {path for path, _ in CLAIMS}
-    assert [load_suite(path, ROOT).suite.rule.reference for path in left] == ["records"]
+    """Quickstart publishes nothing and claims nothing: it is compared with its committed records. ST-CoNAL's imbalanced
+    pools have claims that are only cited, for none names what is better than what, and no number that decides."""
+    left = [load_suite(path, ROOT) for path in set(suite_files(ROOT)) - set(COMPARED) - {path for path, _ in CLAIMS}]
+    own = [suite for suite in left if suite.suite.rule.reference == "records"]
+    assert [suite.id for suite in own] == ["quickstart/digits"]
+    pools = ("cifar10im", "cifar100im", "cifar10imlong", "cifar100imlong")
+    assert {suite.id for suite in left} - {"quickstart/digits"} == {f"st-conal/{pool}" for pool in pools}
+    for suite in (suite for suite in left if suite not in own):
+        assert suite.suite.claims and not any(claim.better or claim.worse for claim in suite.suite.claims)
+        assert not any(row.role in TARGETS for row in suite.reported)
+
+
+def test_where_claims_are_only_cited_nothing_is_judged() -> None:
+    """However the measurements turn out: no success, no failure, and words that say so."""
+    suite = load_suite(ROOT / "st-conal/cifar10im.toml", ROOT)
+    sizes, methods = suite.suite.protocol.acquisition.labelled(), ["random", "stconal"]
+    rows = [
+        Measurement(
+            suite.id, method, "paper", "as_published", seed, cycle, size, {"accuracy": 50.0 - lead}, f"{method}/{seed}",
+            "env", "device", True, "", f"{method}/{seed}",
+        )
+        for method, lead in zip(methods, (0.0, 20.0), strict=True)
+        for seed in range(3)
+        for cycle, size in enumerate(sizes)
+    ]  # fmt: skip
+    found = judge(suite, rows, methods=methods)
+    assert {claim.outcome for claim in found.claims} == {Outcome.NOT_TESTABLE} and found.exit_code is Exit.OK
+    assert {str(number.verdict) for number in found.numbers} == {"not_comparable(no published number)"}
+    assert found.notes[0].endswith("its claims are only cited, so nothing is judged")
+    assert view.headline(found).endswith("2 not comparable; claims: 1 not testable; nothing to compare (exit 0)")
+    assert judge(suite, rows).exit_code is Exit.NOT_MEASURED, "the other methods were not run"
+    assert judge(suite, []).exit_code is Exit.NOT_MEASURED
