@@ -30,6 +30,8 @@ class Case:
     """Said in every line: unknown values, another variant."""
     guests: Mapping[str, Component] = field(default_factory=dict)
     """Objectives of methods that are not the suite's own."""
+    part: bool = False
+    """Whether the profile leaves out some of what was published."""
 
     def title(self, method: str) -> str:
         """The method as the paper calls it, or its own name."""
@@ -71,13 +73,17 @@ def spread(row: ReportedResult) -> Spread:
 
 def judge_numbers(case: Case, reported: Iterable[ReportedResult], excuse: str = "") -> list[NumberVerdict]:
     """One verdict per reported number of the methods asked for, and of methods that the suite does not have; with an
-    excuse, none is compared and each one says so. What is only shown beside is left out with the models it is of."""
-    known = {*case.methods, *case.suite.methods}
+    excuse, none is compared and each one says so. A part of a protocol shows nothing beside of what it leaves out."""
+    known, sizes = {*case.methods, *case.suite.methods}, case.suite.protocol.acquisition.labelled()
     return [
         _number(case, row, excuse)
         for row in reported
         if (row.method in case.methods or row.method not in known)
-        and (row.role in TARGETS or not _left_out(case.suite.protocol, row.metric))
+        and not (
+            case.part
+            and row.role not in TARGETS
+            and (row.labelled not in sizes or _left_out(case.suite.protocol, row.metric))
+        )
     ]
 
 

@@ -89,7 +89,7 @@ def case_of(
     shrunk = suite.profiles.get(profile)
     planned = len((shrunk and shrunk.seeds) or suite.seeds)
     asked = tuple(methods) if methods is not None else _asked(suite, profile, trials)
-    return Case(suite, trials, asked, planned, _always(suite, variant))
+    return Case(suite, trials, asked, planned, _always(suite, variant), part=shrunk is not None and shrunk.part)
 
 
 def _asked(suite: Suite, profile: str, trials: Trials) -> tuple[str, ...]:

@@ -59,7 +59,8 @@ def pictures(suite_file: SuiteFile, judgement: Judgement, measurements: Sequence
     published = suite_file.reported if judgement.profile == "paper" else ()
     rows = [row for row in published if row.metric == judgement.rule.metric and None not in (row.labelled, row.mean)]
     methods = _methods(suite_file, judgement, trials, rows)
-    if not methods:
+    sizes = {row.labelled for row in trials.rows} | {row.labelled for row in rows}
+    if not methods or len(sizes) < 2:
         return []
     looks = {
         method: _Look(COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)])
