@@ -58,6 +58,36 @@ def test_one_cod_step_by_hand(cache: Path) -> None:
             torch.testing.assert_close(dict(teacher.named_parameters())[name], expected[name])
 
 
+@pytest.mark.parametrize(
+    ("start", "carry", "at_student", "alphas"),
+    [
+        ("random", "carry", (False, False), (1 / 2, 2 / 3)),  # as released: t goes on, from 1
+        ("random", "reset", (False, True), (1 / 2, 0.0)),
+        ("student", "carry", (True, False), (0.0, 1 / 2)),
+        ("student", "reset", (True, True), (0.0, 0.0)),  # corrected
+    ],
+)
+def test_where_the_teacher_starts(
+    start: str, carry: str, at_student: tuple[bool, bool], alphas: tuple[float, float], cache: Path
+) -> None:
+    """The switches of cycle 0 and of later cycles are two; the first step's weight follows the network it averages with."""
+    params = {"weight": 0.02, "teacher_start": start, "teacher_carry": carry}
+    _, learner = assembled(trial("tod+cod", objective=Component(name="cod", params=params)), cache)
+    objective, student = learner.objective, learner.student
+    teacher = dict(objective.modules())["teacher"]
+    for cycle, (same, alpha) in enumerate(zip(at_student, alphas, strict=True)):
+        objective.start_cycle(cycle, student)
+        pairs = list(zip(student.parameters(), teacher.parameters(), strict=True))
+        assert all(torch.equal(a, b) for a, b in pairs) is same
+        data = learner._cycle_data(cycle, np.arange(40), np.arange(40, 400))
+        objective.before_step(next(iter(objective.batches(data, 0))))
+        assert float(objective._alpha.value) == pytest.approx(alpha)
+        objective.after_step(student)
+        with torch.no_grad():
+            for value in student.parameters():
+                value.add_(1.0)
+
+
 def test_later_cycles_draw_a_fresh_unlabelled_batch_every_step(cache: Path) -> None:
     _, learner = assembled(trial("tod+cod"), cache)
     data = learner._cycle_data(1, np.arange(80), np.arange(80, 400))

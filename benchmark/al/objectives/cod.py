@@ -31,7 +31,8 @@ class Cod(Objective):
     teacher_start: Literal["random", "student"] = "random"
     """Weights of the teacher before the first step: an unrelated random network (as released) or the student's."""
     teacher_carry: Literal["carry", "reset"] = "carry"
-    """Whether teacher and step counter go on across cycles (as released) or start at the student in every cycle."""
+    """Whether teacher and step counter go on across cycles (as released) or start at the student in every later cycle;
+    where the teacher of cycle 0 starts, `teacher_start` alone decides."""
     teacher_mode: Literal["train", "eval"] = "train"
     """Batch statistics (as released) or the student's running statistics in the teacher's forward passes."""
 
@@ -42,6 +43,7 @@ class Cod(Objective):
         """The teacher is a network of the same kind with random weights of its own."""
         self._teacher = build.network("teacher").requires_grad_(False)
         self._steps, self._alpha, self._halves = 0, build.number(), build.halves
+        self._first = self._counted_before(cycle=0)
 
     def modules(self) -> Mapping[str, nn.Module]:
         """The teacher."""
@@ -57,12 +59,18 @@ class Cod(Objective):
 
     def start_cycle(self, cycle: int, model: nn.Module) -> None:
         """Put the teacher where the switches say."""
-        if self.teacher_carry == "reset" or (cycle == 0 and self.teacher_start == "student"):
+        at_student = self.teacher_start == "student" if cycle == 0 else self.teacher_carry == "reset"
+        if at_student:
             self._teacher.load_state_dict(model.state_dict())
             self._steps = 0
 
+    def _counted_before(self, cycle: int) -> int:
+        """Networks in the average before a cycle's first step: a random start is one of them, the student's own is not."""
+        return int(self.teacher_start == "random" and (cycle == 0 or self.teacher_carry == "carry"))
+
     def batches(self, data: CycleData, epoch: int) -> Iterator[Batch]:
         """Labelled batches as usual, each with one unlabelled batch of the nominal size."""
+        self._first = self._counted_before(data.cycle)  # here and not in `start_cycle`, which a resumed cycle skips
         for batch in super().batches(data, epoch):
             # Keyed by step, not epoch: the fixed batch of cycle 0 differs from step to step by augmentation.
             images = data.view(self._unlabelled(data, batch.step), batch.step, UNLABELLED)
@@ -78,8 +86,7 @@ class Cod(Objective):
     def before_step(self, batch: Batch) -> None:
         """a = min(1 - 1/(t+1), decay), t = 1, 2, ..."""
         self._steps += 1
-        first = 1 if self.teacher_start == "random" else 0
-        self._alpha.set(min(1 - 1 / (self._steps + first), self.ema_decay))
+        self._alpha.set(min(1 - 1 / (self._steps + self._first), self.ema_decay))
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Student and teacher run on labelled and unlabelled images, whose batch statistics stay apart."""
