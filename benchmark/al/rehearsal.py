@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmark.al.committee import Committee
 from benchmark.al.data import Dataset, Part
+from benchmark.al.data.catalogue import SIDES
 from benchmark.al.learner import Learner
 from benchmark.al.loop import run
 from benchmark.al.session import Session
@@ -31,8 +32,6 @@ from benchmark.spec.models import (
     Views,
 )
 
-SIDES = {"digits": 8, "mnist": 28, "kmnist": 28, "tiny_imagenet": 64}
-"""Pixels of data sets that are not 32 by 32 and not resized when decoded."""
 GREY = ("digits", "mnist", "kmnist")
 POOL, TEST, BATCH = 24, 8, 4
 MODELS, SIDE = 2, 64

@@ -1,0 +1,27 @@
+"""Made-up images have the shape that the real ones decode to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmark.al.data.catalogue import SIDES
+from benchmark.al.rehearsal import made_up
+from benchmark.spec.load import find_suite
+
+ROOT = Path(__file__).parents[2] / "suites"
+
+
+@pytest.mark.parametrize("name", SIDES)
+def test_images_are_as_large_as_the_catalogue_says(name: str) -> None:
+    protocol = find_suite("quickstart/digits", ROOT).suite.protocol
+    pixels = made_up(protocol.model_copy(update={"data": protocol.data.model_copy(update={"name": name})})).train.pixels
+    assert pixels.shape[1:] == (SIDES[name], SIDES[name], 1 if name in ("digits", "mnist", "kmnist") else 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "side"), [("tod/caltech101", 224), ("st-conal/caltech256", 256), ("bal/caltech101-base", 224)]
+)
+def test_images_of_many_sizes_are_as_large_as_they_are_decoded(name: str, side: int) -> None:
+    assert made_up(find_suite(name, ROOT).suite.protocol).test.pixels.shape[1:] == (side, side, 3)
