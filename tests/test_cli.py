@@ -21,11 +21,13 @@ import benchmark.cli.planning as planning
 from benchmark import provenance
 from benchmark.cli import invoke
 from benchmark.cli.group import VERBS, hoist
+from benchmark.cli.inspecting import describe
 from benchmark.cli.options import Seconds
 from benchmark.cli.printing import ticker
 from benchmark.errors import AlbenchError
 from benchmark.executors import local
 from benchmark.plan import DataStatus, Plan, data_key
+from benchmark.spec.load import find_suite
 from benchmark.store import Store
 from tests.executors import fake_worker as fake
 from tests.hostkit import ENVIRONMENT, SUITE, write_suite
@@ -251,9 +253,21 @@ def test_show(cli: Cli) -> None:
     values = {item["path"]: item for item in json.loads(cli.out)["values"]}
     assert (values["protocol.acquisition.cycles"]["value"], values["protocol.acquisition.cycles"]["pinned"]) == (2, 3)
     assert values["protocol.training.epochs"]["value"] == 5
+    assert values["protocol.training.epochs"]["source"] == "deviation Q1, corrected: epochs"
+    assert values["protocol.acquisition.cycles"]["source"].startswith("profile smoke: ")
+    assert values["protocol.training.batch_size"]["source"] == "ours", "neither of them changes it"
     assert cli("show", "toy/one") == 0
     for words in ("protocol.training.epochs", "a paper, page 3", "Q1", "UNKNOWN", "Profile smoke", "random+cod"):
         assert words in cli.out
+
+
+def test_a_changed_value_has_the_source_of_its_change() -> None:
+    """What a variant replaces by a whole table is its own only where it differs."""
+    facts = describe(find_suite("st-conal/cifar10", ROOT / "suites"), variant="cosine_restarts")
+    sources = {item["path"]: item["source"] for item in facts["values"]}
+    assert sources["protocol.training.schedule.kind"].startswith("variant cosine_restarts: the option lr_CLR_cosine")
+    assert sources["protocol.training.schedule.gamma"].startswith("config/ milestones")
+    assert sources["protocol.training.epochs"] == "config/ at 43cb8c9"
 
 
 def test_every_value_of_a_paper_suite_has_a_source() -> None:

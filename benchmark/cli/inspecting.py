@@ -92,7 +92,7 @@ def describe(found: SuiteFile, profile: str = "paper", variant: str = "as_publis
             {
                 "path": path,
                 "value": value,
-                "source": found.source(path),
+                "source": (base.get(path) != value and found.changed_by(path, profile, variant)) or found.source(path),
                 "unknown": any(_below(path, top) for top in unknown),
             }
             | ({"pinned": base.get(path)} if base.get(path) != value else {})

@@ -57,6 +57,18 @@ class SuiteFile:
                 return found
         return ""
 
+    def changed_by(self, path: str, profile: str = "paper", variant: str = "as_published") -> str:
+        """What gives the value at a dotted path under a profile and a variant, with its reason: a profile before a variant, a
+        deviation where the variant is `corrected`. Empty where neither does."""
+        if profile != "paper" and _set_by(self.suite.profiles[profile].set, path):
+            return f"profile {profile}: {self.suite.profiles[profile].note}"
+        if variant == "corrected":
+            found = [item for item in self.suite.deviations if _set_by([one.path for one in item.switches], path)]
+            return f"deviation {found[-1].id}, corrected: {found[-1].topic}" if found else ""
+        if variant != "as_published" and _set_by(self.suite.variants[variant].set, path):
+            return f"variant {variant}: {self.suite.variants[variant].note}"
+        return ""
+
     def resolve(
         self, profile: str = "paper", variant: str = "as_published", sets: Mapping[str, Any] | None = None
     ) -> Suite:
@@ -308,6 +320,11 @@ def _keys(name: str) -> list[str]:
 def _matches(here: list[str], wanted: list[str]) -> bool:
     """Whether `here` is a prefix of `wanted`; quoted keys may themselves hold dots."""
     return ".".join(wanted) == ".".join(here) or ".".join(wanted).startswith(".".join(here) + ".")
+
+
+def _set_by(paths: Iterable[str], path: str) -> bool:
+    """Whether one of these dotted paths is `path` or leads to it."""
+    return any(path == one or path.startswith(f"{one}.") for one in paths)
 
 
 def _pick(table: Mapping[str, Any], name: str, kind: str, where: str, *built_in: str) -> Any:
