@@ -82,6 +82,18 @@ def test_sub_pool_keeps_the_rank_order() -> None:
     assert sub_pool(ranked, np.array([9]), (1, 9)).tolist() == [3, 1, 5]
 
 
+@pytest.mark.parametrize(
+    ("cycle", "cycles", "beta", "addendum", "whole"),
+    [(1, 2, 2.5, 12, 24), (1, 2, 1.0, 5_000, 24), (3, 4, 4.5, 6, 24), (1, 4, 7.0, 3, 18)],
+)
+def test_windows_that_would_begin_below_the_pool_begin_at_its_head(
+    cycle: int, cycles: int, beta: float, addendum: int, whole: int
+) -> None:
+    """A negative begin would mean the end of the list to a slice: only its last few ranks, or none."""
+    found = sub_pool(np.arange(24), np.empty(0, dtype=np.int64), window(cycle, cycles, 24, beta, addendum))
+    assert found.tolist() == list(range(whole))
+
+
 @pytest.mark.parametrize("cycle", [-1, 5])
 def test_no_window_beyond_the_last_cycle(cycle: int) -> None:
     with pytest.raises(UsageError):
