@@ -90,6 +90,7 @@ def check(path: Path) -> int:
     """Rehearse every trial of a file (one JSON trial a line) on made-up images; print its name for each, and after a tab what
     is wrong with a bad one. Trials that differ in nothing but amounts are rehearsed once.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(int(Exit.INTERRUPTED)))  # through what removes temporary folders
     numerics, bad, seen = prepare("cpu", "fp32", 1), 0, set()
     for line in path.read_text(encoding="utf-8").splitlines():
         trial = Trial.model_validate_json(line)

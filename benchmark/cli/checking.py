@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -151,8 +150,11 @@ def _rehearsed(trials: Sequence[str]) -> Iterator[Finding]:
                     if wrong:
                         yield BAD, f"{name}: {wrong}"
             except KeyboardInterrupt:
-                process.send_signal(signal.SIGINT)  # it removes its temporary folder
-                process.wait(GRACE)
+                process.terminate()  # it removes its temporary folder
+                try:
+                    process.wait(GRACE)
+                except subprocess.TimeoutExpired:
+                    process.kill()
                 raise
         if process.returncode not in (Exit.OK, Exit.USAGE):
             errors.seek(0)

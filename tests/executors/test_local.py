@@ -148,7 +148,7 @@ def interrupt_when(saved: Path, times: int) -> threading.Thread:
 
 @pytest.mark.parametrize("isolate", [False, True])
 def test_interrupt_saves_and_starts_nothing_more(store: Store, isolate: bool) -> None:
-    jobs = make(store, fake.SLOW, fake.FINE)
+    jobs, before = make(store, fake.SLOW, fake.FINE), signal.getsignal(signal.SIGINT)
     sender = interrupt_when(jobs[0].out / "state" / "cycle.state", 1)
     outcomes, _ = execute(jobs, at_once=1, isolate=isolate)
     sender.join()
@@ -156,7 +156,7 @@ def test_interrupt_saves_and_starts_nothing_more(store: Store, isolate: bool) ->
     assert {outcome.state for outcome in outcomes.values()} == {"stopped"}
     assert state(store, fake.SLOW) == "resumable"
     assert outcomes[fake.FINE].message == "not started"
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_ctrl_c_is_not_heard_by_what_is_being_started() -> None:
