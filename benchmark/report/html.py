@@ -18,6 +18,7 @@ from benchmark.report.plots import Picture, inline
 from benchmark.spec.load import SuiteFile
 
 TEMPLATES = Path(__file__).parent / "templates"
+ARCHIVES = {"arXiv": "https://arxiv.org/abs/", "OpenReview": "https://openreview.net/forum?id="}
 STATE_CLASS = {
     Exit.OK: "reproduced",
     Exit.DISCREPANCY: "below",
@@ -67,7 +68,7 @@ def suite_page(
     }  # fmt: skip
     return _render(
         "suite.html.j2", f"{judgement.title}: {judgement.suite}", judgement=judgement, suite=suite, index=index,
-        headline=view.headline(judgement), paper_url=_web(suite.paper.url), sections=_sections(judgement, parts),
+        headline=view.headline(judgement), paper_url=_address(suite.paper.preprint), sections=_sections(judgement, parts),
         collapsed=collapsed, curves=curves, area=view.AREA, filters=_filters(numbers),
         reference=view.reference_head(judgement.rule), budget_heads=view.BUDGET_HEADS,
         standings=standings, standing_heads=view.STANDING_HEADS, penalties=penalties if standings else [],
@@ -138,9 +139,10 @@ def _row(page: Page) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _web(url: str) -> str:
-    """Only addresses of the web become links."""
-    return url if url.startswith(("https://", "http://")) else ""
+def _address(preprint: str) -> str:
+    """Where a preprint is read; empty where there is none."""
+    archive, _, number = preprint.partition(":")
+    return ARCHIVES[archive] + number if preprint else ""
 
 
 def _safe(markup: str) -> Any:

@@ -613,7 +613,8 @@ class Paper(Spec):
     title: str
     venue: str
     year: int
-    url: str = ""
+    preprint: Annotated[str, Field(pattern=r"^((arXiv|OpenReview):[\w./-]+)?$")] = ""
+    """Archive and number: arXiv:2107.14153."""
     code: str = ""
     """Repository and commit of the official code."""
 

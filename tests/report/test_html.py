@@ -11,9 +11,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from report.conftest import NASTY, Judged
 
 from benchmark.report import html
+from benchmark.spec.models import Paper
 
 VOID = {"meta", "input", "br", "hr", "link", "img"}
 PAGES = ("index.html", "toy/digits/report.html", "toy/letters/report.html")
@@ -140,13 +142,23 @@ def test_texts_are_escaped(site: Path) -> None:
     assert command.text == "albench run toy/digits --method entropy\n\nmake <report> && echo 'done'"
 
 
-def test_only_addresses_of_the_web_become_links(judged: Judged) -> None:
-    for url, links in (("https://example.org/a?b=1&c=2", 1), ("javascript:alert(1)", 0), ("", 0)):
+def test_preprints_are_linked(judged: Judged) -> None:
+    for preprint, links in (
+        ("arXiv:2107.14153", ["https://arxiv.org/abs/2107.14153"]),
+        ("OpenReview:-V1ITIKPH6", ["https://openreview.net/forum?id=-V1ITIKPH6"]),
+        ("", []),
+    ):
         suite = judged.suite.suite
-        changed = suite.model_copy(update={"paper": suite.paper.model_copy(update={"url": url})})
+        changed = suite.model_copy(update={"paper": suite.paper.model_copy(update={"preprint": preprint})})
         file = type(judged.suite)(judged.suite.id, judged.suite.path, judged.suite.raw, judged.suite.text, changed)
         page = parse(html.suite_page(file, judged.judgement, []))
-        assert [a.attributes["href"] for a in page.all("a") if a.text == "paper"] == [url] * links
+        assert [a.attributes["href"] for a in page.all("a") if a.text == "paper"] == links
+
+
+@pytest.mark.parametrize("preprint", ["javascript:alert(1)", "arXiv:1?a=<b>", "https://example.org/"])
+def test_other_addresses_are_refused(preprint: str) -> None:
+    with pytest.raises(ValidationError, match="preprint"):
+        Paper(key="toy", title="Toy", venue="Nowhere", year=2024, preprint=preprint)
 
 
 def test_every_line_says_what_must_be_known(site: Path) -> None:
