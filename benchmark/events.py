@@ -17,6 +17,10 @@ from pydantic import Field, SerializerFunctionWrapHandler, TypeAdapter, Validati
 from benchmark.spec.identity import digest
 from benchmark.spec.models import Spec, Trial
 
+Precision = Literal["fp32", "tf32", "bf16"]
+Step = Literal["eager", "together", "captured"]
+"""How training steps are made; see `Numerics`."""
+
 
 class Environment(Spec):
     """What ran a trial. Its digest is the `env_id`: equal ids promise equal bits on CPU."""
@@ -32,8 +36,8 @@ class Environment(Spec):
     """Instruction set that torch uses on CPU, or the compute capability."""
     driver: str
     threads: int
-    precision: Literal["fp32", "tf32", "bf16"]
-    step: Literal["eager", "together", "captured"] = "eager"
+    precision: Precision
+    step: Step = "eager"
     """How training steps are made; see `Numerics`."""
     memory_format: Literal["contiguous", "channels_last"]
     compiled: bool

@@ -23,12 +23,9 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from benchmark.errors import ExecutorError, UsageError
-from benchmark.events import Environment
+from benchmark.events import Environment, Precision, Step
 from benchmark.spec.models import Spec
 
-Precision = Literal["fp32", "tf32", "bf16"]
-Step = Literal["eager", "together", "captured"]
-"""How training steps are made; see `Numerics`."""
 PACKAGE = Path(__file__).parent
 QUERY_SECONDS = 20.0
 """nvidia-smi hangs when a driver is broken; after this long the machine counts as having no GPU."""
@@ -250,7 +247,7 @@ def main(argv: list[str] | None = None) -> int:
     """Print the environment of this machine as JSON."""
     parser = argparse.ArgumentParser(prog="benchmark.provenance", description="Print the environment as JSON.")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "tf32", "bf16"])
+    parser.add_argument("--precision", default="fp32", choices=get_args(Precision))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--step", default="eager", choices=get_args(Step))
     options = parser.parse_args(argv)

@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ from benchmark.al.session import Session
 from benchmark.al.strategies import Strategy
 from benchmark.al.streams import Streams
 from benchmark.errors import AlbenchError, DataError, Exit, UsageError
-from benchmark.events import DataUsed, Environment, Failed, Finished, Record, Stopped
+from benchmark.events import DataUsed, Environment, Failed, Finished, Precision, Record, Step, Stopped
 from benchmark.spec.identity import trial_id
 from benchmark.spec.models import Protocol, Transform, Trial
 
@@ -224,9 +225,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=Path("data"), help="data root")
     parser.add_argument("--cache", type=Path, default=Path("runs/.cache"), help="decoded images and shared trainings")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "tf32", "bf16"])
+    parser.add_argument("--precision", default="fp32", choices=get_args(Precision))
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--step", default="eager", choices=["eager", "together", "captured"])
+    parser.add_argument("--step", default="eager", choices=get_args(Step))
     parser.add_argument("--time-limit", type=float, default=0.0, help="seconds; stop cleanly with the state saved")
     parser.add_argument("--save-every", type=float, default=120.0, help="seconds between saves inside a cycle")
     parser.add_argument("--allow-noncanonical-data", action="store_true")

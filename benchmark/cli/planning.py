@@ -13,7 +13,7 @@ from benchmark.cli.group import Settings
 from benchmark.cli.options import machine, selecting
 from benchmark.cli.printing import STATES, console, grid, print_plan
 from benchmark.errors import Exit, UsageError
-from benchmark.events import CycleDone, Environment
+from benchmark.events import CycleDone, Environment, Precision, Step
 from benchmark.lease import holder
 from benchmark.plan import DataStatus, Plan, data_key, make_plan, speeds
 from benchmark.selection import Asked, Selection, Selector, parse_selector
@@ -102,7 +102,7 @@ def environment_of(
     chosen = executors.load(executor, say=lambda text: click.echo(text, err=True))
     where = provenance.resolve_device(device) if chosen.name == "local" else device
     count = threads or THREADS["cuda" if where.startswith("cuda") else "cpu"]
-    how = cast("provenance.Precision", precision), count, cast("provenance.Step", step)
+    how = cast(Precision, precision), count, cast(Step, step)
     environment = chosen.environment(where, *how)
     return chosen, environment, environment.device if where == "auto" else where
 

@@ -16,9 +16,8 @@ from typing import Any, Protocol
 
 from benchmark import events
 from benchmark.errors import ExecutorError
-from benchmark.events import Environment, Started
+from benchmark.events import Environment, Precision, Started, Step
 from benchmark.executors.jobs import FINISHED, FailureKind, Job, Launched, Outcome
-from benchmark.provenance import Precision, Step
 
 POLL = 0.1
 """Seconds between looks at what runs."""

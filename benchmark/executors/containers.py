@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from benchmark import events, provenance
 from benchmark.errors import AlbenchError, ExecutorError
-from benchmark.events import Environment, Stopped
+from benchmark.events import Environment, Precision, Step, Stopped
 from benchmark.executors import contract, jobs
 from benchmark.executors.base import GRACE, Drive, OnEvent, Running
 from benchmark.executors.contract import ALIVE, LABEL, Place
@@ -28,7 +28,6 @@ from benchmark.executors.gpus import Gpus
 from benchmark.executors.jobs import FINISHED, STOPPED, FailureKind, Job, Outcome
 from benchmark.executors.local import cores
 from benchmark.lease import Busy, claim, holder
-from benchmark.provenance import Precision, Step
 from benchmark.spec.models import Trial
 from benchmark.store import last_event
 

@@ -16,12 +16,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from benchmark import provenance
-from benchmark.events import Environment
+from benchmark.events import Environment, Precision, Step
 from benchmark.executors import child
 from benchmark.executors import jobs as outcomes
 from benchmark.executors.base import GRACE, Drive, OnEvent, Running, worker_environment
 from benchmark.executors.jobs import Job, Outcome
-from benchmark.provenance import Precision, Step
 
 WORKER = "benchmark.worker"
 SLOW_IMPORTS = ("sklearn.datasets",)

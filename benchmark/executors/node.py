@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark import events, provenance
+from benchmark.events import Precision, Step
 from benchmark.executors.jobs import Job
 from benchmark.executors.local import WORKER, Spawned, kernel_kills
 from benchmark.lease import holder
-from benchmark.provenance import Precision, Step
 
 APPENDED = ("events.jsonl", "worker.log")
 """Files of a run folder that only grow; others are replaced."""

@@ -25,13 +25,13 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskErro
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from benchmark.errors import AlbenchError, ExecutorError
-from benchmark.events import Environment
+from benchmark.events import Environment, Precision, Step
 from benchmark.executors import jobs, node
 from benchmark.executors.base import GRACE, Drive, OnEvent, Running
 from benchmark.executors.jobs import FailureKind, Job, Outcome
 from benchmark.executors.node import Node
 from benchmark.lease import Busy, claim
-from benchmark.provenance import PACKAGE, Precision, Step, check_step
+from benchmark.provenance import PACKAGE, check_step
 
 LOOK = 1.0
 """Seconds between looks at one trial."""
