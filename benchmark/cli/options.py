@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -65,31 +65,40 @@ def selecting(*, plugins: bool = True) -> Callable[[Command], Command]:
             )
             return command(*arguments, selection=selection, **given)
 
-        for option in reversed(options):
-            call = option(call)
-        return call  # type: ignore[return-value]
+        return _with(call, options)  # type: ignore[return-value]
 
     return decorate
 
 
-stepping = click.option(
-    "--step", type=click.Choice(["eager", "together", "captured"]), default="eager", show_default=True,
-    help="Training steps as published; labelled and unlabelled images in one batch of convolutions, statistics apart; or that "
-    "as a CUDA graph.",
-)  # fmt: skip
+def arithmetic(command: Command) -> Command:
+    """Options that name an environment, and what data may run in it."""
+    options = [
+        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
+        click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16"]), default="fp32", show_default=True),
+        click.option(
+            "--step", type=click.Choice(["eager", "together", "captured"]), default="eager", show_default=True,
+            help="Training steps as published; labelled and unlabelled images in one batch of convolutions, statistics apart; "
+            "or that as a CUDA graph.",
+        ),
+        click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads of a trial.  [default: 1; 4 on a GPU]"),
+        click.option("--allow-noncanonical-data", is_flag=True, help="Accept other than the published data; every line says so."),
+    ]  # fmt: skip
+    return _with(command, options)
 
 
 def machine(command: Command) -> Command:
-    """Options of the arithmetic: they name an environment."""
-    options = [
-        click.option("--executor", type=click.Choice(["local", "docker", "ray", "auto"]), default="local", show_default=True),
-        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
-        click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16"]), default="fp32", show_default=True),
-        stepping,
-        click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads of a trial.  [default: 1; 4 on a GPU]"),
-        click.option("--allow-noncanonical-data", is_flag=True, help="Accept other than the published data; every line says so."),
-        click.option("--fresh", is_flag=True, help="Do finished trials again and resume nothing."),
-    ]  # fmt: skip
+    """Options of where and how trials run."""
+    executors = click.Choice(["local", "docker", "ray", "auto"])
+    return _with(
+        arithmetic(command),
+        [
+            click.option("--executor", type=executors, default="local", show_default=True),
+            click.option("--fresh", is_flag=True, help="Do finished trials again and resume nothing."),
+        ],
+    )
+
+
+def _with(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
     for option in reversed(options):
         command = option(command)
     return command

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from benchmark.cli.group import Settings
-from benchmark.cli.options import selecting, stepping
+from benchmark.cli.options import arithmetic, selecting
 from benchmark.cli.planning import build_plan, environment_of
 from benchmark.cli.printing import console, grid
 from benchmark.cli.running import jobs_of
@@ -31,11 +31,7 @@ LEVELS = ["bitwise", "selection", "metric", "statistical"]
 @selecting()
 @click.option("--cycles", type=click.IntRange(1), default=2, show_default=True, help="Only the first cycles.")
 @click.option("--level", type=click.Choice(LEVELS), default="bitwise", show_default=True, help="What must be reached.")
-@click.option("--device", default="auto", show_default=True)
-@click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16"]), default="fp32", show_default=True)
-@stepping
-@click.option("--threads", type=click.IntRange(1, 1024))
-@click.option("--allow-noncanonical-data", is_flag=True)
+@arithmetic
 @click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Also write the table to this file.")
 @click.pass_obj
 def verify(
