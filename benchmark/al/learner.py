@@ -9,7 +9,7 @@ whatever the objective keeps, such as `teacher.logits`.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,17 +27,14 @@ from benchmark.al.images import ImageSource
 from benchmark.al.inference import Evaluated, Inference
 from benchmark.al.models import network, pretrain
 from benchmark.al.numerics import Numerics
-from benchmark.al.objectives.base import Batch, Build, CycleData, DrawnOrders, Objective, Orders
+from benchmark.al.objectives.base import SCORING, Batch, Build, CycleData, DrawnOrders, Objective, Orders
 from benchmark.al.pool import Indices
-from benchmark.al.schedules import rate
+from benchmark.al.schedules import in_cycle, rate
 from benchmark.al.step import Captured, CudaGraphs, Graphs, Update
 from benchmark.al.streams import Streams
 from benchmark.al.trajectory import SnapshotTrail
 from benchmark.errors import UsageError
 from benchmark.spec.models import Adam, Model, Protocol, Sgd
-
-SCORING, REFRESH = 2, 3
-"""Passes of a random view (0 and 1 are an objective's): scoring, and re-estimating batch-norm statistics."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +124,7 @@ class Learner:
             self.objective.start_cycle(cycle, self.student)
             self.best = (-1.0, 0)
             if self.trail is not None:
-                self.trail.start_cycle(self.student)
+                self.trail.start_cycle(self.student, partial(self._network, "average", self._drawn_for(cycle)))
             self.ballot = None
             if "votes" in needs:
                 first_vote = training.epochs - max(training.epochs // 2, 1)
@@ -136,7 +133,7 @@ class Learner:
         for epoch in range(first, training.epochs):
             loss = self._epoch(data, epoch, optimizer, update)
             if self.trail is not None:
-                self.trail.after_epoch(epoch + 1, self.student, partial(self._refresh_batches, data, epoch))
+                self.trail.after_epoch(epoch + 1, self.student, partial(self.objective.refresh_batches, data, epoch))
             if self.ballot is not None:
                 self.ballot.after_epoch(epoch, self.student, self._voting(cycle, epoch))
             self._evaluate_on_the_way(epoch)
@@ -146,9 +143,13 @@ class Learner:
         """Keep the network one cycle earlier if it is asked for, and put the student where the protocol says."""
         self._before = self._earlier(cycle, needs)
         if cycle > 0 and self.protocol.training.start == "fresh":
-            self._start_afresh(0 if self.protocol.training.same_init else cycle)
+            self._start_afresh(self._drawn_for(cycle), first=False)
 
-    def _start_afresh(self, cycle: int) -> None:
+    def _drawn_for(self, cycle: int) -> int:
+        """The cycle whose stream gives a cycle's initial weights."""
+        return 0 if self.protocol.training.same_init else cycle
+
+    def _start_afresh(self, cycle: int, first: bool = True) -> None:
         """New random weights for the student and for everything the objective adds."""
         self.student = self._network("student", cycle)
         self.objective.build(
@@ -159,6 +160,7 @@ class Learner:
                 classes=self.protocol.data.classes,
                 halves=in_turn if self.numerics.step == "eager" else together,
                 number=self.numerics.number,
+                first=first,
             )
         )
         for name, module in self.objective.modules().items():
@@ -181,8 +183,9 @@ class Learner:
         torch.manual_seed(self.streams.key("order", data.cycle, f"dropout {epoch}"))
         self.student.train()
         total = torch.zeros((), dtype=self.numerics.dtype, device=self.numerics.device)
+        schedule = in_cycle(training.schedule, data.cycle, self.protocol.acquisition.cycles)
         for batch in self.objective.batches(data, epoch):
-            lr = rate(training.schedule, training.optimizer.lr, epoch, batch.step, training.epochs, steps)
+            lr = rate(schedule, training.optimizer.lr, epoch, batch.step, training.epochs, steps)
             for group in optimizer.param_groups:
                 if group.get("scheduled", True):
                     group["lr"] = lr
@@ -223,11 +226,6 @@ class Learner:
                 f"--step captured: {'a step of adam' if isinstance(recipe, Adam) else f'the loss of {name}'} is not captured",
                 remedy="use --step together or eager",
             )
-
-    def _refresh_batches(self, data: CycleData, epoch: int) -> Iterator[Tensor]:
-        """The labelled images once more through the train view, in this epoch's order with new augmentation."""
-        for indices in data.chunks(epoch, REFRESH):
-            yield data.view(indices, epoch, REFRESH)
 
     def _optimizer(self) -> torch.optim.Optimizer:
         recipe = self.protocol.training.optimizer
@@ -275,6 +273,8 @@ class Learner:
             self.student.load_state_dict(self._best_state)
         if self.trail is not None:
             self.metrics["accuracy/averaged"] = self.evaluate(self.trail.teacher).accuracy
+        for name, module in self.objective.evaluated().items():
+            self.metrics[f"accuracy/{name}"] = self.evaluate(module).accuracy
         which = "averaged" if self.protocol.evaluation.weights == "averaged" else self.protocol.evaluation.epoch
         self.metrics["accuracy"] = self.metrics[f"accuracy/{which}"]
         return last

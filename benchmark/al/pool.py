@@ -39,7 +39,8 @@ class Pool:
     def candidates(self, count: int | None) -> Indices:
         """The images that may be bought: the first `count` entries of the unlabelled list, or all of them.
 
-        The list is reshuffled after every acquisition, so its head is a fresh uniform subset.
+        The list is reshuffled after every acquisition and not before it: its head is a uniform subset, but the same images
+        that a training which reads the list in its order (`Cod.first_batch` "fixed") has seen first.
         """
         return self.unlabelled if count is None else self.unlabelled[:count]
 

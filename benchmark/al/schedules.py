@@ -21,6 +21,19 @@ def rate(
     return 0.5 * lr * (1 + math.cos(math.pi * step / (epochs * steps)))
 
 
+def in_cycle(
+    schedule: MultiStep | Cosine | CosineRestarts, cycle: int, cycles: int
+) -> MultiStep | Cosine | CosineRestarts:
+    """The schedule of a 0-based `cycle` of so many: gamma changes linearly towards `last_gamma` where that is set.
+
+    soony1213/ST-CoNAL at 43cb8c9, main.py, option linear_gamma: g - c (g - 0.1) / (cycles - 1).
+    """
+    if isinstance(schedule, Cosine) or schedule.last_gamma is None or cycles == 1:
+        return schedule
+    gamma = schedule.gamma - cycle * (schedule.gamma - schedule.last_gamma) / (cycles - 1)
+    return schedule.model_copy(update={"gamma": gamma})
+
+
 def multistep(schedule: MultiStep, lr: float, epoch: int) -> float:
     """lr * gamma^(milestones reached). A milestone is reached by the epoch of that index, or one later if `late`."""
     reached = epoch - 1 if schedule.late else epoch
@@ -28,8 +41,12 @@ def multistep(schedule: MultiStep, lr: float, epoch: int) -> float:
 
 
 def cosine_restarts(schedule: CosineRestarts, lr: float, epoch: int) -> float:
-    """lr for the first `start` epochs, then half cosines of `period` epochs from gamma * lr towards zero."""
+    """lr for the first `start` epochs, then half cosines of `period` epochs from gamma * lr towards `floor`."""
     if epoch < schedule.start:
         return lr
     place = (epoch - schedule.start) % schedule.period
-    return 0.5 * schedule.gamma * lr * (1 + math.cos(math.pi * place / schedule.period))
+    if schedule.floor == 0:
+        return 0.5 * schedule.gamma * lr * (1 + math.cos(math.pi * place / schedule.period))
+    return schedule.floor + 0.5 * (schedule.gamma * lr - schedule.floor) * (
+        1 + math.cos(math.pi * place / schedule.period)
+    )

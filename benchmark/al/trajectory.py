@@ -1,5 +1,5 @@
 """Snapshots along one training, their average, and who is compared with whom (ST-CoNAL, ACCV 2022; official code
-soony1213/ST-CoNAL at 43cb8c9, sheet sections 2.1 to 2.3).
+soony1213/ST-CoNAL at 43cb8c9, main.py and train_test.py: train, swa_optim, update_batchnorm, update_ema_variables).
 
 Networks by name: `teacher` is the average, `students` the snapshots that are compared with it, newest first.
 """
@@ -33,16 +33,17 @@ class SnapshotTrail:
         self._ema_steps, self._alpha = 0, number()
         self._shape: nn.Module | None = None
 
-    def start_cycle(self, model: nn.Module) -> None:
-        """Forget the cycle before. A moving average starts at the network as it is before its first step.
+    def start_cycle(self, model: nn.Module, unrelated: Callable[[], nn.Module]) -> None:
+        """Forget the cycle before. A moving average starts at the network as it is before its first step or, as released
+        (main.py, task_model_ema), at an `unrelated` random one.
 
-        Its step counter goes on where the protocol says so: from the second cycle on the random start is then left at
-        once with the full decay, as released.
+        Its step counter goes on where the protocol says so: from the second cycle on the start is then left at once with
+        the full decay, as released.
         """
         self.snapshots.clear()
         self._shape, self.average = model, WeightAverage()
         if self.spec.average == "ema":
-            self.average.update(model)
+            self.average.update(unrelated() if self.spec.ema_start == "random" else model)
             if self.spec.ema_counter == "cycle":
                 self._ema_steps = 0
 

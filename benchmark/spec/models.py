@@ -256,6 +256,8 @@ class MultiStep(Spec):
     gamma: Annotated[float, Field(gt=0)]
     late: bool = False
     """The drop lands one epoch late, as when a scheduler is stepped with the explicit epoch index after the epoch."""
+    last_gamma: Annotated[float, Field(gt=0)] | None = None
+    """Gamma of the last cycle, towards which it changes linearly from cycle to cycle (None: the same in all)."""
 
 
 class Cosine(Spec):
@@ -265,12 +267,16 @@ class Cosine(Spec):
 
 
 class CosineRestarts(Spec):
-    """Constant until `start` epochs are done, then cosine cycles of `period` epochs from gamma * lr to zero."""
+    """Constant until `start` epochs are done, then cosine cycles of `period` epochs from gamma * lr to `floor`."""
 
     kind: Literal["cosine_restarts"]
     start: Natural
     period: Positive
     gamma: Annotated[float, Field(gt=0)]
+    floor: Annotated[float, Field(ge=0)] = 0.0
+    """Rate that a cosine cycle falls to."""
+    last_gamma: Annotated[float, Field(gt=0)] | None = None
+    """Gamma of the last cycle, towards which it changes linearly from cycle to cycle (None: the same in all)."""
 
 
 class Trajectory(Spec):
@@ -288,6 +294,9 @@ class Trajectory(Spec):
     """Largest weight of the old average (`ema` only); it is min(1 - 1/(n+1), ema_decay) at step n = 1, 2, ..."""
     ema_counter: Literal["trial", "cycle"] = "trial"
     """Whether n counts over the whole trial, as released, or starts anew in every cycle."""
+    ema_start: Literal["student", "random"] = "student"
+    """Where the moving average starts in each cycle: at the network as it is before its first step, or, as released, at an
+    unrelated random network of its own, never pre-trained."""
     student_bn: Literal["running", "refreshed"] = "running"
     """Batch-norm statistics of students: their own running ones, or re-estimated like the teacher's."""
 
@@ -295,6 +304,8 @@ class Trajectory(Spec):
     def _complete(self) -> Trajectory:
         if (self.average == "ema") != (self.ema_decay is not None):
             raise ValueError("trajectory.ema_decay belongs to average 'ema' and only to it")
+        if self.ema_start == "random" and self.average != "ema":
+            raise ValueError("trajectory.ema_start belongs to average 'ema' and only to it")
         if self.start % self.every:
             raise ValueError(
                 f"trajectory.start {self.start} is no epoch at which a snapshot is taken (every {self.every})"
@@ -361,9 +372,10 @@ class Pretext(Spec):
 class Initial(Spec):
     """The first labelled set."""
 
-    rule: Literal["uniform", "torch_randperm", "strategy"]
-    """`uniform`: the seed's own shuffle. `torch_randperm`: the first entries of torch.randperm under `seed`, the same for every
-    trial. `strategy`: the strategy picks it before the first training (the paper's cycle 0 acquisition)."""
+    rule: Literal["uniform", "balanced", "torch_randperm", "strategy"]
+    """`uniform`: the seed's own shuffle. `balanced`: as many of every class, drawn uniformly. `torch_randperm`: the first
+    entries of torch.randperm under `seed`, the same for every trial. `strategy`: the strategy picks it before the first
+    training (the paper's cycle 0 acquisition)."""
     size: Natural
     """Images; with rule `strategy` this is the strategy's first budget."""
     seed: int | None = None
@@ -446,6 +458,10 @@ class Protocol(Spec):
     @model_validator(mode="after")
     def _possible(self) -> Protocol:
         labelled, pool = self.acquisition.labelled(), self.data.train_size
+        if self.acquisition.initial.rule == "balanced" and labelled[0] % self.data.classes:
+            raise ValueError(
+                f"initial.rule 'balanced': {labelled[0]} labels are no multiple of the {self.data.classes} classes"
+            )
         if labelled[-1] > pool:
             raise ValueError(f"the budget needs {labelled[-1]} labels, but the pool has {pool} images")
         wanted = self.acquisition.candidates

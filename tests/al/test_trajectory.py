@@ -146,7 +146,7 @@ def test_the_moving_average_starts_anew_and_its_counter_as_pinned(counter: str, 
     assert learner.trail is not None
     fresh = copy.deepcopy(learner.student)
     nn.init.constant_(fresh.get_parameter("head.bias"), 3.0)
-    learner.trail.start_cycle(fresh)
+    learner.trail.start_cycle(fresh, lambda: fresh)
     assert torch.equal(learner.trail.teacher.get_parameter("head.bias"), fresh.get_parameter("head.bias"))
     with torch.no_grad():
         fresh.get_parameter("head.bias").zero_()

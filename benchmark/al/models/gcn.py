@@ -3,11 +3,14 @@ razvancaramalau/Sequential-GCN-for-Active-Learning at bbc43db, models/query_mode
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Init = Literal["inputs", "outputs"]
+"""What the bound of a graph convolution's first weights is one over the square root of."""
 
 
 class Nodes(NamedTuple):
@@ -22,12 +25,13 @@ class Nodes(NamedTuple):
 class GraphConvolution(nn.Module):
     """adjacency @ (x @ weight) + bias, with weights (inputs, outputs).
 
-    Initialised as torch's linear layers are; the release's initialisation is not established.
+    Weights and bias start uniform in +-1/sqrt(outputs) as released (GraphConvolution.reset_parameters, the second dimension
+    of the weights), or in +-1/sqrt(inputs) as those of torch's linear layers.
     """
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, init: Init = "inputs") -> None:
         super().__init__()
-        limit = inputs**-0.5
+        limit = (outputs if init == "outputs" else inputs) ** -0.5
         self.weight = nn.Parameter(torch.empty(inputs, outputs).uniform_(-limit, limit))
         self.bias = nn.Parameter(torch.empty(outputs).uniform_(-limit, limit))
 
@@ -42,10 +46,10 @@ class Gcn(nn.Module):
     The names gc1 and gc3 are the release's; a third layer it declares is never used and is left out.
     """
 
-    def __init__(self, features: int, hidden: int = 128, dropout: float = 0.3) -> None:
+    def __init__(self, features: int, hidden: int = 128, dropout: float = 0.3, init: Init = "inputs") -> None:
         super().__init__()
-        self.gc1 = GraphConvolution(features, hidden)
-        self.gc3 = GraphConvolution(hidden, 1)
+        self.gc1 = GraphConvolution(features, hidden, init)
+        self.gc3 = GraphConvolution(hidden, 1, init)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, adjacency: Tensor) -> Nodes:

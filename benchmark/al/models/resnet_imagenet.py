@@ -31,7 +31,7 @@ LATE = ("layer4.", "fc.", "fc_b.")
 class ResNetImagenet(ResidualTrunk):
     """7x7 stem with max-pooling, stages of basic blocks, global average pooling, one or two linear heads.
 
-    Convolutions start Kaiming-normal (fan-out). Parameters: 11,280,138 with two heads and 101 classes, 11,279,112 with
+    Parameters: 11,280,138 with two heads and 101 classes, 11,279,112 with
     one head and 200 classes, of which 8,496,328 are trained with `trainable` "stage4". A frozen batch norm keeps its
     scale and shift but goes on updating its running statistics, as released.
     """
@@ -49,12 +49,14 @@ class ResNetImagenet(ResidualTrunk):
         trainable: Literal["all", "stage4"] = "all",
         pool_last_map: bool = False,
         channels: int = 3,
+        init: Literal["fan_out", "default"] = "fan_out",
     ) -> None:
-        """`pretrained`: what a weights file fills. `trainable`: what has gradients. `pool_last_map`: the last of the
-        maps is globally averaged, (b, widths[-1], 1, 1), as in ST-CoNAL's release."""
+        """`init`: convolutions start Kaiming-normal by fan-out, as in TOD's release, or as everything else at torch's
+        default, as in ST-CoNAL's. `pretrained`: what a weights file fills. `trainable`: what has gradients. `pool_last_map`:
+        the last of the maps is globally averaged, (b, widths[-1], 1, 1), as in ST-CoNAL's release."""
         super().__init__(nn.Conv2d(channels, widths[0], 7, 2, 3, bias=False), blocks, widths)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if init == "fan_out" and isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         self.dropout = nn.Dropout(dropout)
         self.fc, self.fc_b = linear_heads(widths[-1], classes, heads)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -16,14 +18,26 @@ SIDE = 7
 
 
 class VggPlain(nn.Module):
-    """13 convolutions, pooling to 7x7, three linear layers with dropout; torch's default initialisation.
+    """13 convolutions, pooling to 7x7, three linear layers with dropout.
 
     134,301,514 parameters with 10 classes. The maps are the outputs of the last four max-poolings, which on 32-pixel
     inputs are 8, 4, 2 and 1 pixels wide with 128, 256, 512 and 512 channels.
     """
 
-    def __init__(self, classes: int, dropout: float = 0.5, hidden: int = 4096, channels: int = 3) -> None:
+    def __init__(
+        self,
+        classes: int,
+        dropout: float = 0.5,
+        hidden: int = 4096,
+        channels: int = 3,
+        init: Literal["default", "released"] = "default",
+        features: Literal["hidden", "map"] = "hidden",
+    ) -> None:
+        """`init`: torch's default, from which 13 layers without batch norm hardly learn, or as released
+        (_initialize_weights): convolutions N(0, 2 / (9 outputs)), linear layers N(0, 0.01^2), biases 0. `features`: the second
+        hidden layer's output (b, hidden), or as released the pooled 7x7 map (b, 25,088), the input of the first."""
         super().__init__()
+        self._of_map = features == "map"
         self.groups = nn.ModuleList()
         inputs = channels
         for widths in GROUPS:
@@ -37,15 +51,28 @@ class VggPlain(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(hidden, classes)
+        if init == "released":
+            self.apply(_released)
 
     def forward(self, x: Tensor) -> Outputs:
-        """x: (b, channels, h, w) -> logits (b, classes), features (b, hidden), four maps."""
+        """x: (b, channels, h, w) -> logits (b, classes), features (see `__init__`), four maps."""
         maps = []
         for group in self.groups:
             x = group(x)
             maps.append(x)
-        features: Tensor = self.hidden(_to_side(x).flatten(1))
-        return Outputs(self.fc(self.dropout(features)), features, tuple(maps[1:]))
+        pooled = _to_side(x).flatten(1)
+        hidden: Tensor = self.hidden(pooled)
+        return Outputs(self.fc(self.dropout(hidden)), pooled if self._of_map else hidden, tuple(maps[1:]))
+
+
+def _released(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    elif isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, 0, 0.01)
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        assert module.bias is not None
+        nn.init.zeros_(module.bias)
 
 
 def _to_side(x: Tensor) -> Tensor:

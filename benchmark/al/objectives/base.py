@@ -22,6 +22,8 @@ TURNS = 4
 """Multiples of 90 degrees."""
 LABELLED, UNLABELLED = 0, 1
 """Passes of the train view: the same image used twice in a step is augmented independently."""
+SCORING, REFRESH = 2, 3
+"""Passes of a random view that are not an objective's steps: scoring, and re-estimating batch-norm statistics."""
 
 
 @dataclass
@@ -133,6 +135,8 @@ class Build:
     """Runs a network on labelled and on unlabelled images, so that batch statistics stay apart."""
     number: Callable[[], Number] = Number
     """Makes what a number that changes from step to step is kept in."""
+    first: bool = True
+    """Whether the trial begins; False where a cycle of a protocol with fresh starts does."""
 
 
 @dataclass(eq=False)
@@ -147,7 +151,9 @@ class Objective(ABC):
     from step to step from the batch's tensors and from a `Build.number` that `before_step` sets."""
 
     def build(self, build: Build) -> None:  # noqa: B027  most objectives have no branches
-        """Create branches (teachers, extra modules). Called once per trial."""
+        """Create branches (teachers, extra modules). Called once per trial, and again before every later cycle where the
+        protocol starts afresh: what is made here is new in that cycle, and what belongs to the trial, such as a counter that
+        goes on, is kept unless `build.first`."""
 
     def modules(self) -> Mapping[str, nn.Module]:
         """Branches by name: moved to the device, saved with every state."""
@@ -175,6 +181,16 @@ class Objective(ABC):
         """The batches of one epoch. By default: the labelled images in a new order, last partial batch kept."""
         for number, indices in enumerate(data.chunks(epoch)):
             yield Batch(data.view(indices, epoch), data.labels[indices], epoch, epoch * data.steps + number)
+
+    def refresh_batches(self, data: CycleData, epoch: int) -> Iterator[Tensor]:
+        """Images from which batch-norm statistics of an average are re-estimated after an epoch, in batches. By default:
+        the labelled images once more through the train view, with new augmentation."""
+        for indices in data.chunks(epoch, REFRESH):
+            yield data.view(indices, epoch, REFRESH)
+
+    def evaluated(self) -> Mapping[str, nn.Module]:
+        """Branches whose accuracy is recorded after every cycle, as `accuracy/<name>`."""
+        return {}
 
     def before_step(self, batch: Batch) -> None:  # noqa: B027
         """Called before every step, for what is counted on the host."""

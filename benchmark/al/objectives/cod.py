@@ -18,6 +18,9 @@ from benchmark.al.functional.averaging import ema_update
 from benchmark.al.functional.cod import cod_loss
 from benchmark.al.objectives.base import UNLABELLED, Batch, Build, CycleData, Objective
 
+ONCE = 2**32 - 1
+"""Number of the order that the batch of `drawn_once` is cut from; no step has it."""
+
 
 @dataclass(eq=False)
 class Cod(Objective):
@@ -26,8 +29,11 @@ class Cod(Objective):
     weight: float
     """lambda; multiplies errors averaged over the K logits, so the weight per image distance is weight / K."""
     ema_decay: float = 0.999
-    first_batch: Literal["fixed", "fresh"] = "fixed"
-    """Unlabelled batches of cycle 0: always the head of the unlabelled list (as released), or drawn anew every step."""
+    first_batch: Literal["fixed", "fresh", "drawn_once"] = "fixed"
+    """Unlabelled batches of cycle 0. `drawn_once`: in every step the same images, which have nothing to do with who is a
+    candidate later on, as released (main_TOD.py: the head of the list as it stood before training, which is shuffled again
+    before the candidates are cut). `fixed`: in every step the head of the unlabelled list, all of whose images are
+    candidates too. `fresh`: drawn anew every step."""
     teacher_start: Literal["random", "student"] = "random"
     """Weights of the teacher before the first step: an unrelated random network (as released) or the student's."""
     teacher_carry: Literal["carry", "reset"] = "carry"
@@ -80,6 +86,8 @@ class Cod(Objective):
         size = min(data.training.batch_size, len(data.unlabelled))
         if data.cycle == 0 and self.first_batch == "fixed":
             return data.unlabelled[:size]
+        if data.cycle == 0 and self.first_batch == "drawn_once":
+            return data.unlabelled_order(ONCE)[:size]
         return data.unlabelled_order(step)[:size]
 
     def before_step(self, batch: Batch) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from benchmark.al.functional.averaging import ema_update, warmup_alpha
 from benchmark.al.functional.semi import ramp_up, softmax_mse
 from benchmark.al.numerics import promoted
-from benchmark.al.objectives.base import LABELLED, UNLABELLED, Batch, Build, CycleData, Objective
+from benchmark.al.objectives.base import LABELLED, REFRESH, UNLABELLED, Batch, Build, CycleData, Objective
 
 AGAIN = 4
 """Added to the pass of the first view gives that of the second (2 and 3 are the learner's)."""
@@ -49,14 +49,25 @@ class MeanTeacher(Objective):
     ema_decay: float
     counter: Literal["trial", "cycle"] = "trial"
     """Whether the step counter of the average's warm-up goes on over the cycles, as released."""
+    start: Literal["student", "random"] = "student"
+    """Where the teacher starts: at the student as it is before a cycle's first step, or, as released (main.py,
+    task_model_ema), at a random network of its own, a new one in every cycle that starts afresh."""
+    second_pass: bool = False
+    """Whether the student passes the labelled images of a batch once more after all of them, in train mode, as released
+    (train_test.py, train_epoch): the output is thrown away, but running statistics move a second time."""
+    refresh: Literal["labelled", "mixed"] = "labelled"
+    """Batches that batch norm of an average of snapshots is re-estimated from: the labelled images, or one epoch's batches of
+    labelled and unlabelled ones, as in a branch of the release (train_test.py, update_batchnorm) that no method reaches."""
 
     uses_unlabelled: ClassVar[bool] = True
     capturable: ClassVar[bool] = True
 
     def build(self, build: Build) -> None:
-        """The teacher; its weights are set at the start of every cycle."""
+        """The teacher: a network of the same kind with random weights of its own."""
         self._teacher = build.network("teacher").requires_grad_(False)
-        self._steps, self._alpha, self._tie = 0, build.number(), build.number()
+        self._alpha, self._tie = build.number(), build.number()
+        if build.first:
+            self._steps = 0
 
     def modules(self) -> Mapping[str, nn.Module]:
         """The teacher, under a name of its own: `teacher` is the average of a trajectory."""
@@ -71,8 +82,9 @@ class MeanTeacher(Objective):
         self._steps = counters["steps"]
 
     def start_cycle(self, cycle: int, model: nn.Module) -> None:
-        """The teacher starts at the student as it is before its first step."""
-        self._teacher.load_state_dict(model.state_dict())
+        """Put teacher and counter where the switches say."""
+        if self.start == "student":
+            self._teacher.load_state_dict(model.state_dict())
         if self.counter == "cycle":
             self._steps = 0
 
@@ -94,15 +106,29 @@ class MeanTeacher(Objective):
             )
             yield TwoViews(first[0], data.labels[mine], epoch, step, first[1], torch.cat(second))
 
-    def _rounds(self, data: CycleData, epoch: int) -> Iterator[Tensor]:
+    def _rounds(self, data: CycleData, epoch: int, use: int = LABELLED) -> Iterator[Tensor]:
         """Batches of labelled indices without end; they run on over the ends of rounds."""
         left, number = data.labelled[:0], 0
         while True:
             while len(left) < self.labelled:
-                left = torch.cat([left, data.order(epoch * ROUNDS + number)])
+                left = torch.cat([left, data.order(epoch * ROUNDS + number, use)])
                 number += 1
             yield left[: self.labelled]
             left = left[self.labelled :]
+
+    def refresh_batches(self, data: CycleData, epoch: int) -> Iterator[Tensor]:
+        """As `refresh` says; batches of one more epoch, labelled images first."""
+        if self.refresh == "labelled":
+            yield from super().refresh_batches(data, epoch)
+            return
+        steps, known, unknown = self.epoch_steps(data), self._rounds(data, epoch, REFRESH), data.unlabelled_order(epoch)
+        for number in range(steps):
+            mine, others = next(known), unknown[number * self.unlabelled : (number + 1) * self.unlabelled]
+            yield data.view(torch.cat([mine, others]), epoch * steps + number, REFRESH)
+
+    def evaluated(self) -> Mapping[str, nn.Module]:
+        """The mean teacher, with the running statistics of its own passes."""
+        return self.modules()
 
     def before_step(self, batch: Batch) -> None:
         """a = min(1 - 1/(n+1), decay), n = 1, 2, ..., and the weight of the tie in this epoch."""
@@ -115,6 +141,9 @@ class MeanTeacher(Objective):
         assert isinstance(batch, TwoViews) and batch.unlabelled is not None and batch.again is not None
         images = torch.cat([batch.images, batch.unlabelled])
         logits = promoted(model(images).logits)
+        if self.second_pass:
+            with torch.no_grad():
+                model(batch.images)
         self._teacher.train()
         with torch.no_grad():
             target = promoted(self._teacher(batch.again).logits)

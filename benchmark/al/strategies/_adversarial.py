@@ -1,4 +1,5 @@
-"""The game between autoencoder and discriminator that VAAL and TA-VAAL share."""
+"""The game between autoencoder and discriminator that VAAL and TA-VAAL share (train_vaal in selection_methods.py of
+razvancaramalau/Sequential-GCN-for-Active-Learning at bbc43db and cubeyoung/TA-VAAL at 1161071)."""
 
 from __future__ import annotations
 
@@ -12,14 +13,11 @@ from torch import Tensor
 from benchmark.al import optimizers
 from benchmark.al.functional.finite import demand_finite
 from benchmark.al.functional.vaal import adversarial_loss, discriminator_loss, vae_loss
-from benchmark.al.models.vae import Discriminator, Vae
+from benchmark.al.models.vae import SIDES, Discriminator, Encoded, Init, Vae
 from benchmark.al.pool import Indices
-from benchmark.al.strategies._seeded import seeded_generator, seeded_training
+from benchmark.al.strategies._seeded import Chance, seeded_training
 from benchmark.al.strategies.base import View
 from benchmark.errors import UsageError
-
-SIDE = 32
-"""Pixels the autoencoder is made for."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +35,19 @@ class Recipe:
     iterations: int | None
     """A fixed number instead, for profiles that shrink a protocol."""
     vae_steps: int
-    """Autoencoder steps per iteration, on the same two batches."""
+    """Autoencoder steps per iteration."""
     kl: Literal["sum", "mean"]
     train_mode: bool
     """The autoencoder scores with the statistics of the scoring batch, as released."""
+    redraw: bool = False
+    """Every autoencoder step of an iteration but the first, and so the discriminator's step, sees the next batch of either
+    list, as released; otherwise all see the same two."""
+    first_rank: Literal["sigmoid", "raw"] = "sigmoid"
+    """What the decoder sees of the noise that stands for the ranks in the first iteration: the noise itself, as released, or
+    its sigmoid, as of the ranks later on."""
+    init: Init = "default"
+    hidden: int = 512
+    """Of the discriminator."""
 
     def count(self, view: View, budget: int) -> int:
         """Iterations of one acquisition."""
@@ -52,32 +59,40 @@ class Side(NamedTuple):
     """A batch of labelled images or of candidates."""
 
     images: Tensor
-    """(b, channels, 32, 32)."""
+    """(b, channels, side, side)."""
     rank: Tensor | None
-    """(b, 1) condition of decoder and discriminator (TA-VAAL)."""
+    """(b, 1) condition of the discriminator (TA-VAAL)."""
+    decoded: Tensor | None
+    """(b, 1) condition of the decoder."""
 
 
 class Game:
     """Both networks, freshly initialised from the strategy's stream, and the two lists of images they are trained on."""
 
     def __init__(self, view: View, recipe: Recipe, ranks: tuple[Tensor, Tensor] | None = None) -> None:
-        """`ranks`: a number for every labelled image (m,) and every candidate (n,). Raises UsageError for other sizes
-        than 32 pixels."""
+        """`ranks`: a number for every labelled image (m,) and every candidate (n,). Raises UsageError for images that are
+        not of 32 or 224 pixels."""
         self.view, self.recipe = view, recipe
-        _, channels, height, width = view.images(view.candidates[:1]).shape
-        if (height, width) != (SIDE, SIDE):
+        example = view.images(view.candidates[:1])
+        _, channels, height, width = example.shape
+        if height != width or height not in SIDES:
             raise UsageError(
-                f"VAAL's autoencoder takes images of {SIDE} pixels, not {height} x {width}",
+                f"VAAL's autoencoder takes square images of 32 or 224 pixels, not {height} x {width}",
                 remedy="leave VAAL and TA-VAAL out of this suite",
             )
         conditions = 0 if ranks is None else 1
         for rank in ranks or ():
             demand_finite("predicted losses", rank)
-        self.noise = seeded_generator(view.rng, view.device)
+        self.chance: Chance = (view.chance or Chance)(view.rng, view.device)
         with seeded_training(view.rng):
-            self.vae = Vae(recipe.latent, conditions, channels, recipe.width).to(view.device)
-            self.discriminator = Discriminator(recipe.latent + conditions).to(view.device)
-        self.ranks = None if ranks is None else [rank.to(view.device, torch.float32)[:, None].clone() for rank in ranks]
+            made = Vae(recipe.latent, conditions, channels, recipe.width, height, recipe.init)
+            judge = Discriminator(recipe.latent + conditions, recipe.hidden, recipe.init)
+        self.vae, self.discriminator = made.to(view.device, example.dtype), judge.to(view.device, example.dtype)
+        self.chance.start("vae", self.vae)
+        self.chance.start("discriminator", self.discriminator)
+        self.ranks = None if ranks is None else [rank.to(view.device, example.dtype)[:, None].clone() for rank in ranks]
+        self.losses: list[tuple[Tensor, Tensor]] = []
+        """Of every iteration: the autoencoder's in its last step, and the discriminator's."""
 
     def play(self, count: int) -> None:
         """Train both: in every iteration the autoencoder's steps, then one of the discriminator.
@@ -89,13 +104,14 @@ class Game:
         known, unknown = self._rounds(self.view.labelled, 0), self._rounds(self.view.candidates, 1)
         self.vae.train()
         for number in range(count):
-            labelled, unlabelled = next(known), next(unknown)
-            if number == 0:
-                labelled, unlabelled = self._unranked(labelled), self._unranked(unlabelled)
+            labelled, unlabelled = self._drawn(known, number), self._drawn(unknown, number)
             with torch.enable_grad():
-                for _ in range(self.recipe.vae_steps):
-                    _step(autoencoder, self._autoencoder_loss(labelled, unlabelled))
-                _step(judge, discriminator_loss(self._judged(labelled), self._judged(unlabelled)))
+                for step in range(self.recipe.vae_steps):
+                    if step > 0 and self.recipe.redraw:
+                        labelled, unlabelled = self._drawn(known, number), self._drawn(unknown, number)
+                    coded = _step(autoencoder, self._autoencoder_loss(labelled, unlabelled))
+                judged = _step(judge, discriminator_loss(self._judged(labelled), self._judged(unlabelled)))
+            self.losses.append((coded, judged))
 
     @torch.no_grad()
     def unlikely_labelled(self) -> Tensor:
@@ -107,7 +123,9 @@ class Game:
     def _autoencoder_loss(self, labelled: Side, unlabelled: Side) -> Tensor:
         total, judged = [], []
         for side in (labelled, unlabelled):
-            code = self.vae(side.images, None if side.rank is None else torch.sigmoid(side.rank), self.noise)
+            mean, log_variance = self.vae.encode(side.images)
+            sample = mean + self.chance.normal(mean) * (log_variance / 2).exp()
+            code = Encoded(self.vae.decode(sample, side.decoded), mean, log_variance)
             total.append(vae_loss(side.images, code, kl=self.recipe.kl))
             judged.append(self.discriminator(_conditioned(code.mean, side.rank)))
         return total[0] + total[1] + adversarial_loss(judged[0], judged[1])
@@ -127,19 +145,24 @@ class Game:
         """Batches in list order; the last one may be short."""
         for start in range(0, len(indices), self.recipe.batch_size):
             chunk = slice(start, start + self.recipe.batch_size)
-            yield Side(self.view.images(indices[chunk]), None if self.ranks is None else self.ranks[which][chunk])
+            rank = None if self.ranks is None else self.ranks[which][chunk]
+            yield Side(self.view.images(indices[chunk]), rank, None if rank is None else torch.sigmoid(rank))
 
-    def _unranked(self, side: Side) -> Side:
-        if side.rank is None:
+    def _drawn(self, rounds: Iterator[Side], iteration: int) -> Side:
+        """The next batch of a list; in the first iteration with noise for ranks."""
+        side = next(rounds)
+        if side.rank is None or iteration > 0:
             return side
-        return side._replace(rank=torch.rand(side.rank.shape, generator=self.noise, device=side.rank.device))
+        noise = self.chance.uniform(side.rank)
+        return side._replace(rank=noise, decoded=noise if self.recipe.first_rank == "raw" else torch.sigmoid(noise))
 
 
 def _conditioned(mean: Tensor, rank: Tensor | None) -> Tensor:
     return mean if rank is None else torch.cat([mean, rank], dim=1)
 
 
-def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
+    return loss.detach()

@@ -16,8 +16,18 @@ from benchmark.al.strategies.base import Picks, Strategy, View
 class Badge(Strategy):
     """Seeds on (one-hot of the prediction - p) (x) features, never building an embedding."""
 
-    needs = frozenset({"logits", "features"})
+    network: str = ""
+    """Whose outputs: the trained network's, or `teacher`, the average of a trajectory (ST-CoNAL's option SWA_inference)."""
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
+        """Logits and features of the candidates."""
+        return frozenset({self._named("logits"), self._named("features")})
+
+    def _named(self, output: str) -> str:
+        return f"{self.network}.{output}" if self.network else output
 
     def select(self, view: View, budget: int) -> Picks:
         """`budget` seeds in the order in which they are drawn."""
-        return Picks(kmeanspp_seeds(residuals(view.probs), view.features, budget, view.rng))
+        probs = view[self._named("logits")].softmax(dim=1)
+        return Picks(kmeanspp_seeds(residuals(probs), view[self._named("features")], budget, view.rng))

@@ -56,6 +56,8 @@ class View:
     """Callable (indices) -> (b, c, h, w): images through the scoring view, for strategies that train a model of their own."""
     ask: Any = None
     """Callable (names, indices) -> outputs by name: for strategies that know only later what of which images they need."""
+    chance: Any = None
+    """Callable (rng, device) -> what networks of the strategy's own draw and where they start (None: as seeded by `rng`)."""
     statics: Mapping[str, Tensor] = field(default_factory=dict)
     """Declared needs that begin with `pretext.`: (pool_size, ...) by data set index, there from before the first training on."""
 

@@ -10,6 +10,7 @@ import torch
 
 from benchmark.al.functional import gcn
 from benchmark.al.functional.kcenter import k_center_greedy
+from benchmark.al.models.gcn import Init
 from benchmark.al.strategies.base import Picks, Strategy, View
 from benchmark.al.strategies.uncertain_gcn import nodes_of
 
@@ -27,6 +28,8 @@ class CoreGcn(Strategy):
     steps: int = 200
     lr: float = 1e-3
     weight_decay: float = 5e-4
+    init: Init = "inputs"
+    """Where the graph network starts: `outputs` as released, see `GraphConvolution`."""
 
     needs = frozenset({"features", "labelled.features"})
 
@@ -36,7 +39,7 @@ class CoreGcn(Strategy):
             points = gcn.normalised(torch.cat([view.features, view["labelled.features"]]))
         else:
             points = nodes_of(
-                view, self.hidden, self.dropout, self.weight, self.steps, self.lr, self.weight_decay
+                view, self.hidden, self.dropout, self.weight, self.steps, self.lr, self.weight_decay, self.init
             ).embedding
         count = len(view.candidates)
         return Picks(k_center_greedy(points[:count], points[count:], budget))

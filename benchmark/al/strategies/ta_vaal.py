@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from benchmark.al.functional.ranking import top
+from benchmark.al.models.vae import Init
 from benchmark.al.strategies._adversarial import Game, Recipe
 from benchmark.al.strategies.base import Picks, Strategy, View
 from benchmark.al.strategies.vaal import played
@@ -27,15 +28,25 @@ class TaVaal(Strategy):
     passes: int = 100
     iterations: int | None = None
     scoring: Literal["train", "eval"] = "train"
+    redraw: bool = False
+    first_rank: Literal["sigmoid", "raw"] = "sigmoid"
+    """What the decoder sees of the noise that stands for the predicted losses in the first iteration: `raw` as released."""
+    init: Init = "default"
+    """Where both networks start: `kaiming` as released."""
+    hidden: int = 512
+    """Of the discriminator's two hidden layers."""
 
     needs = frozenset({"predicted_loss", "labelled.predicted_loss"})
 
-    def select(self, view: View, budget: int) -> Picks:
-        """The largest 1 - D."""
+    def game(self, view: View) -> Game:
+        """Both networks before their training."""
         recipe = Recipe(
             self.latent, self.width, self.batch_size, self.lr, self.passes, self.iterations, self.vae_steps, self.kl,
-            self.scoring == "train",
+            self.scoring == "train", self.redraw, self.first_rank, self.init, self.hidden,
         )  # fmt: skip
-        game = Game(view, recipe, (view["labelled.predicted_loss"], view["predicted_loss"]))
-        scores = played(game, view, budget)
+        return Game(view, recipe, (view["labelled.predicted_loss"], view["predicted_loss"]))
+
+    def select(self, view: View, budget: int) -> Picks:
+        """The largest 1 - D."""
+        scores = played(self.game(view), view, budget)
         return Picks(top(scores, budget), scores)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmark.al.functional import gcn
-from benchmark.al.models.gcn import Gcn, Nodes
+from benchmark.al.models.gcn import Gcn, Init, Nodes
 from benchmark.al.strategies._seeded import seeded_training
 from benchmark.al.strategies.base import ScoreStrategy, View
 
@@ -26,22 +26,26 @@ class UncertainGcn(ScoreStrategy):
     steps: int = 200
     lr: float = 1e-3
     weight_decay: float = 5e-4
+    init: Init = "inputs"
+    """Where the graph network starts: `outputs` as released, see `GraphConvolution`."""
 
     needs = frozenset({"features", "labelled.features"})
     equivariant = False  # dropout falls on places in the list
 
     def score(self, view: View) -> Tensor:
         """(n,) minus the distance of the probability of being labelled from the margin."""
-        nodes = nodes_of(view, self.hidden, self.dropout, self.weight, self.steps, self.lr, self.weight_decay)
+        nodes = nodes_of(
+            view, self.hidden, self.dropout, self.weight, self.steps, self.lr, self.weight_decay, self.init
+        )
         return gcn.uncertainty(nodes.labelled[: len(view.candidates)], self.margin)
 
 
 def nodes_of(
-    view: View, hidden: int, dropout: float, weight: float, steps: int, lr: float, weight_decay: float
+    view: View, hidden: int, dropout: float, weight: float, steps: int, lr: float, weight_decay: float, init: Init
 ) -> Nodes:
     """What a graph network trained on this view says of all candidates, followed by all labelled images."""
     features = gcn.normalised(torch.cat([view.features, view["labelled.features"]]))
     with seeded_training(view.rng):
-        network = Gcn(features.shape[1], hidden, dropout).to(view.device)
+        network = Gcn(features.shape[1], hidden, dropout, init).to(view.device, features.dtype)
         gcn.train(network, features, len(view.candidates), weight, steps, lr, weight_decay)
     return gcn.describe(network, features)

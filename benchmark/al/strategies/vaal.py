@@ -9,13 +9,14 @@ from typing import Literal
 from torch import Tensor
 
 from benchmark.al.functional.ranking import top
+from benchmark.al.models.vae import Init
 from benchmark.al.strategies._adversarial import Game, Recipe
 from benchmark.al.strategies.base import Picks, Strategy, View
 
 
 @dataclass(frozen=True)
 class Vaal(Strategy):
-    """Candidates whose latent code the discriminator finds least like a labelled one. Needs images of 32 pixels."""
+    """Candidates whose latent code the discriminator finds least like a labelled one. Needs images of 32 or 224 pixels."""
 
     kl: Literal["sum", "mean"] = "mean"
     """Over batch and latent: `sum` in Sequential-GCN."""
@@ -28,14 +29,23 @@ class Vaal(Strategy):
     iterations: int | None = None
     scoring: Literal["train", "eval"] = "train"
     """Mode of the autoencoder when it scores; with `train`, as released, a score depends on its batch."""
+    redraw: bool = False
+    """Whether the second autoencoder step and the discriminator's step of an iteration see new batches, as released."""
+    init: Init = "default"
+    """Where both networks start: `kaiming` as released."""
+    hidden: int = 512
+    """Of the discriminator's two hidden layers."""
+
+    def game(self, view: View) -> Game:
+        """Both networks before their training."""
+        return Game(view, Recipe(
+            self.latent, self.width, self.batch_size, self.lr, self.passes, self.iterations, self.vae_steps, self.kl,
+            self.scoring == "train", self.redraw, init=self.init, hidden=self.hidden,
+        ))  # fmt: skip
 
     def select(self, view: View, budget: int) -> Picks:
         """The largest 1 - D."""
-        recipe = Recipe(
-            self.latent, self.width, self.batch_size, self.lr, self.passes, self.iterations, self.vae_steps, self.kl,
-            self.scoring == "train",
-        )  # fmt: skip
-        scores = played(Game(view, recipe), view, budget)
+        scores = played(self.game(view), view, budget)
         return Picks(top(scores, budget), scores)
 
 

@@ -1,0 +1,244 @@
+"""Whole trainings of TOD, LL4AL and ST-CoNAL: items 32 to 35 (`TRAJECTORIES.md` says how inputs are made)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from adapters import Expected, adapter, close
+from adapters._replay import (
+    RecordedOrders,
+    Row,
+    acquisition_of,
+    bn_sums,
+    by_epoch,
+    learner_of,
+    norm,
+    rounds_by_epoch,
+    sgd_training,
+    watched,
+    weights,
+)
+from benchmark.al.acquisition import acquire
+from benchmark.al.learner import Learner
+from benchmark.al.models.loss_prediction import LossPrediction
+from benchmark.al.objectives.base import Build, Objective
+from benchmark.al.objectives.cod import Cod
+from benchmark.al.objectives.learning_loss import LearningLoss
+from benchmark.al.objectives.mean_teacher import MeanTeacher
+from benchmark.al.objectives.supervised import Supervised
+from benchmark.al.pool import Pool
+from benchmark.al.strategies.base import Strategy
+from benchmark.al.strategies.learning_loss import PredictedLoss
+from benchmark.al.strategies.random import Random
+from benchmark.al.strategies.stconal import StConal
+from benchmark.al.strategies.tod import Tod
+from benchmark.spec.models import Trajectory
+
+Arrays = Mapping[str, np.ndarray]
+LOSS, SCORES, RATE = "rel 1e-7", "abs 1e-6", "abs 1e-15"
+"""Tolerances of the format for float64 (`tolerance` of every file says the same)."""
+
+
+def bounds_of(tolerance: Mapping[str, str]) -> tuple[str, str, str]:
+    """Tolerances of loss, norms and sums, of scores, and of rates, out of `loss, norms, sums: rel 1e-7; scores: abs 1e-6; ...`."""
+    clauses = dict(clause.split(": ", 1) for clause in tolerance["float64"].split("; "))
+    return clauses["loss, norms, sums"], clauses["scores"], clauses["lr"]
+
+
+def check_steps(rows: list[Row], steps: list[Expected], tolerance: Mapping[str, str]) -> None:
+    """Every recorded number of every step."""
+    loss, _, rate = bounds_of(tolerance)
+    assert len(rows) == len(steps), f"{len(rows)} steps instead of {len(steps)}"
+    for row, step in zip(rows, steps, strict=True):
+        for name in step:
+            if name in ("epoch", "labelled", "unlabelled", "images"):
+                step[name]  # fed, not compared
+            else:
+                close(row[name], step[name], rate if name.endswith("lr") else loss)
+
+
+def check_acquired(
+    learner: Learner, strategy: Strategy, cycle: int, expected: Expected, tolerance: Mapping[str, str]
+) -> None:
+    """The strategy through `acquire` on the recorded lists: scores of the candidates, and who is bought."""
+    pool = Pool(
+        np.array(expected["labelled_list"]), np.array(expected["unlabelled_shuffled"]), len(learner.parts.train_labels)
+    )
+    if "newly_labelled_in_order" not in expected:
+        return
+    acquisition = learner.protocol.acquisition
+    bought = list(expected["newly_labelled_in_order"])
+    assert not isinstance(acquisition.budget, tuple)
+    if isinstance(strategy, Random):
+        candidates = set(pool.candidates(acquisition.candidates).tolist())
+        assert len(bought) == acquisition.budget and set(bought) <= candidates  # drawn by the release, so only fed
+        return
+    view, picks = acquire(strategy, learner, pool, cycle, learner.protocol, acquisition.budget)
+    assert picks.scores is not None
+    scores = -picks.scores if isinstance(strategy, Tod) and cycle == 0 else picks.scores
+    close(scores, expected["scores"], bounds_of(tolerance)[1])
+    assert sorted(view.candidates[picks.positions.numpy()].tolist()) == sorted(bought)
+
+
+# ------------------------------------------------------------------------------------------------------- TOD and LL4AL
+
+
+class Sized(LearningLoss):
+    """The objective with a loss-prediction module of another hidden width."""
+
+    hidden = 128
+
+    def build(self, build: Build) -> None:
+        self._module = LossPrediction(self.channels, self.windows, self.hidden)
+
+
+def tod_strategy(inputs: Any) -> Strategy:
+    return {"TOD": Tod(), "LL4AL": PredictedLoss(), "RANDOM": Random()}[inputs["sampling"]]
+
+
+@adapter("32_tod_trajectory", "33_ll4al_trajectory")
+def tod_and_learning_loss(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    config, cycles = inputs["config"], expected["cycles"]
+    objective: Objective = Supervised()
+    measure: dict[str, Callable[[Learner], float]] = {"student_norm": lambda learner: norm(learner.student)}
+    if "module_canonical" in inputs:
+        sides = [32 >> stage for stage in range(len(inputs["widths"]))]
+        objective = Sized(
+            joint=inputs["auxiliary"] == "LL4AL", channels=tuple(inputs["widths"]), windows=tuple(sides),
+            joint_until=config["EPOCHL"], margin=config["MARGIN"],
+        )  # fmt: skip
+        objective.hidden = inputs["module_hidden"]
+        measure["module_norm"] = lambda learner: norm(learner.objective.modules()["loss_prediction"])
+    elif inputs["auxiliary"] == "TOD":
+        objective = Cod(weight=config["WEIGHT"], first_batch="drawn_once")
+        measure["ema_norm"] = lambda learner: norm(learner.objective.modules()["teacher"])
+    orders = RecordedOrders()
+    training = sgd_training(
+        epochs=config["EPOCH"], batch=config["BATCH"], lr=config["LR"], milestones=config["MILESTONES"], gamma=0.1,
+        late=False, start="warm",
+    )  # fmt: skip
+    learner = learner_of(
+        inputs, objective, training,
+        acquisition_of(config["START"], config["ADDENDUM"], config["CYCLES"], config["SUBSET"]), orders,
+        weights(inputs, {
+            "student": ("backbone", "canonical"), "teacher": ("ema", "canonical"), "reference": ("cod", "canonical"),
+            "loss_prediction": ("module", "module_canonical"),
+        }), config["NUM_TRAIN"],
+    )  # fmt: skip
+    rows = watched(learner, {name: lambda take=take: take(learner) for name, take in measure.items()})
+    strategy = tod_strategy(inputs)
+    assert len(cycles) == config["CYCLES"]
+    for cycle, wanted in enumerate(cycles):
+        steps = wanted["steps"]
+        orders.labelled_by_epoch.append(by_epoch(steps, lambda step: list(step["labelled"])))
+        orders.unlabelled_by_step.append(
+            {place: list(step["unlabelled"]) for place, step in enumerate(steps) if "unlabelled" in step}
+        )
+        rows.clear()
+        labelled, unlabelled = np.array(wanted["labelled_list"]), np.array(wanted["unlabelled_shuffled"])
+        learner.fit(cycle, labelled, unlabelled, strategy.needs)
+        check_steps(rows, steps, tolerance)
+        check_end(
+            learner, wanted, tolerance, {"student": learner.student, "ema": learner.objective.modules().get("teacher")}
+        )
+        if "ema_counter" in wanted:
+            assert learner.objective.counters()["steps"] == wanted["ema_counter"]
+        check_acquired(learner, strategy, cycle, wanted, tolerance)
+
+
+def check_end(
+    learner: Learner, wanted: Expected, tolerance: Mapping[str, str], networks: Mapping[str, nn.Module | None]
+) -> None:
+    """Accuracy, sums of batch statistics and norms at the end of a cycle."""
+    evaluated = learner.finish_cycle()
+    assert evaluated.accuracy == wanted["accuracy"]
+    text = bounds_of(tolerance)[0]
+    for name, network in networks.items():
+        for field, measured in ((f"{name}_bn_sums", bn_sums), (f"{name}_norm", norm)):
+            if field in wanted:
+                assert network is not None, f"{field}: no such network here"
+                close(measured(network), wanted[field], text)
+
+
+# -------------------------------------------------------------------------------------------------------------- ST-CoNAL
+
+
+def options(arguments: list[str]) -> dict[str, str]:
+    """Command-line options by name; a flag's value is empty."""
+    found: dict[str, str] = {}
+    for place, word in enumerate(arguments):
+        if word.startswith("--"):
+            following = arguments[place + 1] if place + 1 < len(arguments) else "--"
+            found[word[2:]] = "" if following.startswith("--") else following
+    return found
+
+
+@adapter("34_stconal_trajectory", "35_stconal_semi_trajectory")
+def stconal(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    asked, config, cycles = options(inputs["arguments"]), inputs["config"], expected["cycles"]
+    batch, epochs = config["training_opt.batch_size"], config["training_opt.num_epochs"]
+    milestones = config["optimizer_opt.scheduler_params.step"]
+    semi, ema = "use_semi_learning" in asked, inputs["method"] == "ST-CoNAL-EMA"
+    known = int(asked.get("labeled_batch_size", 32))
+    trajectory = None
+    if not semi:
+        trajectory = Trajectory(
+            start=milestones[0], every=int(asked["lr_interval"]), average="ema" if ema else "swa",
+            ema_decay=float(asked.get("ema_decay", 0.97)) if ema else None, ema_start="random" if ema else "student",
+        )  # fmt: skip
+    objective: Objective = Supervised()
+    if semi:
+        objective = MeanTeacher(
+            labelled=known, unlabelled=batch - known, weight=float(asked.get("consistency", 100.0)),
+            ramp_epochs=int(asked.get("consistency_rampup", 5)), ema_decay=float(asked.get("ema_decay", 0.97)),
+            counter="trial", start="random", second_pass=True,
+        )  # fmt: skip
+    orders = RecordedOrders()
+    training = sgd_training(
+        epochs=epochs, batch=batch, lr=config.get("optimizer_opt.optim_params.lr", 0.1), milestones=milestones,
+        gamma=float(asked["gamma"]), late=True, start="fresh", trajectory=trajectory,
+    )  # fmt: skip
+    budget = int(asked["budget"])
+    learner = learner_of(
+        inputs, objective, training, acquisition_of(budget, budget, int(asked["cycles"]), int(asked["subset"])), orders,
+        weights(inputs, {
+            "student": ("backbone", "canonical"), "average": ("backbone_ema", "canonical"),
+            "mean_teacher": ("backbone_ema", "canonical"),
+        }), inputs["train_images"],
+    )  # fmt: skip
+
+    def average() -> nn.Module:
+        if semi:
+            return learner.objective.modules()["mean_teacher"]
+        assert learner.trail is not None
+        return learner.trail.teacher
+
+    measure: dict[str, Callable[[], float]] = {"student_norm": lambda: norm(learner.student)}
+    if ema or semi:
+        measure["ema_norm"] = lambda: norm(average())
+    rows = watched(learner, measure)
+    strategy: Strategy = Random(replacement=True) if inputs["method"] == "Random" else StConal()
+    assert len(cycles) == int(asked["cycles"])
+    for cycle, wanted in enumerate(cycles):
+        steps = wanted["steps"]
+        if semi:
+            orders.labelled_by_epoch.append(rounds_by_epoch(steps, known))
+            orders.unlabelled_by_step.append(by_epoch(steps, lambda step: list(step["images"][known:])))
+        else:
+            orders.labelled_by_epoch.append(by_epoch(steps, lambda step: list(step["images"])))
+            orders.unlabelled_by_step.append({})
+        passes = wanted["refresh_batches"] if "refresh_batches" in wanted else []
+        orders.refreshed.append([[image for part in batches for image in part] for batches in passes])
+        rows.clear()
+        labelled, unlabelled = np.array(wanted["labelled_list"]), np.array(wanted["unlabelled_shuffled"])
+        learner.fit(cycle, labelled, unlabelled, strategy.needs)
+        check_steps(rows, steps, tolerance)
+        assert not orders.refreshed[cycle], "passes that re-estimate batch norm are left over"
+        check_end(learner, wanted, tolerance, {"student": learner.student, "average": average(), "ema": average()})
+        if "accuracy_ema" in wanted:
+            assert learner.metrics["accuracy/mean_teacher"] == wanted["accuracy_ema"]
+        check_acquired(learner, strategy, cycle, wanted, tolerance)
