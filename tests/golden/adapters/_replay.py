@@ -21,6 +21,7 @@ from benchmark.al.objectives.mean_teacher import AGAIN, ROUNDS
 from benchmark.al.streams import Streams
 from benchmark.spec.models import (
     Acquisition,
+    CosineRestarts,
     Data,
     Evaluation,
     Initial,
@@ -47,11 +48,17 @@ class FormulaImages:
 
     def __init__(self, x_step: float, x_shift: float, first: int = 0) -> None:
         self._ramp, self._shift, self._first = x_step * np.arange(3 * SIDE * SIDE), x_shift, first
+        self._made: dict[int, Tensor] = {}
 
     def batch(self, indices: Tensor, counter: object = None, epoch: int = 0, pass_: int = 0) -> Tensor:
-        rows = [np.sin(self._ramp + self._shift * (self._first + int(i))).reshape(self.shape) for i in indices]
-        images = torch.from_numpy(np.stack(rows))
+        images = torch.stack([self._image(int(i)) for i in indices])
         return images.flip(3) if pass_ >= AGAIN else images
+
+    def _image(self, index: int) -> Tensor:
+        if index not in self._made:
+            values = np.sin(self._ramp + self._shift * (self._first + index))
+            self._made[index] = torch.from_numpy(values.reshape(self.shape))
+        return self._made[index]
 
 
 def labels_of(count: int) -> Tensor:
@@ -129,7 +136,9 @@ def learner_of(
     heads = 2 if "fc_b.weight" in shapes else 1
     protocol = Protocol(
         seed=0,
-        data=Data(name="formula", train_size=pool, test_size=inputs["test_images"], classes=inputs["classes"], split=Split(rule="official")),
+        data=Data(
+            name="formula", train_size=pool, test_size=inputs["test_images"], classes=inputs["classes"], split=Split(rule="official")
+        ),
         views=Views(train=(), test=(), pool="test"),
         models=(Model(name="resnet_cifar", params={"blocks": blocks, "widths": list(inputs["widths"]), "heads": heads}),),
         acquisition=acquisition,
@@ -146,17 +155,28 @@ def learner_of(
 
 
 def sgd_training(
-    *, epochs: int, batch: int, lr: float, milestones: list[int], gamma: float, late: bool, start: str, trajectory: Trajectory | None = None
+    *, epochs: int, batch: int, lr: float, milestones: list[int], gamma: float, late: bool, start: str,
+    momentum: float, weight_decay: float, trajectory: Trajectory | None = None, last_gamma: float | None = None,
+    cosine: str = "lr_multistep", period: int = 10, floor: float = 0.0,
 ) -> Training:  # fmt: skip
-    """SGD as both papers have it."""
+    """SGD as both papers have it; `cosine` is ST-CoNAL's name of a schedule."""
+    schedule: MultiStep | CosineRestarts = MultiStep(
+        kind="multistep", milestones=tuple(milestones), gamma=gamma, late=late, last_gamma=last_gamma
+    )
+    if cosine != "lr_multistep":
+        warm = cosine == "lr_constwarmup_CLR_cosine"
+        schedule = CosineRestarts(
+            kind="cosine_restarts", start=milestones[0] + 1 if warm else 1, period=period, floor=floor,
+            gamma=gamma if warm else 1.0, last_gamma=last_gamma if warm else None,
+        )  # fmt: skip
     return Training(
         epochs=epochs, batch_size=batch, shuffle=True, drop_last=False, start=start, trajectory=trajectory,  # type: ignore[arg-type]
-        optimizer=Sgd(name="sgd", lr=lr, momentum=0.9, weight_decay=5e-4, nesterov=False),
-        schedule=MultiStep(kind="multistep", milestones=tuple(milestones), gamma=gamma, late=late),
+        optimizer=Sgd(name="sgd", lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=False),
+        schedule=schedule,
     )  # fmt: skip
 
 
-def acquisition_of(initial: int, budget: int, cycles: int, candidates: int) -> Acquisition:
+def acquisition_of(initial: int, budget: int, cycles: int, candidates: int | None) -> Acquisition:
     return Acquisition(
         initial=Initial(rule="uniform", size=initial), budget=budget, cycles=cycles, candidates=candidates
     )

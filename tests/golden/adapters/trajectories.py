@@ -24,8 +24,7 @@ from adapters._replay import (
 )
 from benchmark.al.acquisition import acquire
 from benchmark.al.learner import Learner
-from benchmark.al.models.loss_prediction import LossPrediction
-from benchmark.al.objectives.base import Build, Objective
+from benchmark.al.objectives.base import Objective
 from benchmark.al.objectives.cod import Cod
 from benchmark.al.objectives.learning_loss import LearningLoss
 from benchmark.al.objectives.mean_teacher import MeanTeacher
@@ -39,8 +38,6 @@ from benchmark.al.strategies.tod import Tod
 from benchmark.spec.models import Trajectory
 
 Arrays = Mapping[str, np.ndarray]
-LOSS, SCORES, RATE = "rel 1e-7", "abs 1e-6", "abs 1e-15"
-"""Tolerances of the format for float64 (`tolerance` of every file says the same)."""
 
 
 def bounds_of(tolerance: Mapping[str, str]) -> tuple[str, str, str]:
@@ -87,15 +84,6 @@ def check_acquired(
 # ------------------------------------------------------------------------------------------------------- TOD and LL4AL
 
 
-class Sized(LearningLoss):
-    """The objective with a loss-prediction module of another hidden width."""
-
-    hidden = 128
-
-    def build(self, build: Build) -> None:
-        self._module = LossPrediction(self.channels, self.windows, self.hidden)
-
-
 def tod_strategy(inputs: Any) -> Strategy:
     return {"TOD": Tod(), "LL4AL": PredictedLoss(), "RANDOM": Random()}[inputs["sampling"]]
 
@@ -107,11 +95,10 @@ def tod_and_learning_loss(inputs: Any, expected: Expected, tolerance: Any, npz: 
     measure: dict[str, Callable[[Learner], float]] = {"student_norm": lambda learner: norm(learner.student)}
     if "module_canonical" in inputs:
         sides = [32 >> stage for stage in range(len(inputs["widths"]))]
-        objective = Sized(
+        objective = LearningLoss(
             joint=inputs["auxiliary"] == "LL4AL", channels=tuple(inputs["widths"]), windows=tuple(sides),
-            joint_until=config["EPOCHL"], margin=config["MARGIN"],
+            joint_until=config["EPOCHL"], margin=config["MARGIN"], hidden=inputs["module_hidden"],
         )  # fmt: skip
-        objective.hidden = inputs["module_hidden"]
         measure["module_norm"] = lambda learner: norm(learner.objective.modules()["loss_prediction"])
     elif inputs["auxiliary"] == "TOD":
         objective = Cod(weight=config["WEIGHT"], first_batch="drawn_once")
@@ -119,6 +106,7 @@ def tod_and_learning_loss(inputs: Any, expected: Expected, tolerance: Any, npz: 
     orders = RecordedOrders()
     training = sgd_training(
         epochs=config["EPOCH"], batch=config["BATCH"], lr=config["LR"], milestones=config["MILESTONES"], gamma=0.1,
+        momentum=config.get("MOMENTUM", 0.9), weight_decay=config.get("WDECAY", 5e-4),
         late=False, start="warm",
     )  # fmt: skip
     learner = learner_of(
@@ -177,6 +165,12 @@ def options(arguments: list[str]) -> dict[str, str]:
     return found
 
 
+def gamma_of(asked: Mapping[str, str], config: Mapping[str, Any]) -> float:
+    """The command line's gamma; 0 leaves that of the configuration."""
+    gamma = float(asked.get("gamma", 1.0))
+    return gamma or float(config.get("optimizer_opt.scheduler_params.gamma", 0.1))
+
+
 @adapter("34_stconal_trajectory", "35_stconal_semi_trajectory")
 def stconal(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
     asked, config, cycles = options(inputs["arguments"]), inputs["config"], expected["cycles"]
@@ -187,7 +181,7 @@ def stconal(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: 
     trajectory = None
     if not semi:
         trajectory = Trajectory(
-            start=milestones[0], every=int(asked["lr_interval"]), average="ema" if ema else "swa",
+            start=milestones[0], every=int(asked.get("lr_interval", 10)), average="ema" if ema else "swa",
             ema_decay=float(asked.get("ema_decay", 0.97)) if ema else None, ema_start="random" if ema else "student",
         )  # fmt: skip
     objective: Objective = Supervised()
@@ -198,13 +192,16 @@ def stconal(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: 
             counter="trial", start="random", second_pass=True,
         )  # fmt: skip
     orders = RecordedOrders()
+    recipe = "optimizer_opt.optim_params."
     training = sgd_training(
-        epochs=epochs, batch=batch, lr=config.get("optimizer_opt.optim_params.lr", 0.1), milestones=milestones,
-        gamma=float(asked["gamma"]), late=True, start="fresh", trajectory=trajectory,
+        epochs=epochs, batch=batch, lr=config.get(f"{recipe}lr", 0.1), milestones=milestones, gamma=gamma_of(asked, config),
+        late=True, start="fresh", trajectory=trajectory, momentum=config.get(f"{recipe}momentum", 0.9),
+        weight_decay=config.get(f"{recipe}weight_decay", 5e-4), last_gamma=0.1 if "linear_gamma" in asked else None,
+        cosine=asked.get("lr_type", "lr_multistep"), period=int(asked.get("lr_interval", 10)), floor=float(asked.get("lr_min", 0)),
     )  # fmt: skip
-    budget = int(asked["budget"])
+    budget, subset = int(asked["budget"]), None if "use_no_subset" in asked else int(asked["subset"])
     learner = learner_of(
-        inputs, objective, training, acquisition_of(budget, budget, int(asked["cycles"]), int(asked["subset"])), orders,
+        inputs, objective, training, acquisition_of(budget, budget, int(asked.get("cycles", 5)), subset), orders,
         weights(inputs, {
             "student": ("backbone", "canonical"), "average": ("backbone_ema", "canonical"),
             "mean_teacher": ("backbone_ema", "canonical"),
@@ -222,7 +219,7 @@ def stconal(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: 
         measure["ema_norm"] = lambda: norm(average())
     rows = watched(learner, measure)
     strategy: Strategy = Random(replacement=True) if inputs["method"] == "Random" else StConal()
-    assert len(cycles) == int(asked["cycles"])
+    assert len(cycles) == int(asked.get("cycles", 5))
     for cycle, wanted in enumerate(cycles):
         steps = wanted["steps"]
         if semi:
@@ -231,7 +228,7 @@ def stconal(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: 
         else:
             orders.labelled_by_epoch.append(by_epoch(steps, lambda step: list(step["images"])))
             orders.unlabelled_by_step.append({})
-        passes = wanted["refresh_batches"] if "refresh_batches" in wanted else []
+        passes = wanted.get("refresh_batches", [])
         orders.refreshed.append([[image for part in batches for image in part] for batches in passes])
         rows.clear()
         labelled, unlabelled = np.array(wanted["labelled_list"]), np.array(wanted["unlabelled_shuffled"])
