@@ -10,7 +10,6 @@ import argparse
 import errno
 import hashlib
 import os
-import shutil
 import signal
 import sys
 import time
@@ -94,7 +93,7 @@ def check(path: Path) -> int:
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(int(Exit.INTERRUPTED)))  # through what removes temporary folders
     numerics, bad, seen = prepare("cpu", "fp32", 1), 0, set()
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in files.read(path, files.EVENTS).decode().splitlines():
         trial = Trial.model_validate_json(line)
         same = repr((shrunk(trial.protocol), trial.strategy.model_dump_json(), trial.objective.model_dump_json()))
         wrong = ""
@@ -179,7 +178,7 @@ def _publish(trial: Trial, environment: Environment, used: DataUsed, session: Se
     events.write_record(out / "record.json", record)
     sealed = hashlib.sha256(files.read(out / "record.json")).hexdigest()
     events.append(session.events, Finished(time=time.time(), digest=record.digest, file=sealed), sync=True)
-    shutil.rmtree(out / "state", ignore_errors=True)
+    files.remove(out / "state", base=out)
 
 
 def _failed(out: Path, error: Exception) -> int:
@@ -212,9 +211,8 @@ def _full_disk(error: BaseException | None) -> OSError | None:
 
 def _forget(out: Path) -> None:
     """What earlier runs of this trial left, so that --fresh starts from nothing."""
-    shutil.rmtree(out / "state", ignore_errors=True)
-    for name in ("events.jsonl", "record.json", "indices.npz"):
-        (out / name).unlink(missing_ok=True)
+    for name in ("state", "events.jsonl", "record.json", "indices.npz"):
+        files.remove(out / name, base=out)
 
 
 def _device(name: str) -> str:

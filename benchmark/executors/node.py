@@ -58,6 +58,9 @@ class Node:
     def __init__(self, job: Job, contents: Mapping[str, bytes], data: str, cache: str, worker: str = WORKER) -> None:
         """`contents` go into the run folder first; `data` and `cache` are this machine's (empty: the host's, and one of ours)."""
         base = Path(tempfile.gettempdir()) / f"albench-ray-{os.getuid()}"
+        base.mkdir(mode=0o700, exist_ok=True)
+        if base.lstat().st_uid != os.getuid() or not files.is_folder(base):
+            raise StoreError("belongs to somebody else", where=str(base), remedy="set TMPDIR to a folder of your own")
         _sweep(base)
         self._out = base / uuid.uuid4().hex / job.out.name
         own = Path(cache) if cache else base / "cache"
@@ -157,9 +160,8 @@ def take_over(out: Path, look: Look) -> None:
 
 def forget(out: Path) -> None:
     """What earlier runs of a trial left in its folder."""
-    shutil.rmtree(out / "state", ignore_errors=True)
-    for name in ("events.jsonl", *LEFT):
-        (out / name).unlink(missing_ok=True)
+    for name in ("state", "events.jsonl", *LEFT):
+        files.remove(out / name, base=out)
 
 
 def _files(folder: Path) -> Iterator[Path]:
