@@ -20,17 +20,17 @@ from benchmark.spec.models import Component, Trial
 from benchmark.store import Store, check_record, last_event
 
 GUEST = '''
-from pathlib import Path
-
-import numpy as np
-from benchmark.al.strategies import Strategy
+from benchmark.al.functional.scores import gini
+from benchmark.al.strategies import ScoreStrategy
 
 
-class Guest(Strategy):
-    """Takes the first ones."""
+class Guest(ScoreStrategy):
+    """Most impure prediction first."""
 
-    def select(self, view, budget):
-        return np.arange(budget)
+    needs = frozenset({"logits"})
+
+    def score(self, view):
+        return gini(view.probs)
 '''
 
 
@@ -157,9 +157,7 @@ def change(path: Path, *, told: bool) -> str:
     tensor = next(value for value in state["student"].values() if value.is_floating_point() and value.ndim > 1)
     tensor.mul_(-1.0)
     if told:
-        from benchmark.al.checkpoint import hashlib as hashing
-
-        total = hashing.sha256()
+        total = hashlib.sha256()
         for name, value in sorted(state["student"].items()):
             total.update(name.encode() + value.contiguous().numpy().tobytes())
         state["made"]["weights"] = total.hexdigest()
@@ -207,6 +205,7 @@ def test_whose_training_it_was_is_still_known_after_a_stop(store: Store) -> None
     run(trial(), store)
     job = job_of(other(), store)
     assert worker.main([*guarded(job).argv(), "--time-limit", "0.001"]) == 75
+    assert reused(job.out), "it was stopped after the training that it took over"
     assert worker.main(guarded(job).argv()) == 0
     record = check_record(job.out)
     assert record.reused is not None and record.reused.trial_id == trial_id(trial())

@@ -21,6 +21,7 @@ from benchmark.plan import DataStatus, Plan, data_key, make_plan, speeds
 from benchmark.selection import Asked, Selection, Selector, parse_selector
 from benchmark.spec.models import Component, MethodCost, Trial
 from benchmark.store import ENV_SHORT, Store, outputs
+from benchmark.text import line
 
 THREADS = {"cpu": 1, "cuda": 4}
 """Threads of a trial where none are asked for. A constant: they are part of the environment."""
@@ -201,7 +202,7 @@ def clean(settings: Settings, dry_run: bool) -> int:
     busy = sum(bool(holder(folder)) for folder in store.folders())
     removed = store.clean(dry=dry_run)
     for path in removed:
-        click.echo(f"{'would remove' if dry_run else 'removed'} {path}")
+        click.echo(f"{'would remove' if dry_run else 'removed'} {line(str(path))}")
     used = f", {busy} run{'s' * (busy != 1)} in use left alone" if busy else ""
     click.echo(f"{len(removed)} leftover{'s' * (len(removed) != 1)}{used}")
     return Exit.OK
