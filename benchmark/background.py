@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol, Self
 
-from benchmark.errors import StoreError, without_secrets
+from benchmark.errors import StoreError
 from benchmark.story import Mirrored
+from benchmark.text import line
 
 EVERY, LONGEST = 2.0, 60.0
 """Seconds between looks, and at most after failures."""
@@ -73,7 +74,7 @@ class Background:
                 self.problem = self._round(last)
                 pause = self._every
             except Exception as error:  # whatever a tracker or its library comes up with
-                self.problem, self._view = without_secrets(str(error)) or type(error).__name__, None
+                self.problem, self._view = line(str(error)) or type(error).__name__, None
                 pause = min(max(2 * pause, self._every), LONGEST)
 
     def _round(self, last: bool) -> str | None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from enum import IntEnum
 
-_SECRET = re.compile(r"(?<=://)[^/\s@]+(?=@)")
-"""User and password of an address."""
+from benchmark.text import visible, without_secrets
 
-
-def without_secrets(text: str) -> str:
-    """The text with the user and password of every address in it replaced: for whatever is printed or kept."""
-    return _SECRET.sub("***", text)
+__all__ = [
+    "AlbenchError", "DataError", "ExecutorError", "Exit", "StoreError", "SuiteError", "UsageError", "without_secrets",
+]  # fmt: skip
 
 
 class Exit(IntEnum):
@@ -31,7 +28,7 @@ class AlbenchError(Exception):
     exit_code = Exit.NOT_MEASURED
 
     def __init__(self, message: str, *, where: str = "", remedy: str = "") -> None:
-        self.message, self.where, self.remedy = map(without_secrets, (message, where, remedy))
+        self.message, self.where, self.remedy = (visible(without_secrets(part)) for part in (message, where, remedy))
         super().__init__(self.message)
 
     def __str__(self) -> str:

@@ -12,14 +12,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, TypeAdapter, ValidationError, model_serializer
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    ValidationError,
+    model_serializer,
+)
+from pydantic_core import from_json
 
+from benchmark import files, text
 from benchmark.spec.identity import digest
 from benchmark.spec.models import Spec, Trial
 
 Precision = Literal["fp32", "tf32", "bf16"]
 Step = Literal["eager", "together", "captured"]
 """How training steps are made; see `Numerics`."""
+Words = Annotated[str, AfterValidator(text.cleaned)]
+"""What a program says of itself: fit for terminals and logs wherever it is read."""
+LINE = 16 * 2**20
+"""Bytes of an event; longer lines are not events."""
 
 
 class Environment(Spec):
@@ -123,8 +136,8 @@ class Stopped(_Timed):
 
 class Failed(_Timed):
     type: Literal["failed"] = "failed"
-    kind: str
-    message: str
+    kind: Words
+    message: Words
 
 
 class Finished(_Timed):
@@ -149,6 +162,15 @@ class DataUsed(Spec):
     """Why it is not the published data, in words; empty when it is."""
 
 
+class Reused(Spec):
+    """A training that was taken over instead of done: who made it, and what it left."""
+
+    trial_id: str
+    env_id: str
+    weights: str
+    """sha256 of its weights, as in its maker's record."""
+
+
 class Record(Spec):
     """The complete outcome of one trial in one environment."""
 
@@ -162,6 +184,16 @@ class Record(Spec):
     seconds: float
     """Wall seconds of all cycles, reused trainings counted as what they cost here."""
     finished: float
+    reused: Reused | None = None
+    """Whose first training was taken over, where one was."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A record that took nothing over is written as before this could be said."""
+        plain: dict[str, Any] = dump(self)
+        if self.reused is None:
+            plain.pop("reused", None)
+        return plain
 
     @property
     def digest(self) -> str:
@@ -180,7 +212,7 @@ class Record(Spec):
 def append(path: Path, event: Any, *, sync: bool = False) -> None:
     """Append one event as a line; with `sync` it is on disk when this returns. A torn line before it is closed first."""
     line = event.model_dump_json() + "\n"
-    with path.open("ab+") as file:
+    with files.appender(path) as file:
         if file.tell() > 0:
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
@@ -193,15 +225,22 @@ def append(path: Path, event: Any, *, sync: bool = False) -> None:
 
 def read(path: Path, offset: int = 0) -> Iterator[tuple[Any, int]]:
     """Events from a byte offset on, each with the offset after it. Lines that are not events (torn writes) are skipped;
-    an unfinished last line is left for the next call."""
-    if not path.exists():
+    an unfinished last line is left for the next call. Nothing is read from what is no plain file of bounded size."""
+    try:
+        file = files.reader(path, files.EVENTS)
+    except OSError:
         return
-    with path.open("rb") as file:
+    with file:
         file.seek(offset)
-        for line in file:
-            if not line.endswith(b"\n"):
-                return
+        while line := file.readline(LINE):
             offset += len(line)
+            if not line.endswith(b"\n"):
+                if len(line) < LINE:
+                    return
+                while len(rest := file.readline(LINE)) == LINE and not rest.endswith(b"\n"):
+                    offset += len(rest)
+                offset += len(rest)
+                continue
             try:
                 yield _EVENT.validate_json(line, strict=True), offset
             except ValidationError:
@@ -209,24 +248,34 @@ def read(path: Path, offset: int = 0) -> Iterator[tuple[Any, int]]:
 
 
 def read_record(path: Path) -> Record:
-    """A record file. Raises ValueError if it is not one."""
-    return Record.model_validate_json(path.read_bytes())
+    """A record file. Raises ValueError if it is not one, or its seal is broken; those of earlier versions have none."""
+    return parse_record(files.read(path))
+
+
+def parse_record(content: bytes) -> Record:
+    """The record in these bytes; see `read_record`."""
+    raw = from_json(content)
+    seal = raw.pop("seal", None) if isinstance(raw, dict) else None
+    record = Record.model_validate_json(json.dumps(raw)) if seal is not None else Record.model_validate_json(content)
+    if seal is not None and seal != digest(raw):
+        raise ValueError("its seal is broken: the file was changed after it was written")
+    return record
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a record with the digest of its whole content in it."""
+    content = record.model_dump(mode="json")
+    write_json(path, content | {"seal": digest(content)})
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write a model or plain JSON atomically: readers see the old file or the new one, never a part."""
-    text = value.model_dump_json(indent=1) if isinstance(value, Spec) else json.dumps(value, indent=1, allow_nan=False)
-    write_bytes(path, (text + "\n").encode())
+    content = (
+        value.model_dump_json(indent=1) if isinstance(value, Spec) else json.dumps(value, indent=1, allow_nan=False)
+    )
+    write_bytes(path, (content + "\n").encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically and durably."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    files.write(path, content)

@@ -17,12 +17,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from benchmark import files, text
 from benchmark.errors import StoreError
 
 BEAT, STALE = 30.0, 300.0
 """Seconds between touches of a lease, and the age after which another host's lease no longer counts."""
 NETWORK = ("nfs", "cifs", "smb", "fuse", "lustre", "ceph", "gpfs", "beegfs", "9p", "afs")
 """Beginnings of file system types that several hosts may share."""
+SIGNED = 4096
+"""Bytes of a signature at most."""
 ATTEMPTS, PAUSE = 10, 0.05
 """Tries to lock, and seconds between them: `holder` locks for an instant to look."""
 
@@ -35,7 +38,7 @@ class Busy(StoreError):
 def claim(folder: Path) -> Iterator[None]:
     """Be the only one to work in a run folder. Raises Busy if somebody else is; freed when the process dies."""
     path = folder / "lease"
-    with path.open("a+") as file:
+    with os.fdopen(files.open_fd(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+") as file:
         if not _lock(file):
             raise Busy(f"in use by {_owner(path)}", where=str(folder), remedy="wait for it, or stop it")
         if owner := _remote_holder(path):
@@ -67,7 +70,7 @@ def holder(folder: Path) -> str:
     """Who works in a run folder, in words; empty if nobody does."""
     path = folder / "lease"
     try:
-        with path.open("r+") as file:
+        with os.fdopen(files.open_fd(path, os.O_RDWR), "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return ""
@@ -88,22 +91,24 @@ def _sign(file: IO[str]) -> None:
 def _beat(path: Path, stop: threading.Event) -> None:
     while not stop.wait(BEAT):
         try:
-            os.utime(path)
+            os.utime(path, follow_symlinks=False)
         except OSError:
             return
 
 
 def _signature(path: Path) -> dict[str, Any]:
     try:
-        signed = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        signed = json.loads(files.read(path, SIGNED))
+    except (OSError, ValueError, RecursionError):
         return {}
     return signed if isinstance(signed, dict) else {}
 
 
 def _owner(path: Path) -> str:
     signed = _signature(path)
-    return f"process {signed['pid']} on {signed['host']}" if {"pid", "host"} <= set(signed) else "another process"
+    if not {"pid", "host"} <= set(signed):
+        return "another process"
+    return text.line(f"process {signed['pid']} on {signed['host']}")
 
 
 def _remote_holder(path: Path) -> str:

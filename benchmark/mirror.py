@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from benchmark import files
 from benchmark.errors import AlbenchError, StoreError
-from benchmark.store import Store
+from benchmark.store import Store, outputs
 from benchmark.story import (
     ARTIFACTS,
+    HOSTS,
     Mirrored,
     Point,
     State,
@@ -125,8 +127,8 @@ class RunMirror:
         story.update()
         if not story.started:
             return Mirrored(None, False)
-        state, record = story.state(live=live), folder / "record.json"
-        mark = (story.version, state, record.stat().st_mtime_ns if record.exists() else 0)
+        state, record = story.state(live=live), files.look(outputs(folder) / "record.json")
+        mark = (story.version, state, 0 if record is None else record.st_mtime_ns)
         if self._marks.get(folder) == mark:
             return Mirrored(state, False)
         with self._use(folder.parents[1]) as tracker:
@@ -194,8 +196,9 @@ class RunMirror:
         for place, done in enumerate(story.cycles[int(count) :], start=int(count) + 1):
             tracker.log(run_id, points(done)[0], {"albench.cycles": f"{place} {story.prefix(place)}"})
         for name in ARTIFACTS if state != "running" else ():
-            if (folder / name).is_file():
-                tracker.put(child, folder / name, name)
+            source = folder / name if name in HOSTS else outputs(folder) / name
+            if files.look(source) is not None:
+                tracker.put(child, source, name)
         tracker.log(run_id, (), final)  # late: a crash before it has everything done again
         tracker.set_status(run_id, STATUS[state], story.ended)
         self._children[folder] = tracker.get(run_id)

@@ -4,6 +4,10 @@ trial.json     what is asked                  record.json   the outcome, only wh
 events.jsonl   what happened, line by line    indices.npz   index sets, only when finished
 state/         resumable, gone when finished  lease         locked by the process that works here
 worker.log     its output
+
+A container gets none of these but a folder of its own, `work/`: there lie the events, the state, the indices and the record
+that it writes, while trial.json, lease and worker.log beside it are the host's alone (`outputs`). Runs of processes, and of
+containers of earlier versions, have everything in one folder.
 """
 
 from __future__ import annotations
@@ -11,15 +15,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmark import events
+from benchmark import events, files, text
 from benchmark.errors import StoreError
-from benchmark.events import CycleDone, Environment, EpochDone, Failed, Finished, Record, Started
+from benchmark.events import CycleDone, Environment, EpochDone, Failed, Finished, Record, Reused, Started
 from benchmark.lease import holder
 from benchmark.spec.identity import SHORT, trial_id
 from benchmark.spec.models import Trial
@@ -28,6 +32,9 @@ ENV_SHORT = 12
 """Hex digits of an environment's id in folder names."""
 TAIL = 65536
 """Bytes from the end of events.jsonl in which the last events are looked for."""
+
+WORK = "work"
+"""The part of a run folder that a container can write to."""
 
 State = Literal["finished", "running", "resumable", "failed", "new"]
 
@@ -65,7 +72,7 @@ class Store:
         probe = self.root / f".probe.{os.getpid()}.partial"
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            probe.write_bytes(b"")
+            files.writer(probe).close()
             probe.unlink()
         except OSError as error:
             raise StoreError(
@@ -85,7 +92,7 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / "trial.json"
-            if not path.exists() or path.read_text(encoding="utf-8") != _pretty(trial):
+            if not _holds(path, _pretty(trial).encode()):
                 events.write_json(path, trial)
         except OSError as error:
             raise StoreError(
@@ -114,12 +121,12 @@ class Store:
         if owner := holder(folder):
             return RunStatus("running", finished_cycles(folder), owner)
         last = last_event(folder)
-        failure = f"{last.kind}: {last.message}".splitlines()[0] if isinstance(last, Failed) else ""
+        failure = text.line(f"{last.kind}: {last.message}".splitlines()[0]) if isinstance(last, Failed) else ""
         if isinstance(last, Started | EpochDone | CycleDone):
             failure = "ended without a word: killed, or the machine went down"
         if has_state(folder):
             return RunStatus("resumable", finished_cycles(folder), note or failure)
-        return RunStatus("failed" if failure else "new", 0, note or failure)
+        return RunStatus("failed" if note or failure else "new", 0, note or failure)
 
     def records(
         self, trials: Iterable[Trial] | None = None, on_refused: Callable[[Refused], None] = lambda _: None
@@ -162,17 +169,16 @@ class Store:
         for folder in self.folders():
             if holder(folder):
                 continue
-            leftovers = [path for path in folder.rglob("*.partial") if path.is_file()]
+            leftovers = files.below(folder, ".partial")
             if has_state(folder) and _is_finished(folder):
-                leftovers.append(folder / "state")
+                leftovers.append(outputs(folder) / "state")
             removed += leftovers
-        removed += [path for path in self.root.glob("*.partial") if path.is_file()]
-        for path in [] if dry else removed:
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-        return removed
+            for path in [] if dry else leftovers:
+                files.remove(path, base=folder)
+        leftovers = [self.root / name for name in files.names(self.root, ".partial")]
+        for path in [] if dry else leftovers:
+            files.remove(path, base=self.root)
+        return removed + leftovers
 
 
 def question(trial: Trial) -> str:
@@ -183,17 +189,38 @@ def question(trial: Trial) -> str:
 # ---------------------------------------------------------------------------------------------------- one run folder
 
 
+def outputs(folder: Path) -> Path:
+    """Where a run's worker writes: the run folder, or the part of it that a container sees."""
+    work = folder / WORK
+    return work if files.is_folder(work) else folder
+
+
 def check_record(folder: Path) -> Record:
     """The record of a run folder. Raises FileNotFoundError without one, ValueError if it is not to be believed."""
-    path = folder / "record.json"
+    record = _sound_record(folder)
+    if record.reused is not None:
+        made, when = _first_weights(folder.parents[1], record.reused)
+        # What its maker did again later need not be the same everywhere (some GPUs); what it did before must be.
+        if made not in ("", record.reused.weights) and when <= record.finished:
+            raise ValueError(
+                f"its first training is not the one that trial {record.reused.trial_id[:SHORT]} made and that it took over"
+            )
+    return record
+
+
+def _sound_record(folder: Path) -> Record:
+    """`check_record` by what lies in the folder itself."""
+    out = outputs(folder)
+    path = out / "record.json"
     try:
-        record = events.read_record(path)
+        content = files.read(path)
+        record = events.parse_record(content)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise ValueError(f"is not a record: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"is not a record: {text.line(str(error).splitlines()[0])}") from error
     if record.trial_id != trial_id(record.trial):
         raise ValueError("its trial_id is not the identity of its own trial")
     if record.env_id != record.environment.env_id:
@@ -204,33 +231,56 @@ def check_record(folder: Path) -> Record:
         raise ValueError("it was made from other data than its trial names")
     if [cycle.cycle for cycle in record.cycles] != list(range(record.trial.protocol.acquisition.cycles)):
         raise ValueError("its cycles are not those of its protocol")
+    if record.reused is not None and record.cycles[0].weights != record.reused.weights:
+        raise ValueError("its first weights are not those of the training that it took over")
     last = last_event(folder)
-    if isinstance(last, Finished) and last.digest not in record.digests:
+    if not isinstance(last, Finished):
+        raise ValueError(
+            "its end is not among the events: without it, nothing tells that the record is as it was written"
+        )
+    if last.digest not in record.digests:
         raise ValueError("its content differs from the digest in the events")
-    if isinstance(last, Finished) and last.file not in ("", hashlib.sha256(path.read_bytes()).hexdigest()):
+    if last.file not in ("", hashlib.sha256(content).hexdigest()):
         raise ValueError("its bytes differ from the file that the events tell of")
+    if out != folder and (found := files.odd(out)):
+        raise ValueError(f"what lies beside it was not left by a worker of ours: {text.line(found)}")
     return record
+
+
+def _first_weights(runs: Path, made: Reused) -> tuple[str, float]:
+    """Digest of the first cycle's weights as the trial that made them tells, and when; empty where it is not in this store."""
+    folder = runs / made.trial_id[:SHORT] / made.env_id[:ENV_SHORT]
+    path = outputs(folder) / "events.jsonl"
+    found = files.look(path)
+    return ("", 0.0) if found is None else _weights_told(path, found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _weights_told(path: Path, changed: int, size: int) -> tuple[str, float]:
+    """One training is taken over by many trials: its maker is read once while its file stays as it is."""
+    told = [event for event, _ in events.read(path) if isinstance(event, CycleDone) and event.result.cycle == 0]
+    return (told[-1].result.weights, told[-1].time) if told else ("", 0.0)
 
 
 def has_state(folder: Path) -> bool:
     """Whether something can be resumed."""
-    return any((folder / "state").glob("*.state"))
+    return bool(files.names(outputs(folder) / "state", ".state"))
 
 
 def last_event(folder: Path) -> Any:
     """The newest event of a run, or None."""
-    path = folder / "events.jsonl"
-    try:
-        start = max(0, path.stat().st_size - TAIL)
-    except OSError:
+    path = outputs(folder) / "events.jsonl"
+    found = files.look(path)
+    if found is None:
         return None
+    start = max(0, found.st_size - TAIL)
     return max(events.read(path, start), key=lambda pair: pair[1], default=(None, 0))[0]
 
 
 def finished_cycles(folder: Path) -> int:
     """Cycles that the events call done."""
-    done = {event.result.cycle for event, _ in events.read(folder / "events.jsonl") if isinstance(event, CycleDone)}
-    return len(done)
+    told = events.read(outputs(folder) / "events.jsonl")
+    return len({event.result.cycle for event, _ in told if isinstance(event, CycleDone)})
 
 
 def _is_finished(folder: Path) -> bool:
@@ -239,6 +289,13 @@ def _is_finished(folder: Path) -> bool:
     except (FileNotFoundError, ValueError):
         return False
     return True
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return files.read(path) == content
+    except OSError:
+        return False
 
 
 def _pretty(trial: Trial) -> str:

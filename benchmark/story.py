@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from benchmark import events, store
+from benchmark import events, files, store
 from benchmark.errors import StoreError
 from benchmark.events import CycleDone, EpochDone, Failed, Finished, Record, Started, Stopped
 from benchmark.lease import holder
@@ -22,6 +23,9 @@ State = Literal["running", "finished", "stopped", "failed", "interrupted"]
 HEAD = 256
 """Bytes from the beginning of a file by which a new one is told from an old one that has grown."""
 ARTIFACTS = ("trial.json", "record.json", "indices.npz", "events.jsonl")
+
+HOSTS = ("trial.json",)
+"""Those of them that the host writes, wherever the worker does."""
 
 MAX_TEXT = 6000
 """Characters of a parameter that MLflow keeps."""
@@ -73,7 +77,7 @@ class Story:
     def __post_init__(self) -> None:
         path = self.folder / "trial.json"
         try:
-            self.trial = Trial.model_validate_json(path.read_bytes())
+            self.trial = Trial.model_validate_json(files.read(path))
         except (OSError, ValueError) as error:
             raise StoreError(
                 f"is not a trial: {str(error).splitlines()[0]}",
@@ -85,7 +89,7 @@ class Story:
     @property
     def path(self) -> Path:
         """The file the story is read from."""
-        return self.folder / "events.jsonl"
+        return store.outputs(self.folder) / "events.jsonl"
 
     def update(self) -> None:
         """Read what was appended; begin anew if the file was (`--fresh`)."""
@@ -97,17 +101,15 @@ class Story:
             self.offset = offset
             self._fold(event)
         if self.offset and len(self._head) < HEAD:
-            with self.path.open("rb") as file:
+            with files.reader(self.path, files.EVENTS) as file:
                 self._head = file.read(min(HEAD, self.offset))
 
     def _continues(self) -> bool:
         try:
-            size = self.path.stat().st_size
-            if size == self.offset:
-                return True
-            with self.path.open("rb") as file:
-                return size > self.offset and file.read(len(self._head)) == self._head
-        except FileNotFoundError:
+            with files.reader(self.path, files.EVENTS) as file:
+                size = os.fstat(file.fileno()).st_size
+                return size == self.offset or (size > self.offset and file.read(len(self._head)) == self._head)
+        except OSError:
             return self.offset == 0
 
     def _fold(self, event: Any) -> None:

@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 import socket
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from benchmark import files
 from benchmark.background import EVERY, Background
 from benchmark.mirror import RunMirror, SyncReport, Tracker, TrackerError, sync_folders
 from benchmark.story import Point
@@ -192,7 +192,7 @@ class MlflowTracker:
             return
         with tempfile.TemporaryDirectory() as temporary:
             named = Path(temporary) / Path(name).name
-            shutil.copyfile(source, named)
+            files.copy(source, named)
             folder = Path(name).parent.as_posix()
             self._client.log_artifact(run.info.run_id, str(named), None if folder == "." else folder)
 
@@ -217,7 +217,7 @@ def _replace(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        shutil.copyfile(source, partial)
+        files.copy(source, partial)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
@@ -232,7 +232,7 @@ def _lock(uri: str) -> Iterator[None]:
     else:
         place = int(hashlib.sha256(uri.encode()).hexdigest(), 16) % LOCKS
         path = Path(tempfile.gettempdir()) / f"albench-{os.getuid()}-{place}.lock"
-    with path.open("a") as file:
+    with files.appender(path) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

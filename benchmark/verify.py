@@ -17,7 +17,7 @@ from benchmark.compare.determinism import Divergence, Level, divergence, level
 from benchmark.errors import ExecutorError
 from benchmark.events import CycleDone, Environment, EpochDone, Record
 from benchmark.executors.base import Drive, Running
-from benchmark.executors.jobs import Job, Outcome, judge
+from benchmark.executors.jobs import Job, Outcome, guarded, judge
 from benchmark.executors.local import Spawned
 from benchmark.spec.identity import trial_id
 from benchmark.spec.models import Trial
@@ -102,7 +102,7 @@ def _job(trial: Trial, environment: Environment, template: Job, folder: Path) ->
 
 def _drive(job: Job, worker: str, on_event: Callable[[Job, object], None], running: list[Running]) -> Outcome:
     def start(this: Job, time_limit: float | None) -> Running:
-        running.append(Spawned(worker, this, this.argv(time_limit)))
+        running.append(Spawned(worker, this, guarded(this).argv(time_limit)))
         return running[-1]
 
     (outcome,) = Drive(start, judge, on_event)([job], 1, None)

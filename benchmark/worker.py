@@ -7,9 +7,9 @@ exit status is 0 finished, 2 the trial is not valid, 3 failed (the last event sa
 from __future__ import annotations
 
 import argparse
+import errno
 import hashlib
 import os
-import shutil
 import signal
 import sys
 import time
@@ -20,7 +20,7 @@ from typing import get_args
 import numpy as np
 import torch
 
-from benchmark import events, provenance
+from benchmark import events, files, provenance
 from benchmark.al import data as datasets
 from benchmark.al import registry
 from benchmark.al.committee import Committee
@@ -32,7 +32,7 @@ from benchmark.al.rehearsal import rehearse, shrunk
 from benchmark.al.session import Session
 from benchmark.al.strategies import Strategy
 from benchmark.al.streams import Streams
-from benchmark.errors import AlbenchError, DataError, Exit, UsageError
+from benchmark.errors import AlbenchError, DataError, Exit, StoreError, UsageError
 from benchmark.events import DataUsed, Environment, Failed, Finished, Precision, Record, Step, Stopped
 from benchmark.spec.identity import trial_id
 from benchmark.spec.models import Protocol, Transform, Trial
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     out = options.out
     try:
         out.mkdir(parents=True, exist_ok=True)
-        trial = Trial.model_validate_json(options.trial.read_bytes())
+        trial = Trial.model_validate_json(files.read(options.trial))
         return _run(trial, options)
     except Pause:
         stopped = Stopped(time=time.time(), reason="signal" if _signalled else "time_limit")
@@ -77,9 +77,9 @@ def _run(trial: Trial, options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, _stop)
     session = Session(
         trial, identity, env_id, options.out, options.cache, options.save_every,
-        must_stop=lambda: _signalled or time.monotonic() >= deadline,
+        must_stop=lambda: _signalled or time.monotonic() >= deadline, shared=options.shared,
     )  # fmt: skip
-    dataset = datasets.load(trial.protocol.data, options.data, options.cache)
+    dataset = datasets.load(trial.protocol.data, options.data, options.cache, shared=options.shared)
     used = _data_used(trial, dataset, options.allow_noncanonical_data)
     strategy, learner = assemble(trial, dataset, numerics, options.data / "weights")
     run(trial.protocol, strategy, learner, session)
@@ -93,7 +93,7 @@ def check(path: Path) -> int:
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(int(Exit.INTERRUPTED)))  # through what removes temporary folders
     numerics, bad, seen = prepare("cpu", "fp32", 1), 0, set()
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in files.read(path, files.EVENTS).decode().splitlines():
         trial = Trial.model_validate_json(line)
         same = repr((shrunk(trial.protocol), trial.strategy.model_dump_json(), trial.objective.model_dump_json()))
         wrong = ""
@@ -168,21 +168,25 @@ def _publish(trial: Trial, environment: Environment, used: DataUsed, session: Se
     # The last pool was not extended after the last training, so its labelled list is everything that was trained on.
     sizes = np.array([result.labelled for result in session.results])
     partial = out / ".indices.npz.partial"
-    with partial.open("wb") as file:
+    with files.writer(partial) as file:
         np.savez_compressed(file, labelled=session.pool.labelled, sizes=sizes)
     partial.replace(out / "indices.npz")
     record = Record(
         trial_id=session.trial_id, env_id=session.env_id, trial=trial, environment=environment, data=used,
-        cycles=tuple(session.results), seconds=session.seconds, finished=time.time(),
+        cycles=tuple(session.results), seconds=session.seconds, finished=time.time(), reused=session.taken,
     )  # fmt: skip
-    events.write_json(out / "record.json", record)
-    sealed = hashlib.sha256((out / "record.json").read_bytes()).hexdigest()
+    events.write_record(out / "record.json", record)
+    sealed = hashlib.sha256(files.read(out / "record.json")).hexdigest()
     events.append(session.events, Finished(time=time.time(), digest=record.digest, file=sealed), sync=True)
-    shutil.rmtree(out / "state", ignore_errors=True)
+    files.remove(out / "state", base=out)
 
 
 def _failed(out: Path, error: Exception) -> int:
     """Say why in the events and on stderr; a full disk must not hide the first error."""
+    if full := _full_disk(error):
+        error = StoreError(
+            f"the disk is full: {full.strerror}", where=str(full.filename or out), remedy="free space there"
+        )
     known = isinstance(error, AlbenchError)
     kind = "out_of_memory" if isinstance(error, torch.OutOfMemoryError | MemoryError) else type(error).__name__
     message = str(error) if known else f"{type(error).__name__}: {error}"
@@ -194,11 +198,21 @@ def _failed(out: Path, error: Exception) -> int:
     return int(Exit.USAGE if isinstance(error, UsageError) else Exit.NOT_MEASURED)
 
 
+def _full_disk(error: BaseException | None) -> OSError | None:
+    """The error of a full disk that lies below others: groups, causes, and what was raised while they were handled."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return error
+    inner = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    below = (
+        () if error is None else (*inner, error.__cause__, None if error.__suppress_context__ else error.__context__)
+    )
+    return next((found for one in below if one is not None and (found := _full_disk(one))), None)
+
+
 def _forget(out: Path) -> None:
     """What earlier runs of this trial left, so that --fresh starts from nothing."""
-    shutil.rmtree(out / "state", ignore_errors=True)
-    for name in ("events.jsonl", "record.json", "indices.npz"):
-        (out / name).unlink(missing_ok=True)
+    for name in ("state", "events.jsonl", "record.json", "indices.npz"):
+        files.remove(out / name, base=out)
 
 
 def _device(name: str) -> str:
@@ -224,6 +238,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", type=Path, default=Path("data"), help="data root")
     parser.add_argument("--cache", type=Path, default=Path("runs/.cache"), help="decoded images and shared trainings")
+    parser.add_argument("--shared", type=Path, help="a cache of others that is only read, before --cache")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", default="fp32", choices=get_args(Precision))
     parser.add_argument("--threads", type=int, default=1)

@@ -20,6 +20,7 @@ from benchmark.executors.contract import Limits
 from benchmark.executors.docker import create
 from benchmark.executors.jobs import Job
 from benchmark.spec.identity import trial_id
+from benchmark.spec.models import Component
 from benchmark.store import Store
 
 START = Path(__file__).with_name("docker") / "start_engine.sh"
@@ -41,6 +42,13 @@ TOOLS = (
     "chmod",
     "echo",
     "rm",
+    "ln",
+    "mkdir",
+    "mkfifo",
+    "mv",
+    "printf",
+    "tr",
+    "truncate",
 )
 
 
@@ -101,9 +109,11 @@ class Bench:
     def __post_init__(self) -> None:
         self.store = Store(self.root / "runs")
 
-    def job(self, script: str = "finish", seed: int = 0, **changes: Any) -> Job:
+    def job(self, script: str = "finish", seed: int = 0, strategy: Component | None = None, **changes: Any) -> Job:
         """A job whose worker runs `script`, in which `finish` leaves a valid record."""
         trial = toy_trial(seed)
+        if strategy is not None:
+            trial = trial.model_copy(update={"strategy": strategy})
         data = self.root / f"data{seed}"
         shutil.copytree(finish(Store(self.root / f"made{seed}"), trial), data, dirs_exist_ok=True)
         ending = "finish() { cat /data/events.jsonl >> /out/events.jsonl; cp /data/record.json /out/record.json; }"

@@ -13,7 +13,7 @@ from benchmark.events import CycleDone, CycleResult, DataUsed, Environment, Fail
 from benchmark.spec.identity import trial_id
 from benchmark.spec.load import SuiteFile, load_suite
 from benchmark.spec.models import Component, Protocol, Trial
-from benchmark.store import Store
+from benchmark.store import Store, outputs
 
 ENVIRONMENT = Environment(
     code="c" * 64, python="3.11.0", torch="2.9.0", device="cpu", device_model="Toy", isa="AVX2/AVX2", driver="", threads=1,
@@ -181,11 +181,12 @@ def finish(store: Store, trial: Trial, env: Environment = ENVIRONMENT, **options
     folder = store.create(trial, env)
     record = toy_record(trial, env, **options)
     say_started(folder, trial, env)
+    out = outputs(folder)
     for cycle in record.cycles:
-        events.append(folder / "events.jsonl", CycleDone(time=2.0, result=cycle, seconds={"train": 1.0}, reused=False))
-    events.write_json(folder / "record.json", record)
-    file = hashlib.sha256((folder / "record.json").read_bytes()).hexdigest()
-    events.append(folder / "events.jsonl", Finished(time=3.0, digest=record.digest, file=file))
+        events.append(out / "events.jsonl", CycleDone(time=2.0, result=cycle, seconds={"train": 1.0}, reused=False))
+    events.write_record(out / "record.json", record)
+    file = hashlib.sha256((out / "record.json").read_bytes()).hexdigest()
+    events.append(out / "events.jsonl", Finished(time=3.0, digest=record.digest, file=file))
     return folder
 
 
@@ -195,9 +196,9 @@ def interrupt(store: Store, trial: Trial, env: Environment = ENVIRONMENT, cycles
     say_started(folder, trial, env)
     for cycle in range(cycles):
         done = CycleDone(time=2.0, result=result(trial, cycle), seconds={"train": 1.0}, reused=False)
-        events.append(folder / "events.jsonl", done)
-    (folder / "state").mkdir()
-    (folder / "state" / "cycle.state").write_bytes(b"toy")
+        events.append(outputs(folder) / "events.jsonl", done)
+    (outputs(folder) / "state").mkdir()
+    (outputs(folder) / "state" / "cycle.state").write_bytes(b"toy")
     return folder
 
 
@@ -205,11 +206,11 @@ def fail(store: Store, trial: Trial, env: Environment = ENVIRONMENT, message: st
     """Put a failed run into the store."""
     folder = store.create(trial, env)
     say_started(folder, trial, env)
-    events.append(folder / "events.jsonl", Failed(time=2.0, kind="RuntimeError", message=message))
+    events.append(outputs(folder) / "events.jsonl", Failed(time=2.0, kind="RuntimeError", message=message))
     return folder
 
 
 def say_started(folder: Path, trial: Trial, env: Environment = ENVIRONMENT) -> None:
     """The first event of a worker."""
     started = Started(time=time.time(), trial_id=trial_id(trial), env_id=env.env_id, cycle=0, epoch=0)
-    events.append(folder / "events.jsonl", started)
+    events.append(outputs(folder) / "events.jsonl", started)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +16,10 @@ import pytest
 
 from benchmark import events, lease
 from benchmark.errors import StoreError
-from benchmark.events import Record, Stopped
+from benchmark.events import CycleDone, Finished, Record, Reused, Stopped
+from benchmark.spec.identity import trial_id
 from benchmark.store import Refused, Store, check_record
-from tests.hostkit import ENVIRONMENT, fail, finish, interrupt, say_started, toy_record, toy_trial
+from tests.hostkit import ENVIRONMENT, fail, finish, interrupt, result, say_started, toy_record, toy_trial
 
 TRIAL = toy_trial()
 OTHER = ENVIRONMENT.model_copy(update={"threads": 2})
@@ -80,6 +83,7 @@ def test_create_leaves_the_trial_and_mends_a_torn_one(store: Store) -> None:
 def edit(change: Callable[[dict], None]) -> Callable[[Path], None]:
     def apply(folder: Path) -> None:
         raw = json.loads((folder / "record.json").read_text())
+        del raw["seal"]  # as in earlier versions: what is changed is found by other means, too
         change(raw)
         (folder / "record.json").write_text(json.dumps(raw))
 
@@ -114,7 +118,10 @@ def test_damaged_records_are_refused_and_named(store: Store, damage: Callable[[P
     assert len(refused) == 1
     assert reason in refused[0].reason
     assert refused[0].path.name == "record.json"
-    assert store.status(TRIAL, ENVIRONMENT).state == "new"
+    status = store.status(TRIAL, ENVIRONMENT)
+    if damage is not move:
+        assert (status.state, status.cycles) == ("failed", 0)
+        assert "record refused" in status.note
 
 
 def test_no_flipped_bit_of_a_record_is_believed(store: Store) -> None:
@@ -148,13 +155,76 @@ def test_record_of_another_trial_in_the_same_place(store: Store) -> None:
     assert "refused" in store.status(TRIAL, ENVIRONMENT).note
 
 
-def test_a_record_without_its_last_event_counts(store: Store) -> None:
+def shorten(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def go_on(path: Path) -> None:
+    say_started(path.parent, TRIAL)
+
+
+@pytest.mark.parametrize("damage", [shorten, Path.unlink, lambda path: path.write_bytes(b""), go_on])
+def test_a_record_without_its_last_event_is_not_believed(store: Store, damage: Callable[[Path], object]) -> None:
+    """Nothing tells any more that it is as it was written."""
     folder = finish(store, TRIAL)
-    lines = (folder / "events.jsonl").read_text().splitlines(keepends=True)
-    (folder / "events.jsonl").write_text("".join(lines[:-1]))
-    assert store.status(TRIAL, ENVIRONMENT).state == "finished"
-    (folder / "events.jsonl").unlink()
-    assert store.status(TRIAL, ENVIRONMENT).state == "finished"
+    damage(folder / "events.jsonl")
+    with pytest.raises(ValueError, match="its end is not among the events"):
+        check_record(folder)
+    assert store.status(TRIAL, ENVIRONMENT).state == "failed"
+    assert store.records() == []
+
+
+def test_a_record_seals_itself(store: Store) -> None:
+    """Also where an event that fits is beside it."""
+    folder = finish(store, TRIAL)
+    path = folder / "record.json"
+    path.write_text(path.read_text().replace('"seconds": 10.0', '"seconds": 11.0'))
+    with pytest.raises(ValueError, match="its seal is broken"):
+        events.read_record(path)
+    assert json.loads(path.read_text())["seal"]
+
+
+def test_a_record_without_a_seal_counts_where_its_event_stands(store: Store) -> None:
+    folder = finish(store, TRIAL)
+    events.write_json(folder / "record.json", toy_record(TRIAL))
+    assert "seal" not in json.loads((folder / "record.json").read_text())
+    with pytest.raises(ValueError, match="bytes differ"):
+        check_record(folder)
+    file = hashlib.sha256((folder / "record.json").read_bytes()).hexdigest()
+    events.append(folder / "events.jsonl", Finished(time=3.0, digest=toy_record(TRIAL).digest, file=file))
+    assert check_record(folder) == toy_record(TRIAL)
+
+
+def took_over(store: Store, weights: str, made: str, *, finished: float = 9.0) -> Path:
+    """A trial that tells whose training it took over, and what the maker tells of it."""
+    maker = store.create(toy_trial(7), ENVIRONMENT)
+    first = result(toy_trial(7), 0).model_copy(update={"weights": made})
+    events.append(maker / "events.jsonl", CycleDone(time=2.0, result=first, seconds={}, reused=False))
+    whose = Reused(trial_id=trial_id(toy_trial(7)), env_id=ENVIRONMENT.env_id, weights=weights)
+    record = toy_record(TRIAL).model_copy(update={"reused": whose, "finished": finished})
+    folder = finish(store, TRIAL)
+    events.write_record(folder / "record.json", record)
+    file = hashlib.sha256((folder / "record.json").read_bytes()).hexdigest()
+    events.append(folder / "events.jsonl", Finished(time=3.0, digest=record.digest, file=file))
+    return folder
+
+
+def test_a_training_that_was_taken_over_is_checked_against_its_maker(store: Store) -> None:
+    assert check_record(took_over(store, "w", "w")).reused is not None
+    with pytest.raises(ValueError, match="first weights are not those of the training that it took over"):
+        check_record(took_over(store, "x", "x"))
+    with pytest.raises(ValueError, match=f"not the one that trial {trial_id(toy_trial(7))[:16]} made"):
+        check_record(took_over(store, "w", "other"))
+
+
+def test_what_a_maker_did_again_later_is_not_held_against_others(store: Store) -> None:
+    assert check_record(took_over(store, "w", "other", finished=1.0))
+
+
+def test_a_maker_elsewhere_is_not_asked(store: Store) -> None:
+    folder = took_over(store, "w", "w")
+    shutil.rmtree(store.run_dir(toy_trial(7), ENVIRONMENT))
+    assert check_record(folder)
 
 
 def test_records_of_a_selection(store: Store) -> None:

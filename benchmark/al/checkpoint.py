@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from benchmark import files
 from benchmark.events import write_bytes
 
 MAGIC = b"ALBENCH1"
@@ -60,8 +61,8 @@ class Checkpoint:
     def load(self, name: str) -> dict[str, Any] | None:
         """The newest undamaged state `name` of this owner."""
         for path in (self._path(name), self._path(name, previous=True)):
-            if path.exists():
-                state = decode(path.read_bytes())
+            if files.look(path) is not None:
+                state = decode(files.read(path, files.STATE))
                 if state is not None and state.get("owner") == self.owner:
                     return state
         return None

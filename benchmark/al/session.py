@@ -20,12 +20,15 @@ from benchmark.al.learner import Learner, Pause
 from benchmark.al.pool import Pool, indices_digest
 from benchmark.al.sharing import State, shared, short
 from benchmark.al.strategies.base import Strategy
-from benchmark.events import CycleDone, CycleResult, EpochDone, Started
+from benchmark.errors import DataError
+from benchmark.events import CycleDone, CycleResult, EpochDone, Reused, Started
 from benchmark.spec.identity import digest
 from benchmark.spec.models import Trial
 
 REPORT_EVERY = 1.0
 """Seconds between progress events inside a cycle."""
+TRAININGS = "trainings"
+"""Folder of the cache with first trainings."""
 AfterEpoch = Callable[[int, float, Callable[[], State]], None]
 """Called with epochs done, mean loss, and a function that gives the state to go on from."""
 
@@ -33,7 +36,8 @@ AfterEpoch = Callable[[int, float, Callable[[], State]], None]
 class Session:
     """Files and clock of one trial in one environment.
 
-    `out` gets events.jsonl and state/; `cache` (may be None) holds trainings and stages that several trials share.
+    `out` gets events.jsonl and state/; `cache` (may be None) holds trainings and stages that several trials share. `shared`
+    is a cache that is only read: what a trial with code from outside makes is not for others.
     """
 
     def __init__(
@@ -45,11 +49,13 @@ class Session:
         cache: Path | None,
         save_every: float,
         must_stop: Callable[[], bool],
+        shared: Path | None = None,
     ) -> None:
         self.trial, self.trial_id, self.env_id = trial, trial_id, env_id
         self.events, self.save_every, self.must_stop = out / "events.jsonl", save_every, must_stop
         self.checkpoint = Checkpoint(out / "state", f"{trial_id}/{env_id}")
-        self.cache = cache
+        self.cache, self.shared = cache, shared
+        self.taken: Reused | None = None
         self.results: list[CycleResult] = []
         self.pool: Pool | None = None
         self.seconds = 0.0
@@ -68,6 +74,7 @@ class Session:
             self.results = [CycleResult.model_validate_json(text) for text in state["results"]]
             self.pool = Pool(state["labelled"].numpy(), state["unlabelled"].numpy(), int(state["size"]))
             self.seconds, self.training_key = float(state["seconds"]), str(state["training_key"])
+            self.taken = Reused.model_validate_json(state["taken"]) if state.get("taken") else None
             learner.load_state(state["learner"])
         if self._epoch is not None and self._epoch["cycle"] != len(self.results):
             self._epoch = None
@@ -100,10 +107,25 @@ class Session:
             if found is not None:
                 learner.start_cycle(cycle, needs)
                 learner.load_progress(found)
+                self.taken = self._maker(learner, found)
                 self._reused = True
                 return
             learner.fit(cycle, pool.labelled, pool.unlabelled, needs, resume, self._after_epoch(cycle, learner.epochs))
-            publish(learner.trained())
+            publish(learner.trained() | {"made": self._signature(learner)})
+
+    def _signature(self, learner: Learner | Committee) -> dict[str, str]:
+        return {"trial_id": self.trial_id, "env_id": self.env_id, "weights": learner.weights()}
+
+    def _maker(self, learner: Learner | Committee, found: State) -> Reused:
+        """Who made the training that was taken over. Raises DataError where its weights are not what their maker told."""
+        made = found.get("made")
+        if not isinstance(made, dict) or made.get("weights") != learner.weights():
+            raise DataError(
+                "a shared training holds other weights than its maker told",
+                where=f"{short(self.training_key)}.state in the cache's folder `trainings`",
+                remedy="remove that file: the training is then done again",
+            )
+        return Reused.model_validate(made)
 
     def _key(self, learner: Learner | Committee, cycle: int, pool: Pool, needs: frozenset[str]) -> str:
         """Identity of a training: equal keys mean equal weights. The strategy is in it only by what training records."""
@@ -138,8 +160,10 @@ class Session:
 
         Only the first cycle is shared: later labelled sets differ between strategies.
         """
-        folder = self.cache / "trainings" if self.cache is not None and cycle == 0 else None
-        return shared(folder, self.training_key, self.must_stop)
+        if self.cache is None or cycle > 0:
+            return shared(None, self.training_key)
+        source = None if self.shared is None else self.shared / TRAININGS
+        return shared(self.cache / TRAININGS, self.training_key, self.must_stop, source)
 
     def stage(self, name: str, asked: Any, epochs: int, make: Callable[[State | None, AfterEpoch], State]) -> State:
         """The result of a stage before the first cycle, shared by all trials that ask the same of the same data.
@@ -156,7 +180,8 @@ class Session:
             }
         )  # fmt: skip
         folder = self.cache / name if self.cache is not None else self.checkpoint.folder / name
-        with shared(folder, key, self.must_stop) as (found, publish):
+        source = None if self.shared is None else self.shared / name
+        with shared(folder, key, self.must_stop, source) as (found, publish):
             if found is None:
                 start = time.monotonic()
                 progress = Checkpoint(folder / short(key), key)
@@ -204,6 +229,7 @@ class Session:
                 "seconds": self.seconds,
                 "training_key": self.training_key,
                 "learner": learner.state(),
+                "taken": "" if self.taken is None else self.taken.model_dump_json(),
             },
         )
         self.checkpoint.drop("epoch")

@@ -19,6 +19,7 @@ from benchmark.errors import AlbenchError, Exit
 from benchmark.selection import match_suites, parse_selector
 from benchmark.spec.load import SuiteFile, load_suite, suite_files
 from benchmark.spec.reported import TARGETS
+from benchmark.text import cleaned
 
 GOOD, BAD, HINT = "ok", "BAD", "note"
 GRACE = 10.0
@@ -67,7 +68,7 @@ def _say(name: str, findings: Iterable[Finding]) -> int:
     click.echo(f"{BAD if bad else GOOD:4} {name}")
     for kind, text in found:
         if kind != GOOD:
-            click.echo(f"     {kind}: {' '.join(text.split())}")
+            click.echo(f"     {kind}: {cleaned(' '.join(text.split()))}")
     return bad
 
 

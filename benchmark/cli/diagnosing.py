@@ -21,6 +21,7 @@ from benchmark.executors.local import cores
 from benchmark.lease import on_network
 from benchmark.spec.load import load_suite, suite_files
 from benchmark.store import Store
+from benchmark.text import cleaned
 
 FREE_GB, IMAGE_GB = 5, 20
 """Below this, free space is worth a note: for runs, and for an engine that is to build the image."""
@@ -81,7 +82,7 @@ def doctor(settings: Settings, tracking_uri: str | None) -> int:
         worst = next((kind for kind in (BAD, HINT) if kind in kinds), GOOD)
         bad += worst == BAD
         for number, one in enumerate(found):
-            click.echo(f"{worst if number == 0 else '':4} {name if number == 0 else '':12} {one}")
+            click.echo(f"{worst if number == 0 else '':4} {name if number == 0 else '':12} {cleaned(str(one))}")
     return Exit.NOT_MEASURED if bad else Exit.OK
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import click
+from rich.markup import escape
 
+from benchmark import files
 from benchmark.cli.group import Settings
 from benchmark.cli.options import machine, selecting
 from benchmark.cli.printing import STATES, console, grid, print_plan
@@ -18,7 +20,8 @@ from benchmark.lease import holder
 from benchmark.plan import DataStatus, Plan, data_key, make_plan, speeds
 from benchmark.selection import Asked, Selection, Selector, parse_selector
 from benchmark.spec.models import Component, MethodCost, Trial
-from benchmark.store import ENV_SHORT, Store
+from benchmark.store import ENV_SHORT, Store, outputs
+from benchmark.text import line
 
 THREADS = {"cpu": 1, "cuda": 4}
 """Threads of a trial where none are asked for. A constant: they are part of the environment."""
@@ -150,12 +153,12 @@ def status(settings: Settings, selectors: tuple[str, ...]) -> int:
             continue
         found += 1
         known = store.status_of(folder, trial)
-        last = _last_cycle(folder)
+        last = _last_cycle(folder) if known.cycles else None
         table.add_row(
-            f"{trial.suite}/{trial.method_name}@{trial.seed}", trial.profile, folder.name[:ENV_SHORT],
+            escape(f"{trial.suite}/{trial.method_name}@{trial.seed}"), escape(trial.profile), folder.name[:ENV_SHORT],
             f"[{STATES[known.state]}]{known.state}[/]", f"{known.cycles}/{trial.protocol.acquisition.cycles}",
             f"{last.result.metrics.get('accuracy', float('nan')):.2f} % at {last.result.labelled}" if last else "",
-            _age(folder / "events.jsonl"), known.note,
+            _age(outputs(folder) / "events.jsonl"), escape(known.note),
         )  # fmt: skip
     if found:
         console().print(table)
@@ -166,7 +169,7 @@ def status(settings: Settings, selectors: tuple[str, ...]) -> int:
 
 def _trial(folder: Path) -> Trial | None:
     try:
-        return Trial.model_validate_json((folder / "trial.json").read_bytes())
+        return Trial.model_validate_json(files.read(folder / "trial.json"))
     except (OSError, ValueError):
         return None
 
@@ -175,7 +178,7 @@ def _last_cycle(folder: Path) -> CycleDone | None:
     from benchmark import events
 
     return max(
-        (event for event, _ in events.read(folder / "events.jsonl") if isinstance(event, CycleDone)),
+        (event for event, _ in events.read(outputs(folder) / "events.jsonl") if isinstance(event, CycleDone)),
         key=lambda event: event.result.cycle,
         default=None,
     )
@@ -184,10 +187,8 @@ def _last_cycle(folder: Path) -> CycleDone | None:
 def _age(path: Path) -> str:
     from benchmark.progress import duration
 
-    try:
-        return f"{duration(max(0.0, time.time() - path.stat().st_mtime))} ago"
-    except OSError:
-        return ""
+    found = files.look(path)
+    return "" if found is None else f"{duration(max(0.0, time.time() - found.st_mtime))} ago"
 
 
 @click.command()
@@ -201,7 +202,7 @@ def clean(settings: Settings, dry_run: bool) -> int:
     busy = sum(bool(holder(folder)) for folder in store.folders())
     removed = store.clean(dry=dry_run)
     for path in removed:
-        click.echo(f"{'would remove' if dry_run else 'removed'} {path}")
+        click.echo(f"{'would remove' if dry_run else 'removed'} {line(str(path))}")
     used = f", {busy} run{'s' * (busy != 1)} in use left alone" if busy else ""
     click.echo(f"{len(removed)} leftover{'s' * (len(removed) != 1)}{used}")
     return Exit.OK

@@ -14,6 +14,9 @@ import click
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from benchmark.text import visible, without_secrets
 
 if TYPE_CHECKING:
     from benchmark.plan import Plan
@@ -32,10 +35,18 @@ STATES = {
 }
 
 
+class CleanConsole(Console):
+    """A console that writes control characters out: names and messages come from suites, records, plug-ins and engines."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """See `Console.render_str`; every string that is printed, also in tables, passes here."""
+        return super().render_str(visible(without_secrets(text)), **options)
+
+
 def console(*, stderr: bool = False) -> Console:
     """The console of this process."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, width=None if stream.isatty() else WIDE, highlight=False)
+    return CleanConsole(file=stream, width=None if stream.isatty() else WIDE, highlight=False)
 
 
 @contextmanager

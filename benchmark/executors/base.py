@@ -5,6 +5,7 @@ The loop is ours because libraries' own timeouts leave work running behind one's
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -14,10 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from benchmark import events
+from benchmark import events, files
 from benchmark.errors import ExecutorError
 from benchmark.events import Environment, Precision, Started, Step
-from benchmark.executors.jobs import FINISHED, FailureKind, Job, Launched, Outcome
+from benchmark.executors.jobs import FINISHED, FailureKind, Job, Launched, Outcome, tail_log
+from benchmark.store import outputs
 
 POLL = 0.1
 """Seconds between looks at what runs."""
@@ -77,6 +79,8 @@ class _Entry:
     asked: float | None = None
     """When it was asked to stop."""
     killed: bool = False
+    odd: str = ""
+    """What it left in the place of its events: nothing that it says can be believed."""
     elsewhere: bool = False
     """It runs in another environment than planned: whatever it finds out would lie in the wrong place."""
 
@@ -132,8 +136,8 @@ class Drive:
                 signal.signal(number, handler)
 
     def _launch(self, job: Job, deadline: float | None) -> None:
-        path = job.out / "events.jsonl"
-        offset = path.stat().st_size if path.exists() else 0  # what was said before is not this worker's word
+        before = files.look(outputs(job.out) / "events.jsonl")
+        offset = 0 if before is None else before.st_size  # what was said before is not this worker's word
         try:
             running = self.start(job, None if deadline is None else deadline - time.monotonic())
         except (OSError, ExecutorError) as error:
@@ -160,8 +164,18 @@ class Drive:
         return self._signals > 1 or time.monotonic() - asked > self.grace
 
     def _tail(self, entry: _Entry) -> None:
-        path = entry.job.out / "events.jsonl"
-        if not path.exists() or path.stat().st_size < entry.offset:  # --fresh begins a new file
+        path = outputs(entry.job.out) / "events.jsonl"
+        try:
+            with files.reader(path, files.EVENTS) as file:
+                size = os.fstat(file.fileno()).st_size
+        except FileNotFoundError:
+            size = 0
+        except OSError as error:
+            if not entry.odd:
+                entry.odd = f"its events cannot be read: {path.name} {error.strerror}"
+                entry.running.kill()
+            return
+        if size < entry.offset:  # --fresh begins a new file
             entry.offset = 0
         for event, offset in events.read(path, entry.offset):
             entry.offset = offset
@@ -171,6 +185,8 @@ class Drive:
                 entry.running.kill()
 
     def _outcome(self, entry: _Entry, status: int) -> Outcome:
+        if entry.odd:
+            return Outcome(entry.job, "failed", FailureKind.program, entry.odd, tail_log(entry.job.out / "worker.log"))
         if entry.elsewhere:
             message = "the worker's environment is not the planned one: the code or the machine has changed; run again"
             return Outcome(entry.job, "failed", FailureKind.program, message)

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from benchmark import events, provenance
+from benchmark import events, files, provenance
 from benchmark.errors import AlbenchError, ExecutorError
 from benchmark.events import Environment, Precision, Step, Stopped
 from benchmark.executors import contract, jobs
@@ -29,7 +29,7 @@ from benchmark.executors.jobs import FINISHED, STOPPED, FailureKind, Job, Outcom
 from benchmark.executors.local import cores
 from benchmark.lease import Busy, claim, holder
 from benchmark.spec.models import Trial
-from benchmark.store import last_event
+from benchmark.store import WORK, last_event, outputs
 
 LOOK = 0.25
 """Seconds between looks at one container."""
@@ -216,11 +216,12 @@ class ContainerExecutor:
 
     def _begin(self, job: Job, time_limit: float | None, gpu: str | None) -> str:
         job.cache.mkdir(parents=True, exist_ok=True)
-        for folder in (job.out, job.cache):
+        trial = Trial.model_validate_json(files.read(job.out / "trial.json"))
+        (job.out / WORK).mkdir(exist_ok=True)
+        for folder in (job.out / WORK, *(() if jobs.is_foreign(trial) else (job.cache,))):
             contract.hand_over(folder, self.place.user)
         labels = {"trial": job.trial_id, "env": job.out.name, "out": str(job.out), **_whose()}
         options = contract.contract(self.place, gpu, job.threads, labels)
-        trial = Trial.model_validate_json((job.out / "trial.json").read_bytes())
         return self.engine.start(
             options
             | {
@@ -292,7 +293,12 @@ class ContainerExecutor:
             return Outcome(job, "failed", FailureKind.daemon, message, log)
         if status in (126, 127):
             return Outcome(job, "failed", FailureKind.image, f"the image cannot run the worker (status {status})", log)
-        return jobs.judge(job, status, out_of_memory=container.out_of_memory)
+        end = jobs.judge(job, status, out_of_memory=container.out_of_memory)
+        return replace(end, message=self._starved()) if end.kind is FailureKind.oom and container.out_of_memory else end
+
+    def _starved(self) -> str:
+        limit = self.place.limits.memory / 2**30
+        return f"killed: it needed more than its container's {limit:.2f} GiB of memory (ALBENCH_DOCKER_MEMORY sets the limit)"
 
 
 class Container:
@@ -383,7 +389,7 @@ class Container:
 def save_log(engine: Engine, container: str, out: Path) -> None:
     """Append the end of a container's output to the log of its run. Raises EngineAway, Gone."""
     said = engine.log(container, LOG_LINES)
-    with suppress(OSError), (out / "worker.log").open("ab") as file:
+    with suppress(OSError), files.appender(out / "worker.log") as file:
         file.write(said)
 
 
@@ -401,5 +407,5 @@ def _kind(error: Exception) -> FailureKind:
 
 def _begun_since(job: Job, moment: float) -> bool:
     """Whether a worker has begun a new file of events since then, and so has forgotten what was before."""
-    first = next(iter(events.read(job.out / "events.jsonl")), None)
+    first = next(iter(events.read(outputs(job.out) / "events.jsonl")), None)
     return first is not None and first[0].time >= moment

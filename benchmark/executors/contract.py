@@ -1,7 +1,8 @@
 """What a trial's container may do and see, as arguments of the engine's API. Nothing here talks to an engine.
 
 No network, nothing writable but /out, /cache and its own /tmp, no rights, limits set, the caller's user, the image by its
-id. It hears of its trial from /in/trial.json and answers through files in /out.
+id. It hears of its trial from /in/trial.json and answers through files in /out, which is `work/` of its run folder. Where
+code from outside takes part, /cache is read-only, and the trial has a cache of its own below /out.
 """
 
 from __future__ import annotations
@@ -12,18 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from benchmark import files
 from benchmark.errors import UsageError
 from benchmark.executors.base import worker_environment
-from benchmark.executors.jobs import Job
+from benchmark.executors.jobs import Job, guarded, is_foreign
 from benchmark.spec.models import Trial
+from benchmark.store import WORK
 
 LABEL = "albench"
 """Every container of ours has this label with the value 1, and others below it."""
 ALIVE = ("created", "running", "paused", "restarting", "removing")
 """States of a container that has not ended."""
 COMMAND = ("python", "-m", "benchmark.worker")
+OUT = "/out"
 NOBODY = (65534, 65534)
 """User and group of containers that root starts."""
+LEAST_MEMORY = 64 * 1024**2
+"""Bytes; importing torch takes more."""
 MEMORY_SHARE = 0.9
 """Of the engine's memory, where no limit is given."""
 
@@ -87,18 +93,18 @@ def environment(image: str, threads: int) -> dict[str, str]:
 
 def command(place: Place, job: Job, time_limit: float | None) -> list[str]:
     """What runs: the worker, with folders as the container sees them."""
-    _, *rest = job.argv(time_limit, out="/out", data="/data", cache="/cache")
+    _, *rest = guarded(job, OUT).argv(time_limit, out=OUT, data="/data", cache="/cache")
     if job.device.startswith("cuda"):  # the one GPU it is given is its first
         rest[rest.index("--device") + 1] = "cuda"
     return [*place.command, "/in/trial.json", *rest]
 
 
-def mounts(job: Job, trial: Trial | None) -> list[dict[str, Any]]:
+def mounts(job: Job, trial: Trial) -> list[dict[str, Any]]:
     """Folders of a job. Sources must exist: unlike volumes, missing ones are refused instead of made (as root)."""
     bound = [
         _bind(job.out / "trial.json", "/in/trial.json"),
-        _bind(job.out, "/out", writable=True),
-        _bind(job.cache, "/cache", writable=True),
+        _bind(job.out / WORK, OUT, writable=True),
+        _bind(job.cache, "/cache", writable=not is_foreign(trial)),
     ]
     if job.data.is_dir():
         bound.append(_bind(job.data, "/data"))
@@ -124,11 +130,10 @@ def _links(data: Path) -> Iterable[tuple[Path, str]]:
             yield path.resolve(), os.path.normpath(PurePosixPath("/data") / path.readlink())
 
 
-def plugins(trial: Trial | None) -> list[str]:
+def plugins(trial: Trial) -> list[str]:
     """Files of components from outside the project, which a container sees at the same place."""
-    names = [] if trial is None else [trial.strategy.name, trial.objective.name]
-    files = (name.rpartition(":")[0] for name in names if ":" in name)
-    return sorted({file for file in files if file.endswith(".py")})
+    named = (name.rpartition(":")[0] for name in (trial.strategy.name, trial.objective.name) if ":" in name)
+    return sorted({file for file in named if file.endswith(".py")})
 
 
 def container_user(override: str | None, *, rootless: bool = False) -> tuple[int, int]:
@@ -150,9 +155,7 @@ def hand_over(folder: Path, user: tuple[int, int]) -> None:
     """Where root runs the host side: give what root owns in a folder to the container's user."""
     if os.geteuid() != 0 or user[0] == 0:
         return
-    for path in (folder, *folder.rglob("*")):
-        if path.lstat().st_uid == 0:
-            os.chown(path, *user, follow_symlinks=False)
+    files.give(folder, *user)
 
 
 def memory_limit(text: str | None, total: int) -> int:
@@ -162,6 +165,31 @@ def memory_limit(text: str | None, total: int) -> int:
     units = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
     number, unit = (text[:-1], text[-1].lower()) if text[-1].lower() in units else (text, "b")
     try:
-        return int(float(number) * units[unit])
+        found = int(float(number) * units[unit])
+    except (ValueError, OverflowError):
+        raise UsageError(
+            f"'{text}' is not an amount of memory", where="ALBENCH_DOCKER_MEMORY", remedy="say it as 12g or 800m"
+        ) from None
+    if found < LEAST_MEMORY:
+        raise UsageError(
+            f"{text} is too little memory for a worker",
+            where="ALBENCH_DOCKER_MEMORY",
+            remedy="give at least 64m, say 12g",
+        )
+    return found
+
+
+def cpu_limit(text: str | None, there: int) -> float | None:
+    """Cores from a number; None, all, without. `there` is how many the engine has. Raises UsageError."""
+    if not text:
+        return None
+    try:
+        found = float(text)
     except ValueError:
-        raise UsageError(f"'{text}' is not an amount of memory", where="ALBENCH_DOCKER_MEMORY", remedy="12g") from None
+        found = 0.0
+    if not 0.01 <= found <= there:
+        raise UsageError(
+            f"'{text}' is no number of cores between 0.01 and the engine's {there}", where="ALBENCH_DOCKER_CPUS",
+            remedy="give such a number, or nothing for all of them",
+        )  # fmt: skip
+    return found

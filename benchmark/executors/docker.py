@@ -29,6 +29,7 @@ from benchmark.executors.containers import (
 from benchmark.executors.contract import Limits, Place
 from benchmark.executors.gpus import Gpus
 from benchmark.executors.jobs import FailureKind
+from benchmark.text import line
 
 API_SECONDS, ANSWER_SECONDS = 30, 120
 """Seconds for a request to the engine, and for a container that is asked something."""
@@ -120,7 +121,7 @@ def _away() -> Iterator[None]:
 
 def _said(error: Exception) -> str:
     text = getattr(error, "explanation", None) or str(error)
-    return " ".join(str(text).split())[:300]
+    return line(str(text))
 
 
 def _unstartable(error: Exception) -> Unstartable:
@@ -151,7 +152,7 @@ def create(
     place = Place(
         chosen,
         user or contract.container_user(os.environ.get("ALBENCH_DOCKER_USER"), rootless=rootless),
-        limits or _limits(int(info["MemTotal"])),
+        limits or _limits(int(info["MemTotal"]), int(info.get("NCPU") or os.cpu_count() or 1)),
         tuple(command),
     )
     names = os.environ.get("ALBENCH_GPUS", "").split(",") if gpus is None else gpus
@@ -197,10 +198,9 @@ def _image(client: Any, build: bool) -> str:
     return image.build(client, _say, base=base, network=network)
 
 
-def _limits(total: int) -> Limits:
-    cpus = os.environ.get("ALBENCH_DOCKER_CPUS")
+def _limits(total: int, cores: int) -> Limits:
     memory = contract.memory_limit(os.environ.get("ALBENCH_DOCKER_MEMORY"), total)
-    return Limits(memory, cpus=float(cpus) if cpus else None)
+    return Limits(memory, cpus=contract.cpu_limit(os.environ.get("ALBENCH_DOCKER_CPUS"), cores))
 
 
 @contextmanager

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from benchmark.errors import ExecutorError
 from benchmark.provenance import PACKAGE, revision
+from benchmark.text import line
 
 CONTENT = "albench.content"
 """Label of an image: digest of what it was built from."""
 NAME = "albench-worker"
 ROOT = PACKAGE.parent
 FILES = ("Dockerfile", ".dockerignore", "requirements-uv.lock", "requirements-worker.lock")
-CODE = ("__init__.py", "errors.py", "events.py", "provenance.py", "worker.py", "al/**/*.py", "spec/**/*.py")
+CODE = (
+    "__init__.py",
+    "errors.py",
+    "events.py",
+    "files.py",
+    "provenance.py",
+    "text.py",
+    "worker.py",
+    "al/**/*.py",
+    "spec/**/*.py",
+)
 """What is in the image of `benchmark/`, as in .dockerignore."""
 BUILD_SECONDS = 3600
 """A step may be silent for so long."""
@@ -60,7 +72,7 @@ def build(
     arguments = {"REVISION": source.commit + "-dirty" * source.dirty} | ({"BASE": base} if base else {})
     stream = client.api.build(
         path=str(root), target="worker", tag=f"{NAME}:{content[:12]}", buildargs=arguments, labels={CONTENT: content},
-        network_mode=network, rm=True, decode=True, timeout=BUILD_SECONDS,
+        network_mode=network, rm=True, forcerm=True, decode=True, timeout=BUILD_SECONDS,
     )  # fmt: skip
     built = ""
     lines: list[str] = []
@@ -68,16 +80,34 @@ def build(
         if kind == "id":
             built = text
         elif kind == "error":
-            raise ExecutorError(
-                f"the image could not be built: {text}",
-                where="\n".join(lines[-TAIL:]),
-                remedy="give a base that this machine has with ALBENCH_DOCKER_BASE; see the head of the Dockerfile",
-            )
+            log = "".join(f"\n  | {line(said)}" for said in lines[-TAIL:])
+            raise ExecutorError(f"the image could not be built: {line(text)}{log}", remedy=_remedy(text, lines))
         else:
             lines.append(text)
             if text.startswith("Step "):
                 say(text)
     return built
+
+
+def _remedy(error: str, lines: list[str]) -> str:
+    """What to do about a build that failed, by what was said: where it stood, and whether the network was missing."""
+    said = "\n".join([*lines[-TAIL:], error])
+    steps = [step for step in lines if step.startswith("Step ")]
+    if not steps or " : FROM" in steps[-1]:
+        return (
+            "give a base that this machine has with ALBENCH_DOCKER_BASE: without a registry, "
+            "`tests/docker/make_base.sh` makes one (see the head of the Dockerfile)"
+        )
+    if _NO_NETWORK.search(said):
+        return "the build has no network: ALBENCH_DOCKER_NETWORK=host gives it this machine's"
+    return "read the lines above; `python -m benchmark.executors.docker` builds it again"
+
+
+_NO_NETWORK = re.compile(
+    r"name resolution|Could not resolve|dns error|Network is unreachable|No route to host|connection failed|"
+    r"Temporary failure|Connection refused|client error \(Connect\)|Max retries|NewConnectionError",
+    re.IGNORECASE,
+)
 
 
 def _messages(stream: Iterable[dict[str, Any]]) -> Iterator[tuple[str, str]]:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
+from benchmark import files, text
 from benchmark.events import Failed
+from benchmark.provenance import PACKAGE
+from benchmark.spec.models import Trial
 from benchmark.store import check_record, last_event
 
 FINISHED, USAGE, FAILED, BUSY, STOPPED = 0, 2, 3, 69, 75
 """Exit statuses of a worker; BUSY is said by whoever starts it when the run folder is in use."""
 LOG_LINES = 15
 """Last lines of a worker's log that are shown with a failure."""
+
+
+LOG_BYTES = 20_000
+"""Bytes from the end of a log in which these are looked for."""
 
 
 class FailureKind(StrEnum):
@@ -56,6 +64,8 @@ class Job:
     fresh: bool = False
     save_every: float | None = None
     """Seconds between saves inside a cycle (None: the worker's own)."""
+    private: str = ""
+    """Folder of a cache of its own, as the worker sees it; `cache` is then only read. For trials with code from outside."""
 
     def argv(self, time_limit: float | None = None, *, out: str = "", data: str = "", cache: str = "") -> list[str]:
         """Arguments of `benchmark.worker`; the folders may be named as a container sees them."""
@@ -66,8 +76,9 @@ class Job:
             "--data",
             data or str(self.data),
             "--cache",
-            cache or str(self.cache),
+            self.private or cache or str(self.cache),
         ]
+        arguments += ["--shared", cache or str(self.cache)] if self.private else []
         arguments += ["--device", self.device, "--precision", self.precision, "--threads", str(self.threads)]
         arguments += [] if self.step == "eager" else ["--step", self.step]
         if time_limit is not None:
@@ -97,6 +108,27 @@ class Outcome:
     log: tuple[str, ...] = ()
     """The last lines of its output, where it failed."""
     never_started: bool = False
+
+
+def is_foreign(trial: Trial) -> bool:
+    """Whether code from outside the project takes part in a trial: it must not write what other trials read."""
+    asked = (("strategies", trial.strategy), ("objectives", trial.objective))
+    return any(
+        component.code is not None
+        or not component.name.isidentifier()
+        or not (PACKAGE / "al" / kind / f"{component.name}.py").is_file()
+        for kind, component in asked
+    )
+
+
+def guarded(job: Job, out: str = "") -> Job:
+    """The job, with a cache of its own beside its state where code from outside takes part in it. `out` is its folder as
+    the worker sees it. The trial is read from the run folder: nobody has to remember to say it."""
+    try:
+        trial = Trial.model_validate_json(files.read(job.out / "trial.json"))
+    except (OSError, ValueError):
+        return job  # not a trial: the worker says so before it opens a cache
+    return replace(job, private=f"{out or job.out}/state/cache") if is_foreign(trial) else job
 
 
 def judge(job: Job, status: int, *, out_of_memory: bool = False) -> Outcome:
@@ -144,9 +176,9 @@ def classify(text: str) -> FailureKind:
 def tail_log(path: Path, lines: int = LOG_LINES) -> tuple[str, ...]:
     """The last lines of a log; empty if there is none."""
     try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 20_000))
-            text = file.read().decode(errors="replace")
+        with os.fdopen(files.open_fd(path), "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_BYTES))
+            said = file.read(LOG_BYTES).decode(errors="replace")
     except OSError:
         return ()
-    return tuple(text.rstrip().splitlines()[-lines:])
+    return tuple(text.cleaned(line) for line in said.rstrip().split("\n")[-lines:] if said.strip())

@@ -20,7 +20,7 @@ from benchmark.events import Environment, Precision, Step
 from benchmark.executors import child
 from benchmark.executors import jobs as outcomes
 from benchmark.executors.base import GRACE, Drive, OnEvent, Running, worker_environment
-from benchmark.executors.jobs import Job, Outcome
+from benchmark.executors.jobs import Job, Outcome, guarded
 
 WORKER = "benchmark.worker"
 SLOW_IMPORTS = ("sklearn.datasets",)
@@ -59,7 +59,7 @@ class LocalExecutor:
         return drive(jobs, jobs_at_once, deadline)
 
     def _start(self, job: Job, time_limit: float | None) -> Running:
-        argv = job.argv(time_limit)
+        argv = guarded(job).argv(time_limit)
         if not self.isolate and job.device == "cpu":
             with suppress(EOFError, ConnectionError):  # the server cannot import the worker: let the worker say why
                 return Forked(self.worker, job, argv)

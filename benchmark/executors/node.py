@@ -7,6 +7,7 @@ may tell of it, so that a host always has at least the state its events speak of
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -16,9 +17,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmark import events, provenance
+from benchmark import files, provenance
+from benchmark.errors import StoreError
 from benchmark.events import Precision, Step
-from benchmark.executors.jobs import Job
+from benchmark.executors.jobs import Job, guarded
 from benchmark.executors.local import WORKER, Spawned, kernel_kills
 from benchmark.lease import holder
 
@@ -28,6 +30,11 @@ KEPT = ("trial.json", "events.jsonl")
 """What a worker goes on from, besides state/."""
 LEFT = ("record.json", "indices.npz")
 """What a worker leaves at its end."""
+STATE = r"state/([\w-]+/){0,2}[\w-]+(\.previous)?\.state"
+"""Names of saved states."""
+CACHE = "cache"
+PIECE = 2**31
+"""Bytes of one file that are sent at once at most."""
 STALE = 3600.0
 """Seconds after which a folder that nobody holds is a dead node's."""
 
@@ -48,19 +55,24 @@ class Look:
 class Node:
     """Runs one job's worker on this machine."""
 
-    def __init__(self, job: Job, files: Mapping[str, bytes], data: str, cache: str, worker: str = WORKER) -> None:
-        """`files` go into the run folder first; `data` and `cache` are this machine's (empty: the host's, and one of ours)."""
+    def __init__(self, job: Job, contents: Mapping[str, bytes], data: str, cache: str, worker: str = WORKER) -> None:
+        """`contents` go into the run folder first; `data` and `cache` are this machine's (empty: the host's, and one of ours)."""
         base = Path(tempfile.gettempdir()) / f"albench-ray-{os.getuid()}"
+        base.mkdir(mode=0o700, exist_ok=True)
+        if base.lstat().st_uid != os.getuid() or not files.is_folder(base):
+            raise StoreError("belongs to somebody else", where=str(base), remedy="set TMPDIR to a folder of your own")
         _sweep(base)
         self._out = base / uuid.uuid4().hex / job.out.name
         own = Path(cache) if cache else base / "cache"
         own.mkdir(parents=True, exist_ok=True)
-        put(self._out, files)
-        self._told = {name: len(files.get(name, b"")) for name in APPENDED}
-        self._stamps = {name: _stamp(self._out / name) for name in files}
+        put(self._out, contents)
+        self._told = {name: len(contents.get(name, b"")) for name in APPENDED}
+        self._stamps = {name: _stamp(self._out / name) for name in contents}
         self._kills = kernel_kills()
         plain = job.device.partition(":")[0]  # the one GPU it is given is its first
         here = replace(job, out=self._out, cache=own, data=Path(data) if data else job.data, device=plain)
+        if guarded(here).private:  # beside the trainings of others, so that the next node process goes on from it
+            here = replace(here, private=str(own / "private" / job.trial_id))
         self._worker = Spawned(worker, here, here.argv(None))
 
     def look(self) -> Look:
@@ -84,18 +96,20 @@ class Node:
         shutil.rmtree(self._out.parent, ignore_errors=True)
 
     def _rest(self, name: str) -> bytes:
-        with suppress(FileNotFoundError), (self._out / name).open("rb") as file:
+        with suppress(OSError), os.fdopen(files.open_fd(self._out / name), "rb") as file:
             file.seek(self._told[name])
-            text = file.read()
+            text = file.read(PIECE)
             self._told[name] += len(text)
             return text
         return b""
 
     def _changed(self, name: str) -> bytes | None:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             stamp = _stamp(self._out / name)
             if stamp != self._stamps.get(name):
-                content = (self._out / name).read_bytes()  # files are replaced as a whole: never half of one
+                content = files.read(
+                    self._out / name, PIECE, base=self._out
+                )  # files are replaced as a whole: never half of one
                 self._stamps[name] = stamp
                 return content
         return None
@@ -110,48 +124,59 @@ def describe(device: str, precision: Precision, threads: int, step: Step = "eage
 def collect(out: Path) -> dict[str, bytes]:
     """Content of a run folder's files that a worker goes on from, by name."""
     found = [*(out / name for name in KEPT), *_files(out / "state")]
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in found if path.is_file()}
+    return {
+        path.relative_to(out).as_posix(): files.read(path, PIECE, base=out)
+        for path in found
+        if files.look(path) is not None
+    }
 
 
-def put(out: Path, files: Mapping[str, bytes]) -> None:
-    """Write files into a run folder, each as a whole."""
+def put(out: Path, contents: Mapping[str, bytes]) -> None:
+    """Write files into a run folder, each as a whole. Raises StoreError for names that no worker has."""
+    for name in contents:
+        if name not in (*KEPT, *LEFT) and not re.fullmatch(STATE, name):
+            raise StoreError(f"a node sends a file that no worker writes: {name!r}", where=str(out))
     out.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (out / name).parent.mkdir(parents=True, exist_ok=True)
-        events.write_bytes(out / name, content)
+    for name, content in contents.items():
+        place = out
+        for part in Path(name).parts[:-1]:
+            place /= part
+            place.mkdir(exist_ok=True)
+        files.write(out / name, content, base=out)
 
 
 def take_over(out: Path, look: Look) -> None:
     """Bring a run folder up to a look: the state before the events that tell of it, the record before its end is told."""
+    if odd := sorted(set(look.replaced) & {*KEPT} | set(look.appended) - {*APPENDED}):
+        raise StoreError(f"a node sends a file that is not its own: {odd[0]!r}", where=str(out))
     put(out, look.replaced)
-    for path in list(_files(out / "state")):
+    for path in _files(out / "state"):
         if path.relative_to(out).as_posix() not in look.state:
-            path.unlink(missing_ok=True)
+            files.remove(path, base=out)
     for name, text in look.appended.items():
-        with (out / name).open("ab") as file:
+        with files.appender(out / name) as file:
             file.write(text)
 
 
 def forget(out: Path) -> None:
     """What earlier runs of a trial left in its folder."""
-    shutil.rmtree(out / "state", ignore_errors=True)
-    for name in ("events.jsonl", *LEFT):
-        (out / name).unlink(missing_ok=True)
+    for name in ("state", "events.jsonl", *LEFT):
+        files.remove(out / name, base=out)
 
 
 def _files(folder: Path) -> Iterator[Path]:
     """Files below a folder, without those that are being written."""
-    return (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return (path for path in files.below(folder) if not path.name.startswith(".") and CACHE not in path.parts)
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
-    found = path.stat()
+    found = path.lstat()
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _sweep(base: Path) -> None:
     """Folders of trials whose node process died before it could clear up."""
     for folder in base.glob("*/*"):
-        old = time.time() - folder.stat().st_mtime > STALE
+        old = time.time() - folder.lstat().st_mtime > STALE
         if folder.parent.name != "cache" and old and not holder(folder):
             shutil.rmtree(folder.parent, ignore_errors=True)

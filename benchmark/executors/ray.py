@@ -190,7 +190,10 @@ class Remote:
             self._seen = False
             return self._lost(error)
         self._look, self._seen, self.starved = None, True, look.starved
-        node.take_over(self._job.out, look)
+        try:
+            node.take_over(self._job.out, look)
+        except (AlbenchError, OSError) as error:
+            return self._fail(FailureKind.program, _words(error))
         return None if look.status is None else self._end(look.status)
 
     def stop(self) -> None:

@@ -11,6 +11,7 @@ from benchmark.compare.judgement import Judgement, Kind, NumberVerdict, Outcome
 from benchmark.compare.regression import Regression, State
 from benchmark.report import markdown, view
 from benchmark.spec.load import SuiteFile, line_of
+from benchmark.text import visible
 
 LIMIT = 1_000_000
 """Bytes of a step summary that are kept; the service refuses more than 1 MiB."""
@@ -112,7 +113,7 @@ def _command(level: str, file: str, line: int, title: str, text: str) -> str:
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return visible(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:

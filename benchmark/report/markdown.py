@@ -9,6 +9,7 @@ from benchmark.compare.judgement import Judgement
 from benchmark.errors import UsageError
 from benchmark.report import view
 from benchmark.spec.load import SuiteFile
+from benchmark.text import visible
 
 
 def render(
@@ -23,11 +24,11 @@ def render(
     notes, head = view.Footnotes(), view.reference_head(judgement.rule)
     paper = suite_file.suite.paper
     parts = [
-        f"# {judgement.title}",
-        f"{paper.title} ({paper.venue} {paper.year}). Suite `{judgement.suite}`, profile `{judgement.profile}`, "
+        f"# {cell(judgement.title)}",
+        f"{cell(paper.title)} ({cell(paper.venue)} {paper.year}). Suite `{judgement.suite}`, profile `{judgement.profile}`, "
         f"variant `{judgement.variant}`.",
-        f"**{view.headline(judgement)}**",
-        *(f"![{alt}]({path})" for alt, path in (pictures or {}).items()),
+        f"**{cell(view.headline(judgement))}**",
+        *(f"![{cell(alt)}]({path})" for alt, path in (pictures or {}).items()),
         _numbers(judgement, notes),
         _section("Curves", _verdict_table(view.curve_lines(judgement, notes), head), view.AREA),
         _claims(judgement, notes),
@@ -69,7 +70,8 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def cell(text: str) -> str:
-    """Text that cannot break a table, start markup or carry HTML."""
+    """Text that cannot break a table, start markup or carry HTML; control characters are written out."""
+    text = visible(text)
     for old, new in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), (">", "&gt;"), ("\n", " ")):
         text = text.replace(old, new)
     return text

@@ -71,7 +71,7 @@ def test_a_trial_runs_and_answers_through_files(bench: Bench) -> None:
     assert seen[-1] == end
     assert check_record(job.out).trial_id == job.trial_id
     assert log(job) == "working\n"
-    written = job.out / "record.json"
+    written = job.out / "work" / "record.json"
     assert (written.stat().st_uid, written.stat().st_gid) == EXPECTED_USER
 
 
@@ -121,7 +121,7 @@ def test_the_image_is_named_by_its_id_and_labels_tell_whose_it_is(bench: Bench) 
     found: list[Any] = []
 
     def look() -> None:
-        until((job.out / "ready").exists)
+        until((job.out / "work" / "ready").exists)
         found.extend(container.attrs for container in bench.containers())
 
     meanwhile(look)
@@ -189,7 +189,7 @@ def test_a_program_that_fails(bench: Bench) -> None:
 
 def test_a_container_that_somebody_kills(bench: Bench) -> None:
     job = bench.job(WAITS)
-    meanwhile(lambda: until((job.out / "ready").exists) and bench.containers()[0].kill())
+    meanwhile(lambda: until((job.out / "work" / "ready").exists) and bench.containers()[0].kill())
     end, _ = execute(bench, job)
     assert (end.state, end.kind) == ("failed", FailureKind.program)
     assert "signal 9" in end.message
@@ -197,7 +197,7 @@ def test_a_container_that_somebody_kills(bench: Bench) -> None:
 
 def test_a_container_that_somebody_removes(bench: Bench) -> None:
     job = bench.job(WAITS)
-    meanwhile(lambda: until((job.out / "ready").exists) and bench.containers()[0].remove(force=True))
+    meanwhile(lambda: until((job.out / "work" / "ready").exists) and bench.containers()[0].remove(force=True))
     end, _ = execute(bench, job)
     assert (end.state, end.kind) == ("failed", FailureKind.cancelled)
 
@@ -264,7 +264,7 @@ def host(bench: Bench, job: Job, tmp_path: Path) -> subprocess.Popen[str]:
 def test_ctrl_c_saves_and_leaves_nothing(bench: Bench, tmp_path: Path) -> None:
     job = bench.job(WAITS)
     process = host(bench, job, tmp_path)
-    until((job.out / "ready").exists, 60)
+    until((job.out / "work" / "ready").exists, 60)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=40)
     assert "END stopped cancelled" in said
@@ -276,16 +276,16 @@ def test_a_killed_host_loses_nothing(bench: Bench, tmp_path: Path) -> None:
     script = "echo began >> /out/count; while [ ! -e /out/go ]; do sleep 0.1; done; finish"
     job = bench.job(script)
     process = host(bench, job, tmp_path)
-    until((job.out / "count").exists, 60)
+    until((job.out / "work" / "count").exists, 60)
     process.kill()
     process.wait()
     (container,) = bench.containers()
     assert bench.executor().sweep() == [], "it is still at work"
-    meanwhile(lambda: time.sleep(1) or (job.out / "go").touch())
+    meanwhile(lambda: time.sleep(1) or (job.out / "work" / "go").touch())
     end, seen = execute(bench, job)
     assert end.state == "finished"
     assert container.short_id in seen[0].where, "the same container was taken over"
-    assert (job.out / "count").read_text() == "began\n"
+    assert (job.out / "work" / "count").read_text() == "began\n"
     assert not bench.containers()
 
 
@@ -293,7 +293,7 @@ def test_a_killed_host_loses_nothing(bench: Bench, tmp_path: Path) -> None:
 def test_a_left_container_of_another_question_is_ended(bench: Bench, tmp_path: Path, changed: dict[str, Any]) -> None:
     job = bench.job("echo began >> /out/count; [ $(grep -c began /out/count) = 1 ] || { finish; exit 0; }; " + WAITS)
     process = host(bench, job, tmp_path)
-    until((job.out / "ready").exists, 60)
+    until((job.out / "work" / "ready").exists, 60)
     process.kill()
     process.wait()
     end, _ = execute(bench, replace(job, **changed))
@@ -304,7 +304,7 @@ def test_a_left_container_of_another_question_is_ended(bench: Bench, tmp_path: P
 def test_sweeping_takes_only_what_nobody_holds(bench: Bench, tmp_path: Path) -> None:
     job = bench.job("echo began; touch /out/ready; sleep 3")
     process = host(bench, job, tmp_path)
-    until((job.out / "ready").exists, 60)
+    until((job.out / "work" / "ready").exists, 60)
     foreign = bench.engine.client.containers.create(bench.engine.image, ["true"], labels={"other": "1"})
     labels = dict(bench.containers()[0].labels)
     elsewhere = bench.engine.client.containers.create(
@@ -336,7 +336,7 @@ def test_an_engine_restarted_in_the_middle(bench: Bench) -> None:
     job = bench.job("echo began >> /out/count; [ $(grep -c began /out/count) = 1 ] || { finish; exit 0; }; " + WAITS)
 
     def restart() -> None:
-        until((job.out / "ready").exists)
+        until((job.out / "work" / "ready").exists)
         bench.engine.stop()
         bench.engine.start()
 
@@ -345,13 +345,13 @@ def test_an_engine_restarted_in_the_middle(bench: Bench) -> None:
     thread.join()
     assert end.state == "finished"
     assert [event for event in seen if isinstance(event, Outcome)] == [end], "only the last word is told"
-    assert (job.out / "count").read_text() == "began\nbegan\n"
+    assert (job.out / "work" / "count").read_text() == "began\nbegan\n"
 
 
 def test_an_engine_that_does_not_come_back(bench: Bench) -> None:
     needs_own(bench)
     job = bench.job(WAITS)
-    thread = meanwhile(lambda: until((job.out / "ready").exists) and bench.engine.stop())
+    thread = meanwhile(lambda: until((job.out / "work" / "ready").exists) and bench.engine.stop())
     try:
         end, seen = execute(bench, job, patience=2.0)
     finally:

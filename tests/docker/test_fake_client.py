@@ -46,7 +46,7 @@ class FakeClient:
     def info(self) -> dict[str, Any]:
         if not self.there:
             raise errors.DockerException("connection refused")
-        return {"MemTotal": 1000, "SecurityOptions": ["name=seccomp"]}
+        return {"MemTotal": 1000, "NCPU": 4, "SecurityOptions": ["name=seccomp"]}
 
     def ping(self) -> bool:
         return self.there
@@ -75,7 +75,7 @@ class FakeClient:
     def inspect_container(self, container: str) -> dict[str, Any]:
         number = int(container)
         mounts = {mount["Target"]: mount["Source"] for mount in self.created[number - 1]["mounts"]}
-        answer = self.behave(number, Path(mounts["/out"]))
+        answer = self.behave(number, Path(mounts["/out"]).parent)
         if isinstance(answer, Exception):
             raise answer
         plain = {"Status": "exited", "ExitCode": 0, "OOMKilled": False}
@@ -161,7 +161,7 @@ def test_every_setting_of_the_contract(job_of: Callable[..., Job], tmp_path: Pat
         "log_config": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "1"}},
         "mounts": [
             {"Type": "bind", "Source": str(job.out / "trial.json"), "Target": "/in/trial.json", "ReadOnly": True},
-            {"Type": "bind", "Source": str(job.out), "Target": "/out", "ReadOnly": False},
+            {"Type": "bind", "Source": str(job.out / "work"), "Target": "/out", "ReadOnly": False},
             {"Type": "bind", "Source": str(tmp_path / "cache"), "Target": "/cache", "ReadOnly": False},
             {"Type": "bind", "Source": str(tmp_path / "data"), "Target": "/data", "ReadOnly": True},
         ],
@@ -220,10 +220,21 @@ def test_users(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_amounts_of_memory() -> None:
     assert memory_limit(None, 1000) == 900
     assert memory_limit("2g", 1000) == 2 * 1024**3
-    assert memory_limit("1.5K", 1000) == 1536
-    assert memory_limit("77", 1000) == 77
-    with pytest.raises(UsageError):
-        memory_limit("much", 1000)
+    assert memory_limit("100000K", 1000) == 102_400_000
+    assert memory_limit("77000000", 1000) == 77_000_000
+    for wrong in ("much", "1m", "-2g", "nang", "infg", "1e400", "0", "g"):
+        with pytest.raises(UsageError) as caught:
+            memory_limit(wrong, 1000)
+        assert caught.value.where == "ALBENCH_DOCKER_MEMORY" and caught.value.remedy
+
+
+def test_numbers_of_cores() -> None:
+    assert contract.cpu_limit(None, 4) is contract.cpu_limit("", 4) is None
+    assert contract.cpu_limit("2.5", 4) == 2.5
+    for wrong in ("many", "0", "-1", "nan", "inf", "4.5"):
+        with pytest.raises(UsageError) as caught:
+            contract.cpu_limit(wrong, 4)
+        assert caught.value.where == "ALBENCH_DOCKER_CPUS" and caught.value.remedy
 
 
 def test_essence_of_a_command() -> None:
@@ -238,7 +249,7 @@ def fails_first(kind: str, message: str) -> Callable[[int, Path], int]:
     def behave(number: int, out: Path) -> int:
         if number > 1:
             return finishes(out)
-        events.append(out / "events.jsonl", Failed(time=1.0, kind=kind, message=message))
+        events.append(out / "work" / "events.jsonl", Failed(time=1.0, kind=kind, message=message))
         return 3
 
     return behave
@@ -273,7 +284,7 @@ def test_a_fresh_start_is_repeated_only_if_it_did_not_happen(job_of: Callable[..
             return finishes(out)
         if begun:
             say_started(out, toy_trial(0))
-        events.append(out / "events.jsonl", Failed(time=1.0, kind="RuntimeError", message="GPU is lost"))
+        events.append(out / "work" / "events.jsonl", Failed(time=1.0, kind="RuntimeError", message="GPU is lost"))
         return 3
 
     client = FakeClient(behave)
@@ -315,14 +326,14 @@ def test_an_engine_that_ends_a_container(job_of: Callable[..., Job]) -> None:
 
 def test_stopped_by_itself_or_by_others(job_of: Callable[..., Job]) -> None:
     def late(number: int, out: Path) -> int:
-        events.append(out / "events.jsonl", Stopped(time=1.0, reason="time_limit"))
+        events.append(out / "work" / "events.jsonl", Stopped(time=1.0, reason="time_limit"))
         return 75
 
     (end,), _ = run(executor(FakeClient(late)), job_of())
     assert (end.state, end.kind) == ("stopped", None)
 
     def asked(number: int, out: Path) -> int:
-        events.append(out / "events.jsonl", Stopped(time=1.0, reason="signal"))
+        events.append(out / "work" / "events.jsonl", Stopped(time=1.0, reason="signal"))
         return 75 if number == 1 else finishes(out, 1)
 
     (end,), _ = run(executor(FakeClient(asked)), job_of(1))
@@ -409,12 +420,12 @@ def test_images_are_found_named_or_refused(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_settings_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = {"MEMORY": "1k", "CPUS": "2.5", "USER": "11:12"}
+    values = {"MEMORY": "1g", "CPUS": "2.5", "USER": "11:12"}
     for name, value in values.items():
         monkeypatch.setenv(f"ALBENCH_DOCKER_{name}", value)
     monkeypatch.setenv("ALBENCH_GPUS", "0,1")
     place = create(client=FakeClient(), image_id=IMAGE).place
-    assert (place.limits.memory, place.limits.cpus, place.user) == (1024, 2.5, (11, 12))
+    assert (place.limits.memory, place.limits.cpus, place.user) == (1024**3, 2.5, (11, 12))
     assert contract.contract(place, None, 1, {})["nano_cpus"] == 2_500_000_000
 
 

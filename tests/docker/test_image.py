@@ -137,8 +137,11 @@ def test_a_build_that_fails(project: Path) -> None:
     client, told = client_of([{"stream": f"line {n}\n"} for n in range(50)] + [{"error": "pull access denied"}])
     with pytest.raises(ExecutorError, match="pull access denied") as caught:
         image.build(client, lambda line: None, root=project)
-    assert "line 49" in caught.value.where
-    assert "line 20" not in caught.value.where
+    said = str(caught.value).splitlines()
+    assert said[0] == "the image could not be built: pull access denied", "the reason comes first"
+    assert said[-2:] == ["  | line 49", f"  -> {caught.value.remedy}"]
+    assert "line 20" not in str(caught.value) and "make_base.sh" in caught.value.remedy
+    assert told["rm"] and told["forcerm"], "a failed build leaves no container"
     assert "BASE" not in told["buildargs"]
 
 

@@ -69,7 +69,7 @@ def test_the_image(engine: Engine, worker_image: str) -> None:
     )  # fmt: skip
     inside = set(eval(told))
     assert inside - {"__pycache__"} == {
-        "__init__.py", "al", "errors.py", "events.py", "provenance.py", "spec", "worker.py"
+        "__init__.py", "al", "errors.py", "events.py", "files.py", "provenance.py", "spec", "text.py", "worker.py"
     }  # fmt: skip
     print(f"the worker's image has {found.attrs['Size'] / 1e9:.2f} GB")
 

@@ -15,6 +15,8 @@ from typing import IO
 from benchmark.errors import DataError
 
 BLOCK = 1 << 20
+NAME, PATH = 255, 3000
+"""Bytes of a name and characters of a path that every file system holds, below a folder that may itself be deep."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ def _members(archive: Path) -> Iterator[Member]:
 
 def _safe(archive: Path, name: str) -> PurePosixPath:
     path = PurePosixPath(name)
+    if any(len(part.encode(errors="surrogateescape")) > NAME for part in path.parts) or len(name) > PATH:
+        raise _refused(archive, f"the name {name[:40]!r}... is longer than file systems hold")
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or (name[1:2] == ":"):
         raise _refused(archive, f"{name!r} would be written outside its folder")
     return path

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmark import files
 from benchmark.al.data import digest
 from benchmark.al.data.dataset import Bytes, Part, Whole
 from benchmark.errors import DataError
@@ -99,7 +100,7 @@ class Cache:
         """Be the only one to make this entry; others wait. The kernel frees the lock when its holder dies."""
         with _writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / f".{key}.lock").open("a")
+            lock = files.appender(self.folder / f".{key}.lock")
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -170,7 +171,7 @@ def _write_part(folder: Path, name: str, images: Iterable[Bytes], labels: Whole)
 def _write_pixels(path: Path, images: Iterable[Bytes]) -> tuple[Whole, list[int], int, str]:
     """Stream images into an .npy file; returns their sizes (n, 2), the file's shape, the channels, the pixels' sha256."""
     total, sizes, channels = hashlib.sha256(), [], set()
-    with path.open("wb") as file:
+    with files.writer(path) as file:
         file.write(b"\0" * HEADER)
         for image in images:
             content = image.tobytes()
@@ -200,17 +201,29 @@ def _header(shape: tuple[int, ...]) -> bytes:
 def _open_part(folder: Path, name: str, content: dict[str, Any]) -> Part:
     arrays = {}
     for kind, expected in content["arrays"].items():
-        values = np.load(folder / f"{name}_{kind}.npy", allow_pickle=False)
+        values = np.load(io.BytesIO(files.read(folder / f"{name}_{kind}.npy", files.STATE)), allow_pickle=False)
         if values.dtype != np.int64 or digest.of_array(values) != expected:
             raise ValueError(f"{name}_{kind}.npy has changed")
         values.setflags(write=False)
         arrays[kind] = values
-    pixels = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+    pixels = _mapped(folder / f"{name}.npy")
     sizes, channels = arrays.get("sizes"), content["channels"]
     if pixels.dtype != np.uint8 or list(pixels.shape) != content["shape"]:
         raise ValueError(f"{name}.npy has changed its shape")
     offsets = None if sizes is None else np.concatenate([[0], np.cumsum(sizes.prod(axis=1) * channels)[:-1]])
     return Part(pixels, arrays["labels"], sizes, offsets, channels)
+
+
+def _mapped(path: Path) -> npt.NDArray[Any]:
+    """A pixel file as a read-only map of its bytes."""
+    with os.fdopen(files.open_fd(path), "rb") as file:
+        version = np.lib.format.read_magic(file)
+        if version != (1, 0):
+            raise ValueError(f"{path.name} is of another format")
+        shape, ordered, kind = np.lib.format.read_array_header_1_0(file)
+        if kind != np.uint8 or ordered:
+            raise ValueError(f"{path.name} does not hold pixels")
+        return np.memmap(file, dtype=np.uint8, mode="r", offset=file.tell(), shape=shape)
 
 
 def _check_pixels(folder: Path, content: dict[str, Any], always: bool) -> None:
@@ -231,13 +244,15 @@ def _check_pixels(folder: Path, content: dict[str, Any], always: bool) -> None:
 
 
 def _pixel_digest(path: Path) -> str:
-    with path.open("rb") as file:
+    with os.fdopen(files.open_fd(path), "rb") as file:
         file.seek(HEADER)
         return hashlib.file_digest(file, hashlib.sha256).hexdigest()
 
 
 def _facts(path: Path) -> list[int]:
-    found = path.stat()
+    found = files.look(path)
+    if found is None:
+        raise ValueError(f"{path.name} is no file")
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
 
@@ -245,7 +260,7 @@ def _facts(path: Path) -> list[int]:
 
 
 def _save(path: Path, values: npt.NDArray[Any]) -> None:
-    with path.open("wb") as file:
+    with files.writer(path) as file:
         np.save(file, values, allow_pickle=False)
         file.flush()
         os.fsync(file.fileno())
@@ -254,18 +269,18 @@ def _save(path: Path, values: npt.NDArray[Any]) -> None:
 def _read_sealed(path: Path) -> dict[str, Any] | None:
     """A JSON object that carries its own checksum and the current format; None when there is none."""
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(files.read(path))
         seal = content.pop("seal")
         return content if seal == digest.of_json(content) and content["format"] == FORMAT else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
 def _write_sealed(path: Path, content: dict[str, Any]) -> None:
     # A process number would not do: in containers that share a cache they are all alike.
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    with partial.open("w") as file:
-        json.dump(content | {"seal": digest.of_json(content)}, file)
+    with files.writer(partial) as file:
+        file.write(json.dumps(content | {"seal": digest.of_json(content)}).encode())
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)

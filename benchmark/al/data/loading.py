@@ -16,14 +16,15 @@ from benchmark.errors import DataError
 from benchmark.spec.models import Data
 
 
-def load(data: Data, root: Path, cache: Path, *, check: bool = False) -> Dataset:
+def load(data: Data, root: Path, cache: Path, *, check: bool = False, shared: Path | None = None) -> Dataset:
     """The data set, from the cache where it was made before. `check`: read the cached pixels again and compare.
 
-    `root` holds data sets in torchvision's folder layout. Raises DataError when files are missing or damaged, when their
+    `shared` is a cache that is looked into first and never written. `root` holds data sets in torchvision's folder layout.
+    Raises DataError when files are missing or damaged, when their
     numbers are not the pinned ones, or when the cache cannot be written.
     """
     try:
-        return _load(data, root, cache, check)
+        return _load(data, root, [Cache(place) for place in (shared, cache) if place is not None], check)
     except OSError as error:
         raise DataError(
             f"{data.name} cannot be read: {error.strerror or error}",
@@ -43,17 +44,17 @@ def describe(data: Data, root: Path, cache: Path) -> DataStatus:
     )
 
 
-def _load(data: Data, root: Path, cache: Path, check: bool) -> Dataset:
+def _load(data: Data, root: Path, caches: list[Cache], check: bool) -> Dataset:
     kind = family(data)
     files = kind.files(root)
-    store = Cache(cache)
+    store = caches[-1]
     stamp = digest.of_json([kind.origin.name, digest.stamp(files)])
-    facts = store.facts(stamp)
+    facts = next((found for one in caches if (found := one.facts(stamp))), None)
     if facts is None:
         facts = Facts(digest.of_files(files), kind.differs(files))
         store.remember(stamp, facts)
     key = f"{data.name}-{digest.of_json([facts.sources, data.model_dump(mode='json')])[:24]}"
-    entry = store.open(key, check)
+    entry = next((made for one in caches if (made := one.open(key, check))), None)
     if entry is None:
         with store.lock(key):
             entry = store.open(key, check) or _make(data, kind, files, store, key)

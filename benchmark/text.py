@@ -1,0 +1,44 @@
+"""Text from outside (plug-ins, trackers, engines, suites, records), made fit for terminals, logs, reports and tags."""
+
+from __future__ import annotations
+
+import re
+
+LONG = 4000
+"""Characters of a message that are kept."""
+SHORT = 300
+"""Characters of what stands in one line."""
+_SECRET = re.compile(r"(?<=://)[^/\s?#]+(?=@)")
+"""User and password of an address; a password may itself hold an @."""
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+"""What moves cursors, changes colours, titles or the direction of writing, or cannot be seen; all but tab and new line."""
+
+
+def without_secrets(text: str) -> str:
+    """The text with the user and password of every address in it replaced: for whatever is printed or kept."""
+    return _SECRET.sub("***", text)
+
+
+def visible(text: str) -> str:
+    """The text with every control character written out: ESC becomes `\\x1b`."""
+    if text.isascii() and text.isprintable():
+        return text
+    return _CONTROL.sub(lambda found: _written(ord(found[0])), text.replace("\r\n", "\n"))
+
+
+def cleaned(text: str, limit: int = LONG) -> str:
+    """The text without passwords and control characters; what is longer than `limit` characters is cut, and says so."""
+    cut = text[: 2 * limit]
+    shown = visible(without_secrets(cut))
+    return shown if len(shown) <= limit and len(cut) == len(text) else f"{shown[:limit]} [... {len(text):,} characters]"
+
+
+def line(text: str, limit: int = SHORT) -> str:
+    """The same in one line."""
+    return cleaned(" ".join(text.split()), limit)
+
+
+def _written(code: int) -> str:
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
