@@ -93,7 +93,7 @@ def check(path: Path) -> int:
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(int(Exit.INTERRUPTED)))  # through what removes temporary folders
     numerics, bad, seen = prepare("cpu", "fp32", 1), 0, set()
-    for line in files.read(path, files.EVENTS).decode().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         trial = Trial.model_validate_json(line)
         same = repr((shrunk(trial.protocol), trial.strategy.model_dump_json(), trial.objective.model_dump_json()))
         wrong = ""

@@ -53,6 +53,7 @@ OPENS = re.compile(
 )
 ELSEWHERE = {
     "lease.py": ["Path('/proc/self/mounts').read_text"],
+    "worker.py": ["path.read_text"],  # the trials that `--check` is given, by a pipe
     "mirror.py": ["table.write_text"],  # in a temporary folder of its own
     "al/checkpoint.py": ["torch.load(io.BytesIO"],
     "al/data/cache.py": ["np.load(io.BytesIO", "np.memmap(file,", "os.open(folder, os.O_RDONLY)"],

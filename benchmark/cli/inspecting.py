@@ -11,7 +11,7 @@ import click
 
 from benchmark.cli.group import Settings
 from benchmark.errors import Exit, UsageError
-from benchmark.text import line
+from benchmark.text import SHORT, cleaned
 
 if TYPE_CHECKING:
     from benchmark.spec.load import SuiteFile
@@ -41,7 +41,7 @@ def _line(path: Path) -> str:
     try:
         raw = _raw(path)
         counts = f"{len(raw['methods']):2} methods  {len(raw['seeds'])} seeds"
-        return line(f"{counts}  {raw['title']}; {raw['headline']}")
+        return cleaned(f"{counts}  {raw['title']}; {raw['headline']}".replace("\n", " "), SHORT)
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return "not valid: see `albench check`"
 

@@ -32,7 +32,6 @@ LEFT = ("record.json", "indices.npz")
 """What a worker leaves at its end."""
 STATE = r"state/([\w-]+/){0,2}[\w-]+(\.previous)?\.state"
 """Names of saved states."""
-CACHE = "cache"
 PIECE = 2**31
 """Bytes of one file that are sent at once at most."""
 STALE = 3600.0
@@ -166,7 +165,7 @@ def forget(out: Path) -> None:
 
 def _files(folder: Path) -> Iterator[Path]:
     """Files below a folder, without those that are being written."""
-    return (path for path in files.below(folder) if not path.name.startswith(".") and CACHE not in path.parts)
+    return (path for path in files.below(folder) if not path.name.startswith("."))
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

@@ -32,6 +32,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--time-limit", type=float, default=1e9)
     parser.add_argument("--fresh", action="store_true")
+    parser.add_argument("--shared")
     for name in ("data", "cache", "device", "precision", "threads", "save-every"):
         parser.add_argument(f"--{name}")
     parser.add_argument("--step", default="eager")
@@ -78,7 +79,7 @@ def _run(trial: Trial, env: Environment, out: Path, deadline: float, fresh: bool
         events.write_bytes(state, str(cycle + 1).encode())
     if trial.seed != LIES:
         record = toy_record(trial, env, accuracy=accuracy)
-        events.write_json(out / "record.json", record)
+        events.write_record(out / "record.json", record)
         events.append(said, Finished(time=time.time(), digest=record.digest))
     return 0
 
