@@ -27,7 +27,7 @@ from benchmark.executors.containers import (
     Unstartable,
 )
 from benchmark.executors.contract import Limits, Place
-from benchmark.executors.gpus import Gpus
+from benchmark.executors.gpus import GpuPool
 from benchmark.executors.jobs import FailureKind
 
 API_SECONDS, ANSWER_SECONDS = 30, 120
@@ -154,8 +154,7 @@ def create(
         limits or _limits(int(info["MemTotal"])),
         tuple(command),
     )
-    names = os.environ.get("ALBENCH_GPUS", "").split(",") if gpus is None else gpus
-    return ContainerExecutor("docker", DockerEngine(client), place, Gpus(names), grace=grace, patience=patience)
+    return ContainerExecutor("docker", DockerEngine(client), place, GpuPool(gpus), grace=grace, patience=patience)
 
 
 @dataclass(frozen=True)
@@ -199,8 +198,9 @@ def _image(client: Any, build: bool) -> str:
 
 def _limits(total: int) -> Limits:
     cpus = os.environ.get("ALBENCH_DOCKER_CPUS")
-    memory = contract.memory_limit(os.environ.get("ALBENCH_DOCKER_MEMORY"), total)
-    return Limits(memory, cpus=float(cpus) if cpus else None)
+    asked = os.environ.get("ALBENCH_DOCKER_MEMORY")
+    memory = contract.memory_limit(asked, total)
+    return Limits(memory, divided=not asked, cpus=float(cpus) if cpus else None)
 
 
 @contextmanager

@@ -15,7 +15,10 @@ CONTENT = "albench.content"
 NAME = "albench-worker"
 ROOT = PACKAGE.parent
 FILES = ("Dockerfile", ".dockerignore", "requirements-uv.lock", "requirements-worker.lock")
-CODE = ("__init__.py", "errors.py", "events.py", "provenance.py", "worker.py", "al/**/*.py", "spec/**/*.py")
+CODE = (
+    "__init__.py", "code_digest.py", "device_probe.py", "errors.py", "events.py", "gpus.py", "provenance.py", "variables.py",
+    "worker.py", "al/**/*.py", "spec/**/*.py",
+)  # fmt: skip
 """What is in the image of `benchmark/`, as in .dockerignore."""
 BUILD_SECONDS = 3600
 """A step may be silent for so long."""
