@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,17 @@ import pytest
 from benchmark import gpus, provenance, worker
 from benchmark.cli import diagnosing
 from benchmark.cli.checking import GOOD, HINT
+from benchmark.cli.group import Settings
+from benchmark.cli.planning import advised_device
 from benchmark.device_probe import ask_torch
 from benchmark.errors import ExecutorError, Exit
 from benchmark.executors import jobs
 from benchmark.executors.gpus import GpuPool
 from benchmark.executors.local import LocalExecutor, Spawned
 from benchmark.gpus import Answer, DeviceMissing, Gpu, Survey
+from benchmark.selection import Selection, parse_selector
+from benchmark.spec.identity import trial_id
+from benchmark.spec.load import load_suite
 from benchmark.store import Store
 from tests.hostkit import ENVIRONMENT, toy_trial
 
@@ -176,7 +182,7 @@ def test_slices(machine: Machine) -> None:
         ("MIG-1111", small, 16), ("MIG-2222", large, 60)
     ]  # fmt: skip
     here = LocalExecutor()
-    with pytest.raises(ExecutorError, match="1g.10gb.*3g.40gb"):
+    with pytest.raises(ExecutorError, match=r"1g\.10gb.*3g\.40gb"):
         here.slots("cuda", 4)
     env = here.environment("cuda:1", "fp32", 4)
     assert (env.device_model, env.multiprocessors) == (large, 60)
@@ -294,3 +300,23 @@ def test_a_process_tells_its_end_once(tmp_path: Path) -> None:
         pass
     process.poll()
     assert ends == [1] and sys.executable
+
+
+def test_the_quickstart_stays_on_the_cpu_of_a_machine_with_a_gpu(machine: Machine) -> None:
+    """Its records are a CPU's. What a suite advises is advice: no trial has another id for it."""
+    machine(LINES["h100"], told=answer(seen("aaaa", H100)))
+    root = Path(__file__).parents[1]
+    settings = Settings(root / "suites", root, root, root, root, ())
+
+    def device(*suites: str, asked: str = "auto", step: str = "eager") -> str:
+        return advised_device(settings, Selection([parse_selector(suite) for suite in suites]), asked, step)
+
+    assert device("quickstart/digits") == "cpu"
+    assert device("quickstart/digits", asked="cuda:0") == "cuda:0"
+    assert device("quickstart/digits", step="captured") == "auto"
+    assert device("tod/cifar10") == device("quickstart/digits", "tod/cifar10") == "auto"
+    suite = load_suite(root / "suites" / "quickstart" / "digits.toml", root / "suites")
+    free = replace(suite, raw={name: value for name, value in suite.raw.items() if name != "device"})
+    assert suite.raw["device"] == "cpu"
+    ids = [[trial_id(trial) for trial in one.trials("paper", "as_published")] for one in (suite, free)]
+    assert ids[0] == ids[1] and ids[0]

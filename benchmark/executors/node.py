@@ -20,6 +20,7 @@ from benchmark import events, provenance
 from benchmark.events import Precision, Step
 from benchmark.executors.jobs import Job
 from benchmark.executors.local import WORKER, Spawned, kernel_kills
+from benchmark.gpus import MEMORY_SHARE
 from benchmark.lease import holder
 
 APPENDED = ("events.jsonl", "worker.log")
@@ -48,8 +49,11 @@ class Look:
 class Node:
     """Runs one job's worker on this machine."""
 
-    def __init__(self, job: Job, files: Mapping[str, bytes], data: str, cache: str, worker: str = WORKER) -> None:
-        """`files` go into the run folder first; `data` and `cache` are this machine's (empty: the host's, and one of ours)."""
+    def __init__(
+        self, job: Job, files: Mapping[str, bytes], data: str, cache: str, worker: str = WORKER, share: float = 1.0
+    ) -> None:
+        """`files` go into the run folder first; `data` and `cache` are this machine's (empty: the host's, and one of ours);
+        `share` is the part of a GPU's memory that the worker may take, as others have the rest."""
         base = Path(tempfile.gettempdir()) / f"albench-ray-{os.getuid()}"
         _sweep(base)
         self._out = base / uuid.uuid4().hex / job.out.name
@@ -61,7 +65,8 @@ class Node:
         self._kills = kernel_kills()
         plain = job.device.partition(":")[0]  # the one GPU it is given is its first
         here = replace(job, out=self._out, cache=own, data=Path(data) if data else job.data, device=plain)
-        self._worker = Spawned(worker, here, here.argv(None))
+        limits = {MEMORY_SHARE: f"{share:g}"} if share < 1 and plain == "cuda" else {}
+        self._worker = Spawned(worker, here, here.argv(None), limits)
 
     def look(self) -> Look:
         """What is new. The status is asked first: after it, nothing changes."""
