@@ -62,10 +62,8 @@ def test_rules(path: Path) -> None:
     if in_al or place == "worker.py":
         assert not tops(path) & {"click", "docker", "mlflow", "ray", "rich"}
         assert not inside(path, *HOST)
-    elif not place.startswith("conformance/") and place != "device_probe.py":
-        assert not tops(path) & {"torch", "torchvision"}, (
-            "torch lives under al/, conformance/, worker.py, device_probe.py"
-        )
+    elif not place.startswith("conformance/") and place not in ("device_probe.py", "device_check.py"):
+        assert not tops(path) & {"torch", "torchvision"}, "torch lives under al/, conformance/, worker.py, device_*.py"
     if place.startswith("al/data/") or place == "al/registry.py":
         assert "torch" not in tops(path)
     if place.startswith("compare/"):
