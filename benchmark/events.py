@@ -39,15 +39,21 @@ class Environment(Spec):
     """What ran a trial. Its digest is the `env_id`: equal ids promise equal bits on CPU."""
 
     code: str
-    """sha256 over the source files that can move a number."""
+    """sha256 over the meaning of the source files that can move a number."""
     python: str
     torch: str
+    libraries: dict[str, str] = {}
+    """Versions of what computes beside torch, by distribution; cuDNN's as torch says it."""
     device: str
     """Kind of device: `cpu` or `cuda`."""
     device_model: str
     isa: str
     """Instruction set that torch uses on CPU, or the compute capability."""
     driver: str
+    multiprocessors: int = 0
+    """Of the GPU or of the slice of one; how kernels divide their work depends on it. 0 on CPU."""
+    variables: dict[str, str] = {}
+    """Environment variables that are set and can change arithmetic; see `benchmark.variables`."""
     threads: int
     precision: Precision
     step: Step = "eager"
@@ -59,12 +65,14 @@ class Environment(Spec):
     """Container image id, empty outside containers."""
 
     @model_serializer(mode="wrap")
-    def _without_the_plain_step(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Left out where it is the plain way: records and ids are as before there was another."""
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What came later is left out at its default: records and ids of before are as they were."""
         plain: dict[str, Any] = dump(self)
-        if self.step == "eager":
-            plain.pop("step", None)
-        return plain
+        later = {"step": "eager", "libraries": {}, "multiprocessors": 0, "variables": {}}
+        return {name: value for name, value in plain.items() if name not in later or value != later[name]}
+
+    def __hash__(self) -> int:
+        return hash(self.env_id)  # a dictionary has no hash of its own
 
     @property
     def env_id(self) -> str:

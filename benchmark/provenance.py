@@ -7,9 +7,7 @@ The host computes the environment to know where results belong, the worker to sa
 from __future__ import annotations
 
 import argparse
-import csv
 import functools
-import hashlib
 import importlib.metadata
 import importlib.util
 import os
@@ -18,17 +16,23 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
-from functools import cache
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, get_args
 
-from benchmark.errors import ExecutorError, UsageError
+from benchmark import gpus
+from benchmark.code_digest import code_digest
+from benchmark.errors import AlbenchError, UsageError
 from benchmark.events import Environment, Precision, Step
+from benchmark.gpus import Gpu, Survey
 from benchmark.spec.models import Spec
+from benchmark.variables import numeric_variables
 
 PACKAGE = Path(__file__).parent
 QUERY_SECONDS = 20.0
-"""nvidia-smi hangs when a driver is broken; after this long the machine counts as having no GPU."""
+"""git may wait for a lock or a dead network folder; after this long nothing is known of the revision."""
+LIBRARIES = ("numpy", "scipy", "scikit-learn", "torchvision", "Pillow")
+"""Distributions whose arithmetic can decide picks or pixels, beside torch."""
 
 _AVX2 = {"avx", "avx2", "fma"}
 _AVX512 = _AVX2 | {"avx512f", "avx512bw", "avx512vl", "avx512dq"}
@@ -48,15 +52,6 @@ ONEDNN: tuple[tuple[str, set[str]], ...] = (
 """Instruction sets of oneDNN (its documented names for ONEDNN_MAX_CPU_ISA), least first."""
 
 
-class Gpu(Spec):
-    """One graphics processor as the driver names it."""
-
-    uuid: str
-    name: str
-    driver: str
-    capability: str
-
-
 class Revision(Spec):
     """State of the project's source: commit (empty outside a repository) and whether files differ from it."""
 
@@ -73,38 +68,37 @@ def environment(
     image: str = "",
     memory_format: Literal["contiguous", "channels_last"] = "channels_last",
     compiled: bool = False,
+    survey: Survey | None = None,
+    gpu: Gpu | None = None,
 ) -> Environment:
     """The environment of a trial on this machine. `device` is `auto`, `cpu`, `cuda` or `cuda:N`.
 
-    Raises UsageError for other names and for a step that the device cannot do, ExecutorError for a GPU that the driver does
-    not list.
+    `survey` is what is known of the GPUs (None: they are asked), `gpu` the one that is meant (None: `device` says which).
+    Raises UsageError for other names and for a step that the device cannot do, DeviceMissing for a GPU that cannot be used.
     """
     chosen = resolve_device(device)
     check_step(step, chosen)
     kind, _, index = chosen.partition(":")
+    versions = library_versions()
     if kind == "cuda":
-        listed = gpus()
-        place = int(index or 0)
-        if place >= len(listed):
-            raise ExecutorError(
-                f"device {chosen} was asked for, but the driver lists {len(listed)} GPUs",
-                remedy="use --device cpu, or mend the driver (`nvidia-smi` must list the GPU)",
-            )
-        gpu = listed[place]
-        model, isa, driver = gpu.name, gpu.capability, gpu.driver
+        known = gpus.survey() if survey is None else survey
+        gpu = gpu or gpus.find_gpu(int(index or 0), known)
+        model, isa, driver, multiprocessors = gpu.name, gpu.capability, gpu.driver, gpu.multiprocessors
+        versions |= {"cudnn": known.cudnn} if known.cudnn else {}
     else:
-        model, isa, driver = (*cpu(), "")
+        model, isa, driver, multiprocessors = (*cpu(), "", 0)
     return Environment(
-        code=loaded_code(), python=platform.python_version(), torch=torch_version(), device=kind, device_model=model,
-        isa=isa, driver=driver, threads=threads, precision=precision, step=step, memory_format=memory_format,
-        compiled=compiled, deterministic=True, image=image,
+        code=loaded_code(), python=platform.python_version(), torch=torch_version(), libraries=versions, device=kind,
+        device_model=model, isa=isa, driver=driver, multiprocessors=multiprocessors, variables=numeric_variables(kind),
+        threads=threads, precision=precision, step=step, memory_format=memory_format, compiled=compiled,
+        deterministic=True, image=image,
     )  # fmt: skip
 
 
 def resolve_device(name: str) -> str:
-    """`auto` becomes `cuda` where the driver lists a GPU, else `cpu`; other names are checked and returned."""
+    """`auto` becomes `cuda` where torch can use a GPU, else `cpu`; other names are checked and returned."""
     if name == "auto":
-        return "cuda" if gpus() else "cpu"
+        return "cuda" if gpus.usable() else "cpu"
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise UsageError(f"no device '{name}'", remedy="use auto, cpu, cuda or cuda:N")
     return name
@@ -152,55 +146,22 @@ def _best(levels: tuple[tuple[str, set[str]], ...], flags: set[str], limit: str)
     return [name for name, needed in allowed if needed <= flags][-1]
 
 
-@cache
-def gpus() -> tuple[Gpu, ...]:
-    """GPUs that this process may use, in the order torch counts them; empty without a working driver."""
-    command = ["nvidia-smi", "--query-gpu=uuid,name,driver_version,compute_cap", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=QUERY_SECONDS, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    rows = [[cell.strip() for cell in row] for row in csv.reader(done.stdout.splitlines()) if len(row) == 4]
-    listed = [
-        Gpu(uuid=uuid, name=name, driver=driver, capability=capability) for uuid, name, driver, capability in rows
-    ]
-    return _visible(listed, os.environ.get("CUDA_VISIBLE_DEVICES"))
-
-
-def _visible(listed: list[Gpu], wanted: str | None) -> tuple[Gpu, ...]:
-    """What CUDA_VISIBLE_DEVICES leaves: as in CUDA, the list ends at the first entry that names no GPU."""
-    if wanted is None:
-        return tuple(listed)
-    chosen: list[Gpu] = []
-    for entry in wanted.split(","):
-        name = entry.strip()
-        if name.isdigit():
-            found = listed[int(name) : int(name) + 1]
-        else:
-            found = [gpu for gpu in listed if name and (gpu.uuid.startswith(name) or name.startswith("MIG-"))][:1]
-        if not found:
-            break
-        chosen += found
-    return tuple(chosen)
-
-
 # ---------------------------------------------------------------------------------------------------------- software
-
-
-def code_digest(root: Path = PACKAGE) -> str:
-    """sha256 (hex) over names and contents of the source files that can move a number: `al` and the worker."""
-    total = hashlib.sha256()
-    for path in sorted([*(root / "al").rglob("*.py"), root / "worker.py"]):
-        if path.is_file():
-            content = path.read_bytes()
-            total.update(f"{path.relative_to(root).as_posix()}\0{len(content)}\0".encode() + content)
-    return total.hexdigest()
 
 
 @functools.cache
 def loaded_code() -> str:
     """The code digest when this process first asked: files edited later are not what it runs."""
     return code_digest()
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of LIBRARIES, of those that are installed."""
+    found: dict[str, str] = {}
+    for name in LIBRARIES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name.lower()] = importlib.metadata.version(name)
+    return found
 
 
 def torch_version() -> str:
@@ -252,7 +213,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--step", default="eager", choices=get_args(Step))
     options = parser.parse_args(argv)
     image = os.environ.get("ALBENCH_IMAGE", "")
-    print(environment(options.device, options.precision, options.threads, options.step, image=image).model_dump_json())
+    try:
+        found = environment(options.device, options.precision, options.threads, options.step, image=image)
+    except AlbenchError as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return int(error.exit_code)
+    print(found.model_dump_json())
     return 0
 
 

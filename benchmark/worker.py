@@ -32,10 +32,13 @@ from benchmark.al.rehearsal import rehearse, shrunk
 from benchmark.al.session import Session
 from benchmark.al.strategies import Strategy
 from benchmark.al.streams import Streams
+from benchmark.device_probe import ask_torch
 from benchmark.errors import AlbenchError, DataError, Exit, StoreError, UsageError
 from benchmark.events import DataUsed, Environment, Failed, Finished, Precision, Record, Step, Stopped
+from benchmark.gpus import CHOSEN_GPU, MEMORY_SHARE, DeviceMissing, Survey, find_gpu, survey_from
 from benchmark.spec.identity import trial_id
 from benchmark.spec.models import Protocol, Transform, Trial
+from benchmark.variables import FIXED_NUMBERS
 
 provenance.loaded_code()  # now, as this code is loaded: a fork server outlives edits of the files
 
@@ -65,9 +68,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(trial: Trial, options: argparse.Namespace) -> int:
-    device = _device(options.device)
+    device, survey = _device(options.device)
     environment = provenance.environment(
-        device, options.precision, options.threads, options.step, image=os.environ.get("ALBENCH_IMAGE", "")
+        device,
+        options.precision,
+        options.threads,
+        options.step,
+        image=os.environ.get("ALBENCH_IMAGE", ""),
+        survey=survey,
     )
     numerics = prepare(device, options.precision, options.threads, options.step)
     identity, env_id = trial_id(trial), environment.env_id
@@ -188,7 +196,11 @@ def _failed(out: Path, error: Exception) -> int:
             f"the disk is full: {full.strerror}", where=str(full.filename or out), remedy="free space there"
         )
     known = isinstance(error, AlbenchError)
-    kind = "out_of_memory" if isinstance(error, torch.OutOfMemoryError | MemoryError) else type(error).__name__
+    kind = type(error).__name__
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        kind = "out_of_memory"
+    elif isinstance(error, DeviceMissing):
+        kind = "gpu_lost"
     message = str(error) if known else f"{type(error).__name__}: {error}"
     print(error if known else traceback.format_exc(), file=sys.stderr, flush=True)
     try:
@@ -215,10 +227,30 @@ def _forget(out: Path) -> None:
         files.remove(out / name, base=out)
 
 
-def _device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return name
+def _device(name: str) -> tuple[str, Survey | None]:
+    """The device with `auto` resolved, and what is known of this process' GPUs where one is to be used.
+
+    Raises DeviceMissing where torch computes on another card than the host has chosen.
+    """
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return "cpu", None
+    os.environ.update(FIXED_NUMBERS)  # read when CUDA starts, which is below; executors set it for all their workers
+    survey = survey_from(ask_torch())
+    device = "cuda" if name == "auto" else name
+    planned = os.environ.get(CHOSEN_GPU, "")
+    index = int(device.partition(":")[2] or 0)
+    gpu = find_gpu(index, survey)
+    if planned and gpu.uuid != planned:
+        raise DeviceMissing(
+            f"planned on the GPU {planned}, but device {device} of torch is {gpu.name} ({gpu.uuid})",
+            remedy="see that nothing but the executor sets CUDA_VISIBLE_DEVICES, and run again",
+        )
+    share = float(os.environ.get(MEMORY_SHARE) or 1)
+    if share < 1:
+        torch.cuda.set_per_process_memory_fraction(share, index)
+    if index:
+        torch.cuda.set_device(index)
+    return device, survey
 
 
 _signalled = False

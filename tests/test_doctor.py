@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import provenance
+from benchmark import gpus
 from benchmark.cli import diagnosing, invoke
 from benchmark.cli.checking import BAD, GOOD, HINT
 from benchmark.cli.diagnosing import Diagnosis, examine
@@ -18,7 +18,7 @@ from benchmark.cli.group import Settings
 from benchmark.errors import ExecutorError
 from benchmark.executors import docker
 from benchmark.executors.docker import Condition
-from benchmark.provenance import Gpu
+from benchmark.gpus import Gpu, Problem, Survey
 from tests.hostkit import SUITE, write_suite
 
 GPU = Gpu(uuid="GPU-1", name="Toy 9000", driver="1.2", capability="9.0")
@@ -66,12 +66,18 @@ def test_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provenance, "gpus", lambda: (GPU,))
+    monkeypatch.setattr(gpus, "survey", lambda: Survey(listed=(GPU,), usable=(GPU,)))
     assert "Toy 9000" in examine(diagnosing.device)[1].text
-    monkeypatch.setattr(provenance, "gpus", lambda: ())
+    monkeypatch.setattr(gpus, "survey", Survey)
     found = examine(diagnosing.device)[1]
     assert found.kind == HINT
     assert "nvidia-smi" in found.remedy
+    old = Problem(text="driver 550.1 is too old", remedy="install driver 580")
+    monkeypatch.setattr(gpus, "survey", lambda: Survey(listed=(GPU,), problems=(old,)))
+    assert [str(one) for one in examine(diagnosing.device)[1:]] == ["driver 550.1 is too old -> install driver 580"]
+    other = GPU.model_copy(update={"name": "Toy 1"})
+    monkeypatch.setattr(gpus, "survey", lambda: Survey(usable=(GPU, other)))
+    assert "ALBENCH_GPUS=0" in examine(diagnosing.device)[-1].remedy
 
 
 def test_runs_folder(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +116,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, folder: Path, *, gpus: bool = True, 
 
 
 def test_docker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(provenance, "gpus", lambda: (GPU,))
+    monkeypatch.setattr(gpus, "survey", lambda: Survey(listed=(GPU,)))
     engine(monkeypatch, tmp_path)
     assert kinds(examine(diagnosing.docker)) == [GOOD, GOOD, GOOD]
     engine(monkeypatch, tmp_path, gpus=False)

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from benchmark import provenance
-from benchmark.errors import ExecutorError, UsageError
+from benchmark.errors import UsageError
 from benchmark.events import Environment
+from benchmark.executors.base import worker_environment
+from benchmark.variables import ANY_DEVICE, COUNTED, FIXED_NUMBERS, ON_CUDA, numeric_variables
 from tests.hostkit import ENVIRONMENT
 
 SERVER = """processor	: 0
@@ -74,17 +76,46 @@ def test_command_prints_the_same_environment(capsys: pytest.CaptureFixture[str])
     assert printed.env_id != provenance.environment("cpu", "fp32", 3).env_id != provenance.environment("cpu").env_id
 
 
-def test_another_step_is_another_environment(smi: Path) -> None:
+def test_another_step_is_another_environment() -> None:
     """The plain one is left out of an environment's text, so that ids and records are as before there was another."""
     plain, together = provenance.environment("cpu"), provenance.environment("cpu", step="together")
     assert "step" not in plain.model_dump() and '"step"' not in plain.model_dump_json()
     assert Environment.model_validate_json(plain.model_dump_json()) == plain and plain.step == "eager"
     assert Environment.model_validate_json(together.model_dump_json()) == together
     assert len({plain.env_id, together.env_id}) == 2
-    assert provenance.environment("cuda", step="captured").step == "captured"
     with pytest.raises(UsageError, match="CUDA graphs") as refused:
         provenance.environment("cpu", step="captured")
     assert "--step together" in refused.value.remedy
+
+
+def test_libraries_are_part_of_an_environment() -> None:
+    import numpy
+    import scipy
+
+    found = provenance.environment("cpu").libraries
+    assert (found["numpy"], found["scipy"]) == (numpy.__version__, scipy.__version__)
+    assert set(found) == {"numpy", "scipy", "scikit-learn", "torchvision", "pillow"}
+
+
+@pytest.mark.parametrize("name", ANY_DEVICE)
+def test_a_variable_that_moves_numbers_is_part_of_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(name, raising=False)
+    plain = provenance.environment("cpu")
+    monkeypatch.setenv(name, "1")
+    moved = provenance.environment("cpu")
+    assert moved.variables == plain.variables | {name: "1"} and moved.env_id != plain.env_id
+    assert Environment.model_validate_json(moved.model_dump_json()) == moved
+    monkeypatch.setenv(name, "")
+    assert provenance.environment("cpu") == plain
+
+
+def test_a_variable_is_fixed_or_part_of_the_environment_and_never_both() -> None:
+    listed = [*FIXED_NUMBERS, *COUNTED, *ANY_DEVICE, *ON_CUDA]
+    assert len(listed) == len(set(listed))
+    assert worker_environment(3).items() >= {**FIXED_NUMBERS, **dict.fromkeys(COUNTED, "3")}.items()
+    given = dict.fromkeys(listed, "7")
+    assert set(numeric_variables("cpu", given)) == set(ANY_DEVICE)
+    assert set(numeric_variables("cuda", given)) == {*ANY_DEVICE, *ON_CUDA}
 
 
 def test_the_id_of_a_known_environment() -> None:
@@ -96,75 +127,6 @@ def test_the_id_of_a_known_environment() -> None:
 def test_unknown_device(name: str) -> None:
     with pytest.raises(UsageError, match="no device"):
         provenance.environment(name)
-
-
-@pytest.fixture
-def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A driver with two different GPUs."""
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text(
-        "#!/bin/sh\necho 'GPU-aaa, NVIDIA A100-SXM4-40GB, 550.54.15, 8.0'\necho 'GPU-bbb, NVIDIA H200, 550.54.15, 9.0'\n"
-    )
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    provenance.gpus.cache_clear()
-    return tool
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> object:
-    yield
-    provenance.gpus.cache_clear()
-
-
-def test_gpus(smi: Path) -> None:
-    env = provenance.environment("cuda:1", "tf32")
-    assert (env.device, env.device_model, env.isa, env.driver) == ("cuda", "NVIDIA H200", "9.0", "550.54.15")
-    assert provenance.resolve_device("auto") == "cuda"
-    assert provenance.environment("auto").device_model == "NVIDIA A100-SXM4-40GB"
-    with pytest.raises(ExecutorError, match="lists 2 GPUs"):
-        provenance.environment("cuda:2")
-
-
-@pytest.mark.parametrize(
-    ("visible", "expected"),
-    [
-        ("1", ["GPU-bbb"]),
-        ("1,0", ["GPU-bbb", "GPU-aaa"]),
-        ("GPU-b", ["GPU-bbb"]),
-        ("", []),
-        ("0,7,1", ["GPU-aaa"]),
-        ("-1", []),
-    ],
-)
-def test_visible_gpus(smi: Path, monkeypatch: pytest.MonkeyPatch, visible: str, expected: list[str]) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert [gpu.uuid for gpu in provenance.gpus()] == expected
-
-
-@pytest.mark.parametrize("script", ["#!/bin/sh\nexit 9\n", "#!/bin/sh\nexec sleep 30\n", "not a program"])
-def test_broken_driver_means_cpu(smi: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    monkeypatch.setattr(provenance, "QUERY_SECONDS", 0.2)
-    smi.write_text(script)
-    assert provenance.resolve_device("auto") == "cpu"
-
-
-def test_code_digest_sees_names_and_contents(tmp_path: Path) -> None:
-    (tmp_path / "al" / "deep").mkdir(parents=True)
-    (tmp_path / "worker.py").write_text("a")
-    (tmp_path / "al" / "deep" / "x.py").write_text("b")
-    seen = [provenance.code_digest(tmp_path)]
-    (tmp_path / "plan.py").write_text("not science")
-    assert provenance.code_digest(tmp_path) == seen[0]
-    for change in (
-        lambda: (tmp_path / "al" / "deep" / "x.py").write_text("c"),
-        lambda: (tmp_path / "al" / "deep" / "x.py").rename(tmp_path / "al" / "deep" / "y.py"),
-        lambda: (tmp_path / "worker.py").write_text("d"),
-    ):
-        change()
-        seen.append(provenance.code_digest(tmp_path))
-    assert len(set(seen)) == 4
 
 
 def test_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

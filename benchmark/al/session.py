@@ -241,7 +241,7 @@ class Session:
                 seconds={part: round(spent, 6) for part, spent in self._clock.items()},
                 reused=self._reused,
                 peak_host_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
-                peak_device_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
+                peak_device_bytes=_take_device_peak(),
             ),
             sync=True,
         )
@@ -259,6 +259,15 @@ class Session:
 
     def _say(self, event: Any, *, sync: bool = False) -> None:
         events.append(self.events, event, sync=sync)
+
+
+def _take_device_peak() -> int:
+    """Most bytes that tensors took on the GPU in use since the last call; the worker makes its GPU the current one."""
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return 0  # no GPU, or a trial on the CPU beside one
+    peak = int(torch.cuda.max_memory_allocated())
+    torch.cuda.reset_peak_memory_stats()
+    return peak
 
 
 def _finite(value: float) -> float | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -14,12 +16,14 @@ import click
 from benchmark.cli.group import Settings
 from benchmark.cli.inspecting import schema_text
 from benchmark.cli.planning import obstacle
-from benchmark.cli.printing import ticker
+from benchmark.cli.printing import console, grid, ticker
 from benchmark.errors import AlbenchError, Exit
+from benchmark.executors.local import one_gpu
 from benchmark.selection import match_suites, parse_selector
 from benchmark.spec.load import SuiteFile, load_suite, suite_files
 from benchmark.spec.reported import TARGETS
 from benchmark.text import cleaned
+from benchmark.variables import FIXED_NUMBERS
 
 GOOD, BAD, HINT = "ok", "BAD", "note"
 GRACE = 10.0
@@ -31,12 +35,18 @@ Finding = tuple[str, str]
 @click.command()
 @click.argument("selectors", nargs=-1, metavar="[SUITE...]")
 @click.option("--quick", is_flag=True, help="Skip building the methods (which imports torch).")
+@click.option(
+    "--device", help="Instead rehearse methods on cpu, cuda or cuda:N under every precision and step: what holds there."
+)
 @click.pass_obj
-def check(settings: Settings, selectors: tuple[str, ...], quick: bool) -> int:
+def check(settings: Settings, selectors: tuple[str, ...], quick: bool, device: str | None) -> int:
     """Check suites (all): that they load, that reported tables fit them, that data are there, that every method builds.
 
-    Missing data are noted, not failed: a suite is valid without them.
+    Missing data are noted, not failed: a suite is valid without them. With --device a table says which arithmetic works there:
+    whether each method runs, repeats bit by bit, gives captured what it gives together, and agrees with the CPU.
     """
+    if device is not None:
+        return _check_device(settings, selectors, device)
     bad = 0
     loaded: list[SuiteFile] = []
     if selectors:
@@ -59,6 +69,99 @@ def check(settings: Settings, selectors: tuple[str, ...], quick: bool) -> int:
     if not paths:
         bad += _say(str(settings.suites), [(BAD, "there are no suites here; give the folder with --suites")])
     return Exit.USAGE if bad else Exit.OK
+
+
+def _check_device(settings: Settings, selectors: tuple[str, ...], device: str) -> int:
+    """The table of what holds on a device. Exit code 1 where something does not, 3 where the device is not there."""
+    from benchmark import gpus, provenance
+    from benchmark.executors.gpus import GpuPool
+
+    chosen = provenance.resolve_device(device)
+    uuid = GpuPool().take(chosen)
+    if uuid is None and chosen != "cpu":
+        raise gpus.missing(chosen, gpus.survey())
+    trials = _device_trials(settings, selectors)
+    command = [sys.executable, "-m", "benchmark.device_check", "/dev/stdin", chosen.partition(":")[0]]
+    variables = FIXED_NUMBERS | ({} if uuid is None else one_gpu(uuid))
+    rows: dict[str, dict[tuple[str, str], tuple[str, ...]]] = {}
+    with _child(command, trials, variables) as (lines, ended), ticker() as tick:
+        for line in lines:
+            said = json.loads(line)
+            rows.setdefault(said["name"], {})[said["precision"], said["step"]] = tuple(said["failures"])
+            tick(f"rehearsed {said['name']}, {len(rows)} of {len(trials)}")
+    columns = list(dict.fromkeys(arithmetic for cells in rows.values() for arithmetic in cells))
+    table = grid("method", *(f"{precision} {step}" for precision, step in columns))
+    bad = 0
+    for name, cells in rows.items():
+        table.add_row(name, *("NO" if cells.get(column) else "holds" for column in columns))
+        bad += any(cells.values())
+    console().print(table)
+    for name, cells in rows.items():
+        for words, places in _by_words(cells).items():
+            click.echo(f"{name}: {', '.join(places)}: {words}")
+    click.echo(f"{len(rows) - bad} of {len(trials)} methods hold on {chosen} under every arithmetic")
+    if ended():
+        click.echo(f"Error: the rehearsal broke off: {ended()}", err=True)
+        return Exit.NOT_MEASURED
+    return Exit.DISCREPANCY if bad else Exit.OK
+
+
+def _by_words(cells: dict[tuple[str, str], tuple[str, ...]]) -> dict[str, list[str]]:
+    """Where each thing that does not hold was seen, so that one cause is one line."""
+    found: dict[str, list[str]] = {}
+    for (precision, step), failures in cells.items():
+        for words in failures:
+            found.setdefault(words, []).append(f"{precision} {step}")
+    return found
+
+
+def _device_trials(settings: Settings, selectors: tuple[str, ...]) -> list[str]:
+    """A trial of every method of the suites named; without names one of every pair of strategy and objective."""
+    paths = [suite.path for text in selectors for suite in match_suites(parse_selector(text).suite, settings.suites)]
+    suites = [load_suite(path, settings.suites) for path in dict.fromkeys(paths or suite_files(settings.suites))]
+    # Small networks first: what several suites have is rehearsed in the smallest.
+    suites.sort(key=lambda suite: (not suite.id.startswith("quickstart/"), suite.id))
+    found: dict[tuple[str, ...], str] = {}
+    for suite in suites:
+        for trial in suite.trials("paper", "as_published", list(suite.suite.methods), [0]):
+            key = (suite.id, trial.method_name) if selectors else (trial.strategy.name, trial.objective.name)
+            if not obstacle(trial):
+                found.setdefault(key, trial.model_dump_json())
+    return list(found.values())
+
+
+@contextmanager
+def _child(
+    command: Sequence[str], trials: Sequence[str], variables: Mapping[str, str]
+) -> Iterator[tuple[Iterator[str], Callable[[], str]]]:
+    """Lines that a process says about trials, and afterwards its last words if it broke off (empty: it did not)."""
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as asked,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as errors,
+    ):
+        asked.writelines(f"{line}\n" for line in trials)
+        asked.seek(0)
+        env = os.environ | dict(variables) | {"PYTHONPATH": _path()}
+        with subprocess.Popen(
+            list(command), stdin=asked, stdout=subprocess.PIPE, stderr=errors, text=True, env=env
+        ) as process:
+            assert process.stdout is not None
+
+            def last_words() -> str:
+                if process.wait() in (Exit.OK, Exit.DISCREPANCY, Exit.USAGE):
+                    return ""
+                errors.seek(0)
+                return errors.read().strip()[-2000:] or f"exit status {process.returncode}"
+
+            try:
+                yield iter(process.stdout), last_words
+            except KeyboardInterrupt:
+                process.terminate()  # it removes its temporary folder
+                try:
+                    process.wait(GRACE)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                raise
 
 
 def _say(name: str, findings: Iterable[Finding]) -> int:
@@ -128,38 +231,15 @@ def _methods(suites: Sequence[SuiteFile]) -> Iterator[Finding]:
 def _rehearsed(trials: Sequence[str]) -> Iterator[Finding]:
     """Play trials (one JSON each) through in a process of its own; what is wrong with them. Nothing is left on the disk."""
     command = [sys.executable, "-m", "benchmark.worker", "--check", "/dev/stdin"]
-    with (
-        tempfile.TemporaryFile("w+", encoding="utf-8") as asked,
-        tempfile.TemporaryFile("w+", encoding="utf-8") as errors,
-        ticker() as tick,
-    ):
-        asked.writelines(f"{line}\n" for line in trials)
-        asked.seek(0)
-        with subprocess.Popen(
-            command,
-            stdin=asked,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            env=os.environ | {"PYTHONPATH": _path()},
-        ) as process:
-            assert process.stdout is not None
-            try:
-                for number, line in enumerate(process.stdout, start=1):
-                    name, _, wrong = line.rstrip("\n").partition("\t")
-                    tick(f"rehearsed {name}, {number} of {len(trials)}")
-                    if wrong:
-                        yield BAD, f"{name}: {wrong}"
-            except KeyboardInterrupt:
-                process.terminate()  # it removes its temporary folder
-                try:
-                    process.wait(GRACE)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                raise
-        if process.returncode not in (Exit.OK, Exit.USAGE):
-            errors.seek(0)
-            yield BAD, f"the rehearsal broke off: {errors.read().strip()[-2000:]}"
+    with _child(command, trials, {}) as (lines, last_words):
+        with ticker() as tick:
+            for number, line in enumerate(lines, start=1):
+                name, _, wrong = line.rstrip("\n").partition("\t")
+                tick(f"rehearsed {name}, {number} of {len(trials)}")
+                if wrong:
+                    yield BAD, f"{name}: {wrong}"
+        if words := last_words():
+            yield BAD, f"the rehearsal broke off: {words}"
 
 
 def _path() -> str:

@@ -129,15 +129,24 @@ def packages(lock: Path = Path(__file__).parents[2] / "requirements.lock") -> Fi
 
 
 def device() -> Findings:
-    """Processor and GPUs."""
-    from benchmark import provenance
+    """Processor and GPUs: what the driver lists, and whether torch can use it."""
+    from benchmark import gpus, provenance
 
     model, isa = provenance.cpu()
     yield Diagnosis(GOOD, f"{model}, {isa}, {cores()} cores usable, torch {provenance.torch_version()}")
-    found = provenance.gpus()
-    for gpu in found:
-        yield Diagnosis(GOOD, f"{gpu.name}, compute capability {gpu.capability}, driver {gpu.driver}")
-    if not found:
+    found = gpus.survey()
+    for gpu in found.usable:
+        parts = f", {gpu.multiprocessors} multiprocessors" if gpu.multiprocessors else ""
+        yield Diagnosis(GOOD, f"{gpu.name}, compute capability {gpu.capability}{parts}, driver {gpu.driver}")
+    for problem in found.problems:
+        yield Diagnosis(HINT, problem.text, problem.remedy)
+    if len({gpu.kind for gpu in found.usable}) > 1:
+        yield Diagnosis(
+            HINT,
+            "these GPUs differ, and trials of one run share an environment",
+            f"name equal ones with {gpus.NAMES}=0, or one with --device cuda:0",
+        )
+    if not found.usable and not found.problems:
         yield Diagnosis(
             HINT,
             "no GPU: whole papers take months on a CPU, smoke profiles minutes",
@@ -190,7 +199,7 @@ def data(settings: Settings) -> Findings:
 
 def docker() -> Findings:
     """The engine, GPUs in containers, the image of this code, and room for it."""
-    from benchmark import provenance
+    from benchmark import gpus
     from benchmark.executors import docker as executor
 
     try:
@@ -199,7 +208,7 @@ def docker() -> Findings:
         yield Diagnosis(HINT, error.message, f"{error.remedy}; --executor local works without")
         return
     yield Diagnosis(GOOD, f"engine {found.version}")
-    if provenance.gpus():
+    if gpus.survey().listed:
         yield (
             Diagnosis(GOOD, "containers get GPUs")
             if found.gpus

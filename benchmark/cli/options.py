@@ -73,7 +73,9 @@ def selecting(*, plugins: bool = True) -> Callable[[Command], Command]:
 def arithmetic(command: Command) -> Command:
     """Options that name an environment, and what data may run in it."""
     options = [
-        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
+        click.option(
+            "--device", default="auto", show_default=True, help="auto (the suite's advice, else a usable GPU), cpu, cuda or cuda:N."
+        ),
         click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16"]), default="fp32", show_default=True),
         click.option(
             "--step", type=click.Choice(["eager", "together", "captured"]), default="eager", show_default=True,

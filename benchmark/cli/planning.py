@@ -110,6 +110,15 @@ def environment_of(
     return chosen, environment, environment.device if where == "auto" else where
 
 
+def advised_device(settings: Settings, selection: Selection, device: str, step: str) -> str:
+    """The device where `auto` is asked for: what all suites of the selection advise, if they do and it can make such steps."""
+    if device != "auto":
+        return device
+    advised = {suite.suite.device for suite in selection.suites(settings.suites)}
+    only = advised.pop() if len(advised) == 1 else None
+    return device if only is None or (only == "cpu" and step == "captured") else only
+
+
 @click.command()
 @selecting()
 @machine
@@ -124,6 +133,7 @@ def plan(
 
     FLOPs are counted, not measured: a backward pass as two forwards, 2 FLOP per multiply-accumulate.
     """
+    device = advised_device(settings, selection, device, step)
     _, environment, _ = environment_of(executor, device, precision, step, threads)
     planned = build_plan(
         settings, selection, environment, tuple(map(parse_selector, only)),

@@ -14,7 +14,7 @@ import click
 
 from benchmark.cli.group import Settings
 from benchmark.cli.options import Seconds, machine, selecting
-from benchmark.cli.planning import build_plan, environment_of
+from benchmark.cli.planning import advised_device, build_plan, environment_of
 from benchmark.cli.printing import console, print_plan, summary
 from benchmark.errors import Exit, without_secrets
 from benchmark.events import write_json
@@ -60,6 +60,7 @@ def run(
     deadline = None if time_limit is None else time.monotonic() + time_limit
     store = Store(settings.runs)
     store.prepare()
+    device = advised_device(settings, selection, device, step)
     chosen, environment, place = environment_of(executor, device, precision, step, threads)
     plan = build_plan(
         settings, selection, environment, tuple(map(parse_selector, only)),

@@ -11,7 +11,7 @@ import click
 
 from benchmark.cli.group import Settings
 from benchmark.cli.options import arithmetic, selecting
-from benchmark.cli.planning import build_plan, environment_of
+from benchmark.cli.planning import advised_device, build_plan, environment_of
 from benchmark.cli.printing import console, grid
 from benchmark.cli.running import jobs_of
 from benchmark.errors import Exit
@@ -46,6 +46,7 @@ def verify(
     from benchmark.verify import ORDER, shorten
     from benchmark.verify import verify as check
 
+    device = advised_device(settings, selection, device, step)
     _, environment, place = environment_of("local", device, precision, step, threads)
     with tempfile.TemporaryDirectory(prefix="albench-verify-") as temporary:
         scratch = replace(settings, runs=Path(temporary) / "runs")

@@ -20,6 +20,7 @@ from benchmark.errors import ExecutorError
 from benchmark.events import Environment, Precision, Started, Step
 from benchmark.executors.jobs import FINISHED, FailureKind, Job, Launched, Outcome, tail_log
 from benchmark.store import outputs
+from benchmark.variables import fixed_variables
 
 POLL = 0.1
 """Seconds between looks at what runs."""
@@ -215,14 +216,9 @@ def _never_started(job: Job, *, cancelled: bool) -> Outcome:
 
 def worker_environment(threads: int) -> dict[str, str]:
     """Variables under which every worker runs, wherever it runs."""
-    count = str(threads)
     return {
-        "PYTHONHASHSEED": "0",
+        **fixed_variables(threads),
         "PYTHONUNBUFFERED": "1",
-        "OMP_NUM_THREADS": count,
-        "MKL_NUM_THREADS": count,
-        "OPENBLAS_NUM_THREADS": count,
-        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         "TZ": "UTC",
         "LC_ALL": "C.UTF-8",
     }

@@ -19,12 +19,12 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from benchmark import events, files, provenance
-from benchmark.errors import AlbenchError, ExecutorError
+from benchmark.errors import AlbenchError, ExecutorError, Exit
 from benchmark.events import Environment, Precision, Step, Stopped
 from benchmark.executors import contract, jobs
 from benchmark.executors.base import GRACE, Drive, OnEvent, Running
 from benchmark.executors.contract import ALIVE, LABEL, Place
-from benchmark.executors.gpus import Gpus
+from benchmark.executors.gpus import GpuPool
 from benchmark.executors.jobs import FINISHED, STOPPED, FailureKind, Job, Outcome
 from benchmark.executors.local import cores
 from benchmark.lease import Busy, claim, holder
@@ -123,16 +123,24 @@ class ContainerExecutor:
     """Runs jobs as containers. See `Executor`."""
 
     def __init__(
-        self, name: str, engine: Engine, place: Place, gpus: Gpus, *, grace: float = GRACE, patience: float = PATIENCE
+        self,
+        name: str,
+        engine: Engine,
+        place: Place,
+        gpus: GpuPool,
+        *,
+        grace: float = GRACE,
+        patience: float = PATIENCE,
     ) -> None:
         self.name, self.engine, self.place, self.gpus = name, engine, place, gpus
         self.grace, self.patience = grace, patience
+        self._at_once = 1
         self._environments: dict[tuple[str, str, int, str], Environment] = {}
         self._containers: dict[Path, Container] = {}
 
     def environment(self, device: str, precision: Precision, threads: int, step: Step = "eager") -> Environment:
         """What a container says of itself; starting one also shows that image, engine and GPU work. Raises ExecutorError."""
-        chosen = "cuda" if device == "auto" and self.gpus.ids else provenance.resolve_device(device)
+        chosen = "cuda" if device == "auto" and self.gpus.names else provenance.resolve_device(device)
         provenance.check_step(step, chosen)
         key = (chosen, precision, threads, step)
         if key not in self._environments:
@@ -144,8 +152,8 @@ class ContainerExecutor:
         return self._environments[key]
 
     def slots(self, device: str, threads: int) -> int:
-        """As many as there are cores for; one on each named GPU."""
-        return max(1, cores() // threads) if device == "cpu" else max(1, len(self.gpus.ids))
+        """As many as there are cores for; one on each GPU."""
+        return max(1, cores() // threads) if device == "cpu" else self.gpus.slots(device)
 
     def run(
         self, jobs: Sequence[Job], *, jobs_at_once: int, deadline: float | None, on_event: OnEvent
@@ -153,6 +161,7 @@ class ContainerExecutor:
         """See `Executor.run`. Failures of the machine are tried once more before they are told."""
         with suppress(EngineAway):
             self.sweep()
+        self._at_once = min(jobs_at_once, len(jobs))
         withheld: dict[int, Outcome] = {}
 
         def first(job: Job, event: Any) -> None:
@@ -221,7 +230,7 @@ class ContainerExecutor:
         for folder in (job.out / WORK, *(() if jobs.is_foreign(trial) else (job.cache,))):
             contract.hand_over(folder, self.place.user)
         labels = {"trial": job.trial_id, "env": job.out.name, "out": str(job.out), **_whose()}
-        options = contract.contract(self.place, gpu, job.threads, labels)
+        options = contract.contract(self.place.shared_by(self._at_once), gpu, job.threads, labels)
         return self.engine.start(
             options
             | {
@@ -262,6 +271,9 @@ class ContainerExecutor:
         status, said, complaint = self.engine.ask(
             options | {"command": ["python", "-m", "benchmark.provenance", *asked]}
         )
+        if status == Exit.NOT_MEASURED and complaint.strip():  # it works, and says what is missing
+            message, _, remedy = complaint.strip().splitlines()[-1].partition(" -> ")
+            raise ExecutorError(f"in a container: {message}", where=self.place.image, remedy=remedy)
         try:
             return Environment.model_validate_json(said.strip().splitlines()[-1] if said.strip() else "")
         except ValidationError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,6 +17,7 @@ from benchmark import files
 from benchmark.errors import UsageError
 from benchmark.executors.base import worker_environment
 from benchmark.executors.jobs import Job, guarded, is_foreign
+from benchmark.gpus import CHOSEN_GPU
 from benchmark.spec.models import Trial
 from benchmark.store import WORK
 
@@ -39,6 +40,8 @@ class Limits:
     """What a container gets: bytes of memory (no swap), cores (None: all), processes, shared memory and /tmp."""
 
     memory: int
+    divided: bool = False
+    """`memory` is for all containers that run at once, and each gets an equal part."""
     cpus: float | None = None
     pids: int = 1024
     shm: str = "1g"
@@ -53,6 +56,12 @@ class Place:
     user: tuple[int, int]
     limits: Limits
     command: tuple[str, ...] = COMMAND
+
+    def shared_by(self, containers: int) -> Place:
+        """The place where so many containers run at once."""
+        if not self.limits.divided:
+            return self
+        return replace(self, limits=replace(self.limits, memory=self.limits.memory // max(1, containers)))
 
 
 def contract(place: Place, gpu: str | None, threads: int, labels: Mapping[str, str]) -> dict[str, Any]:
@@ -78,7 +87,7 @@ def contract(place: Place, gpu: str | None, threads: int, labels: Mapping[str, s
         # The mode of a tmpfs is that of the image's folder, so the owner is said; compiled kernels need exec.
         "tmpfs": {"/tmp": f"rw,exec,size={limits.tmp},uid={uid},gid={gid}"},  # noqa: S108
         "working_dir": "/tmp",  # noqa: S108
-        "environment": environment(place.image, threads),
+        "environment": environment(place.image, threads) | ({} if gpu is None else chosen_gpu(gpu)),
         "use_config_proxy": False,
         "log_config": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "1"}},
         "labels": {LABEL: "1", **{f"{LABEL}.{k}": v for k, v in labels.items()}},
@@ -89,6 +98,11 @@ def environment(image: str, threads: int) -> dict[str, str]:
     """Variables of a container: the user need not exist in the image, so its home and name are said."""
     own = {"HOME": "/tmp", "USER": "albench", "LOGNAME": "albench", "PYTHONDONTWRITEBYTECODE": "1"}  # noqa: S108
     return worker_environment(threads) | own | {"ALBENCH_IMAGE": image}
+
+
+def chosen_gpu(gpu: str) -> dict[str, str]:
+    """By which the worker checks that torch computes on the GPU that was meant; an index is the host's and says nothing."""
+    return {CHOSEN_GPU: gpu} if gpu.startswith(("GPU-", "MIG-")) else {}
 
 
 def command(place: Place, job: Job, time_limit: float | None) -> list[str]:

@@ -27,7 +27,7 @@ from benchmark.executors.containers import (
     Unstartable,
 )
 from benchmark.executors.contract import Limits, Place
-from benchmark.executors.gpus import Gpus
+from benchmark.executors.gpus import GpuPool
 from benchmark.executors.jobs import FailureKind
 from benchmark.text import line
 
@@ -155,8 +155,7 @@ def create(
         limits or _limits(int(info["MemTotal"]), int(info.get("NCPU") or os.cpu_count() or 1)),
         tuple(command),
     )
-    names = os.environ.get("ALBENCH_GPUS", "").split(",") if gpus is None else gpus
-    return ContainerExecutor("docker", DockerEngine(client), place, Gpus(names), grace=grace, patience=patience)
+    return ContainerExecutor("docker", DockerEngine(client), place, GpuPool(gpus), grace=grace, patience=patience)
 
 
 @dataclass(frozen=True)
@@ -199,8 +198,9 @@ def _image(client: Any, build: bool) -> str:
 
 
 def _limits(total: int, cores: int) -> Limits:
-    memory = contract.memory_limit(os.environ.get("ALBENCH_DOCKER_MEMORY"), total)
-    return Limits(memory, cpus=contract.cpu_limit(os.environ.get("ALBENCH_DOCKER_CPUS"), cores))
+    asked = os.environ.get("ALBENCH_DOCKER_MEMORY")
+    cpus = contract.cpu_limit(os.environ.get("ALBENCH_DOCKER_CPUS"), cores)
+    return Limits(contract.memory_limit(asked, total), divided=not asked, cpus=cpus)
 
 
 @contextmanager

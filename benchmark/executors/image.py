@@ -19,11 +19,15 @@ ROOT = PACKAGE.parent
 FILES = ("Dockerfile", ".dockerignore", "requirements-uv.lock", "requirements-worker.lock")
 CODE = (
     "__init__.py",
+    "code_digest.py",
+    "device_probe.py",
     "errors.py",
     "events.py",
     "files.py",
+    "gpus.py",
     "provenance.py",
     "text.py",
+    "variables.py",
     "worker.py",
     "al/**/*.py",
     "spec/**/*.py",

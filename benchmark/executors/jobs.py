@@ -157,7 +157,8 @@ def judge(job: Job, status: int, *, out_of_memory: bool = False) -> Outcome:
 
 
 _GPU_LOST = re.compile(
-    r"Failed to initialize NVML|CUDA error: unknown|GPU is lost|fallen off the bus|CUDA error: uncorrectable ECC"
+    r"^gpu_lost: |DeviceMissing"
+    r"|Failed to initialize NVML|CUDA error: unknown|GPU is lost|fallen off the bus|CUDA error: uncorrectable ECC"
     r"|no CUDA-capable device|CUDA driver initialization failed",
     re.IGNORECASE,
 )

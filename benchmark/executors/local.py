@@ -11,16 +11,19 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from benchmark import provenance
+from benchmark.errors import ExecutorError
 from benchmark.events import Environment, Precision, Step
 from benchmark.executors import child
 from benchmark.executors import jobs as outcomes
 from benchmark.executors.base import GRACE, Drive, OnEvent, Running, worker_environment
+from benchmark.executors.gpus import GpuPool
 from benchmark.executors.jobs import Job, Outcome, guarded
+from benchmark.gpus import CHOSEN_GPU, NAMES
 
 WORKER = "benchmark.worker"
 SLOW_IMPORTS = ("sklearn.datasets",)
@@ -34,16 +37,29 @@ class LocalExecutor:
 
     name = "local"
 
-    def __init__(self, *, isolate: bool = False, worker: str = WORKER, grace: float = GRACE) -> None:
+    def __init__(
+        self, *, isolate: bool = False, worker: str = WORKER, grace: float = GRACE, gpus: GpuPool | None = None
+    ) -> None:
         self.isolate, self.worker, self.grace = isolate, worker, grace
+        self.gpus = gpus or GpuPool()
 
     def environment(self, device: str, precision: Precision, threads: int, step: Step = "eager") -> Environment:
         """See `Executor.environment`."""
-        return provenance.environment(device, precision, threads, step)
+        chosen = provenance.resolve_device(device)
+        provenance.check_step(step, chosen)
+        if chosen == "cpu":
+            return provenance.environment(chosen, precision, threads, step)
+        card = self.gpus.card(self.gpus.ids(chosen)[0])
+        if card is None:
+            raise ExecutorError(
+                f"{NAMES} names a GPU that torch cannot use on this machine",
+                remedy="see `albench doctor` and `nvidia-smi -L`",
+            )
+        return provenance.environment("cuda", precision, threads, step, gpu=card)
 
     def slots(self, device: str, threads: int) -> int:
-        """As many as there are cores for; one on a GPU."""
-        return max(1, cores() // threads) if device == "cpu" else 1
+        """As many as there are cores for; one on each GPU."""
+        return max(1, cores() // threads) if device == "cpu" else self.gpus.slots(device)
 
     def run(
         self, jobs: Sequence[Job], *, jobs_at_once: int, deadline: float | None, on_event: OnEvent
@@ -63,7 +79,15 @@ class LocalExecutor:
         if not self.isolate and job.device == "cpu":
             with suppress(EOFError, ConnectionError):  # the server cannot import the worker: let the worker say why
                 return Forked(self.worker, job, argv)
-        return Spawned(self.worker, job, argv)
+        gpu = self.gpus.take(job.device)
+        if gpu is None:
+            return Spawned(self.worker, job, argv)
+        argv[argv.index("--device") + 1] = "cuda"  # the one GPU it is given is its first
+        try:
+            return Spawned(self.worker, job, argv, one_gpu(gpu), lambda: self.gpus.give_back(gpu))
+        except BaseException:
+            self.gpus.give_back(gpu)
+            raise
 
 
 def create() -> LocalExecutor:
@@ -99,24 +123,38 @@ class Forked:
 class Spawned:
     """A process of its own."""
 
-    def __init__(self, worker: str, job: Job, argv: list[str]) -> None:
+    def __init__(
+        self, worker: str, job: Job, argv: list[str], variables: Mapping[str, str] | None = None,
+        at_end: Callable[[], None] | None = None,
+    ) -> None:  # fmt: skip
+        """`variables` come to the worker's own; `at_end` is called once when it has ended."""
+        self._at_end = at_end
         command = [sys.executable, "-m", "benchmark.executors.child", worker, str(job.out), *argv]
         self._process = subprocess.Popen(
             command,
-            env={**os.environ, **worker_env(job.threads)},
+            env={**os.environ, **worker_env(job.threads), **(variables or {})},
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # from its first moment: what the host's group is told is the host's business
         )
         self.where = f"process {self._process.pid}"
 
     def poll(self) -> int | None:
-        return self._process.poll()
+        status = self._process.poll()
+        if status is not None and self._at_end is not None:
+            at_end, self._at_end = self._at_end, None
+            at_end()
+        return status
 
     def stop(self) -> None:
         self._process.terminate()
 
     def kill(self) -> None:
         self._process.kill()
+
+
+def one_gpu(uuid: str) -> dict[str, str]:
+    """Variables under which a worker sees one GPU only, and checks that torch computes on it."""
+    return {"CUDA_VISIBLE_DEVICES": uuid, CHOSEN_GPU: uuid}
 
 
 def worker_env(threads: int) -> dict[str, str]:

@@ -22,6 +22,7 @@ from benchmark.errors import StoreError
 from benchmark.events import Precision, Step
 from benchmark.executors.jobs import Job, guarded
 from benchmark.executors.local import WORKER, Spawned, kernel_kills
+from benchmark.gpus import MEMORY_SHARE
 from benchmark.lease import holder
 
 APPENDED = ("events.jsonl", "worker.log")
@@ -54,8 +55,11 @@ class Look:
 class Node:
     """Runs one job's worker on this machine."""
 
-    def __init__(self, job: Job, contents: Mapping[str, bytes], data: str, cache: str, worker: str = WORKER) -> None:
-        """`contents` go into the run folder first; `data` and `cache` are this machine's (empty: the host's, and one of ours)."""
+    def __init__(
+        self, job: Job, contents: Mapping[str, bytes], data: str, cache: str, worker: str = WORKER, share: float = 1.0
+    ) -> None:
+        """`contents` go into the run folder first; `data` and `cache` are this machine's (empty: the host's, and one of ours);
+        `share` is the part of a GPU's memory that the worker may take, as others have the rest."""
         base = Path(tempfile.gettempdir()) / f"albench-ray-{os.getuid()}"
         base.mkdir(mode=0o700, exist_ok=True)
         if base.lstat().st_uid != os.getuid() or not files.is_folder(base):
@@ -72,7 +76,8 @@ class Node:
         here = replace(job, out=self._out, cache=own, data=Path(data) if data else job.data, device=plain)
         if guarded(here).private:  # beside the trainings of others, so that the next node process goes on from it
             here = replace(here, private=str(own / "private" / job.trial_id))
-        self._worker = Spawned(worker, here, here.argv(None))
+        limits = {MEMORY_SHARE: f"{share:g}"} if share < 1 and plain == "cuda" else {}
+        self._worker = Spawned(worker, here, here.argv(None), limits)
 
     def look(self) -> Look:
         """What is new. The status is asked first: after it, nothing changes."""

@@ -24,7 +24,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError, RuntimeEnvSetupError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from benchmark.errors import AlbenchError, ExecutorError
+from benchmark.errors import AlbenchError, ExecutorError, UsageError
 from benchmark.events import Environment, Precision, Step
 from benchmark.executors import jobs, node
 from benchmark.executors.base import GRACE, Drive, OnEvent, Running
@@ -136,7 +136,7 @@ class RayExecutor:
         made = ray.remote(Node).options(
             num_cpus=job.threads, num_gpus=self._gpus(job.device), max_restarts=0, max_task_retries=0, **where
         )
-        return made.remote(job, node.collect(job.out), self.data, self.cache)
+        return made.remote(job, node.collect(job.out), self.data, self.cache, share=self.share)
 
     def _able(self, device: str) -> list[str]:
         kind = "GPU" if device.startswith("cuda") else "CPU"
@@ -265,10 +265,23 @@ def create() -> RayExecutor:
                 )  # fmt: skip
         except Exception as error:  # ray raises bare ones where a cluster does not come up
             raise ExecutorError(f"the cluster cannot be reached: {_words(error)}", remedy=REMEDY) from error
-    share = float(os.environ.get("ALBENCH_RAY_GPU_SHARE") or 1)
+    share = _share(os.environ.get("ALBENCH_RAY_GPU_SHARE"))
     return RayExecutor(
         share=share, data=os.environ.get("ALBENCH_RAY_DATA", ""), cache=os.environ.get("ALBENCH_RAY_CACHE", "")
     )
+
+
+def _share(text: str | None) -> float:
+    """The part of a GPU for each trial, above 0 and at most 1. Raises UsageError."""
+    try:
+        share = float(text or 1)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise UsageError(
+            f"'{text}' is not a part of a GPU", where="ALBENCH_RAY_GPU_SHARE", remedy="0.5 for two trials on each"
+        )
+    return share
 
 
 def _plain(device: str) -> str:

@@ -662,6 +662,8 @@ class Suite(Spec):
     """How the method works under this protocol, in words and numbers, for a reader who has only the paper."""
     paper: Paper
     seeds: Annotated[tuple[Natural, ...], Field(min_length=1)]
+    device: Literal["cpu", "cuda"] | None = None
+    """Where its trials run unless told otherwise (`--device auto`): advice, part of no identity. None: a GPU where there is one."""
     protocol: Protocol
     methods: Annotated[dict[Name, Method], Field(min_length=1)]
     profiles: dict[Name, Profile] = {}

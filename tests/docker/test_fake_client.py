@@ -13,16 +13,16 @@ import requests
 from docker import errors
 from hostkit import ENVIRONMENT, finish, say_started, toy_trial
 
-from benchmark import events, provenance
+from benchmark import events, gpus
 from benchmark.errors import ExecutorError, UsageError
 from benchmark.events import Failed, Stopped
 from benchmark.executors import contract
 from benchmark.executors.containers import ContainerExecutor
 from benchmark.executors.contract import NOBODY, Limits, container_user, memory_limit
 from benchmark.executors.docker import create
-from benchmark.executors.gpus import Gpus
+from benchmark.executors.gpus import GpuPool
 from benchmark.executors.jobs import FailureKind, Job, Launched, Outcome
-from benchmark.provenance import Gpu
+from benchmark.gpus import DeviceMissing, Gpu, Survey
 from benchmark.spec.identity import trial_id
 from benchmark.store import Store
 
@@ -174,7 +174,7 @@ def test_every_setting_of_the_contract(job_of: Callable[..., Job], tmp_path: Pat
 
 
 def test_gpus_are_shared_evenly(job_of: Callable[..., Job], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provenance, "gpus", tuple)
+    monkeypatch.setattr(gpus, "survey", Survey)
     client = FakeClient(lambda number, out: {"Status": "running"} if len(client.created) < 4 else 3)
     run(executor(client, gpus=["0", " 1"]), *(job_of(seed, device="cuda") for seed in range(4)), at_once=4)
     given = [made["device_requests"] for made in client.created[:4]]
@@ -188,19 +188,39 @@ def gpu(uuid: str, name: str = "H200") -> Gpu:
 
 
 def test_choosing_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provenance, "gpus", lambda: (gpu("GPU-a"), gpu("GPU-b")))
-    chosen = Gpus()
+    monkeypatch.delenv("ALBENCH_GPUS", raising=False)
+    monkeypatch.setattr(gpus, "survey", lambda: Survey(usable=(gpu("GPU-a"), gpu("GPU-b"))))
+    chosen = GpuPool()
     assert chosen.take("cpu") is None
     assert chosen.take("cuda:1") == "GPU-b"
     assert chosen.take("cuda") == "GPU-a"
     chosen.give_back("GPU-b")
     assert chosen.take("cuda") == "GPU-b"
-    with pytest.raises(ExecutorError, match="2 GPUs"):
+    assert [chosen.slots(device) for device in ("cpu", "cuda", "cuda:1")] == [0, 2, 1]
+    with pytest.raises(DeviceMissing, match="only 2"):
         chosen.take("cuda:2")
-    monkeypatch.setattr(provenance, "gpus", lambda: (gpu("GPU-a"), gpu("GPU-b", "T4")))
-    with pytest.raises(ExecutorError, match="H200, T4"):
-        Gpus().take("cuda")
-    assert Gpus(["1"]).take("cuda") == "1"
+    assert GpuPool(["1"]).take("cuda") == "GPU-b"
+    assert GpuPool(["GPU-b", "GPU-a"]).ids("cuda") == ["GPU-b", "GPU-a"]
+    assert GpuPool(["5"]).take("cuda") == "5", "an engine may be on another machine"
+    monkeypatch.setattr(gpus, "survey", lambda: Survey(usable=(gpu("GPU-a"), gpu("GPU-b", "T4"))))
+    with pytest.raises(ExecutorError, match="H200, T4") as unlike:
+        GpuPool().take("cuda")
+    assert "--device cuda:0" in unlike.value.remedy
+    assert GpuPool().ids("cuda:1") == ["GPU-b"] and GpuPool(["1"]).slots("cuda") == 1
+
+
+def test_a_container_is_told_its_gpu_and_gets_a_part_of_the_memory(
+    job_of: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpus, "survey", lambda: Survey(usable=(gpu("GPU-a"), gpu("GPU-b"))))
+    client = FakeClient(lambda number, out: {"Status": "running"} if len(client.created) < 2 else 3)
+    chosen = executor(client, gpus=[], limits=Limits(900, divided=True))
+    assert chosen.slots("cuda", 4) == 2
+    run(chosen, *(job_of(seed, device="cuda") for seed in range(2)), at_once=2)
+    for made, uuid in zip(client.created[:2], ("GPU-a", "GPU-b"), strict=True):
+        assert made["environment"]["ALBENCH_CHOSEN_GPU"] == uuid
+        assert made["environment"]["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+        assert (made["mem_limit"], made["memswap_limit"]) == (450, 450)
 
 
 def test_users(monkeypatch: pytest.MonkeyPatch) -> None:
