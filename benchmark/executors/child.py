@@ -23,7 +23,7 @@ from benchmark.lease import Busy, claim
 
 PR_SET_PDEATHSIG = 1
 ASKED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-"""Signals that ask a host to end. Its whole process group may get them, by Ctrl-C, `timeout` or a closed terminal."""
+"""Signals that ask a host to end (base.ASKED; nothing heavy is imported here). Its whole process group may get them, by Ctrl-C, `timeout` or a closed terminal."""
 
 
 @contextmanager
@@ -70,6 +70,7 @@ def _follow() -> None:
 def _detach() -> None:
     """Ctrl-C of the terminal is the host's business; the host asks with SIGTERM, also when it dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the host's way of asking, whatever the host's own caller ignores
     with suppress(PermissionError):  # already the leader of its own session
         os.setsid()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKED)  # the fork server was started `shielded`
