@@ -48,14 +48,15 @@ setup: $(READY)
 # uv installs torch and torchvision together from the index named by the machine's own configuration; hashes are checked.
 # An environment that was interrupted, moved or copied does not work; it is made anew. One that does is brought up to date.
 $(READY): requirements.lock requirements-uv.lock pyproject.toml
-	$(call quoted,$(PYTHON)) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "albench needs Python 3.11 or newer")'
-	test -e $(READY) || rm -rf $(VENV)
-	rm -f $(READY)
-	test -d $(VENV) || $(OWN) $(call quoted,$(PYTHON)) -m venv $(VENV)
-	$(OWN) $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
-	$(OWN) $(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock requirements-uv.lock
-	$(OWN) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
-	pwd -P > $(READY)
+	@echo 'setting up $(VENV)'
+	@$(call quoted,$(PYTHON)) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "albench needs Python 3.11 or newer")'
+	@test -e $(READY) || rm -rf $(VENV)
+	@rm -f $(READY)
+	@test -d $(VENV) || $(OWN) $(call quoted,$(PYTHON)) -m venv $(VENV)
+	@$(OWN) $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
+	@$(OWN) $(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock requirements-uv.lock
+	@$(OWN) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
+	@pwd -P > $(READY)
 
 reproduce: $(READY)
 	$(ALBENCH) run $(SELECT) --executor $(call quoted,$(EXECUTOR)) $(if $(JOBS),--jobs $(call quoted,$(JOBS))) $(ARGS)

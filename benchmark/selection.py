@@ -120,7 +120,10 @@ class Selection:
         exact = [suite for suite in matched if len(suite.suite.protocol.models) == self.models]
         if exact:
             return exact
-        siblings = [*matched, *(load_suite(path, root) for path in suite_files(root) if _id(path, root).startswith(f"{pattern}-"))]
+        siblings = [
+            *matched,
+            *(load_suite(path, root) for path in suite_files(root) if _id(path, root).startswith(f"{pattern}-")),
+        ]
         found = [suite for suite in siblings if suite.id == f"{pattern}-{self.models}"]
         if not found:
             counts = sorted({len(suite.suite.protocol.models) for suite in siblings})

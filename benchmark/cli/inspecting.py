@@ -25,7 +25,10 @@ def ls(settings: Settings, pattern: str) -> int:
     """List the suites whose id matches PATTERN (all): id, methods, seeds, the headline number."""
     from fnmatch import fnmatchcase
 
-    names = (path.relative_to(settings.suites).with_suffix("").as_posix() for path in settings.suites.glob("[!.]*/[!.]*.toml"))
+    names = (
+        path.relative_to(settings.suites).with_suffix("").as_posix()
+        for path in settings.suites.glob("[!.]*/[!.]*.toml")
+    )
     chosen = [name for name in sorted(names) if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}/*")]
     if not chosen:
         raise UsageError(f"no suite matches '{pattern}' under {settings.suites}", remedy=NO_SUITE)

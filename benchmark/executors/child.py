@@ -18,12 +18,13 @@ from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from pathlib import Path
 
+from benchmark import events
 from benchmark.executors.jobs import BUSY
 from benchmark.lease import Busy, claim
 
 PR_SET_PDEATHSIG = 1
 ASKED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-"""Signals that ask a host to end (base.ASKED; nothing heavy is imported here). Its whole process group may get them, by Ctrl-C, `timeout` or a closed terminal."""
+"""Signals that ask a host to end. Its whole process group may get them, by Ctrl-C, `timeout` or a closed terminal."""
 
 
 @contextmanager
@@ -43,8 +44,10 @@ def main(worker: str, out: str, argv: list[str]) -> int:
     _detach()
     _redirect(Path(out) / "worker.log")
     try:
-        with claim(Path(out)):
+        with claim(Path(out), lambda: os.kill(os.getpid(), signal.SIGTERM)) as lease:
+            events.before_write = lease.verify
             status = importlib.import_module(worker).main(argv)
+            lease.verify()  # whatever it says of its end, the folder is somebody else's
     except Busy as error:
         print(f"in use: {error.message}", file=sys.stderr)
         status = BUSY
