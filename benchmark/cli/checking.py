@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from benchmark import amounts
 from benchmark.cli.group import Settings
 from benchmark.cli.inspecting import schema_text
 from benchmark.cli.planning import obstacle
@@ -76,9 +77,13 @@ def _resolves(suite: SuiteFile) -> Iterator[Finding]:
     for profile in ("paper", *suite.suite.profiles):
         for variant in ("as_published", "corrected", *suite.suite.variants):
             try:
-                suite.trials(profile, variant)
+                trials = suite.trials(profile, variant)
             except AlbenchError as error:
                 yield BAD, f"profile {profile}, variant {variant}: {error}"
+                continue
+            wrong = {trial.method_name: reason for trial in trials if (reason := amounts.obstacle(trial))}
+            for method, reason in wrong.items():
+                yield BAD, f"profile {profile}, variant {variant}, {method}: {reason}"
 
 
 def _reported(suite: SuiteFile) -> Iterator[Finding]:
@@ -117,7 +122,7 @@ def _methods(suites: Sequence[SuiteFile]) -> Iterator[Finding]:
     lines: list[str] = []
     for suite in suites:
         for trial in suite.trials("paper", "as_published", list(suite.suite.methods), [0]):
-            if reason := obstacle(trial):
+            if reason := obstacle(trial):  # amounts that do not fit are told as bad above
                 yield HINT, f"{trial.suite}/{trial.method_name}: {reason}"
             else:
                 lines.append(trial.model_dump_json())
