@@ -179,9 +179,11 @@ class RunMirror:
 
     def close(self) -> None:
         """Give the parent runs the state of their children. Raises TrackerError."""
-        if not self._parents:
+        if not self._parents and not self._listings:
             return
         with self._use(Path()) as tracker:
+            for experiment, listed in self._listings.items():
+                self._mend_parents(tracker, experiment, listed)
             for (experiment, _), parent in self._parents.items():
                 _settle(tracker, experiment, parent)
             self._listings.clear()
@@ -264,6 +266,26 @@ class RunMirror:
                 return found[0]
             return tracker.create(experiment, _run_name(story), story.started, labels)
 
+    def _mend_parents(self, tracker: Tracker, experiment: str, listed: Listing) -> None:
+        """Give parents of runs that were not touched what somebody changed on them by hand."""
+        for key, runs in listed.cells.items():
+            parent = runs[0]
+            if (experiment, key) in self._parents:
+                continue
+            mine = [
+                run for found in listed.trials.values() for run in found
+                if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id
+            ]  # fmt: skip
+            if not mine:
+                continue
+            held = mine[0].data.tags
+            place = (held["albench.method"], held["albench.profile"], held["albench.variant"])
+            wanted = _labels(held["albench.suite"], place)
+            if not wanted.items() <= parent.data.tags.items():
+                tracker.log(parent.info.run_id, (), wanted)
+            if parent.info.status != _status(mine):
+                _settle(tracker, experiment, parent.info.run_id)
+
     def _parent_of(self, tracker: Tracker, story: Story) -> str:
         trial = story.trial
         place = (trial.method_name, trial.profile, trial.variant)
@@ -284,16 +306,13 @@ class RunMirror:
     ) -> str:
         key = cell(*place)
         if (experiment, key) not in self._parents:
-            labels = {"kind": "cell", "cell": key, "suite": suite}
-            labels |= dict(zip(("method", "profile", "variant"), place, strict=True))
-            wanted = {f"albench.{name}": value for name, value in labels.items()}
+            wanted = _labels(suite, place)
             found = self._listed(tracker, experiment).cells.get(key, []) if self.listing else []
             with tracker.lock():
                 found = found or tracker.search(experiment, {"albench.cell": key})
                 run = found[0] if found else tracker.create(experiment, cell_name(*place), started, wanted)
-            named = wanted | {"mlflow.runName": cell_name(*place)}
-            if not named.items() <= run.data.tags.items():  # edited by hand
-                tracker.log(run.info.run_id, (), named)
+            if not wanted.items() <= run.data.tags.items():  # edited by hand
+                tracker.log(run.info.run_id, (), wanted)
             self._parents[experiment, key] = run.info.run_id
         return self._parents[experiment, key]
 
@@ -334,11 +353,22 @@ def _run_name(story: Story) -> str:
     return f"{story.trial.method_name}@{story.trial.seed}"
 
 
+def _labels(suite: str, place: tuple[str, str, str]) -> dict[str, str]:
+    """Tags of a parent run."""
+    labels = {"kind": "cell", "cell": cell(*place), "suite": suite}
+    labels |= dict(zip(("method", "profile", "variant"), place, strict=True))
+    return {f"albench.{name}": value for name, value in labels.items()} | {"mlflow.runName": cell_name(*place)}
+
+
+def _status(children: Sequence[Any]) -> str:
+    """Status of a parent: the first of these that a child has."""
+    states = {run.info.status for run in children}
+    return next((name for name in ("RUNNING", "FAILED", "KILLED") if name in states), "FINISHED")
+
+
 def _settle(tracker: Tracker, experiment: str, parent: str) -> None:
     found = tracker.search(experiment, {"mlflow.parentRunId": parent})
-    states = {run.info.status for run in found}
-    status = next((name for name in ("RUNNING", "FAILED", "KILLED") if name in states), "FINISHED")
-    tracker.set_status(parent, status, max((run.info.end_time or 0 for run in found), default=0) or None)
+    tracker.set_status(parent, _status(found), max((run.info.end_time or 0 for run in found), default=0) or None)
 
 
 def sync_folders(

@@ -274,7 +274,7 @@ def test_a_server_of_this_machine_is_reached_without_the_proxy(proxy: str) -> No
     uri = f"http://127.0.0.1:{free_port()}"
     tracking._reach_directly(uri)
     assert "127.0.0.1" in os.environ["NO_PROXY"].split(",")
-    with pytest.raises(TrackerError, match="nobody answers: .*refused"):
+    with pytest.raises(TrackerError, match=r"nobody answers: .*refused"):
         tracking._knock(uri)
     assert Proxy.asked == []
 

@@ -49,10 +49,8 @@ def test_a_byte_order_mark_is_no_content(suites: Path) -> None:
     path.write_bytes(BOM + SUITE.encode())
     assert load_suite(path, suites).suite == plain.suite
     assert load_suite(path, suites).text == plain.text
-    for source, read in (
-        ("suites/tod/cifar10.reported.csv", read_reported),
-        ("results/quickstart/digits/records.csv", read_results),
-    ):
+    tables = {"suites/tod/cifar10.reported.csv": read_reported, "results/quickstart/digits/records.csv": read_results}
+    for source, read in tables.items():
         table = suites / "table.csv"
         table.write_bytes(BOM + (ROOT / source).read_bytes())
         assert read(table) == read(ROOT / source)
