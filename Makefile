@@ -49,7 +49,7 @@ setup: $(READY)
 # An environment that was interrupted, moved or copied does not work; it is made anew. One that does is brought up to date.
 $(READY): requirements.lock requirements-uv.lock pyproject.toml
 	@echo 'setting up $(VENV)'
-	@$(call quoted,$(PYTHON)) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "albench needs Python 3.11 or newer")'
+	@$(OWN) $(call quoted,$(PYTHON)) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "albench needs Python 3.11 or newer")'
 	@test -e $(READY) || rm -rf $(VENV)
 	@rm -f $(READY)
 	@test -d $(VENV) || $(OWN) $(call quoted,$(PYTHON)) -m venv $(VENV)

@@ -113,6 +113,11 @@ def _lock(file: IO[str]) -> bool:
             return True
         except BlockingIOError:
             time.sleep(PAUSE)
+        except OSError as error:  # NFS without its lock daemon, some FUSE file systems
+            raise StoreError(
+                f"this file system does not lock files: {error.strerror}", where=file.name,
+                remedy="mount it with locks, or name a folder on another disk with --runs",
+            ) from error  # fmt: skip
     return False
 
 

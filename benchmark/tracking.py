@@ -28,7 +28,7 @@ from benchmark.mirror import RunMirror, SyncReport, Tracker, TrackerError, sync_
 from benchmark.story import Point
 
 __all__ = [
-    "BackgroundMirror", "Mirror", "SyncReport", "TrackerError", "check", "embedded", "publish_verdicts", "sync", "ui_argv",
+    "BackgroundMirror", "Mirror", "SyncReport", "TrackerError", "check", "embedded", "load", "publish_verdicts", "sync", "ui_argv",
 ]  # fmt: skip
 
 QUIET = {
@@ -101,6 +101,13 @@ def check(uri: str | None = None, *, runs: Path = RUNS) -> str:
     """The tracker's address, once it has answered; an embedded database is created. Raises TrackerError."""
     Mirror(uri, runs=runs).check(runs)
     return uri or embedded(runs)
+
+
+def load() -> str:
+    """Version of the client library, once it has been imported as a run would; raises whatever it comes up with."""
+    import mlflow.tracking
+
+    return str(mlflow.__version__)
 
 
 def ui_argv(uri: str | None = None, *, runs: Path = RUNS, host: str = "127.0.0.1", port: int = 5000) -> list[str]:

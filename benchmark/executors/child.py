@@ -19,7 +19,8 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 
 from benchmark import events
-from benchmark.executors.jobs import BUSY
+from benchmark.errors import StoreError
+from benchmark.executors.jobs import BUSY, FAILED
 from benchmark.lease import Busy, claim
 
 PR_SET_PDEATHSIG = 1
@@ -51,6 +52,9 @@ def main(worker: str, out: str, argv: list[str]) -> int:
     except Busy as error:
         print(f"in use: {error.message}", file=sys.stderr)
         status = BUSY
+    except StoreError as error:
+        print(error, file=sys.stderr)
+        status = FAILED
     sys.stdout.flush()
     sys.stderr.flush()
     return int(status)
