@@ -125,12 +125,11 @@ def test_no_shipped_trial_is_refused() -> None:
     for path in suite_files(SUITES):
         suite = load_suite(path, SUITES)
         for profile in ("paper", *suite.suite.profiles):
-            for variant in ("as_published", "corrected"):
-                try:
-                    trials = suite.trials(profile, variant, seeds=[0])
-                except SuiteError:  # told by tests of suites
-                    continue
-                for trial in trials:
-                    count += 1
-                    assert not amounts.obstacle(trial), (suite.id, profile, variant, trial.method_name)
-    assert count > 500
+            try:
+                trials = suite.trials(profile, seeds=[0])
+            except SuiteError:  # told by tests of suites
+                continue
+            for trial in trials:
+                count += 1
+                assert not amounts.obstacle(trial), (suite.id, profile, trial.method_name)
+    assert count > 300

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import pwd
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from waiting import patience, wait_for
 
+from benchmark.cli import surroundings
 from benchmark.executors import base
 from benchmark.executors.jobs import FailureKind, Job, Outcome
 
@@ -114,3 +118,59 @@ def test_what_the_system_refuses_to_start_is_told_with_a_remedy() -> None:
     assert (end.state, end.kind) == ("failed", FailureKind.program)
     assert "temporarily unavailable" in end.message
     assert "ulimit -u" in end.message
+
+
+# ------------------------------------------------------------------------------------------------------------- streams
+
+
+def albench(shell: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """A line of bash in which $A is the command; the exit code is that of the whole line."""
+    env = {**os.environ, "A": f"{sys.executable} -m benchmark"} | variables
+    return subprocess.run(["bash", "-c", shell], env=env, capture_output=True, text=True, errors="replace", cwd=ROOT)
+
+
+def test_a_reader_that_goes_away_changes_no_exit_code() -> None:
+    """README's exit codes hold for `albench ... | head` too: 0 stays 0, 2 stays 2."""
+    done = albench("$A show tod/cifar10 | head -n 1; exit ${PIPESTATUS[0]}")
+    assert (done.returncode, done.stderr) == (0, "")
+    done = albench("$A show tod/cifar10 | true; exit ${PIPESTATUS[0]}")
+    assert (done.returncode, done.stderr) == (0, "")
+    done = albench("($A show no/such 2>&1) | true; exit ${PIPESTATUS[0]}")
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_change_no_exit_code(closed: str) -> None:
+    assert albench(f"$A ls {closed}").returncode == 0
+    assert albench(f"$A show no/such {closed}").returncode == 2
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_every_encoding_can_show_a_suite(encoding: str) -> None:
+    done = albench("$A show tod/cifar10", PYTHONIOENCODING=encoding)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("〃" in done.stdout) == (encoding == "utf-8")
+    assert "protocol.training.epochs" in done.stdout
+
+
+def test_a_user_without_a_name_or_a_home_gets_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As `docker run -u`, OpenShift and some crons start programs: `Path.home()` would raise in libraries."""
+
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    for name in ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    with pytest.raises(RuntimeError):
+        Path.home()
+    monkeypatch.setenv("HOME", "")
+    monkeypatch.setenv("USER", "")  # so that both are put back afterwards
+    surroundings.settle_home()
+    assert Path.home() == Path(tempfile.gettempdir())
+    assert getpass.getuser() == str(os.getuid())
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USER", "me")
+    surroundings.settle_home()
+    assert (Path.home(), getpass.getuser()) == (tmp_path, "me")
