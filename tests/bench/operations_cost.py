@@ -31,7 +31,7 @@ def fill(runs: Path, seeds: int) -> int:
     content = data.describe(asked[0].trial.protocol.data, Path("data"), runs / ".cache").digest
     environment, store = provenance.environment("cpu"), Store(runs)
     for item in asked[:-1]:
-        finish(store, item.trial.model_copy(update={"data_digest": content}), environment)
+        finish(store, item.trial.model_copy(update={"data_digest": content}), environment, data=content)
     return len(asked)
 
 
