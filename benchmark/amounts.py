@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from benchmark.al.data.catalogue import SIDES
 from benchmark.spec.models import CenterCrop, Model, Protocol, RandomCrop, RandomResizedCrop, Resize, Transform, Trial
 
 PAIRED = "learning_loss"
@@ -109,6 +108,8 @@ def _windows(trial: Trial) -> Iterator[str]:
 
 def train_side(protocol: Protocol, model: Model) -> int | None:
     """Side in pixels of the square images that a network is trained on; None where images keep their own sizes."""
+    from benchmark.al.data.catalogue import SIDES  # which needs numpy: `--help` does not
+
     decoded = _side(protocol.data.decode, SIDES.get(protocol.data.name))
     return model.size or _side(protocol.views.train, decoded)
 
