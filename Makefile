@@ -15,27 +15,51 @@ RUNS     ?= runs
 ARGS     ?=
 PYTHON   ?= python3
 
+# A value as one word of the shell, whatever is in it: METHODS="random(2),diam(2)", SUITE='tod/*', paths with spaces.
+quoted = '$(subst ','\'',$(1))'
+
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-ALBENCH := $(BIN)/albench --data "$(DATA)" --runs "$(RUNS)"
-SELECT := $(SUITE) --profile $(PROFILE) --variant $(VARIANT) $(if $(METHODS),--methods $(METHODS)) $(if $(SEEDS),--seeds $(SEEDS))
+ALBENCH := $(BIN)/albench --data $(call quoted,$(DATA)) --runs $(call quoted,$(RUNS))
+SELECT = $(foreach suite,$(SUITE),$(call quoted,$(suite))) --profile $(call quoted,$(PROFILE)) --variant $(call quoted,$(VARIANT)) \
+    $(if $(METHODS),--methods $(call quoted,$(METHODS))) $(if $(SEEDS),--seeds $(call quoted,$(SEEDS)))
+
+# The user's own settings of Python, pip and uv that would put packages elsewhere. Indexes, proxies and certificates stay.
+OWN := env -u PYTHONHOME -u PYTHONPATH -u PIP_TARGET -u PIP_PREFIX -u PIP_ROOT -u PIP_DRY_RUN -u PIP_NO_DEPS \
+    -u UV_TARGET -u UV_PREFIX -u UV_SYSTEM_PYTHON -u UV_BREAK_SYSTEM_PACKAGES -u UV_PROJECT_ENVIRONMENT PIP_USER=0
+
+# Whether the environment works here: it was finished in this very place, its Python starts, and finds this project and torch.
+define WORKS
+test "$$(cat $(READY) 2>/dev/null)" = "$$(pwd -P)" && $(OWN) $(BIN)/python -I -c 'import importlib.util as u, pathlib, sys; \
+found = u.find_spec("benchmark"); sys.exit(not (u.find_spec("torch") and found and \
+pathlib.Path(found.origin).resolve().parents[1] == pathlib.Path.cwd().resolve()))' >/dev/null 2>&1 && test -x $(BIN)/albench
+endef
+ifneq ($(MAKECMDGOALS),clean)
+ifneq ($(shell { $(WORKS); } && echo yes),yes)
+$(shell rm -f $(READY))
+endif
+endif
 
 .PHONY: setup reproduce plan compare report readme ui test faults bench lint format lock clean
 
 setup: $(READY)
 
 # uv installs torch and torchvision together from the index named by the machine's own configuration; hashes are checked.
+# An environment that was interrupted, moved or copied does not work; it is made anew. One that does is brought up to date.
 $(READY): requirements.lock requirements-uv.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "albench needs Python 3.11 or newer")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
-	$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock requirements-uv.lock
-	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
-	touch $(READY)
+	@echo 'setting up $(VENV)'
+	@$(OWN) $(call quoted,$(PYTHON)) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "albench needs Python 3.11 or newer")'
+	@test -e $(READY) || rm -rf $(VENV)
+	@rm -f $(READY)
+	@test -d $(VENV) || $(OWN) $(call quoted,$(PYTHON)) -m venv $(VENV)
+	@$(OWN) $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
+	@$(OWN) $(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock requirements-uv.lock
+	@$(OWN) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
+	@pwd -P > $(READY)
 
 reproduce: $(READY)
-	$(ALBENCH) run $(SELECT) --executor $(EXECUTOR) $(if $(JOBS),--jobs $(JOBS)) $(ARGS)
+	$(ALBENCH) run $(SELECT) --executor $(call quoted,$(EXECUTOR)) $(if $(JOBS),--jobs $(call quoted,$(JOBS))) $(ARGS)
 	$(ALBENCH) report $(SELECT)
 	$(ALBENCH) compare $(SELECT)
 
@@ -53,7 +77,7 @@ test: $(READY)
 
 # Hundreds of faults into real trials, each outcome held to the uninterrupted one's; SEED=1 for others.
 faults: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.campaign --faults $(or $(FAULTS),220) --seed $(or $(SEED),0) $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.campaign --faults $(call quoted,$(or $(FAULTS),220)) --seed $(call quoted,$(or $(SEED),0)) $(ARGS)
 
 # Ratios against plain implementations, kept in results/bench and shown in docs/performance.md.
 bench: $(READY)

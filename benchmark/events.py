@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -217,8 +217,17 @@ class Record(Spec):
         return self.digest, digest([cycle.model_dump(mode="json") for cycle in self.cycles])
 
 
+def _nothing() -> None:
+    pass
+
+
+before_write: Callable[[], None] = _nothing
+"""Called before anything is written to a run folder; whoever started the worker may set it, and it may raise."""
+
+
 def append(path: Path, event: Any, *, sync: bool = False) -> None:
     """Append one event as a line; with `sync` it is on disk when this returns. A torn line before it is closed first."""
+    before_write()
     line = event.model_dump_json() + "\n"
     with files.appender(path) as file:
         if file.tell() > 0:
@@ -286,4 +295,5 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically and durably."""
+    before_write()
     files.write(path, content)

@@ -1,7 +1,9 @@
-"""Who works in a run folder: a lock of the kernel (flock), so that `kill -9` frees it.
+"""Who works in a run folder: a lock that the kernel frees when its holder dies, whatever the reason.
 
-On network file systems, where a lock may be seen by one host only, the holder also touches the file, and a recent touch
-by another host counts as held.
+On network file systems, where a lock may be seen by one host only, the holder also touches the file. Whether a touch is recent
+is asked of the file system: against the time of a file touched there now, never against this host's clock. An old lease of
+another host is watched before it is taken over, as its host's clock may set the times. Each touch, and each write of a worker,
+first makes sure that the lease is still the holder's own: one that was suspended finds out when it wakes.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -22,38 +25,88 @@ from benchmark.errors import StoreError
 
 BEAT, STALE = 30.0, 300.0
 """Seconds between touches of a lease, and the age after which another host's lease no longer counts."""
+WATCH = 2.5 * BEAT
+"""Seconds for which another host's old lease is watched for a touch before it is taken over."""
 NETWORK = ("nfs", "cifs", "smb", "fuse", "lustre", "ceph", "gpfs", "beegfs", "9p", "afs")
 """Beginnings of file system types that several hosts may share."""
 SIGNED = 4096
 """Bytes of a signature at most."""
 ATTEMPTS, PAUSE = 10, 0.05
 """Tries to lock, and seconds between them: `holder` locks for an instant to look."""
+WAIT = "wait for it, or stop it"
 
 
 class Busy(StoreError):
     """Another process works in this run folder."""
 
 
+class Taken(Busy):
+    """The lease was ours: another host has taken it over in the meantime."""
+
+
+class Lease:
+    """A lease that is held. `verify` before each write."""
+
+    def __init__(self, path: Path, file: IO[str], shared: bool) -> None:
+        self._path, self._file, self._shared = path, file, shared
+        self._text = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "token": uuid.uuid4().hex})
+        self._signed = False
+        with suppress(OSError):  # a full disk: the lock holds without a name on it
+            file.truncate(0)
+            file.write(self._text)
+            file.flush()
+            self._signed = True
+
+    def verify(self) -> None:
+        """Raises Taken if the lease is not ours any more. Asks nothing where the kernel's lock is seen by everybody."""
+        if self._shared and self._signed and not self.is_ours():
+            raise Taken(
+                f"taken over by {_owner(self._path)}",
+                where=str(self._path.parent),
+                remedy="nothing was lost: it goes on there",
+            )
+
+    def is_ours(self) -> bool:
+        """Whether the file says what we signed, as it lies there now: opened anew, as network file systems remember old content."""
+        try:
+            return files.read(self._path, SIGNED).decode() == self._text
+        except (OSError, ValueError):
+            return False
+
+    def touch(self) -> None:
+        """Show that the holder lives."""
+        with suppress(OSError):
+            os.utime(self._file.fileno())
+
+    def release(self) -> None:
+        """Leave the file unsigned, unless somebody else has signed it."""
+        if not self._signed or self.is_ours():
+            with suppress(OSError):
+                self._file.truncate(0)
+
+
 @contextmanager
-def claim(folder: Path) -> Iterator[None]:
-    """Be the only one to work in a run folder. Raises Busy if somebody else is; freed when the process dies."""
+def claim(folder: Path, on_taken: Callable[[], None] = lambda: None) -> Iterator[Lease]:
+    """Be the only one to work in a run folder. Raises Busy if somebody else is; freed when the process dies.
+
+    `on_taken` is called once, in a thread, when another host has taken the lease over.
+    """
     path = folder / "lease"
     with os.fdopen(files.open_fd(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+") as file:
         if not _lock(file):
-            raise Busy(f"in use by {_owner(path)}", where=str(folder), remedy="wait for it, or stop it")
-        if owner := _remote_holder(path):
+            raise Busy(f"in use by {_owner(path)}", where=str(folder), remedy=WAIT)
+        shared = on_network(path)
+        if owner := shared and (_remote_holder(path) or _touched_while_watched(path)):
             raise Busy(
                 f"in use by {owner}", where=str(folder), remedy=f"wait, or try again {STALE:.0f} s after it has died"
             )
-        _sign(file)
-        stop = threading.Event()
-        threading.Thread(target=_beat, args=(path, stop), daemon=True).start()
+        lease, stop = Lease(path, file, shared), threading.Event()
+        threading.Thread(target=_beat, args=(lease, stop, on_taken), daemon=True).start()
         try:
-            yield
+            yield lease
         finally:
             stop.set()
-            with suppress(OSError):
-                file.truncate(0)
+            lease.release()
 
 
 def _lock(file: IO[str]) -> bool:
@@ -63,6 +116,11 @@ def _lock(file: IO[str]) -> bool:
             return True
         except BlockingIOError:
             time.sleep(PAUSE)
+        except OSError as error:  # NFS without its lock daemon, some FUSE file systems
+            raise StoreError(
+                f"this file system does not lock files: {error.strerror}", where=file.name,
+                remedy="mount it with locks, or name a folder on another disk with --runs",
+            ) from error  # fmt: skip
     return False
 
 
@@ -81,19 +139,14 @@ def holder(folder: Path) -> str:
     return _remote_holder(path)
 
 
-def _sign(file: IO[str]) -> None:
-    with suppress(OSError):  # a full disk: the lock holds without a name on it
-        file.truncate(0)
-        file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
-        file.flush()
-
-
-def _beat(path: Path, stop: threading.Event) -> None:
+def _beat(lease: Lease, stop: threading.Event, on_taken: Callable[[], None]) -> None:
     while not stop.wait(BEAT):
         try:
-            os.utime(path, follow_symlinks=False)
-        except OSError:
+            lease.verify()
+        except Taken:
+            on_taken()
             return
+        lease.touch()
 
 
 def _signature(path: Path) -> dict[str, Any]:
@@ -111,16 +164,51 @@ def _owner(path: Path) -> str:
     return text.line(f"process {signed['pid']} on {signed['host']}")
 
 
-def _remote_holder(path: Path) -> str:
-    """Another host whose lock this one may not see: it signed the lease, and touched it not long ago."""
+def _foreign(path: Path) -> bool:
+    """Whether another host, whose lock this one may not see, has signed the lease."""
     signed = _signature(path)
-    if not signed or signed.get("host") == socket.gethostname() or not on_network(path):
+    return bool(signed) and signed.get("host") != socket.gethostname()
+
+
+def _remote_holder(path: Path) -> str:
+    """Another host that signed the lease and touched it not long ago, by the file system's own clock."""
+    if not _foreign(path) or not on_network(path):
         return ""
+    age = _age(path)
+    return f"{_owner(path)}, {max(age, 0.0):.0f} s ago" if age < STALE else ""
+
+
+def _age(path: Path) -> float:
+    """Seconds since a file was touched, against a file that is touched beside it now; infinite if it is gone."""
+    probe = path.with_name(f".lease.{uuid.uuid4().hex}.partial")
     try:
-        age = time.time() - path.stat().st_mtime
+        probe_fd = files.open_fd(probe, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        try:
+            os.utime(probe_fd)  # as a beat does
+            now = os.fstat(probe_fd).st_mtime
+        finally:
+            os.close(probe_fd)
+    except OSError:  # a read-only view of the folder has this host's clock only
+        now = time.time()
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+    try:
+        return now - path.stat().st_mtime
     except OSError:
+        return float("inf")
+
+
+def _touched_while_watched(path: Path) -> str:
+    """Another host that touches its lease after all: some file systems let the writing host's clock set the times."""
+    if not _foreign(path):
         return ""
-    return f"{_owner(path)}, {age:.0f} s ago" if age < STALE else ""
+    before, until = path.stat().st_mtime_ns, time.monotonic() + WATCH
+    while time.monotonic() < until:
+        time.sleep(min(PAUSE, WATCH))
+        if path.stat().st_mtime_ns != before:
+            return _owner(path)
+    return ""
 
 
 def on_network(path: Path, mounts: str | None = None) -> bool:

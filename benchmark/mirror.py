@@ -16,6 +16,8 @@ from typing import Any, Protocol
 
 from benchmark import files
 from benchmark.errors import AlbenchError, StoreError
+from benchmark.marks import Mark, Marks, look
+from benchmark.spec.identity import digest
 from benchmark.store import Store, outputs
 from benchmark.story import (
     ARTIFACTS,
@@ -41,6 +43,8 @@ STATUS: dict[State, str] = {
 """MLflow's words for where a trial stands; it has none for what can be resumed (the tag `albench.state` has)."""
 
 
+SHOWN = ("mlflow.parentRunId", "mlflow.runName")
+"""Tags of MLflow's own that say where its pages show a run, and under which name."""
 VERDICTS = "verdicts/verdicts.json"
 SHOWN_AS_TABLE = json.dumps([{"path": VERDICTS, "type": "table"}])
 """Value of the tag by which MLflow's pages know that a file is a table."""
@@ -58,11 +62,11 @@ class Tracker(Protocol):
         ...
 
     def experiment(self, name: str) -> str:
-        """Id of an experiment, created if it is not there."""
+        """Id of an experiment; created if it is not there, brought back if it was deleted or renamed."""
         ...
 
     def search(self, experiment: str, tags: Mapping[str, str]) -> list[Any]:
-        """Active runs with these tags, always in the same order."""
+        """Active runs with these tags (none: all), always in the same order."""
         ...
 
     def get(self, run_id: str) -> Any:
@@ -104,6 +108,21 @@ class SyncReport:
     problems: tuple[str, ...]
 
 
+class Listing:
+    """All active runs of one experiment, asked for at once."""
+
+    def __init__(self, runs: Sequence[Any]) -> None:
+        self.by_id = {run.info.run_id: run for run in runs}
+        self.trials: dict[tuple[str, str], list[Any]] = {}
+        self.cells: dict[str, list[Any]] = {}
+        for run in runs:
+            held = run.data.tags
+            if "albench.trial_id" in held:
+                self.trials.setdefault((held["albench.trial_id"], held.get("albench.env_id", "")), []).append(run)
+            elif "albench.cell" in held:
+                self.cells.setdefault(held["albench.cell"], []).append(run)
+
+
 class RunMirror:
     """Brings a tracker up to run folders. Not thread-safe; several may write to one tracker.
 
@@ -113,6 +132,8 @@ class RunMirror:
     def __init__(self, connect: Callable[[Path], Tracker], where: str = "") -> None:
         self._connect, self._where = connect, where
         self._tracker: Tracker | None = None
+        self.listing = False
+        """Whether many runs will be asked for: then each experiment is asked once for all of them."""
         self._stories: dict[Path, Story] = {}
         self._forget()
 
@@ -136,13 +157,39 @@ class RunMirror:
         self._marks[folder] = mark
         return Mirrored(state, wrote)
 
+    def seal(self, run_dir: Path) -> str:
+        """Digest of what the tracker holds of a run folder that this mirror has just brought up; empty if it has not."""
+        child = self._children.get(run_dir.resolve())
+        return "" if child is None else _seal(child)
+
+    def holds(self, run_dir: Path, mark: Mark) -> bool:
+        """Whether the tracker still holds what it did when the mark was made. Raises TrackerError.
+
+        Asks each experiment once: what people changed by hand is found without reading the run again.
+        """
+        with self._use(run_dir.parents[1]) as tracker:
+            experiment = self._experiment(tracker, mark.suite)
+            listed = self._listed(tracker, experiment)
+            trial, env = run_dir.parent.name, run_dir.name
+            if experiment not in self._sealed:
+                self._sealed[experiment] = {
+                    (names[0][: len(trial)], names[1][: len(env)]): [_seal(run) for run in runs]
+                    for names, runs in listed.trials.items()
+                    if all(run.data.tags.get("mlflow.parentRunId") in listed.by_id for run in runs)
+                }
+            return self._sealed[experiment].get((trial, env)) == [mark.seal]
+
     def close(self) -> None:
         """Give the parent runs the state of their children. Raises TrackerError."""
-        if not self._parents:
+        if not self._parents and not self._listings:
             return
         with self._use(Path()) as tracker:
+            for experiment, listed in self._listings.items():
+                self._mend_parents(tracker, experiment, listed)
             for (experiment, _), parent in self._parents.items():
                 _settle(tracker, experiment, parent)
+            self._listings.clear()
+            self._sealed.clear()
 
     def publish(
         self, runs: Path, suite: str, profile: str, variant: str, rows: Sequence[Mapping[str, Any]],
@@ -176,13 +223,15 @@ class RunMirror:
     # ------------------------------------------------------------------------------------------------------ one run
 
     def _write(self, tracker: Tracker, folder: Path, story: Story, state: State) -> bool:
-        child = self._children.get(folder) or self._child(tracker, story)
+        child, parent = self._children.get(folder) or self._child(tracker, story), self._parent_of(tracker, story)
         count, _, held = child.data.tags.get("albench.cycles", "0 ").partition(" ")
-        if int(count) > len(story.cycles) or (int(count) and story.prefix(int(count)) != held):
+        if not count.isdecimal() or int(count) > len(story.cycles) or (int(count) and story.prefix(int(count)) != held):
             tracker.delete(child.info.run_id)  # begun anew, or told differently: metrics cannot be taken back
+            self._listings.clear()
             child, count = self._child(tracker, story), "0"
         record, problem = story.record() if state == "finished" else (None, "")
-        final = tags(story, state) | record_tags(record, problem)
+        shown = {"mlflow.parentRunId": parent, "mlflow.runName": _run_name(story), "albench.kind": "trial"}
+        final = tags(story, state) | record_tags(record, problem) | shown
         if final.items() <= child.data.tags.items() and STATUS[state] == child.info.status:
             self._children[folder] = child
             return False
@@ -205,10 +254,11 @@ class RunMirror:
         return True
 
     def _child(self, tracker: Tracker, story: Story) -> Any:
-        trial = story.trial
-        experiment = tracker.experiment(trial.suite)
-        place = (trial.method_name, trial.profile, trial.variant)
-        parent = self._parent(tracker, experiment, trial.suite, place, story.started)
+        experiment, parent = self._experiment(tracker, story.trial.suite), self._parent_of(tracker, story)
+        if self.listing:
+            known = self._listed(tracker, experiment).trials.get((story.trial_id, story.env_id), [])
+            if len(known) == 1:
+                return known[0]
         identity = {"albench.trial_id": story.trial_id, "albench.env_id": story.env_id}
         labels = identity | {"albench.kind": "trial", "mlflow.parentRunId": parent}
         with tracker.lock():
@@ -217,20 +267,55 @@ class RunMirror:
                 tracker.delete(double.info.run_id)
             if found:
                 return found[0]
-            return tracker.create(experiment, f"{trial.method_name}@{trial.seed}", story.started, labels)
+            return tracker.create(experiment, _run_name(story), story.started, labels)
+
+    def _mend_parents(self, tracker: Tracker, experiment: str, listed: Listing) -> None:
+        """Give parents of runs that were not touched what somebody changed on them by hand."""
+        for key, runs in listed.cells.items():
+            parent = runs[0]
+            if (experiment, key) in self._parents:
+                continue
+            mine = [
+                run for found in listed.trials.values() for run in found
+                if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id
+            ]  # fmt: skip
+            if not mine:
+                continue
+            held = mine[0].data.tags
+            place = (held["albench.method"], held["albench.profile"], held["albench.variant"])
+            wanted = _labels(held["albench.suite"], place)
+            if not wanted.items() <= parent.data.tags.items():
+                tracker.log(parent.info.run_id, (), wanted)
+            if parent.info.status != _status(mine):
+                _settle(tracker, experiment, parent.info.run_id)
+
+    def _parent_of(self, tracker: Tracker, story: Story) -> str:
+        trial = story.trial
+        place = (trial.method_name, trial.profile, trial.variant)
+        return self._parent(tracker, self._experiment(tracker, trial.suite), trial.suite, place, story.started)
+
+    def _experiment(self, tracker: Tracker, suite: str) -> str:
+        if suite not in self._experiments:
+            self._experiments[suite] = tracker.experiment(suite)
+        return self._experiments[suite]
+
+    def _listed(self, tracker: Tracker, experiment: str) -> Listing:
+        if experiment not in self._listings:
+            self._listings[experiment] = Listing(tracker.search(experiment, {}))
+        return self._listings[experiment]
 
     def _parent(
         self, tracker: Tracker, experiment: str, suite: str, place: tuple[str, str, str], started: int | None
     ) -> str:
         key = cell(*place)
         if (experiment, key) not in self._parents:
-            labels = {"kind": "cell", "cell": key, "suite": suite}
-            labels |= dict(zip(("method", "profile", "variant"), place, strict=True))
+            wanted = _labels(suite, place)
+            found = self._listed(tracker, experiment).cells.get(key, []) if self.listing else []
             with tracker.lock():
-                found = tracker.search(experiment, {"albench.cell": key})
-                run = found[0] if found else tracker.create(
-                    experiment, cell_name(*place), started, {f"albench.{name}": value for name, value in labels.items()}
-                )  # fmt: skip
+                found = found or tracker.search(experiment, {"albench.cell": key})
+                run = found[0] if found else tracker.create(experiment, cell_name(*place), started, wanted)
+            if not wanted.items() <= run.data.tags.items():  # edited by hand
+                tracker.log(run.info.run_id, (), wanted)
             self._parents[experiment, key] = run.info.run_id
         return self._parents[experiment, key]
 
@@ -255,31 +340,73 @@ class RunMirror:
         """What was learnt from the tracker."""
         self._children: dict[Path, Any] = {}
         self._parents: dict[tuple[str, str], str] = {}
+        self._experiments: dict[str, str] = {}
+        self._listings: dict[str, Listing] = {}
+        self._sealed: dict[str, dict[tuple[str, str], list[str]]] = {}
         self._marks: dict[Path, tuple[object, ...]] = {}
+
+
+def _seal(run: Any) -> str:
+    """Digest of what mirroring writes into a run's tags, and its status."""
+    ours = {name: value for name, value in run.data.tags.items() if name.startswith("albench.") or name in SHOWN}
+    return digest([ours, run.info.status])[:32]
+
+
+def _run_name(story: Story) -> str:
+    return f"{story.trial.method_name}@{story.trial.seed}"
+
+
+def _labels(suite: str, place: tuple[str, str, str]) -> dict[str, str]:
+    """Tags of a parent run."""
+    labels = {"kind": "cell", "cell": cell(*place), "suite": suite}
+    labels |= dict(zip(("method", "profile", "variant"), place, strict=True))
+    return {f"albench.{name}": value for name, value in labels.items()} | {"mlflow.runName": cell_name(*place)}
+
+
+def _status(children: Sequence[Any]) -> str:
+    """Status of a parent: the first of these that a child has."""
+    states = {run.info.status for run in children}
+    return next((name for name in ("RUNNING", "FAILED", "KILLED") if name in states), "FINISHED")
 
 
 def _settle(tracker: Tracker, experiment: str, parent: str) -> None:
     found = tracker.search(experiment, {"mlflow.parentRunId": parent})
-    states = {run.info.status for run in found}
-    status = next((name for name in ("RUNNING", "FAILED", "KILLED") if name in states), "FINISHED")
-    tracker.set_status(parent, status, max((run.info.end_time or 0 for run in found), default=0) or None)
+    tracker.set_status(parent, _status(found), max((run.info.end_time or 0 for run in found), default=0) or None)
 
 
 def sync_folders(
-    mirror: RunMirror, runs: Path, suites: Collection[str], progress: Callable[[int, int], None]
-) -> SyncReport:
+    mirror: RunMirror, runs: Path, suites: Collection[str], progress: Callable[[int, int], None], marks: Marks | None = None
+) -> SyncReport:  # fmt: skip
     """Mirror every run folder (of these suites, or of all); see `tracking.sync`."""
     folders = list(Store(runs).folders())
-    made: list[Mirrored] = []
+    mirror.listing = True
+    written = unchanged = empty = 0
     problems: list[str] = []
     for place, folder in enumerate(folders):
         progress(place, len(folders))
+        mark = None if marks is None else marks.get(folder)
+        if mark is not None and suites and mark.suite not in suites:
+            continue
+        if marks is not None and mark is not None and (marks.untouched or mirror.holds(folder, mark)):
+            unchanged += 1
+            continue
         try:
-            if not suites or Story(folder).trial.suite in suites:
-                made.append(mirror.mirror(folder))
+            suite = Story(folder).trial.suite
+            if suites and suite not in suites:
+                continue
+            seen = look(folder)
+            done = mirror.mirror(folder)
         except StoreError as error:
             problems.append(str(error).splitlines()[0])
+            continue
+        written, unchanged, empty = (
+            written + done.wrote, unchanged + (not done.wrote and done.state is not None), empty + (done.state is None)
+        )  # fmt: skip
+        if marks is not None:
+            ended = done.state in ("finished", "failed", "stopped")
+            marks.put(folder, Mark(suite, seen, mirror.seal(folder)) if ended else None)
     mirror.close()
+    if marks is not None and (not marks.untouched or written):
+        marks.save()
     progress(len(folders), len(folders))
-    written, empty = sum(done.wrote for done in made), sum(done.state is None for done in made)
-    return SyncReport(written, len(made) - written - empty, empty, tuple(problems))
+    return SyncReport(written, unchanged, empty, tuple(problems))

@@ -174,8 +174,11 @@ def torch_version() -> str:
 
 
 def revision(root: Path = PACKAGE.parent) -> Revision:
-    """The commit of the project's source; from ALBENCH_REVISION where there is no repository (an image)."""
+    """The commit of the project's source; from ALBENCH_REVISION where there is no repository (an image). `unknown` where there
+    is one that git does not read."""
     commit = _git(root, "rev-parse", "HEAD")
+    if commit is None and (root / ".git").exists():
+        return Revision(commit="unknown", dirty=False)
     if commit is None:
         return Revision(commit=os.environ.get("ALBENCH_REVISION", ""), dirty=False)
     return Revision(commit=commit, dirty=_git(root, "status", "--porcelain") != "")
@@ -188,9 +191,11 @@ def packages() -> dict[str, str]:
 
 
 def _git(root: Path, *arguments: str) -> str | None:
+    # The folder may be another user's (a container in a CI, sudo): its code runs already, so git may read it, without its hooks.
+    trusted = ["-c", f"safe.directory={root.resolve()}", "-c", "core.fsmonitor=false"]
     try:
         done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=QUERY_SECONDS, check=True  # noqa: S607
+            ["git", "-C", str(root), *trusted, *arguments], capture_output=True, text=True, timeout=QUERY_SECONDS, check=True  # noqa: S607
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None

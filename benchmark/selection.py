@@ -120,7 +120,10 @@ class Selection:
         exact = [suite for suite in matched if len(suite.suite.protocol.models) == self.models]
         if exact:
             return exact
-        siblings = [*matched, *(load_suite(path, root) for path in sorted(root.glob(f"{pattern}-*.toml")))]
+        siblings = [
+            *matched,
+            *(load_suite(path, root) for path in suite_files(root) if _id(path, root).startswith(f"{pattern}-")),
+        ]
         found = [suite for suite in siblings if suite.id == f"{pattern}-{self.models}"]
         if not found:
             counts = sorted({len(suite.suite.protocol.models) for suite in siblings})
@@ -211,10 +214,14 @@ def match_suites(pattern: str, root: Path) -> list[SuiteFile]:
     """Suites whose id matches a pattern. Raises UsageError with the nearest names when there is none."""
     if not any(sign in pattern for sign in "*?["):
         return [find_suite(pattern, root)]
-    paths = {path.relative_to(root).with_suffix("").as_posix(): path for path in suite_files(root)}
+    paths = {_id(path, root): path for path in suite_files(root)}
     found = [load_suite(path, root) for name, path in paths.items() if fnmatch.fnmatchcase(name, pattern)]
     if not found:
         raise UsageError(
             f"no suite matches '{pattern}' under {root}", remedy="`albench ls` lists all; --suites names the folder"
         )
     return found
+
+
+def _id(path: Path, root: Path) -> str:
+    return path.relative_to(root).with_suffix("").as_posix()

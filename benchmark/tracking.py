@@ -11,9 +11,9 @@ import hashlib
 import json
 import logging
 import os
-import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -22,11 +22,13 @@ from urllib.parse import urlsplit
 
 from benchmark import files
 from benchmark.background import EVERY, Background
+from benchmark.errors import without_secrets
+from benchmark.marks import Marks
 from benchmark.mirror import RunMirror, SyncReport, Tracker, TrackerError, sync_folders
 from benchmark.story import Point
 
 __all__ = [
-    "BackgroundMirror", "Mirror", "SyncReport", "TrackerError", "check", "embedded", "publish_verdicts", "sync", "ui_argv",
+    "BackgroundMirror", "Mirror", "SyncReport", "TrackerError", "check", "embedded", "load", "publish_verdicts", "sync", "ui_argv",
 ]  # fmt: skip
 
 QUIET = {
@@ -35,7 +37,10 @@ QUIET = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }  # fmt: skip
 """Settings of the client unless the environment says otherwise: no telemetry, and a dead server is given up soon."""
-CONNECT_SECONDS = 3.0
+CONNECT_SECONDS, LOCK_SECONDS = 3.0, 60.0
+"""How long a server may take to answer, and another process to hold the lock."""
+REFUSALS = (403, 407, 502, 503, 504)
+"""Answers of a proxy that will not or cannot pass a request on."""
 SERVED = "mlflow-artifacts:/"
 """Where the server that we start finds files, relative to its artifact folder."""
 KIND = "custom_model_development"
@@ -77,7 +82,9 @@ def sync(
 
     Raises TrackerError if the tracker fails; folders that cannot be read are told in the report.
     """
-    return sync_folders(Mirror(uri, runs=runs, artifacts=artifacts), runs, suites, progress)
+    return sync_folders(
+        Mirror(uri, runs=runs, artifacts=artifacts), runs, suites, progress, _marks(uri or embedded(runs), runs)
+    )
 
 
 def publish_verdicts(
@@ -94,6 +101,13 @@ def check(uri: str | None = None, *, runs: Path = RUNS) -> str:
     """The tracker's address, once it has answered; an embedded database is created. Raises TrackerError."""
     Mirror(uri, runs=runs).check(runs)
     return uri or embedded(runs)
+
+
+def load() -> str:
+    """Version of the client library, once it has been imported as a run would; raises whatever it comes up with."""
+    import mlflow.tracking
+
+    return str(mlflow.__version__)
 
 
 def ui_argv(uri: str | None = None, *, runs: Path = RUNS, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
@@ -114,12 +128,30 @@ def embedded(runs: Path) -> str:
     return f"sqlite:///{(runs / '.tracking' / 'mlflow.db').resolve()}"
 
 
+def _marks(uri: str, runs: Path) -> Marks:
+    """What the last sync of a runs folder to this tracker left. A sqlite file tells by its time whether it was changed."""
+    database = _database(uri)
+
+    def stamp() -> str:
+        if database is None:
+            return ""
+        try:
+            files = [database, *(path for end in ("-wal", "-journal") if (path := Path(f"{database}{end}")).exists())]
+            return " ".join(f"{found.st_mtime_ns}/{found.st_size}" for found in (path.stat() for path in files))
+        except OSError:
+            return ""
+
+    name = hashlib.sha256(uri.encode()).hexdigest()[:12]
+    return Marks(runs / ".tracking" / f"marks-{name}.json", stamp)
+
+
 class MlflowTracker:
     """See `mirror.Tracker`. Raises TrackerError if nobody listens, and whatever MLflow raises."""
 
     def __init__(self, uri: str, artifacts: Path | None = None) -> None:
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
+        _reach_directly(uri)
         _knock(uri)
         from mlflow.tracking import MlflowClient
 
@@ -136,7 +168,7 @@ class MlflowTracker:
 
     def experiment(self, name: str) -> str:
         with self.lock():
-            found = self._client.get_experiment_by_name(name)
+            found = self._client.get_experiment_by_name(name) or self._renamed(name)
             if found is None:
                 location = f"{SERVED}{name.replace('/', '-')}" if self.artifacts is not None else None
                 tags = {"albench.suite": name, "mlflow.experimentKind": KIND}
@@ -144,6 +176,19 @@ class MlflowTracker:
             if found.lifecycle_stage == "deleted":
                 self._client.restore_experiment(found.experiment_id)
             return str(found.experiment_id)
+
+    def _renamed(self, name: str) -> Any:
+        """The experiment of a suite that somebody gave another name, under its own again; None if there is none."""
+        from mlflow.entities import ViewType
+
+        found = self._client.search_experiments(ViewType.ALL, filter_string=f"tags.`albench.suite` = '{name}'")
+        if not found:
+            return None
+        chosen = min(found, key=lambda one: int(one.creation_time or 0))
+        if chosen.lifecycle_stage == "deleted":
+            self._client.restore_experiment(chosen.experiment_id)
+        self._client.rename_experiment(chosen.experiment_id, name)
+        return self._client.get_experiment(chosen.experiment_id)
 
     def search(self, experiment: str, tags: Mapping[str, str]) -> list[Any]:
         condition = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
@@ -225,6 +270,7 @@ def _replace(source: Path, target: Path) -> None:
 
 @contextmanager
 def _lock(uri: str) -> Iterator[None]:
+    """Raises TrackerError if another process has held the lock for LOCK_SECONDS, or the file is somebody else's."""
     database = _database(uri)
     if database is not None:
         database.parent.mkdir(parents=True, exist_ok=True)
@@ -232,22 +278,71 @@ def _lock(uri: str) -> Iterator[None]:
     else:
         place = int(hashlib.sha256(uri.encode()).hexdigest(), 16) % LOCKS
         path = Path(tempfile.gettempdir()) / f"albench-{os.getuid()}-{place}.lock"
-    with files.appender(path) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    try:  # readable by its owner only: whoever can open a file can lock it
+        handle = files.open_fd(path, os.O_RDWR | os.O_CREAT, mode=0o600)
+    except OSError as error:
+        remedy = "remove it, or name another folder with TMPDIR"
+        raise TrackerError(f"the lock cannot be opened: {error.strerror}", where=str(path), remedy=remedy) from error
+    with os.fdopen(handle, "r+") as file:
+        until = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise TrackerError(
+                        f"another process has held the tracker's lock for {LOCK_SECONDS:.0f} s", where=str(path),
+                        remedy=f"`fuser {path}` names it: end it if it is stopped or hangs, then `albench sync`",
+                    ) from None  # fmt: skip
+                time.sleep(0.05)
         yield
 
 
+def _reach_directly(uri: str) -> None:
+    """A proxy cannot reach a server of this very machine: leave it out for such addresses, for the client library too."""
+    host = urlsplit(uri).hostname or ""
+    if host == "localhost" or host.startswith("127.") or host == "::1":
+        for name in ("no_proxy", "NO_PROXY"):
+            held = [part for part in os.environ.get(name, "").split(",") if part]
+            if host not in held and "*" not in held:
+                os.environ[name] = ",".join([*held, host])
+
+
 def _knock(uri: str) -> None:
-    """Whether anybody listens, before the client library waits for minutes. Raises TrackerError."""
-    parts = urlsplit(uri)
-    if parts.scheme not in ("http", "https"):
+    """Whether anybody listens, before the client library waits for minutes; asked the way the library will ask, through the
+    same proxy. Raises TrackerError."""
+    if urlsplit(uri).scheme not in ("http", "https"):
         return
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+    import requests
+
+    parts = urlsplit(uri)
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    asked = requests.utils.select_proxy(bare, requests.utils.get_environ_proxies(bare))
+    proxy = without_secrets(str(asked)) if asked else ""
+    remedy = "start the server, or name another with --tracking-uri or MLFLOW_TRACKING_URI"
+    if proxy:
+        remedy += f"; if it is to be reached without the proxy {proxy}, add {parts.hostname} to NO_PROXY"
     try:
-        socket.create_connection((parts.hostname or "localhost", port), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        raise TrackerError(
-            f"nobody answers: {error}",
-            where=uri,
-            remedy="start the server, or name another with --tracking-uri or MLFLOW_TRACKING_URI",
-        ) from error
+        answer = requests.get(f"{bare.rstrip('/')}/health", timeout=CONNECT_SECONDS, stream=True, allow_redirects=False)
+    except (requests.exceptions.SSLError, requests.exceptions.ReadTimeout):
+        return  # somebody is there: the library knows its own certificates and patience
+    except requests.exceptions.ProxyError as error:
+        raise TrackerError(f"the proxy {proxy} does not answer: {_cause(error)}", where=uri, remedy=remedy) from error
+    except (requests.exceptions.RequestException, ValueError) as error:
+        through = f" (asked through the proxy {proxy})" if proxy else ""
+        raise TrackerError(f"nobody answers{through}: {_cause(error)}", where=uri, remedy=remedy) from error
+    answer.close()
+    if proxy and answer.status_code in REFUSALS:
+        raise TrackerError(f"the proxy {proxy} answers {answer.status_code} for it", where=uri, remedy=remedy)
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason, in a line."""
+    inner: Any = error
+    while True:
+        deeper = getattr(inner, "reason", None) or next((arg for arg in inner.args if isinstance(arg, Exception)), None)
+        if not isinstance(deeper, Exception) or deeper is inner:
+            break
+        inner = deeper
+    return (str(inner).splitlines() or [type(inner).__name__])[0][:200]

@@ -175,6 +175,7 @@ def _publish(trial: Trial, environment: Environment, used: DataUsed, session: Se
     assert session.pool is not None
     # The last pool was not extended after the last training, so its labelled list is everything that was trained on.
     sizes = np.array([result.labelled for result in session.results])
+    events.before_write()
     partial = out / ".indices.npz.partial"
     with files.writer(partial) as file:
         np.savez_compressed(file, labelled=session.pool.labelled, sizes=sizes)

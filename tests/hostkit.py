@@ -166,11 +166,13 @@ def result(trial: Trial, cycle: int, accuracy: float = 50.0) -> CycleResult:
     )  # fmt: skip
 
 
-def toy_record(trial: Trial, env: Environment = ENVIRONMENT, seconds: float = 10.0, accuracy: float = 50.0) -> Record:
+def toy_record(
+    trial: Trial, env: Environment = ENVIRONMENT, seconds: float = 10.0, accuracy: float = 50.0, data: str = "d" * 64
+) -> Record:
     """A complete record."""
     return Record(
         trial_id=trial_id(trial), env_id=env.env_id, trial=trial, environment=env,
-        data=DataUsed(name="digits", digest="d" * 64, canonical=True, note=""),
+        data=DataUsed(name="digits", digest=data, canonical=True, note=""),
         cycles=tuple(result(trial, cycle, accuracy) for cycle in range(trial.protocol.acquisition.cycles)),
         seconds=seconds, finished=1.0,
     )  # fmt: skip

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import shutil
+import tempfile
 from collections import namedtuple
 from pathlib import Path
 
 import pytest
 
-from benchmark import gpus
+from benchmark import gpus, lease, tracking
 from benchmark.cli import diagnosing, invoke
 from benchmark.cli.checking import BAD, GOOD, HINT
 from benchmark.cli.diagnosing import Diagnosis, examine
@@ -144,6 +145,43 @@ def test_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "requirements-ray.lock" in found.remedy
 
 
+def test_what_runs_ask_of_the_system_is_tried(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings.runs.mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = examine(lambda: diagnosing.system(settings))
+    assert [one.kind for one in found[:2]] == [GOOD, GOOD]
+    assert list(settings.runs.iterdir()) == []
+
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    monkeypatch.delenv("HOME")
+    _, sockets, _, home = examine(lambda: diagnosing.system(settings))
+    assert (sockets.kind, home.kind) == (HINT, HINT)
+    assert "TMPDIR" in sockets.remedy
+    assert "HOME" in home.remedy
+
+    def refuse(*_: object) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(lease.fcntl, "flock", refuse)
+    (told,) = examine(lambda: diagnosing.system(settings))
+    assert told.kind == BAD
+    assert "does not lock files: No locks available" in told.text
+    assert "--runs" in told.remedy
+
+
+def test_the_client_library_is_tried(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> str:
+        raise RuntimeError("Could not determine home directory")
+
+    monkeypatch.setattr(tracking, "load", fail)
+    (found,) = examine(lambda: diagnosing.tracker(settings, None))
+    assert (found.kind, "home directory" in found.text) == (BAD, True)
+
+
 def test_tracker(settings: Settings) -> None:
     assert kinds(examine(lambda: diagnosing.tracker(settings, None))) == [GOOD]
     (found,) = examine(lambda: diagnosing.tracker(settings, "http://127.0.0.1:9"))
@@ -156,6 +194,6 @@ def test_the_command(settings: Settings, capsys: pytest.CaptureFixture[str], mon
     places = ["--suites", str(settings.suites), "--runs", str(settings.runs), "--data", str(settings.data)]
     assert invoke([*places, "doctor"]) == 0
     said = capsys.readouterr().out
-    for name in ("python", "packages", "device", "runs folder", "disk", "data", "docker", "ray", "tracker"):
+    for name in ("python", "packages", "device", "runs folder", "disk", "system", "data", "docker", "ray", "tracker"):
         assert any(line[5:].startswith(name) for line in said.splitlines()), name
     assert invoke([*places, "doctor", "--tracking-uri", "http://127.0.0.1:9"]) == 3

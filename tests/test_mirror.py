@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,13 +13,15 @@ from typing import Any
 
 import pytest
 from hostkit import ENVIRONMENT, fail, finish, interrupt, result, say_started, toy_trial
+from waiting import patience, wait_for
 
 from benchmark import events
 from benchmark.background import Background
 from benchmark.errors import StoreError
 from benchmark.events import CycleDone, CycleResult, EpochDone, Finished, Stopped
 from benchmark.lease import claim
-from benchmark.mirror import RunMirror, TrackerError, sync_folders
+from benchmark.marks import Marks
+from benchmark.mirror import RunMirror, SyncReport, TrackerError, sync_folders
 from benchmark.spec.models import Trial
 from benchmark.store import Store
 from benchmark.story import Mirrored, Story, params, points, tags, verdict_note, verdict_table, verdict_tags
@@ -304,6 +307,90 @@ def test_sync_counts_and_goes_on_after_a_bad_folder(store: Store) -> None:
     assert (other.written, other.unchanged, other.empty) == (0, 0, 0)
 
 
+def marks_of(store: Store, stamp: str = "") -> Marks:
+    return Marks(store.root / ".tracking" / "marks.json", lambda: stamp)
+
+
+def quiet_sync(store: Store, tracker: FakeTracker, stamp: str = "") -> SyncReport:
+    return sync_folders(mirror_to(tracker), store.root, (), lambda done, total: None, marks_of(store, stamp))
+
+
+def test_costs_follow_what_is_new(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests to the tracker: a few for each new run; for untouched ones one listing in all, or none where a tracker tells by
+    itself that nobody has written to it. An untouched run's events are not read."""
+    for seed in range(20):
+        finish(store, toy_trial(seed))
+    tracker = FakeTracker()
+    assert quiet_sync(store, tracker, "t1").written == 20
+    assert tracker.calls <= 20 * 20
+    read: list[Path] = []
+    whole = Story.update
+    monkeypatch.setattr(Story, "update", lambda self: (read.append(self.folder), whole(self))[1])
+
+    tracker.calls = 0
+    assert quiet_sync(store, tracker, "t1").unchanged == 20
+    assert (tracker.calls, read) == (0, [])
+
+    assert quiet_sync(store, tracker, "t2").unchanged == 20, "somebody has written to the tracker since"
+    assert tracker.calls <= 2
+    assert read == []
+
+    finish(store, toy_trial(20))
+    tracker.calls = 0
+    report = quiet_sync(store, tracker, "t2")
+    assert (report.written, report.unchanged) == (1, 20)
+    assert tracker.calls <= 25
+    assert {folder.parent.name for folder in read} == {store.run_dir(toy_trial(20), ENVIRONMENT).parent.name}
+
+
+def test_a_run_that_changed_is_looked_at_again(store: Store) -> None:
+    folder, other = interrupt(store, toy_trial(0)), finish(store, toy_trial(1))
+    events.append(folder / "events.jsonl", Stopped(time=5.0, reason="time_limit"))
+    tracker = FakeTracker()
+    quiet_sync(store, tracker, "t")
+    tell(folder, toy_trial(0), 1)
+    report = quiet_sync(store, tracker, "t")
+    assert (report.written, report.unchanged) == (1, 1)
+    (store.root / ".tracking" / "marks.json").write_text("{ torn")
+    assert quiet_sync(store, tracker, "t").unchanged == 2
+    (other / "record.json").write_bytes((other / "record.json").read_bytes() + b" ")
+    assert quiet_sync(store, tracker, "t").written == 1, "its record is refused now"
+
+
+@pytest.mark.parametrize("spoil", ["tag", "state", "parent", "cycles", "gone", "twice", "cell", "name"])
+def test_what_was_changed_by_hand_is_mended(store: Store, spoil: str) -> None:
+    for seed in range(3):
+        finish(store, toy_trial(seed))
+    tracker = FakeTracker()
+    quiet_sync(store, tracker)
+    whole = copy.deepcopy(tracker.content())
+    child = next(run for run in tracker.runs.values() if run.info.name == "random@1")
+    parent = tracker.runs[child.data.tags["mlflow.parentRunId"]]
+    if spoil == "tag":
+        child.data.tags["albench.digest"] = "better"
+    elif spoil == "state":
+        child.info.status = "KILLED"
+    elif spoil == "parent":
+        tracker.delete(parent.info.run_id)
+    elif spoil == "cycles":
+        child.data.tags["albench.cycles"] = "nonsense"
+    elif spoil == "gone":
+        tracker.delete(child.info.run_id)
+    elif spoil == "twice":
+        tracker.create(child.info.experiment, "copy", 1, child.data.tags)
+    elif spoil == "cell":
+        parent.data.tags["albench.method"] = "mine"
+        parent.info.status = "RUNNING"
+    elif spoil == "name":
+        child.data.tags["mlflow.runName"] = "mine"
+    quiet_sync(store, tracker)
+    alive = {run.info.run_id for run in tracker.runs.values()}
+    assert all(
+        run.data.tags.get("mlflow.parentRunId") in alive for run in tracker.runs.values() if "@" in run.info.name
+    )
+    assert tracker.content() == whole
+
+
 # ------------------------------------------------------------------------------------------------------------ values
 
 
@@ -388,13 +475,6 @@ def test_publishing_verdicts_twice_leaves_one_set(tmp_path: Path) -> None:
 # -------------------------------------------------------------------------------------------------- in the background
 
 
-def wait_for(condition: Any, seconds: float = 5.0) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "waited in vain"
-        time.sleep(0.01)
-
-
 def test_background_follows_a_run_and_ends_up_to_date(store: Store) -> None:
     trial = toy_trial(0)
     folder = store.create(trial, ENVIRONMENT)
@@ -439,7 +519,7 @@ def test_a_hanging_tracker_does_not_hold_the_run(store: Store) -> None:
 
     class Hanging:
         def mirror(self, run_dir: Path, *, live: bool = False) -> Mirrored:
-            release.wait(30)
+            release.wait(patience(30))
             return Mirrored(None, False)
 
         def close(self) -> None: ...
@@ -448,7 +528,7 @@ def test_a_hanging_tracker_does_not_hold_the_run(store: Store) -> None:
     start = time.monotonic()
     background.watch([finish(store, toy_trial(0))])
     background.close(seconds=0.2)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < patience(2)
     assert background.problem is not None
     assert "albench sync" in background.problem
     release.set()

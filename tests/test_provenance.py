@@ -147,3 +147,27 @@ def test_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_packages() -> None:
     found = provenance.packages()
     assert found["pydantic"].split(".")[0] == "2"
+
+
+def test_a_repository_of_another_owner_is_read_and_one_that_cannot_be_is_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a CI's container or under sudo; "unknown" and "outside a repository" are two answers."""
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    (tmp_path / "file").write_text("1")
+    subprocess.run([*git, "add", "file"], check=True)
+    subprocess.run([*git, "commit", "-qm", "one"], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    refused = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+    assert "dubious ownership" in refused.stderr
+    assert provenance.revision(tmp_path) == provenance.Revision(commit=commit, dirty=False)
+    (tmp_path / "file").write_text("2")
+    assert provenance.revision(tmp_path).dirty
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert provenance.revision(tmp_path).commit == "unknown"
+    monkeypatch.delenv("ALBENCH_REVISION", raising=False)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    assert provenance.revision(outside).commit == ""

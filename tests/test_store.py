@@ -340,6 +340,7 @@ def test_another_hosts_lease(store: Store, monkeypatch: pytest.MonkeyPatch, shar
     then = path.stat().st_mtime - age
     os.utime(path, (then, then))
     monkeypatch.setattr(lease, "on_network", lambda _: shared)
+    monkeypatch.setattr(lease, "WATCH", 0.2)
     assert bool(lease.holder(folder)) == held
     assert store.status(TRIAL, ENVIRONMENT).state == ("running" if held else "resumable")
     if held:

@@ -30,7 +30,7 @@ KINDS = {"strategies": "Strategy", "objectives": "Objective"}
 def names(kind: str) -> list[str]:
     """Names of the built-in components of a kind, without importing any."""
     folder = Path(__file__).parent / kind
-    return sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_") and path.stem != "base")
+    return sorted(path.stem for path in folder.glob("*.py") if path.stem[0] not in "_." and path.stem != "base")
 
 
 def build(kind: str, component: Component) -> Any:

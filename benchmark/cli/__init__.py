@@ -10,7 +10,11 @@ from typing import Any
 
 def main() -> None:
     """Entry point of the console script. Being asked to end is like Ctrl-C: temporary folders go, processes are ended."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:  # what the caller had ignored stays ignored
+        signal.signal(signal.SIGTERM, _interrupt)
+    from benchmark.cli.surroundings import settle
+
+    settle()
     try:
         code = invoke(sys.argv[1:])
     except KeyboardInterrupt:  # before there was anybody to say so

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from benchmark import amounts
 from benchmark.cli.group import Settings
 from benchmark.cli.inspecting import schema_text
 from benchmark.cli.planning import obstacle
@@ -180,9 +181,13 @@ def _resolves(suite: SuiteFile) -> Iterator[Finding]:
     for profile in ("paper", *suite.suite.profiles):
         for variant in ("as_published", "corrected", *suite.suite.variants):
             try:
-                suite.trials(profile, variant)
+                trials = suite.trials(profile, variant)
             except AlbenchError as error:
                 yield BAD, f"profile {profile}, variant {variant}: {error}"
+                continue
+            wrong = {trial.method_name: reason for trial in trials if (reason := amounts.obstacle(trial))}
+            for method, reason in wrong.items():
+                yield BAD, f"profile {profile}, variant {variant}, {method}: {reason}"
 
 
 def _reported(suite: SuiteFile) -> Iterator[Finding]:
@@ -212,7 +217,13 @@ def data_findings(suite: SuiteFile, settings: Settings) -> Iterator[Finding]:
 
 def _schema(settings: Settings) -> Iterator[Finding]:
     path = settings.suites / "schema.json"
-    if not path.is_file() or path.read_text(encoding="utf-8") != schema_text():
+    try:
+        current = json.loads(path.read_text(encoding="utf-8-sig")) == json.loads(
+            schema_text()
+        )  # as values: pydantic 2.10 says 0.0
+    except (OSError, ValueError):
+        current = False
+    if not current:
         yield BAD, f"{path} is not current: run `albench schema`"
 
 
@@ -221,7 +232,7 @@ def _methods(suites: Sequence[SuiteFile]) -> Iterator[Finding]:
     lines: list[str] = []
     for suite in suites:
         for trial in suite.trials("paper", "as_published", list(suite.suite.methods), [0]):
-            if reason := obstacle(trial):
+            if reason := obstacle(trial):  # amounts that do not fit are told as bad above
                 yield HINT, f"{trial.suite}/{trial.method_name}: {reason}"
             else:
                 lines.append(trial.model_dump_json())

@@ -7,7 +7,9 @@ import importlib.util
 import os
 import re
 import shutil
+import socket
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +20,13 @@ from benchmark.cli.checking import BAD, GOOD, HINT, data_findings
 from benchmark.cli.group import Settings
 from benchmark.errors import AlbenchError, ExecutorError, Exit, without_secrets
 from benchmark.executors.local import cores
-from benchmark.lease import on_network
+from benchmark.lease import claim, on_network
 from benchmark.spec.load import load_suite, suite_files
 from benchmark.store import Store
 from benchmark.text import cleaned
 
-FREE_GB, IMAGE_GB = 5, 20
-"""Below this, free space is worth a note: for runs, and for an engine that is to build the image."""
+FREE_GB, IMAGE_GB, TEMPORARY_GB = 5, 20, 0.5
+"""Below this, free space is worth a note: for runs, for an engine that is to build the image, for temporary files."""
 NEEDED = (
     "click",
     "numpy",
@@ -63,13 +65,15 @@ Findings = Iterator[Diagnosis]
 @click.option("--tracking-uri", metavar="URI", envvar="MLFLOW_TRACKING_URI")
 @click.pass_obj
 def doctor(settings: Settings, tracking_uri: str | None) -> int:
-    """Check this machine: Python, packages, device, folders, disk, data, containers, cluster, tracker; and say what to do."""
+    """Check this machine: Python, packages, device, folders, disk, locks, sockets, data, containers, cluster, tracker; and say
+    what to do."""
     checks: dict[str, Callable[[], Findings]] = {
         "python": python,
         "packages": packages,
         "device": device,
         "runs folder": lambda: runs(settings),
         "disk": lambda: disk(settings),
+        "system": lambda: system(settings),
         "data": lambda: data(settings),
         "docker": docker,
         "ray": ray,
@@ -161,7 +165,7 @@ def runs(settings: Settings) -> Findings:
     if on_network(settings.runs):
         yield Diagnosis(
             HINT,
-            "it lies on a network file system: other hosts are seen by the age of their lease",
+            "it lies on a network file system: other hosts are seen by touches of their lease",
             "name a local folder with --runs, or wait five minutes after a host has died",
         )
 
@@ -170,6 +174,29 @@ def disk(settings: Settings) -> Findings:
     """Free space."""
     for name, folder in (("runs", settings.runs), ("cache", settings.cache)):
         yield space(folder, name, FREE_GB, f"free some, `albench clean`, or move it with --{name}")
+
+
+def system(settings: Settings) -> Findings:
+    """What runs ask of the system, tried: locks in the runs folder, sockets among temporary files, processes, a home."""
+    with (
+        tempfile.TemporaryDirectory(prefix=".probe.", suffix=".partial", dir=settings.runs) as folder,
+        claim(Path(folder)),
+    ):
+        yield Diagnosis(GOOD, "the runs folder locks files")
+    try:
+        with tempfile.TemporaryDirectory(prefix="pymp-") as folder, socket.socket(socket.AF_UNIX) as probe:
+            probe.bind(str(Path(folder) / "listener-12345678"))
+        yield Diagnosis(GOOD, f"sockets in {tempfile.gettempdir()}")
+    except OSError as error:
+        yield Diagnosis(
+            HINT, f"no socket in {tempfile.gettempdir()}: {error}; every trial starts a Python of its own, seconds each",
+            "name a short folder on a local disk with TMPDIR",
+        )  # fmt: skip
+    yield space(Path(tempfile.gettempdir()), "temporary files", TEMPORARY_GB, "name another folder with TMPDIR")
+    home = os.environ.get("HOME", "")
+    if not home or not os.access(home, os.W_OK):
+        text = f"HOME is {home or 'not set'}, where nothing can be written: libraries keep no caches"
+        yield Diagnosis(HINT, text, "set HOME to a folder of yours")
 
 
 def space(folder: Path, name: str, needed: float, remedy: str) -> Diagnosis:
@@ -247,6 +274,6 @@ def tracker(settings: Settings, uri: str | None) -> Findings:
     from benchmark import tracking
 
     if uri is None and not (settings.runs / ".tracking" / "mlflow.db").exists():
-        yield Diagnosis(GOOD, f"MLflow {importlib.metadata.version('mlflow')}, a database is made by the first run")
+        yield Diagnosis(GOOD, f"MLflow {tracking.load()}, a database is made by the first run")
         return
     yield Diagnosis(GOOD, f"{without_secrets(tracking.check(uri, runs=settings.runs))} answers")

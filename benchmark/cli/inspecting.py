@@ -26,7 +26,10 @@ def ls(settings: Settings, pattern: str) -> int:
     """List the suites whose id matches PATTERN (all): id, methods, seeds, the headline number."""
     from fnmatch import fnmatchcase
 
-    names = (path.relative_to(settings.suites).with_suffix("").as_posix() for path in settings.suites.glob("*/*.toml"))
+    names = (
+        path.relative_to(settings.suites).with_suffix("").as_posix()
+        for path in settings.suites.glob("[!.]*/[!.]*.toml")
+    )
     chosen = [name for name in sorted(names) if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}/*")]
     if not chosen:
         raise UsageError(f"no suite matches '{pattern}' under {settings.suites}", remedy=NO_SUITE)
@@ -48,7 +51,7 @@ def _line(path: Path) -> str:
 
 def _raw(path: Path) -> dict[str, Any]:
     """The values of a suite file over those of its base."""
-    raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     return _raw(path.with_name(raw["base"])) | raw if "base" in raw else raw
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -106,7 +106,13 @@ def _with(command: Command, options: Sequence[Callable[[Command], Command]]) -> 
     return command
 
 
-class Seconds(click.ParamType[float]):
+if TYPE_CHECKING:  # generic since click 8.4; older versions do all that is needed
+    _Time = click.ParamType[float]
+else:
+    _Time = click.ParamType
+
+
+class Seconds(_Time):
     """A span of time: 90s, 9m, 1.5h, 2d, or plain seconds."""
 
     name = "time"

@@ -10,7 +10,7 @@ from typing import Any, cast
 import click
 from rich.markup import escape
 
-from benchmark import files
+from benchmark import amounts, files
 from benchmark.cli.group import Settings
 from benchmark.cli.options import machine, selecting
 from benchmark.cli.printing import STATES, console, grid, print_plan
@@ -77,8 +77,10 @@ def _speeds(asked: list[Asked], store: Store, environment: Environment) -> dict[
 
 
 def obstacle(trial: Trial) -> str:
-    """Why a trial cannot be built: its strategy or objective does not exist. Nothing is imported to find out."""
-    return _missing("strategies", trial.strategy) or _missing("objectives", trial.objective)
+    """Why a trial cannot be done: its strategy or objective does not exist, or its amounts do not fit. Nothing is imported to
+    find out."""
+    missing = _missing("strategies", trial.strategy) or _missing("objectives", trial.objective)
+    return missing or amounts.obstacle(trial)
 
 
 def _missing(kind: str, component: Component) -> str:

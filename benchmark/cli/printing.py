@@ -82,6 +82,15 @@ def grid(*heads: str, title: str = "") -> Table:
     return table
 
 
+def _ditto(out: Console) -> str:
+    """The sign for "as above" that the output can show."""
+    try:
+        "〃".encode(out.encoding)
+    except (UnicodeEncodeError, LookupError):
+        return '"'
+    return "〃"
+
+
 def print_suite(facts: dict[str, Any]) -> None:
     """Everything `show` has to say."""
     out = console()
@@ -130,7 +139,10 @@ def _values(out: Console, values: list[dict[str, Any]]) -> None:
         source = items[0]["source"] + ("  [UNKNOWN]" if any(item["unknown"] for item in items) else "")
         changed = any("pinned" in item for item in items)
         table.add_row(
-            escape(path), escape(value), "〃" if source == before else escape(source), style="yellow" if changed else ""
+            escape(path),
+            escape(value),
+            _ditto(out) if source == before else escape(source),
+            style="yellow" if changed else "",
         )
         before = source
     out.print(table)

@@ -112,9 +112,7 @@ def _mirroring(settings: Settings, plan: Plan, store: Store, uri: str | None) ->
 
     mirror = BackgroundMirror(uri or None, runs=settings.runs)
     try:
-        mirror.watch(
-            store.run_dir(planned.trial, plan.environment) for planned in plan.trials if planned.state != "blocked"
-        )
+        mirror.watch(store.run_dir(planned.trial, plan.environment) for planned in plan.todo)
         yield problems
     finally:
         mirror.close()

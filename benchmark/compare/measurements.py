@@ -99,7 +99,7 @@ def _text(value: object) -> str:
 def read_results(path: Path) -> list[Measurement]:
     """Measurements of a committed table. Raises StoreError with file and line for whatever is not one."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise StoreError(f"cannot be read: {error}", where=str(path), remedy="restore the file") from error
     lines = csv.reader(StringIO(text), strict=True)

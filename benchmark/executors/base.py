@@ -22,6 +22,8 @@ from benchmark.executors.jobs import FINISHED, FailureKind, Job, Launched, Outco
 from benchmark.store import outputs
 from benchmark.variables import fixed_variables
 
+ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that ask this process to end."""
 POLL = 0.1
 """Seconds between looks at what runs."""
 GRACE = 60.0
@@ -90,7 +92,8 @@ class _Entry:
 class Drive:
     """Runs jobs through `start`, tails their events, keeps the deadline, and survives Ctrl-C with everything saved.
 
-    The first Ctrl-C (or SIGTERM, SIGHUP) asks the workers to stop, the second kills them.
+    The first Ctrl-C (or SIGTERM, SIGHUP) asks the workers to stop, the second kills them. Signals that the caller had
+    ignored (`nohup`, background jobs of scripts) stay ignored.
     """
 
     start: Callable[[Job, float | None], Running]
@@ -129,11 +132,14 @@ class Drive:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, count) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        before = {number: signal.getsignal(number) for number in ASKED}
+        heard = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
         try:
+            for number in heard:
+                signal.signal(number, count)
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in heard.items():
                 signal.signal(number, handler)
 
     def _launch(self, job: Job, deadline: float | None) -> None:
@@ -141,8 +147,12 @@ class Drive:
         offset = 0 if before is None else before.st_size  # what was said before is not this worker's word
         try:
             running = self.start(job, None if deadline is None else deadline - time.monotonic())
-        except (OSError, ExecutorError) as error:
+        except ExecutorError as error:
             self._end(Outcome(job, "failed", FailureKind.daemon, f"could not be started: {error}"))
+            return
+        except OSError as error:
+            message = f"this machine could not start it: {error}; check `ulimit -u`, `ulimit -n`, memory and TMPDIR"
+            self._end(Outcome(job, "failed", FailureKind.program, message))
             return
         self._entries.append(_Entry(job, running, offset))
         self.on_event(job, Launched(running.where))

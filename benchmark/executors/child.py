@@ -18,8 +18,9 @@ from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from pathlib import Path
 
-from benchmark import files
-from benchmark.executors.jobs import BUSY
+from benchmark import events, files
+from benchmark.errors import StoreError
+from benchmark.executors.jobs import BUSY, FAILED
 from benchmark.lease import Busy, claim
 
 PR_SET_PDEATHSIG = 1
@@ -44,11 +45,16 @@ def main(worker: str, out: str, argv: list[str]) -> int:
     _detach()
     _redirect(Path(out) / "worker.log")
     try:
-        with claim(Path(out)):
+        with claim(Path(out), lambda: os.kill(os.getpid(), signal.SIGTERM)) as lease:
+            events.before_write = lease.verify
             status = importlib.import_module(worker).main(argv)
+            lease.verify()  # whatever it says of its end, the folder is somebody else's
     except Busy as error:
         print(f"in use: {error.message}", file=sys.stderr)
         status = BUSY
+    except StoreError as error:
+        print(error, file=sys.stderr)
+        status = FAILED
     sys.stdout.flush()
     sys.stderr.flush()
     return int(status)
@@ -71,6 +77,7 @@ def _follow() -> None:
 def _detach() -> None:
     """Ctrl-C of the terminal is the host's business; the host asks with SIGTERM, also when it dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the host's way of asking, whatever the host's own caller ignores
     with suppress(PermissionError):  # already the leader of its own session
         os.setsid()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKED)  # the fork server was started `shielded`

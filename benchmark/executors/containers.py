@@ -27,7 +27,7 @@ from benchmark.executors.contract import ALIVE, LABEL, Place
 from benchmark.executors.gpus import GpuPool
 from benchmark.executors.jobs import FINISHED, STOPPED, FailureKind, Job, Outcome
 from benchmark.executors.local import cores
-from benchmark.lease import Busy, claim, holder
+from benchmark.lease import Busy, Lease, Taken, claim, holder
 from benchmark.spec.models import Trial
 from benchmark.store import WORK, last_event, outputs
 
@@ -212,11 +212,11 @@ class ContainerExecutor:
     def _start(self, job: Job, time_limit: float | None) -> Running:
         held = ExitStack()
         try:
-            held.enter_context(claim(job.out))
+            lease = held.enter_context(claim(job.out))
             gpu = self.gpus.take(job.device)
             held.callback(self.gpus.give_back, gpu)
             started = self._left_behind(job, time_limit) or self._begin(job, time_limit, gpu)
-            container = Container(job, self.engine, started, held, self.patience)
+            container = Container(job, self.engine, started, held, self.patience, lease)
         except (AlbenchError, OSError) as error:
             held.close()
             container = Container.ended(job, self.engine, _kind(error), str(error))
@@ -316,11 +316,14 @@ class ContainerExecutor:
 class Container:
     """A job under way in a container, which is removed as soon as it has ended, whatever happens."""
 
-    def __init__(self, job: Job, engine: Engine, container: str, held: ExitStack, patience: float) -> None:
+    def __init__(
+        self, job: Job, engine: Engine, container: str, held: ExitStack, patience: float, lease: Lease | None = None
+    ) -> None:
         self.where = f"container {container[:12]}" if container else "no container"
         self.verdict: Outcome | None = None
         self.out_of_memory = self.outage = self._asked = False
         self._job, self._engine, self._id, self._held, self._patience = job, engine, container, held, patience
+        self._lease = lease
         self._status: int | None = None
         self._next, self._away_since = 0.0, 0.0
 
@@ -337,7 +340,13 @@ class Container:
             return self._status
         self._next = time.monotonic() + LOOK
         try:
+            if self._lease is not None:
+                self._lease.verify()
             state = self._engine.state(self._id)
+        except Taken as error:  # this process was suspended: the folder is another host's, so nothing is written there
+            with suppress(EngineAway, Gone):
+                self._engine.remove(self._id)
+            return self._end(-1, FailureKind.busy, error.message)
         except Gone:
             kind = FailureKind.daemon if self.outage else FailureKind.cancelled
             return self._end(-1, kind, "the container was removed by somebody else")

@@ -7,8 +7,9 @@ code from outside takes part, /cache is read-only, and the trial has a cache of 
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -31,6 +32,11 @@ NOBODY = (65534, 65534)
 """User and group of containers that root starts."""
 LEAST_MEMORY = 64 * 1024**2
 """Bytes; importing torch takes more."""
+OWN = ("/in", "/out", "/cache", "/data", "/tmp")  # noqa: S108
+"""Places inside a container that are taken."""
+BINDS = 64
+"""Most files and folders that are bound for links in the data root."""
+COPY = "put the files themselves there: `cp -rL`, `git annex unlock`, or DVC's `cache.type copy`"
 MEMORY_SHARE = 0.9
 """Of the engine's memory, where no limit is given."""
 
@@ -122,7 +128,7 @@ def mounts(job: Job, trial: Trial) -> list[dict[str, Any]]:
     ]
     if job.data.is_dir():
         bound.append(_bind(job.data, "/data"))
-        bound += [_bind(source, target) for source, target in _links(job.data)]
+        bound += [_bind(source, target) for source, target in links(job.data)]
     return bound + [_bind(Path(file), file) for file in plugins(trial)]
 
 
@@ -137,11 +143,70 @@ def _bind(source: Path, target: str, *, writable: bool = False) -> dict[str, Any
     return {"Type": "bind", "Source": str(source.resolve()), "Target": target, "ReadOnly": not writable}
 
 
-def _links(data: Path) -> Iterable[tuple[Path, str]]:
-    """Where links in the data root lead, as seen from /data: inside the container they would dangle."""
-    for path in sorted(data.iterdir()):
-        if path.is_symlink() and path.exists() and not path.resolve().is_relative_to(data.resolve()):
-            yield path.resolve(), os.path.normpath(PurePosixPath("/data") / path.readlink())
+@functools.cache
+def links(data: Path) -> tuple[tuple[Path, str], ...]:
+    """Where links anywhere in the data root lead (DVC, git-annex, datalad): what to bind, and its place as the links name it
+    from /data. Inside a container they would dangle. Raises UsageError where that cannot be done.
+
+    Stores of many files are bound as whole folders.
+    """
+    found: dict[str, Path] = {}
+    _walk(data.resolve(), PurePosixPath("/data"), found, set())
+    for target, source in found.items():
+        if any(PurePosixPath(own).is_relative_to(target) for own in OWN):
+            raise UsageError(
+                f"a link leads to {source}, which a container has at the place of its own folders",
+                where=str(data), remedy=COPY,
+            )  # fmt: skip
+    return tuple((source, str(target)) for target, source in sorted(_gathered(found, data.resolve()).items()))
+
+
+def _walk(folder: Path, seen: PurePosixPath, found: dict[str, Path], walked: set[Path]) -> None:
+    """Adds what links below a folder name that is not below /data; `seen` is the folder as the container names it."""
+    if folder in walked:
+        return
+    walked.add(folder)
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            path = Path(entry.path)
+            if not entry.is_symlink():
+                if entry.is_dir():
+                    _walk(path, seen / entry.name, found, walked)
+                continue
+            named = PurePosixPath(os.path.normpath(seen / path.readlink()))
+            if path.exists() and not named.is_relative_to("/data"):
+                found[str(named)] = path.resolve()
+                if path.is_dir():
+                    _walk(path.resolve(), named, found, walked)
+
+
+def _gathered(found: Mapping[str, Path], data: Path) -> dict[PurePosixPath, Path]:
+    """At most BINDS sources that hold all of these, by their places: many files of one folder become that folder."""
+    here = {PurePosixPath(target): source for target, source in found.items()}
+    while len(here) > BINDS:
+        movable = [target for target, source in here.items() if source.name == target.name]
+        depth = max((len(target.parts) for target in movable), default=0)
+        merged = {
+            target: source for target, source in here.items() if target not in movable or len(target.parts) < depth
+        }
+        for target in movable:
+            if len(target.parts) == depth:
+                origin = here[target].parent
+                if merged.setdefault(target.parent, origin) != origin or _is_too_much(target.parent, origin, data):
+                    movable = []
+        if not movable:
+            raise UsageError(
+                f"{len(found)} files of the data root are links to other places, more than a container can be given",
+                where=str(data), remedy=COPY,
+            )  # fmt: skip
+        here = merged
+    return {target: source for target, source in here.items() if not any(
+        above in here and here[above] / target.relative_to(above) == source for above in target.parents)}  # fmt: skip
+
+
+def _is_too_much(place: PurePosixPath, origin: Path, data: Path) -> bool:
+    """Whether a folder holds more than a store of data: the data root itself, somebody's home, a first folder of the system."""
+    return data.is_relative_to(origin) or Path.home().is_relative_to(origin) or len(place.parts) <= 2
 
 
 def plugins(trial: Trial) -> list[str]:

@@ -57,7 +57,7 @@ def content_digest(root: Path = ROOT) -> str:
 def code_files(root: Path = ROOT) -> list[Path]:
     """Source files that are in the image, sorted."""
     found = {path for pattern in CODE for path in (root / "benchmark").glob(pattern)}
-    return sorted(path for path in found if path.is_file())
+    return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
 
 
 def find(client: Any, root: Path = ROOT) -> str | None:

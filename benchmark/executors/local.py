@@ -77,7 +77,9 @@ class LocalExecutor:
     def _start(self, job: Job, time_limit: float | None) -> Running:
         argv = guarded(job).argv(time_limit)
         if not self.isolate and job.device == "cpu":
-            with suppress(EOFError, ConnectionError):  # the server cannot import the worker: let the worker say why
+            # The server cannot import the worker, or the system refuses its socket (a long TMPDIR) or its pipes: a process
+            # of its own needs neither, and says why where the worker itself is at fault.
+            with suppress(EOFError, OSError):
                 return Forked(self.worker, job, argv)
         gpu = self.gpus.take(job.device)
         if gpu is None:

@@ -30,7 +30,7 @@ from benchmark.executors import jobs, node
 from benchmark.executors.base import GRACE, Drive, OnEvent, Running
 from benchmark.executors.jobs import FailureKind, Job, Outcome
 from benchmark.executors.node import Node
-from benchmark.lease import Busy, claim
+from benchmark.lease import Busy, Lease, Taken, claim
 from benchmark.provenance import PACKAGE, check_step
 
 LOOK = 1.0
@@ -40,6 +40,9 @@ LIVES = 3
 ANSWER_SECONDS = 180.0
 """A node may take so long to say what it is: the code travels there first."""
 KILL_SECONDS = 10.0
+LONGEST_FOLDER = 40
+"""Characters of a temporary folder below which Ray's sockets (`ray/session_<date>_<pid>/sockets/plasma_store`) keep under the
+system's 107."""
 REMEDY = "see `ray status`; RAY_ADDRESS names the cluster, without it one is started on this machine"
 SAME = "give all nodes the same Python, ray and requirements.lock"
 
@@ -114,12 +117,12 @@ class RayExecutor:
     def _start(self, job: Job, time_limit: float | None) -> Running:
         held = ExitStack()
         try:
-            held.enter_context(claim(job.out))
+            lease = held.enter_context(claim(job.out))
             if not self._able(job.device):
                 raise ExecutorError(f"no node of the cluster has what device {job.device} needs", remedy=REMEDY)
             if job.fresh:
                 node.forget(job.out)
-            remote = Remote(self, job, held)
+            remote = Remote(self, job, held, lease)
         except (AlbenchError, RayError, OSError) as error:
             held.close()
             remote = Remote.ended(self, job, _kind(error), _words(error))
@@ -153,10 +156,11 @@ class RayExecutor:
 class Remote:
     """A job under way on some node. See `Running`."""
 
-    def __init__(self, executor: RayExecutor, job: Job, held: ExitStack) -> None:
+    def __init__(self, executor: RayExecutor, job: Job, held: ExitStack, lease: Lease) -> None:
         self.where, self.starved = "the cluster", False
         self.verdict: Outcome | None = None
         self._executor, self._job, self._held, self._lives = executor, job, held, LIVES
+        self._lease = lease
         self._status: int | None = None
         self._next, self._killed = 0.0, 0.0
         self._asked = self._seen = False
@@ -191,7 +195,11 @@ class Remote:
             return self._lost(error)
         self._look, self._seen, self.starved = None, True, look.starved
         try:
+            self._lease.verify()
             node.take_over(self._job.out, look)
+        except Taken as error:  # this process was suspended: the folder is another host's, so nothing is written there
+            self.verdict = Outcome(self._job, "failed", FailureKind.busy, error.message)
+            return self._end(-1)
         except (AlbenchError, OSError) as error:
             return self._fail(FailureKind.program, _words(error))
         return None if look.status is None else self._end(look.status)
@@ -261,7 +269,7 @@ def create() -> RayExecutor:
                 shutil.copytree(PACKAGE, Path(code) / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
                 ray.init(
                     runtime_env={"working_dir": code}, include_dashboard=False, log_to_driver=False,
-                    logging_level=logging.ERROR,
+                    logging_level=logging.ERROR, **_short_folder(),
                 )  # fmt: skip
         except Exception as error:  # ray raises bare ones where a cluster does not come up
             raise ExecutorError(f"the cluster cannot be reached: {_words(error)}", remedy=REMEDY) from error
@@ -282,6 +290,12 @@ def _share(text: str | None) -> float:
             f"'{text}' is not a part of a GPU", where="ALBENCH_RAY_GPU_SHARE", remedy="0.5 for two trials on each"
         )
     return share
+
+
+def _short_folder() -> dict[str, str]:
+    """Where a cluster of this machine puts its sockets, if the usual place makes their names too long."""
+    usual = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    return {} if os.environ.get("RAY_ADDRESS") or len(usual) <= LONGEST_FOLDER else {"_temp_dir": "/tmp/ray"}  # noqa: S108
 
 
 def _plain(device: str) -> str:

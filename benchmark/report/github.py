@@ -133,7 +133,7 @@ def _table_lines(path: Path) -> dict[tuple[str, ...], int]:
     """Line of every reported number, by method, labels, metric and source; the table was validated when it was read."""
     if not path.exists():
         return {}
-    rows = csv.reader(StringIO(path.read_text(encoding="utf-8")))
+    rows = csv.reader(StringIO(path.read_text(encoding="utf-8-sig")))
     header = next(rows)
     places = [header.index(name) for name in ("method", "labelled", "metric", "source")]
     found: dict[tuple[str, ...], int] = {}

@@ -136,15 +136,16 @@ class SuiteFile:
 
 
 def suite_files(root: Path) -> Iterator[Path]:
-    """Paths of all suite files below the suites folder, sorted."""
-    return iter(sorted(root.glob("*/*.toml")))
+    """Paths of all suite files below the suites folder, sorted. Hidden ones are none: Emacs' locks (`.#x.toml`), macOS'
+    forks (`._x.toml`), folders of notebooks."""
+    return iter(sorted(root.glob("[!.]*/[!.]*.toml")))
 
 
 def load_suite(path: Path, root: Path, derived: tuple[Path, ...] = ()) -> SuiteFile:
     """Read and validate one suite file; `derived` are those that ask for it as their base. Raises SuiteError with file, line
     and remedy."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Notepad and PowerShell write a byte order mark
     except FileNotFoundError as error:
         raise SuiteError("no such suite file", where=str(path), remedy="see `albench ls`") from error
     except (OSError, UnicodeDecodeError) as error:

@@ -75,7 +75,7 @@ _NUMBERS: dict[str, type[int] | type[float]] = {
 def read_reported(path: Path) -> tuple[ReportedResult, ...]:
     """Rows of a reported table. Raises SuiteError with file and line for whatever is not a valid number."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SuiteError(f"cannot be read: {error}", where=str(path), remedy="restore the file") from error
     rows = csv.reader(StringIO(text), strict=True)

@@ -18,7 +18,7 @@ from dockerkit import Engine, unavailable
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "compose.yaml"
-PROFILES = ["--profile", "gpu", "--profile", "cpu", "--profile", "postgres"]
+PROFILES = ["--profile", "postgres"]
 
 
 def compose_command() -> list[str]:

@@ -66,7 +66,7 @@ def _run(trial: Trial, env: Environment, out: Path, deadline: float, fresh: bool
     pace = 0.6 if trial.seed in (STEADY, WOBBLY) else PACE
     for cycle in range(first, trial.protocol.acquisition.cycles):
         _happen(trial.seed, out)
-        until = time.monotonic() + (30 if trial.seed in (SLOW, DEAF) and cycle == 1 else pace)
+        until = time.monotonic() + (600 if trial.seed in (SLOW, DEAF) and cycle == 1 else pace)
         while time.monotonic() < until:
             if (_stop or time.monotonic() > deadline) and trial.seed != DEAF:
                 events.append(said, Stopped(time=time.time(), reason="signal" if _stop else "time_limit"))

@@ -23,6 +23,7 @@ from benchmark.spec.identity import trial_id
 from benchmark.store import Store
 from tests.executors import fake_worker as fake
 from tests.hostkit import ENVIRONMENT, finish, toy_trial
+from tests.waiting import patience, wait_for
 
 WORKER = "tests.executors.fake_worker"
 
@@ -98,8 +99,7 @@ def test_killed_worker_resumes_and_others_go_on(store: Store) -> None:
     slow, fine = make(store, fake.SLOW, fake.FINE)
 
     def kill_when_saved() -> None:
-        while not (slow.out / "state" / "cycle.state").exists():
-            time.sleep(0.02)
+        wait_for((slow.out / "state" / "cycle.state").exists)
         os.kill(json.loads((slow.out / "seen.json").read_text())["pid"], signal.SIGKILL)
 
     killer = threading.Thread(target=kill_when_saved)
@@ -118,9 +118,7 @@ def test_killed_worker_resumes_and_others_go_on(store: Store) -> None:
 
 
 def test_time_limit_stops_cleanly(store: Store) -> None:
-    started = time.monotonic()
-    outcomes, _ = execute(make(store, fake.SLOW, fake.FINE), at_once=1, limit=3.0)
-    assert time.monotonic() - started < 10
+    outcomes, _ = execute(make(store, fake.SLOW, fake.FINE), at_once=1, limit=patience(3.0))
     assert (outcomes[fake.SLOW].state, outcomes[fake.SLOW].kind) == ("stopped", None)
     assert state(store, fake.SLOW) == "resumable"
     assert (outcomes[fake.FINE].state, outcomes[fake.FINE].message) == ("stopped", "not started before the time limit")
@@ -128,7 +126,7 @@ def test_time_limit_stops_cleanly(store: Store) -> None:
 
 
 def test_deaf_worker_is_killed_after_the_grace(store: Store) -> None:
-    outcomes, _ = execute(make(store, fake.DEAF), limit=3.0, grace=0.5)
+    outcomes, _ = execute(make(store, fake.DEAF), limit=patience(3.0), grace=0.5)
     assert (outcomes[fake.DEAF].state, outcomes[fake.DEAF].kind) == ("failed", FailureKind.timeout)
     assert state(store, fake.DEAF) == "resumable"
     assert not lease.holder(store.run_dir(toy_trial(fake.DEAF), ENVIRONMENT))
@@ -167,16 +165,14 @@ def test_ctrl_c_is_not_heard_by_what_is_being_started() -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == b"up\n"
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
+    assert process.wait(patience(30)) == 0
 
 
 def test_second_interrupt_kills(store: Store) -> None:
     jobs = make(store, fake.DEAF)
     sender = interrupt_when(jobs[0].out / "state" / "cycle.state", 2)
-    started = time.monotonic()
     outcomes, _ = execute(jobs)
     sender.join()
-    assert time.monotonic() - started < 15
     assert outcomes[fake.DEAF].kind == FailureKind.cancelled
     assert "asked twice" in outcomes[fake.DEAF].message
 
@@ -210,9 +206,8 @@ def test_what_a_worker_is_given(store: Store, isolate: bool) -> None:
 
 
 def test_worker_in_another_environment_is_stopped_at_once(store: Store) -> None:
-    started = time.monotonic()
-    outcomes, _ = execute(make(store, fake.SLOW, env_id="f" * 64))
-    assert time.monotonic() - started < 15
+    outcomes, told = execute(make(store, fake.SLOW, env_id="f" * 64))
+    assert not any(isinstance(event, CycleDone) and event.result.cycle == 2 for _, event in told), "it went on"
     assert outcomes[fake.SLOW].state == "failed"
     assert "not the planned one" in outcomes[fake.SLOW].message
 
@@ -255,7 +250,9 @@ def test_workers_of_a_killed_host_save_and_end(store: Store, isolate: bool) -> N
     finally:
         host.kill()
         host.wait()
-    wait_for(lambda: state(store, fake.SLOW) == "resumable")
+    # Its own pace is 30 s in the second cycle: ends before that only because it was asked to.
+    wait_for(lambda: state(store, fake.SLOW) != "running")
+    assert state(store, fake.SLOW) == "resumable"
     assert '"stopped"' in (folder / "events.jsonl").read_text().splitlines()[-1]
 
 
@@ -284,19 +281,12 @@ def test_a_signal_to_the_whole_group_is_a_clean_stop(store: Store, isolate: bool
     assert host.stdout.readline() == "TOLD Launched\n"
     time.sleep(late)
     os.killpg(host.pid, signal.SIGTERM)
-    said, _ = host.communicate(timeout=30)
+    said, _ = host.communicate(timeout=patience(60))
     ends = said.split("ENDS\n")[1].splitlines()
     assert len(ends) == 3
     assert {tuple(end.split("/")[:2]) for end in ends} == {("stopped", "cancelled")}, ends
     assert not lease.holder(store.run_dir(toy_trial(fake.SLOW), ENVIRONMENT))
     assert state(store, fake.SLOW) in ("new", "resumable")
-
-
-def wait_for(condition: Any, seconds: float = 15.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it never happened"
-        time.sleep(0.05)
 
 
 def test_cores() -> None:

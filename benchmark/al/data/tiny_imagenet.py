@@ -93,8 +93,12 @@ class TinyImageNet:
         """Class and file of every validation image. Lines are: file, WordNet id, bounding box; tabs between."""
         annotations = by_name[ANNOTATIONS]
         found = {}
-        for line in _text(annotations).splitlines():
+        for number, line in enumerate(_text(annotations).splitlines(), start=1):
             file, _, rest = line.partition("\t")
+            if not line.strip():
+                raise damaged(
+                    self.origin, annotations, f"its line {number} is blank; the published file has no such line"
+                )
             if f"val/images/{file}" not in by_name:
                 raise damaged(self.origin, annotations, f"it names {file!r}, which is not there")
             found[f"val/images/{file}"] = rest.partition("\t")[0].strip()

@@ -208,6 +208,7 @@ def test_what_counts_as_the_published_tiny_imagenet(tmp_path: Path) -> None:
         ("wnids.txt", r"tiny-imagenet-200/wnids.txt is missing"),
         ("val/val_annotations.txt", r"val_annotations.txt is missing"),
         ("val/images/val_3.JPEG", r"it names 'val_3.JPEG', which is not there"),
+        ("blank", r"its line 3 is blank"),
         ("unlisted", r"it does not name val/images/val_9.JPEG"),
         ("stranger", r"its class n77 is not in wnids.txt"),
         ("train", r"every image in tiny-imagenet-200/train/ is missing"),
@@ -218,7 +219,11 @@ def test_tiny_imagenet_that_does_not_fit_is_refused(
 ) -> None:
     root, cache = places
     folder = _tiny(root, jpeg)
-    if change == "unlisted":
+    if change == "blank":
+        annotations = folder / "val" / "val_annotations.txt"
+        lines = annotations.read_text().splitlines()
+        annotations.write_text("\n".join([*lines[:2], "", *lines[2:]]) + "\n")
+    elif change == "unlisted":
         jpeg(folder / "val" / "images" / "val_9.JPEG", 64, 64)
     elif change == "stranger":
         jpeg(folder / "train" / "n77" / "images" / "n77_0.JPEG", 64, 64)
