@@ -47,12 +47,13 @@ def open_fd(path: Path, flags: int = os.O_RDONLY, *, base: Path | None = None, m
     *folders, name = path.relative_to(base).parts
     if ".." in (*folders, name):
         raise Refused(path, "leads outside its folder")
-    with _folder(base, folders) as folder:
+    with _place(base, folders) as folder:
+        there = name if folder is not None else path  # by its whole name where nothing lies between: faults name it so
         try:
-            found = os.open(name, flags | _QUIET, mode, dir_fd=folder)
+            found = os.open(there, flags | _QUIET, mode, dir_fd=folder)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENODEV):
-                raise Refused(path, f"is {_kind(name, folder)}") from error
+                raise Refused(path, f"is {_kind(there, folder)}") from error
             raise type(error)(error.errno, error.strerror, str(path)) from error
     kind = os.fstat(found).st_mode
     if not stat.S_ISREG(kind):
@@ -94,17 +95,18 @@ def write(path: Path, content: bytes, *, base: Path | None = None) -> None:
     """Write a file atomically and durably: readers see the old one or the new one. A link in its place is replaced."""
     base = path.parent if base is None else base
     *folders, name = path.relative_to(base).parts
-    partial = f".{name}.{os.getpid()}.partial"
-    with _folder(base, folders) as folder:
+    partial = path.with_name(f".{name}.{os.getpid()}.partial")
+    with _place(base, folders) as folder:
+        old, new = (partial.name, name) if folder is not None else (partial, path)
         try:
-            with writer(path.with_name(partial), base=base) as file:
+            with writer(partial, base=base) as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
+            os.replace(old, new, src_dir_fd=folder, dst_dir_fd=folder)
         finally:
             with suppress(FileNotFoundError):
-                os.unlink(partial, dir_fd=folder)
+                os.unlink(old, dir_fd=folder)
 
 
 def copy(source: Path, target: Path, limit: int = EVENTS) -> None:
@@ -172,11 +174,12 @@ def odd(folder: Path) -> str:
 def remove(path: Path, *, base: Path) -> None:
     """Remove a file or link (not what it leads to), or a folder with all that is in it; what is not there is fine."""
     *folders, name = path.relative_to(base).parts
-    with suppress(FileNotFoundError), _folder(base, folders) as folder:
-        if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-            shutil.rmtree(name, ignore_errors=True, dir_fd=folder)
+    with suppress(FileNotFoundError), _place(base, folders) as folder:
+        there = name if folder is not None else path
+        if stat.S_ISDIR(os.stat(there, dir_fd=folder, follow_symlinks=False).st_mode):
+            shutil.rmtree(there, ignore_errors=True, dir_fd=folder)
         else:
-            os.unlink(name, dir_fd=folder)
+            os.unlink(there, dir_fd=folder)
 
 
 def give(folder: Path, uid: int, gid: int, *, owner: int = 0) -> None:
@@ -194,6 +197,16 @@ def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str], int]]:
     """Like os.fwalk, from a folder that is no link."""
     if is_folder(folder):
         yield from os.fwalk(folder, follow_symlinks=False)
+
+
+@contextmanager
+def _place(base: Path, below: list[str]) -> Iterator[int | None]:
+    """Descriptor of a folder below `base`; None for `base` itself, which is reached by its name."""
+    if not below:
+        yield None
+        return
+    with _folder(base, below) as opened:
+        yield opened
 
 
 @contextmanager
@@ -215,7 +228,7 @@ def _folder(base: Path, below: list[str]) -> Iterator[int]:
         os.close(opened)
 
 
-def _kind(name: str, folder: int) -> str:
+def _kind(name: str | Path, folder: int | None) -> str:
     with suppress(OSError):
         return _KINDS.get(stat.S_IFMT(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode), "no folder")
     return "no plain file"

@@ -116,8 +116,11 @@ class Session:
     def _signature(self, learner: Learner | Committee) -> dict[str, str]:
         return {"trial_id": self.trial_id, "env_id": self.env_id, "weights": learner.weights()}
 
-    def _maker(self, learner: Learner | Committee, found: State) -> Reused:
-        """Who made the training that was taken over. Raises DataError where its weights are not what their maker told."""
+    def _maker(self, learner: Learner | Committee, found: State) -> Reused | None:
+        """Who made the training that was taken over; None for this trial itself.
+
+        Raises DataError where its weights are not what their maker told.
+        """
         made = found.get("made")
         if not isinstance(made, dict) or made.get("weights") != learner.weights():
             raise DataError(
@@ -125,7 +128,8 @@ class Session:
                 where=f"{short(self.training_key)}.state in the cache's folder `trainings`",
                 remedy="remove that file: the training is then done again",
             )
-        return Reused.model_validate(made)
+        own = made["trial_id"] == self.trial_id and made["env_id"] == self.env_id  # it was stopped before it could tell
+        return None if own else Reused.model_validate(made)
 
     def _key(self, learner: Learner | Committee, cycle: int, pool: Pool, needs: frozenset[str]) -> str:
         """Identity of a training: equal keys mean equal weights. The strategy is in it only by what training records."""
