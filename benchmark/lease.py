@@ -73,7 +73,7 @@ class Lease:
         except (OSError, ValueError):
             return False
 
-    def touch(self) -> None:
+    def beat(self) -> None:
         """Show that the holder lives."""
         with suppress(OSError):
             os.utime(self._file.fileno())
@@ -93,7 +93,7 @@ def claim(folder: Path, on_taken: Callable[[], None] = lambda: None) -> Iterator
     """
     path = folder / "lease"
     with os.fdopen(files.open_fd(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+") as file:
-        if not _lock(file):
+        if not _lock(file, path):
             raise Busy(f"in use by {_owner(path)}", where=str(folder), remedy=WAIT)
         shared = on_network(path)
         if owner := shared and (_remote_holder(path) or _touched_while_watched(path)):
@@ -109,7 +109,7 @@ def claim(folder: Path, on_taken: Callable[[], None] = lambda: None) -> Iterator
             lease.release()
 
 
-def _lock(file: IO[str]) -> bool:
+def _lock(file: IO[str], path: Path) -> bool:
     for _ in range(ATTEMPTS):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -118,7 +118,7 @@ def _lock(file: IO[str]) -> bool:
             time.sleep(PAUSE)
         except OSError as error:  # NFS without its lock daemon, some FUSE file systems
             raise StoreError(
-                f"this file system does not lock files: {error.strerror}", where=file.name,
+                f"this file system does not lock files: {error.strerror}", where=str(path),
                 remedy="mount it with locks, or name a folder on another disk with --runs",
             ) from error  # fmt: skip
     return False
@@ -146,7 +146,7 @@ def _beat(lease: Lease, stop: threading.Event, on_taken: Callable[[], None]) -> 
         except Taken:
             on_taken()
             return
-        lease.touch()
+        lease.beat()
 
 
 def _signature(path: Path) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def test_a_job_that_cannot_start_does_not_stop_the_others(tmp_path: Path) -> Non
 
     outcomes = Drive(start, judge, lambda *_: None)([bad, good], 1, None)
     assert [(outcome.state, outcome.kind) for outcome in outcomes] == [
-        ("failed", FailureKind.daemon),
+        ("failed", FailureKind.program),
         ("finished", None),
     ]
 
