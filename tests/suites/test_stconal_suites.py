@@ -1,4 +1,4 @@
-"""The ST-CoNAL suites say what soony1213/ST-CoNAL at 43cb8c9 says, and their smoke profiles run on files in the official layouts."""
+"""The ST-CoNAL suites say what soony1213/ST-CoNAL at 43cb8c9 does; their smoke profiles run on files in the official layouts."""
 
 from __future__ import annotations
 
