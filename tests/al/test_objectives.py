@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from al.kit import assembled, trial
 
 from benchmark.al.objectives.base import UNLABELLED
+from benchmark.al.objectives.cod import ONCE
 from benchmark.spec.models import Component
 
 
@@ -30,7 +31,7 @@ def test_one_cod_step_by_hand(cache: Path) -> None:
     student.train()
     expected = {name: value.clone() for name, value in teacher.named_parameters()}
     for step, batch in enumerate(learner.objective.batches(data, 0)):
-        fixed = data.view(data.unlabelled[:32], step, UNLABELLED)
+        fixed = data.view(data.unlabelled_order(ONCE)[:32], step, UNLABELLED)
         assert torch.equal(batch.unlabelled, fixed)
         learner.objective.before_step(batch)
         loss = learner.objective.loss(student, batch)
