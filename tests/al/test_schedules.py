@@ -53,7 +53,7 @@ def test_restarts_after_a_constant_phase() -> None:
 
 
 def test_st_conal_low_point_is_one_epoch_after_the_snapshot() -> None:
-    """The sheet's own numbers: epoch 170 (1-based) trains at 0.0095, the next at 0.0024."""
+    """Rates of soony1213/ST-CoNAL at 43cb8c9: epoch 170 (1-based) trains at 0.0095, the next at 0.0024."""
     restarts = CosineRestarts(kind="cosine_restarts", start=161, period=10, gamma=1.0)
     assert rate(restarts, 0.1, 169, 0, 200, 1) == pytest.approx(0.0095, abs=5e-5)
     assert rate(restarts, 0.1, 170, 0, 200, 1) == pytest.approx(0.0024, abs=5e-5)

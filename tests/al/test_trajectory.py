@@ -80,7 +80,7 @@ def slow_statistics(model: nn.Module, batches: list[torch.Tensor]) -> dict[str, 
 
 def check_statistics(learner: Learner, network: nn.Module, epoch: int) -> None:
     data = learner._cycle_data(0, np.arange(40), np.arange(40, 900))
-    batches = list(learner._refresh_batches(data, epoch))
+    batches = list(learner.objective.refresh_batches(data, epoch))
     assert [len(batch) for batch in batches] == [32, 8]
     expected = slow_statistics(network, batches)
     assert len(expected) == 4

@@ -114,7 +114,7 @@ def test_corrected_flips_every_switch_and_as_published_is_the_pin() -> None:
     assert file.suite.methods["tod+cod"].objective.params.get("teacher_start", "random") == "random"
 
 
-def test_labelled_counts_of_the_tod_sheet() -> None:
+def test_labelled_counts_of_tod() -> None:
     acquisition = find_suite("tod/cifar10", ROOT).suite.protocol.acquisition
     assert acquisition.labelled() == (5_000, 7_500, 10_000, 12_500, 15_000, 17_500, 20_000)
 

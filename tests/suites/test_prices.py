@@ -42,7 +42,7 @@ def test_training_is_priced_by_the_layers_that_are_trained(name: str) -> None:
             assert trained == 3 * (price.forward_macs or 0)
         else:
             assert trained == backward_too(model, suite.protocol.data.classes, 224)
-            assert round(2 * trained / 1e9, 2) == 5.14  # section 6 of the sheet
+            assert round(2 * trained / 1e9, 2) == 5.14  # counted layer by layer on the released network
 
 
 @pytest.mark.parametrize("name", [name for name in SUITES if name.startswith("bal/")])

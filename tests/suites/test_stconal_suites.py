@@ -1,4 +1,4 @@
-"""The ST-CoNAL suites say what the protocol sheet says, and their smoke profiles run on files in the official layouts."""
+"""The ST-CoNAL suites say what soony1213/ST-CoNAL at 43cb8c9 does; their smoke profiles run on files in the official layouts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from benchmark.worker import main
 
 ROOT = Path(__file__).parents[2] / "suites"
 # Labelled sizes, candidates, pool, test images, classes.
-SHEET: dict[str, tuple[tuple[int, ...], int, int, int, int]] = {
+RELEASED: dict[str, tuple[tuple[int, ...], int, int, int, int]] = {
     "cifar10": ((1000, 2000, 3000, 4000, 5000), 10_000, 50_000, 10_000, 10),
     "cifar100": ((2000, 4000, 6000, 8000, 10_000), 20_000, 50_000, 10_000, 100),
     "cifar10im": ((1000, 2000, 3000, 4000, 5000), 10_000, 25_250, 10_000, 10),
@@ -33,10 +33,10 @@ SHEET: dict[str, tuple[tuple[int, ...], int, int, int, int]] = {
     "caltech256": ((1000, 2000, 3000, 4000, 5000), 10_000, 24_660, 5_120, 256),
     "tiny-imagenet": ((1000, 2000, 3000, 4000, 5000), 10_000, 100_000, 10_000, 200),
 }
-CIFAR = [name for name in SHEET if name.startswith("cifar")]
+CIFAR = [name for name in RELEASED if name.startswith("cifar")]
 
 
-@pytest.fixture(scope="module", params=SHEET)
+@pytest.fixture(scope="module", params=RELEASED)
 def suite(request: pytest.FixtureRequest) -> SuiteFile:
     return find_suite(f"st-conal/{request.param}", ROOT)
 
@@ -45,9 +45,9 @@ def name_of(suite: SuiteFile) -> str:
     return suite.id.partition("/")[2]
 
 
-def test_sizes_are_the_sheets(suite: SuiteFile) -> None:
+def test_sizes_are_the_released_ones(suite: SuiteFile) -> None:
     protocol = suite.suite.protocol
-    labelled, candidates, pool, test, classes = SHEET[name_of(suite)]
+    labelled, candidates, pool, test, classes = RELEASED[name_of(suite)]
     assert protocol.acquisition.labelled() == labelled and protocol.acquisition.candidates == candidates
     assert (protocol.data.train_size, protocol.data.test_size, protocol.data.classes) == (pool, test, classes)
 

@@ -1,4 +1,4 @@
-"""The TOD suites say what the protocol sheet says, and their smoke profiles run: on real images where they are to be had
+"""The TOD suites say what siyuhuang/TOD at 883494b says, and their smoke profiles run: on real images where they are to be had
 (ALBENCH_TEST_DATA), else on small files in the official layout."""
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ def suite(request: pytest.FixtureRequest) -> SuiteFile:
     return find_suite(f"tod/{request.param}", ROOT)
 
 
-def sheet(suite: SuiteFile) -> dict[str, Any]:
+def published(suite: SuiteFile) -> dict[str, Any]:
     return SHEET[suite.id.partition("/")[2]]
 
 
-def test_sizes_and_recipe_are_the_sheets(suite: SuiteFile) -> None:
-    protocol, expected = suite.suite.protocol, sheet(suite)
+def test_sizes_and_recipe_are_the_released_ones(suite: SuiteFile) -> None:
+    protocol, expected = suite.suite.protocol, published(suite)
     assert protocol.acquisition.labelled() == expected["labelled"]
     data = protocol.data
     assert (protocol.acquisition.candidates, data.train_size, data.test_size, data.classes) == expected["sizes"]
@@ -110,7 +110,7 @@ def test_claims_are_those_of_the_paper(suite: SuiteFile) -> None:
 def test_network_and_its_cost(suite: SuiteFile) -> None:
     protocol = suite.suite.protocol
     made = network(protocol.models[0].model_copy(update={"weights": "scratch"}), protocol.data.classes, 3)
-    assert parameters(made) == sheet(suite)["parameters"]
+    assert parameters(made) == published(suite)["parameters"]
     side = 224 if protocol.data.decode else 32
     assert macs(made, side) == suite.suite.cost.forward_macs
 

@@ -38,15 +38,15 @@ class LearningLoss(Objective):
     module_rate: Literal["constant", "scheduled"] = "constant"
     """The release never steps the module's schedule."""
     form: Literal["margin", "bce"] = "margin"
-    hidden: int = 128
-    """Width of the module's layers."""
+    hidden: int | None = None
+    """Width of the module's layers (None: 128, as released)."""
 
     capturable: ClassVar[bool] = True
 
     def build(self, build: Build) -> None:
         """The loss-prediction module."""
         with build.seeded("loss prediction"):
-            self._module = LossPrediction(self.channels, self.windows, self.hidden)
+            self._module = LossPrediction(self.channels, self.windows, self.hidden or 128)
 
     def modules(self) -> Mapping[str, nn.Module]:
         """The loss-prediction module."""

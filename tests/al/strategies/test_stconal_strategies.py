@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,33 @@ def test_vaal_scores_with_batch_statistics_as_released_or_running_ones() -> None
     assert not torch.allclose(found[True], found[False])
 
 
+@pytest.mark.parametrize("ranked", [False, True])
+def test_vaal_plays_on_224_pixels_too(ranked: bool) -> None:
+    images = torch.randn(12, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    shown = view({"predicted_loss": torch.zeros(8)}, 4, images=lambda indices: images[torch.from_numpy(indices)])
+    game = Game(shown, recipe(batch_size=4), (torch.zeros(4), torch.zeros(8)) if ranked else None)
+    game.play(1)
+    assert game.unlikely_labelled().shape == (8,)
+    assert game.vae(images[:2], torch.zeros(2, 1) if ranked else None).reconstruction.shape == (2, 3, 224, 224)
+
+
+@pytest.mark.parametrize(("redraw", "steps", "advance"), [(False, 2, 1), (True, 2, 2), (True, 1, 1), (True, 3, 3)])
+def test_every_autoencoder_step_but_the_first_may_draw_new_batches(redraw: bool, steps: int, advance: int) -> None:
+    """Batches taken from either list in one iteration, counted; the discriminator sees the last ones."""
+    shown, asked = dark_and_bright(), []
+    whole = shown.images
+    shown = dataclasses.replace(shown, images=lambda indices: asked.append(indices.tolist()) or whole(indices))
+    game = Game(shown, recipe(vae_steps=steps, redraw=redraw))
+    asked.clear()
+    seen: list[torch.Tensor] = []
+    judged = game._judged
+    game._judged = lambda side: seen.append(side.images) or judged(side)  # type: ignore[method-assign, func-returns-value]
+    game.play(1)
+    assert len(asked) == 2 * advance
+    assert torch.equal(seen[0], whole(np.array(asked[-2])))
+    assert torch.equal(seen[1], whole(np.array(asked[-1])))
+
+
 def test_ta_vaal_depends_on_the_predicted_losses() -> None:
     scores = []
     for ranks in (torch.zeros(24), torch.linspace(-4, 4, 24)):
@@ -239,8 +267,8 @@ def test_noise_stands_for_the_ranks_in_the_first_iteration_only() -> None:
 
 
 def test_vaal_refuses_images_of_other_sizes() -> None:
-    shown = view({"predicted_loss": torch.zeros(4)}, 2, images=lambda indices: torch.zeros(len(indices), 3, 224, 224))
-    with pytest.raises(UsageError, match="32 pixels"):
+    shown = view({"predicted_loss": torch.zeros(4)}, 2, images=lambda indices: torch.zeros(len(indices), 3, 64, 64))
+    with pytest.raises(UsageError, match="32 or 224 pixels"):
         strategy("vaal").select(shown, 1)
 
 

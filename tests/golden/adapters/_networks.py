@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,28 @@ def check_counts(network: nn.Module, expected: Expected) -> None:
     for name in found:
         if name in expected:
             assert found[name] == expected[name], name
+
+
+def counted_network(families: list[Callable[[int], nn.Module]], expected: Expected) -> nn.Module:
+    """The one network among families (number of classes -> network) that has the expected parameters.
+
+    Cases of counts have no inputs: what is counted follows from the counts themselves, not from a case's name.
+    """
+    wanted, found = expected["parameters"], []
+    for family in families:
+        with torch.device("meta"):
+            one, two = (sum(p.numel() for p in family(classes).parameters()) for classes in (1, 2))
+            slope, rest = two - one, wanted - one
+            classes = 1 if slope == 0 else 1 + rest // slope
+            if (slope == 0 and rest) or (slope and (rest % slope or not 2 <= classes <= 1000)):
+                continue
+            found.append(family(classes))
+    if "trainable" in expected:
+        found = [network for network in found if counts(network)["trainable"] == expected["trainable"]]
+    if "conv_layers" in expected:
+        found = [network for network in found if counts(network)["conv_layers"] == expected["conv_layers"]]
+    assert found, f"no network here has {wanted} parameters"
+    return found[0]
 
 
 def network_like(canonical: list[Any], **more: Any) -> nn.Module:

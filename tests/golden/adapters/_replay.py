@@ -137,7 +137,8 @@ def learner_of(
     protocol = Protocol(
         seed=0,
         data=Data(
-            name="formula", train_size=pool, test_size=inputs["test_images"], classes=inputs["classes"], split=Split(rule="official")
+            name="formula", train_size=pool, test_size=inputs["test_images"], classes=inputs["classes"],
+            split=Split(rule="official"),
         ),
         views=Views(train=(), test=(), pool="test"),
         models=(Model(name="resnet_cifar", params={"blocks": blocks, "widths": list(inputs["widths"]), "heads": heads}),),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from adapters import (
     referenced,
     tensor,
 )
-from adapters._networks import check_counts, check_trunk, forward, network_like
+from adapters._networks import check_counts, check_trunk, counted_network, forward, network_like
 from adapters._views import Listed, view_of
 from benchmark.al.functional.averaging import WeightAverage, refresh_batch_norm
 from benchmark.al.functional.kcenter import k_center_greedy
@@ -134,7 +134,16 @@ def learning_rate(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, 
             schedule = MultiStep(kind="multistep", milestones=milestones, gamma=inputs["gamma_used"], late=True)
             text = tolerance["multistep"]
         case "lr_CLR_cosine":  # stepped with the explicit epoch index after the epoch: the first epoch counts twice
-            schedule, text = CosineRestarts(kind="cosine_restarts", start=1, period=10, gamma=1.0), tolerance["cosine"]
+            schedule = (
+                CosineRestarts(
+                    kind="cosine_restarts",
+                    start=1,
+                    period=inputs.get("lr_interval", 10),
+                    gamma=1.0,
+                    floor=inputs.get("lr_min", 0.0),
+                ),
+                tolerance["cosine"],
+            )
         case "lr_constwarmup_CLR_cosine":
             schedule = CosineRestarts(
                 kind="cosine_restarts", start=milestones[0] + 1, period=10, gamma=inputs["gamma_used"]
@@ -231,7 +240,7 @@ class TinyNet(nn.Module):
 @adapter("26_nets_stconal")
 def networks(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
     if "canonical" not in inputs:
-        _counted(case["name"], expected)
+        _counted(expected)
         return
     # Only the 224-pixel network gives its last map pooled.
     network = network_like(inputs["canonical"], dropout=0.5, pool_last_map=True).double()
@@ -245,24 +254,15 @@ def networks(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case:
     close_to_scale(expected["logits_float32_run"], expected["logits"], tolerance["float32"])
 
 
-def _counted(name: str, expected: Expected) -> None:
-    """Counts of a network that only the case's name describes."""
-    if name.startswith("loss_module"):
-        check_counts(LossPrediction(), expected)
-        return
-    found = re.fullmatch(
-        r"(resnet18_cifar|resnet18_224|resnet34_cifar|resnet50_cifar|resnet50|vgg16)_K(\d+)(_frozen)?", name
-    )
-    assert found, f"an unknown network: {name}"
-    classes = int(found.group(2))
-    if found.group(1) == "resnet18_224":
-        network: nn.Module = ResNetImagenet(classes, dropout=0.5, trainable="stage4" if found.group(3) else "all")
-    elif found.group(1) == "vgg16":
-        with torch.device("meta"):  # half a gigabyte of weights that nothing looks at
-            network = VggPlain(classes)
-    else:
-        blocks = (2, 2, 2, 2) if found.group(1) == "resnet18_cifar" else (3, 4, 6, 3)
-        network = ResNetCifar(classes, blocks=blocks)
+def _counted(expected: Expected) -> None:
+    """A case that says nothing but counts."""
+    families = [
+        lambda classes: LossPrediction(),
+        *(partial(ResNetCifar, blocks=blocks) for blocks in ((2, 2, 2, 2), (3, 4, 6, 3))),
+        *(partial(ResNetImagenet, dropout=0.5, trainable=trained) for trained in ("all", "stage4")),
+        VggPlain,
+    ]
+    network = counted_network(families, expected)
     check_counts(network, expected)
     if "trainable_tensors" in expected:
         names = [name for name, parameter in network.named_parameters() if parameter.requires_grad]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,7 +24,7 @@ from adapters import (
     part,
     tensor,
 )
-from adapters._networks import check_counts, check_trunk, forward, network_like
+from adapters._networks import check_counts, check_trunk, counted_network, forward, network_like
 from adapters._views import Listed, logits_with_discrepancy, view_of
 from benchmark.al.functional.averaging import ema_update, warmup_alpha
 from benchmark.al.functional.cod import cod_loss
@@ -82,13 +83,13 @@ def loss_of_one_step(inputs: Any, expected: Expected, tolerance: Any, npz: Array
         wanted = expected[setting]
         logits = {name: tensor(inputs[name]).requires_grad_() for name in ("A_L", "B_L", "A_U", "B_U", "T_L", "T_U")}
         if setting == "auxiliary_NONE":
-            text, gradient_text = "rel 1e-5", "abs 1e-6"  # the objective works in float32 by design
+            text, gradient_text = (texts["loss"], texts["grad"]) if kind == "float64" else (texts, "abs 1e-6")
             objective = Supervised()
             objective.build(objective_build())
             out = Outputs(logits["A_L"], logits["A_L"], consistency=logits["B_L"])
             loss = objective.loss(lambda _, out=out: out, Batch(logits["A_L"], tensor(inputs["y"]), 0, 0))  # type: ignore[arg-type]
         else:
-            text, gradient_text = texts["loss"], texts["grad"]
+            text, gradient_text = (texts["loss"], texts["grad"]) if kind == "float64" else (texts, texts)
             labelled = Outputs(logits["A_L"], logits["A_L"], consistency=logits["B_L"])
             unlabelled = Outputs(logits["A_U"], logits["A_U"], consistency=logits["B_U"])
             weight = float(re.fullmatch(r"weight_([0-9.]+)", setting).group(1))  # type: ignore[union-attr]
@@ -133,7 +134,7 @@ def ema(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expe
             seen.append(average[0].detach().clone())
         close(torch.stack(seen), expected["ema_after_step"], text)
         return
-    text = tolerance["float64"]
+    text = tolerance[float_kind(inputs["weights_start"]["student"]["a.weight"])]
     student_net, teacher = TwoHeads(inputs["weights_start"]["student"]), TwoHeads(inputs["weights_start"]["ema"])
     objective = Cod(weight=inputs["weight"])
     objective.build(objective_build(teacher))
@@ -210,8 +211,7 @@ def _total_loss(inputs: Any, expected: Expected, predicted: Tensor, text: str) -
         objective._module = Stored()  # type: ignore[assignment]
         logits.grad = predicted.grad = None
         loss = objective.loss(lambda _: out, Batch(logits, tensor(inputs["y"]), row["epoch"], 0))  # type: ignore[arg-type]
-        # The objective takes losses in float32 by design; the formula itself is held in float64 below.
-        close(loss, row["total_loss"], "rel 1e-6")
+        close(loss, row["total_loss"], text)
         assert attached[-1] != row["features_detached"]
     losses = torch.nn.functional.cross_entropy(logits, tensor(inputs["y"]), reduction="none")
     total = losses.mean() + margin_ranking_loss(predicted, losses, inputs["margin"])
@@ -241,7 +241,8 @@ def selection(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case
     bought = candidates[picks.positions.numpy()]
     if "must_contain" in expected:
         contains(bought, expected)
-        close(np.sort(score[picks.positions.numpy()]), np.sort(expected["picked_scores_sorted"]), "abs 0")
+        if "picked_scores_sorted" in expected:
+            close(np.sort(score[picks.positions.numpy()]), np.sort(expected["picked_scores_sorted"]), "abs 0")
         return
     # The release appends in ascending order of score, ours buys the best first: the set is the protocol.
     assert sorted(bought) == expected["new_labelled_set"]
@@ -261,15 +262,8 @@ def selection(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case
 
 @adapter("07_tod_parameter_counts")
 def parameter_counts(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
-    # These cases have no inputs: the name is all that says which network is meant.
-    name = case["name"]
-    if name.startswith("loss_module"):
-        check_counts(LossPrediction(), expected)
-        return
-    found = re.fullmatch(r"resnet18_(cifar|caltech)_two_heads_K(\d+)", name)
-    assert found, f"an unknown network: {name}"
-    kind = {"cifar": ResNetCifar, "caltech": ResNetImagenet}[found.group(1)]
-    check_counts(kind(classes=int(found.group(2)), heads=2), expected)
+    families = [lambda classes: LossPrediction(), *(partial(kind, heads=2) for kind in (ResNetCifar, ResNetImagenet))]
+    check_counts(counted_network(families, expected), expected)
 
 
 def loss_module_names(name: str) -> str:
@@ -289,9 +283,15 @@ def networks(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case:
     check_trunk(out, expected, tolerance["float64"])
     single = forward(network, inputs, single=True)
     close_to_scale(single.logits, expected["head_A_logits"], tolerance["float32"])
-    close_to_scale(expected["head_A_logits_float32_run"], expected["head_A_logits"], tolerance["float32"])
-    module = LossPrediction().double()
-    load_canonical(
-        module, inputs["loss_module_canonical_filled_separately_from_j0"], inputs["fill"], rename=loss_module_names
-    )
+    if "head_A_logits_float32_run" in expected:
+        close_to_scale(expected["head_A_logits_float32_run"], expected["head_A_logits"], tolerance["float32"])
+    if "loss_module_prediction" not in expected:
+        return
+    (canonical,) = (inputs[name] for name in inputs if name.startswith("loss_module_canonical"))
+    shapes = [shape for _, name, shape in canonical if re.match(r"FC\d.weight", name)]
+    # TOD's windows are those of 32-pixel images whatever the size.
+    module = LossPrediction(
+        [shape[1] for shape in shapes], [32 >> stage for stage in range(len(shapes))], shapes[0][0]
+    ).double()
+    load_canonical(module, canonical, inputs["fill"], rename=loss_module_names)
     close_to_scale(module(out.maps), expected["loss_module_prediction"], tolerance["float64"])
