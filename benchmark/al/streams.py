@@ -2,7 +2,8 @@
 
 Every use of randomness has its own stream, derived by hash from (suite seed, trial seed, cycle, name). Only what a strategy
 draws is keyed by the strategy too (`Strategy.stream`). So swapping the strategy leaves initial sets, initial weights, batch
-order and augmentation bit-identical, methods are paired by seed, and no two samplers share their draws. Streams are not consumed across purposes and need no saved state to resume.
+order and augmentation bit-identical, methods are paired by seed, and no two samplers share their draws. Streams are not
+consumed across purposes and need no saved state to resume.
 """
 
 from __future__ import annotations
