@@ -72,7 +72,8 @@ def arrays(pretext: Pretext, learner: Learner, resume: State | None, after_epoch
     found: State = {"pretext.loss": losses.cpu(), "accuracy": learner.metrics["accuracy"]}
     if pretext.clusters is not None:
         assert pretext.n_init is not None
-        centres = k_means(features, pretext.clusters, pretext.n_init, learner.streams.generator("query"))
+        rng = learner.streams.generator("query")
+        centres = k_means(features, pretext.clusters, pretext.n_init, rng, pretext.k_means)
         found["pretext.cdd"] = cluster_distance_difference(features, centres).cpu()
     return found
 

@@ -67,7 +67,9 @@ def shrunk(protocol: Protocol) -> Protocol:
                     "budget": BATCH, "cycles": 2, "candidates": None,
                 }
             ),
-            "training": training.model_copy(update={"epochs": 1, "batch_size": BATCH, "trajectory": trajectory}),
+            "training": training.model_copy(
+                update={"epochs": 1, "batch_size": BATCH, "trajectory": trajectory, "vote_fraction": 1.0}
+            ),
             "evaluation": protocol.evaluation.model_copy(
                 update={"batch_size": TEST, "size": protocol.evaluation.size and min(protocol.evaluation.size, SIDE)}
             ),
