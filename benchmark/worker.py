@@ -132,7 +132,7 @@ def _parts(protocol: Protocol, place: int, dataset: datasets.Dataset, numerics: 
     scored_at, pretext = protocol.evaluation.size or size, protocol.pretext
 
     def images(part: datasets.Part, transforms: tuple[Transform, ...], side: int | None) -> Images:
-        made = Images(part, transforms, device, side)
+        made = Images(part, transforms, device, side, numerics.dtype)
         made.memory_format = numerics.memory_format
         return made
 

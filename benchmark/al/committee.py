@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from benchmark.al.inference import Evaluated
-from benchmark.al.learner import Learner, Parts
+from benchmark.al.learner import InitialWeights, Learner, Parts
 from benchmark.al.numerics import Numerics
+from benchmark.al.objectives.base import Orders
 from benchmark.al.pool import Indices
 from benchmark.al.streams import Streams
 from benchmark.errors import UsageError
@@ -40,6 +41,16 @@ class Committee:
     def numerics(self) -> Numerics:
         """How arithmetic is done."""
         return self.members[0].numerics
+
+    @property
+    def orders(self) -> Orders:
+        """In which orders images are gone through."""
+        return self.members[0].orders
+
+    @property
+    def initial(self) -> InitialWeights | None:
+        """Where networks start, if not where they are drawn."""
+        return self.members[0].initial
 
     @property
     def parts(self) -> Parts:

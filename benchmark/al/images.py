@@ -12,7 +12,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakValueDictionary
 
 import torch
@@ -33,6 +33,20 @@ CHUNK = {"cpu": 2**22, "cuda": 2**27}
 """Values of a view made at a time: some megabytes on a CPU, a gigabyte or two on a GPU."""
 TEST_SHARE = 0.875
 """What a test view's centre crop keeps of the resized image (224 of 256) when a network asks for another size."""
+
+
+class ImageSource(Protocol):
+    """Images by data set index: a part of a data set through a view, or images made in another way."""
+
+    shape: tuple[int, int, int]
+    """(c, h, w) of an image."""
+
+    def batch(self, indices: Tensor, counter: Counter | None = None, epoch: int = 0, pass_: int = 0) -> Tensor:
+        """(b, c, h, w) images of (b,) data set indices, in the type and layout of the arithmetic.
+
+        What is random in them is drawn from `counter`; `epoch` and `pass_` tell apart uses of the same image.
+        """
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,14 +109,22 @@ class Images:
     """Whether the view draws anything."""
 
     def __init__(
-        self, part: Part, transforms: tuple[Transform, ...], device: torch.device, size: int | None = None
+        self,
+        part: Part,
+        transforms: tuple[Transform, ...],
+        device: torch.device,
+        size: int | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
-        """`size` replaces that of the last spatial transform, see `at_size`. Raises UsageError for views that cannot be."""
+        """`dtype` is that of `batch`. `size` replaces that of the last spatial transform, see `at_size`.
+
+        Raises UsageError for views that cannot be.
+        """
         transforms = transforms if size is None else at_size(transforms, size)
         self.device, self._pixels = device, upload(part, device)
         of_bytes, normalise = _split(transforms)
         self._steps, shape = compiled(of_bytes, self._pixels.shape, device)
-        self._levels = _Levels(normalise, shape, device)
+        self._levels = _Levels(normalise, shape, device, dtype)
         self.shape = (self._levels.channels, shape.height, shape.width)
         self._layout = _Layout.of(self._steps, device)
         self.random = bool(self._layout.counts)
@@ -111,7 +133,7 @@ class Images:
 
     @torch.no_grad()
     def batch(self, indices: Tensor, counter: Counter | None = None, epoch: int = 0, pass_: int = 0) -> Tensor:
-        """(b, c, h, w) float32 images of (b,) data set indices.
+        """(b, c, h, w) images of (b,) data set indices.
 
         `epoch` and `pass_` (below 64) tell apart uses of the same sample. Raises UsageError for a random view without counter.
         """
@@ -121,7 +143,7 @@ class Images:
             raise UsageError(f"pass {pass_} of a view: only 0 to {USES - 1} are told apart")
         indices = indices.to(self.device)
         channels, height, width = self.shape
-        images = torch.empty(len(indices), height, width, channels, device=self.device)
+        images = torch.empty(len(indices), height, width, channels, dtype=self._levels.dtype, device=self.device)
         # A byte times an 11-bit weight needs more than bfloat16 holds.
         with torch.autocast(self.device.type, enabled=False):
             for start in range(0, len(indices), self._chunk):
@@ -172,9 +194,10 @@ class _Layout:
 
 
 class _Levels:
-    """What becomes of a byte: (byte / 255 - mean) / std of its channel, in torchvision's order of float32 operations."""
+    """What becomes of a byte: (byte / 255 - mean) / std of its channel, in torchvision's order of operations."""
 
-    def __init__(self, normalise: Normalise | None, shape: Shape, device: torch.device) -> None:
+    def __init__(self, normalise: Normalise | None, shape: Shape, device: torch.device, dtype: torch.dtype) -> None:
+        self.dtype = dtype
         self.channels = 3 if shape.rgb else shape.channels
         means, stds = (normalise.mean, normalise.std) if normalise else ((0.0,), (1.0,))
         if len(means) not in (1, self.channels) or len(stds) != len(means):
@@ -183,18 +206,18 @@ class _Levels:
                 where="protocol.views",
                 remedy="give one of each per channel, or one for all",
             )
-        mean, std = (torch.tensor(values).expand(self.channels) for values in (means, stds))
+        mean, std = (torch.tensor(values, dtype=dtype).expand(self.channels) for values in (means, stds))
         # A tensor: a GPU would multiply by the inverse of a plain number.
-        whole = torch.tensor([255.0])
+        whole = torch.tensor([255.0], dtype=dtype)
         if shape.channels == 1:
-            levels = (torch.arange(256.0)[:, None] / whole - mean) / std
+            levels = (torch.arange(256.0, dtype=dtype)[:, None] / whole - mean) / std
             self._tables: tuple[Tensor, ...] = (levels.to(device),)
         else:
             # Repeated along a row, for a long inner loop.
             self._tables = tuple(t.to(device) for t in (whole, mean.repeat(shape.width), std.repeat(shape.width)))
 
     def __call__(self, images: Tensor, out: Tensor) -> None:
-        """Fill (b, h, w, channels) float32 from (b, h, w, c) uint8."""
+        """Fill (b, h, w, channels) numbers from (b, h, w, c) uint8."""
         if len(self._tables) == 1:
             torch.index_select(self._tables[0], 0, images.flatten().int(), out=out.view(-1, self.channels))
         else:

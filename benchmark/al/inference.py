@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.al.functional.finite import demand_finite
-from benchmark.al.images import Images
+from benchmark.al.images import ImageSource
 from benchmark.al.models.outputs import Outputs
-from benchmark.al.numerics import Numerics
+from benchmark.al.numerics import Numerics, promoted
 from benchmark.al.philox import Counter
 from benchmark.errors import UsageError
 
@@ -34,7 +34,7 @@ class Evaluated:
 class Inference:
     """How images are passed through networks: in batches of a fixed size, in eval mode, through one view."""
 
-    images: Images
+    images: ImageSource
     batch_size: int
     numerics: Numerics
     heads: Mapping[str, Callable[[Outputs], Tensor]] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Inference:
                     passes: list[Outputs] = [network(batch) for network in groups[owner]]
                 for name, output in outputs:
                     read = self.heads[output] if output in self.heads else attrgetter(output)
-                    found[name].append(torch.stack([read(out)[: len(chunk)].float() for out in passes]))
+                    found[name].append(torch.stack([promoted(read(out)[: len(chunk)]) for out in passes]))
         whole = {name: torch.cat(pieces, dim=1) for name, pieces in found.items()}
         several = {owner for owner in wanted if isinstance(networks[owner], list)}
         return {name: value if name.rpartition(".")[0] in several else value[0] for name, value in whole.items()}

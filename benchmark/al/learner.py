@@ -23,11 +23,11 @@ from benchmark.al import optimizers
 from benchmark.al.ballot import Ballot
 from benchmark.al.checkpoint import weights_digest
 from benchmark.al.halves import in_turn, together
-from benchmark.al.images import Images
+from benchmark.al.images import ImageSource
 from benchmark.al.inference import Evaluated, Inference
 from benchmark.al.models import network, pretrain
 from benchmark.al.numerics import Numerics
-from benchmark.al.objectives.base import Batch, Build, CycleData, Objective
+from benchmark.al.objectives.base import Batch, Build, CycleData, DrawnOrders, Objective, Orders
 from benchmark.al.pool import Indices
 from benchmark.al.schedules import rate, snapshot_epochs
 from benchmark.al.step import Captured, CudaGraphs, Graphs, Update
@@ -44,19 +44,24 @@ SCORING, REFRESH = 2, 3
 class Parts:
     """The images a learner works on, on its device."""
 
-    train: Images
+    train: ImageSource
     """The pool through the train view."""
-    pool: Images
+    pool: ImageSource
     """The pool through the scoring view."""
-    test: Images
+    test: ImageSource
     train_labels: Tensor
     test_labels: Tensor
-    voted: Images | None = None
+    voted: ImageSource | None = None
     """The pool through the scoring view at the size of training, for votes (None: through the train view)."""
-    pretext: Images | None = None
+    pretext: ImageSource | None = None
     """The pool through the view of the stage before the first cycle, while it is trained."""
-    pretext_test: Images | None = None
+    pretext_test: ImageSource | None = None
     """The same while it is measured."""
+
+
+InitialWeights = Callable[[str, int, nn.Module], None]
+"""Called with the name of a network or of an objective's branch, the cycle it is made for and the new module on its device;
+may set its weights in place."""
 
 
 class Pause(Exception):
@@ -75,12 +80,17 @@ class Learner:
         numerics: Numerics,
         weights: Path = Path("weights"),
         place: int = 0,
+        orders: Orders | None = None,
+        initial: InitialWeights | None = None,
     ) -> None:
         """`weights` is the folder of pre-trained weights files, read only where the protocol asks for them; `place` says
-        which of the protocol's models this is."""
+        which of the protocol's models this is. `orders` and `initial` take the place of what is drawn from the streams: in
+        which order images are gone through, and where networks start."""
         self.protocol, self.objective, self.parts, self.place = protocol, objective, parts, place
         self.ballot: Ballot | None = None
         self.streams, self.numerics, self._weights = streams, numerics, weights
+        self.orders: Orders = orders or DrawnOrders()
+        self.initial = initial
         self._before: nn.Module | None = None
         self.graphs: Callable[[torch.device], Graphs] = CudaGraphs
         trajectory = protocol.training.trajectory is not None
@@ -157,8 +167,10 @@ class Learner:
                 number=self.numerics.number,
             )
         )
-        for module in self.objective.modules().values():
+        for name, module in self.objective.modules().items():
             self.numerics.place(module)
+            if self.initial is not None:
+                self.initial(name, cycle, module)
 
     def _earlier(self, cycle: int, needs: Iterable[str]) -> nn.Module | None:
         """The network at the end of the previous cycle. In the first cycle `reference` is an independent untrained
@@ -174,7 +186,7 @@ class Learner:
         training, steps = self.protocol.training, self.objective.epoch_steps(data)
         torch.manual_seed(self.streams.key("order", data.cycle, f"dropout {epoch}"))
         self.student.train()
-        total = torch.zeros((), device=self.numerics.device)
+        total = torch.zeros((), dtype=self.numerics.dtype, device=self.numerics.device)
         for batch in self.objective.batches(data, epoch):
             lr = rate(training.schedule, training.optimizer.lr, epoch, batch.step, training.epochs, steps)
             for group in optimizer.param_groups:
@@ -220,7 +232,7 @@ class Learner:
 
     def _refresh_batches(self, data: CycleData, epoch: int) -> Iterator[Tensor]:
         """The labelled images once more through the train view, in this epoch's order with new augmentation."""
-        for indices in data.chunks(epoch):
+        for indices in data.chunks(epoch, REFRESH):
             yield data.view(indices, epoch, REFRESH)
 
     def _optimizer(self) -> torch.optim.Optimizer:
@@ -244,7 +256,7 @@ class Learner:
         device = self.numerics.device
         return CycleData(
             cycle, torch.from_numpy(labelled).to(device), torch.from_numpy(unlabelled).to(device), self.parts.train_labels,
-            self.parts.train, self.streams, self.protocol.training, device,
+            self.parts.train, self.streams, self.protocol.training, device, self.orders,
         )  # fmt: skip
 
     def _evaluate_on_the_way(self, epoch: int) -> None:
@@ -302,7 +314,7 @@ class Learner:
         images = self.parts.voted or self.parts.train
         return Inference(images, self.protocol.evaluation.batch_size, self.numerics, {}, counter)
 
-    def _inference(self, images: Images, cycle: int) -> Inference:
+    def _inference(self, images: ImageSource, cycle: int) -> Inference:
         counter = self.streams.counter("augment", cycle)
         size = self.protocol.evaluation.batch_size
         return Inference(images, size, self.numerics, self.objective.heads(), counter, SCORING)
@@ -381,4 +393,7 @@ class Learner:
         # Teachers and references start random even where the student starts pre-trained (TOD's release).
         if name in ("student", "extractor") and model.weights == "pretrained":
             pretrain(made, self._weights)
-        return self.numerics.place(made)
+        placed = self.numerics.place(made)
+        if self.initial is not None:
+            self.initial(part, cycle, placed)
+        return placed

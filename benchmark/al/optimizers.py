@@ -55,7 +55,7 @@ class CapturableSgd(SGD):  # type: ignore[valid-type, misc]
             if moved:
                 along = self._directions(moved, group)
                 # Not a product and a sum: this rounds once, as the sum with a plain rate does.
-                torch._foreach_addcmul_(moved, along, [torch.as_tensor(rate.value).float()] * len(moved))
+                torch._foreach_addcmul_(moved, along, [torch.as_tensor(rate.value).to(moved[0].dtype)] * len(moved))
 
     def _directions(self, moved: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
         """What the parameters move along: gradients with weight decay and momentum."""

@@ -21,8 +21,9 @@ from torch import Tensor
 from benchmark.al.committee import Committee
 from benchmark.al.functional.cluster_distance import cluster_distance_difference, k_means
 from benchmark.al.learner import Learner, Parts
+from benchmark.al.objectives.base import TURNS
 from benchmark.al.pool import Indices
-from benchmark.al.pretext_rotation import TURNS, RotatedImages, Rotation
+from benchmark.al.pretext_rotation import RotatedImages, Rotation
 from benchmark.al.session import AfterEpoch, Session
 from benchmark.al.sharing import State
 from benchmark.al.strategies.base import STATIC, Strategy
@@ -102,7 +103,10 @@ def learner_of(protocol: Protocol, pretext: Pretext, learner: Learner | Committe
         train_labels=parts.train_labels,
         test_labels=turns.repeat(len(parts.train_labels)),
     )
-    return Learner(task, Rotation(), own, StageStreams(streams.seed, streams.trial), learner.numerics)
+    return Learner(
+        task, Rotation(), own, StageStreams(streams.seed, streams.trial), learner.numerics,
+        orders=learner.orders, initial=learner.initial,
+    )  # fmt: skip
 
 
 class StageStreams(Streams):

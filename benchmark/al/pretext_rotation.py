@@ -9,20 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.al.images import Images
-from benchmark.al.objectives.base import Batch, CycleData, Objective
+from benchmark.al.images import ImageSource
+from benchmark.al.numerics import promoted
+from benchmark.al.objectives.base import TURNS, Batch, CycleData, Objective
 from benchmark.al.philox import Counter
 
-TURNS = 4
-"""Multiples of 90 degrees."""
 
-
-class RotatedImages(Images):
+class RotatedImages:
     """A view whose image 4 i + r is image i after r quarter turns; the view is drawn once for all four."""
 
-    def __init__(self, images: Images) -> None:
-        self._images, self.random, self.device = images, images.random, images.device
-        self.shape, self.memory_format = images.shape, images.memory_format
+    def __init__(self, images: ImageSource) -> None:
+        self._images, self.shape = images, images.shape
 
     def batch(self, indices: Tensor, counter: Counter | None = None, epoch: int = 0, pass_: int = 0) -> Tensor:
         """(b, c, h, w) rotated images."""
@@ -36,15 +33,14 @@ class Rotation(Objective):
 
     def batches(self, data: CycleData, epoch: int) -> Iterator[Batch]:
         """Images through the train view; `labels` (b, 4) are the turns of each image in the order of the passes."""
-        order = data.streams.counter("order", data.cycle, "turns")
         for number, indices in enumerate(data.chunks(epoch)):
-            turns = torch.argsort(order.bits(indices, epoch, 0, TURNS), dim=1, stable=True)
+            turns = data.orders.turns(data, epoch, indices)
             yield Batch(data.view(indices, epoch), turns, epoch, epoch * data.steps + number)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Mean over passes and images."""
         losses = [
-            F.cross_entropy(model(rotated(batch.images, turns)).logits.float(), turns)
+            F.cross_entropy(promoted(model(rotated(batch.images, turns)).logits), turns)
             for turns in batch.labels.unbind(1)
         ]
         return torch.stack(losses).mean()

@@ -24,13 +24,13 @@ def ema_update(average: nn.Module, model: nn.Module, alpha: float | Tensor, *, b
     """w_average <- alpha * w_average + (1 - alpha) * w_model, in place, for parameters in the order of both modules.
 
     With `buffers`, those of the model are copied too (batch statistics); without, the average keeps its own. `alpha` may be
-    a float64 scalar on the device of float32 weights.
+    a float64 scalar on the device of the weights.
     """
     own, new = _weights(average), _weights(model)
     if isinstance(alpha, Tensor):
-        torch._foreach_mul_(own, alpha.float())
+        torch._foreach_mul_(own, alpha.to(own[0].dtype))
         # Not a product and a sum: this rounds once, as the sum with a plain factor does.
-        torch._foreach_addcmul_(own, new, [(1 - alpha).float()] * len(own))
+        torch._foreach_addcmul_(own, new, [(1 - alpha).to(own[0].dtype)] * len(own))
     else:
         torch._foreach_mul_(own, alpha)
         torch._foreach_add_(own, new, alpha=1 - alpha)

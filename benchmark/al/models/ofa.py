@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.al.models.ofa_nets import ACTIVATIONS, EXCITED, NETS, STRIDES, TARGETS, TEACHER, WIDTHS, OfaNet
@@ -22,8 +23,25 @@ from benchmark.errors import DataError, UsageError
 STEM, EXPANDED, EMBEDDING = 16, 960, 1280
 """Channels of the stem, of the final expansion, and length of the embedding."""
 
+
+class HardSwish(nn.Hardswish):
+    """x relu6(x + 3) / 6; written out in float64, where torch's own backward pass has constants of float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: any shape -> the same shape."""
+        return x * F.relu6(x + 3) / 6 if x.dtype == torch.float64 else super().forward(x)
+
+
+class HardSigmoid(nn.Hardsigmoid):
+    """relu6(x + 3) / 6; written out in float64, for the same reason."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: any shape -> the same shape."""
+        return F.relu6(x + 3) / 6 if x.dtype == torch.float64 else super().forward(x)
+
+
 Activation = Literal["relu", "h_swish", "none"]
-ACTS: Mapping[Activation, type[nn.Module]] = {"relu": nn.ReLU, "h_swish": nn.Hardswish, "none": nn.Identity}
+ACTS: Mapping[Activation, type[nn.Module]] = {"relu": nn.ReLU, "h_swish": HardSwish, "none": nn.Identity}
 
 
 def round8(value: float) -> int:
@@ -42,7 +60,7 @@ class SqueezeExcitation(nn.Module):
             reduce=nn.Conv2d(width, middle, 1),
             relu=nn.ReLU(),
             expand=nn.Conv2d(middle, width, 1),
-            gate=nn.Hardsigmoid(),
+            gate=HardSigmoid(),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -128,7 +146,7 @@ class Ofa(nn.Module):
                 inputs = width
         self.blocks = nn.ModuleList(blocks)
         self.final_expand_layer = ConvBn(inputs, EXPANDED, act="h_swish")
-        self.feature_mix_layer = _named(conv=nn.Conv2d(EXPANDED, EMBEDDING, 1, bias=False), act=nn.Hardswish())
+        self.feature_mix_layer = _named(conv=nn.Conv2d(EXPANDED, EMBEDDING, 1, bias=False), act=HardSwish())
         self.dropout = nn.Dropout(self.config.dropout if dropout is None else dropout)
         self.classifier = _named(linear=nn.Linear(EMBEDDING, classes))
         self.reset_parameters()

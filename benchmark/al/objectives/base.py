@@ -5,19 +5,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from pydantic import ConfigDict
 from torch import Tensor, nn
 
 from benchmark.al.halves import Halves, in_turn
-from benchmark.al.images import Images
+from benchmark.al.images import ImageSource
 from benchmark.al.models.outputs import Outputs
 from benchmark.al.numerics import Number
 from benchmark.al.streams import Streams
 from benchmark.spec.models import Training
 
+TURNS = 4
+"""Multiples of 90 degrees."""
 LABELLED, UNLABELLED = 0, 1
 """Passes of the train view: the same image used twice in a step is augmented independently."""
 
@@ -48,24 +50,24 @@ class CycleData:
     """(u,) data set indices in list order."""
     labels: Tensor
     """(pool,) int64 labels by data set index; objectives read those of labelled images only."""
-    images: Images
+    images: ImageSource
     """The train view of the pool."""
     streams: Streams
     training: Training
     device: torch.device
+    orders: Orders
 
-    def order(self, epoch: int) -> Tensor:
-        """(m,) labelled indices in the order of an epoch. A sample's place is drawn by its index, not its list position."""
-        if not self.training.shuffle:
-            return self.labelled
-        keys = self.streams.counter("order", self.cycle).bits(self.labelled, epoch, LABELLED, n=2)
-        # Two 31-bit draws make a 62-bit key that fits int64; ties are broken by list position.
-        key = ((keys[:, 0] >> 1) << 31) | (keys[:, 1] >> 1)
-        return self.labelled[torch.argsort(key, stable=True)]
+    def order(self, epoch: int, use: int = LABELLED) -> Tensor:
+        """(m,) labelled indices in the order of an epoch."""
+        return self.orders.labelled(self, epoch, use) if self.training.shuffle else self.labelled
 
-    def chunks(self, epoch: int) -> Iterator[Tensor]:
+    def unlabelled_order(self, number: int) -> Tensor:
+        """(u,) unlabelled indices in the random order of that number."""
+        return self.orders.unlabelled(self, number)
+
+    def chunks(self, epoch: int, use: int = LABELLED) -> Iterator[Tensor]:
         """The epoch's labelled indices in batches."""
-        order, size = self.order(epoch), self.training.batch_size
+        order, size = self.order(epoch, use), self.training.batch_size
         end = len(order) - len(order) % size if self.training.drop_last else len(order)
         return (order[start : min(start + size, end)] for start in range(0, end, size))
 
@@ -78,6 +80,43 @@ class CycleData:
         """Optimiser steps of one epoch over the labelled set."""
         size = self.training.batch_size
         return len(self.labelled) // size if self.training.drop_last else -(-len(self.labelled) // size)
+
+
+class Orders(Protocol):
+    """In which random orders a cycle's images are gone through."""
+
+    def labelled(self, data: CycleData, epoch: int, use: int) -> Tensor:
+        """(m,) labelled indices in the order of an epoch; `use` tells training from passes of another kind."""
+        ...
+
+    def unlabelled(self, data: CycleData, number: int) -> Tensor:
+        """(u,) unlabelled indices in the random order of that number in this cycle."""
+        ...
+
+    def turns(self, data: CycleData, epoch: int, indices: Tensor) -> Tensor:
+        """(b, 4) a permutation of the four quarter turns for each of (b,) images in an epoch."""
+        ...
+
+
+class DrawnOrders:
+    """Orders drawn from the trial's streams: each image's place by its index, whatever its place in the list."""
+
+    def labelled(self, data: CycleData, epoch: int, use: int) -> Tensor:
+        """The same order for every use in an epoch."""
+        keys = data.streams.counter("order", data.cycle).bits(data.labelled, epoch, LABELLED, n=2)
+        # Two 31-bit draws make a 62-bit key that fits int64; ties are broken by list position.
+        key = ((keys[:, 0] >> 1) << 31) | (keys[:, 1] >> 1)
+        return data.labelled[torch.argsort(key, stable=True)]
+
+    def unlabelled(self, data: CycleData, number: int) -> Tensor:
+        """Another order for every number."""
+        drawn = data.streams.counter("order", data.cycle).bits(data.unlabelled, number, UNLABELLED, n=1)[:, 0]
+        return data.unlabelled[torch.argsort(drawn, stable=True)]
+
+    def turns(self, data: CycleData, epoch: int, indices: Tensor) -> Tensor:
+        """By image."""
+        drawn = data.streams.counter("order", data.cycle, "turns").bits(indices, epoch, 0, TURNS)
+        return torch.argsort(drawn, dim=1, stable=True)
 
 
 @dataclass(frozen=True)

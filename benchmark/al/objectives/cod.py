@@ -80,8 +80,7 @@ class Cod(Objective):
         size = min(data.training.batch_size, len(data.unlabelled))
         if data.cycle == 0 and self.first_batch == "fixed":
             return data.unlabelled[:size]
-        drawn = data.streams.counter("order", data.cycle).bits(data.unlabelled, step, UNLABELLED, n=1)[:, 0]
-        return data.unlabelled[torch.argsort(drawn, stable=True)[:size]]
+        return data.unlabelled_order(step)[:size]
 
     def before_step(self, batch: Batch) -> None:
         """a = min(1 - 1/(t+1), decay), t = 1, 2, ..."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from benchmark.al.functional.ranking_loss import bce_ranking_loss, margin_ranking_loss
 from benchmark.al.models.loss_prediction import LossPrediction
 from benchmark.al.models.outputs import Outputs
+from benchmark.al.numerics import promoted
 from benchmark.al.objectives.base import Batch, Build, Objective
 from benchmark.spec.models import Training
 
@@ -61,10 +62,9 @@ class LearningLoss(Objective):
         """Task loss + ranking loss against the detached true losses."""
         self._module.train()
         out: Outputs = model(batch.images)
-        losses = F.cross_entropy(out.logits.float(), batch.labels, reduction="none")
-        predicted = self._module(
-            out.maps if self._attached(batch) else tuple(stage.detach() for stage in out.maps)
-        ).float()
+        losses = F.cross_entropy(promoted(out.logits), batch.labels, reduction="none")
+        maps = out.maps if self._attached(batch) else tuple(stage.detach() for stage in out.maps)
+        predicted = promoted(self._module(maps))
         if self.form == "bce":
             ranking = bce_ranking_loss(predicted, losses.detach())
         else:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from benchmark.al.functional.averaging import ema_update, warmup_alpha
 from benchmark.al.functional.semi import ramp_up, softmax_mse
+from benchmark.al.numerics import promoted
 from benchmark.al.objectives.base import LABELLED, UNLABELLED, Batch, Build, CycleData, Objective
 
 AGAIN = 4
@@ -82,8 +83,7 @@ class MeanTeacher(Objective):
     def batches(self, data: CycleData, epoch: int) -> Iterator[Batch]:
         """The unlabelled pool once in a new order; the labelled set over and over, each round in a new order."""
         steps, known = self.epoch_steps(data), self._rounds(data, epoch)
-        drawn = data.streams.counter("order", data.cycle).bits(data.unlabelled, epoch, UNLABELLED, n=1)[:, 0]
-        unknown = data.unlabelled[torch.argsort(drawn, stable=True)]
+        unknown = data.unlabelled_order(epoch)
         for number in range(steps):
             step = epoch * steps + number
             mine, others = next(known), unknown[number * self.unlabelled : (number + 1) * self.unlabelled]
@@ -114,10 +114,10 @@ class MeanTeacher(Objective):
         """Both networks run on labelled and unlabelled images together, in train mode."""
         assert isinstance(batch, TwoViews) and batch.unlabelled is not None and batch.again is not None
         images = torch.cat([batch.images, batch.unlabelled])
-        logits = model(images).logits.float()
+        logits = promoted(model(images).logits)
         self._teacher.train()
         with torch.no_grad():
-            target = self._teacher(batch.again).logits.float()
+            target = promoted(self._teacher(batch.again).logits)
         task = F.cross_entropy(logits[: len(batch.labels)], batch.labels, reduction="sum")
         tie = softmax_mse(logits, target)
         return (task + self._tie.times(tie)) / len(images)

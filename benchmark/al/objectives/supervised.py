@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmark.al.numerics import promoted
 from benchmark.al.objectives.base import Batch, Build, Objective
 
 
@@ -23,4 +24,4 @@ class Supervised(Objective):
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Mean over the batch."""
-        return F.cross_entropy(model(batch.images).logits.float(), batch.labels, label_smoothing=self._smoothing)
+        return F.cross_entropy(promoted(model(batch.images).logits), batch.labels, label_smoothing=self._smoothing)
