@@ -97,6 +97,10 @@ class Orders(Protocol):
         """(b, 4) a permutation of the four quarter turns for each of (b,) images in an epoch."""
         ...
 
+    def described(self, streams: Streams, size: int) -> Tensor:
+        """(size,) the quarter turn under which each image of the pool is described, where that is random."""
+        ...
+
 
 class DrawnOrders:
     """Orders drawn from the trial's streams: each image's place by its index, whatever its place in the list."""
@@ -117,6 +121,10 @@ class DrawnOrders:
         """By image."""
         drawn = data.streams.counter("order", data.cycle, "turns").bits(indices, epoch, 0, TURNS)
         return torch.argsort(drawn, dim=1, stable=True)
+
+    def described(self, streams: Streams, size: int) -> Tensor:
+        """Each turn with equal probability."""
+        return torch.from_numpy(streams.generator("augment").integers(TURNS, size=size))
 
 
 @dataclass(frozen=True)

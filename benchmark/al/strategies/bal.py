@@ -54,17 +54,16 @@ class Bal(Strategy):
         return found[found >= 0]
 
     def window(self, view: View) -> tuple[int, int]:
-        """Ranks of this cycle's window."""
+        """Ranks of this cycle's window, as the two ends of a slice: they may lie beyond the list."""
         addendum = self.addendum or step(view.pool_size, view.cycles)
-        begin, end = window(view.cycle + 1, view.cycles, view.pool_size, self.beta, addendum)
-        return begin, min(end, view.pool_size)
+        return window(view.cycle + 1, view.cycles, view.pool_size, self.beta, addendum)
 
     def select(self, view: View, budget: int) -> Picks:
         """The head of the first window; of later ones the most uncertain images."""
         begin, end = self.window(view)
         facts = {
             "window/begin": float(begin),
-            "window/end": float(end),
+            "window/end": float(min(end, view.pool_size)),
             "window/unlabelled": float(len(view.candidates)),
         }
         if view.cycle == BEFORE:
