@@ -150,6 +150,8 @@ class Objective(ABC):
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
     uses_unlabelled: ClassVar[bool] = False
     """Whether the unlabelled list influences training; it is then part of a training's identity."""
+    tied_to_size: ClassVar[bool] = False
+    """Whether its parameters hold for one side of the images only, as pooling windows do."""
     capturable: ClassVar[bool] = False
     """Whether `loss` and `after_step` may be recorded once and repeated: they change tensors in place, and read what differs
     from step to step from the batch's tensors and from a `Build.number` that `before_step` sets."""

@@ -39,6 +39,7 @@ class LearningLoss(Objective):
     """The release never steps the module's schedule."""
     form: Literal["margin", "bce"] = "margin"
 
+    tied_to_size: ClassVar[bool] = True
     capturable: ClassVar[bool] = True
 
     def build(self, build: Build) -> None:
