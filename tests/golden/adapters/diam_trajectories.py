@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from adapters import adapter, close
-from adapters._replay import Recorder, Watched, exact, filled, labels, pinned
+from adapters._watching import Recorder, Watched, exact, filled, labels, pinned
 from benchmark.al import registry
 from benchmark.al.acquisition import acquire
 from benchmark.al.committee import Committee

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from adapters import adapter, close, tensor
-from adapters._replay import Recorder, Watched, exact, filled, labels, pinned, session_of, without_augmentation
+from adapters._watching import Recorder, Watched, exact, filled, labels, pinned, session_of, without_augmentation
 from benchmark.al.data import Dataset, Part
 from benchmark.al.functional.bal_windows import quota
 from benchmark.al.functional.cluster_distance import ranked
