@@ -26,7 +26,7 @@ from benchmark import files, text
 from benchmark.spec.identity import digest
 from benchmark.spec.models import Spec, Trial
 
-Precision = Literal["fp32", "tf32", "bf16"]
+Precision = Literal["fp32", "tf32", "tf32-conv", "bf16"]
 Step = Literal["eager", "together", "captured"]
 """How training steps are made; see `Numerics`."""
 Words = Annotated[str, AfterValidator(text.cleaned)]

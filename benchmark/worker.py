@@ -28,7 +28,7 @@ from benchmark.al.images import Images
 from benchmark.al.learner import Learner, Parts, Pause
 from benchmark.al.loop import run
 from benchmark.al.numerics import Numerics, prepare
-from benchmark.al.rehearsal import rehearse, shrunk
+from benchmark.al.rehearsal import rehearse, shrunk, side_of
 from benchmark.al.session import Session
 from benchmark.al.strategies import Strategy
 from benchmark.al.streams import Streams
@@ -103,15 +103,16 @@ def check(path: Path) -> int:
     numerics, bad, seen = prepare("cpu", "fp32", 1), 0, set()
     for line in path.read_text(encoding="utf-8").splitlines():
         trial = Trial.model_validate_json(line)
-        same = repr((shrunk(trial.protocol), trial.strategy.model_dump_json(), trial.objective.model_dump_json()))
         wrong = ""
         try:
+            small = shrunk(trial.protocol, side_of(trial))
+            same = repr((small, trial.strategy.model_dump_json(), trial.objective.model_dump_json()))
             if same not in seen:
+                seen.add(same)
                 rehearse(trial, lambda small, data: assemble(small, data, numerics, Path("weights")))
         except Exception as error:
             bad += 1
             wrong = " ".join(str(error).split()) or type(error).__name__
-        seen.add(same)
         print(f"{trial.suite}/{trial.method_name}\t{wrong}".rstrip("\t"), flush=True)
     return int(Exit.USAGE if bad else Exit.OK)
 

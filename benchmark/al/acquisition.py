@@ -33,7 +33,7 @@ def acquire(
         candidates=pool.candidates(protocol.acquisition.candidates),
         labelled=pool.labelled,
         pool_size=pool.size,
-        rng=learner.streams.generator("query", cycle),
+        rng=learner.streams.generator("query", cycle, strategy.stream),
         device=learner.numerics.device,
         outputs={},
         images=learner.scoring_images,

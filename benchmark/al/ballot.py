@@ -1,9 +1,10 @@
 """Hard labels that the snapshots along a training give to the unlabelled images: DIAM's and CAL's hypothesis set
-(Tang and Huang, NeurIPS 2022; official code tangypnuaa/DIAM at cddf397, sheet section 3).
+(Tang and Huang, NeurIPS 2022; tangypnuaa/DIAM at cddf397, train_net.py).
 
-They are cast while training, after each epoch of its second half, through the train view at the network's own size, and
-stored one byte an image where there are no more than 256 classes. Casting draws from its own stream, so a training that
-records votes gives the same weights as one that does not; the released program trains each network a second time for it.
+They are cast while training, after each of the last epochs (`schedules.snapshot_epochs`), through the train view at the
+network's own size, and stored one byte an image where there are no more than 256 classes. Casting draws from its own stream,
+so a training that records votes gives the same weights as one that does not; the released program trains each network a
+second time for it.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from benchmark.al.models import network, pretrain
 from benchmark.al.numerics import Numerics
 from benchmark.al.objectives.base import SCORING, Batch, Build, CycleData, DrawnOrders, Objective, Orders
 from benchmark.al.pool import Indices
-from benchmark.al.schedules import in_cycle, rate
+from benchmark.al.schedules import in_cycle, rate, snapshot_epochs
 from benchmark.al.step import Captured, CudaGraphs, Graphs, Update
 from benchmark.al.streams import Streams
 from benchmark.al.trajectory import SnapshotTrail
@@ -127,8 +127,14 @@ class Learner:
                 self.trail.start_cycle(self.student, partial(self._network, "average", self._drawn_for(cycle)))
             self.ballot = None
             if "votes" in needs:
-                first_vote = training.epochs - max(training.epochs // 2, 1)
-                self.ballot = Ballot(unlabelled[: self.protocol.acquisition.candidates], first_vote)
+                voting = snapshot_epochs(training.epochs, training.vote_fraction)
+                if not voting:
+                    raise UsageError(
+                        f"votes are asked for, but {training.vote_fraction} of {training.epochs} epochs round to none",
+                        where="protocol.training",
+                        remedy="raise training.epochs or training.vote_fraction",
+                    )
+                self.ballot = Ballot(unlabelled[: self.protocol.acquisition.candidates], voting[0])
         update = self.updates(optimizer)
         for epoch in range(first, training.epochs):
             loss = self._epoch(data, epoch, optimizer, update)

@@ -82,7 +82,8 @@ def prepare(device: str, precision: str, threads: int, step: str = "eager") -> N
         )
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = precision in ("tf32", "tf32-conv")
     # The same switch as use_deterministic_algorithms(True), which would import the compiler: longer than torch itself takes.
     torch.set_deterministic_debug_mode("error")
     # Filling every fresh tensor with NaN costs time and guards only against reading uninitialised memory.

@@ -66,14 +66,13 @@ def arrays(pretext: Pretext, learner: Learner, resume: State | None, after_epoch
     learner.fit(0, np.arange(size), np.empty(0, dtype=np.int64), (), resume, after_epoch)
     learner.finish_cycle()
     # Upright, or each image under one rotation of its own.
-    turns = (
-        np.zeros(size, np.int64) if pretext.upright else learner.streams.generator("augment").integers(TURNS, size=size)
-    )
+    turns = np.zeros(size, np.int64) if pretext.upright else learner.orders.described(learner.streams, size).numpy()
     losses, features = _described(learner, size, turns)
     found: State = {"pretext.loss": losses.cpu(), "accuracy": learner.metrics["accuracy"]}
     if pretext.clusters is not None:
         assert pretext.n_init is not None
-        centres = k_means(features, pretext.clusters, pretext.n_init, learner.streams.generator("query"))
+        rng = learner.streams.generator("query")
+        centres = k_means(features, pretext.clusters, pretext.n_init, rng, pretext.k_means)
         found["pretext.cdd"] = cluster_distance_difference(features, centres).cpu()
     return found
 

@@ -6,12 +6,14 @@ loop are the trial's own. What would fail after hours of training because an out
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from benchmark.al import registry
 from benchmark.al.committee import Committee
 from benchmark.al.data import Dataset, Part
 from benchmark.al.data.catalogue import SIDES
@@ -34,21 +36,26 @@ from benchmark.spec.models import (
 
 GREY = ("digits", "mnist", "kmnist")
 POOL, TEST, BATCH = 24, 8, 4
-MODELS, SIDE = 2, 64
-"""Most target models that are trained side by side, and most pixels of a crop or of a network's own size."""
+MODELS, SIDE, WHOLE = 2, 64, sys.maxsize
+"""Most target models that are trained side by side, and most pixels of a crop or of a network's own size: few, or all."""
 
 
 def rehearse(trial: Trial, assemble: Callable[[Trial, Dataset], tuple[Strategy, Learner | Committee]]) -> None:
     """Run the shrunken trial once. Raises what the real one would raise."""
-    small = trial.model_copy(update={"protocol": shrunk(trial.protocol)})
+    small = trial.model_copy(update={"protocol": shrunk(trial.protocol, side_of(trial))})
     strategy, learner = assemble(small, made_up(small.protocol))
     with tempfile.TemporaryDirectory() as folder:
         session = Session(small, "0" * 64, "0" * 64, Path(folder), None, save_every=1e9, must_stop=lambda: False)
         run(small.protocol, strategy, learner, session)
 
 
-def shrunk(protocol: Protocol) -> Protocol:
-    """The protocol with two cycles of one epoch on a handful of images."""
+def side_of(trial: Trial) -> int:
+    """Most pixels of an image's side: those of the protocol where the objective's parameters hold for these alone."""
+    return WHOLE if registry.find("objectives", trial.objective.name).tied_to_size else SIDE
+
+
+def shrunk(protocol: Protocol, side: int = SIDE) -> Protocol:
+    """The protocol with two cycles of one epoch on a handful of images of at most `side` pixels."""
     training, acquisition = protocol.training, protocol.acquisition
     trajectory = training.trajectory and training.trajectory.model_copy(
         update={"start": 1, "every": 1, "students": "all5"}
@@ -56,50 +63,54 @@ def shrunk(protocol: Protocol) -> Protocol:
     return protocol.model_copy(
         update={
             "data": protocol.data.model_copy(update={"train_size": POOL, "test_size": TEST}),
-            "views": _shrunk_views(protocol.views),
-            "models": tuple(_small(protocol.models[place]) for place in protocol.trained()[:MODELS]),
+            "views": _shrunk_views(protocol.views, side),
+            "models": tuple(_small(protocol.models[place], side) for place in protocol.trained()[:MODELS]),
             "members": None,
-            "extractor": protocol.extractor and _small(protocol.extractor),
-            "pretext": protocol.pretext and _brief(protocol.pretext),
+            "extractor": protocol.extractor and _small(protocol.extractor, side),
+            "pretext": protocol.pretext and _brief(protocol.pretext, side),
             "acquisition": acquisition.model_copy(
                 update={
                     "initial": acquisition.initial.model_copy(update={"size": 2 * BATCH}),
                     "budget": BATCH, "cycles": 2, "candidates": None,
                 }
             ),
-            "training": training.model_copy(update={"epochs": 1, "batch_size": BATCH, "trajectory": trajectory}),
+            "training": training.model_copy(
+                update={"epochs": 1, "batch_size": BATCH, "trajectory": trajectory, "vote_fraction": 1.0}
+            ),
             "evaluation": protocol.evaluation.model_copy(
-                update={"batch_size": TEST, "size": protocol.evaluation.size and min(protocol.evaluation.size, SIDE)}
+                update={"batch_size": TEST, "size": protocol.evaluation.size and min(protocol.evaluation.size, side)}
             ),
         }
     )  # fmt: skip
 
 
-def _small(model: Model) -> Model:
-    return model.model_copy(update={"weights": "scratch", "size": model.size and min(model.size, SIDE)})
+def _small(model: Model, side: int) -> Model:
+    return model.model_copy(update={"weights": "scratch", "size": model.size and min(model.size, side)})
 
 
-def _brief(stage: Pretext) -> Pretext:
+def _brief(stage: Pretext, side: int) -> Pretext:
     training = stage.training.model_copy(update={"epochs": 1, "batch_size": BATCH})
     clusters = stage.clusters and min(stage.clusters, BATCH)
-    views = {name: _smaller(getattr(stage, name)) for name in ("view", "test_view")}
+    views = {name: _smaller(getattr(stage, name), side) for name in ("view", "test_view")}
     return stage.model_copy(
         update=views
-        | {"model": _small(stage.model), "training": training, "clusters": clusters, "n_init": stage.n_init and 1}
+        | {"model": _small(stage.model, side), "training": training, "clusters": clusters, "n_init": stage.n_init and 1}
     )
 
 
-def _shrunk_views(views: Views) -> Views:
-    pool = views.pool if isinstance(views.pool, str) else _smaller(views.pool)
-    return views.model_copy(update={"train": _smaller(views.train), "test": _smaller(views.test), "pool": pool})
+def _shrunk_views(views: Views, side: int) -> Views:
+    pool = views.pool if isinstance(views.pool, str) else _smaller(views.pool, side)
+    return views.model_copy(
+        update={"train": _smaller(views.train, side), "test": _smaller(views.test, side), "pool": pool}
+    )
 
 
-def _smaller(view: tuple[Transform, ...]) -> tuple[Transform, ...]:
-    """Crops of at most SIDE pixels: every network takes what comes."""
+def _smaller(view: tuple[Transform, ...], side: int) -> tuple[Transform, ...]:
+    """Crops of at most `side` pixels: every network takes what comes."""
     made = []
     for transform in view:
         if isinstance(transform, RandomCrop | RandomResizedCrop | CenterCrop):
-            transform = transform.model_copy(update={"size": min(transform.size, SIDE)})
+            transform = transform.model_copy(update={"size": min(transform.size, side)})
         made.append(transform)
     return tuple(made)
 

@@ -50,3 +50,11 @@ def cosine_restarts(schedule: CosineRestarts, lr: float, epoch: int) -> float:
     return schedule.floor + 0.5 * (schedule.gamma * lr - schedule.floor) * (
         1 + math.cos(math.pi * place / schedule.period)
     )
+
+
+def snapshot_epochs(epochs: int, fraction: float) -> list[int]:
+    """0-based epochs after which snapshots vote: the last round(epochs * fraction), halves to even, the final one included.
+
+    Empty where that rounds to 0. Option --DIS_frac of train_net.py (tangypnuaa/DIAM at cddf397): 10 of 20 by default.
+    """
+    return list(range(max(epochs - round(epochs * fraction), 0), epochs))

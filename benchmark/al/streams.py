@@ -1,8 +1,9 @@
 """Named random streams of one trial.
 
-Every use of randomness has its own stream, derived by hash from (suite seed, trial seed, cycle, name) and never from the
-method. So swapping the strategy leaves initial sets, initial weights, batch order and augmentation bit-identical, and
-methods are paired by seed. Streams are not consumed across purposes and need no saved state to resume.
+Every use of randomness has its own stream, derived by hash from (suite seed, trial seed, cycle, name). Only what a strategy
+draws is keyed by the strategy too (`Strategy.stream`). So swapping the strategy leaves initial sets, initial weights, batch
+order and augmentation bit-identical, methods are paired by seed, and no two samplers share their draws. Streams are not
+consumed across purposes and need no saved state to resume.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from benchmark.al.philox import Counter
 
 Name = Literal["pool", "init", "order", "augment", "query"]
 """pool: initial set and shuffles of the unlabelled list. init: weights. order: batch composition, dropout.
-augment: random views of images. query: whatever the strategy draws."""
+augment: random views of images. query: whatever the strategy draws, one stream for each strategy."""
 
 
 class Streams:

@@ -76,7 +76,7 @@ def arithmetic(command: Command) -> Command:
         click.option(
             "--device", default="auto", show_default=True, help="auto (the suite's advice, else a usable GPU), cpu, cuda or cuda:N."
         ),
-        click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16"]), default="fp32", show_default=True),
+        click.option("--precision", type=click.Choice(["fp32", "tf32", "tf32-conv", "bf16"]), default="fp32", show_default=True),
         click.option(
             "--step", type=click.Choice(["eager", "together", "captured"]), default="eager", show_default=True,
             help="Training steps as published; labelled and unlabelled images in one batch of convolutions, statistics apart; "

@@ -40,6 +40,8 @@ def build_plan(
     if not asked:
         why = f"\n  -> --only {' '.join(map(str, only))} matches no trial of the selection" if only else ""
         click.echo(f"Error: the plan is empty{why}", err=True)
+    for item in asked:
+        demand_possible(item)
     store = Store(settings.runs)
     return make_plan(
         asked,
@@ -50,6 +52,22 @@ def build_plan(
         speeds=_speeds(asked, store, environment),
         **options,
     )
+
+
+def demand_possible(item: Asked) -> None:
+    """Raise UsageError for what `run` would refuse once the worker starts: parameters, and votes that no epoch casts."""
+    from benchmark.al.parameters import demand_valid
+    from benchmark.al.schedules import snapshot_epochs
+
+    trial, training = item.trial, item.trial.protocol.training
+    demand_valid("strategies", trial.strategy)
+    demand_valid("objectives", trial.objective)
+    if item.cost.votes and not snapshot_epochs(training.epochs, training.vote_fraction):
+        raise UsageError(
+            f"{trial.suite}/{trial.method_name}: {training.vote_fraction} of {training.epochs} epochs round to no vote",
+            where="protocol.training",
+            remedy="raise training.epochs or training.vote_fraction",
+        )
 
 
 def data_statuses(asked: list[Asked], settings: Settings) -> dict[str, DataStatus]:

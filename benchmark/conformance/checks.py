@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from benchmark.al.pool import Indices
 from benchmark.al.strategies.base import BEFORE, STATIC, Strategy
+from benchmark.al.strategies.random import Random
 from benchmark.conformance.world import CYCLES, Bought, StandIn, World, buy
 from benchmark.errors import AlbenchError
 
@@ -205,6 +206,22 @@ def before_the_first_training(make: Make, world: World) -> str:
     return ""
 
 
+def own_stream(make: Make, world: World) -> str:
+    """What it draws is not what random sampling draws from the same seed: where all images are alike to it, the two would be
+    one method under two names."""
+    drew = False
+    for situation in (world, replace(world, tied=True), replace(world, candidates=100, budget=5)):
+        bought, plain = buy(make(), situation), buy(Random(), situation)
+        if type(make()) is Random or not bought.drew:
+            continue
+        drew = True
+        _demand(
+            set(bought.images) != set(plain.images), "it buys the images that random sampling buys, by the stream alone"
+        )
+    _demand(type(make()) is Random or make().stream != "", "it draws from the stream of random sampling")
+    return "" if drew else "draws nothing, or is random sampling itself"
+
+
 def memory(make: Make, world: World) -> str:
     """The largest temporary grows in proportion to the candidates; where it grows faster, that is said."""
     few, many = (_largest(make, replace(world, candidates=count)) for count in (300, 1200))
@@ -246,6 +263,7 @@ CHECKS: dict[str, Callable[[Make, World], str]] = {
     "fewer candidates than budget": fewer_candidates_than_budget,
     "order of candidates": order_has_no_influence,
     "first labelled set": before_the_first_training,
+    "own stream": own_stream,
     "memory": memory,
 }
 """Checks by name, in the order of the table."""

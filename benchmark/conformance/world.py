@@ -202,6 +202,7 @@ class _Watch:
 
     def __init__(self, strategy: Strategy, around: AbstractContextManager[Any]) -> None:
         self._strategy, self.needs, self._around = strategy, strategy.needs, around
+        self.stream = strategy.stream
         self.view: View | None = None
         self.picks: Picks | None = None
         self.drew, self.touched = False, list[str]()

@@ -330,6 +330,9 @@ class Training(Spec):
     trajectory: Trajectory | None = None
     same_init: bool = False
     """Fresh starts take the same initial weights in every cycle (False: new ones)."""
+    vote_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the epochs, counted from the last one back, after which a snapshot votes where a method asks for votes (DIAM,
+    CAL): round(epochs * vote_fraction) of them, halves to even."""
 
     @model_validator(mode="after")
     def _students(self) -> Training:
@@ -356,7 +359,9 @@ class Pretext(Spec):
     clusters: Positive | None = None
     """k of k-means on the features (None: no clustering)."""
     n_init: Positive | None = None
-    """Restarts of k-means."""
+    """Restarts of k-means; without influence on `mini_batch`."""
+    k_means: Literal["full", "mini_batch"] = "full"
+    """`mini_batch`: one pass over the features in the pool's order, in blocks of ten images per cluster."""
     upright: bool = True
     """Describe each image by its upright features (False: under one uniformly random rotation, as released)."""
 

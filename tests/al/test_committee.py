@@ -121,6 +121,15 @@ def test_votes_belong_to_their_images(cache: Path) -> None:
     assert torch.equal(learner.outputs({"votes"}, voters[[3, 0]], 0)["votes"], votes[:, :, [3, 0]])
 
 
+def test_a_fraction_of_the_epochs_that_rounds_to_none_is_refused_before_training(cache: Path) -> None:
+    _, _, learner = committee(cache)
+    member = learner.members[0]
+    training = member.protocol.training.model_copy(update={"vote_fraction": 0.1})
+    member.protocol = member.protocol.model_copy(update={"training": training})
+    with pytest.raises(UsageError, match=r"0\.1 of \d+ epochs round to none"):
+        learner.fit(0, np.arange(40), np.arange(40, 90), {"votes"})
+
+
 def test_same_initial_weights_in_every_cycle_where_pinned(cache: Path) -> None:
     _, _, learner = committee(cache)
     before = learner.weights()

@@ -107,6 +107,17 @@ class Quadratic(Spread):
         return torch.cdist(view.logits, view.logits).sum(dim=1)
 
 
+class NaturalDraw(Spread):
+    """Written the natural way: equal to random sampling wherever the two share a stream."""
+
+    def select(self, view: View, budget: int) -> Picks:
+        return Picks(torch.from_numpy(view.rng.permutation(len(view.candidates))[:budget]))
+
+
+class Borrowed(NaturalDraw):
+    stream = ""  # type: ignore[assignment]
+
+
 class Undeclared(Spread):
     needs = frozenset()
 
@@ -136,6 +147,7 @@ def broken(cls: type[Strategy]) -> dict[str, str]:
         (NeedsTwoClasses, "one predicted class", "ZeroDivisionError"),
         (NeedsTheBudget, "fewer candidates than budget", "out of range"),
         (ByPlace, "order of candidates", "another order of candidates bought"),
+        (Borrowed, "own stream", "by the stream alone"),
         (Undeclared, "same seed, same picks", "without declaring it"),
         (Early, "first labelled set", "before the first training"),
     ],
@@ -147,7 +159,12 @@ def test_a_broken_promise_fails_its_check(cls: type[Strategy], name: str, said: 
 def test_a_strategy_that_keeps_them_all() -> None:
     found = list(check(Spread))
     assert broken(Spread) == {}
-    assert {finding.check for finding in found if finding.result is Result.NOTE} == {"first labelled set"}
+    assert {finding.check for finding in found if finding.result is Result.NOTE} == {"first labelled set", "own stream"}
+
+
+def test_a_sampler_written_the_natural_way_has_a_stream_of_its_own() -> None:
+    (found,) = [finding for finding in check(NaturalDraw) if finding.check == "own stream"]
+    assert found.result is Result.OK and NaturalDraw().stream == ":NaturalDraw"
 
 
 def test_memory_that_grows_with_the_square_is_said() -> None:

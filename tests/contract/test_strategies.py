@@ -13,6 +13,7 @@ from benchmark.al import registry
 from benchmark.al.strategies import Strategy
 from benchmark.conformance import CHECKS, Finding, Result, World, check
 from benchmark.conformance.checks import memory
+from benchmark.conformance.world import buy
 from benchmark.errors import UsageError
 from benchmark.spec.load import load_suite, suite_files
 from benchmark.spec.models import Component
@@ -73,6 +74,31 @@ def test_every_strategy_is_there() -> None:
 @pytest.mark.parametrize("component", [found for found in BUILT if found.name in COMMITTEES], ids=label)
 def test_contract_with_several_target_models(component: Component) -> None:
     assert failures(component, models=3) == []
+
+
+@pytest.mark.parametrize("models", [1, 3])
+def test_no_two_methods_buy_the_same_images_by_the_stream_alone(models: int) -> None:
+    """Whatever draws: in every situation the images of any two strategies that drew differ. CAL and random sampling were one
+    method under two names wherever all candidates were in dispute."""
+    shown = [found for found in BUILT if models == 1 or found.name in {*COMMITTEES, "random"}]
+    for world in (
+        World(models=models),
+        World(models=models, tied=True),
+        World(models=models, candidates=100, budget=5),
+    ):
+        bought: dict[frozenset[int], str] = {}
+        for component in shown:
+            found = buy(registry.build("strategies", component), world)
+            images, tied = frozenset(found.images), found.positions == list(range(len(found.positions)))
+            if found.drew and not tied:  # networks of their own that see no difference: the first ones, not a draw
+                assert bought.setdefault(images, component.name) == component.name
+        assert {"random"} < set(bought.values())
+
+
+def test_streams_are_keyed_by_the_strategy_and_random_sampling_keeps_the_bare_one() -> None:
+    """Two samplers of one name share a stream, so that a parameter is compared on paired draws."""
+    keys = {registry.build("strategies", component).stream for component in BUILT}
+    assert keys == {"", *registry.names("strategies")} - {"random"}
 
 
 def test_what_grows_faster_than_the_pool_is_known() -> None:

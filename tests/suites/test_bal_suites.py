@@ -22,6 +22,7 @@ from benchmark.al.models.cost import macs, parameters
 from benchmark.al.schedules import rate
 from benchmark.cost import total, work
 from benchmark.spec.load import SuiteFile, find_suite
+from benchmark.spec.models import Limit
 from benchmark.spec.reported import TARGETS
 from benchmark.worker import main
 
@@ -298,7 +299,8 @@ def test_class_folders_of_the_readme(name: str, tmp_path: Path) -> None:
         for place in range(max(count, protocol.data.classes)):
             folder = tmp_path / protocol.data.name / part / str(place % protocol.data.classes)
             image(folder / f"thing_{place}.jpg", place, side)
-    loaded = datasets.load(protocol.data, tmp_path, tmp_path / "cache")
+    few = {"limit": Limit(train=160, test=20), "train_size": 160, "test_size": 20}
+    loaded = datasets.load(protocol.data.model_copy(update=few), tmp_path, tmp_path / "cache")
     assert (len(loaded.train), len(loaded.test)) == (160, 20)
     if name == "cifar10":
         record = run_smoke("cifar10-base", tmp_path, tmp_path, variant="class_folders")
@@ -341,14 +343,20 @@ def tiny_imagenet(root: Path) -> None:
 WRITE = {"svhn": svhn, "caltech101": caltech101, "tiny-imagenet": tiny_imagenet}
 
 
-SHORT = {"protocol.acquisition.cycles": 2}
+SHORT = {
+    "protocol.acquisition.cycles": 2, "protocol.data.limit": {"train": 160, "test": 20}, "protocol.data.train_size": 160,
+    "protocol.data.test_size": 20, "protocol.acquisition.initial.size": 16, "protocol.acquisition.budget": 8,
+    "protocol.training.epochs": 1, "protocol.pretext.training.epochs": 1, "protocol.evaluation.batch_size": 20,
+}  # fmt: skip
+"""The smoke profile on the few images that tests make up."""
 
 
 def run_smoke(name: str, root: Path, place: Path, variant: str = "as_published", method: str = "bal") -> events.Record:
     """BAL under the smoke profile."""
     file, out = find_suite(f"bal/{name}", ROOT), place / "run"
-    digest = datasets.describe(file.resolve("smoke", variant).protocol.data, root, place / "cache").digest
-    (trial,) = file.trials("smoke", variant, methods=["bal"], data_digest=digest, sets=SHORT)
+    (trial,) = file.trials("smoke", variant, methods=["bal"], sets=SHORT)
+    digest = datasets.describe(trial.protocol.data, root, place / "cache").digest
+    trial = trial.model_copy(update={"data_digest": digest})
     out.mkdir()
     (out / "trial.json").write_text(json.dumps(trial.model_dump(mode="json")))
     options = ["--data", str(root), "--cache", str(place / "cache"), "--device", "cpu", "--allow-noncanonical-data"]

@@ -29,18 +29,18 @@ def window(cycle: int, cycles: int, size: int, beta: float, addendum: int) -> tu
 
     `size` is the pool's N, `beta` the balance factor (the window's length in units of `addendum`). The end may lie beyond
     the pool. In a middle cycle c the window is centred on (c + 1.5) * a: it runs one step ahead, so ranks between
-    cycle 0 and the first window are never looked at. No published setting begins below rank 0; one that would (beta above
-    the number of cycles, or above 5) begins at 0, as windows that run over the end stop there. Raises UsageError for a
-    cycle that does not exist.
+    cycle 0 and the first window are never looked at. A begin below 0 (beta > 2c + 3, or beta * a > N in the last cycle)
+    counts from the end of the list, as the release's slice does: such a window shows the last ranks or none, and all from
+    rank 0 on where it begins at -N or below. No published setting has one. Raises UsageError for a cycle that does not exist.
     """
     if not 0 <= cycle < cycles:
         raise UsageError(f"no cycle {cycle} among {cycles}", where="bal window")
     if cycle == 0:
         return 0, int(beta * addendum)
     if cycle == cycles - 1:
-        return max(int(size - beta * addendum), 0), size
+        return int(size - beta * addendum), size
     overlap = (beta - 1) / 2 * addendum
-    return max(int((cycle + 1) * addendum - overlap), 0), int((cycle + 2) * addendum + overlap)
+    return int((cycle + 1) * addendum - overlap), int((cycle + 2) * addendum + overlap)
 
 
 def sub_pool(ranked: Indices, labelled: Indices, bounds: tuple[int, int]) -> Indices:

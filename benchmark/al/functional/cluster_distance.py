@@ -6,6 +6,8 @@ a border and comes first. The rank never changes afterwards.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,6 +16,8 @@ from benchmark.errors import AlbenchError, UsageError
 
 BLOCK = 8192
 """Points whose distances are computed together."""
+MINI_BATCH = 10
+"""Images per cluster in a block of mini-batch k-means."""
 
 
 def cluster_distance_difference(features: Tensor, centres: Tensor) -> Tensor:
@@ -42,17 +46,25 @@ def ranked(differences: Tensor) -> Tensor:
     return torch.argsort(differences, stable=True)
 
 
-def k_means(features: Tensor, clusters: int, n_init: int, rng: np.random.Generator) -> Tensor:
+def k_means(
+    features: Tensor, clusters: int, n_init: int, rng: np.random.Generator, kind: Literal["full", "mini_batch"] = "full"
+) -> Tensor:
     """Centres (clusters, d) of scikit-learn's k-means with k-means++ starts, on the device of `features` (n, d).
 
-    The release takes scikit-learn's defaults without a seed: 300 iterations, `n_init` 10 before version 1.4 and 1 since.
+    kmeans.py of dvlab-research/BAL at 140d279, option --kmeans, without a seed there. `full`: scikit-learn's defaults, 300
+    iterations, `n_init` 10 before version 1.4 and 1 since. `mini_batch`: one pass over blocks of 10 * clusters consecutive
+    rows, the last one as long as it is; k-means++ sees the first block alone, and `n_init` plays no part.
     """
-    from sklearn.cluster import KMeans
+    from sklearn.cluster import KMeans, MiniBatchKMeans
 
     if not 2 <= clusters <= len(features):
         raise UsageError(f"{clusters} clusters of {len(features)} points", where="protocol.pretext.clusters")
-    seed = int(rng.integers(2**31))
-    found = KMeans(clusters, init="k-means++", n_init=n_init, max_iter=300, random_state=seed).fit(
-        features.cpu().numpy()
-    )
+    seed, points = int(rng.integers(2**31)), features.cpu().numpy()
+    if kind == "full":
+        found = KMeans(clusters, init="k-means++", n_init=n_init, max_iter=300, random_state=seed).fit(points)
+    else:
+        rows = MINI_BATCH * clusters
+        found = MiniBatchKMeans(clusters, init="k-means++", batch_size=rows, n_init=1, random_state=seed)
+        for start in range(0, len(points), rows):
+            found.partial_fit(points[start : start + rows])
     return torch.from_numpy(found.cluster_centers_).to(features.device)

@@ -1,9 +1,11 @@
 """DIAM_qp: disagreement traded against density by a quadratic programme; a reading of tangypnuaa/DIAM at cddf397.
 
-The released function cannot run (wrong arguments, a missing helper), so this follows its evident intent and has no
-published number to be held to. Among the most disputed images, z weighs each by  min 1/2 z'Pz - q D'z  subject to
-sum z = budget, 0 <= z <= 1, where D counts the models in dispute and P how often two images are near neighbours in the
-models' embeddings. The release asks OSQP; here an accelerated projected gradient runs until its duality gap is small.
+The released function cannot run: its dispatch passes an argument that the function lacks, and the helper that would name the
+subset is in none of the repository's commits. The programme, the neighbours and the order of purchase are al_select.py's own;
+the subset by D is a reading. There is no published number to hold it to. Among the most disputed images, z weighs each by
+min 1/2 z'Pz - q D'z  subject to  sum z = budget, 0 <= z <= 1, where D counts the models in dispute and P how often two images
+are near neighbours in the models' embeddings. The release asks OSQP; here an accelerated projected gradient runs until its
+duality gap is small.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from benchmark.al.functional.ranking import top
 from benchmark.errors import AlbenchError
 
 SHARE, MOST = 5, 15_000
@@ -25,12 +26,21 @@ BLOCK = 2**24
 
 
 def disputed(disagreement: Tensor) -> Tensor:
-    """Positions of the images that enter the programme, by descending D (n,); equal ones in order."""
-    return top(disagreement.double(), min(len(disagreement) // SHARE, MOST))
+    """Positions of the images that enter the programme: the end of an ascending sort of D (n,), equal ones in order.
+
+    al_select.py at cddf397; its sort is unstable, ours is not.
+    """
+    return largest(disagreement, min(len(disagreement) // SHARE, MOST))
+
+
+def largest(values: Tensor, count: int) -> Tensor:
+    """Positions (count,) of the largest values in ascending order; of equal ones at the cut the later ones."""
+    return torch.argsort(values, stable=True)[len(values) - count :]
 
 
 def diam_qp(disagreement: Tensor, embeddings: Iterable[Tensor], budget: int, q: float = 1.0) -> Tensor:
-    """Positions (budget,) with the largest weights, equal ones in order.
+    """Positions (budget,) with the largest weights, in ascending order of weight as the release buys them; of equal ones the
+    later. The order counts: the release trains on the labelled list without shuffling it.
 
     disagreement: (s,) D of the disputed images; embeddings: (s, d) of each target model, read one after the other.
     Needs some 24 * s^2 bytes. Raises AlbenchError for a budget beyond s.
@@ -41,7 +51,7 @@ def diam_qp(disagreement: Tensor, embeddings: Iterable[Tensor], budget: int, q: 
     near = torch.zeros((count, count), dtype=torch.float64, device=disagreement.device)
     for embedding in embeddings:
         add_neighbours(near, embedding, int(NEIGHBOURS * count))
-    return top(solve(positive_part(near), q * disagreement.double(), budget), budget)
+    return largest(solve(positive_part(near), q * disagreement.double(), budget), budget)
 
 
 def add_neighbours(counts: Tensor, embedding: Tensor, neighbours: int) -> None:

@@ -20,11 +20,6 @@ OVERSAMPLING = 5
 """DIAM draws its budget from so many times as many top-ranked images."""
 
 
-def snapshot_epochs(epochs: int, fraction: float = 0.5) -> list[int]:
-    """0-based epochs after which votes are taken: the last `fraction` of them, the final one included."""
-    return list(range(epochs - int(epochs * fraction), epochs))
-
-
 def vote_counts(votes: Tensor, classes: int) -> Tensor:
     """Histograms of labels: votes (snapshots, models, n) of 0..classes-1 -> (models, n, classes) int64."""
     if votes.numel() and int(votes.max()) >= classes:

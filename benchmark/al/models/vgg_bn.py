@@ -5,6 +5,7 @@ Simonyan and Zisserman, ICLR 2015, configurations A, B, D and E, with one linear
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor, nn
@@ -27,14 +28,20 @@ class VggBn(nn.Module):
     """
 
     def __init__(
-        self, classes: int, depth: Literal[11, 13, 16, 19] = 16, adaptive: bool = False, channels: int = 3
+        self,
+        classes: int,
+        depth: Literal[11, 13, 16, 19] = 16,
+        adaptive: bool = False,
+        channels: int = 3,
+        widths: Sequence[int] = WIDTHS,
     ) -> None:
+        """`widths`: channels before each of the five max-poolings; others than the released make a narrow network."""
         super().__init__()
         if depth not in DEPTHS:
             raise UsageError(f"no VGG with {depth} layers", where="model.params.depth", remedy=f"one of {list(DEPTHS)}")
         layers: list[nn.Module] = []
         inputs = channels
-        for width, count in zip(WIDTHS, DEPTHS[depth], strict=True):
+        for width, count in zip(widths, DEPTHS[depth], strict=True):
             for _ in range(count):
                 layers += [nn.Conv2d(inputs, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
                 inputs = width

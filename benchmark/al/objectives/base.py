@@ -99,6 +99,10 @@ class Orders(Protocol):
         """(b, 4) a permutation of the four quarter turns for each of (b,) images in an epoch."""
         ...
 
+    def described(self, streams: Streams, size: int) -> Tensor:
+        """(size,) the quarter turn under which each image of the pool is described, where that is random."""
+        ...
+
 
 class DrawnOrders:
     """Orders drawn from the trial's streams: each image's place by its index, whatever its place in the list."""
@@ -119,6 +123,10 @@ class DrawnOrders:
         """By image."""
         drawn = data.streams.counter("order", data.cycle, "turns").bits(indices, epoch, 0, TURNS)
         return torch.argsort(drawn, dim=1, stable=True)
+
+    def described(self, streams: Streams, size: int) -> Tensor:
+        """Each turn with equal probability."""
+        return torch.from_numpy(streams.generator("augment").integers(TURNS, size=size))
 
 
 @dataclass(frozen=True)
@@ -146,6 +154,8 @@ class Objective(ABC):
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
     uses_unlabelled: ClassVar[bool] = False
     """Whether the unlabelled list influences training; it is then part of a training's identity."""
+    tied_to_size: ClassVar[bool] = False
+    """Whether its parameters hold for one side of the images only, as pooling windows do."""
     capturable: ClassVar[bool] = False
     """Whether `loss` and `after_step` may be recorded once and repeated: they change tensors in place, and read what differs
     from step to step from the batch's tensors and from a `Build.number` that `before_step` sets."""

@@ -41,6 +41,7 @@ class LearningLoss(Objective):
     hidden: int | None = None
     """Width of the module's layers (None: 128, as released)."""
 
+    tied_to_size: ClassVar[bool] = True
     capturable: ClassVar[bool] = True
 
     def build(self, build: Build) -> None:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 
-import numpy as np
 from torch import Tensor
 
 from benchmark.al.functional.finite import demand_finite
 from benchmark.al.functional.model_scores import Kind, Scaling, combined, drawn, raw_scores, smallest
 from benchmark.al.strategies.base import Picks, Strategy, View
-
-KINDS: tuple[Kind, ...] = ("margin", "entropy", "least_conf")
 
 
 def votes(view: View) -> Tensor:
@@ -57,11 +54,6 @@ class CommitteeUncertainty(Strategy):
             # The release's own NaN come from a probability that underflows; these would come from a diverged training.
             demand_finite("logits", logits)
             scores = combined(raw_scores(logits, self.kind), "official")
-            return Picks(drawn(scores, budget, self._own(view.rng)))
+            return Picks(drawn(scores, budget, view.rng))
         scores = combined(raw_scores(logits, self.kind, underflow="zero"), self.scaling)
         return Picks(smallest(scores, budget), -scores)
-
-    def _own(self, rng: np.random.Generator) -> np.random.Generator:
-        # Three methods and random sampling would otherwise draw the same images from the same stream: one run, not four.
-        key = [int(rng.integers(2**63)), KINDS.index(self.kind)]
-        return np.random.Generator(np.random.Philox(key=np.array(key, dtype=np.uint64)))

@@ -105,6 +105,15 @@ class Strategy(ABC):
     equivariant: ClassVar[bool] = False
     """Claims that the order of the candidates has no influence on which are bought, unless they are equal."""
 
+    @property
+    def stream(self) -> str:
+        """What the `query` stream is keyed by, so that two samplers that make the same draw buy different images: the name
+        of a strategy of this project, and ":<class>" of any other one, wherever its file lies. Random sampling has the
+        bare stream. Not to be overridden (conformance check "own stream")."""
+        cls = type(self)
+        name = cls.__module__.removeprefix(f"{__package__}.") if cls.__module__.startswith(f"{__package__}.") else ""
+        return "" if name == "random" else name or f":{cls.__qualname__}"
+
     def narrow(self, view: View) -> Tensor | None:
         """Positions of the candidates worth scoring (None: all). Called before any output is computed."""
         return None

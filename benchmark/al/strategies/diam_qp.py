@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from benchmark.al.functional.diam_qp import diam_qp, disputed
 from benchmark.al.functional.votes import disagreement
@@ -20,6 +21,8 @@ class DiamQp(Strategy):
     needs = frozenset({"votes"})
     q: float = 1.0
     """Weight of disagreement against density."""
+    order: Literal["ascending", "descending"] = "ascending"
+    """In which order of weight the images are bought, which the training sees where it does not shuffle. The release ascends."""
 
     def select(self, view: View, budget: int) -> Picks:
         """Embeddings are asked for model by model, for the disputed images only."""
@@ -30,4 +33,4 @@ class DiamQp(Strategy):
         names = [f"model{place}.features" for place in range(models)] or ["features"]
         embeddings = (view.ask({name}, indices)[name] for name in names)
         picks = chosen[diam_qp(disagreed[chosen], embeddings, min(budget, len(chosen)), self.q)]
-        return Picks(picks, diagnostics=dispute(disagreed))
+        return Picks(picks.flip(0) if self.order == "descending" else picks, diagnostics=dispute(disagreed))

@@ -18,6 +18,7 @@ from torch import Tensor
 from benchmark.al.functional.normalised_confidence import normalised_confidence
 from benchmark.al.functional.pretext_batches import FIRST_STRIDE, batches, first_picks, hardest_first
 from benchmark.al.strategies.base import BEFORE, Picks, ScoreStrategy, View
+from benchmark.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Pt4al(ScoreStrategy):
     """The first labelled set is every so-many-th image of the first batch."""
     batches: Annotated[int, Field(ge=1)] | None = None
     """Parts of the pool (None: one per training)."""
+    first_batch: Annotated[int, Field(ge=0)] = 0
+    """Where the first labelled set is taken from. The release's cold start (main_pt4al.py) takes it from batch 5 of 10."""
 
     def narrow(self, view: View) -> Tensor:
         """Positions of the images of this cycle's batch that are not labelled."""
@@ -39,9 +42,15 @@ class Pt4al(ScoreStrategy):
         losses = view.statics["pretext.loss"].double().numpy()
         parts = batches(hardest_first(losses, self.order), self.batches or view.cycles)
         cycle = view.cycle + 1
-        batch = parts[cycle] if cycle < len(parts) else np.empty(0, dtype=np.int64)
         if view.cycle == BEFORE:
-            batch = first_picks(batch, self.stride)
+            if self.first_batch >= len(parts):
+                raise UsageError(
+                    f"there is no batch {self.first_batch} among {len(parts)}, counted from 0",
+                    where="pt4al: first_batch", remedy="lower it, or raise batches",
+                )  # fmt: skip
+            batch = first_picks(parts[self.first_batch], self.stride)
+        else:
+            batch = parts[cycle] if cycle < len(parts) else np.empty(0, dtype=np.int64)
         place = torch.full((view.pool_size,), -1)
         place[torch.from_numpy(view.candidates)] = torch.arange(len(view.candidates))
         found = place[torch.from_numpy(batch)]

@@ -83,15 +83,20 @@ def test_sub_pool_keeps_the_rank_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cycle", "cycles", "beta", "addendum", "whole"),
-    [(1, 2, 2.5, 12, 24), (1, 2, 1.0, 5_000, 24), (3, 4, 4.5, 6, 24), (1, 4, 7.0, 3, 18)],
+    ("cycle", "cycles", "beta", "addendum", "span", "shown"),
+    [
+        (1, 2, 2.5, 12, (-6, 24), range(18, 24)),  # last cycle, beta * a > N: the last ranks
+        (1, 2, 1.0, 5_000, (-4976, 24), range(24)),  # at -N or below: from rank 0 on
+        (1, 4, 7.0, 3, (-3, 18), range(0)),  # middle cycle, beta > 2c + 3: the window ends before it begins
+        (1, 4, 7.0, 6, (-6, 36), range(18, 24)),
+    ],
 )
-def test_windows_that_would_begin_below_the_pool_begin_at_its_head(
-    cycle: int, cycles: int, beta: float, addendum: int, whole: int
+def test_a_begin_below_the_pool_counts_from_its_end(
+    cycle: int, cycles: int, beta: float, addendum: int, span: tuple[int, int], shown: range
 ) -> None:
-    """A negative begin would mean the end of the list to a slice: only its last few ranks, or none."""
-    found = sub_pool(np.arange(24), np.empty(0, dtype=np.int64), window(cycle, cycles, 24, beta, addendum))
-    assert found.tolist() == list(range(whole))
+    """main.py at 140d279 hands the number to a Python slice."""
+    assert window(cycle, cycles, 24, beta, addendum) == span
+    assert sub_pool(np.arange(24), np.empty(0, dtype=np.int64), span).tolist() == list(shown)
 
 
 @pytest.mark.parametrize("cycle", [-1, 5])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.cluster import MiniBatchKMeans
 
 from benchmark.al.functional import cluster_distance
 from benchmark.al.functional.cluster_distance import cluster_distance_difference, k_means, ranked
@@ -48,3 +49,17 @@ def test_k_means_finds_separate_clusters_and_repeats() -> None:
     means = points.view(4, 15, 4).mean(dim=1)
     torch.testing.assert_close(found[order], means)
     assert torch.equal(found, k_means(points, 4, 3, np.random.default_rng(5)))
+
+
+def test_mini_batch_k_means_is_one_pass_over_blocks_of_ten_points_a_cluster() -> None:
+    """Option --kmeans MiniBatch: scikit-learn's own, fed block by block in the order of the pool, the last block short."""
+    rng = np.random.default_rng(2)
+    points = rng.normal(size=(95, 3)) + 8 * rng.integers(0, 3, size=(95, 1))
+    found = k_means(torch.from_numpy(points), 3, 7, np.random.default_rng(5), "mini_batch")
+    twin = MiniBatchKMeans(
+        3, init="k-means++", batch_size=30, n_init=1, random_state=int(np.random.default_rng(5).integers(2**31))
+    )
+    for rows in (slice(0, 30), slice(30, 60), slice(60, 90), slice(90, 95)):
+        twin.partial_fit(points[rows])
+    np.testing.assert_array_equal(found.numpy(), twin.cluster_centers_)
+    assert not torch.equal(found, k_means(torch.from_numpy(points), 3, 7, np.random.default_rng(5)))

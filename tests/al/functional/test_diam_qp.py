@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import minimize
 
 from benchmark.al.functional import diam_qp as module
-from benchmark.al.functional.diam_qp import add_neighbours, diam_qp, disputed, positive_part, project, solve
+from benchmark.al.functional.diam_qp import add_neighbours, diam_qp, disputed, largest, positive_part, project, solve
 from benchmark.errors import AlbenchError
 
 
@@ -83,12 +83,13 @@ def test_solution_against_scipy(q: float) -> None:
 
 
 def test_without_density_the_most_disputed_win() -> None:
-    """Fewer than 100 images have no neighbours at all: only D is left, equal ones in order."""
+    """Fewer than 100 images have no neighbours at all: only D is left. Bought by ascending weight, as released."""
     disputes = torch.tensor([1, 3, 2, 3, 0, 3])
     assert diam_qp(disputes, [torch.randn(6, 4)], 3).tolist() == [1, 3, 5]
     assert diam_qp(disputes, [torch.randn(6, 4)], 4).tolist() == [1, 2, 3, 5]
-    # Equal disputes share their weight, and the earlier ones are bought.
-    assert diam_qp(torch.full((6,), 2), [torch.randn(6, 4)], 2).tolist() == [0, 1]
+    assert largest(torch.tensor([0.2, 0.9, 0.5, 0.9]), 3).tolist() == [2, 1, 3]
+    # Equal disputes share their weight, and an ascending sort ends with the later ones.
+    assert diam_qp(torch.full((6,), 2), [torch.randn(6, 4)], 2).tolist() == [4, 5]
 
 
 def test_pairs_of_twins_in_closed_form() -> None:
@@ -107,7 +108,7 @@ def test_pairs_of_twins_in_closed_form() -> None:
 
 def test_who_enters_the_programme() -> None:
     disputes = torch.tensor([0, 2, 1, 2, 0, 0, 1, 0, 0, 2, 0])
-    assert disputed(disputes).tolist() == [1, 3]
+    assert disputed(disputes).tolist() == [3, 9]
     assert len(disputed(torch.zeros(80_000, dtype=torch.int64))) == 15_000
     with pytest.raises(AlbenchError, match="3 picks from 2"):
         diam_qp(disputes[:2], [], 3)

@@ -16,10 +16,10 @@ from benchmark.al.functional.votes import (
     cal_candidates,
     diam_candidates,
     disagreement,
-    snapshot_epochs,
     vote_counts,
     vote_entropy,
 )
+from benchmark.al.schedules import snapshot_epochs
 from benchmark.errors import AlbenchError
 
 
@@ -88,9 +88,14 @@ def test_cal_takes_the_union_of_disagreement() -> None:
     assert cal_candidates(votes).tolist() == []
 
 
-def test_snapshots_are_the_last_half() -> None:
-    assert snapshot_epochs(20) == list(range(10, 20))
-    assert snapshot_epochs(3) == [2]
+@pytest.mark.parametrize(
+    ("epochs", "fraction", "count"),
+    [(20, 0.5, 10), (20, 0.33, 7), (20, 0.375, 8), (20, 0.125, 2), (20, 0.25, 5), (20, 1.0, 20), (20, 0.0, 0), (20, 1.5, 20),
+     (3, 0.5, 2), (7, 0.5, 4), (11, 0.5, 6), (1, 0.5, 0), (6, 0.5, 3)],
+)  # fmt: skip
+def test_snapshots_are_the_last_epochs_halves_to_even(epochs: int, fraction: float, count: int) -> None:
+    """Counts of train_net.py at cddf397 with its option --DIS_frac."""
+    assert snapshot_epochs(epochs, fraction) == list(range(epochs - count, epochs))
 
 
 def test_a_vote_for_no_class_is_refused() -> None:

@@ -22,8 +22,9 @@ from tests.hostkit import protocol
 
 SIZES = {"cifar10": 50_000, "svhn": 73_257, "caltech101": 7_857, "tinyimagenet": 100_000}
 SHARES = {"small": [2] * 5, "base": [10, *[5] * 6], "large": [10] * 10}
-# Protocol sheet, section 1.4: beta, first budget, later budgets, windows (half open, before labelled images are removed).
-SHEET: dict[tuple[str, str], tuple[float, int, int, list[tuple[int, int]]]] = {
+# What main.py of BAL at 140d279 makes of the README's betas and the figure's budgets: beta, first budget, later budgets,
+# windows (half open, before labelled images are removed).
+PUBLISHED: dict[tuple[str, str], tuple[float, int, int, list[tuple[int, int]]]] = {
     ("cifar10", "small"): (1.0, 1000, 1000, [(0, 10000), (20000, 30000), (30000, 40000), (40000, 50000), (40000, 50000)]),
     ("cifar10", "base"): (1.2, 5000, 2500, [
         (0, 8570), (13569, 22140), (20711, 29282), (27853, 36424), (34995, 43566), (42137, 50000), (41429, 50000)]),
@@ -98,9 +99,9 @@ def ranked_pool(size: int, seed: int = 3) -> tuple[dict[str, torch.Tensor], np.n
     return {"pretext.cdd": torch.from_numpy(rank / size)}, rank
 
 
-@pytest.mark.parametrize(("name", "regime"), SHEET)
-def test_picks_come_from_the_windows_of_the_sheet(name: str, regime: str) -> None:
-    beta, first, later, windows = SHEET[name, regime]
+@pytest.mark.parametrize(("name", "regime"), PUBLISHED)
+def test_picks_come_from_the_published_windows(name: str, regime: str) -> None:
+    beta, first, later, windows = PUBLISHED[name, regime]
     size = SIZES[name]
     budgets = [quota(share, size) for share in SHARES[regime]]
     assert budgets == [first, *[later] * (len(windows) - 1)]
@@ -166,8 +167,27 @@ def test_first_selection_is_cut_by_a_short_window() -> None:
     assert [len(picks) for picks in bought] == [50, 50, 50]
 
 
+@pytest.mark.parametrize(
+    ("first", "beta", "addendum", "head"),
+    [
+        ("high1st", 1.2, 7_142, list(range(10))),
+        ("low1st", 1.2, 7_142, list(range(3_570, 3_580))),
+        ("rand", 1.2, 7_142, [6311, 6890, 663, 4242, 8376, 7961, 6634, 4969, 7808, 5866]),
+        ("rand", 1.0, 5_000, [3155, 3445, 331, 2121, 4188, 3980, 3317, 2484, 3904, 2933]),
+    ],
+)
+def test_first_labels_as_main_py_takes_them(first: str, beta: float, addendum: int, head: list[int]) -> None:
+    """Ranks of the first ten of 5,000 images of 50,000; those of `rand` by Python's generator under seed 0, as released."""
+    statics, rank = ranked_pool(50_000)
+    for seed in (0, 1):
+        strategy = bal(beta=beta, addendum=addendum, first=first)
+        bought, *_ = experiment(strategy, 50_000, [5_000, 2_500], statics, seed)
+        assert rank[bought[0]][:10].tolist() == head and len(set(bought[0].tolist())) == 5_000
+
+
 def test_bal_refuses_impossible_parameters() -> None:
-    for params in ({}, {"beta": 0.0}, {"beta": 1.0, "sampler": "margin"}, {"beta": 1.0, "addendum": 0}):
+    wrong = {"beta": 1.0, "first": "uni"}
+    for params in ({}, {"beta": 0.0}, {"beta": 1.0, "sampler": "margin"}, {"beta": 1.0, "addendum": 0}, wrong):
         with pytest.raises(UsageError, match="bal"):
             bal(**params)
 
@@ -209,3 +229,14 @@ def test_text_order_puts_the_easiest_images_into_the_first_batch() -> None:
 def test_pt4al_beyond_its_batches_buys_nothing() -> None:
     bought, pool, *_ = experiment(pt4al(batches=2), 100, [10, 10, 10], losses(100))
     assert [len(picks) for picks in bought] == [10, 10, 0] and len(pool.labelled) == 20
+
+
+def test_the_cold_start_takes_its_labels_from_another_batch() -> None:
+    """main_pt4al.py at 9a0da4a: every fifth line of batch 5 of 10."""
+    statics = losses(5_000)
+    bought, *_ = experiment(pt4al(first_batch=5, batches=10), 5_000, [100], statics)
+    texts = [str(value) for value in statics["pretext.loss"].double().tolist()]
+    slow = sorted(range(5_000), key=texts.__getitem__, reverse=True)
+    assert bought[0].tolist() == slow[2_500:3_000:5]
+    with pytest.raises(UsageError, match="no batch 10 among 10"):
+        experiment(pt4al(first_batch=10, batches=10), 5_000, [100], statics)

@@ -123,11 +123,24 @@ def numbers(value: Any) -> np.ndarray:
     return np.asarray(value, dtype=np.float64)
 
 
+MEASURED: list[tuple[int, float]] = []
+"""Every comparison made: how many numbers, and the largest difference relative to the largest of them."""
+
+
+def measure(actual: np.ndarray, expected: np.ndarray) -> None:
+    """Remember how far two arrays of one shape are apart."""
+    finite = np.isfinite(expected) & np.isfinite(actual)
+    if finite.any():
+        scale = float(np.abs(expected[finite]).max()) or 1.0
+        MEASURED.append((int(finite.sum()), float(np.abs(actual[finite] - expected[finite]).max()) / scale))
+
+
 def close(actual: Any, expected: Any, text: str) -> None:
     """Assert equal shapes and closeness within a tolerance text; a NaN equals a NaN."""
     absolute, relative = bounds(text)
     actual, expected = numbers(actual), numbers(expected)
     assert actual.shape == expected.shape, f"shape {actual.shape} instead of {expected.shape}"
+    measure(actual, expected)
     np.testing.assert_allclose(actual, expected, rtol=relative, atol=absolute, equal_nan=True)
 
 
@@ -136,6 +149,7 @@ def close_to_scale(actual: Any, expected: Any, text: str) -> None:
     _, relative = bounds(text)
     actual, expected = numbers(actual), numbers(expected)
     assert actual.shape == expected.shape, f"shape {actual.shape} instead of {expected.shape}"
+    measure(actual, expected)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=relative * np.abs(expected).max())
 
 

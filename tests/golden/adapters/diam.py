@@ -22,7 +22,6 @@ from benchmark.al.functional.votes import (
     cal_candidates,
     diam_candidates,
     disagreement,
-    snapshot_epochs,
     vote_entropy,
 )
 from benchmark.al.initial import torch_randperm
@@ -30,7 +29,7 @@ from benchmark.al.models.cost import macs, parameters
 from benchmark.al.models.ofa import Ofa
 from benchmark.al.models.outputs import Outputs
 from benchmark.al.objectives.supervised import Supervised
-from benchmark.al.schedules import rate
+from benchmark.al.schedules import rate, snapshot_epochs
 from benchmark.spec.load import load_suite
 from benchmark.spec.models import Cosine
 

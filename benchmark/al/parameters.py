@@ -1,0 +1,151 @@
+"""Parameters of the project's own components, read from their files: what `plan` checks without importing torch.
+
+A component's parameters are the annotated fields of its class and of those it derives from. Annotations and defaults are
+evaluated from the syntax tree, with names of other modules of the project looked up in their trees in turn, so that nothing
+that needs torch is run. `registry.build` remains what decides when a trial is run.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import importlib
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
+
+from benchmark.errors import UsageError
+from benchmark.spec.models import Component
+
+ROOT = Path(__file__).parents[2]
+STRICT = ConfigDict(extra="forbid", strict=True)
+
+
+def demand_valid(kind: str, component: Component) -> None:
+    """Raise UsageError for parameters that the component of this project does not take; any other component passes."""
+    from benchmark.al import registry
+
+    if component.name not in registry.names(kind):
+        return
+    adapter, signature = _adapter(kind, component.name)
+    try:
+        adapter.validate_json(json.dumps(component.params), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        at = ".".join(str(part) for part in first["loc"]) or "parameters"
+        raise UsageError(
+            f"{component.name}: {at}: {first['msg']}", remedy=f"parameters of {component.name}: {signature}"
+        ) from error
+
+
+@cache
+def _adapter(kind: str, name: str) -> tuple[TypeAdapter[Any], str]:
+    """What validates the parameters of a component, and how they are written."""
+    from benchmark.al import registry
+
+    module = _Module.of(f"benchmark.al.{kind}.{name}")
+    (own,) = [found for found in module.classes if found[0] != "_" and module.derives(found, registry.KINDS[kind])]
+    fields = module.fields(own)
+    model = create_model(name, __config__=STRICT, **dict(fields))  # type: ignore[call-overload]
+    parameters = [
+        inspect.Parameter(
+            key, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=inspect.Parameter.empty if given is ... else given
+        )
+        for key, (_, given) in fields.items()
+    ]
+    text = ", ".join(str(parameter) for parameter in parameters)
+    return TypeAdapter(model), f"({text})"
+
+
+@dataclass(frozen=True)
+class _Module:
+    """A module of the project as a syntax tree."""
+
+    classes: Mapping[str, ast.ClassDef]
+    values: Mapping[str, ast.expr]
+    """What is assigned to a name at the top."""
+    imported: Mapping[str, tuple[str, str]]
+    """Module and name behind each imported name; the second is empty for a module itself."""
+    _found: dict[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    @cache
+    def of(name: str) -> _Module:
+        """The module of a dotted name below the project's root."""
+        path = ROOT.joinpath(*name.split("."))
+        tree = ast.parse(
+            (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text(encoding="utf-8")
+        )
+        values: dict[str, ast.expr] = {}
+        imported: dict[str, tuple[str, str]] = {}
+        for node in tree.body:
+            if isinstance(node, ast.Assign):
+                values |= {target.id: node.value for target in node.targets if isinstance(target, ast.Name)}
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+                values[node.target.id] = node.value
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imported |= {alias.asname or alias.name: (node.module, alias.name) for alias in node.names}
+            elif isinstance(node, ast.Import):
+                imported |= {alias.asname or alias.name: (alias.name, "") for alias in node.names}
+        return _Module({node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}, values, imported)
+
+    def derives(self, name: str, base: str) -> bool:
+        """Whether a class is, or derives from, the one called `base`."""
+        owners = [self._owner(node) for node in self.classes[name].bases]
+        return name == base or any(owner is not None and owner[0].derives(owner[1], base) for owner in owners)
+
+    def fields(self, name: str) -> dict[str, tuple[Any, Any]]:
+        """Type and default (... where there is none) of every parameter of a class, those of its bases first."""
+        found: dict[str, tuple[Any, Any]] = {}
+        for base in self.classes[name].bases:
+            if (owner := self._owner(base)) is not None:
+                found |= owner[0].fields(owner[1])
+        for node in self.classes[name].body:
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and not _is_class_variable(node):
+                given = ... if node.value is None else self._value(node.value)
+                found[node.target.id] = (self._value(node.annotation), given)
+        return found
+
+    def _owner(self, base: ast.expr) -> tuple[_Module, str] | None:
+        """Module and name of a base class of the project."""
+        if not isinstance(base, ast.Name):
+            return None
+        if base.id in self.classes:
+            return self, base.id
+        module, name = self.imported.get(base.id, ("", ""))
+        return _Module.of(module)._owner(ast.Name(name)) if module.startswith("benchmark.") else None
+
+    def _value(self, node: ast.expr) -> Any:
+        """An annotation or a constant of the module, evaluated."""
+        names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+        known = {name: self._named(name) for name in names}
+        return eval(compile(ast.Expression(node), "<parameters>", "eval"), {"__builtins__": {}}, known)  # noqa: S307
+
+    def _named(self, name: str) -> Any:
+        if name in self._found:
+            return self._found[name]
+        if name in self.values:
+            value = self._value(self.values[name])
+        elif name in self.imported:
+            module, attribute = self.imported[name]
+            if module.startswith("benchmark."):
+                value = _Module.of(module)._named(attribute)
+            else:
+                loaded = importlib.import_module(module)
+                value = getattr(loaded, attribute) if attribute else loaded
+        else:
+            value = getattr(builtins, name)
+        self._found[name] = value
+        return value
+
+
+def _is_class_variable(node: ast.AnnAssign) -> bool:
+    return "ClassVar" in ast.unparse(node.annotation) or (
+        isinstance(node.target, ast.Name) and node.target.id[0] == "_"
+    )
