@@ -126,7 +126,9 @@ class Learner:
         for epoch in range(first, training.epochs):
             loss = self._epoch(data, epoch, optimizer, update)
             if self.trail is not None:
-                self.trail.after_epoch(epoch + 1, self.student, partial(self._refresh_batches, data, epoch))
+                # Statistics of a network are those of the arithmetic that it is evaluated in.
+                with self.numerics.autocast():
+                    self.trail.after_epoch(epoch + 1, self.student, partial(self._refresh_batches, data, epoch))
             if self.ballot is not None:
                 self.ballot.after_epoch(epoch, self.student, self._voting(cycle, epoch))
             self._evaluate_on_the_way(epoch)

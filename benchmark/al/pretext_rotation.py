@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,8 @@ class RotatedImages(Images):
 class Rotation(Objective):
     """Mean of four cross-entropies. Every image is augmented once and seen under its four rotations in a random order, in
     four forward passes: each pass has a batch's images under mixed rotations, which is what batch norm sees."""
+
+    capturable: ClassVar[bool] = True
 
     def batches(self, data: CycleData, epoch: int) -> Iterator[Batch]:
         """Images through the train view; `labels` (b, 4) are the turns of each image in the order of the passes."""
