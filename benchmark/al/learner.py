@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from benchmark.al import optimizers
 from benchmark.al.ballot import Ballot
+from benchmark.al.batch_counters import counted_once
 from benchmark.al.checkpoint import weights_digest
 from benchmark.al.halves import in_turn, together
 from benchmark.al.images import Images
@@ -171,12 +172,13 @@ class Learner:
         torch.manual_seed(self.streams.key("order", data.cycle, f"dropout {epoch}"))
         self.student.train()
         total = torch.zeros((), device=self.numerics.device)
-        for batch in self.objective.batches(data, epoch):
-            lr = rate(training.schedule, training.optimizer.lr, epoch, batch.step, training.epochs, steps)
-            for group in optimizer.param_groups:
-                if group.get("scheduled", True):
-                    group["lr"] = lr
-            total += update(batch)
+        with counted_once([self.student, *self.objective.modules().values()]):
+            for batch in self.objective.batches(data, epoch):
+                lr = rate(training.schedule, training.optimizer.lr, epoch, batch.step, training.epochs, steps)
+                for group in optimizer.param_groups:
+                    if group.get("scheduled", True):
+                        group["lr"] = lr
+                total += update(batch)
         return float(total) / steps
 
     def updates(self, optimizer: torch.optim.Optimizer) -> Update:
@@ -216,8 +218,7 @@ class Learner:
 
     def _refresh_batches(self, data: CycleData, epoch: int) -> Iterator[Tensor]:
         """The labelled images once more through the train view, in this epoch's order with new augmentation."""
-        for indices in data.chunks(epoch):
-            yield data.view(indices, epoch, REFRESH)
+        return data.views(((indices, epoch) for indices in data.chunks(epoch)), REFRESH)
 
     def _optimizer(self) -> torch.optim.Optimizer:
         recipe = self.protocol.training.optimizer

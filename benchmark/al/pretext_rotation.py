@@ -25,7 +25,7 @@ class RotatedImages(Images):
         self._images, self.random, self.device = images, images.random, images.device
         self.shape, self.memory_format = images.shape, images.memory_format
 
-    def batch(self, indices: Tensor, counter: Counter | None = None, epoch: int = 0, pass_: int = 0) -> Tensor:
+    def batch(self, indices: Tensor, counter: Counter | None = None, epoch: int | Tensor = 0, pass_: int = 0) -> Tensor:
         """(b, c, h, w) rotated images."""
         return rotated(self._images.batch(indices // TURNS, counter, epoch, pass_), indices % TURNS)
 
@@ -40,9 +40,10 @@ class Rotation(Objective):
     def batches(self, data: CycleData, epoch: int) -> Iterator[Batch]:
         """Images through the train view; `labels` (b, 4) are the turns of each image in the order of the passes."""
         order = data.streams.counter("order", data.cycle, "turns")
-        for number, indices in enumerate(data.chunks(epoch)):
-            turns = torch.argsort(order.bits(indices, epoch, 0, TURNS), dim=1, stable=True)
-            yield Batch(data.view(indices, epoch), turns, epoch, epoch * data.steps + number)
+        chunks = list(data.chunks(epoch))
+        for number, images in enumerate(data.views((indices, epoch) for indices in chunks)):
+            turns = torch.argsort(order.bits(chunks[number], epoch, 0, TURNS), dim=1, stable=True)
+            yield Batch(images, turns, epoch, epoch * data.steps + number)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Mean over passes and images."""

@@ -14,31 +14,41 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import patch
 
 import torch
-from simcuda import build
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from simcuda import build
+
 CUDA = torch.device("cuda", 0)
 aten = torch.ops.aten
-FREE = ("empty", "empty_like", "new_empty", "new_empty_strided", "empty_strided", "detach", "alias", "lift_fresh", "_to_copy")
+FREE = (
+    "empty",
+    "empty_like",
+    "new_empty",
+    "new_empty_strided",
+    "empty_strided",
+    "detach",
+    "alias",
+    "lift_fresh",
+    "_to_copy",
+)
 LAUNCHES = {
     "convolution_backward": 2, "sort": 4, "argsort": 4, "topk": 2, "nonzero": 3, "native_dropout": 1, "std_mean": 1,
     "_log_softmax": 1, "randperm": 3, "cumsum": 2, "multinomial": 6, "bincount": 3, "index_put_": 2, "index_put": 3,
 }  # fmt: skip
 """Kernels of an operation where it is not one; an estimate."""
 REFUSED = frozenset(
-    """adaptive_avg_pool2d_backward _adaptive_avg_pool2d_backward adaptive_max_pool2d_backward upsample_bilinear2d_backward
-    upsample_bicubic2d_backward reflection_pad1d_backward reflection_pad2d_backward replication_pad2d_backward
-    nll_loss2d_forward nll_loss2d_backward histc kthvalue grid_sampler_2d_backward max_unpool2d put_ _ctc_loss
-    fractional_max_pool2d_backward avg_pool3d_backward max_pool3d_with_indices_backward""".split()
+    ["adaptive_avg_pool2d_backward", "_adaptive_avg_pool2d_backward", "adaptive_max_pool2d_backward", "upsample_bilinear2d_backward", "upsample_bicubic2d_backward", "reflection_pad1d_backward", "reflection_pad2d_backward", "replication_pad2d_backward", "nll_loss2d_forward", "nll_loss2d_backward", "histc", "kthvalue", "grid_sampler_2d_backward", "max_unpool2d", "put_", "_ctc_loss", "fractional_max_pool2d_backward", "avg_pool3d_backward", "max_pool3d_with_indices_backward"]
 )
 """Without a deterministic kernel on CUDA, by torch's documentation of `use_deterministic_algorithms`."""
-WAITING = frozenset({"_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "_unique2", "unique_dim"})
+WAITING = frozenset(
+    {"_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "_unique2", "unique_dim"}
+)
 
 
 class Fault(RuntimeError):
@@ -48,9 +58,20 @@ class Fault(RuntimeError):
 class SimGenerator(torch.Generator):
     """A generator of the device."""
 
+    known: ClassVar[dict[int, SimGenerator]] = {}
+    """By address: operations are given another Python object for it."""
+
+    def __init__(self, *_: Any) -> None:
+        self.known[self._cdata] = self
+
     @property
     def device(self) -> torch.device:  # type: ignore[override]
         return CUDA
+
+
+def of_device(generator: torch.Generator | None) -> bool:
+    """Whether a generator is the device's."""
+    return generator is not None and generator._cdata in SimGenerator.known
 
 
 class Sim(Tensor):
@@ -137,7 +158,7 @@ class World(TorchDispatchMode):
         target = kwargs.get("device")
         to_device = target is not None and torch.device(target).type == "cuda"
         if not sims and not to_device:
-            if isinstance(kwargs.get("generator"), SimGenerator):
+            if of_device(kwargs.get("generator")):
                 self.fault("a generator of the device for a tensor of the host")
             return func(*args, **kwargs)
         name = func.overloadpacket.__name__
@@ -158,7 +179,10 @@ class World(TorchDispatchMode):
         for value in given:
             if isinstance(value, Sim):
                 continue
-            if name in ("index", "index_put", "index_put_", "_index_put_impl_") and value.dtype in (torch.int64, torch.bool):
+            if name in ("index", "index_put", "index_put_", "_index_put_impl_") and value.dtype in (
+                torch.int64,
+                torch.bool,
+            ):
                 self.copied("host to device")
             elif value.dim() == 0 and (torch.Tag.pointwise in func.tags or name.startswith(("_foreach", "fill"))):
                 if self.recording is not None:
@@ -171,7 +195,7 @@ class World(TorchDispatchMode):
         if torch.are_deterministic_algorithms_enabled() and name in REFUSED:
             self.fault(f"{name} has no deterministic kernel")
         generator = kwargs.get("generator")
-        if generator is not None and not isinstance(generator, SimGenerator):
+        if generator is not None and not of_device(generator):
             self.fault(f"{name}: a generator of the host for a tensor of the device")
 
     def _do(self, func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -301,7 +325,11 @@ class Graph:
 def foreach_launches(name: str, args: Any, kwargs: Any) -> int:
     """Launches of a multi-tensor operation: chunks of 65,536 numbers, at most 320 blocks and so many tensors a launch
     (ATen/native/cuda/MultiTensorApply.cuh); one launch per tensor where the fast path does not take it."""
-    lists = [value for value in (*args, *kwargs.values()) if isinstance(value, list | tuple) and value and isinstance(value[0], Tensor)]
+    lists = [
+        value
+        for value in (*args, *kwargs.values())
+        if isinstance(value, list | tuple) and value and isinstance(value[0], Tensor)
+    ]
     first = lists[0]
     if any(len(other) != len(first) for other in lists):
         return len(first)
@@ -331,7 +359,9 @@ def foreach_launches(name: str, args: Any, kwargs: Any) -> int:
 # ---------------------------------------------------------------------------------------- kernels that only CUDA has
 
 
-def _cudnn_batch_norm(x: Tensor, weight: Tensor, bias: Any, mean: Any, var: Any, training: bool, momentum: float, eps: float) -> Any:
+def _cudnn_batch_norm(
+    x: Tensor, weight: Tensor, bias: Any, mean: Any, var: Any, training: bool, momentum: float, eps: float
+) -> Any:
     out, saved, inverse = aten.native_batch_norm(x, weight, bias, mean, var, training, momentum, eps)
     return out, saved, inverse, x.new_empty(0, dtype=torch.uint8)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+
 from simcuda import build
 
 if build.missing and os.environ.get(build.REQUIRED):

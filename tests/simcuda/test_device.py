@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from torch import nn
+
 from simcuda.device import Fault, World, pretended
 from simcuda.kit import needs_simcuda
-from torch import nn
 
 pytestmark = needs_simcuda
 
@@ -48,9 +49,13 @@ def test_what_a_device_refuses(world: World) -> None:
         torch.rand(3, device="cuda", generator=torch.Generator())
     with pytest.raises(Fault, match="generator of the device"):
         torch.rand(3, generator=torch.Generator("cuda"))
-    torch.use_deterministic_algorithms(True)
-    with pytest.raises(Fault, match="no deterministic kernel"):
-        on_device.histc(3)
+    mode = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("error")
+    try:
+        with pytest.raises(Fault, match="no deterministic kernel"):
+            on_device.histc(3)
+    finally:
+        torch.set_deterministic_debug_mode(mode)
 
 
 def test_what_waits(world: World) -> None:

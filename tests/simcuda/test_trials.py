@@ -8,18 +8,17 @@ from typing import Any
 import pytest
 import torch
 from al.kit import SUITES
-from simcuda.device import pretended
-from simcuda.kit import needs_simcuda
 
 from benchmark.al import step as stepping
 from benchmark.al.committee import Committee
 from benchmark.al.data import Dataset
 from benchmark.al.numerics import Numerics
 from benchmark.al.rehearsal import rehearse
-from benchmark.errors import UsageError
 from benchmark.spec.load import find_suite
-from benchmark.spec.models import Adam, Trial
+from benchmark.spec.models import Trial
 from benchmark.worker import assemble
+from simcuda.device import pretended
+from simcuda.kit import needs_simcuda
 
 pytestmark = needs_simcuda
 ARITHMETIC = [(precision, step) for precision in ("fp32", "bf16") for step in ("eager", "together", "captured")]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from pydantic import ConfigDict
@@ -20,6 +22,17 @@ from benchmark.spec.models import Training
 
 LABELLED, UNLABELLED = 0, 1
 """Passes of the train view: the same image used twice in a step is augmented independently."""
+
+AHEAD, BUDGET = 16, 2**25
+"""Most batches of images that are made in one go on a device, and most numbers in them: 128 MiB."""
+Item = TypeVar("Item")
+
+
+def in_groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """The items in lists of `size`, the last one shorter."""
+    rest = iter(items)
+    while some := list(itertools.islice(rest, size)):
+        yield some
 
 
 @dataclass
@@ -72,6 +85,27 @@ class CycleData:
     def view(self, indices: Tensor, epoch: int, use: int = LABELLED) -> Tensor:
         """(b, c, h, w) augmented images; `epoch` may be any number that tells repeated uses apart."""
         return self.images.batch(indices, self.streams.counter("augment", self.cycle), epoch, use)
+
+    @property
+    def ahead(self) -> int:
+        """Batches of images that are made in one go: one on a CPU, whose caches they would leave, several on a device, which
+        launches a kernel for a single batch as slowly as for all of them."""
+        values = self.training.batch_size * math.prod(self.images.shape)
+        return 1 if self.device.type == "cpu" else min(max(BUDGET // values, 1), AHEAD)
+
+    def views(self, asked: Iterable[tuple[Tensor, int]], use: int = LABELLED) -> Iterator[Tensor]:
+        """`view` of many batches, each of (indices, epoch): the same images, made `ahead` batches at a time."""
+        for some in in_groups(asked, self.ahead):
+            if len(some) == 1:
+                yield self.view(*some[0], use)
+                continue
+            sizes = [len(indices) for indices, _ in some]
+            # Filled on the device: a table of epochs from the host would be waited for.
+            when = [torch.full((len(indices),), epoch, device=self.device) for indices, epoch in some]
+            counter = self.streams.counter("augment", self.cycle)
+            yield from self.images.batch(
+                torch.cat([indices for indices, _ in some]), counter, torch.cat(when), use
+            ).split(sizes)
 
     @property
     def steps(self) -> int:
@@ -134,8 +168,9 @@ class Objective(ABC):
 
     def batches(self, data: CycleData, epoch: int) -> Iterator[Batch]:
         """The batches of one epoch. By default: the labelled images in a new order, last partial batch kept."""
-        for number, indices in enumerate(data.chunks(epoch)):
-            yield Batch(data.view(indices, epoch), data.labels[indices], epoch, epoch * data.steps + number)
+        chunks = list(data.chunks(epoch))
+        for number, images in enumerate(data.views((indices, epoch) for indices in chunks)):
+            yield Batch(images, data.labels[chunks[number]], epoch, epoch * data.steps + number)
 
     def before_step(self, batch: Batch) -> None:  # noqa: B027
         """Called before every step, for what is counted on the host."""
