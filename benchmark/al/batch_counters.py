@@ -27,7 +27,7 @@ def counted_once(networks: Iterable[nn.Module]) -> Iterator[None]:
         if len(counting) > 1:
             first, *others = counting
             assert first.num_batches_tracked is not None
-            spared = [norm.num_batches_tracked for norm in others]
+            spared = [count for norm in others if (count := norm.num_batches_tracked) is not None]
             groups.append((first, first.num_batches_tracked.clone(), others, spared))
             for norm in others:
                 norm.num_batches_tracked = None

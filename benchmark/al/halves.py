@@ -47,12 +47,12 @@ def _statistics_apart(network: nn.Module, first: int) -> Iterator[None]:
 
 def _apart(forward: Callable[[Tensor], Tensor], first: int) -> Callable[[Tensor], Tensor]:
     # Not two slices: their gradients would be two tensors of full size, mostly zeros, and their sum.
-    return lambda x: torch.cat([forward(half) for half in x.split([first, len(x) - first])])
+    return lambda x: torch.cat([forward(half) for half in torch.split(x, [first, len(x) - first])])
 
 
 def _divided(out: Outputs, sizes: list[int]) -> tuple[Outputs, Outputs]:
     def halves(values: Tensor) -> tuple[Tensor, ...]:
-        return values.split(sizes)
+        return tuple(torch.split(values, sizes))
 
     logits, features, maps = halves(out.logits), halves(out.features), [halves(stage) for stage in out.maps]
     consistency = (None, None) if out.consistency is None else halves(out.consistency)

@@ -113,7 +113,8 @@ class Images:
     def batch(self, indices: Tensor, counter: Counter | None = None, epoch: int | Tensor = 0, pass_: int = 0) -> Tensor:
         """(b, c, h, w) float32 images of (b,) data set indices.
 
-        `epoch`, one for all or (b,) int64, and `pass_` (below 64) tell apart uses of the same sample. Raises UsageError for a random view without counter.
+        `epoch`, one for all or (b,) int64, and `pass_` (below 64) tell apart uses of the same sample. Raises UsageError for a
+        random view without counter.
         """
         if self.random and counter is None:
             raise UsageError("this view draws random numbers and was given no counter", where="protocol.views")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from benchmark.al import optimizers
 from benchmark.al.ballot import Ballot
 from benchmark.al.batch_counters import counted_once
 from benchmark.al.checkpoint import weights_digest
+from benchmark.al.half_weights import half_weights
 from benchmark.al.halves import in_turn, together
 from benchmark.al.images import Images
 from benchmark.al.inference import Evaluated, Inference
@@ -198,7 +200,7 @@ class Learner:
         return update
 
     def _update(self, optimizer: torch.optim.Optimizer, batch: Batch) -> Tensor:
-        with self.numerics.autocast():
+        with self.numerics.autocast(), self._cast_weights():
             loss = self.objective.loss(self.student, batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -207,6 +209,11 @@ class Learner:
         if self.trail is not None:
             self.trail.after_step(self.student)
         return loss.detach()
+
+    def _cast_weights(self) -> AbstractContextManager[None]:
+        if self.numerics.precision != "bf16":
+            return nullcontext()
+        return half_weights([self.student, *self.objective.modules().values()])
 
     def _check_capturable(self) -> None:
         recipe, name = self.protocol.training.optimizer, type(self.objective).__name__
@@ -233,7 +240,7 @@ class Learner:
         if isinstance(recipe, Adam):
             return optimizers.Adam(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
         given = recipe.model_dump(include={"lr", "momentum", "weight_decay", "nesterov"})
-        if self.numerics.step == "captured":
+        if self.numerics.step != "eager":
             return optimizers.CapturableSgd(groups, self.numerics.number, **given)
         return optimizers.SGD(groups, **given, foreach=True)
 

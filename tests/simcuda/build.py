@@ -54,7 +54,7 @@ def _load() -> ctypes.CDLL:
                 )  # fmt: skip
             folder.mkdir(mode=0o700, exist_ok=True)
             for stem in ("libcuda", "shim"):
-                os.replace(f"{made}/{stem}.so", folder / f"{stem}.so")
+                Path(f"{made}/{stem}.so").replace(folder / f"{stem}.so")
     if folder.stat().st_uid != os.getuid():
         raise RuntimeError(f"{folder} belongs to somebody else")
     ctypes.CDLL(str(folder / "libcuda.so"), ctypes.RTLD_GLOBAL)

@@ -43,7 +43,10 @@ LAUNCHES = {
 }  # fmt: skip
 """Kernels of an operation where it is not one; an estimate."""
 REFUSED = frozenset(
-    ["adaptive_avg_pool2d_backward", "_adaptive_avg_pool2d_backward", "adaptive_max_pool2d_backward", "upsample_bilinear2d_backward", "upsample_bicubic2d_backward", "reflection_pad1d_backward", "reflection_pad2d_backward", "replication_pad2d_backward", "nll_loss2d_forward", "nll_loss2d_backward", "histc", "kthvalue", "grid_sampler_2d_backward", "max_unpool2d", "put_", "_ctc_loss", "fractional_max_pool2d_backward", "avg_pool3d_backward", "max_pool3d_with_indices_backward"]
+    """adaptive_avg_pool2d_backward _adaptive_avg_pool2d_backward adaptive_max_pool2d_backward upsample_bilinear2d_backward
+    upsample_bicubic2d_backward reflection_pad1d_backward reflection_pad2d_backward replication_pad2d_backward
+    nll_loss2d_forward nll_loss2d_backward histc kthvalue grid_sampler_2d_backward max_unpool2d put_ _ctc_loss
+    fractional_max_pool2d_backward avg_pool3d_backward max_pool3d_with_indices_backward""".split()  # noqa: SIM905
 )
 """Without a deterministic kernel on CUDA, by torch's documentation of `use_deterministic_algorithms`."""
 WAITING = frozenset(
@@ -212,10 +215,8 @@ class World(TorchDispatchMode):
                 return kernel(*plain_args, **plain)
 
         launches = 0 if func.is_view else self._launches(name, args, kwargs)
-        if self.recording is not None and not func.is_view:
-            found = self._record(once, plain_args, plain, name, launches)
-        else:
-            found = once()
+        recorded = self.recording is not None and not func.is_view
+        found = self._record(once, plain_args, plain, name, launches) if recorded else once()
         if not func.is_view:
             where = _line()
             self.operations[where] += 1
@@ -334,7 +335,7 @@ def foreach_launches(name: str, args: Any, kwargs: Any) -> int:
     if any(len(other) != len(first) for other in lists):
         return len(first)
     same = all(
-        one.shape == two.shape and one.stride() == two.stride()
+        one.shape == two.shape and _strides(one) == _strides(two)
         for other in lists[1:] for one, two in zip(first, other, strict=True)
     )  # fmt: skip
     kinds = {value.dtype for value in first}
@@ -498,6 +499,11 @@ def _forget() -> None:
     for cached in (philox._constants, philox._layout):
         cached.cache_clear()
     images._uploaded.clear()
+
+
+def _strides(value: Tensor) -> list[int]:
+    """Of sides longer than one, whose strides CPU kernels choose otherwise than CUDA's."""
+    return [step for size, step in zip(value.shape, value.stride(), strict=True) if size > 1]
 
 
 def _plain(tree: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Every kind of method on the pretended device: whole rehearsals under every arithmetic, against the CPU where no dropout draws."""
+"""Every kind of method on the pretended device: whole rehearsals under every arithmetic, against the CPU."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ from simcuda.kit import needs_simcuda
 pytestmark = needs_simcuda
 ARITHMETIC = [(precision, step) for precision in ("fp32", "bf16") for step in ("eager", "together", "captured")]
 QUICKSTART = find_suite("quickstart/digits", SUITES)
-DROPPING = ("uncertain_gcn", "core_gcn")
-"""Strategies that draw dropout, which CUDA draws from a generator of its own."""
 
 
 def ends(made: Trial, device: str, precision: str, step: str, cache: Path) -> list[str]:
@@ -60,17 +58,17 @@ def _early_capture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stepping, "WARM_UP", 1)
 
 
+def held(made: Trial, cache: Path) -> None:
+    """No fault under any arithmetic, and in fp32 the CPU's bits. In bf16 CUDA's autocast takes losses to fp32 that the CPU's
+    leaves alone, so bits may differ."""
+    for precision, step in ARITHMETIC:
+        found, graphs = on_device(made, precision, step, cache)
+        assert (graphs > 0) == (step == "captured")
+        if precision == "fp32":
+            assert found == ends(made, "cpu", precision, "together" if step == "captured" else step, cache), step
+
+
 @pytest.mark.parametrize("method", QUICKSTART.suite.methods)
 def test_quickstart(method: str, tmp_path: Path) -> None:
     (made,) = QUICKSTART.trials(methods=[method], seeds=[0])
-    for precision, step in ARITHMETIC:
-        found, graphs = on_device(made, precision, step, tmp_path)
-        assert (graphs > 0) == (step == "captured")
-        if step != "captured":
-            expected = ends(made, "cpu", precision, step, tmp_path)
-        if precision == "fp32" and not made.protocol.pretext:
-            assert found == expected or dropped(made), f"{precision} {step}"
-
-
-def dropped(made: Trial) -> bool:
-    return False
+    held(made, tmp_path)

@@ -103,9 +103,8 @@ class CycleData:
             # Filled on the device: a table of epochs from the host would be waited for.
             when = [torch.full((len(indices),), epoch, device=self.device) for indices, epoch in some]
             counter = self.streams.counter("augment", self.cycle)
-            yield from self.images.batch(
-                torch.cat([indices for indices, _ in some]), counter, torch.cat(when), use
-            ).split(sizes)
+            images = self.images.batch(torch.cat([indices for indices, _ in some]), counter, torch.cat(when), use)
+            yield from torch.split(images, sizes)
 
     @property
     def steps(self) -> int:
