@@ -29,7 +29,7 @@ def together(network: nn.Module, first: Tensor, second: Tensor) -> tuple[Outputs
     """As one batch of b + u images; either may be the smaller."""
     with _statistics_apart(network, len(first)):
         out: Outputs = network(torch.cat([first, second]))
-    return _part(out, slice(None, len(first))), _part(out, slice(len(first), None))
+    return _divided(out, [len(first), len(second)])
 
 
 @contextmanager
@@ -46,9 +46,15 @@ def _statistics_apart(network: nn.Module, first: int) -> Iterator[None]:
 
 
 def _apart(forward: Callable[[Tensor], Tensor], first: int) -> Callable[[Tensor], Tensor]:
-    return lambda x: torch.cat([forward(x[:first]), forward(x[first:])])
+    # Not two slices: their gradients would be two tensors of full size, mostly zeros, and their sum.
+    return lambda x: torch.cat([forward(half) for half in torch.split(x, [first, len(x) - first])])
 
 
-def _part(out: Outputs, rows: slice) -> Outputs:
-    consistency = None if out.consistency is None else out.consistency[rows]
-    return Outputs(out.logits[rows], out.features[rows], tuple(stage[rows] for stage in out.maps), consistency)
+def _divided(out: Outputs, sizes: list[int]) -> tuple[Outputs, Outputs]:
+    def halves(values: Tensor) -> tuple[Tensor, ...]:
+        return tuple(torch.split(values, sizes))
+
+    logits, features, maps = halves(out.logits), halves(out.features), [halves(stage) for stage in out.maps]
+    consistency = (None, None) if out.consistency is None else halves(out.consistency)
+    first, second = (Outputs(logits[k], features[k], tuple(stage[k] for stage in maps), consistency[k]) for k in (0, 1))
+    return first, second

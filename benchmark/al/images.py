@@ -41,7 +41,7 @@ class ImageSource(Protocol):
     shape: tuple[int, int, int]
     """(c, h, w) of an image."""
 
-    def batch(self, indices: Tensor, counter: Counter | None = None, epoch: int = 0, pass_: int = 0) -> Tensor:
+    def batch(self, indices: Tensor, counter: Counter | None = None, epoch: int | Tensor = 0, pass_: int = 0) -> Tensor:
         """(b, c, h, w) images of (b,) data set indices, in the type and layout of the arithmetic.
 
         What is random in them is drawn from `counter`; `epoch` and `pass_` tell apart uses of the same image.
@@ -132,10 +132,11 @@ class Images:
         self._chunk = max(CHUNK.get(device.type, CHUNK["cuda"]) // values, 1)
 
     @torch.no_grad()
-    def batch(self, indices: Tensor, counter: Counter | None = None, epoch: int = 0, pass_: int = 0) -> Tensor:
+    def batch(self, indices: Tensor, counter: Counter | None = None, epoch: int | Tensor = 0, pass_: int = 0) -> Tensor:
         """(b, c, h, w) images of (b,) data set indices.
 
-        `epoch` and `pass_` (below 64) tell apart uses of the same sample. Raises UsageError for a random view without counter.
+        `epoch`, one for all or (b,) int64, and `pass_` (below 64) tell apart uses of the same sample. Raises UsageError for a
+        random view without counter.
         """
         if self.random and counter is None:
             raise UsageError("this view draws random numbers and was given no counter", where="protocol.views")
@@ -148,10 +149,11 @@ class Images:
         with torch.autocast(self.device.type, enabled=False):
             for start in range(0, len(indices), self._chunk):
                 chunk = slice(start, start + self._chunk)
-                self._levels(self._bytes(indices[chunk], counter, epoch, pass_), images[chunk])
+                when = epoch if isinstance(epoch, int) else epoch[chunk]
+                self._levels(self._bytes(indices[chunk], counter, when, pass_), images[chunk])
         return images.permute(0, 3, 1, 2).contiguous(memory_format=self.memory_format)
 
-    def _bytes(self, indices: Tensor, counter: Counter | None, epoch: int, pass_: int) -> Tensor:
+    def _bytes(self, indices: Tensor, counter: Counter | None, epoch: int | Tensor, pass_: int) -> Tensor:
         """(b, h, w, c) uint8 images before they are normalised."""
         frames, words = self._pixels.frames(indices), iter(self._layout.words(indices, counter, epoch, pass_))
         for step in self._steps:
@@ -180,7 +182,7 @@ class _Layout:
             rows += [(place * USES, block) for block in range(-(-words // 4))]
         return _Layout(torch.tensor(rows, dtype=torch.int64, device=device).view(-1, 2), tuple(counts))
 
-    def words(self, indices: Tensor, counter: Counter | None, epoch: int, pass_: int) -> list[Tensor]:
+    def words(self, indices: Tensor, counter: Counter | None, epoch: int | Tensor, pass_: int) -> list[Tensor]:
         """One (b, words) int64 tensor per draw: `counter.bits(indices, epoch, place * USES + pass_, words)` of each."""
         if counter is None or not self.counts:
             return []

@@ -64,9 +64,10 @@ class Inference:
             for owner, outputs in wanted.items():
                 with self.numerics.autocast():
                     passes: list[Outputs] = [network(batch) for network in groups[owner]]
-                for name, output in outputs:
-                    read = self.heads[output] if output in self.heads else attrgetter(output)
-                    found[name].append(torch.stack([promoted(read(out)[: len(chunk)]) for out in passes]))
+                    # Heads are networks too: in half precision they take what the network gives only under autocast.
+                    for name, output in outputs:
+                        read = self.heads[output] if output in self.heads else attrgetter(output)
+                        found[name].append(torch.stack([promoted(read(out)[: len(chunk)]) for out in passes]))
         whole = {name: torch.cat(pieces, dim=1) for name, pieces in found.items()}
         several = {owner for owner in wanted if isinstance(networks[owner], list)}
         return {name: value if name.rpartition(".")[0] in several else value[0] for name, value in whole.items()}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,9 @@ from torch import Tensor, nn
 
 from benchmark.al import optimizers
 from benchmark.al.ballot import Ballot
+from benchmark.al.batch_counters import counted_once
 from benchmark.al.checkpoint import weights_digest
+from benchmark.al.half_weights import half_weights
 from benchmark.al.halves import in_turn, together
 from benchmark.al.images import ImageSource
 from benchmark.al.inference import Evaluated, Inference
@@ -139,7 +142,11 @@ class Learner:
         for epoch in range(first, training.epochs):
             loss = self._epoch(data, epoch, optimizer, update)
             if self.trail is not None:
-                self.trail.after_epoch(epoch + 1, self.student, partial(self.objective.refresh_batches, data, epoch))
+                # Statistics of a network are those of the arithmetic that it is evaluated in.
+                with self.numerics.autocast():
+                    self.trail.after_epoch(
+                        epoch + 1, self.student, partial(self.objective.refresh_batches, data, epoch)
+                    )
             if self.ballot is not None:
                 self.ballot.after_epoch(epoch, self.student, self._voting(cycle, epoch))
             self._evaluate_on_the_way(epoch)
@@ -190,12 +197,13 @@ class Learner:
         self.student.train()
         total = torch.zeros((), dtype=self.numerics.dtype, device=self.numerics.device)
         schedule = in_cycle(training.schedule, data.cycle, self.protocol.acquisition.cycles)
-        for batch in self.objective.batches(data, epoch):
-            lr = rate(schedule, training.optimizer.lr, epoch, batch.step, training.epochs, steps)
-            for group in optimizer.param_groups:
-                if group.get("scheduled", True):
-                    group["lr"] = lr
-            total += update(batch)
+        with counted_once([self.student, *self.objective.modules().values()]):
+            for batch in self.objective.batches(data, epoch):
+                lr = rate(schedule, training.optimizer.lr, epoch, batch.step, training.epochs, steps)
+                for group in optimizer.param_groups:
+                    if group.get("scheduled", True):
+                        group["lr"] = lr
+                total += update(batch)
         return float(total) / steps
 
     def updates(self, optimizer: torch.optim.Optimizer) -> Update:
@@ -215,7 +223,7 @@ class Learner:
         return update
 
     def _update(self, optimizer: torch.optim.Optimizer, batch: Batch) -> Tensor:
-        with self.numerics.autocast():
+        with self.numerics.autocast(), self._cast_weights():
             loss = self.objective.loss(self.student, batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -224,6 +232,11 @@ class Learner:
         if self.trail is not None:
             self.trail.after_step(self.student)
         return loss.detach()
+
+    def _cast_weights(self) -> AbstractContextManager[None]:
+        if self.numerics.precision != "bf16":
+            return nullcontext()
+        return half_weights([self.student, *self.objective.modules().values()])
 
     def _check_capturable(self) -> None:
         recipe, name = self.protocol.training.optimizer, type(self.objective).__name__
@@ -246,7 +259,7 @@ class Learner:
         if isinstance(recipe, Adam):
             return optimizers.Adam(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
         given = recipe.model_dump(include={"lr", "momentum", "weight_decay", "nesterov"})
-        if self.numerics.step == "captured":
+        if self.numerics.step != "eager":
             return optimizers.CapturableSgd(groups, self.numerics.number, **given)
         return optimizers.SGD(groups, **given, foreach=True)
 

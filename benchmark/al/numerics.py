@@ -41,7 +41,8 @@ class Numerics:
 
     def number(self) -> Number:
         """A number that changes from step to step, where a step can read it."""
-        return Number(self.device if self.step == "captured" else None)
+        # In `together` as in `captured`, so that both round alike.
+        return Number(None if self.step == "eager" else self.device)
 
     def place(self, module: nn.Module) -> nn.Module:
         """The module on the device in the chosen type and layout."""
@@ -54,7 +55,7 @@ def promoted(x: Tensor) -> Tensor:
 
 
 class Number:
-    """A number that changes from step to step: a plain one, or, where steps are captured, one in a fixed place on the device."""
+    """A number that changes from step to step: a plain one, or, where steps can be captured, one in a fixed place on the device."""
 
     def __init__(self, device: torch.device | None = None) -> None:
         self.value: float | Tensor = 0.0 if device is None else torch.zeros((), dtype=torch.float64, device=device)

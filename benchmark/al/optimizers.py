@@ -35,7 +35,7 @@ Adam = bare(torch.optim.Adam)
 class CapturableSgd(SGD):  # type: ignore[valid-type, misc]
     """SGD whose step can be captured: rates are read from where `before_step` puts them, and momentum begins at zero.
 
-    On a CPU the bits are those of the other, and either takes the other's state.
+    An update is rounded once more than the other's; either takes the other's state.
     """
 
     def __init__(self, groups: list[dict[str, Any]], number: Callable[[], Number], **recipe: Any) -> None:
@@ -54,8 +54,8 @@ class CapturableSgd(SGD):  # type: ignore[valid-type, misc]
             moved = [value for value in group["params"] if value.grad is not None]
             if moved:
                 along = self._directions(moved, group)
-                # Not a product and a sum: this rounds once, as the sum with a plain rate does.
-                torch._foreach_addcmul_(moved, along, [torch.as_tensor(rate.value).to(moved[0].dtype)] * len(moved))
+                # Rounds once more than the sum with a plain rate, which no multi-tensor kernel takes from a tensor.
+                torch._foreach_add_(moved, torch._foreach_mul(along, torch.as_tensor(rate.value).to(moved[0].dtype)))
 
     def _directions(self, moved: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
         """What the parameters move along: gradients with weight decay and momentum."""

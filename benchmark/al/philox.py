@@ -62,15 +62,18 @@ class Counter:
         """`key` has 64 bits."""
         self.key = (key & WORD, key >> 32 & WORD)
 
-    def blocks(self, samples: Tensor, epoch: int, layout: Tensor) -> Tensor:
-        """(n, k, 4) uint32 values in int64 for (n,) samples and a (k, 2) int64 layout of (purpose, block) pairs."""
+    def blocks(self, samples: Tensor, epoch: int | Tensor, layout: Tensor) -> Tensor:
+        """(n, k, 4) uint32 values in int64 for (n,) samples and a (k, 2) int64 layout of (purpose, block) pairs.
+
+        `epoch` may be (n,) int64, one for each sample.
+        """
         counter = layout.new_empty(len(samples), len(layout), 4)
         counter[..., 0] = samples[:, None]
-        counter[..., 1] = epoch & WORD
+        counter[..., 1] = epoch & WORD if isinstance(epoch, int) else (epoch & WORD)[:, None]
         counter[..., 2:] = layout
         return philox4x32(self.key, counter.view(-1, 4)).view(counter.shape)
 
-    def bits(self, samples: Tensor, epoch: int, purpose: int, n: int = 4) -> Tensor:
+    def bits(self, samples: Tensor, epoch: int | Tensor, purpose: int, n: int = 4) -> Tensor:
         """(len(samples), n) uint32 values in int64: the first n words of blocks (sample, epoch, purpose, 0, 1, ...)."""
         layout = _layout(purpose & WORD, -(-n // 4), samples.device)
         return self.blocks(samples, epoch, layout).flatten(1)[:, :n]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,7 @@ class RotatedImages:
     def __init__(self, images: ImageSource) -> None:
         self._images, self.shape = images, images.shape
 
-    def batch(self, indices: Tensor, counter: Counter | None = None, epoch: int = 0, pass_: int = 0) -> Tensor:
+    def batch(self, indices: Tensor, counter: Counter | None = None, epoch: int | Tensor = 0, pass_: int = 0) -> Tensor:
         """(b, c, h, w) rotated images."""
         return rotated(self._images.batch(indices // TURNS, counter, epoch, pass_), indices % TURNS)
 
@@ -31,11 +32,14 @@ class Rotation(Objective):
     """Mean of four cross-entropies. Every image is augmented once and seen under its four rotations in a random order, in
     four forward passes: each pass has a batch's images under mixed rotations, which is what batch norm sees."""
 
+    capturable: ClassVar[bool] = True
+
     def batches(self, data: CycleData, epoch: int) -> Iterator[Batch]:
         """Images through the train view; `labels` (b, 4) are the turns of each image in the order of the passes."""
-        for number, indices in enumerate(data.chunks(epoch)):
-            turns = data.orders.turns(data, epoch, indices)
-            yield Batch(data.view(indices, epoch), turns, epoch, epoch * data.steps + number)
+        chunks = list(data.chunks(epoch))
+        for number, images in enumerate(data.views((indices, epoch) for indices in chunks)):
+            turns = data.orders.turns(data, epoch, chunks[number])
+            yield Batch(images, turns, epoch, epoch * data.steps + number)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Mean over passes and images."""

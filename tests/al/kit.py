@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +55,14 @@ def session(made: Trial, out: Path, cache: Path | None = None, stop_after: int |
         return stop_after is not None and asked >= stop_after
 
     return Session(made, "t" * 64, "e" * 64, out, cache, save_every=1e9, must_stop=must_stop)
+
+
+@contextmanager
+def tf32(on: bool) -> Iterator[None]:
+    """CUDA's float32 products in TF32 or not, and back. By hand: monkeypatch deletes this flag where it should restore it."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = on
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before

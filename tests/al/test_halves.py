@@ -12,7 +12,7 @@ import torch
 from al.kit import dataset, trial
 from torch import Tensor, nn
 
-from benchmark.al.halves import in_turn, together
+from benchmark.al.halves import _apart, in_turn, together
 from benchmark.al.learner import Learner
 from benchmark.al.models.outputs import Outputs
 from benchmark.al.models.resnet_cifar import ResNetCifar
@@ -96,15 +96,29 @@ def test_a_training_together_ends_where_one_in_turn_ends(tmp_path: Path) -> None
         networks = found.student, found.objective.modules()["teacher"]
         ends.append([value.double() for network in networks for value in network.state_dict().values()])
     for apart, joined in zip(*ends, strict=True):
-        torch.testing.assert_close(joined, apart, rtol=1e-2, atol=1e-4)
+        torch.testing.assert_close(joined, apart, rtol=1e-2, atol=5e-4)  # rounding grows from step to step
     assert any(not torch.equal(*pair) for pair in zip(*ends, strict=True)), "this test cannot see a difference"
 
 
 @pytest.mark.parametrize("method", ["random", "ll4al"])
-def test_where_there_is_one_batch_nothing_changes(method: str, tmp_path: Path) -> None:
+def test_where_there_is_one_batch_only_the_optimiser_rounds_otherwise(method: str, tmp_path: Path) -> None:
+    """Once more in every update: rates are read from where a graph can read them."""
     weights = []
     for step in ("eager", "together"):
         found = learner(tmp_path, method, step)
         found.fit(0, np.arange(40), np.arange(40, 400), set())
-        weights.append(found.weights())
-    assert weights[0] == weights[1]
+        weights.append([value.double() for value in found.student.state_dict().values()])
+    for apart, joined in zip(*weights, strict=True):
+        torch.testing.assert_close(joined, apart, rtol=1e-3, atol=1e-5)
+
+
+def test_halves_by_split_have_the_gradients_of_slices() -> None:
+    torch.manual_seed(0)
+    norm, images = nn.BatchNorm2d(4), torch.randn(7, 4, 5, 5)
+    grads = []
+    for cut in (_apart(norm.forward, 3), lambda x: torch.cat([norm(x[:3]), norm(x[3:])])):
+        given = images.clone().requires_grad_()
+        norm.zero_grad()
+        (cut(given).square() * torch.arange(5.0)).sum().backward()
+        grads.append([given.grad, norm.weight.grad.clone(), norm.bias.grad.clone()])
+    assert all(torch.equal(*pair) for pair in zip(*grads, strict=True))

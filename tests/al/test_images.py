@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from al import kit
 from al.pilkit import reference, widths_first
 from pydantic import TypeAdapter
 
@@ -263,7 +264,7 @@ def test_sizes_and_passes_that_cannot_be_are_refused() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("case", CASES)
-def test_the_same_pixels_on_a_gpu(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_pixels_on_a_gpu(case: str) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     part, transforms = CASES[case]
@@ -271,5 +272,14 @@ def test_the_same_pixels_on_a_gpu(case: str, monkeypatch: pytest.MonkeyPatch) ->
     wanted = Images(part, transforms, CPU).batch(indices, counter)
     made = Images(part, transforms, torch.device("cuda"))
     for tf32 in (False, True):
-        monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", tf32)
-        assert torch.equal(made.batch(indices.cuda(), counter).cpu(), wanted)
+        with kit.tf32(tf32):
+            assert torch.equal(made.batch(indices.cuda(), counter).cpu(), wanted)
+
+
+def test_a_flag_of_torch_is_put_back() -> None:
+    """Without a GPU too: pytest's monkeypatch deletes what torch's backends only pretend to hold, and leaves TF32 on."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    with pytest.raises(ZeroDivisionError), kit.tf32(not before):
+        assert torch.backends.cuda.matmul.allow_tf32 is not before
+        raise ZeroDivisionError
+    assert torch.backends.cuda.matmul.allow_tf32 is before

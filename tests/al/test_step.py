@@ -140,6 +140,7 @@ def test_a_tape_keeps_a_number_that_lies_in_no_fixed_place(
     monkeypatch.setattr(arithmetic.Numerics, "number", lambda _: Number())
     _, found = trained(made(CASES[case](), tmp_path, "captured", Tape())[1])
     assert not same(found, expected)
+    _, expected = trained(made(CASES[case](), tmp_path, "together")[1])
     _, found = trained(made(CASES[case](), tmp_path, "captured", Rerun())[1])
     assert same(found, expected)
 
@@ -197,7 +198,8 @@ def test_both_ways_of_sgd_take_each_others_state(first: str, momentum: float, ne
         return [value.detach() for value in network.parameters()]
 
     second = "capturable" if first == "plain" else "plain"
-    assert same(steps(first, second), steps("plain", "plain"))
+    for found, expected in zip(steps(first, second), steps("plain", "plain"), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)  # a product and a sum round once more
 
 
 def test_what_cannot_be_captured_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,8 +29,8 @@ def ema_update(average: nn.Module, model: nn.Module, alpha: float | Tensor, *, b
     own, new = _weights(average), _weights(model)
     if isinstance(alpha, Tensor):
         torch._foreach_mul_(own, alpha.to(own[0].dtype))
-        # Not a product and a sum: this rounds once, as the sum with a plain factor does.
-        torch._foreach_addcmul_(own, new, [(1 - alpha).to(own[0].dtype)] * len(own))
+        # Rounds once more than the sum with a plain factor, which no multi-tensor kernel takes from a tensor.
+        torch._foreach_add_(own, torch._foreach_mul(new, (1 - alpha).to(own[0].dtype)))
     else:
         torch._foreach_mul_(own, alpha)
         torch._foreach_add_(own, new, alpha=1 - alpha)

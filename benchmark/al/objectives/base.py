@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from pydantic import ConfigDict
@@ -24,6 +26,17 @@ LABELLED, UNLABELLED = 0, 1
 """Passes of the train view: the same image used twice in a step is augmented independently."""
 SCORING, REFRESH = 2, 3
 """Passes of a random view that are not an objective's steps: scoring, and re-estimating batch-norm statistics."""
+
+AHEAD, BUDGET = 16, 2**25
+"""Most batches of images that are made in one go on a device, and most numbers in them: 128 MiB."""
+Item = TypeVar("Item")
+
+
+def in_groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """The items in lists of `size`, the last one shorter."""
+    rest = iter(items)
+    while some := list(itertools.islice(rest, size)):
+        yield some
 
 
 @dataclass
@@ -67,6 +80,10 @@ class CycleData:
         """(u,) unlabelled indices in the random order of that number."""
         return self.orders.unlabelled(self, number)
 
+    def unlabelled_heads(self, numbers: Sequence[int], size: int) -> Iterator[Tensor]:
+        """The first `size` unlabelled indices in the random order of each of these numbers."""
+        return self.orders.unlabelled_heads(self, numbers, size)
+
     def chunks(self, epoch: int, use: int = LABELLED) -> Iterator[Tensor]:
         """The epoch's labelled indices in batches."""
         order, size = self.order(epoch, use), self.training.batch_size
@@ -76,6 +93,26 @@ class CycleData:
     def view(self, indices: Tensor, epoch: int, use: int = LABELLED) -> Tensor:
         """(b, c, h, w) augmented images; `epoch` may be any number that tells repeated uses apart."""
         return self.images.batch(indices, self.streams.counter("augment", self.cycle), epoch, use)
+
+    @property
+    def ahead(self) -> int:
+        """Batches of images that are made in one go: one on a CPU, whose caches they would leave, several on a device, which
+        launches a kernel for a single batch as slowly as for all of them."""
+        values = self.training.batch_size * math.prod(self.images.shape)
+        return 1 if self.device.type == "cpu" else min(max(BUDGET // values, 1), AHEAD)
+
+    def views(self, asked: Iterable[tuple[Tensor, int]], use: int = LABELLED) -> Iterator[Tensor]:
+        """`view` of many batches, each of (indices, epoch): the same images, made `ahead` batches at a time."""
+        for some in in_groups(asked, self.ahead):
+            if len(some) == 1:
+                yield self.view(*some[0], use)
+                continue
+            sizes = [len(indices) for indices, _ in some]
+            # Filled on the device: a table of epochs from the host would be waited for.
+            when = [torch.full((len(indices),), epoch, device=self.device) for indices, epoch in some]
+            counter = self.streams.counter("augment", self.cycle)
+            images = self.images.batch(torch.cat([indices for indices, _ in some]), counter, torch.cat(when), use)
+            yield from torch.split(images, sizes)
 
     @property
     def steps(self) -> int:
@@ -95,6 +132,10 @@ class Orders(Protocol):
         """(u,) unlabelled indices in the random order of that number in this cycle."""
         ...
 
+    def unlabelled_heads(self, data: CycleData, numbers: Sequence[int], size: int) -> Iterator[Tensor]:
+        """The first `size` indices of each of these orders."""
+        return (self.unlabelled(data, number)[:size] for number in numbers)
+
     def turns(self, data: CycleData, epoch: int, indices: Tensor) -> Tensor:
         """(b, 4) a permutation of the four quarter turns for each of (b,) images in an epoch."""
         ...
@@ -104,7 +145,7 @@ class Orders(Protocol):
         ...
 
 
-class DrawnOrders:
+class DrawnOrders(Orders):
     """Orders drawn from the trial's streams: each image's place by its index, whatever its place in the list."""
 
     def labelled(self, data: CycleData, epoch: int, use: int) -> Tensor:
@@ -118,6 +159,16 @@ class DrawnOrders:
         """Another order for every number."""
         drawn = data.streams.counter("order", data.cycle).bits(data.unlabelled, number, UNLABELLED, n=1)[:, 0]
         return data.unlabelled[torch.argsort(drawn, stable=True)]
+
+    def unlabelled_heads(self, data: CycleData, numbers: Sequence[int], size: int) -> Iterator[Tensor]:
+        """The same orders, drawn for all numbers in one launch."""
+        listed, device = data.unlabelled, data.device
+        if len(numbers) == 1:
+            return super().unlabelled_heads(data, numbers, size)
+        when = torch.cat([torch.full((len(listed),), number, device=device) for number in numbers])
+        drawn = data.streams.counter("order", data.cycle).bits(listed.repeat(len(numbers)), when, UNLABELLED, n=1)
+        order = torch.argsort(drawn.view(len(numbers), len(listed)), dim=1, stable=True)
+        return iter(listed[order[:, :size]])
 
     def turns(self, data: CycleData, epoch: int, indices: Tensor) -> Tensor:
         """By image."""
@@ -189,14 +240,14 @@ class Objective(ABC):
 
     def batches(self, data: CycleData, epoch: int) -> Iterator[Batch]:
         """The batches of one epoch. By default: the labelled images in a new order, last partial batch kept."""
-        for number, indices in enumerate(data.chunks(epoch)):
-            yield Batch(data.view(indices, epoch), data.labels[indices], epoch, epoch * data.steps + number)
+        chunks = list(data.chunks(epoch))
+        for number, images in enumerate(data.views((indices, epoch) for indices in chunks)):
+            yield Batch(images, data.labels[chunks[number]], epoch, epoch * data.steps + number)
 
     def refresh_batches(self, data: CycleData, epoch: int) -> Iterator[Tensor]:
         """Images from which batch-norm statistics of an average are re-estimated after an epoch, in batches. By default:
         the labelled images once more through the train view, with new augmentation."""
-        for indices in data.chunks(epoch, REFRESH):
-            yield data.view(indices, epoch, REFRESH)
+        return data.views(((indices, epoch) for indices in data.chunks(epoch, REFRESH)), REFRESH)
 
     def evaluated(self) -> Mapping[str, nn.Module]:
         """Branches whose accuracy is recorded after every cycle, as `accuracy/<name>`."""

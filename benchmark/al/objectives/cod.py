@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from benchmark.al.functional.averaging import ema_update
 from benchmark.al.functional.cod import cod_loss
-from benchmark.al.objectives.base import UNLABELLED, Batch, Build, CycleData, Objective
+from benchmark.al.objectives.base import UNLABELLED, Batch, Build, CycleData, Objective, in_groups
 
 ONCE = 2**32 - 1
 """Number of the order that the batch of `drawn_once` is cut from; no step has it."""
@@ -77,18 +77,24 @@ class Cod(Objective):
     def batches(self, data: CycleData, epoch: int) -> Iterator[Batch]:
         """Labelled batches as usual, each with one unlabelled batch of the nominal size."""
         self._first = self._counted_before(data.cycle)  # here and not in `start_cycle`, which a resumed cycle skips
+        # Keyed by step, not epoch: the fixed batch of cycle 0 differs from step to step by augmentation.
+        images = data.views(self._unlabelled(data, epoch), UNLABELLED)
         for batch in super().batches(data, epoch):
-            # Keyed by step, not epoch: the fixed batch of cycle 0 differs from step to step by augmentation.
-            images = data.view(self._unlabelled(data, batch.step), batch.step, UNLABELLED)
-            yield replace(batch, unlabelled=images)
+            yield replace(batch, unlabelled=next(images))
 
-    def _unlabelled(self, data: CycleData, step: int) -> Tensor:
-        size = min(data.training.batch_size, len(data.unlabelled))
+    def _unlabelled(self, data: CycleData, epoch: int) -> Iterator[tuple[Tensor, int]]:
+        """Unlabelled indices of every step of an epoch, and the step."""
+        listed, steps = data.unlabelled, range(epoch * data.steps, (epoch + 1) * data.steps)
+        size = min(data.training.batch_size, len(listed))
         if data.cycle == 0 and self.first_batch == "fixed":
-            return data.unlabelled[:size]
+            yield from ((listed[:size], step) for step in steps)
+            return
         if data.cycle == 0 and self.first_batch == "drawn_once":
-            return data.unlabelled_order(ONCE)[:size]
-        return data.unlabelled_order(step)[:size]
+            once = data.unlabelled_order(ONCE)[:size]
+            yield from ((once, step) for step in steps)
+            return
+        for some in in_groups(steps, data.ahead):
+            yield from zip(data.unlabelled_heads(some, size), some, strict=True)
 
     def before_step(self, batch: Batch) -> None:
         """a = min(1 - 1/(t+1), decay), t = 1, 2, ..."""

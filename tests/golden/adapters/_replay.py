@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from adapters import load_canonical
 from benchmark.al.learner import Learner, Parts
 from benchmark.al.numerics import Numerics
-from benchmark.al.objectives.base import LABELLED, REFRESH, CycleData, Objective
+from benchmark.al.objectives.base import LABELLED, REFRESH, CycleData, Objective, Orders
 from benchmark.al.objectives.mean_teacher import AGAIN, ROUNDS
 from benchmark.al.streams import Streams
 from benchmark.spec.models import (
@@ -68,7 +68,7 @@ def labels_of(count: int) -> Tensor:
 
 
 @dataclass
-class RecordedOrders:
+class RecordedOrders(Orders):
     """Orders given as lists of image numbers, by cycle."""
 
     labelled_by_epoch: list[dict[int, list[int]]] = field(default_factory=list)

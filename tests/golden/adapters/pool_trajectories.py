@@ -18,7 +18,7 @@ from benchmark.al.functional.pretext_batches import batches, hardest_first
 from benchmark.al.learner import Learner
 from benchmark.al.loop import run
 from benchmark.al.models.vgg_bn import DEPTHS
-from benchmark.al.objectives.base import CycleData
+from benchmark.al.objectives.base import CycleData, Orders
 from benchmark.al.pretext import StageStreams
 from benchmark.al.strategies.bal import Bal
 from benchmark.al.streams import Streams
@@ -94,7 +94,7 @@ def amounts(inputs, first, budgets, views):
     return sets | {path: without_augmentation(view) for path, view in views.items()}
 
 
-class GivenOrders:
+class GivenOrders(Orders):
     """The orders that the recorded run used."""
 
     def __init__(self, inputs) -> None:
