@@ -75,7 +75,8 @@ def test_operations_and_waits_of_a_step(tod: Learner) -> None:
         with Count() as count:
             update(batch)
     assert 300 < count.seen.total() - count.seen["empty"] <= OPERATIONS, count.seen.most_common(12)
-    assert images.seen.total() <= 2 * IMAGES, images.seen.most_common(12)
+    drawn_once = 20  # the order that the first cycle's unlabelled batch is cut from
+    assert images.seen.total() <= 2 * IMAGES + drawn_once, images.seen.most_common(12)
     assert not WAITS & (set(count.seen) | set(images.seen)), "a step waits for the device"
     assert count.seen["convolution"] == 4 * 20, "each of two networks sees each of two batches once"
 
