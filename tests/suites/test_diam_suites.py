@@ -205,7 +205,8 @@ def test_tables_are_the_official_files(suite: SuiteFile, place: tuple[str, int])
 # ------------------------------------------------------------------------------------------------------ smoke profiles
 
 SHORT = {
-    "protocol.training.epochs": 4, "protocol.acquisition.candidates": 60, "protocol.acquisition.initial.size": 24,
+    "protocol.training.epochs": 10, "protocol.training.batch_size": 8, "protocol.training.optimizer.lr": 0.1,
+    "protocol.training.vote_fraction": 0.9, "protocol.acquisition.candidates": 60, "protocol.acquisition.initial.size": 24,
     "protocol.acquisition.budget": 12, "protocol.data.limit": {"train": 600, "test": 100}, "protocol.data.train_size": 600,
     "protocol.data.test_size": 100,
 }  # fmt: skip
@@ -234,7 +235,7 @@ def test_smoke_on_kmnist_in_the_official_layout(tmp_path: Path) -> None:
 
 
 def run_smoke(name: str, root: Path, place: Path, method: str) -> events.Record:
-    """Two cycles: two models, their mean and their spread in each; votes of two snapshots that disagree somewhere."""
+    """Two cycles: two models, their mean and their spread in each; votes of snapshots that disagree somewhere."""
     file = find_suite(name, ROOT)
     (trial,) = file.trials("smoke", methods=[method], seeds=[0], sets=SHORT)
     digest = datasets.describe(trial.protocol.data, root, place / "cache").digest
