@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from benchmark.cli.group import Settings
-from benchmark.errors import Exit, UsageError
+from benchmark.errors import AlbenchError, Exit, UsageError
 
 if TYPE_CHECKING:
     from benchmark.spec.load import SuiteFile
@@ -25,8 +24,10 @@ def ls(settings: Settings, pattern: str) -> int:
     """List the suites whose id matches PATTERN (all): id, methods, seeds, the headline number."""
     from fnmatch import fnmatchcase
 
-    names = (path.relative_to(settings.suites).with_suffix("").as_posix() for path in settings.suites.glob("*/*.toml"))
-    chosen = [name for name in sorted(names) if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}/*")]
+    from benchmark.spec.inherit import suite_files
+
+    names = (path.relative_to(settings.suites).with_suffix("").as_posix() for path in suite_files(settings.suites))
+    chosen = [name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}/*")]
     if not chosen:
         raise UsageError(f"no suite matches '{pattern}' under {settings.suites}", remedy=NO_SUITE)
     width = max(map(len, chosen))
@@ -37,18 +38,14 @@ def ls(settings: Settings, pattern: str) -> int:
 
 def _line(path: Path) -> str:
     """One line of a suite, read without validation: `check` is for that."""
+    from benchmark.spec.inherit import read_suite
+
     try:
-        raw = _raw(path)
+        raw = read_suite(path).values
         counts = f"{len(raw['methods']):2} methods  {len(raw['seeds'])} seeds"
         return f"{counts}  {raw['title']}; {raw['headline']}"
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    except (AlbenchError, ValueError, LookupError, TypeError, RecursionError):
         return "not valid: see `albench check`"
-
-
-def _raw(path: Path) -> dict[str, Any]:
-    """The values of a suite file over those of its base."""
-    raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    return _raw(path.with_name(raw["base"])) | raw if "base" in raw else raw
 
 
 @click.command()
@@ -80,7 +77,6 @@ def describe(found: SuiteFile, profile: str = "paper", variant: str = "as_publis
     whole = suite.model_dump(mode="json", exclude_unset=True)
     base = dict(leaves(found.suite.model_dump(mode="json", exclude_unset=True)))
     values = leaves({part: whole[part] for part in PINNED if part in whole})
-    unknown = {item.path for item in suite.unknowns}
     return {
         "id": found.id,
         "file": str(found.path),
@@ -93,13 +89,13 @@ def describe(found: SuiteFile, profile: str = "paper", variant: str = "as_publis
                 "path": path,
                 "value": value,
                 "source": (base.get(path) != value and found.changed_by(path, profile, variant)) or found.source(path),
-                "unknown": any(_below(path, top) for top in unknown),
+                "unknown": any(_below(path, top) for top in suite.unknowns),
             }
             | ({"pinned": base.get(path)} if base.get(path) != value else {})
             for path, value in values
         ],
         **{
-            key: whole.get(key, [] if key in ("deviations", "unknowns", "claims") else {})
+            key: whole.get(key, {})
             for key in ("methods", "deviations", "unknowns", "claims", "profiles", "variants", "cost")
         },
         "reported": _reported(found),
