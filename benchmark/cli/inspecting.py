@@ -143,8 +143,26 @@ def schema(settings: Settings, only_check: bool) -> int:
 
 
 def schema_text() -> str:
-    """The JSON Schema of suite files, as it is committed."""
+    """The JSON Schema of suite files, as it is committed. No table need be whole, for it may inherit: `albench check` says
+    what is missing."""
     from benchmark.spec.models import Suite
 
-    content = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Suite.model_json_schema()}
+    model = Suite.model_json_schema()
+    chosen = {"op", "kind", "name", "rule", "task"}  # what tells inline tables apart; they replace, so they are whole
+    for table in (model, *model["$defs"].values()):
+        if not chosen.intersection(table.get("required", ())):
+            table.pop("required", None)
+    model["properties"] |= {
+        "base": {
+            "type": "string",
+            "description": "File beside this one from which everything is inherited that is not said.",
+        },
+        "drop": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Dotted paths of the base that are left out.",
+        },
+        "set": {"type": "object", "description": "Values that replace inherited ones, by dotted path."},
+    }
+    content = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model}
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

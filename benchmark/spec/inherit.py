@@ -64,7 +64,7 @@ def read_suite(path: Path, derived: tuple[Path, ...] = ()) -> RawSuite:
         for key in ("drop", "set"):
             if key in own:
                 raise _error(f"'{key}' without a base", path, text, key, 'add base = "_base.toml", or remove it')
-        return RawSuite(_keyed(own), (Source(path, text),))
+        return RawSuite(own, (Source(path, text),))
     return _on_base(own, path, text, derived)
 
 
@@ -100,19 +100,10 @@ def _on_base(own: dict[str, Any], path: Path, text: str, derived: tuple[Path, ..
     values = copy.deepcopy(base.values)
     for place in dropped:
         drop(values, place, f"{path}:{line_of_entry(text, place)}: drop")
-    values = _merged(values, _keyed(own), _inline_tables(text))
+    values = _merged(values, own, _inline_tables(text))
     for place, value in sets.items():
         override(values, place, value, f"{path}:{line_of(text, f'set.{place}')}: [set]")
     return RawSuite(values, (Source(path, text, tuple(dropped)), *base.sources))
-
-
-def _keyed(values: dict[str, Any]) -> dict[str, Any]:
-    """The values with deviations, claims and unknowns by id also where a file lists them."""
-    for key, name in (("deviations", "id"), ("claims", "id"), ("unknowns", "path")):
-        if isinstance(values.get(key), list):
-            rows = {row[name]: {field: value for field, value in row.items() if field != name} for row in values[key]}
-            values[key] = {path: row["note"] for path, row in rows.items()} if key == "unknowns" else rows
-    return values
 
 
 def _error(message: str, path: Path, text: str, key: str, remedy: str) -> SuiteError:

@@ -30,6 +30,8 @@ from benchmark.spec.inherit import (
     locate_first,
     override,
     read_suite,
+)
+from benchmark.spec.inherit import (
     suite_files as suite_files,
 )
 from benchmark.spec.models import Component, Method, Suite, Trial, leaves
