@@ -27,7 +27,7 @@ def ls(settings: Settings, pattern: str) -> int:
     from benchmark.spec.inherit import suite_files
 
     names = (path.relative_to(settings.suites).with_suffix("").as_posix() for path in suite_files(settings.suites))
-    chosen = [name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}/*")]
+    chosen = [name for name in sorted(names) if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}/*")]
     if not chosen:
         raise UsageError(f"no suite matches '{pattern}' under {settings.suites}", remedy=NO_SUITE)
     width = max(map(len, chosen))
