@@ -87,8 +87,7 @@ margin = 3.0
 margin_reason = "toy"
 alpha = 0.05
 min_trials = 2
-[[deviations]]
-id = "Q1"
+[deviations.Q1]
 topic = "epochs"
 paper = "four"
 code = "five"
@@ -96,9 +95,8 @@ pinned = "as released"
 effect = "none"
 source = "nowhere"
 switches = [{ path = "protocol.training.epochs", as_published = 4, corrected = 5 }]
-[[unknowns]]
-path = "protocol.training.batch_size"
-note = "proposed"
+[unknowns]
+"protocol.training.batch_size" = "proposed"
 [sources]
 "seeds" = "ours"
 "protocol" = "ours"

@@ -248,7 +248,7 @@ def test_show(cli: Cli) -> None:
     }  # fmt: skip
     assert values["protocol.training.batch_size"]["unknown"]
     assert all(item["source"] for item in facts["values"])
-    assert facts["deviations"][0]["switches"][0]["corrected"] == 5
+    assert facts["deviations"]["Q1"]["switches"][0]["corrected"] == 5
     assert cli("show", "toy/one", "--profile", "smoke", "--variant", "corrected", "--json") == 0
     values = {item["path"]: item for item in json.loads(cli.out)["values"]}
     assert (values["protocol.acquisition.cycles"]["value"], values["protocol.acquisition.cycles"]["pinned"]) == (2, 3)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from benchmark.cli.group import Settings
-from benchmark.errors import Exit, UsageError
+from benchmark.errors import AlbenchError, Exit, UsageError
 from benchmark.text import SHORT, cleaned
 
 if TYPE_CHECKING:
@@ -26,10 +25,9 @@ def ls(settings: Settings, pattern: str) -> int:
     """List the suites whose id matches PATTERN (all): id, methods, seeds, the headline number."""
     from fnmatch import fnmatchcase
 
-    names = (
-        path.relative_to(settings.suites).with_suffix("").as_posix()
-        for path in settings.suites.glob("[!.]*/[!.]*.toml")
-    )
+    from benchmark.spec.inherit import suite_files
+
+    names = (path.relative_to(settings.suites).with_suffix("").as_posix() for path in suite_files(settings.suites))
     chosen = [name for name in sorted(names) if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}/*")]
     if not chosen:
         raise UsageError(f"no suite matches '{pattern}' under {settings.suites}", remedy=NO_SUITE)
@@ -41,18 +39,14 @@ def ls(settings: Settings, pattern: str) -> int:
 
 def _line(path: Path) -> str:
     """One line of a suite, read without validation: `check` is for that."""
+    from benchmark.spec.inherit import read_suite
+
     try:
-        raw = _raw(path)
+        raw = read_suite(path).values
         counts = f"{len(raw['methods']):2} methods  {len(raw['seeds'])} seeds"
         return cleaned(f"{counts}  {raw['title']}; {raw['headline']}".replace("\n", " "), SHORT)
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    except (AlbenchError, ValueError, LookupError, TypeError, RecursionError):
         return "not valid: see `albench check`"
-
-
-def _raw(path: Path) -> dict[str, Any]:
-    """The values of a suite file over those of its base."""
-    raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    return _raw(path.with_name(raw["base"])) | raw if "base" in raw else raw
 
 
 @click.command()
@@ -84,7 +78,6 @@ def describe(found: SuiteFile, profile: str = "paper", variant: str = "as_publis
     whole = suite.model_dump(mode="json", exclude_unset=True)
     base = dict(leaves(found.suite.model_dump(mode="json", exclude_unset=True)))
     values = leaves({part: whole[part] for part in PINNED if part in whole})
-    unknown = {item.path for item in suite.unknowns}
     return {
         "id": found.id,
         "file": str(found.path),
@@ -97,13 +90,13 @@ def describe(found: SuiteFile, profile: str = "paper", variant: str = "as_publis
                 "path": path,
                 "value": value,
                 "source": (base.get(path) != value and found.changed_by(path, profile, variant)) or found.source(path),
-                "unknown": any(_below(path, top) for top in unknown),
+                "unknown": any(_below(path, top) for top in suite.unknowns),
             }
             | ({"pinned": base.get(path)} if base.get(path) != value else {})
             for path, value in values
         ],
         **{
-            key: whole.get(key, [] if key in ("deviations", "unknowns", "claims") else {})
+            key: whole.get(key, {})
             for key in ("methods", "deviations", "unknowns", "claims", "profiles", "variants", "cost")
         },
         "reported": _reported(found),
@@ -151,8 +144,26 @@ def schema(settings: Settings, only_check: bool) -> int:
 
 
 def schema_text() -> str:
-    """The JSON Schema of suite files, as it is committed."""
+    """The JSON Schema of suite files, as it is committed. No table need be whole, for it may inherit: `albench check` says
+    what is missing."""
     from benchmark.spec.models import Suite
 
-    content = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Suite.model_json_schema()}
+    model = Suite.model_json_schema()
+    chosen = {"op", "kind", "name", "rule", "task"}  # what tells inline tables apart; they replace, so they are whole
+    for table in (model, *model["$defs"].values()):
+        if not chosen.intersection(table.get("required", ())):
+            table.pop("required", None)
+    model["properties"] |= {
+        "base": {
+            "type": "string",
+            "description": "File beside this one from which everything is inherited that is not said.",
+        },
+        "drop": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Dotted paths of the base that are left out.",
+        },
+        "set": {"type": "object", "description": "Values that replace inherited ones, by dotted path."},
+    }
+    content = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model}
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

@@ -105,8 +105,8 @@ def print_suite(facts: dict[str, Any]) -> None:
         out.print(escape(f"\n{facts['about'].strip()}"))
     _values(out, facts["values"])
     _methods(out, facts["methods"])
-    for item in facts["deviations"]:
-        out.print(f"\n[bold]{escape(item['id'])}[/bold] {escape(item['topic'])}")
+    for name, item in facts["deviations"].items():
+        out.print(f"\n[bold]{escape(name)}[/bold] {escape(item['topic'])}")
         for key in ("paper", "code", "pinned", "effect", "source"):
             out.print(escape(f"  {key + ':':8} {item[key]}"))
         for switch in item.get("switches", ()):
@@ -115,9 +115,9 @@ def print_suite(facts: dict[str, Any]) -> None:
     _section(
         out,
         "Unknown: no source establishes these values",
-        [f"{item['path']}: {item['note']}" for item in facts["unknowns"]],
+        [f"{path}: {note}" for path, note in facts["unknowns"].items()],
     )
-    _section(out, "Claims", [f"{item['id']}: {item['text']} ({item['source']})" for item in facts["claims"]])
+    _section(out, "Claims", [f"{name}: {item['text']} ({item['source']})" for name, item in facts["claims"].items()])
     _reported(out, facts["reported"])
     for kind in ("profiles", "variants"):
         for name, item in facts[kind].items():

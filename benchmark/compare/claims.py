@@ -30,7 +30,7 @@ class _Side:
 def judge_claims(case: Case, reported: Iterable[ReportedResult], excuse: str = "") -> list[ClaimVerdict]:
     """One verdict per claim whose methods were asked for; with an excuse, none is tested and each one says so."""
     rows = list(reported)
-    return [_claim(case, claim, rows, excuse) for claim in case.suite.claims if _asked(case, claim)]
+    return [_claim(case, name, claim, rows, excuse) for name, claim in case.suite.claims.items() if _asked(case, claim)]
 
 
 def _asked(case: Case, claim: Claim) -> bool:
@@ -38,8 +38,8 @@ def _asked(case: Case, claim: Claim) -> bool:
     return all(side in case.methods for side in sides)
 
 
-def _claim(case: Case, claim: Claim, reported: list[ReportedResult], excuse: str) -> ClaimVerdict:
-    line = ClaimVerdict(claim.id, claim.text, claim.source, claim.published, Outcome.NOT_TESTABLE, notes=case.notes)
+def _claim(case: Case, name: str, claim: Claim, reported: list[ReportedResult], excuse: str) -> ClaimVerdict:
+    line = ClaimVerdict(name, claim.text, claim.source, claim.published, Outcome.NOT_TESTABLE, notes=case.notes)
     if claim.better is None or claim.worse is None:
         return replace(line, reason="cited, not tested by this suite")
     if excuse:

@@ -103,7 +103,7 @@ def _always(suite: Suite, variant: str) -> tuple[str, ...]:
     if variant != "as_published":
         notes.append(f"variant {variant}, not the published protocol")
     if suite.unknowns:
-        notes.append(f"no source establishes {', '.join(unknown.path for unknown in suite.unknowns)}")
+        notes.append(f"no source establishes {', '.join(suite.unknowns)}")
     return tuple(notes)
 
 
@@ -129,12 +129,12 @@ def _notes(suite_file: SuiteFile, case: Case, profile: str, excuse: str) -> list
     if excuse and suite.rule.reference == "reported":
         notes.append(f"{excuse}: nothing was compared with published numbers")
     if not any(row.role in TARGETS for row in suite_file.reported) and suite.rule.reference == "reported":
-        judged = any(claim.better and claim.worse for claim in suite.claims)
+        judged = any(claim.better and claim.worse for claim in suite.claims.values())
         what = "only its claims are judged" if judged else "and its claims are only cited, so nothing is judged"
         notes.append(f"no published number could be established for this suite: {what}")
     if trials.repeated:
         notes.append(f"{trials.repeated} trials were also run in other environments; each is counted once")
-    notes.extend(f"no source establishes {unknown.path}: {unknown.note}" for unknown in suite.unknowns)
+    notes.extend(f"no source establishes {path}: {note}" for path, note in suite.unknowns.items())
     return notes
 
 

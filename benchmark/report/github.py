@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmark.compare.judgement import Judgement, Kind, NumberVerdict, Outcome
 from benchmark.compare.regression import Regression, State
 from benchmark.report import markdown, view
-from benchmark.spec.load import SuiteFile, line_of
+from benchmark.spec.load import SuiteFile
 from benchmark.text import visible
 
 LIMIT = 1_000_000
@@ -22,7 +22,6 @@ def annotate(suite_file: SuiteFile, judgement: Judgement, root: Path) -> list[st
 
     `root` is the checkout that the paths are relative to.
     """
-    suite = _relative(suite_file.path, root)
     table_path = suite_file.path.with_name(f"{suite_file.path.stem}.reported.csv")
     table, lines = _relative(table_path, root), _table_lines(table_path)
     found = []
@@ -35,21 +34,17 @@ def annotate(suite_file: SuiteFile, judgement: Judgement, root: Path) -> list[st
             )
             text += f"difference {shown.difference}, needed {shown.needed} ({item.source})"
             at = lines.get(_key(item))
-            place = (table, at) if at else (suite, line_of(suite_file.text, f"methods.{item.method}"))
+            place = (table, at) if at else _place(suite_file, f"methods.{item.method}", root)
             found.append(_command(level, *place, judgement.suite, text))
-    for place_in_file, claim in enumerate(suite_file.suite.claims):
-        outcome = next((one for one in judgement.claims if one.id == claim.id), None)
+    for name, claim in suite_file.suite.claims.items():
+        outcome = next((one for one in judgement.claims if one.id == name), None)
         if outcome and outcome.outcome in (Outcome.REFUTED, Outcome.INCONCLUSIVE, Outcome.MISSING):
             level = "error" if outcome.outcome is Outcome.REFUTED and not outcome.as_printed else "warning"
-            at = line_of(suite_file.text, f"claims.{place_in_file}")
-            found.append(
-                _command(level, suite, at, judgement.suite, f"{claim.id}: {claim.text}: {view.claim_text(outcome)}")
-            )
+            place = _place(suite_file, f"claims.{name}", root)
+            found.append(_command(level, *place, judgement.suite, f"{name}: {claim.text}: {view.claim_text(outcome)}"))
     silent = [method for method in judgement.missing if not any(item.method == method for item in judgement.numbers)]
     found += [
-        _command(
-            "warning", suite, line_of(suite_file.text, f"methods.{method}"), judgement.suite, f"{method}: no trial"
-        )
+        _command("warning", *_place(suite_file, f"methods.{method}", root), judgement.suite, f"{method}: no trial")
         for method in silent
     ]
     return found
@@ -57,13 +52,11 @@ def annotate(suite_file: SuiteFile, judgement: Judgement, root: Path) -> list[st
 
 def annotate_regression(suite_file: SuiteFile, regression: Regression, root: Path) -> list[str]:
     """Workflow commands for trials that changed or are missing, and numbers that moved."""
-    suite = _relative(suite_file.path, root)
     levels = {State.LOST: "error", State.MISSING: "warning"}
     found = [
         _command(
             levels[trial.state],
-            suite,
-            line_of(suite_file.text, f"methods.{trial.method}"),
+            *_place(suite_file, f"methods.{trial.method}", root),
             regression.suite,
             str(trial),
         )
@@ -75,9 +68,7 @@ def annotate_regression(suite_file: SuiteFile, regression: Regression, root: Pat
         if level:
             shown = view.line(item, view.Footnotes())
             text = f"{item.title} at {shown.labelled}: {shown.verdict}; difference {shown.difference}"
-            found.append(
-                _command(level, suite, line_of(suite_file.text, f"methods.{item.method}"), regression.suite, text)
-            )
+            found.append(_command(level, *_place(suite_file, f"methods.{item.method}", root), regression.suite, text))
     return found
 
 
@@ -118,6 +109,12 @@ def _data(text: str) -> str:
 
 def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _place(suite_file: SuiteFile, dotted: str, root: Path) -> tuple[str, int]:
+    """File, relative to the checkout, and line that give the value at a dotted path: the suite's own or its base's."""
+    path, line = suite_file.locate(dotted)
+    return _relative(path, root), line
 
 
 def _relative(path: Path, root: Path) -> str:

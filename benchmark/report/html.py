@@ -53,7 +53,8 @@ def suite_page(
     measured_heads, measured = view.measured_grid(judgement)
     collapsed = view.collapsed(judgement)
     deviations = [
-        (one.id, one.topic, one.paper, one.code, one.pinned, one.effect, one.source) for one in suite.deviations
+        (name, one.topic, one.paper, one.code, one.pinned, one.effect, one.source)
+        for name, one in suite.deviations.items()
     ]
     conditions = {"Ran on": view.environment_text(judgement), "Cost": cost_note, **(facts or {})}
     standings = [view.standing_cells(item) for item in judgement.standings] if len(judgement.standings) > 1 else []

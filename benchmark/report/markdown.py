@@ -144,7 +144,7 @@ def _standings(judgement: Judgement) -> str:
 
 def _deviations(suite_file: SuiteFile, judgement: Judgement) -> str:
     found = suite_file.suite.deviations
-    rows = [(item.id, item.topic, item.paper, item.code, item.pinned, item.effect) for item in found]
+    rows = [(name, item.topic, item.paper, item.code, item.pinned, item.effect) for name, item in found.items()]
     body = table(("", "topic", "paper", "code", "pinned", "effect"), rows) if rows else ""
     return _section("Deviations in force", body, view.deviation_state(judgement))
 

@@ -3,8 +3,8 @@
 A suite's `id` is its path below the suites folder without the suffix: `tod/cifar10`. Profiles, variants and `--set` replace
 values by dotted path before validation, so an override is checked exactly like a pinned value.
 
-A suite that differs from another in a few values only may say `base = "<file beside it>"`: its own tables replace the
-base's, and `[set]` replaces values by dotted path. What comes out is validated like any other suite.
+A suite may inherit from a base (`inherit`): what comes out is validated like any other suite, and an error names the file
+that says what is wrong, be it the suite's own or the base's.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ import difflib
 import hashlib
 import json
 import math
-import re
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +23,17 @@ from typing import Any
 from pydantic import ValidationError
 
 from benchmark.errors import SuiteError, UsageError
+from benchmark.spec.inherit import (
+    Source,
+    is_only_base,
+    locate,
+    locate_first,
+    override,
+    read_suite,
+)
+from benchmark.spec.inherit import (
+    suite_files as suite_files,
+)
 from benchmark.spec.models import Component, Method, Suite, Trial, leaves
 from benchmark.spec.reported import ReportedResult, read_reported
 
@@ -39,14 +48,27 @@ class SuiteFile:
     id: str
     path: Path
     raw: dict[str, Any]
+    """With what the suite inherits."""
     text: str
+    """The suite's own file."""
     suite: Suite
+    sources: tuple[Source, ...] = ()
+    """The files the suite is made of, its own first; empty means the own one only."""
 
     @cached_property
     def reported(self) -> tuple[ReportedResult, ...]:
         """Published numbers of `<name>.reported.csv`; empty where the suite has none."""
         table = self.path.with_name(f"{self.path.stem}.reported.csv")
         return read_reported(table) if table.exists() else ()
+
+    @property
+    def files(self) -> tuple[Source, ...]:
+        """The files the suite is made of: its own first, then its base, the base's base and so on."""
+        return self.sources or (Source(self.path, self.text),)
+
+    def locate(self, path: str) -> tuple[Path, int]:
+        """File and 1-based line that give the value at a dotted path."""
+        return locate(self.files, path)
 
     def source(self, path: str) -> str:
         """Source of the pinned value at a dotted path: the entry of `sources` with the longest matching prefix."""
@@ -63,8 +85,12 @@ class SuiteFile:
         if profile != "paper" and _set_by(self.suite.profiles[profile].set, path):
             return f"profile {profile}: {self.suite.profiles[profile].note}"
         if variant == "corrected":
-            found = [item for item in self.suite.deviations if _set_by([one.path for one in item.switches], path)]
-            return f"deviation {found[-1].id}, corrected: {found[-1].topic}" if found else ""
+            found = [
+                f"deviation {name}, corrected: {item.topic}"
+                for name, item in self.suite.deviations.items()
+                if _set_by([one.path for one in item.switches], path)
+            ]
+            return found[-1] if found else ""
         if variant != "as_published" and _set_by(self.suite.variants[variant].set, path):
             return f"variant {variant}: {self.suite.variants[variant].note}"
         return ""
@@ -75,7 +101,9 @@ class SuiteFile:
         """The suite under a profile, a variant and further overrides. Raises UsageError for unknown names or paths."""
         overrides: dict[str, Any] = {}
         if variant == "corrected":
-            overrides |= {switch.path: switch.corrected for item in self.suite.deviations for switch in item.switches}
+            overrides |= {
+                switch.path: switch.corrected for item in self.suite.deviations.values() for switch in item.switches
+            }
         elif variant != "as_published":
             overrides |= _pick(self.suite.variants, variant, "variant", self.id, "as_published", "corrected").set
         if profile != "paper":
@@ -85,17 +113,25 @@ class SuiteFile:
             return self.suite
         raw = copy.deepcopy(self.raw)
         for path, value in overrides.items():
-            places = (f"profiles.{profile}.set.{path}", f"variants.{variant}.set.{path}", "deviations")
-            line = max(line_of(self.text, place) for place in places)
-            where = "--set" if path in (sets or {}) else f"{self.path}:{line}: profile {profile}, variant {variant}"
+            file, line = locate_first(self.files, self._setters(path, profile, variant))
+            where = "--set" if path in (sets or {}) else f"{file}:{line}: profile {profile}, variant {variant}"
             override(raw, path, value, where)
         try:
-            return _validate(raw, self.path, self.text)
+            return _validate(raw, self.files)
         except SuiteError as error:
             if not sets:
                 raise
             where = f"{error.where} with --set {', '.join(sets)}"
             raise SuiteError(error.message, where=where, remedy=error.remedy) from error
+
+    def _setters(self, path: str, profile: str, variant: str) -> list[str]:
+        """Dotted paths of what may set the value at `path` under a profile and a variant."""
+        switched = [
+            f"deviations.{name}.switches"
+            for name, item in self.suite.deviations.items()
+            if any(switch.path == path for switch in item.switches)
+        ]
+        return [f"profiles.{profile}.set.{path}", f"variants.{variant}.set.{path}", *switched]
 
     def trials(
         self,
@@ -121,9 +157,9 @@ class SuiteFile:
             if method.set:
                 raw = copy.deepcopy(protocol.model_dump(mode="json"))
                 for path, value in method.set.items():
-                    line = line_of(self.text, f"methods.{name}.set.{path}")
-                    override(raw, path, value, f"{self.path}:{line}: method {name}")
-                protocol = _strict(type(protocol), raw, self.path, self.text, "protocol")
+                    file, line = self.locate(f"methods.{name}.set.{path}")
+                    override(raw, path, value, f"{file}:{line}: method {name}")
+                protocol = _strict(type(protocol), raw, self.files, "protocol")
             chosen_seeds = seeds if seeds is not None else ((shrunk and shrunk.seeds) or suite.seeds)
             trials.extend(
                 Trial(
@@ -135,53 +171,18 @@ class SuiteFile:
         return trials
 
 
-def suite_files(root: Path) -> Iterator[Path]:
-    """Paths of all suite files below the suites folder, sorted. Hidden ones are none: Emacs' locks (`.#x.toml`), macOS'
-    forks (`._x.toml`), folders of notebooks."""
-    return iter(sorted(root.glob("[!.]*/[!.]*.toml")))
-
-
-def load_suite(path: Path, root: Path, derived: tuple[Path, ...] = ()) -> SuiteFile:
-    """Read and validate one suite file; `derived` are those that ask for it as their base. Raises SuiteError with file, line
-    and remedy."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # Notepad and PowerShell write a byte order mark
-    except FileNotFoundError as error:
-        raise SuiteError("no such suite file", where=str(path), remedy="see `albench ls`") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise SuiteError(f"cannot be read: {error}", where=str(path), remedy="restore the file") from error
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        named = re.search(r"line (\d+)", str(error))
-        line = named[1] if named else len(text.splitlines()) or 1  # "at end of document"
-        where = f"{path}:{line}"
-        raise SuiteError(f"not valid TOML: {error}", where=where, remedy="mend the syntax of this line") from error
-    if "base" in raw:
-        raw = _on_base(raw, path, text, root, derived)
-    suite = _validate(raw, path, text)
-    return SuiteFile(path.relative_to(root).with_suffix("").as_posix(), path, raw, text, suite)
-
-
-def _on_base(own: dict[str, Any], path: Path, text: str, root: Path, derived: tuple[Path, ...]) -> dict[str, Any]:
-    """The raw values of the base with this file's tables and `[set]` in their place."""
-    name, sets = own.pop("base"), own.pop("set", {})
-    plain = isinstance(name, str) and name.isprintable() and name == Path(name).name != "" and isinstance(sets, dict)
-    if not plain or path.with_name(name) in (path, *derived) or not path.with_name(name).is_file():
-        line = line_of(text, "base")
-        raise SuiteError(
-            "base must name a suite file beside this one", where=f"{path}:{line}", remedy='base = "other.toml"'
-        )
-    raw = copy.deepcopy(load_suite(path.with_name(name), root, (path, *derived)).raw) | own
-    for place, value in sets.items():
-        override(raw, place, value, f"{path}:{line_of(text, f'set.{place}')}: [set]")
-    return raw
+def load_suite(path: Path, root: Path) -> SuiteFile:
+    """Read and validate one suite file over its bases. Raises SuiteError with file, line and remedy."""
+    raw = read_suite(path)
+    own = raw.sources[0]
+    suite = _validate(raw.values, raw.sources)
+    return SuiteFile(path.relative_to(root).with_suffix("").as_posix(), path, raw.values, own.text, suite, raw.sources)
 
 
 def find_suite(name: str, root: Path) -> SuiteFile:
     """The suite with this id. Raises UsageError with the nearest names when there is none."""
     path = root / f"{name}.toml"
-    if not path.is_file():
+    if not path.is_file() or is_only_base(path):
         ids = [found.relative_to(root).with_suffix("").as_posix() for found in suite_files(root)]
         raise UsageError(f"no suite '{name}' under {root}", remedy=_nearest(name, ids))
     return load_suite(path, root)
@@ -203,36 +204,15 @@ def plugin_component(name: str) -> Component:
     return Component(name=f"{Path(file).resolve()}:{name.rpartition(':')[2]}", code=hashlib.sha256(content).hexdigest())
 
 
-def override(raw: dict[str, Any], path: str, value: Any, where: str) -> None:
-    """Replace the value at a dotted path in place. Tables on the way must exist; the last key may be new (an optional field)."""
-    here: Any = raw
-    value = copy.deepcopy(value)  # a later path may lead into it, and it belongs to a variant or a switch
-    *way, last = path.split(".")
-    for step in way:
-        here = here[int(step)] if isinstance(here, list) and step.isdigit() and int(step) < len(here) else (
-            here.get(step) if isinstance(here, dict) else None
-        )  # fmt: skip
-        if here is None:
-            raise UsageError(
-                f"'{path}' names nothing: there is no '{step}'", where=where, remedy="see `albench show` for the paths"
-            )
-    if isinstance(here, list) and last.isdigit() and int(last) < len(here):
-        here[int(last)] = value
-    elif isinstance(here, dict):
-        here[last] = value
-    else:
-        raise UsageError(f"'{path}' names nothing", where=where, remedy="see `albench show` for the paths")
-
-
-def _validate(raw: dict[str, Any], path: Path, text: str) -> Suite:
-    suite: Suite = _strict(Suite, raw, path, text)
+def _validate(raw: dict[str, Any], sources: Sequence[Source]) -> Suite:
+    suite: Suite = _strict(Suite, raw, sources)
     pinned = {key: value for key, value in suite.model_dump(mode="json", exclude_unset=True).items() if key in PINNED}
     paths = [leaf for leaf, _ in leaves(pinned) if not leaf.endswith((".title", ".note"))]
     for leaf in paths:
         if not any(leaf == key or leaf.startswith(f"{key}.") for key in suite.sources):
             raise SuiteError(
                 f"{leaf} has no source",
-                where=f"{path}:{line_of(text, leaf)}",
+                where=_where(sources, leaf),
                 remedy=f'add "{leaf}" or a prefix of it to [sources]',
             )
     known = {
@@ -241,10 +221,15 @@ def _validate(raw: dict[str, Any], path: Path, text: str) -> Suite:
     for key in suite.sources:
         if key not in known:
             raise SuiteError(
-                f"[sources] names '{key}', which is not a value of this suite", where=f"{path}:{line_of(text, f'sources.{key}')}",
+                f"[sources] names '{key}', which is not a value of this suite", where=_where(sources, f"sources.{key}"),
                 remedy=_nearest(key, known),
             )  # fmt: skip
     return suite
+
+
+def _where(sources: Sequence[Source], dotted: str) -> str:
+    file, line = locate(sources, dotted)
+    return f"{file}:{line}"
 
 
 def _prefixes(path: str) -> Iterator[str]:
@@ -252,27 +237,29 @@ def _prefixes(path: str) -> Iterator[str]:
     return (".".join(parts[:length]) for length in range(1, len(parts) + 1))
 
 
-def _strict(model: Any, raw: dict[str, Any], path: Path, text: str, prefix: str = "") -> Any:
+def _strict(model: Any, raw: dict[str, Any], sources: Sequence[Source], prefix: str = "") -> Any:
     try:
         # Through JSON: strict mode then accepts arrays for tuples and still refuses "5" for 5 and 5.0 for 5.
         return model.model_validate_json(json.dumps(raw, allow_nan=False))
     except ValidationError as error:
-        lines = []
+        found = []
         for item in error.errors():
             # Tags of discriminated unions are part of pydantic's location but not of the file's.
-            loc = [str(part) for part in item["loc"]]
-            dotted = ".".join(([prefix] if prefix else []) + loc)
-            lines.append((line_of(text, dotted), dotted, item["msg"], item["type"]))
-        line, dotted, message, kind = min(lines, key=lambda entry: entry[0])
-        more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+            dotted = ".".join([*([prefix] if prefix else []), *map(str, item["loc"])])
+            file, line = locate(sources, dotted)
+            nearness = next(index for index, source in enumerate(sources) if source.path == file)
+            found.append((nearness, line, dotted, item["msg"], item["type"]))
+        nearness, line, dotted, message, kind = min(found, key=lambda entry: entry[:2])
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         remedy = (
             "remove or rename the key" if kind == "extra_forbidden" else "see `albench show` and suites/schema.json"
         )
-        raise SuiteError(f"{dotted}: {message}{more}", where=f"{path}:{line}", remedy=remedy) from error
+        where = f"{sources[nearness].path}:{line}"
+        raise SuiteError(f"{dotted}: {message}{more}", where=where, remedy=remedy) from error
     except (ValueError, TypeError, RecursionError) as error:
         dotted = next(_nameless(raw, prefix), "")
         raise SuiteError(
-            f"{dotted or 'the file'} holds a value JSON has no name for: {error}", where=f"{path}:{line_of(text, dotted)}",
+            f"{dotted or 'the file'} holds a value JSON has no name for: {error}", where=_where(sources, dotted),
             remedy="dates, inf and nan are not allowed",
         ) from error  # fmt: skip
 
@@ -284,43 +271,6 @@ def _nameless(value: Any, place: str) -> Iterator[str]:
             yield from _nameless(inner, f"{place}.{key}" if place else str(key))
     elif not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
         yield place
-
-
-_TABLE = re.compile(r"^\s*\[{1,2}\s*(?P<name>[^\[\]]+?)\s*\]{1,2}\s*(#.*)?$")
-_KEY = re.compile(
-    r"""^\s*(?P<key>(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+)(?:\s*\.\s*(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+))*)\s*="""
-)
-
-
-def line_of(text: str, dotted: str) -> int:
-    """1-based line of the key at a dotted path, or of its nearest enclosing table; 1 if nothing matches."""
-    wanted = dotted.split(".")
-    best, best_length = 1, 0
-    table: list[str] = []
-    counts: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        here: list[str] = []
-        if header := _TABLE.match(line):
-            table = _keys(header["name"])
-            if line.lstrip().startswith("[["):
-                name = ".".join(table)
-                counts[name] = counts.get(name, -1) + 1
-                table = [*table, str(counts[name])]
-            here = table
-        elif key := _KEY.match(line):
-            here = [*table, *_keys(key["key"])]
-        if here and len(here) > best_length and _matches(here, wanted):
-            best, best_length = number, len(here)
-    return best
-
-
-def _keys(name: str) -> list[str]:
-    return [part.strip().strip("\"'") for part in re.findall(r""""[^"]*"|'[^']*'|[^.\s]+""", name)]
-
-
-def _matches(here: list[str], wanted: list[str]) -> bool:
-    """Whether `here` is a prefix of `wanted`; quoted keys may themselves hold dots."""
-    return ".".join(wanted) == ".".join(here) or ".".join(wanted).startswith(".".join(here) + ".")
 
 
 def _set_by(paths: Iterable[str], path: str) -> bool:

@@ -578,7 +578,6 @@ class Switch(Spec):
 class Deviation(Spec):
     """Where paper and official code disagree, or a quirk influences results; what is pinned, and how to flip it."""
 
-    id: str
     topic: str
     paper: str
     code: str
@@ -589,17 +588,9 @@ class Deviation(Spec):
     switches: tuple[Switch, ...] = ()
 
 
-class Unknown(Spec):
-    """A value that no source establishes. The pinned one is a proposal, said in every line made from this suite."""
-
-    path: str
-    note: str
-
-
 class Claim(Spec):
     """A published comparison. With `better` and `worse` it is judged by paired statistics; without, it is only cited."""
 
-    id: str
     text: str
     source: str
     better: str | None = None
@@ -673,9 +664,13 @@ class Suite(Spec):
     methods: Annotated[dict[Name, Method], Field(min_length=1)]
     profiles: dict[Name, Profile] = {}
     variants: dict[Name, Overrides] = {}
-    deviations: tuple[Deviation, ...] = ()
-    unknowns: tuple[Unknown, ...] = ()
-    claims: tuple[Claim, ...] = ()
+    deviations: dict[Name, Deviation] = {}
+    """By id, the one of the notes and of the sources (Q7)."""
+    unknowns: dict[str, str] = {}
+    """Values that no source establishes, by dotted path, each with why. The pinned one is a proposal, said in every line made
+    from this suite."""
+    claims: dict[Name, Claim] = {}
+    """By id."""
     rule: Rule
     cost: Cost = Cost()
     sources: dict[str, str]
@@ -694,10 +689,10 @@ class Suite(Spec):
             for method in profile.methods or ():
                 if method not in self.methods:
                     raise ValueError(f"a profile names the unknown method '{method}'")
-        for claim in self.claims:
+        for name, claim in self.claims.items():
             for side in (claim.better, claim.worse):
                 if side is not None and not side.startswith("reported:") and side not in self.methods:
-                    raise ValueError(f"claim {claim.id} names the unknown method '{side}'")
+                    raise ValueError(f"claim {name} names the unknown method '{side}'")
         return self
 
 

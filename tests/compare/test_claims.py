@@ -131,7 +131,7 @@ def test_a_constant_that_is_not_in_the_table(tmp_path: Path) -> None:
 
 
 def test_a_cited_claim_is_only_cited(tmp_path: Path) -> None:
-    text = '[[claims]]\nid = "C9"\ntext = "it is fast"\nsource = "section 6"\n'
+    text = '[claims.C9]\ntext = "it is fast"\nsource = "section 6"\n'
     suite = toy.suite(tmp_path, more=text)
     found = judge(suite, toy.trials())
     assert found.claims[0].outcome == "not_testable"

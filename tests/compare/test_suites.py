@@ -108,9 +108,9 @@ def test_one_trial_decides_nothing(path: Path) -> None:
 
 
 CLAIMS = [
-    (path, claim.id)
+    (path, name)
     for path in suite_files(ROOT)
-    for claim in load_suite(path, ROOT).suite.claims
+    for name, claim in load_suite(path, ROOT).suite.claims.items()
     if claim.better and claim.worse and not any(side.startswith("reported:") for side in (claim.better, claim.worse))
 ]
 
@@ -118,7 +118,7 @@ CLAIMS = [
 def claimed(path: Path, name: str, gap: float, count: int) -> ClaimVerdict:
     """What is said of a claim when its better side truly leads by so many margins at every size."""
     suite, draw = load_suite(path, ROOT), np.random.default_rng(0)
-    claim = next(one for one in suite.suite.claims if one.id == name)
+    claim = suite.suite.claims[name]
     assert claim.better and claim.worse
     rule, rows = suite.suite.rule, []
     for method, lead in ((claim.worse, 0.0), (claim.better, gap)):
@@ -154,7 +154,7 @@ def test_no_suite_of_a_paper_is_left_out() -> None:
     pools = ("cifar10im", "cifar100im", "cifar10imlong", "cifar100imlong")
     assert {suite.id for suite in left} - {"quickstart/digits"} == {f"st-conal/{pool}" for pool in pools}
     for suite in (suite for suite in left if suite not in own):
-        assert suite.suite.claims and not any(claim.better or claim.worse for claim in suite.suite.claims)
+        assert suite.suite.claims and not any(claim.better or claim.worse for claim in suite.suite.claims.values())
         assert not any(row.role in TARGETS for row in suite.reported)
 
 

@@ -285,7 +285,7 @@ def test_other_data_are_said_in_every_line_and_never_mixed(tmp_path: Path) -> No
 
 
 def test_unknown_values_are_said_in_every_line(tmp_path: Path) -> None:
-    unknown = '[[unknowns]]\npath = "protocol.training.epochs"\nnote = "the paper does not say"\n'
+    unknown = '[unknowns]\n"protocol.training.epochs" = "the paper does not say"\n'
     found = judge(toy.suite(tmp_path, more=toy.claim("margin", "random") + unknown), toy.trials())
     for line in [*found.numbers, *found.curves, *found.claims]:
         assert "no source establishes protocol.training.epochs" in line.notes

@@ -77,8 +77,7 @@ note = "one epoch"
 set = {{ "protocol.training.epochs" = 1 }}
 seeds = [0]
 
-[[deviations]]
-id = "D1"
+[deviations.D1]
 topic = "epochs"
 paper = "two"
 code = "three"
@@ -147,7 +146,7 @@ def suite(
 def claim(better: str, worse: str, labelled: str = '"after_first"') -> str:
     """TOML of one claim."""
     return (
-        f'[[claims]]\nid = "C1"\ntext = "{better} beats {worse}"\nsource = "section 5"\npublished = "holds"\n'
+        f'[claims.C1]\ntext = "{better} beats {worse}"\nsource = "section 5"\npublished = "holds"\n'
         f'better = "{better}"\nworse = "{worse}"\nlabelled = {labelled}\n'
     )
 

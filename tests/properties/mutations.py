@@ -237,7 +237,8 @@ def campaign(edits: int, seed: int) -> dict[str, Tally]:
     tallies = {f"{suffix}: {edit.__name__.replace('_', ' ')}": Tally() for suffix, edit in kinds}
     suites = list(suite_files(SUITES))
     tables = sorted(SUITES.glob("*/*.reported.csv"))
-    texts = {path: path.read_text(encoding="utf-8") for path in [*suites, *tables]}
+    bases = sorted(SUITES.glob("*/_*.toml"))
+    texts = {path: path.read_text(encoding="utf-8") for path in [*suites, *bases, *tables]}
     for number in range(edits):
         suffix, edit = kinds[number % len(kinds)]
         rng = random.Random(f"{seed}/{number}")
@@ -246,7 +247,7 @@ def campaign(edits: int, seed: int) -> dict[str, Tally]:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / source.parent.name / source.name
             path.parent.mkdir()
-            for beside in suites:  # a suite may name another one as its base
+            for beside in [*suites, *bases]:  # a suite may name any of these as its base
                 if beside.parent == source.parent:
                     (path.parent / beside.name).write_text(texts[beside], encoding="utf-8")
             text = texts[source] if suffix == "toml" else "\n".join(texts[source].split("\n")[:40]) + "\n"

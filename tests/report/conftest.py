@@ -15,7 +15,7 @@ from benchmark.compare.verdict import judge
 from benchmark.spec.load import SuiteFile
 
 NASTY = 'a <b>bold</b> | "pipe" & 100 % \\ end'
-UNKNOWN = '[[unknowns]]\npath = "protocol.training.epochs"\nnote = "the paper does not say"\n'
+UNKNOWN = '[unknowns]\n"protocol.training.epochs" = "the paper does not say"\n'
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Judged:
     table = toy.reported(published, error=0.1)
     table += toy.reported({"margin": (69.0, 80.5, 83.5)}, role="reference", sd=0.5, n=3)
     table[0]["note"] = '"' + NASTY.replace('"', '""') + '"'
-    claims = toy.claim("margin", "random") + toy.claim("random", "margin", "[300]").replace('"C1"', '"C2"')
+    claims = toy.claim("margin", "random") + toy.claim("random", "margin", "[300]").replace("claims.C1", "claims.C2")
     suite = toy.suite(tmp_path_factory.mktemp("suites"), table, more=claims + UNKNOWN)
     rows = toy.trials({"random": (70, 80, 85), "margin": (70, 83, 90)}, noise=0.3, note="90 of 101 classes")
     return Judged(suite, judge(suite, rows), rows)

@@ -96,7 +96,7 @@ def test_annotations_of_claims_point_at_the_claim(tmp_path: Path) -> None:
     (found,) = github.annotate(suite, judge(suite, toy.trials()), tmp_path)
     at = int(found.partition("line=")[2].partition(",")[0])
     assert found.startswith("::error file=toy/digits.toml")
-    assert suite.text.splitlines()[at - 1] == "[[claims]]"
+    assert suite.text.splitlines()[at - 1] == "[claims.C1]"
 
 
 def test_annotations_are_escaped(tmp_path: Path) -> None:

@@ -18,12 +18,15 @@ def edited(tmp_path: Path):
     """A function that loads tod/cifar10 after replacing text in it."""
 
     def load(old: str, new: str):
-        text = (ROOT / "tod/cifar10.toml").read_text()
-        assert old in text, f"the suite no longer holds {old!r}"
-        path = tmp_path / "tod" / "cifar10.toml"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text.replace(old, new, 1))
-        return load_suite(path, tmp_path)
+        folder = tmp_path / "tod"
+        folder.mkdir(exist_ok=True)
+        texts = {name: (ROOT / "tod" / name).read_text() for name in ("cifar10.toml", "_base.toml")}
+        says = next((name for name, text in texts.items() if old in text), None)
+        assert says, f"the suite no longer holds {old!r}"
+        texts[says] = texts[says].replace(old, new, 1)
+        for name, text in texts.items():
+            (folder / name).write_text(text)
+        return load_suite(folder / "cifar10.toml", tmp_path)
 
     return load
 
@@ -67,14 +70,14 @@ def test_wrong_values_are_refused(edited, old: str, new: str, said: str) -> None
 def test_the_message_names_file_and_line(edited, tmp_path: Path) -> None:
     with pytest.raises(SuiteError) as caught:
         edited("milestones = [160]", 'milestones = ["160"]')
-    path = tmp_path / "tod/cifar10.toml"
+    path = tmp_path / "tod/_base.toml"
     assert caught.value.where == f"{path}:{line(path, 'milestones')}"
 
 
 def test_a_syntax_error_names_its_line(edited, tmp_path: Path) -> None:
     with pytest.raises(SuiteError) as caught:
         edited("cycles = 7", "cycles = = 7")
-    path = tmp_path / "tod/cifar10.toml"
+    path = tmp_path / "tod/_base.toml"
     assert caught.value.where == f"{path}:{line(path, 'cycles = = 7')}"
 
 

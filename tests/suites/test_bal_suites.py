@@ -21,7 +21,7 @@ from benchmark.al.models import network
 from benchmark.al.models.cost import macs, parameters
 from benchmark.al.schedules import rate
 from benchmark.cost import total, work
-from benchmark.spec.load import SuiteFile, find_suite
+from benchmark.spec.load import SuiteFile, find_suite, suite_files
 from benchmark.spec.models import Limit
 from benchmark.spec.reported import TARGETS
 from benchmark.worker import main
@@ -82,7 +82,8 @@ def explained(suite: SuiteFile) -> list[tuple[int, int, int]]:
 
 
 def test_there_is_a_suite_for_every_panel() -> None:
-    assert {path.stem for path in ROOT.glob("bal/*.toml")} == {f"{name}-{regime}" for name in DATA for regime in SHARES}
+    found = {path.stem for path in suite_files(ROOT) if path.parent.name == "bal"}
+    assert found == {f"{name}-{regime}" for name in DATA for regime in SHARES}
 
 
 def test_pool_and_budgets_are_the_sheets(suite: SuiteFile) -> None:
@@ -158,7 +159,7 @@ def test_claims_of_the_large_regime_name_sizes_that_bal_reaches(suite: SuiteFile
     """Its windows run dry after the eighth training: a claim at 90 % of the labels would be missing for ever."""
     planned = suite.suite.protocol.acquisition.labelled()
     reached = planned[:8] if parts(suite)[1] == "large" else planned
-    for claim in suite.suite.claims:
+    for claim in suite.suite.claims.values():
         if claim.better == "bal":
             named = {"all": planned, "after_first": planned[1:]}.get(str(claim.labelled), claim.labelled)
             assert named in (reached, reached[1:])
@@ -236,7 +237,12 @@ def test_every_point_has_its_role(suite: SuiteFile) -> None:
 
 
 def test_461_points_of_which_seven_cannot_be_read() -> None:
-    rows = [row for path in ROOT.glob("bal/*.toml") for row in find_suite(f"bal/{path.stem}", ROOT).reported]
+    rows = [
+        row
+        for path in suite_files(ROOT)
+        if path.parent.name == "bal"
+        for row in find_suite(f"bal/{path.stem}", ROOT).reported
+    ]
     kinds = ("partly hidden", "mostly hidden", "not readable")
     flags = Counter(kind for row in rows for kind in kinds if kind in row.note)
     assert len(rows) == 461 and flags == {"partly hidden": 92, "mostly hidden": 12, "not readable": 7}
