@@ -67,7 +67,7 @@ plan compare report: $(READY)
 	$(ALBENCH) $@ $(SELECT) $(ARGS)
 
 readme: $(READY)
-	$(BIN)/python -m benchmark.report.showcase README.md
+	$(BIN)/python -m benchmark.reports.readme README.md
 
 ui: $(READY)
 	$(ALBENCH) ui $(ARGS)
@@ -82,7 +82,7 @@ faults: $(READY)
 # Ratios against plain implementations, kept in results/bench and shown in docs/performance.md.
 bench: $(READY)
 	$(BIN)/python -m pytest -n 0 tests/bench --benchmark-enable --benchmark-only --benchmark-json=.benchmarks/last.json $(ARGS)
-	PYTHONPATH=tests $(BIN)/python -m bench.record .benchmarks/last.json
+	$(BIN)/python -m tests.bench.record .benchmarks/last.json
 
 lint: $(READY)
 	$(BIN)/ruff check .

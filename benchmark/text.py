@@ -42,3 +42,22 @@ def line(text: str, limit: int = SHORT) -> str:
 
 def _written(code: int) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 45 s, 12 min, 3.5 h, 2.1 d."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    if seconds < 5970:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} d"
+
+
+def flops(amount: float | None) -> str:
+    """Floating point operations for people."""
+    if amount is None:
+        return ""
+    for unit, size in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9)):
+        if amount >= size:
+            return f"{amount / size:.3g} {unit}FLOP"
+    return f"{amount / 1e6:.3g} MFLOP"

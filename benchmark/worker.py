@@ -20,25 +20,26 @@ from typing import get_args
 import numpy as np
 import torch
 
-from benchmark import events, files, provenance
-from benchmark.al import data as datasets
-from benchmark.al import registry
+from benchmark import files
+from benchmark.al import datasets, registry
+from benchmark.al.augmentation.images import Images
 from benchmark.al.committee import Committee
-from benchmark.al.images import Images
+from benchmark.al.dry_run import rehearse, shrunk, side_of
 from benchmark.al.learner import Learner, Parts, Pause
 from benchmark.al.loop import run
-from benchmark.al.numerics import Numerics, prepare
-from benchmark.al.rehearsal import rehearse, shrunk, side_of
+from benchmark.al.random.streams import Streams
 from benchmark.al.session import Session
 from benchmark.al.strategies import Strategy
-from benchmark.al.streams import Streams
-from benchmark.device_probe import ask_torch
+from benchmark.al.training.numerics import Numerics, prepare
 from benchmark.errors import AlbenchError, DataError, Exit, StoreError, UsageError
-from benchmark.events import DataUsed, Environment, Failed, Finished, Precision, Record, Step, Stopped
-from benchmark.gpus import CHOSEN_GPU, MEMORY_SHARE, DeviceMissing, Survey, find_gpu, survey_from
+from benchmark.runs import environment as provenance
+from benchmark.runs import events
+from benchmark.runs.device_probe import ask_torch
+from benchmark.runs.events import DataUsed, Environment, Failed, Finished, Precision, Record, Step, Stopped
+from benchmark.runs.gpus import CHOSEN_GPU, MEMORY_SHARE, DeviceMissing, Survey, find_gpu, survey_from
+from benchmark.runs.variables import FIXED_NUMBERS
 from benchmark.spec.identity import trial_id
 from benchmark.spec.models import Protocol, Transform, Trial
-from benchmark.variables import FIXED_NUMBERS
 
 provenance.loaded_code()  # now, as this code is loaded: a fork server outlives edits of the files
 

@@ -4,7 +4,8 @@ loaded before torch; it announces no device until a test asks for it."""
 from __future__ import annotations
 
 from hypothesis import settings
-from simcuda import build
+
+from tests.simcuda import build
 
 settings.register_profile("albench", deadline=None, derandomize=True)
 settings.load_profile("albench")

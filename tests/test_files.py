@@ -14,15 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import events, files, lease
+from benchmark import files
 from benchmark.errors import StoreError
-from benchmark.executors import node
 from benchmark.executors.jobs import tail_log
-from benchmark.executors.node import Look
-from benchmark.mirror import RunMirror
-from benchmark.store import WORK, Store, check_record, has_state, outputs
-from tests.hostkit import ENVIRONMENT, finish, interrupt, say_started, toy_trial
-from tests.test_mirror import FakeTracker
+from benchmark.executors.ray import node
+from benchmark.executors.ray.node import Look
+from benchmark.runs import events, lock
+from benchmark.runs.store import WORK, Store, check_record, has_state, outputs
+from benchmark.tracking.sync import RunMirror
+from tests.helpers.runs import ENVIRONMENT, finish, interrupt, say_started, toy_trial
+from tests.tracking.test_sync import FakeTracker
 
 ROOT = Path(__file__).parents[1] / "benchmark"
 SECRET = b"TOP-SECRET"
@@ -42,9 +43,11 @@ def victim(tmp_path: Path) -> Iterator[Path]:
 # ---------------------------------------------------------------------------------------------------------- the source
 
 GUARDED = [
-    "store.py", "lease.py", "events.py", "tracking.py", "mirror.py", "story.py", "background.py", "progress.py", "verify.py",
-    "plan.py", "worker.py", "al/session.py", "al/sharing.py", "al/checkpoint.py", "al/data/cache.py", "al/data/loading.py",
-    "cli/planning.py", "cli/running.py", *(f"executors/{path.name}" for path in sorted((ROOT / "executors").glob("*.py"))),
+    *("runs/store.py", "runs/lock.py", "runs/events.py", "planning/plan.py", "api/verify.py", "worker.py"),
+    *("tracking/mlflow.py", "tracking/sync.py", "tracking/run_history.py", "tracking/background.py"),
+    *("al/session.py", "al/state/training_cache.py", "al/state/checkpoint.py"),
+    *("al/datasets/cache.py", "al/datasets/loading.py", "cli/plan.py", "cli/run.py", "cli/progress.py"),
+    *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "executors").rglob("*.py"))),
 ]  # fmt: skip
 """Modules that work in run folders or in the cache."""
 OPENS = re.compile(
@@ -52,15 +55,15 @@ OPENS = re.compile(
     r"|memmap|fromfile|NamedTemporaryFile|FileIO)$"
 )
 ELSEWHERE = {
-    "lease.py": ["Path('/proc/self/mounts').read_text"],
+    "runs/lock.py": ["Path('/proc/self/mounts').read_text"],
     "worker.py": ["path.read_text"],  # the trials that `--check` is given, by a pipe
-    "mirror.py": ["table.write_text"],  # in a temporary folder of its own
-    "al/checkpoint.py": ["torch.load(io.BytesIO"],
-    "al/data/cache.py": ["np.load(io.BytesIO", "np.memmap(file,", "os.open(folder, os.O_RDONLY)"],
-    "executors/image.py": ["path.read_bytes()", "(root / 'benchmark').glob"],  # the project's own files
-    "executors/local.py": ["Path('/sys/fs/cgroup/cpu.max').read_text", "Path('/proc/vmstat').read_text"],
-    "executors/ray.py": ["shutil.copytree(PACKAGE"],
-    "executors/node.py": ["base.glob"],  # names only
+    "tracking/sync.py": ["table.write_text"],  # in a temporary folder of its own
+    "al/state/checkpoint.py": ["torch.load(io.BytesIO"],
+    "al/datasets/cache.py": ["np.load(io.BytesIO", "np.memmap(file,", "os.open(folder, os.O_RDONLY)"],
+    "executors/docker/image.py": ["path.read_bytes()", "(root / 'benchmark').glob"],  # the project's own files
+    "executors/local/executor.py": ["Path('/sys/fs/cgroup/cpu.max').read_text", "Path('/proc/vmstat').read_text"],
+    "executors/ray/executor.py": ["shutil.copytree(PACKAGE"],
+    "executors/ray/node.py": ["base.glob"],  # names only
 }
 """What is opened there and is no file of a run: beginnings of calls."""
 METHODS = (
@@ -242,9 +245,9 @@ def test_an_old_folder_with_links_is_as_safe(tmp_path: Path, victim: Path) -> No
     folder = interrupt(store, toy_trial())
     for name in ("lease", "worker.log", "indices.npz"):
         (folder / name).symlink_to(victim)
-    with pytest.raises(OSError), lease.claim(folder):
+    with pytest.raises(OSError), lock.claim(folder):
         pass
-    assert lease.holder(folder) == ""
+    assert lock.holder(folder) == ""
     assert tail_log(folder / "worker.log") == ()
     tracker = FakeTracker()
     assert RunMirror(lambda _: tracker).mirror(folder).state == "interrupted"

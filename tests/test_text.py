@@ -9,16 +9,18 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
-from benchmark import events, worker
-from benchmark.cli import invoke, printing
+from benchmark import worker
+from benchmark.cli import invoke
+from benchmark.cli import tables as printing
 from benchmark.errors import AlbenchError
-from benchmark.events import Failed
-from benchmark.executors.image import _remedy
+from benchmark.executors.docker.image import _remedy
 from benchmark.executors.jobs import tail_log
-from benchmark.report import markdown
-from benchmark.store import Store, last_event
+from benchmark.reports import markdown
+from benchmark.runs import events
+from benchmark.runs.events import Failed
+from benchmark.runs.store import Store, last_event
 from benchmark.text import LONG, SHORT, cleaned, line, visible, without_secrets
-from tests.hostkit import ENVIRONMENT, fail, toy_trial
+from tests.helpers.runs import ENVIRONMENT, fail, toy_trial
 
 EVIL = (
     "\x1b]0;owned\x07\x1b[2J\x1b[31mred\x9b1m \u202egnp.exe http://bob:s3cretpw@tracker/x [bold]not bold[/] [/nothing]"

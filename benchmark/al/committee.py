@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.al.inference import Evaluated
 from benchmark.al.learner import InitialWeights, Learner, Parts
-from benchmark.al.numerics import Numerics
 from benchmark.al.objectives.base import Orders
 from benchmark.al.pool import Indices
-from benchmark.al.streams import Streams
+from benchmark.al.random.streams import Streams
+from benchmark.al.training.inference import Evaluated
+from benchmark.al.training.numerics import Numerics
 from benchmark.errors import UsageError
 
 

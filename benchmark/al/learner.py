@@ -20,22 +20,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark.al import optimizers
-from benchmark.al.ballot import Ballot
-from benchmark.al.batch_counters import counted_once
-from benchmark.al.checkpoint import weights_digest
-from benchmark.al.half_weights import half_weights
-from benchmark.al.halves import in_turn, together
-from benchmark.al.images import ImageSource
-from benchmark.al.inference import Evaluated, Inference
-from benchmark.al.models import network, pretrain
-from benchmark.al.numerics import Numerics
+from benchmark.al.augmentation.images import ImageSource
+from benchmark.al.networks import network, pretrain
 from benchmark.al.objectives.base import SCORING, Batch, Build, CycleData, DrawnOrders, Objective, Orders
 from benchmark.al.pool import Indices
-from benchmark.al.schedules import in_cycle, rate, snapshot_epochs
-from benchmark.al.step import Captured, CudaGraphs, Graphs, Update
-from benchmark.al.streams import Streams
-from benchmark.al.trajectory import SnapshotTrail
+from benchmark.al.random.streams import Streams
+from benchmark.al.state.checkpoint import weights_digest
+from benchmark.al.training import optimizers
+from benchmark.al.training.batch_counters import counted_once
+from benchmark.al.training.cuda_graphs import Captured, CudaGraphs, Graphs, Update
+from benchmark.al.training.half_weights import half_weights
+from benchmark.al.training.inference import Evaluated, Inference
+from benchmark.al.training.joint_batch import in_turn, together
+from benchmark.al.training.numerics import Numerics
+from benchmark.al.training.schedules import in_cycle, rate, snapshot_epochs
+from benchmark.al.training.snapshots import SnapshotTrail
+from benchmark.al.training.vote_recorder import Ballot
 from benchmark.errors import UsageError
 from benchmark.spec.models import Adam, Model, Protocol, Sgd
 

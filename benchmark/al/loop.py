@@ -14,10 +14,10 @@ from benchmark.al.diagnostics import describe
 from benchmark.al.initial import initial_pool
 from benchmark.al.learner import Learner
 from benchmark.al.pool import indices_digest
-from benchmark.al.pretext import statics_of
+from benchmark.al.pretext.stage import statics_of
 from benchmark.al.session import Session
 from benchmark.al.strategies.base import Strategy
-from benchmark.events import CycleResult
+from benchmark.runs.events import CycleResult
 from benchmark.spec.models import Protocol
 
 

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmark import events
-from benchmark.al.checkpoint import Checkpoint
 from benchmark.al.committee import Committee
 from benchmark.al.learner import Learner, Pause
 from benchmark.al.pool import Pool, indices_digest
-from benchmark.al.sharing import State, shared, short
+from benchmark.al.state.checkpoint import Checkpoint
+from benchmark.al.state.training_cache import State, shared, short
 from benchmark.al.strategies.base import Strategy
 from benchmark.errors import DataError
-from benchmark.events import CycleDone, CycleResult, EpochDone, Reused, Started
+from benchmark.runs import events
+from benchmark.runs.events import CycleDone, CycleResult, EpochDone, Reused, Started
 from benchmark.spec.identity import digest
 from benchmark.spec.models import Trial
 

@@ -3,49 +3,36 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
+from benchmark.api.workspace import Workspace
 from benchmark.errors import AlbenchError, Exit
 
 VERBS = {
-    "ls": ("inspecting", "List the suites."),
-    "show": ("inspecting", "Show a suite: every pinned value with its source."),
-    "schema": ("inspecting", "Write the JSON Schema of suite files for editors."),
-    "check": ("checking", "Check suites, reported tables, data and methods."),
-    "doctor": ("diagnosing", "Check this machine and say how to mend what is wrong."),
-    "fetch": ("outside", "Download data sets, with checksums."),
-    "plan": ("planning", "Show the trials of a selection, their state and their cost."),
-    "run": ("running", "Run the trials of a selection; resumes by default."),
-    "status": ("planning", "Show what the runs folder holds and who works in it."),
-    "compare": ("judging", "Judge records against published numbers: a verdict for each."),
-    "report": ("reporting", "Write reports; with --publish into results/."),
-    "verify": ("verifying", "Run twice and across a kill, and name the first difference."),
-    "verify-method": ("conforming", "Check an acquisition function against the contract."),
-    "sync": ("outside", "Rebuild the MLflow view of the runs folder."),
-    "ui": ("outside", "Serve MLflow's user interface on this machine."),
-    "clean": ("planning", "Remove leftovers of interrupted and finished runs."),
+    "ls": ("show", "List the suites."),
+    "show": ("show", "Show a suite: every pinned value with its source."),
+    "schema": ("show", "Write the JSON Schema of suite files for editors."),
+    "check": ("check", "Check suites, reported tables, data and methods."),
+    "doctor": ("doctor", "Check this machine and say how to mend what is wrong."),
+    "fetch": ("data_and_tracking", "Download data sets, with checksums."),
+    "plan": ("plan", "Show the trials of a selection, their state and their cost."),
+    "run": ("run", "Run the trials of a selection; resumes by default."),
+    "status": ("plan", "Show what the runs folder holds and who works in it."),
+    "compare": ("compare", "Judge records against published numbers: a verdict for each."),
+    "report": ("report", "Write reports; with --publish into results/."),
+    "verify": ("verify", "Run twice and across a kill, and name the first difference."),
+    "verify-method": ("verify_method", "Check an acquisition function against the contract."),
+    "sync": ("data_and_tracking", "Rebuild the MLflow view of the runs folder."),
+    "ui": ("data_and_tracking", "Serve MLflow's user interface on this machine."),
+    "clean": ("plan", "Remove leftovers of interrupted and finished runs."),
 }
 """Verbs in the order of help: module of this package and one line."""
 
 
 GLOBAL = ("--suites", "--runs", "--data", "--cache", "--results")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Global options."""
-
-    suites: Path
-    runs: Path
-    data: Path
-    cache: Path
-    results: Path
-    arguments: tuple[str, ...]
-    """The command line, to print the one that resumes it."""
 
 
 class Verbs(click.Group):
@@ -100,7 +87,7 @@ def albench(
     """
     shipped = Path(__file__).parents[2]
     suites = suites or (Path("suites") if Path("suites").is_dir() else shipped / "suites")
-    ctx.obj = Settings(
+    ctx.obj = Workspace(
         suites=suites, runs=runs, data=data, cache=cache or runs / ".cache", results=results or suites.parent / "results",
         arguments=tuple(ctx.meta.get("albench.arguments", ())),
     )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from benchmark.selection import Selection, parse_seeds, parse_selector, parse_set
+from benchmark.spec.selectors import Selection, parse_seeds, parse_selector, parse_set
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 SELECTOR = click.argument("selectors", nargs=-1, required=True, metavar="SELECTOR...")

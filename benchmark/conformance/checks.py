@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from benchmark.al.pool import Indices
 from benchmark.al.strategies.base import BEFORE, STATIC, Strategy
 from benchmark.al.strategies.random import Random
-from benchmark.conformance.world import CYCLES, Bought, StandIn, World, buy
+from benchmark.conformance.scenario import CYCLES, Bought, StandIn, World, buy
 from benchmark.errors import AlbenchError
 
 STEEPEST = 1.5

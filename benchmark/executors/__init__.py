@@ -27,7 +27,7 @@ def load(name: str, say: Callable[[str], None] = lambda _: None) -> Executor:
             say(f"running locally: {error.message}")
             return load("local")
     try:
-        module = importlib.import_module(f"benchmark.executors.{name}")
+        module = importlib.import_module(f"benchmark.executors.{name}.executor")
     except ModuleNotFoundError as error:
         missing, remedy = f"the package '{error.name}' is missing", REMEDY
         if error.name == f"benchmark.executors.{name}":

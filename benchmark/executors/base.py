@@ -15,12 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from benchmark import events, files
+from benchmark import files
 from benchmark.errors import ExecutorError
-from benchmark.events import Environment, Precision, Started, Step
 from benchmark.executors.jobs import FINISHED, FailureKind, Job, Launched, Outcome, tail_log
-from benchmark.store import outputs
-from benchmark.variables import fixed_variables
+from benchmark.runs import events
+from benchmark.runs.events import Environment, Precision, Started, Step
+from benchmark.runs.store import outputs
+from benchmark.runs.variables import fixed_variables
 
 ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that ask this process to end."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from benchmark import gpus
 from benchmark.errors import ExecutorError
-from benchmark.gpus import NAMES, Gpu
+from benchmark.runs import gpus
+from benchmark.runs.gpus import NAMES, Gpu
 
 
 class GpuPool:

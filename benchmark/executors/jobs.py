@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from benchmark import files, text
-from benchmark.events import Failed
-from benchmark.provenance import PACKAGE
+from benchmark.runs.environment import PACKAGE
+from benchmark.runs.events import Failed
+from benchmark.runs.store import check_record, last_event
 from benchmark.spec.models import Trial
-from benchmark.store import check_record, last_event
 
 FINISHED, USAGE, FAILED, BUSY, STOPPED = 0, 2, 3, 69, 75
 """Exit statuses of a worker; BUSY is said by whoever starts it when the run folder is in use."""

@@ -35,7 +35,7 @@ from benchmark.spec.inherit import (
     suite_files as suite_files,
 )
 from benchmark.spec.models import Component, Method, Suite, Trial, leaves
-from benchmark.spec.reported import ReportedResult, read_reported
+from benchmark.spec.published import ReportedResult, read_reported
 
 PINNED = ("protocol", "methods", "rule", "seeds")
 """The parts of a suite whose every value needs a source."""

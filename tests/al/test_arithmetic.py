@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 import torch
-from al.graphs import Tape
-from al.kit import SUITES
 
 from benchmark.al import learner as learning
-from benchmark.al import step as stepping
-from benchmark.al import trajectory
 from benchmark.al.committee import Committee
-from benchmark.al.data import Dataset
+from benchmark.al.datasets import Dataset
+from benchmark.al.dry_run import rehearse
 from benchmark.al.learner import Learner
-from benchmark.al.numerics import Numerics
-from benchmark.al.rehearsal import rehearse
+from benchmark.al.training import cuda_graphs as stepping
+from benchmark.al.training import snapshots as trajectory
+from benchmark.al.training.numerics import Numerics
 from benchmark.spec.load import find_suite
 from benchmark.spec.models import Trial
 from benchmark.worker import assemble
+from tests.helpers.fake_cuda_graphs import Tape
+from tests.helpers.trials import SUITES
 
 QUICKSTART = find_suite("quickstart/digits", SUITES)
 

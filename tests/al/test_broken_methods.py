@@ -11,10 +11,10 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from al.kit import assembled, trial
 
 from benchmark.al.learner import Learner
 from benchmark.al.objectives import cod
+from tests.helpers.trials import assembled, trial
 
 CHANCE = 10.0
 SETS = {"protocol.training.epochs": 8, "protocol.training.schedule.milestones": [6]}

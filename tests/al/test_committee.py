@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from al.kit import assembled, session, trial
 
 from benchmark.al.committee import Committee
 from benchmark.al.learner import Pause
 from benchmark.al.loop import run
 from benchmark.al.strategies import Picks, Strategy
 from benchmark.errors import UsageError
+from tests.helpers.trials import assembled, session, trial
 
 MODELS = [
     {"name": "small_cnn", "params": {"width": 4, "heads": 2}},

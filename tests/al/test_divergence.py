@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from al.kit import assembled, session, trial
 
 from benchmark.al.loop import run
 from benchmark.errors import AlbenchError
+from tests.helpers.trials import assembled, session, trial
 
 
 @pytest.mark.parametrize("method", ["random", "coreset", "random+cod", "diam(2)"])

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from al.kit import assembled, session, trial
 
-from benchmark import events
 from benchmark.al.learner import Pause
 from benchmark.al.loop import run
 from benchmark.al.pool import Pool
 from benchmark.al.strategies import Picks, Strategy
 from benchmark.errors import AlbenchError, UsageError
-from benchmark.events import CycleDone, CycleResult
+from benchmark.runs import events
+from benchmark.runs.events import CycleDone, CycleResult
 from benchmark.spec.models import Component
+from tests.helpers.trials import assembled, session, trial
 
 METHODS = ["random", "entropy", "coreset", "tod", "random+cod", "tod+cod"]
 

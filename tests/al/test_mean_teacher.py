@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from al.kit import assembled, session, trial
 
 from benchmark.al.learner import Learner, Pause
 from benchmark.al.loop import run
 from benchmark.al.objectives.base import Batch
 from benchmark.al.objectives.mean_teacher import MeanTeacher, TwoViews
-from benchmark.events import CycleResult
+from benchmark.runs.events import CycleResult
 from benchmark.spec.models import Component, Trial
+from tests.helpers.trials import assembled, session, trial
 
 PARAMS: dict[str, Any] = {"labelled": 8, "unlabelled": 24, "weight": 100.0, "ramp_epochs": 5, "ema_decay": 0.97}
 

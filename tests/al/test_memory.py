@@ -6,11 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from al.kit import assembled, session, trial
-
-from benchmark import events
 from benchmark.al.loop import run
-from benchmark.events import CycleDone
+from benchmark.runs import events
+from benchmark.runs.events import CycleDone
+from tests.helpers.trials import assembled, session, trial
 
 MB = 2**20
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from al.kit import assembled, trial
 
 from benchmark.al.objectives.base import UNLABELLED
 from benchmark.al.objectives.cod import ONCE
 from benchmark.spec.models import Component
+from tests.helpers.trials import assembled, trial
 
 
 @pytest.fixture(scope="session")

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from al.kit import assembled, session, trial
 
-from benchmark import events
 from benchmark.al.learner import Learner, Pause
 from benchmark.al.loop import run
-from benchmark.al.pretext import arrays, learner_of
-from benchmark.al.pretext_rotation import RotatedImages, Rotation, rotated
+from benchmark.al.pretext.rotation import RotatedImages, Rotation, rotated
+from benchmark.al.pretext.stage import arrays, learner_of
 from benchmark.errors import SuiteError, UsageError
-from benchmark.events import CycleResult, EpochDone
+from benchmark.runs import events
+from benchmark.runs.events import CycleResult, EpochDone
 from benchmark.spec.models import Component, Trial
+from tests.helpers.trials import assembled, session, trial
 
 TRAINING = {
     "epochs": 3, "batch_size": 64, "shuffle": True, "drop_last": False, "start": "fresh",

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from al.kit import assembled, trial
 
 from benchmark.al.initial import balanced
 from benchmark.al.objectives.cod import Cod
 from benchmark.al.pool import Pool
-from benchmark.al.schedules import in_cycle, rate
+from benchmark.al.training.schedules import in_cycle, rate
 from benchmark.errors import UsageError
 from benchmark.spec.models import Component, CosineRestarts, MultiStep
+from tests.helpers.trials import assembled, trial
 
 
 def test_gamma_falls_from_cycle_to_cycle() -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from al.kit import assembled, trial
 
 from benchmark.al.learner import Learner
 from benchmark.al.registry import names
 from benchmark.spec.models import Component
+from tests.helpers.trials import assembled, trial
 
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "supervised": {},

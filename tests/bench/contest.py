@@ -93,7 +93,7 @@ def _ask(end: Connection) -> tuple[float, int]:
 
 
 def _serve(end: Connection, function: str, arguments: dict[str, Any]) -> None:
-    do = getattr(importlib.import_module("bench.ways"), function)(**arguments)
+    do = getattr(importlib.import_module("tests.bench.baselines"), function)(**arguments)
     do()
     end.send("ready")
     unit = 1 if sys.platform == "darwin" else 1024

@@ -23,17 +23,17 @@ from typing import Any
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 import torch
-from al import kit
-from al.graphs import Rerun
-from bench import ways
 from torch import Tensor
 
 from benchmark.al.functional.kcenter import k_center_greedy
-from benchmark.al.inference import Inference
 from benchmark.al.learner import Learner
 from benchmark.al.loop import run
-from benchmark.al.numerics import Numerics, prepare
-from benchmark.al.step import WARM_UP
+from benchmark.al.training.cuda_graphs import WARM_UP
+from benchmark.al.training.inference import Inference
+from benchmark.al.training.numerics import Numerics, prepare
+from tests.bench import baselines
+from tests.helpers import trials as kit
+from tests.helpers.fake_cuda_graphs import Rerun
 
 FLOP, PEAK = 1.137e12, 790e12
 """Floating-point operations of a step of 128 + 128 images; bf16 operations per second the device reaches in products."""
@@ -99,18 +99,18 @@ class Bench:
         self.row("compiled, bf16, determinism off", lambda: self._step(batch, "bf16", loose=True, compiled=True))
 
     def _plain(self, batch: int) -> Callable[[], Any]:
-        """The loop of `ways.plain_step` with networks and batches moved to the device."""
+        """The loop of `baselines.plain_step` with networks and batches moved to the device."""
         torch.set_deterministic_debug_mode("default")
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = False, True
         torch.backends.cudnn.allow_tf32 = True
-        student, teacher = (ways.ResNetCifar(10, heads=2).to(self.device) for _ in range(2))
+        student, teacher = (baselines.ResNetCifar(10, heads=2).to(self.device) for _ in range(2))
         teacher.requires_grad_(False)
         optimizer = torch.optim.SGD(student.parameters(), 0.1, 0.9, weight_decay=5e-4, foreach=False)
-        feed, other = ways._pillow_batches(batch), ways._pillow_batches(batch)
+        feed, other = baselines._pillow_batches(batch), baselines._pillow_batches(batch)
 
         def step() -> None:
             images, labels, others = (part.to(self.device) for part in (*next(feed), next(other)[0]))
-            ways.plain_update(student, teacher, optimizer, images, labels, others, 1)
+            baselines.plain_update(student, teacher, optimizer, images, labels, others, 1)
 
         return step
 
@@ -120,14 +120,14 @@ class Bench:
         learner = self._learner(self._prepare(precision, loose, step), batch)
         if compiled:
             learner.student = torch.compile(learner.student)  # type: ignore[assignment]
-        return self._share(self.timed(ways.stepper(learner), 7, 20))
+        return self._share(self.timed(baselines.stepper(learner), 7, 20))
 
     def _captured(self, batch: int, precision: str, loose: bool) -> Row:
         """How far some captured steps end from the same steps made eagerly, then what one takes."""
         ends = []
         for step in ("together", "captured"):
             learner = self._learner(self._prepare(precision, loose, step), batch)
-            do = ways.stepper(learner)
+            do = baselines.stepper(learner)
             for _ in range(WARM_UP + 5):
                 do()
             ends.append(self._weights(learner))
@@ -138,7 +138,7 @@ class Bench:
         return torch.cat([value.detach().flatten() for value in learner.student.parameters()])
 
     def _learner(self, numerics: Numerics, batch: int) -> Learner:
-        learner = ways.tod_learner(numerics, batch)
+        learner = baselines.tod_learner(numerics, batch)
         if not self.cuda:
             learner.graphs = lambda _: Rerun()
         return learner
@@ -158,13 +158,13 @@ class Bench:
     def trial(self, step: str) -> Row:
         """Training seconds of a short trial over steps times the milliseconds of a pure step."""
         numerics = self._prepare("bf16", False, step)
-        pure = self.timed(ways.stepper(self._learner(numerics, 128)), 5, 20)["ms"] if not self.tiny else 1.0
+        pure = self.timed(baselines.stepper(self._learner(numerics, 128)), 5, 20)["ms"] if not self.tiny else 1.0
         learner = self._learner(numerics, 4 if self.tiny else 128)
         epochs, labelled = 4, 16 if self.tiny else 4_992
         learner.protocol = learner.protocol.model_copy(
             update={"training": learner.protocol.training.model_copy(update={"epochs": epochs})}
         )
-        parts = ways.np.arange(labelled), ways.np.arange(labelled, ways.POOL)
+        parts = baselines.np.arange(labelled), baselines.np.arange(labelled, baselines.POOL)
         learner.fit(0, *parts, frozenset())
         self.wait()
         start = time.perf_counter()
@@ -189,9 +189,9 @@ class Bench:
     def features(self, count: int) -> Row:
         """One pass over the pool's images, read in turns."""
         numerics = self._prepare("bf16", loose=False)
-        learner = ways.tod_learner(numerics)
+        learner = baselines.tod_learner(numerics)
         asked = Inference(learner.parts.pool, 8 if self.tiny else 250, numerics)
-        indices = torch.arange(count) % ways.POOL
+        indices = torch.arange(count) % baselines.POOL
         return self.timed(lambda: asked.outputs({"": learner.student}, {"features"}, indices), 2)
 
     def picks(self, count: int, labelled: int, budget: int) -> Row:

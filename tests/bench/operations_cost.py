@@ -1,4 +1,4 @@
-"""CPU seconds of verbs beside many finished runs: `PYTHONPATH=tests python -m bench.operations_cost FOLDER [SEEDS] [VERB...]`.
+"""CPU seconds of verbs beside many finished runs: `python -m tests.bench.operations_cost FOLDER [SEEDS] [VERB...]`.
 
 Makes finished runs of quickstart/digits in FOLDER once (19 methods times SEEDS), one trial left out, and then prints what each
 verb takes; `run` does the trial that is left, with tracking. A first `sync` fills the tracker.
@@ -13,12 +13,11 @@ import sys
 import time
 from pathlib import Path
 
-from hostkit import finish
-
-from benchmark import provenance
-from benchmark.al import data
-from benchmark.selection import Selection, parse_selector
-from benchmark.store import Store
+from benchmark.al import datasets
+from benchmark.runs import environment as provenance
+from benchmark.runs.store import Store
+from benchmark.spec.selectors import Selection, parse_selector
+from tests.helpers.runs import finish
 
 SUITES = Path("suites")
 VERBS = ("first sync", "sync", "status", "report", "run", "sync after it")
@@ -28,7 +27,7 @@ def fill(runs: Path, seeds: int) -> int:
     """Finished runs of all methods and seeds but the last trial; how many there are."""
     selection = Selection([parse_selector("quickstart/digits")], seeds=tuple(range(seeds)))
     asked = selection.trials(SUITES)
-    content = data.describe(asked[0].trial.protocol.data, Path("data"), runs / ".cache").digest
+    content = datasets.describe(asked[0].trial.protocol.data, Path("data"), runs / ".cache").digest
     environment, store = provenance.environment("cpu"), Store(runs)
     for item in asked[:-1]:
         finish(store, item.trial.model_copy(update={"data_digest": content}), environment, data=content)

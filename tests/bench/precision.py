@@ -1,4 +1,4 @@
-"""Does bf16 change accuracy? `PYTHONPATH=tests python -m bench.precision` trains the quickstart in both precisions, paired
+"""Does bf16 change accuracy? `python -m tests.bench.precision` trains the quickstart in both precisions, paired
 by seed, and writes results/bench/precision.csv and its table in docs/performance.md. Minutes on one core.
 """
 
@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from al import kit
-from bench.pages import replace
 
-from benchmark.al import data as datasets
+from benchmark.al import datasets
 from benchmark.al.loop import run
-from benchmark.al.numerics import prepare
+from benchmark.al.training.numerics import prepare
 from benchmark.spec.load import find_suite
 from benchmark.worker import assemble
+from tests.helpers import trials as kit
+from tests.helpers.pages import replace
 
 ROOT = Path(__file__).parents[2]
 TABLE, PAGE = ROOT / "results" / "bench" / "precision.csv", ROOT / "docs" / "performance.md"

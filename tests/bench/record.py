@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from bench.pages import replace
+from tests.helpers.pages import replace
 
 ROOT = Path(__file__).parents[2]
 HISTORY = ROOT / "results" / "bench" / "history.csv"

@@ -1,4 +1,4 @@
-"""Is a trial's cost linear? `PYTHONPATH=tests python -m bench.scaling` makes one thing two and three times as large and
+"""Is a trial's cost linear? `python -m tests.bench.scaling` makes one thing two and three times as large and
 writes results/bench/scaling.csv and its table in docs/performance.md.
 
 Counted are floating-point operations of convolutions and matrix products while small real trials run (torch's FLOP
@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from al import kit
-from bench.pages import replace
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.al.loop import run
-from benchmark.cost import total, work
+from benchmark.planning.workload import total, work
 from benchmark.spec.load import find_suite
+from tests.helpers import trials as kit
+from tests.helpers.pages import replace
 
 ROOT = Path(__file__).parents[2]
 TABLE, PAGE = ROOT / "results" / "bench" / "scaling.csv", ROOT / "docs" / "performance.md"

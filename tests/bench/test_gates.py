@@ -15,22 +15,22 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 import torch
-from al import kit
-from al.graphs import Rerun
-from bench import ways
-from hostkit import say_started, toy_trial
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmark import events
 from benchmark.al.learner import Learner
 from benchmark.al.loop import run
-from benchmark.al.numerics import Numerics
-from benchmark.al.step import WARM_UP
-from benchmark.cost import total, work
-from benchmark.events import EpochDone
-from benchmark.mirror import RunMirror
+from benchmark.al.training.cuda_graphs import WARM_UP
+from benchmark.al.training.numerics import Numerics
+from benchmark.planning.workload import total, work
+from benchmark.runs import events
+from benchmark.runs.events import EpochDone
 from benchmark.spec.load import find_suite
+from benchmark.tracking.sync import RunMirror
+from tests.bench import baselines
+from tests.helpers import trials as kit
+from tests.helpers.fake_cuda_graphs import Rerun
+from tests.helpers.runs import say_started, toy_trial
 
 ROOT = Path(__file__).parents[2]
 OPERATIONS = 700
@@ -61,7 +61,7 @@ class Count(TorchDispatchMode):
 @pytest.fixture(scope="module")
 def tod() -> Learner:
     torch.set_num_threads(1)
-    return ways.tod_learner(CPU, batch=2)
+    return baselines.tod_learner(CPU, batch=2)
 
 
 def test_operations_and_waits_of_a_step(tod: Learner) -> None:
@@ -82,7 +82,7 @@ def test_operations_and_waits_of_a_step(tod: Learner) -> None:
 
 
 def test_operations_of_a_step_together() -> None:
-    learner = ways.tod_learner(replace(CPU, step="together"), batch=2)
+    learner = baselines.tod_learner(replace(CPU, step="together"), batch=2)
     update, data = learner.updates(learner._optimizer()), learner._cycle_data(0, np.arange(8), np.arange(8, 16))
     learner.student.train()
     with Count() as count:
@@ -102,7 +102,7 @@ class Nothing(Rerun):
 def test_what_a_captured_step_leaves_to_the_host() -> None:
     """Making images, copying them to their places, setting numbers. Nothing waits, and nothing is copied from the host,
     which would wait too."""
-    learner = ways.tod_learner(replace(CPU, step="captured"), batch=2)
+    learner = baselines.tod_learner(replace(CPU, step="captured"), batch=2)
     learner.graphs = lambda _: Nothing()
     update, data = learner.updates(learner._optimizer()), learner._cycle_data(1, np.arange(16), np.arange(16, 64))
     learner.student.train()
@@ -122,9 +122,9 @@ def test_a_step_is_the_plain_step(precision: str, within: float, along: float) -
     torch.set_num_threads(1)
     torch.manual_seed(0)
     numerics = Numerics(torch.device("cpu"), precision)
-    learner = ways.tod_learner(numerics, batch=8)
+    learner = baselines.tod_learner(numerics, batch=8)
     objective, student = learner.objective, learner.student
-    networks = [ways.ResNetCifar(10, heads=2) for _ in range(2)]
+    networks = [baselines.ResNetCifar(10, heads=2) for _ in range(2)]
     for network, theirs in zip(networks, (student, objective.modules()["teacher"]), strict=True):
         network.load_state_dict(theirs.state_dict())
     plain, teacher = networks[0], networks[1].requires_grad_(False)
@@ -138,7 +138,7 @@ def test_a_step_is_the_plain_step(precision: str, within: float, along: float) -
     by_hand = torch.optim.SGD(plain.parameters(), 0.1, 0.9, weight_decay=5e-4, foreach=False)
     assert batch.unlabelled is not None
     images, others = batch.images.contiguous(), batch.unlabelled.contiguous()
-    expected = ways.plain_update(plain, teacher, by_hand, images, batch.labels, others, 1)
+    expected = baselines.plain_update(plain, teacher, by_hand, images, batch.labels, others, 1)
     assert float(loss) == pytest.approx(expected, rel=within)
     for ours, theirs, start in zip(student.parameters(), plain.parameters(), before, strict=True):
         moved = [(value.detach() - start).flatten() for value in (ours, theirs)]

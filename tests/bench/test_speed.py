@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from bench.contest import Result, Way, measured, ratio
+
+from tests.bench.contest import Result, Way, measured, ratio
 
 CONTESTS: dict[str, tuple[int, dict[str, Way]]] = {
     "step": (

@@ -1,5 +1,5 @@
 """CPU seconds that mirroring one trial of TOD's length (7 cycles of 200 epochs) to MLflow takes, the first in a new store and
-the next: `PYTHONPATH=tests python -m bench.tracking_cost`.
+the next: `python -m tests.bench.tracking_cost`.
 
 To be set against what such a trial takes: 137,600 steps, which at the few milliseconds that a GPU could need are minutes.
 """
@@ -10,11 +10,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from hostkit import result, say_started, toy_trial
-
-from benchmark import events
-from benchmark.events import CycleDone, EpochDone
-from benchmark.tracking import Mirror
+from benchmark.runs import events
+from benchmark.runs.events import CycleDone, EpochDone
+from benchmark.tracking.mlflow import Mirror
+from tests.helpers.runs import result, say_started, toy_trial
 
 CYCLES, EPOCHS = 7, 200
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dockerkit import Bench, Engine, tiny_image, unavailable
 
-from benchmark.executors import image
+from benchmark.executors.docker import image
+from tests.helpers.docker_host import Bench, Engine, tiny_image, unavailable
 
 
 @pytest.fixture(scope="session")

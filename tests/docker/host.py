@@ -8,7 +8,7 @@ from pathlib import Path
 
 import docker
 
-from benchmark.executors.docker import create
+from benchmark.executors.docker.engine import create
 
 if __name__ == "__main__":
     job, address, options = pickle.loads(Path(sys.argv[1]).read_bytes())

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dockerkit import Engine, unavailable
+
+from tests.helpers.docker_host import Engine, unavailable
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "compose.yaml"

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dockerkit import MEMORY, Bench
 
 from benchmark.errors import ExecutorError
-from benchmark.events import Finished, Started
-from benchmark.executors.contract import NOBODY, Limits
+from benchmark.executors.docker.sandbox import NOBODY, Limits
 from benchmark.executors.jobs import FailureKind, Job, Launched, Outcome
-from benchmark.lease import claim
-from benchmark.store import check_record
+from benchmark.runs.events import Finished, Started
+from benchmark.runs.lock import claim
+from benchmark.runs.store import check_record
+from tests.helpers.docker_host import MEMORY, Bench
 
 pytestmark = pytest.mark.docker
 

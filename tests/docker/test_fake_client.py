@@ -11,20 +11,20 @@ from typing import Any
 import pytest
 import requests
 from docker import errors
-from hostkit import ENVIRONMENT, finish, say_started, toy_trial
 
-from benchmark import events, gpus
 from benchmark.errors import ExecutorError, UsageError
-from benchmark.events import Failed, Stopped
-from benchmark.executors import contract
-from benchmark.executors.containers import ContainerExecutor
-from benchmark.executors.contract import NOBODY, Limits, container_user, memory_limit
-from benchmark.executors.docker import create
+from benchmark.executors.docker import sandbox
+from benchmark.executors.docker.engine import create
+from benchmark.executors.docker.executor import ContainerExecutor
+from benchmark.executors.docker.sandbox import NOBODY, Limits, container_user, memory_limit
 from benchmark.executors.gpus import GpuPool
 from benchmark.executors.jobs import FailureKind, Job, Launched, Outcome
-from benchmark.gpus import DeviceMissing, Gpu, Survey
+from benchmark.runs import events, gpus
+from benchmark.runs.events import Failed, Stopped
+from benchmark.runs.gpus import DeviceMissing, Gpu, Survey
+from benchmark.runs.store import Store
 from benchmark.spec.identity import trial_id
-from benchmark.store import Store
+from tests.helpers.runs import ENVIRONMENT, finish, say_started, toy_trial
 
 IMAGE = "sha256:" + "a" * 64
 
@@ -249,17 +249,17 @@ def test_amounts_of_memory() -> None:
 
 
 def test_numbers_of_cores() -> None:
-    assert contract.cpu_limit(None, 4) is contract.cpu_limit("", 4) is None
-    assert contract.cpu_limit("2.5", 4) == 2.5
+    assert sandbox.cpu_limit(None, 4) is sandbox.cpu_limit("", 4) is None
+    assert sandbox.cpu_limit("2.5", 4) == 2.5
     for wrong in ("many", "0", "-1", "nan", "inf", "4.5"):
         with pytest.raises(UsageError) as caught:
-            contract.cpu_limit(wrong, 4)
+            sandbox.cpu_limit(wrong, 4)
         assert caught.value.where == "ALBENCH_DOCKER_CPUS" and caught.value.remedy
 
 
 def test_essence_of_a_command() -> None:
-    assert contract.essence(["w", "--fresh", "--time-limit", "9", "--threads", "1"]) == ["w", "--threads", "1"]
-    assert contract.essence(["w", "--threads", "1"]) == ["w", "--threads", "1"]
+    assert sandbox.essence(["w", "--fresh", "--time-limit", "9", "--threads", "1"]) == ["w", "--threads", "1"]
+    assert sandbox.essence(["w", "--threads", "1"]) == ["w", "--threads", "1"]
 
 
 # -------------------------------------------------------------------------------------------------- how a trial ends
@@ -446,7 +446,7 @@ def test_settings_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALBENCH_GPUS", "0,1")
     place = create(client=FakeClient(), image_id=IMAGE).place
     assert (place.limits.memory, place.limits.cpus, place.user) == (1024**3, 2.5, (11, 12))
-    assert contract.contract(place, None, 1, {})["nano_cpus"] == 2_500_000_000
+    assert sandbox.contract(place, None, 1, {})["nano_cpus"] == 2_500_000_000
 
 
 def test_asking_the_image_what_it_is() -> None:
@@ -461,7 +461,7 @@ def test_asking_the_image_what_it_is() -> None:
     assert made["command"] == [
         "python",
         "-m",
-        "benchmark.provenance",
+        "benchmark.runs.environment",
         "--device",
         "cpu",
         "--precision",

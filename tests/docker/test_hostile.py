@@ -11,14 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dockerkit import Bench
-from hostkit import say_started, toy_trial
 
-from benchmark.events import Started
 from benchmark.executors.jobs import Job, Outcome
+from benchmark.runs.events import Started
+from benchmark.runs.store import Store, check_record
 from benchmark.spec.models import Component
-from benchmark.store import Store, check_record
 from tests.docker.test_engine import execute
+from tests.helpers.docker_host import Bench
+from tests.helpers.runs import say_started, toy_trial
 
 pytestmark = pytest.mark.docker
 

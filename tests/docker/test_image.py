@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from benchmark.errors import ExecutorError
-from benchmark.executors import image
+from benchmark.executors.docker import image
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,12 +8,12 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from benchmark.errors import UsageError
-from benchmark.executors import contract
+from benchmark.executors.docker import sandbox
 
 
 def seen(data: Path) -> dict[str, bytes]:
     """Content of all files under /data in a container with these mounts, by following its links there and nowhere else."""
-    mounts = {"/data": data.resolve(), **{target: source for source, target in contract.links(data)}}
+    mounts = {"/data": data.resolve(), **{target: source for source, target in sandbox.links(data)}}
 
     def resolve(place: str, hops: int = 0) -> Path | None:
         """The host's file at a container's path."""
@@ -64,8 +64,8 @@ def annex(tmp_path: Path, count: int, *, absolute: bool) -> Path:
 def test_files_that_are_links_reach_a_container(tmp_path: Path, count: int, absolute: bool) -> None:
     data = annex(tmp_path, count, absolute=absolute)
     assert seen(data) == {f"/data/set/batch_{number}": str(number).encode() for number in range(count)}
-    assert len(contract.links(data)) <= contract.BINDS
-    shown = [source for source, _ in contract.links(data)]
+    assert len(sandbox.links(data)) <= sandbox.BINDS
+    shown = [source for source, _ in sandbox.links(data)]
     assert all(source.is_relative_to(tmp_path / "repo" / "store") for source in shown), (
         "no more than the store is shown"
     )
@@ -96,7 +96,7 @@ def test_links_of_links_folders_and_links_inside_the_root(tmp_path: Path) -> Non
 
 def seen_without(data: Path, name: str) -> dict[str, bytes]:
     """A link that dangles on the host dangles in the container too; it is left out."""
-    links = contract.links(data)
+    links = sandbox.links(data)
     assert all(not target.endswith(name) for _, target in links)
     (data / name).unlink()
     return seen(data)
@@ -105,16 +105,16 @@ def seen_without(data: Path, name: str) -> dict[str, bytes]:
 def test_what_cannot_be_given_is_said_with_a_remedy(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
-    for number in range(contract.BINDS + 5):
+    for number in range(sandbox.BINDS + 5):
         place = tmp_path / f"place{number}"
         place.mkdir()
         (place / "file").write_text("x")
         (data / f"link{number}").symlink_to(place / "file")
     with pytest.raises(UsageError, match="more than a container can be given") as caught:
-        contract.links(data)
+        sandbox.links(data)
     assert "cp -rL" in str(caught.value)
     clash = tmp_path / "clash"
     clash.mkdir()
     (clash / "x").symlink_to("/tmp")
     with pytest.raises(UsageError, match="place of its own folders"):
-        contract.links(clash)
+        sandbox.links(clash)

@@ -17,18 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dockerkit import Engine
 
-from benchmark import events, provenance
-from benchmark.events import CycleDone, Environment, Record
-from benchmark.executors.containers import ContainerExecutor
-from benchmark.executors.contract import Limits
-from benchmark.executors.docker import create
+from benchmark.executors.docker.engine import create
+from benchmark.executors.docker.executor import ContainerExecutor
+from benchmark.executors.docker.sandbox import Limits
 from benchmark.executors.jobs import FailureKind, Job, Outcome
-from benchmark.executors.local import LocalExecutor
+from benchmark.executors.local.executor import LocalExecutor
+from benchmark.runs import environment as provenance
+from benchmark.runs import events
+from benchmark.runs.events import CycleDone, Environment, Record
+from benchmark.runs.store import Store, check_record
 from benchmark.spec.identity import trial_id
 from benchmark.spec.load import find_suite
-from benchmark.store import Store, check_record
+from tests.helpers.docker_host import Engine
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 

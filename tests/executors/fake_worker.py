@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark import events, provenance
-from benchmark.events import CycleDone, Environment, EpochDone, Failed, Finished, Stopped
+from benchmark.runs import environment as provenance
+from benchmark.runs import events
+from benchmark.runs.events import CycleDone, Environment, EpochDone, Failed, Finished, Stopped
+from benchmark.runs.store import ENV_SHORT
 from benchmark.spec.models import Trial
-from benchmark.store import ENV_SHORT
-from tests.hostkit import ENVIRONMENT, result, say_started, toy_record
+from tests.helpers.runs import ENVIRONMENT, result, say_started, toy_record
 
 FINE, SLOW, FAILS, DIES, STARVES, LIES, DEAF, INVALID, SEGFAULTS, STEADY, WOBBLY = range(11)
 """What seeds mean."""

@@ -9,8 +9,8 @@ import pytest
 
 from benchmark.executors.base import Drive
 from benchmark.executors.jobs import FailureKind, Job, Outcome, classify, judge, tail_log
-from benchmark.store import Store
-from tests.hostkit import fail, finish, toy_trial
+from benchmark.runs.store import Store
+from tests.helpers.runs import fail, finish, toy_trial
 
 
 def job(out: Path) -> Job:

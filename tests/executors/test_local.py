@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
-from benchmark import lease
-from benchmark.events import CycleDone, EpochDone, Started
-from benchmark.executors import child
 from benchmark.executors.jobs import FailureKind, Job, Launched, Outcome, tail_log
-from benchmark.executors.local import LocalExecutor, cores
+from benchmark.executors.local import child
+from benchmark.executors.local.executor import LocalExecutor, cores
+from benchmark.runs import lock
+from benchmark.runs.events import CycleDone, EpochDone, Started
+from benchmark.runs.store import Store
 from benchmark.spec.identity import trial_id
-from benchmark.store import Store
 from tests.executors import fake_worker as fake
-from tests.hostkit import ENVIRONMENT, finish, toy_trial
-from tests.waiting import patience, wait_for
+from tests.helpers.runs import ENVIRONMENT, finish, toy_trial
+from tests.helpers.waiting import patience, wait_for
 
 WORKER = "tests.executors.fake_worker"
 
@@ -129,7 +129,7 @@ def test_deaf_worker_is_killed_after_the_grace(store: Store) -> None:
     outcomes, _ = execute(make(store, fake.DEAF), limit=patience(3.0), grace=0.5)
     assert (outcomes[fake.DEAF].state, outcomes[fake.DEAF].kind) == ("failed", FailureKind.timeout)
     assert state(store, fake.DEAF) == "resumable"
-    assert not lease.holder(store.run_dir(toy_trial(fake.DEAF), ENVIRONMENT))
+    assert not lock.holder(store.run_dir(toy_trial(fake.DEAF), ENVIRONMENT))
 
 
 def interrupt_when(saved: Path, times: int) -> threading.Thread:
@@ -180,7 +180,7 @@ def test_second_interrupt_kills(store: Store) -> None:
 @pytest.mark.parametrize("isolate", [False, True])
 def test_held_lease_means_busy(store: Store, isolate: bool) -> None:
     (job,) = make(store, fake.FINE)
-    with lease.claim(job.out):
+    with lock.claim(job.out):
         outcomes, _ = execute([job], isolate=isolate)
     assert outcomes[fake.FINE].kind == FailureKind.busy
     assert f"process {os.getpid()}" in outcomes[fake.FINE].message
@@ -231,8 +231,8 @@ def test_worker_that_cannot_be_imported(store: Store) -> None:
 HOST = """
 import sys
 from pathlib import Path
-from benchmark.executors.local import LocalExecutor
-from benchmark.store import Store
+from benchmark.executors.local.executor import LocalExecutor
+from benchmark.runs.store import Store
 from tests.executors.test_local import make
 isolate = sys.argv[2] == "True"
 jobs = make(Store(Path(sys.argv[1])), 1)
@@ -259,8 +259,8 @@ def test_workers_of_a_killed_host_save_and_end(store: Store, isolate: bool) -> N
 GROUP = """
 import sys
 from pathlib import Path
-from benchmark.executors.local import LocalExecutor
-from benchmark.store import Store
+from benchmark.executors.local.executor import LocalExecutor
+from benchmark.runs.store import Store
 from tests.executors import fake_worker as fake
 from tests.executors.test_local import make
 jobs = make(Store(Path(sys.argv[1])), fake.SLOW, fake.STEADY, fake.FINE)
@@ -285,7 +285,7 @@ def test_a_signal_to_the_whole_group_is_a_clean_stop(store: Store, isolate: bool
     ends = said.split("ENDS\n")[1].splitlines()
     assert len(ends) == 3
     assert {tuple(end.split("/")[:2]) for end in ends} == {("stopped", "cancelled")}, ends
-    assert not lease.holder(store.run_dir(toy_trial(fake.SLOW), ENVIRONMENT))
+    assert not lock.holder(store.run_dir(toy_trial(fake.SLOW), ENVIRONMENT))
     assert state(store, fake.SLOW) in ("new", "resumable")
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from benchmark import provenance
 from benchmark.errors import ExecutorError
-from benchmark.events import CycleDone, Environment
 from benchmark.executors.jobs import FailureKind, Job
-from benchmark.executors.local import LocalExecutor
+from benchmark.executors.local.executor import LocalExecutor
+from benchmark.runs import environment as provenance
+from benchmark.runs.events import CycleDone, Environment
+from benchmark.runs.store import Store, check_record
 from benchmark.spec.identity import trial_id
 from benchmark.spec.load import find_suite
-from benchmark.store import Store, check_record
 
 if not os.environ.get("ALBENCH_REQUIRE_RAY"):  # where it is required, a missing ray is an error
     pytest.importorskip("ray", reason="ray is an optional extra: uv pip install -r requirements-ray.lock")
@@ -25,7 +25,7 @@ if not os.environ.get("ALBENCH_REQUIRE_RAY"):  # where it is required, a missing
 import ray
 from ray.cluster_utils import Cluster
 
-from benchmark.executors.ray import RayExecutor, create
+from benchmark.executors.ray.executor import RayExecutor, create
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
@@ -160,7 +160,7 @@ def test_a_node_that_is_killed(
 def test_a_node_process_that_is_killed_too_often(
     executor: RayExecutor, environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmark.executors.ray.LIVES", 1)
+    monkeypatch.setattr("benchmark.executors.ray.executor.LIVES", 1)
     one = job(tmp_path, "random", environment)
 
     def watch(_: Job, event: Any) -> None:

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import torch
 
-from benchmark.executors.local import SLOW_IMPORTS
-from tests.faults.bench import METHODS, Violation, fresh, make
+from benchmark.executors.local.executor import SLOW_IMPORTS
+from tests.faults.fault_bench import METHODS, Violation, fresh, make
 from tests.faults.faults import FAULTS
-from tests.publishing import publish
+from tests.helpers.doc_tables import publish
 
 
 @dataclass

@@ -18,13 +18,13 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from benchmark import lease
-from benchmark.background import Background
 from benchmark.executors.base import Drive
 from benchmark.executors.jobs import BUSY, FINISHED, Job, judge
+from benchmark.runs import lock
+from benchmark.runs.store import check_record
 from benchmark.spec.identity import trial_id
-from benchmark.store import check_record
-from tests.faults.bench import Bench, Violation, on_step, wait
+from benchmark.tracking.background import Background
+from tests.faults.fault_bench import Bench, Violation, on_step, wait
 
 Fault = Callable[[Bench, random.Random], int | None]
 
@@ -126,7 +126,7 @@ def host_interrupted(bench: Bench, rng: random.Random) -> int | None:
 
 def _until_free(bench: Bench) -> None:
     until = time.monotonic() + 30
-    while bench.out.exists() and lease.holder(bench.out):
+    while bench.out.exists() and lock.holder(bench.out):
         if time.monotonic() > until:
             raise Violation("the worker outlives its host")
         time.sleep(0.01)
@@ -335,7 +335,7 @@ def two_workers_on_one_run(bench: Bench, rng: random.Random) -> int | None:
     """A second worker is started on a run folder while the first works there; then the first one is killed."""
     first = bench.start()
     time.sleep(rng.uniform(0.3, 0.6) * bench.duration)
-    held = bool(lease.holder(bench.out))
+    held = bool(lock.holder(bench.out))
     status = bench.run()
     if held and status not in (BUSY, FINISHED):
         raise Violation(f"a second worker ended with {status}")
@@ -355,8 +355,8 @@ def two_hosts_on_one_store(bench: Bench, rng: random.Random) -> int | None:
             raise Violation("no lease was signed")
         time.sleep(0.005)
     time.sleep(rng.uniform(0, bench.duration / 2))
-    network = lambda: setattr(lease, "on_network", lambda _path: True)  # noqa: E731
-    blind = lambda: setattr(lease, "_lock", lambda *_: True)  # noqa: E731
+    network = lambda: setattr(lock, "on_network", lambda _path: True)  # noqa: E731
+    blind = lambda: setattr(lock, "_lock", lambda *_: True)  # noqa: E731
     status = bench.run(network, blind)
     alive = os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     if alive and status != BUSY:
@@ -364,7 +364,7 @@ def two_hosts_on_one_store(bench: Bench, rng: random.Random) -> int | None:
     os.kill(process, signal.SIGKILL)
     wait(process)
     path = bench.out / "lease"
-    then = time.time() - lease.STALE - 1
+    then = time.time() - lock.STALE - 1
     os.utime(path, (then, then))
     if bench.run(network, blind) != FINISHED:
         raise Violation("a run folder whose holder has been silent for long is not taken over")

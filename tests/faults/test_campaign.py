@@ -34,7 +34,7 @@ def test_a_broken_promise_is_noticed() -> None:
     """The campaign against a worker that forgets its state: it must say so."""
     code = (
         "import sys\n"
-        "from benchmark.al.checkpoint import Checkpoint\n"
+        "from benchmark.al.state.checkpoint import Checkpoint\n"
         "Checkpoint.load = lambda self, name: None\n"
         "sys.argv = ['campaign', '--faults', '12', '--seed', '3', '--only', 'worker_killed_at_a_write']\n"
         "from tests.faults.campaign import main\n"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmark.al.schedules import rate
+from benchmark.al.training.schedules import rate
 from benchmark.spec.load import load_suite, suite_files
 from benchmark.spec.models import Sgd
 

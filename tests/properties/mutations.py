@@ -25,8 +25,8 @@ from typing import Any
 
 from benchmark.errors import SuiteError, UsageError
 from benchmark.spec.load import load_suite, suite_files
-from benchmark.spec.reported import COLUMNS, read_reported, write_reported
-from tests.publishing import publish
+from benchmark.spec.published import COLUMNS, read_reported, write_reported
+from tests.helpers.doc_tables import publish
 
 SUITES = Path(__file__).parents[2] / "suites"
 Edit = Callable[[str, random.Random], str]

@@ -10,13 +10,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmark import events
-from benchmark.al.checkpoint import decode, encode
-from benchmark.events import CycleResult, EpochDone, Failed, Record, Stopped
+from benchmark.al.state.checkpoint import decode, encode
+from benchmark.runs import events
+from benchmark.runs.events import CycleResult, EpochDone, Failed, Record, Stopped
 from benchmark.spec.identity import canonical_json, digest, trial_id
 from benchmark.spec.models import Component, Protocol, Trial
-from benchmark.spec.reported import ReportedResult, read_reported, write_reported
-from tests.hostkit import toy_record, toy_trial
+from benchmark.spec.published import ReportedResult, read_reported, write_reported
+from tests.helpers.runs import toy_record, toy_trial
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)
 FINITE = st.floats(allow_nan=False, allow_infinity=False)

@@ -11,12 +11,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from benchmark.al.data.split import class_counts, kept_indices, limited, per_class
+from benchmark.al.datasets.split import class_counts, kept_indices, limited, per_class
 from benchmark.al.functional.bal_windows import sub_pool, window
 from benchmark.al.functional.pretext_batches import batches, first_picks, hardest_first
 from benchmark.al.functional.ranking import top
 from benchmark.al.pool import Pool, indices_digest
-from benchmark.al.streams import Streams
+from benchmark.al.random.streams import Streams
 from benchmark.spec.models import Imbalance, Limit
 
 SEEDS = st.integers(-(2**31), 2**31)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from benchmark.compare import stats
+from benchmark.verdicts import stats
 
 VALUES = st.lists(st.floats(10, 99).map(lambda value: round(value, 2)), min_size=3, max_size=8)
 MARGIN, ALPHA, ERROR = st.floats(0.1, 5), st.floats(0.001, 0.2), st.floats(0, 2)

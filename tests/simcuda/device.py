@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from simcuda import build
+from tests.simcuda import build
 
 CUDA = torch.device("cuda", 0)
 aten = torch.ops.aten
@@ -494,7 +494,8 @@ _shallow = torch._has_compatible_shallow_copy_type
 
 def _forget() -> None:
     """Drop tensors of the device that the project keeps by device."""
-    from benchmark.al import images, philox
+    from benchmark.al.augmentation import images
+    from benchmark.al.random import philox
 
     for cached in (philox._constants, philox._layout):
         cached.cache_clear()

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from simcuda import build
+from tests.simcuda import build
 
 if build.missing and os.environ.get(build.REQUIRED):
     raise RuntimeError(f"{build.REQUIRED} is set, but there is {build.missing}")

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 import torch
-from bench import ways
 from torch import Tensor
 
-from benchmark.al.batch_counters import counted_once
-from benchmark.al.numerics import Numerics
 from benchmark.al.objectives.base import Batch
-from benchmark.al.step import WARM_UP
-from simcuda.device import World, pretended
-from simcuda.kit import needs_simcuda
+from benchmark.al.training.batch_counters import counted_once
+from benchmark.al.training.cuda_graphs import WARM_UP
+from benchmark.al.training.numerics import Numerics
+from tests.bench import baselines
+from tests.simcuda.device import World, pretended
+from tests.simcuda.kit import needs_simcuda
 
 pytestmark = needs_simcuda
 STEPS = 16
@@ -25,7 +25,7 @@ def counted(step: str, cycle: int, precision: str = "bf16") -> tuple[World, floa
     """The device afterwards; launches of images, launches of the rest, and graph nodes, each of one step."""
     torch.set_num_threads(1)
     with pretended() as world:
-        learner = ways.tod_learner(Numerics(torch.device("cuda"), precision, step=step), batch=2)
+        learner = baselines.tod_learner(Numerics(torch.device("cuda"), precision, step=step), batch=2)
         update, data = (
             learner.updates(learner._optimizer()),
             learner._cycle_data(cycle, np.arange(64), np.arange(64, 200)),

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from simcuda.device import Fault, World, pretended
-from simcuda.kit import needs_simcuda
+from tests.simcuda.device import Fault, World, pretended
+from tests.simcuda.kit import needs_simcuda
 
 pytestmark = needs_simcuda
 

@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 import torch
-from al.kit import SUITES
 
-from benchmark.al import step as stepping
 from benchmark.al.committee import Committee
-from benchmark.al.data import Dataset
-from benchmark.al.numerics import Numerics
-from benchmark.al.rehearsal import rehearse
+from benchmark.al.datasets import Dataset
+from benchmark.al.dry_run import rehearse
+from benchmark.al.training import cuda_graphs as stepping
+from benchmark.al.training.numerics import Numerics
 from benchmark.spec.load import find_suite
 from benchmark.spec.models import Trial
 from benchmark.worker import assemble
-from simcuda.device import pretended
-from simcuda.kit import needs_simcuda
+from tests.helpers.trials import SUITES
+from tests.simcuda.device import pretended
+from tests.simcuda.kit import needs_simcuda
 
 pytestmark = needs_simcuda
 ARITHMETIC = [(precision, step) for precision in ("fp32", "bf16") for step in ("eager", "together", "captured")]

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import provenance
 from benchmark.al import registry
 from benchmark.cli import invoke
-from benchmark.compare.measurements import read_results
-from benchmark.executors import image
-from benchmark.selection import Selection, match_suites, parse_selector
+from benchmark.executors.docker import image
+from benchmark.runs import environment as provenance
 from benchmark.spec.load import find_suite, load_suite, suite_files
-from benchmark.spec.reported import read_reported
-from tests.hostkit import SUITE, write_suite
+from benchmark.spec.published import read_reported
+from benchmark.spec.selectors import Selection, match_suites, parse_selector
+from benchmark.verdicts.measurements import read_results
+from tests.helpers.runs import SUITE, write_suite
 
 ROOT = Path(__file__).parents[2]
 BOM = b"\xef\xbb\xbf"

@@ -10,7 +10,7 @@ import pytest
 from benchmark.errors import AlbenchError, SuiteError, UsageError
 from benchmark.spec.inherit import read_suite, suite_files
 from benchmark.spec.load import SuiteFile, find_suite, load_suite
-from tests.hostkit import SUITE
+from tests.helpers.runs import SUITE
 
 Make = Callable[..., SuiteFile]
 

@@ -14,16 +14,15 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from benchmark import events
-from benchmark.al import data as datasets
-from benchmark.al import registry
-from benchmark.al.models import network
-from benchmark.al.models.cost import macs, parameters
-from benchmark.al.schedules import rate
-from benchmark.cost import total, work
+from benchmark.al import datasets, registry
+from benchmark.al.networks import network
+from benchmark.al.networks.cost import macs, parameters
+from benchmark.al.training.schedules import rate
+from benchmark.planning.workload import total, work
+from benchmark.runs import events
 from benchmark.spec.load import SuiteFile, find_suite, suite_files
 from benchmark.spec.models import Limit
-from benchmark.spec.reported import TARGETS
+from benchmark.spec.published import TARGETS
 from benchmark.worker import main
 
 ROOT = Path(__file__).parents[2] / "suites"

@@ -14,10 +14,9 @@ from statistics import fmean, pstdev
 import numpy as np
 import pytest
 
-from benchmark import events
-from benchmark.al import data as datasets
-from benchmark.al import registry
-from benchmark.cost import total, work
+from benchmark.al import datasets, registry
+from benchmark.planning.workload import total, work
+from benchmark.runs import events
 from benchmark.spec.load import SuiteFile, find_suite, suite_files
 from benchmark.spec.models import Sgd
 from benchmark.worker import main

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.al.functional.bal_windows import step, window
-from benchmark.al.models import network
-from benchmark.al.models.cost import macs
+from benchmark.al.networks import network
+from benchmark.al.networks.cost import macs
 from benchmark.spec.load import find_suite, suite_files
 from benchmark.spec.models import CenterCrop, Data, Model, RandomCrop, RandomResizedCrop, Resize, Suite, Transform
 

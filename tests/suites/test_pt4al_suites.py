@@ -10,13 +10,12 @@ from statistics import fmean
 
 import pytest
 
-from benchmark import events
-from benchmark.al import data as datasets
-from benchmark.al import registry
-from benchmark.al.models import network
-from benchmark.al.models.cost import macs
-from benchmark.al.schedules import rate
-from benchmark.cost import total, work
+from benchmark.al import datasets, registry
+from benchmark.al.networks import network
+from benchmark.al.networks.cost import macs
+from benchmark.al.training.schedules import rate
+from benchmark.planning.workload import total, work
+from benchmark.runs import events
 from benchmark.spec.load import SuiteFile, find_suite
 from benchmark.worker import main
 

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark import events
-from benchmark.al import data as datasets
-from benchmark.al import registry
-from benchmark.al.data.split import class_counts
-from benchmark.al.models import network
-from benchmark.al.models.cost import macs, parameters
-from benchmark.al.schedules import rate
+from benchmark.al import datasets, registry
+from benchmark.al.datasets.split import class_counts
+from benchmark.al.networks import network
+from benchmark.al.networks.cost import macs, parameters
+from benchmark.al.training.schedules import rate
+from benchmark.runs import events
 from benchmark.spec.load import SuiteFile, find_suite
 from benchmark.spec.models import Imbalance
 from benchmark.worker import main

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.al.models.outputs import Outputs
+from benchmark.al.networks.outputs import Outputs
 
 
 def cod_loss(

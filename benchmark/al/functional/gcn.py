@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.al import optimizers
-from benchmark.al.models.gcn import Gcn, Nodes
+from benchmark.al.networks.gcn import Gcn, Nodes
+from benchmark.al.training import optimizers
 
 
 def normalised(features: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.al.models.vae import Encoded
+from benchmark.al.networks.vae import Encoded
 
 
 def vae_loss(images: Tensor, encoded: Encoded, beta: float = 1.0, kl: Literal["sum", "mean"] = "mean") -> Tensor:

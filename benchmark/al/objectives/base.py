@@ -13,11 +13,11 @@ import torch
 from pydantic import ConfigDict
 from torch import Tensor, nn
 
-from benchmark.al.halves import Halves, in_turn
-from benchmark.al.images import ImageSource
-from benchmark.al.models.outputs import Outputs
-from benchmark.al.numerics import Number
-from benchmark.al.streams import Streams
+from benchmark.al.augmentation.images import ImageSource
+from benchmark.al.networks.outputs import Outputs
+from benchmark.al.random.streams import Streams
+from benchmark.al.training.joint_batch import Halves, in_turn
+from benchmark.al.training.numerics import Number
 from benchmark.spec.models import Training
 
 TURNS = 4

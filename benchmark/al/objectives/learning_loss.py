@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.al.functional.ranking_loss import bce_ranking_loss, margin_ranking_loss
-from benchmark.al.models.loss_prediction import LossPrediction
-from benchmark.al.models.outputs import Outputs
-from benchmark.al.numerics import promoted
+from benchmark.al.networks.loss_prediction import LossPrediction
+from benchmark.al.networks.outputs import Outputs
 from benchmark.al.objectives.base import Batch, Build, Objective
+from benchmark.al.training.numerics import promoted
 from benchmark.spec.models import Training
 
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from benchmark.al.functional.averaging import ema_update, warmup_alpha
 from benchmark.al.functional.semi import ramp_up, softmax_mse
-from benchmark.al.numerics import promoted
 from benchmark.al.objectives.base import LABELLED, REFRESH, UNLABELLED, Batch, Build, CycleData, Objective
+from benchmark.al.training.numerics import promoted
 
 AGAIN = 4
 """Added to the pass of the first view gives that of the second (2 and 3 are the learner's)."""

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.al.numerics import promoted
 from benchmark.al.objectives.base import Batch, Build, Objective
+from benchmark.al.training.numerics import promoted
 
 
 @dataclass(eq=False)

@@ -10,13 +10,13 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from benchmark.al import optimizers
 from benchmark.al.functional.finite import demand_finite
 from benchmark.al.functional.vaal import adversarial_loss, discriminator_loss, vae_loss
-from benchmark.al.models.vae import SIDES, Discriminator, Encoded, Init, Vae
+from benchmark.al.networks.vae import SIDES, Discriminator, Encoded, Init, Vae
 from benchmark.al.pool import Indices
 from benchmark.al.strategies._seeded import Chance, seeded_training
 from benchmark.al.strategies.base import View
+from benchmark.al.training import optimizers
 from benchmark.errors import UsageError
 
 

@@ -10,7 +10,7 @@ import torch
 
 from benchmark.al.functional import gcn
 from benchmark.al.functional.kcenter import k_center_greedy
-from benchmark.al.models.gcn import Init
+from benchmark.al.networks.gcn import Init
 from benchmark.al.strategies.base import Picks, Strategy, View
 from benchmark.al.strategies.uncertain_gcn import nodes_of
 

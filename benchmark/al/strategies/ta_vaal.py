@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from benchmark.al.functional.ranking import top
-from benchmark.al.models.vae import Init
+from benchmark.al.networks.vae import Init
 from benchmark.al.strategies._adversarial import Game, Recipe
 from benchmark.al.strategies.base import Picks, Strategy, View
 from benchmark.al.strategies.vaal import played

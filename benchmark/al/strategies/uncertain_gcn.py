@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmark.al.functional import gcn
-from benchmark.al.models.gcn import Gcn, Init, Nodes
+from benchmark.al.networks.gcn import Gcn, Init, Nodes
 from benchmark.al.strategies._seeded import seeded_training
 from benchmark.al.strategies.base import ScoreStrategy, View
 

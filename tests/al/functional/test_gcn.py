@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from benchmark.al.functional import gcn
-from benchmark.al.models.gcn import Gcn
+from benchmark.al.networks.gcn import Gcn
 
 
 def test_adjacency_by_hand() -> None:

@@ -19,7 +19,7 @@ from benchmark.al.functional.votes import (
     vote_counts,
     vote_entropy,
 )
-from benchmark.al.schedules import snapshot_epochs
+from benchmark.al.training.schedules import snapshot_epochs
 from benchmark.errors import AlbenchError
 
 

@@ -14,11 +14,11 @@ from benchmark.al.acquisition import acquire
 from benchmark.al.functional.bal_windows import quota
 from benchmark.al.initial import initial_pool
 from benchmark.al.pool import Pool
+from benchmark.al.random.streams import Streams
 from benchmark.al.strategies.base import Strategy
-from benchmark.al.streams import Streams
 from benchmark.errors import UsageError
 from benchmark.spec.models import Component
-from tests.hostkit import protocol
+from tests.helpers.runs import protocol
 
 SIZES = {"cifar10": 50_000, "svhn": 73_257, "caltech101": 7_857, "tinyimagenet": 100_000}
 SHARES = {"small": [2] * 5, "base": [10, *[5] * 6], "large": [10] * 10}

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from al.kit import assembled, session, trial
 
 from benchmark.al.loop import run
 from benchmark.al.registry import build
@@ -17,6 +16,7 @@ from benchmark.al.strategies import Picks, Strategy, View
 from benchmark.al.strategies._adversarial import Game, Recipe
 from benchmark.errors import AlbenchError, UsageError
 from benchmark.spec.models import Component, Trial
+from tests.helpers.trials import assembled, session, trial
 
 RANKER = Component(
     name="learning_loss",

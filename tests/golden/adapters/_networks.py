@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from adapters import Expected, bounds, check_map, close, wave
-from benchmark.al.models.outputs import Outputs
-from benchmark.al.models.resnet_cifar import ResNetCifar
-from benchmark.al.models.resnet_imagenet import ResNetImagenet
+from benchmark.al.networks.outputs import Outputs
+from benchmark.al.networks.resnet_cifar import ResNetCifar
+from benchmark.al.networks.resnet_imagenet import ResNetImagenet
 
 
 def counts(network: nn.Module) -> dict[str, int]:

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from adapters import load_canonical
 from benchmark.al.learner import Learner, Parts
-from benchmark.al.numerics import Numerics
 from benchmark.al.objectives.base import LABELLED, REFRESH, CycleData, Objective, Orders
 from benchmark.al.objectives.mean_teacher import AGAIN, ROUNDS
-from benchmark.al.streams import Streams
+from benchmark.al.random.streams import Streams
+from benchmark.al.training.numerics import Numerics
 from benchmark.spec.models import (
     Acquisition,
     CosineRestarts,

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from adapters import load_canonical
-from benchmark.al.inference import Evaluated
 from benchmark.al.learner import Learner
-from benchmark.al.numerics import Numerics, prepare
-from benchmark.al.pretext import StageStreams
+from benchmark.al.pretext.stage import StageStreams
 from benchmark.al.session import Session
 from benchmark.al.strategies.base import BEFORE, Picks, Strategy, View
+from benchmark.al.training.inference import Evaluated
+from benchmark.al.training.numerics import Numerics, prepare
 from benchmark.spec.load import find_suite
 from benchmark.spec.models import Trial
 

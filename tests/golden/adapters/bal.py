@@ -19,11 +19,11 @@ from benchmark.al.functional.normalised_confidence import normalised_confidence
 from benchmark.al.functional.pretext_batches import batches, first_picks, hardest_first
 from benchmark.al.functional.ranking import top
 from benchmark.al.functional.scores import entropy
-from benchmark.al.models.cost import macs, parameters
-from benchmark.al.models.resnet_bal import ResNetBottleneck
-from benchmark.al.models.resnet_cifar import ResNetCifar
-from benchmark.al.models.vgg_bn import DEPTHS, VggBn
-from benchmark.al.schedules import rate
+from benchmark.al.networks.cost import macs, parameters
+from benchmark.al.networks.resnet_bal import ResNetBottleneck
+from benchmark.al.networks.resnet_cifar import ResNetCifar
+from benchmark.al.networks.vgg_bn import DEPTHS, VggBn
+from benchmark.al.training.schedules import rate
 from benchmark.errors import UsageError
 from benchmark.spec.models import MultiStep
 

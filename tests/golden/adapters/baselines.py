@@ -14,8 +14,8 @@ from benchmark.al.functional import badge, gcn, semi, vaal
 from benchmark.al.functional.kcenter import k_center_greedy
 from benchmark.al.functional.ranking import top
 from benchmark.al.functional.ranking_loss import bce_ranking_loss, margin_ranking_loss
-from benchmark.al.models.gcn import Gcn
-from benchmark.al.models.vae import Discriminator, Encoded, Vae
+from benchmark.al.networks.gcn import Gcn
+from benchmark.al.networks.vae import Discriminator, Encoded, Vae
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -25,11 +25,11 @@ from benchmark.al.functional.votes import (
     vote_entropy,
 )
 from benchmark.al.initial import torch_randperm
-from benchmark.al.models.cost import macs, parameters
-from benchmark.al.models.ofa import Ofa
-from benchmark.al.models.outputs import Outputs
+from benchmark.al.networks.cost import macs, parameters
+from benchmark.al.networks.ofa import Ofa
+from benchmark.al.networks.outputs import Outputs
 from benchmark.al.objectives.supervised import Supervised
-from benchmark.al.schedules import rate, snapshot_epochs
+from benchmark.al.training.schedules import rate, snapshot_epochs
 from benchmark.spec.load import load_suite
 from benchmark.spec.models import Cosine
 

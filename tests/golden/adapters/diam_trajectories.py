@@ -17,10 +17,10 @@ from benchmark.al.functional.model_scores import Kind, raw_scores
 from benchmark.al.functional.votes import cal_candidates, diam_candidates
 from benchmark.al.initial import torch_randperm
 from benchmark.al.learner import Learner, Parts
-from benchmark.al.philox import Counter
 from benchmark.al.pool import Pool
-from benchmark.al.schedules import snapshot_epochs
-from benchmark.al.streams import Streams
+from benchmark.al.random.philox import Counter
+from benchmark.al.random.streams import Streams
+from benchmark.al.training.schedules import snapshot_epochs
 
 TRAINING, VOTING, SCORING, TESTING = (0.0, 0.05), (2.0, 0.11), (9.0, 0.0), (4.0, 0.0)
 """Phase of an image in epoch 0, and what every epoch adds, by use (README of the format)."""

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from adapters import Expected, adapter, close, load_canonical
-from benchmark.al.models.gcn import Gcn
-from benchmark.al.models.vae import Discriminator, Vae
+from benchmark.al.networks.gcn import Gcn
+from benchmark.al.networks.vae import Discriminator, Vae
 from benchmark.al.strategies._seeded import Chance
 from benchmark.al.strategies.base import Picks, View
 from benchmark.al.strategies.ta_vaal import TaVaal

@@ -11,17 +11,17 @@ import torch
 
 from adapters import adapter, close, tensor
 from adapters._watching import Recorder, Watched, exact, filled, labels, pinned, session_of, without_augmentation
-from benchmark.al.data import Dataset, Part
+from benchmark.al.datasets import Dataset, Part
 from benchmark.al.functional.bal_windows import quota
 from benchmark.al.functional.cluster_distance import ranked
 from benchmark.al.functional.pretext_batches import batches, hardest_first
 from benchmark.al.learner import Learner
 from benchmark.al.loop import run
-from benchmark.al.models.vgg_bn import DEPTHS
+from benchmark.al.networks.vgg_bn import DEPTHS
 from benchmark.al.objectives.base import CycleData, Orders
-from benchmark.al.pretext import StageStreams
+from benchmark.al.pretext.stage import StageStreams
+from benchmark.al.random.streams import Streams
 from benchmark.al.strategies.bal import Bal
-from benchmark.al.streams import Streams
 from benchmark.worker import assemble
 
 CLASSES, SIDE = 10, 32
@@ -144,7 +144,7 @@ def replayed(trial, inputs, centres=None):
         clustered.append(features)
         return tensor(centres)
 
-    with session_of(trial) as session, recorder.watching(), patch("benchmark.al.pretext.k_means", given_centres):
+    with session_of(trial) as session, recorder.watching(), patch("benchmark.al.pretext.stage.k_means", given_centres):
         run(trial.protocol, watched, learner, session)
     return recorder, watched, clustered, watched.seen[0][0].statics
 

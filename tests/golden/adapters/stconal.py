@@ -30,14 +30,14 @@ from benchmark.al.functional.averaging import WeightAverage, refresh_batch_norm
 from benchmark.al.functional.kcenter import k_center_greedy
 from benchmark.al.functional.ranking import top
 from benchmark.al.functional.scores import consistency
-from benchmark.al.models.loss_prediction import LossPrediction
-from benchmark.al.models.outputs import Outputs
-from benchmark.al.models.resnet_cifar import ResNetCifar
-from benchmark.al.models.resnet_imagenet import ResNetImagenet
-from benchmark.al.models.vgg_plain import VggPlain
+from benchmark.al.networks.loss_prediction import LossPrediction
+from benchmark.al.networks.outputs import Outputs
+from benchmark.al.networks.resnet_cifar import ResNetCifar
+from benchmark.al.networks.resnet_imagenet import ResNetImagenet
+from benchmark.al.networks.vgg_plain import VggPlain
 from benchmark.al.pool import Pool
-from benchmark.al.schedules import rate
 from benchmark.al.strategies.random import Random
+from benchmark.al.training.schedules import rate
 from benchmark.spec.models import CosineRestarts, Imbalance, MultiStep
 
 Arrays = Mapping[str, np.ndarray]
@@ -157,7 +157,7 @@ def learning_rate(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, 
 
 @adapter("11_stconal_imbalanced")
 def imbalanced(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
-    from benchmark.al.data.split import class_counts, kept_indices
+    from benchmark.al.datasets.split import class_counts, kept_indices
 
     if "imb_type" in inputs:
         _count_rule(inputs, expected)
@@ -184,7 +184,7 @@ def imbalanced(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, cas
 
 def _count_rule(inputs: Any, expected: Expected) -> None:
     """The release's counting function by itself, with as many images in every class as it may ask for."""
-    from benchmark.al.data.split import class_counts
+    from benchmark.al.datasets.split import class_counts
 
     majority, ratio, wanted = inputs["img_max"], inputs["imb_factor"], expected["img_num_per_cls"]
     available = np.full(inputs["num_classes"], majority)

@@ -1,0 +1,1 @@
+"""Images on the device and the views of them that networks see."""

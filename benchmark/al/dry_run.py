@@ -1,0 +1,145 @@
+"""A trial played through in seconds on made-up images: does everything its suite names exist and fit together?
+
+Only amounts are shrunk (images, epochs, budgets, pixels of large crops); kind of data, networks, objective, strategy, schedule and
+loop are the trial's own. What would fail after hours of training because an output is missing fails here.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.al import registry
+from benchmark.al.committee import Committee
+from benchmark.al.datasets import Dataset, Part
+from benchmark.al.datasets.catalogue import SIDES
+from benchmark.al.learner import Learner
+from benchmark.al.loop import run
+from benchmark.al.session import Session
+from benchmark.al.strategies import Strategy
+from benchmark.spec.models import (
+    CenterCrop,
+    Model,
+    Pretext,
+    Protocol,
+    RandomCrop,
+    RandomResizedCrop,
+    Resize,
+    Transform,
+    Trial,
+    Views,
+)
+
+GREY = ("digits", "mnist", "kmnist")
+POOL, TEST, BATCH = 24, 8, 4
+MODELS, SIDE, WHOLE = 2, 64, sys.maxsize
+"""Most target models that are trained side by side, and most pixels of a crop or of a network's own size: few, or all."""
+
+
+def rehearse(trial: Trial, assemble: Callable[[Trial, Dataset], tuple[Strategy, Learner | Committee]]) -> None:
+    """Run the shrunken trial once. Raises what the real one would raise."""
+    small = trial.model_copy(update={"protocol": shrunk(trial.protocol, side_of(trial))})
+    strategy, learner = assemble(small, made_up(small.protocol))
+    with tempfile.TemporaryDirectory() as folder:
+        session = Session(small, "0" * 64, "0" * 64, Path(folder), None, save_every=1e9, must_stop=lambda: False)
+        run(small.protocol, strategy, learner, session)
+
+
+def side_of(trial: Trial) -> int:
+    """Most pixels of an image's side: those of the protocol where the objective's parameters hold for these alone."""
+    return WHOLE if registry.find("objectives", trial.objective.name).tied_to_size else SIDE
+
+
+def shrunk(protocol: Protocol, side: int = SIDE) -> Protocol:
+    """The protocol with two cycles of one epoch on a handful of images of at most `side` pixels."""
+    training, acquisition = protocol.training, protocol.acquisition
+    trajectory = training.trajectory and training.trajectory.model_copy(
+        update={"start": 1, "every": 1, "students": "all5"}
+    )
+    return protocol.model_copy(
+        update={
+            "data": protocol.data.model_copy(update={"train_size": POOL, "test_size": TEST}),
+            "views": _shrunk_views(protocol.views, side),
+            "models": tuple(_small(protocol.models[place], side) for place in protocol.trained()[:MODELS]),
+            "members": None,
+            "extractor": protocol.extractor and _small(protocol.extractor, side),
+            "pretext": protocol.pretext and _brief(protocol.pretext, side),
+            "acquisition": acquisition.model_copy(
+                update={
+                    "initial": acquisition.initial.model_copy(update={"size": 2 * BATCH}),
+                    "budget": BATCH, "cycles": 2, "candidates": None,
+                }
+            ),
+            "training": training.model_copy(
+                update={"epochs": 1, "batch_size": BATCH, "trajectory": trajectory, "vote_fraction": 1.0}
+            ),
+            "evaluation": protocol.evaluation.model_copy(
+                update={"batch_size": TEST, "size": protocol.evaluation.size and min(protocol.evaluation.size, side)}
+            ),
+        }
+    )  # fmt: skip
+
+
+def _small(model: Model, side: int) -> Model:
+    return model.model_copy(update={"weights": "scratch", "size": model.size and min(model.size, side)})
+
+
+def _brief(stage: Pretext, side: int) -> Pretext:
+    training = stage.training.model_copy(update={"epochs": 1, "batch_size": BATCH})
+    clusters = stage.clusters and min(stage.clusters, BATCH)
+    views = {name: _smaller(getattr(stage, name), side) for name in ("view", "test_view")}
+    return stage.model_copy(
+        update=views
+        | {"model": _small(stage.model, side), "training": training, "clusters": clusters, "n_init": stage.n_init and 1}
+    )
+
+
+def _shrunk_views(views: Views, side: int) -> Views:
+    pool = views.pool if isinstance(views.pool, str) else _smaller(views.pool, side)
+    return views.model_copy(
+        update={"train": _smaller(views.train, side), "test": _smaller(views.test, side), "pool": pool}
+    )
+
+
+def _smaller(view: tuple[Transform, ...], side: int) -> tuple[Transform, ...]:
+    """Crops of at most `side` pixels: every network takes what comes."""
+    made = []
+    for transform in view:
+        if isinstance(transform, RandomCrop | RandomResizedCrop | CenterCrop):
+            transform = transform.model_copy(update={"size": min(transform.size, side)})
+        made.append(transform)
+    return tuple(made)
+
+
+def made_up(protocol: Protocol) -> Dataset:
+    """Noise of the shape that the data set decodes to."""
+    rng = np.random.default_rng(0)
+    return Dataset(
+        name=protocol.data.name,
+        train=_part(protocol, POOL, rng),
+        test=_part(protocol, TEST, rng),
+        class_names=tuple(str(k) for k in range(protocol.data.classes)),
+        digest="0" * 64,
+        canonical=True,
+        canonical_note="",
+    )
+
+
+def _part(protocol: Protocol, count: int, rng: np.random.Generator) -> Part:
+    side, channels = SIDES.get(protocol.data.name, 32), 1 if protocol.data.name in GREY else 3
+    for transform in protocol.data.decode:
+        if isinstance(transform, CenterCrop):
+            side = transform.size
+        elif isinstance(transform, Resize):
+            side = transform.shorter or (transform.size or (side,))[0]
+    return Part(
+        pixels=rng.integers(0, 256, (count, side, side, channels), dtype=np.uint8),
+        labels=np.arange(count, dtype=np.int64) % protocol.data.classes,
+        sizes=None,
+        offsets=None,
+        channels=channels,
+    )

@@ -1,0 +1,107 @@
+"""Forward passes without training: many outputs of many networks from one pass over the images."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from operator import attrgetter
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.al.augmentation.images import ImageSource
+from benchmark.al.functional.finite import demand_finite
+from benchmark.al.networks.outputs import Outputs
+from benchmark.al.random.philox import Counter
+from benchmark.al.training.numerics import Numerics, promoted
+from benchmark.errors import UsageError
+
+Networks = Mapping[str, nn.Module | list[nn.Module]]
+"""By name; `""` is the trained network, a list is several that are asked together."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Test accuracy in percent, overall and per class, and the mean cross-entropy."""
+
+    accuracy: float
+    per_class: tuple[float, ...]
+    loss: float
+
+
+@dataclass(frozen=True)
+class Inference:
+    """How images are passed through networks: in batches of a fixed size, in eval mode, through one view."""
+
+    images: ImageSource
+    batch_size: int
+    numerics: Numerics
+    heads: Mapping[str, Callable[[Outputs], Tensor]] = field(default_factory=dict)
+    """Outputs by name that are computed from a network's own."""
+    counter: Counter | None = None
+    pass_: int = 0
+
+    @torch.inference_mode()
+    def outputs(self, networks: Networks, names: set[str], indices: Tensor) -> dict[str, Tensor]:
+        """Each `<network>.<output>` for all images: (n, ...), or (networks, n, ...) where the name stands for several.
+
+        Every network sees every image once, and all of them see the same tensor. Raises UsageError for a network that
+        is not there.
+        """
+        wanted: dict[str, list[tuple[str, str]]] = {}
+        for name in sorted(names):
+            owner, _, output = name.rpartition(".")
+            wanted.setdefault(owner, []).append((name, output))
+            self._check(output)
+        groups = {owner: _group(networks, owner) for owner in wanted}
+        for network in itertools.chain(*groups.values()):
+            network.eval()
+        found: dict[str, list[Tensor]] = {name: [] for name in names}
+        for start in range(0, len(indices), self.batch_size):
+            chunk = indices[start : start + self.batch_size].to(self.numerics.device)
+            batch = self._batch(chunk)
+            for owner, outputs in wanted.items():
+                with self.numerics.autocast():
+                    passes: list[Outputs] = [network(batch) for network in groups[owner]]
+                    # Heads are networks too: in half precision they take what the network gives only under autocast.
+                    for name, output in outputs:
+                        read = self.heads[output] if output in self.heads else attrgetter(output)
+                        found[name].append(torch.stack([promoted(read(out)[: len(chunk)]) for out in passes]))
+        whole = {name: torch.cat(pieces, dim=1) for name, pieces in found.items()}
+        several = {owner for owner in wanted if isinstance(networks[owner], list)}
+        return {name: value if name.rpartition(".")[0] in several else value[0] for name, value in whole.items()}
+
+    def _check(self, output: str) -> None:
+        if output not in self.heads and output not in Outputs._fields:
+            raise UsageError(
+                f"the strategy needs the output '{output}', which neither the network nor the objective makes",
+                remedy=f"pair it with an objective that makes it; made here: {', '.join((*Outputs._fields, *self.heads))}",
+            )
+
+    def evaluate(self, model: nn.Module, labels: Tensor) -> Evaluated:
+        """Accuracy on all images of the view. Raises AlbenchError where a logit is not finite."""
+        logits = self.outputs({"": model}, {"logits"}, torch.arange(len(labels)))["logits"]
+        demand_finite("logits of the test images", logits)
+        hit = (logits.argmax(dim=1) == labels).double()
+        per_class = tuple(
+            float(hit[labels == k].mean()) * 100 if bool((labels == k).any()) else 0.0 for k in range(logits.shape[1])
+        )
+        loss = nn.functional.cross_entropy(logits.double(), labels)
+        return Evaluated(float(hit.mean()) * 100, per_class, float(loss))
+
+    def _batch(self, chunk: Tensor) -> Tensor:
+        # A short last batch is padded: other batch sizes may round differently.
+        padded = torch.cat([chunk, chunk[:1].expand(self.batch_size - len(chunk))])
+        return self.images.batch(padded, self.counter, 0, self.pass_)
+
+
+def _group(networks: Networks, owner: str) -> list[nn.Module]:
+    if owner not in networks:
+        known = ", ".join(sorted(name for name in networks if name)) or "none"
+        raise UsageError(
+            f"the strategy needs outputs of the network '{owner}', which this training does not keep",
+            remedy=f"pair it with an objective or a protocol that keeps it; kept here: {known}",
+        )
+    found = networks[owner]
+    return found if isinstance(found, list) else [found]

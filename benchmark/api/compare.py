@@ -1,0 +1,255 @@
+"""From the files to a judged suite: which records are meant, what they are compared with, what else is to be said of them."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from benchmark.api.workspace import Workspace
+from benchmark.errors import UsageError
+from benchmark.planning.workload import total, work
+from benchmark.runs.events import Record
+from benchmark.runs.store import Refused, Store, question
+from benchmark.spec.load import SuiteFile
+from benchmark.spec.models import Component, Trial
+from benchmark.spec.selectors import Selection, Selector
+from benchmark.text import flops
+
+if TYPE_CHECKING:
+    from benchmark.verdicts.measurements import Measurement
+    from benchmark.verdicts.regression import Regression
+    from benchmark.verdicts.results import Judgement
+
+RECORDS = "records.csv"
+"""Committed measurements of a suite, below results/."""
+MISSING = "Run what is missing"
+"""Purpose of the command that is shown where a trial of the selection was not measured."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A suite with everything a report needs."""
+
+    suite: SuiteFile
+    judgement: Judgement
+    measurements: Sequence[Measurement]
+    records: Sequence[Record]
+    cost_note: str
+    commands: dict[str, str]
+    facts: dict[str, str]
+
+
+def judge_suite(
+    settings: Workspace, selection: Selection, suite: SuiteFile, *, borrow: bool = False, publish: bool = False
+) -> Judged:
+    """Verdicts on a suite from the store, and from committed records where the suite compares with those.
+
+    `borrow`: trials that are not in the store are taken from the committed records. `publish`: these trials become the
+    committed records. Trials that a suite would compare with themselves then stand in tables and pictures without a verdict.
+    """
+    from benchmark.verdicts.judge import judge
+    from benchmark.verdicts.measurements import from_records
+    from benchmark.verdicts.method_table import with_controls
+
+    methods, records = chosen_methods(selection, suite), records_of(settings, selection, suite)
+    resolved = suite.resolve(selection.profile, selection.variant)
+    guests = _guests(resolved.methods, records)
+    own, committed = from_records(records), committed_rows(settings, suite)
+    measurements = [*own, *_absent(own, committed, selection)] if borrow else own
+    if methods is not None:
+        wanted = with_controls(resolved, methods, dict.fromkeys(row.method for row in measurements), guests)
+        measurements = [row for row in measurements if row.method in wanted]
+        records = [record for record in records if record.trial.method_name in wanted]
+    here = {row.method for row in own} if not publish else set()
+    unjudged = {row.method for row in measurements} - here if resolved.rule.reference == "records" else set()
+    judgement = judge(
+        suite, measurements, profile=selection.profile, variant=selection.variant, methods=methods, references=committed,
+        guests=guests, unjudged=unjudged,
+    )  # fmt: skip
+    borrowed = sorted({row.method for row in measurements} - {row.method for row in own})
+    facts = {"Taken from results/": ", ".join(borrowed)} if borrowed else {}
+    facts |= _facts(records, resolved.rule.margin, resolved.rule.metric)
+    commands = _commands(selection, suite, complete=_is_complete(selection, suite, measurements))
+    return Judged(suite, judgement, measurements, records, _cost_note(suite, selection, records), commands, facts)
+
+
+def regress_suite(settings: Workspace, selection: Selection, suite: SuiteFile) -> Regression:
+    """The store's records of a suite against those committed under results/."""
+    from benchmark.verdicts.measurements import from_records
+    from benchmark.verdicts.regression import regress
+
+    seeds = chosen_seeds(selection)
+    return regress(
+        suite, from_records(records_of(settings, selection, suite)), committed_rows(settings, suite),
+        profile=selection.profile, variant=selection.variant, methods=chosen_methods(selection, suite),
+        seeds=None if seeds is None else sorted(seeds),
+    )  # fmt: skip
+
+
+def committed_rows(settings: Workspace, suite: SuiteFile) -> list[Measurement]:
+    """Every committed measurement of a suite; none where nothing was committed."""
+    from benchmark.verdicts.measurements import read_results
+
+    path = settings.results / suite.id / RECORDS
+    return read_results(path) if path.exists() else []
+
+
+def _absent(own: Sequence[Measurement], committed: Sequence[Measurement], selection: Selection) -> list[Measurement]:
+    """Committed trials that the store does not have."""
+    here, seeds = {(row.method, row.seed) for row in own}, chosen_seeds(selection)
+    return [
+        row for row in committed
+        if (row.method, row.seed) not in here and (seeds is None or row.seed in seeds)
+        and (row.profile, row.variant) == (selection.profile, selection.variant)
+    ]  # fmt: skip
+
+
+def chosen_methods(selection: Selection, suite: SuiteFile) -> tuple[str, ...] | None:
+    """The methods asked for by option or selector; None for all the profile names."""
+    if selection.methods is not None:
+        return selection.methods
+    if all(selector.method is None for selector in selection.selectors):
+        return None
+    return tuple(dict.fromkeys(asked.trial.method_name for asked in selection.trials(Path(), [suite])))
+
+
+def chosen_seeds(selection: Selection) -> set[int] | None:
+    """The seeds asked for; None for all."""
+    found = {seed for selector in selection.selectors for seed in selector.seeds or ()}
+    return set(selection.seeds) if selection.seeds else found or None
+
+
+def records_of(settings: Workspace, selection: Selection, suite: SuiteFile) -> list[Record]:
+    """Finished trials of this suite's questions with any seed, and plug-ins that were run under its very protocol."""
+    resolved = suite.resolve(selection.profile, selection.variant)
+    asked = dict(_questions(selection, suite, resolved.methods))
+    seeds, found = chosen_seeds(selection), []
+    for record in Store(settings.runs).records(on_refused=_say_refused):
+        trial = record.trial
+        if seeds is not None and trial.seed not in seeds:
+            continue
+        known = asked.get(question(trial.model_copy(update={"seed": 0})))
+        if known is not None:
+            named = known.model_copy(update={"seed": trial.seed, "data_digest": trial.data_digest})
+            found.append(record.model_copy(update={"trial": named}))
+        elif (
+            (trial.suite, trial.profile, trial.variant) == (suite.id, selection.profile, selection.variant)
+            and trial.method_name not in resolved.methods
+            and trial.protocol == resolved.protocol
+        ):
+            found.append(record)
+    return found
+
+
+def _questions(selection: Selection, suite: SuiteFile, methods: Iterable[str]) -> Iterator[tuple[str, Trial]]:
+    """What each method asks. One that does not fit a profile, which may leave it out, asks nothing."""
+    for method in methods:
+        with suppress(UsageError):
+            (trial,) = suite.trials(selection.profile, selection.variant, [method], [0])
+            yield question(trial), trial
+
+
+def _guests(known: Mapping[str, object], records: Sequence[Record]) -> dict[str, Component]:
+    """Objectives of the methods that are not the suite's own."""
+    trials = [record.trial for record in records]
+    return {trial.method_name: trial.objective for trial in trials if trial.method_name not in known}
+
+
+def _say_refused(refused: Refused) -> None:
+    click.echo(f"ignored {refused.path}: {refused.reason}", err=True)
+
+
+def costs_of(suite: SuiteFile, selection: Selection) -> dict[str, float]:
+    """Floating point operations of a trial of each method; of none if the price of a forward pass is not known."""
+    whole = Selection([Selector(suite.id, None, (0,))], selection.profile, selection.variant)
+    return {
+        item.trial.method_name: 2.0 * total(work(item.trial.protocol, item.cost, item.price)).macs
+        for item in whole.trials(Path(), [suite])
+        if item.price.forward_macs
+    }
+
+
+def _cost_note(suite: SuiteFile, selection: Selection, records: Sequence[Record]) -> str:
+    """What one trial costs, and what was spent on those that are here."""
+    from benchmark.text import duration
+
+    parts, amounts = [], costs_of(suite, selection).values()
+    if amounts:
+        low, high = flops(min(amounts)), flops(max(amounts))
+        parts.append(f"One trial costs {low if low == high else f'{low} to {high}'}.")
+    if records:
+        spent = duration(sum(record.seconds for record in records))
+        where = ", ".join(sorted({record.environment.device_model for record in records}))
+        took = f"{len(records)} trial{'s' * (len(records) != 1)} took"
+        parts.append(f"{took} {spent} of computation on {where}.")
+    return " ".join(parts)
+
+
+def _is_complete(selection: Selection, suite: SuiteFile, measurements: Sequence[Measurement]) -> bool:
+    """Whether every trial of the selection was measured."""
+    known = _own_methods(selection, suite)
+    if selection.methods is not None and not known:
+        return bool(measurements)
+    here = {(row.method, row.seed) for row in measurements}
+    asked = replace(selection, methods=known or None).trials(Path(), [suite])
+    return all((item.trial.method_name, item.trial.seed) in here for item in asked)
+
+
+def _own_methods(selection: Selection, suite: SuiteFile) -> tuple[str, ...]:
+    """The methods asked for by option, without plug-ins: those cannot be run without their file."""
+    return tuple(name for name in selection.methods or () if name in suite.suite.methods)
+
+
+def _commands(selection: Selection, suite: SuiteFile, *, complete: bool) -> dict[str, str]:
+    """How to go on with the selection, by purpose."""
+    meant = [selector for selector in selection.selectors if selection.means(selector, suite.id)]
+    chosen = list(dict.fromkeys(str(replace(selector, suite=suite.id)) for selector in meant))
+    chosen += ["--profile", selection.profile] if selection.profile != "paper" else []
+    chosen += ["--variant", selection.variant] if selection.variant != "as_published" else []
+    known = _own_methods(selection, suite)
+    chosen += ["--methods", ",".join(known)] if known else []
+    chosen += ["--seeds", ",".join(map(str, selection.seeds))] if selection.seeds else []
+    verbs = {} if complete else {MISSING: "run"}
+    verbs |= {"Compare": "compare", "Check determinism": "verify"}
+    return {purpose: shlex.join(["albench", verb, *chosen]) for purpose, verb in verbs.items()}
+
+
+def _facts(records: Sequence[Record], margin: float, metric: str) -> dict[str, str]:
+    """Conditions under which the records were made, several values side by side."""
+    environments = [record.environment for record in records]
+    facts: dict[str, set[str]] = {
+        "Precision": {env.precision for env in environments},
+        "Steps": {env.step for env in environments if env.step != "eager"},
+        "Instruction set": {env.isa for env in environments if env.isa},
+        "torch": {env.torch for env in environments},
+        "Code": {env.code[:12] for env in environments},
+        "Image": {env.image for env in environments if env.image},
+        "Data": {f"{record.data.name} {record.data.digest[:12]}" for record in records},
+    }
+    told = {name: ", ".join(sorted(values)) for name, values in facts.items() if values}
+    return {"Determinism": _determinism(records, margin, metric)} | told if records else told
+
+
+def _determinism(records: Sequence[Record], margin: float, metric: str) -> str:
+    """What was asked of the arithmetic, what that promises, and what trials with several answers show."""
+    from benchmark.verdicts.determinism import levels
+
+    on_cpu = all(record.environment.device == "cpu" for record in records)
+    if not all(record.environment.deterministic for record in records):
+        asked = "deterministic algorithms were not requested: equal environments need not give equal bits"
+    elif on_cpu:
+        asked = "deterministic algorithms on CPU: equal environments give equal bits"
+    else:
+        asked = "deterministic algorithms were requested"
+    seen = Counter(levels(records, margin, metric))
+    if not seen:
+        return asked
+    words = ", ".join(f"{count} {level}" for level, count in seen.items())
+    return f"{asked}; {seen.total()} trials were answered in several environments, and agree: {words}"

@@ -1,0 +1,98 @@
+"""compare: from records to verdicts on the terminal, for a CI, in an exit code. Needs no data, no GPU, no tracker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from benchmark.api.compare import RECORDS, judge_suite, regress_suite
+from benchmark.api.workspace import Workspace
+from benchmark.cli.options import selecting
+from benchmark.cli.tables import console
+from benchmark.errors import Exit
+from benchmark.runs.events import write_bytes
+from benchmark.spec.load import SuiteFile
+from benchmark.spec.selectors import Selection
+
+if TYPE_CHECKING:
+    from benchmark.verdicts.regression import Regression
+    from benchmark.verdicts.results import Judgement
+
+WORST_FIRST = (Exit.DISCREPANCY, Exit.NOT_MEASURED, Exit.INCONCLUSIVE, Exit.OK)
+
+
+@click.command()
+@selecting(plugins=False)
+@click.option(
+    "--regress",
+    is_flag=True,
+    help="Hold the records against those committed under results/: equal bits where the "
+    "environment is the same, else equal picks, else the suite's rule.",
+)
+@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Also write the verdicts as JUnit XML.")
+@click.option("--github", is_flag=True, help="Also print annotations for GitHub Actions and add to its step summary.")
+@click.pass_obj
+def compare(settings: Workspace, selection: Selection, regress: bool, junit: Path | None, github: bool) -> int:  # fmt: skip
+    """Judge the records of the selection: a verdict for each published number, curve and claim.
+
+    Exit code 0 all matched or nothing to compare, 1 a discrepancy, 3 not (completely) measured, 4 inconclusive only.
+    """
+    suites = selection.suites(settings.suites)
+    judgements = [] if regress else [_judge(settings, selection, suite) for suite in suites]
+    regressions = [_regress(settings, selection, suite) for suite in suites] if regress else []
+    if junit is not None:
+        from benchmark.reports.junit import render
+
+        junit.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(junit, render(judgements, regressions).encode())
+    if github:
+        _tell_github(suites, judgements, regressions)
+    return worst([item.exit_code for item in judgements] + [item.exit_code for item in regressions])
+
+
+def worst(codes: Iterable[Exit]) -> Exit:
+    """The code of several comparisons: a discrepancy outweighs what was not measured, that what is inconclusive."""
+    found = set(codes)
+    return next(code for code in WORST_FIRST if code in found)
+
+
+def _judge(settings: Workspace, selection: Selection, suite: SuiteFile) -> Judgement:
+    from benchmark.reports import terminal
+
+    item = judge_suite(settings, selection, suite)
+    terminal.show(item.judgement, console(), item.cost_note, item.commands)
+    return item.judgement
+
+
+def _regress(settings: Workspace, selection: Selection, suite: SuiteFile) -> Regression:
+    from benchmark.reports import terminal
+
+    found = regress_suite(settings, selection, suite)
+    terminal.show_regression(found, console())
+    path = settings.results / suite.id / RECORDS
+    if not path.exists():
+        click.echo(f"{path}: nothing is committed\n  -> `albench report {suite.id} --publish` and commit it", err=True)
+    return found
+
+
+def _tell_github(
+    suites: Sequence[SuiteFile], judgements: Sequence[Judgement], regressions: Sequence[Regression]
+) -> None:
+    """Annotations on standard output, and the summary appended to the file that the service names."""
+    from benchmark.reports import github
+
+    root = Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd())
+    for suite in suites:
+        lines = [line for one in judgements if one.suite == suite.id for line in github.annotate(suite, one, root)]
+        for one in regressions:
+            lines += github.annotate_regression(suite, one, root) if one.suite == suite.id else []
+        for line in lines:
+            click.echo(line)
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        with Path(summary).open("a", encoding="utf-8") as file:
+            file.write(github.summary(judgements, regressions))

@@ -1,0 +1,209 @@
+"""Progress of a run, one line per trial, fed by events: the same for every executor and for resumed trials.
+
+On a terminal the lines are live; elsewhere each start, cycle and end is one plain line.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from benchmark.executors.jobs import Job, Launched, Outcome
+from benchmark.planning.plan import Plan, PlannedTrial, name_of
+from benchmark.runs.events import CycleDone, EpochDone, Started
+from benchmark.text import duration
+
+Mode = Literal["live", "plain", "none"]
+EVERY, CYCLE_EVERY = 60.0, 10.0
+"""Seconds between plain lines about a trial: inside a cycle, and at the end of one."""
+COLOURS = {"finished": "green", "stopped": "yellow", "failed": "red", "running": "cyan", "waiting": "dim"}
+
+
+@dataclass
+class TrialLine:
+    """What is known of one trial, and how far it is."""
+
+    name: str
+    planned: PlannedTrial
+    state: str = "waiting"
+    cycle: int = 0
+    within: float = 0.0
+    """Share of the current cycle's training that is done."""
+    labelled: int | None = None
+    accuracy: float | None = None
+    message: str = ""
+    _since: tuple[float, float] | None = None
+    _now: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.cycle = self.planned.cycles_done
+        self.stage = ""
+
+    @property
+    def cycles(self) -> int:
+        """Cycles of the whole trial."""
+        return len(self.planned.work)
+
+    def done(self) -> float:
+        """Forward passes that are behind it."""
+        sizes = [part.forward_equivalents for part in self.planned.work]
+        return sum(sizes[: self.cycle]) + self.within * (sizes[self.cycle] if self.cycle < len(sizes) else 0)
+
+    def left(self) -> float:
+        """Forward passes that are ahead of it."""
+        if self.state in ("finished", "stopped", "failed"):
+            return 0.0
+        return self.planned.total.forward_equivalents - self.done()
+
+    def take(self, event: Any) -> None:
+        """Learn from a worker's event or from its executor."""
+        if isinstance(event, Launched):
+            self.state, self.message = "running", event.where
+        elif isinstance(event, Started):
+            self.cycle, self.within = event.cycle, 0.0
+            epochs = self.planned.trial.protocol.training.epochs
+            self.within = min(1.0, event.epoch / epochs)
+            self._since = (event.time, self.done())
+        elif isinstance(event, EpochDone):
+            within = event.epoch / max(1, event.epochs)
+            self.stage = f"{event.stage} {within:.0%}" if event.stage else ""
+            if event.stage:
+                # Speed is told by cycles: a stage before them may run another network.
+                self._since = (event.time, self.done())
+            else:
+                self.cycle, self.within = event.cycle, within
+        elif isinstance(event, CycleDone):
+            self.cycle, self.within = event.result.cycle + 1, 0.0
+            self.labelled, self.accuracy = event.result.labelled, event.result.metrics.get("accuracy")
+        elif isinstance(event, Outcome):
+            self.state, self.message = event.state, event.message
+        self._now = getattr(event, "time", self._now)
+
+    def rate(self) -> float | None:
+        """Forward passes per second since it started here; None while nothing is known."""
+        if self._since is None:
+            return None
+        spent, passed = self._now - self._since[0], self.done() - self._since[1]
+        return passed / spent if spent > 0 and passed > 0 else None
+
+    def cells(self) -> tuple[str, str, str, str]:
+        """Cycle, labels, accuracy and time left, for a table."""
+        left = self.seconds_left()
+        return (
+            self.stage or f"cycle {min(self.cycle + 1, self.cycles)}/{self.cycles}",
+            "" if self.labelled is None else f"{self.labelled} labels",
+            "" if self.accuracy is None else f"{self.accuracy:.2f} %",
+            "" if left is None else f"{duration(left)} left",
+        )
+
+    def seconds_left(self) -> float | None:
+        """Estimate for this trial: from its own speed, before that from earlier trials."""
+        rate = self.rate()
+        if rate is not None:
+            return self.left() / rate
+        return self.planned.seconds if self.state in ("waiting", "running") else 0.0
+
+
+@dataclass
+class Progress:
+    """Listens to an executor. Use as a context manager; call it with (job, event)."""
+
+    plan: Plan
+    mode: Mode
+    console: Console
+    jobs_at_once: int = 1
+    clock: Callable[[], float] = time.monotonic
+    _lines: dict[str, TrialLine] = field(default_factory=dict)
+    _told: dict[str, float] = field(default_factory=dict)
+    _live: Live | None = None
+
+    def __post_init__(self) -> None:
+        for planned in self.plan.todo:
+            self._lines[planned.trial_id] = TrialLine(name_of(planned), planned)
+
+    def __enter__(self) -> Progress:
+        if self.mode == "live":
+            self._live = Live(get_renderable=self.table, console=self.console, refresh_per_second=4, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def __call__(self, job: Job, event: Any) -> None:
+        """Take an event of a job into account and show it."""
+        line = self._lines[job.trial_id]
+        line.take(event)
+        if self.mode != "none" and (text := self._text(job, line, event)):
+            (self._live.console if self._live else self.console).print(text, highlight=False, soft_wrap=True)
+
+    def _text(self, job: Job, line: TrialLine, event: Any) -> str:
+        """The permanent line for an event; empty if there is none."""
+        if isinstance(event, Outcome):
+            return "" if event.never_started else self._end(line, event)
+        if self.mode == "live" or not isinstance(event, Started | EpochDone | CycleDone):
+            return ""
+        now = self.clock()
+        if now - self._told.get(job.trial_id, -EVERY) < (EVERY if isinstance(event, EpochDone) else CYCLE_EVERY):
+            return ""
+        self._told[job.trial_id] = now
+        return escape(self._describe(line))
+
+    def _end(self, line: TrialLine, outcome: Outcome) -> str:
+        colour = COLOURS[outcome.state]
+        kind = f" ({outcome.kind})" if outcome.kind else ""
+        result = f"  {line.accuracy:.2f} % at {line.labelled}" if line.accuracy is not None else ""
+        message = "" if outcome.state == "finished" else f"  {outcome.message}"
+        text = f"[{colour}]{outcome.state:9}[/{colour}]{escape(f' {line.name}{kind}{result}{message}')}"
+        said = {part.strip() for part in message.splitlines()}
+        log = [entry for entry in outcome.log if outcome.state == "failed" and entry.strip() not in said]
+        return "\n".join([text, *(escape(f"          | {entry}") for entry in log)])
+
+    def _describe(self, line: TrialLine) -> str:
+        share = f"{100 * line.within:.0f} %" if line.within else ""
+        cycle, labels, accuracy, left = line.cells()
+        return "  ".join(part for part in (f"{line.state:9} {line.name}", cycle, share, labels, accuracy, left) if part)
+
+    def seconds_left(self) -> float | None:
+        """Estimate for the whole run: what is left at the speed seen here, before that at the speed of earlier trials."""
+        open_lines = [line for line in self._lines.values() if line.state in ("waiting", "running")]
+        rates = [rate for line in self._lines.values() if (rate := line.rate()) is not None]
+        seen = sum(rates) / len(rates) if rates else None
+        seconds = []
+        for line in open_lines:
+            rate = line.rate() or seen
+            seconds.append(line.left() / rate if rate else line.planned.seconds)
+        known = [value for value in seconds if value is not None]
+        if len(known) < len(seconds):
+            return None
+        # Trials run side by side, but a single one cannot be split.
+        return max(sum(known) / max(1, self.jobs_at_once), *known, 0.0) if known else 0.0
+
+    def table(self) -> Table:
+        """The live view: what runs, and one line about everything."""
+        table = Table(box=None, padding=(0, 1), show_header=False, expand=False)
+        for line in self._lines.values():
+            if line.state == "running":
+                table.add_row("[cyan]running[/cyan]", escape(line.name), _bar(line), *line.cells())
+        counts = {state: sum(line.state == state for line in self._lines.values()) for state in COLOURS}
+        words = "  ".join(f"{number} {state}" for state, number in counts.items() if number)
+        left = self.seconds_left()
+        table.add_row("[bold]all[/bold]", words, "", "", "", "", "" if left is None else f"{duration(left)} left")
+        return table
+
+
+def _bar(line: TrialLine, width: int = 16) -> str:
+    whole = line.planned.total.forward_equivalents
+    full = round(width * line.done() / whole) if whole else width
+    return "━" * full + "[dim]" + "╌" * (width - full) + "[/dim]"

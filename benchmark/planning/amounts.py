@@ -1,0 +1,123 @@
+"""What depends on amounts and is known before anything runs: batches that an objective cannot take, windows that fit no map.
+
+A rehearsal shrinks amounts and so cannot see these; the trial itself would fail at them, hours later. No torch here: what the
+networks do to sizes is a table, held to the networks by tests/planning/test_amounts.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from benchmark.spec.models import CenterCrop, Model, Protocol, RandomCrop, RandomResizedCrop, Resize, Transform, Trial
+
+PAIRED = "learning_loss"
+"""The objective whose loss is over pairs of a batch."""
+OWN_BATCHES = "mean_teacher"
+"""The objective whose labelled batches are always full."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What a network does to the side of its input: strides of the stage outputs that it hands out, and of the last layer that
+    is normalised over the batch (None: none is)."""
+
+    maps: tuple[int, ...]
+    normalised: int | None
+    divide: Callable[[int, int], int]
+
+
+def _up(side: int, stride: int) -> int:
+    return -(-side // stride)
+
+
+def _down(side: int, stride: int) -> int:
+    return side // stride
+
+
+NETWORKS = {
+    "small_cnn": Sides((1, 2, 4, 4), 4, _up),
+    "resnet_cifar": Sides((1, 2, 4, 8), 8, _up),
+    "resnet_bottleneck": Sides((1, 2, 4, 8), 8, _up),
+    "resnet_imagenet": Sides((4, 8, 16, 32), 32, _up),
+    "vgg_bn": Sides((4, 8, 16, 32), 16, _down),
+    "vgg_plain": Sides((4, 8, 16, 32), None, _down),
+    "ofa": Sides((), 32, _up),
+}
+
+
+def obstacle(trial: Trial) -> str:
+    """Why a trial would fail in the middle by its amounts, and the number to change; empty if it would not."""
+    return next(iter((*_batches(trial), *_windows(trial))), "")
+
+
+def _batches(trial: Trial) -> Iterator[str]:
+    """Batches of each cycle that the objective or the network cannot take."""
+    training = trial.protocol.training
+    size = training.batch_size
+    if trial.objective.name == OWN_BATCHES or ":" in trial.objective.name:
+        return
+    if trial.objective.name == PAIRED and size % 2 and max(trial.protocol.acquisition.labelled()) >= size:
+        yield f"protocol.training.batch_size: {trial.objective.name} takes pairs, and {size} is odd -> {size + 1}"
+    for cycle, labelled in enumerate(trial.protocol.acquisition.labelled()):
+        left = labelled % size or min(labelled, size)
+        if training.drop_last and labelled >= size:
+            continue
+        place = f"protocol.acquisition: cycle {cycle} trains on {labelled} images in batches of {size}"
+        if training.drop_last:
+            yield f"{place}, and drop_last leaves none -> a batch_size of at most {labelled}, or drop_last = false"
+        elif trial.objective.name == PAIRED and left % 2:
+            named = "initial.size" if cycle == 0 else "budget"
+            yield (
+                f"{place}: the last one has {left}, and {trial.objective.name} takes pairs "
+                f"-> an even number of images ({named}), or drop_last = true"
+            )
+        elif left == 1 and (reason := _needs_two(trial.protocol)):
+            yield f"{place}: the last one has 1, and {reason} -> another budget or batch_size, or drop_last = true"
+
+
+def _needs_two(protocol: Protocol) -> str:
+    """Why a batch of one image cannot be trained on: a network whose last maps are single pixels normalises over the batch."""
+    for place in protocol.trained():
+        known, side = NETWORKS.get(protocol.models[place].name), train_side(protocol, protocol.models[place])
+        if known and known.normalised and side and known.divide(side, known.normalised) == 1:
+            return f"{protocol.models[place].name} at {side} pixels normalises single pixels over a batch"
+    return ""
+
+
+def _windows(trial: Trial) -> Iterator[str]:
+    """Pooling windows that do not leave one value of a map of the network at this size."""
+    windows = trial.objective.params.get("windows")
+    if trial.objective.name != PAIRED or not isinstance(windows, list):
+        return
+    for place in trial.protocol.trained():
+        model = trial.protocol.models[place]
+        side, known = train_side(trial.protocol, model), NETWORKS.get(model.name)
+        if side is None or known is None or len(known.maps) != len(windows):
+            continue
+        maps = [known.divide(side, stride) for stride in known.maps]
+        if model.params.get("pool_last_map"):
+            maps[-1] = 1
+        for index, (window, found) in enumerate(zip(windows, maps, strict=True)):
+            if isinstance(window, int) and window and not window <= found < 2 * window:
+                yield (
+                    f"objective.params.windows[{index}] is {window}, and the map of {model.name} on {side} pixels is "
+                    f"{found}x{found} -> {found}, or 0 for the whole map"
+                )
+
+
+def train_side(protocol: Protocol, model: Model) -> int | None:
+    """Side in pixels of the square images that a network is trained on; None where images keep their own sizes."""
+    from benchmark.al.datasets.catalogue import SIDES  # which needs numpy: `--help` does not
+
+    decoded = _side(protocol.data.decode, SIDES.get(protocol.data.name))
+    return model.size or _side(protocol.views.train, decoded)
+
+
+def _side(transforms: tuple[Transform, ...], side: int | None) -> int | None:
+    for transform in transforms:
+        if isinstance(transform, RandomCrop | RandomResizedCrop | CenterCrop):
+            side = transform.size
+        elif isinstance(transform, Resize):
+            side = transform.size[0] if transform.size and len(set(transform.size)) == 1 else None
+    return side

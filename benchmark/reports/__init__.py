@@ -1,0 +1,47 @@
+"""Reports of one suite: `write` makes them all, each from the same judgement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmark.spec.load import SuiteFile
+from benchmark.verdicts.measurements import Measurement
+from benchmark.verdicts.results import Judgement
+
+
+def write(
+    folder: Path,
+    suite_file: SuiteFile,
+    judgement: Judgement,
+    measurements: Sequence[Measurement],
+    cost_note: str,
+    commands: Mapping[str, str],
+    facts: Mapping[str, str] | None = None,
+    index: str = "",
+) -> list[Path]:
+    """Write every report of a suite into a folder and return the files.
+
+    `commands` are shown with their purpose ("run what is missing"); `facts` are further conditions to show by name
+    (determinism level, image, precision); `index` is the relative address of the page over all suites. What is written
+    depends on the arguments alone: no clock, no host.
+    """
+    from benchmark.reports.writer import write_all
+
+    return write_all(folder, suite_file, judgement, measurements, cost_note, commands, facts or {}, index)
+
+
+def write_index(
+    folder: Path,
+    reports: Mapping[Path, Judgement],
+    datasets: Mapping[str, str] | None = None,
+    costs: Mapping[tuple[str, str], float] | None = None,
+) -> list[Path]:
+    """Write the page over all suites, with the leaderboard, and return the files.
+
+    `reports` are the judgements by the path of their page, `datasets` the name of the data set by suite id, `costs` the cost
+    of one trial in any one unit by suite id and method.
+    """
+    from benchmark.reports import writer
+
+    return writer.write_index(folder, reports, datasets or {}, costs or {})

@@ -1,0 +1,304 @@
+"""What every report shows, once: formatted lines, footnotes and headings. Terminal, Markdown and HTML only lay them out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from string import ascii_lowercase
+
+from benchmark.errors import Exit
+from benchmark.spec.models import Rule
+from benchmark.verdicts.results import (
+    BudgetTest,
+    ClaimVerdict,
+    CurveVerdict,
+    Estimate,
+    Judgement,
+    Kind,
+    NumberVerdict,
+    Outcome,
+    Standing,
+    Verdict,
+)
+from benchmark.verdicts.trials import OTHER_DATA
+
+SIGNS = {
+    Kind.REPRODUCED: "✓", Kind.ABOVE: "▲", Kind.BELOW: "▼", Kind.INCONCLUSIVE: "?", Kind.NOT_COMPARABLE: "–", Kind.MISSING: "∅",
+    Outcome.HOLDS: "✓", Outcome.REFUTED: "✗", Outcome.INCONCLUSIVE: "?", Outcome.NOT_TESTABLE: "–", Outcome.MISSING: "∅",
+}  # fmt: skip
+"""A sign beside every verdict, so that nothing is said by colour alone."""
+MEANING = {
+    Exit.OK: "all matched", Exit.DISCREPANCY: "a discrepancy", Exit.NOT_MEASURED: "incomplete",
+    Exit.INCONCLUSIVE: "inconclusive only",
+}  # fmt: skip
+
+
+AREA = "Normalised area under the budget curve: one number per trial, one test per curve."
+BESIDE = "Published numbers that decide nothing: other sources, superseded values, context."
+
+
+@dataclass
+class Footnotes:
+    """Notes in the order they are first needed, each with a letter; lines carry the letters."""
+
+    texts: list[str] = field(default_factory=list)
+
+    def marks(self, notes: Iterable[str]) -> str:
+        """Letters of these notes, `a` or `a,c`."""
+        for note in notes:
+            if note and note not in self.texts:
+                self.texts.append(note)
+        return ",".join(letter(self.texts.index(note)) for note in notes if note)
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Letter and text of every note."""
+        return [(letter(place), text) for place, text in enumerate(self.texts)]
+
+
+def letter(place: int) -> str:
+    """a, b, ..., z, aa, ab, ..."""
+    high, low = divmod(place, len(ascii_lowercase))
+    return (letter(high - 1) if high else "") + ascii_lowercase[low]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One formatted verdict."""
+
+    method: str
+    title: str
+    labelled: str
+    ours: str
+    published: str
+    difference: str
+    mdd: str
+    needed: str
+    sign: str
+    kind: str
+    reason: str
+    source: str
+    role: str
+    marks: str
+    decides: bool
+
+    @property
+    def verdict(self) -> str:
+        """Sign, kind and reason in one text."""
+        return f"{self.sign} {self.kind}" + (f" ({self.reason})" if self.reason else "")
+
+
+def number(value: float | None, digits: int = 2, signed: bool = False) -> str:
+    """A number with fixed digits; a dash where there is none. Minus zero is zero."""
+    if value is None:
+        return "–"
+    text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+    return text.replace("-", "+" if signed else "", 1) if float(text) == 0 else text
+
+
+def count(value: int | None) -> str:
+    """A whole number with separators."""
+    return "–" if value is None else f"{value:,}"
+
+
+def mean_sd(mean: float | None, sd: float | None, n: int | None, reading_error: float = 0.0) -> str:
+    """`94.31 ± 0.12 (n=5)`, without the parts that are not known."""
+    text = number(mean)
+    if sd is not None:
+        text += f" ± {number(sd)}"
+    parts = [f"n={n}"] if n is not None and mean is not None else []
+    parts += [f"read ±{reading_error:g}"] if reading_error else []
+    return f"{text} ({', '.join(parts)})" if parts else text
+
+
+def interval(value: float | None, low: float | None, high: float | None, digits: int = 2) -> str:
+    """`+0.18 [-0.02, +0.38]`."""
+    text = number(value, digits, signed=True)
+    return (
+        text if low is None or high is None else f"{text} [{number(low, digits, True)}, {number(high, digits, True)}]"
+    )
+
+
+def p_value(value: float | None) -> str:
+    """Three digits, or `<0.001`."""
+    return "–" if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def needed(estimate: Estimate | BudgetTest) -> str:
+    """Trials needed, as a number or as a bound."""
+    return ">1000" if estimate.needed is None else str(estimate.needed)
+
+
+def number_lines(judgement: Judgement, notes: Footnotes, decides: bool = True) -> list[Line]:
+    """Lines of the reported numbers: those that decide, or those shown beside."""
+    shown = [item for item in judgement.numbers if item.decides is decides]
+    return [line(item, notes, item.metric if item.metric != judgement.rule.metric else "") for item in shown]
+
+
+def curve_lines(judgement: Judgement, notes: Footnotes) -> list[Line]:
+    """Lines of the published curves: normalised areas."""
+    return [line(item, notes) for item in judgement.curves]
+
+
+def line(item: NumberVerdict | CurveVerdict, notes: Footnotes, metric: str = "") -> Line:
+    """One verdict, formatted; what must be known of it goes to the footnotes. `metric` is said beside the labels."""
+    found = item.estimate or Estimate(0.0, None, 0)
+    if isinstance(item, CurveVerdict):
+        sizes = f"{item.labelled[0]:,}-{item.labelled[-1]:,}" if item.labelled else "–"
+    else:
+        sizes = count(item.labelled)
+    extra = (item.note, *item.notes) if isinstance(item, NumberVerdict) else item.notes
+    return Line(
+        item.method, item.title, f"{sizes}, {metric}" if metric else sizes,
+        ours=mean_sd(found.mean, found.sd, found.n) + other_data(item.notes) if item.estimate else "–",
+        published=mean_sd(found.reference, found.reference_sd, found.reference_n, found.reading_error),
+        difference=interval(found.difference, found.low, found.high), mdd=number(found.mdd),
+        needed=needed(found) if item.estimate and found.reference is not None else "–",
+        sign=SIGNS[item.verdict.kind], kind=str(item.verdict.kind).replace("_", " "), reason=item.verdict.reason,
+        source=item.source, role=item.role if isinstance(item, NumberVerdict) else "curve", marks=notes.marks(extra),
+        decides=item.decides if isinstance(item, NumberVerdict) else True,
+    )  # fmt: skip
+
+
+def uniform(verdicts: Iterable[Verdict]) -> str:
+    """The reason that excuses every one of these verdicts from comparison, or nothing: then one sentence says it all."""
+    found = {(verdict.kind, verdict.reason, verdict.excused) for verdict in verdicts}
+    kind, reason, excused = next(iter(found)) if len(found) == 1 else (Kind.MISSING, "", False)
+    return reason if kind is Kind.NOT_COMPARABLE and excused else ""
+
+
+def collapsed(judgement: Judgement) -> str:
+    """Why no number was compared, where one reason holds for all and another table says what was measured."""
+    return uniform(item.verdict for item in judgement.numbers if item.decides)
+
+
+def meaning(judgement: Judgement) -> str:
+    """What the exit code says in words. Nothing matched where there was nothing to hold the measurements to."""
+    excused = all(verdict.excused for verdict in judgement.deciding())
+    cited = all(claim.outcome is Outcome.NOT_TESTABLE for claim in judgement.claims)
+    if judgement.exit_code is Exit.OK and excused and cited:
+        return "nothing to compare"
+    return MEANING.get(judgement.exit_code, "stopped")
+
+
+def headline(judgement: Judgement) -> str:
+    """`tod/cifar10, profile paper, as_published: 12 reproduced, 1 below. Claims: 3 holds. A discrepancy (exit 1).`"""
+    numbers = ", ".join(f"{n} {str(kind).replace('_', ' ')}" for kind, n in judgement.counts().items())
+    outcomes = [claim.outcome for claim in judgement.claims]
+    claims = ", ".join(f"{outcomes.count(o)} {str(o).replace('_', ' ')}" for o in Outcome if o in outcomes)
+    code = judgement.exit_code
+    lead = f"{judgement.suite}, profile {judgement.profile}, {judgement.variant}: {numbers or 'no number to compare'}"
+    if not numbers and not claims and code is Exit.OK:
+        return f"{lead} (exit {int(code)})"
+    parts = [lead, f"claims: {claims}" if claims else "", f"{meaning(judgement)} (exit {int(code)})"]
+    return "; ".join(part for part in parts if part)
+
+
+def reference_head(rule: Rule) -> str:
+    """Head of the column with what our numbers are held to."""
+    return "published" if rule.reference == "reported" else "committed"
+
+
+def rule_text(judgement: Judgement) -> str:
+    """The rule in words."""
+    rule = judgement.rule
+    against = "the reported table" if rule.reference == "reported" else "the committed records, paired by seed"
+    return (
+        f"Rule {rule.version}: {rule.metric} against {against}; two one-sided tests at {rule.alpha:g} with a margin of "
+        f"±{rule.margin:g} ({rule.margin_reason}); at least {rule.min_trials} trials; each "
+        "number and curve at that level on its own, the sizes of a claim together (Holm); "
+        f"devices {'may' if rule.mix_devices else 'may not'} be mixed. Intervals are {100 * (1 - 2 * rule.alpha):g} % and include "
+        "the reading error; MDD is the smallest true difference these trials find with power 0.8; needed is the number of "
+        "trials for a verdict with power 0.8."
+    )
+
+
+def deviation_state(judgement: Judgement) -> str:
+    """Which side of the deviations this run took."""
+    corrected = judgement.variant == "corrected"
+    return f"Variant `{judgement.variant}`: " + ("every switch at its corrected value." if corrected else "as pinned.")
+
+
+def claim_text(claim: ClaimVerdict) -> str:
+    """Sign, outcome and reason of a claim."""
+    text = f"{SIGNS[claim.outcome]} {str(claim.outcome).replace('_', ' ')}"
+    return text + (f" ({claim.reason})" if claim.reason else "") + other_data(claim.notes)
+
+
+def other_data(notes: Iterable[str]) -> str:
+    """A word for the line itself when it was not made from the published data; the footnote says why."""
+    return " [other data]" if any(note.startswith(OTHER_DATA) for note in notes) else ""
+
+
+def budget_cells(test: BudgetTest) -> list[str]:
+    """Labelled, n, difference, p after Holm, correlation, MDD, needed pairs, the paper's own difference."""
+    return [
+        count(test.labelled), str(test.n), interval(test.difference, test.low, test.high), p_value(test.p_holm),
+        number(test.correlation), number(test.mdd), needed(test), number(test.published, signed=True),
+    ]  # fmt: skip
+
+
+BUDGET_HEADS = ("labels", "pairs", "difference [interval]", "p (Holm)", "correlation", "MDD", "needed", "in the paper")
+STANDING_HEADS = (
+    "method",
+    "n",
+    "area",
+    "gain over control",
+    "control",
+    "p (Holm)",
+    "labels saved",
+    "rank [95 %]",
+    "first in",
+)
+
+
+def standing_cells(item: Standing) -> list[str]:
+    """One row of the table of methods."""
+    rank = "–" if item.rank is None else f"{item.rank:g} [{number(item.rank_low, 1)}, {number(item.rank_high, 1)}]"
+    return [
+        item.method, str(item.n), mean_sd(item.area, item.area_sd, None), interval(item.gain, item.gain_low, item.gain_high),
+        item.control or "–", p_value(item.gain_p), saved_text(item), rank,
+        "–" if item.first is None else f"{100 * item.first:.0f} %",
+    ]  # fmt: skip
+
+
+def method_titles(judgement: Judgement) -> list[tuple[str, str]]:
+    """Names of the methods in the tables, and what the paper calls them."""
+    titles = {item.method: item.title for item in judgement.numbers if item.role != "external"}
+    titles |= {item.method: item.title for item in judgement.standings}
+    return [(name, title) for name, title in titles.items() if name != title]
+
+
+def saved_text(item: Standing) -> str:
+    """Labels saved at the control's final accuracy; an open end where resamples never got there."""
+    if not item.control:
+        return "–"
+    if item.saved is None:
+        return "not reached"
+    ends = ["not reached" if end is None else f"{end:,.0f}" for end in (item.saved_low, item.saved_high)]
+    return f"{item.saved:,.0f} [{ends[0]}, {ends[1]}]" if item.n > 1 else f"{item.saved:,.0f}"
+
+
+def kendall_text(judgement: Judgement) -> str:
+    """Agreement of the methods' order with the paper's in words; empty where it cannot be said."""
+    if judgement.kendall is None:
+        return ""
+    tau, p, methods = judgement.kendall
+    return f"Order of {methods} methods against the paper's: Kendall tau {number(tau, signed=True)}, p {p_value(p)}."
+
+
+def measured_grid(judgement: Judgement) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of what was measured: methods by sizes."""
+    sizes = sorted({cell.labelled for cell in judgement.cells})
+    methods = list(dict.fromkeys(cell.method for cell in judgement.cells))
+    at = {(cell.method, cell.labelled): cell for cell in judgement.cells}
+    rows = []
+    for method in methods:
+        cells = [at.get((method, size)) for size in sizes]
+        rows.append([method, *(mean_sd(cell.mean, cell.sd, cell.n) if cell else "–" for cell in cells)])
+    return ["method", *(f"{size:,}" for size in sizes)], rows
+
+
+def environment_text(judgement: Judgement) -> str:
+    """Devices and environments in words."""
+    ids = ", ".join(env[:16] for env in judgement.environments)
+    return f"{', '.join(judgement.devices)} (environment {ids})" if judgement.devices else "nothing was run"

@@ -1,0 +1,117 @@
+"""Verdicts as JUnit XML: a discrepancy is a failure, what could not be measured an error, what was not asked skipped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+from benchmark.reports import formatting
+from benchmark.verdicts.regression import Regression, State
+from benchmark.verdicts.results import ClaimVerdict, CurveVerdict, Judgement, Kind, NumberVerdict, Outcome
+
+_FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML 1.0 cannot hold."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test case: where it belongs, its name, what became of it, and why."""
+
+    group: str
+    name: str
+    result: str = ""
+    """`failure`, `error`, `skipped`, or empty for passed."""
+    message: str = ""
+    detail: str = ""
+
+
+def cases(judgement: Judgement) -> list[Case]:
+    """A case per deciding number, per curve, per claim, and per method that is missing."""
+    found = [_verdict(judgement.suite, item) for item in judgement.numbers if item.decides]
+    found += [_verdict(judgement.suite, item) for item in judgement.curves]
+    found += [_claim(judgement, claim) for claim in judgement.claims]
+    judged = {case.group for case in found}
+    for method in judgement.missing:
+        group = f"{judgement.suite}.{method}"
+        if group not in judged:
+            found.append(Case(group, "trials", "error", "no trial"))
+    return found
+
+
+def regression_cases(regression: Regression) -> list[Case]:
+    """A case per trial, and per number judged by the rule."""
+    found = []
+    for trial in regression.trials:
+        result = {State.LOST: "failure", State.MISSING: "error", State.NEW: "skipped"}.get(trial.state, "")
+        message, where = (str(trial.state), str(trial.divergence or "")) if result else ("", "")
+        found.append(Case(f"{regression.suite}.{trial.method}", f"seed {trial.seed}", result, message, where))
+    return found + [_verdict(regression.suite, item) for item in regression.numbers]
+
+
+def render(judgements: Iterable[Judgement], regressions: Iterable[Regression] = ()) -> str:
+    """One XML document: a test suite per judgement and per regression."""
+    root = ElementTree.Element("testsuites", name="albench")
+    for judgement in judgements:
+        _suite(root, f"{judgement.suite} {judgement.profile} {judgement.variant}", cases(judgement))
+    for regression in regressions:
+        name = f"{regression.suite} {regression.profile} {regression.variant} against committed records"
+        _suite(root, name, regression_cases(regression))
+    ElementTree.indent(root, " ")
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _suite(root: ElementTree.Element, name: str, found: list[Case]) -> None:
+    results = [case.result for case in found]
+    suite = ElementTree.SubElement(
+        root, "testsuite", name=_clean(name), tests=str(len(found)), failures=str(results.count("failure")),
+        errors=str(results.count("error")), skipped=str(results.count("skipped")),
+    )  # fmt: skip
+    for case in found:
+        node = ElementTree.SubElement(suite, "testcase", classname=_clean(case.group), name=_clean(case.name))
+        if case.result:
+            ElementTree.SubElement(node, case.result, message=_clean(case.message)).text = _clean(case.detail) or None
+        elif case.detail:
+            ElementTree.SubElement(node, "system-out").text = _clean(case.detail)
+
+
+def _verdict(suite: str, item: NumberVerdict | CurveVerdict) -> Case:
+    kind = item.verdict.kind
+    if kind in (Kind.ABOVE, Kind.BELOW):
+        result = "failure"
+    elif kind is Kind.MISSING or (kind is Kind.NOT_COMPARABLE and not item.verdict.excused):
+        result = "error"
+    else:
+        result = "" if kind is Kind.REPRODUCED else "skipped"
+    line = formatting.line(item, formatting.Footnotes())
+    what = (
+        f"{item.metric} at {line.labelled}"
+        if isinstance(item, NumberVerdict)
+        else f"{item.metric} area {line.labelled}"
+    )
+    detail = f"ours {line.ours}, reference {line.published}, difference {line.difference}, MDD {line.mdd}, needed {line.needed}"
+    return Case(
+        f"{suite}.{item.method}", f"{what} ({item.source})", result, line.verdict if result else "",
+        "\n".join([detail, *item.notes]) if item.estimate else "",
+    )  # fmt: skip
+
+
+def _claim(judgement: Judgement, claim: ClaimVerdict) -> Case:
+    result = {Outcome.REFUTED: "failure", Outcome.MISSING: "error", Outcome.HOLDS: ""}.get(claim.outcome, "skipped")
+    result = "skipped" if claim.as_printed else result
+    detail = "\n".join(
+        f"{formatting.count(test.labelled)} labels: {'; '.join(formatting.budget_cells(test)[1:4])}"
+        for test in claim.budgets
+    )
+    return Case(
+        f"{judgement.suite}.claims",
+        f"{claim.id}: {claim.text}",
+        result,
+        formatting.claim_text(claim) if result else "",
+        detail,
+    )
+
+
+def _clean(text: str) -> str:
+    return _FORBIDDEN.sub("?", text)

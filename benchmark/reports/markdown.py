@@ -1,0 +1,167 @@
+"""The verdicts as Markdown: the committed report, the step summary, the README's table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from benchmark.errors import UsageError
+from benchmark.reports import formatting
+from benchmark.spec.load import SuiteFile
+from benchmark.text import visible
+from benchmark.verdicts.results import Judgement
+
+
+def render(
+    suite_file: SuiteFile,
+    judgement: Judgement,
+    cost_note: str = "",
+    commands: Mapping[str, str] | None = None,
+    facts: Mapping[str, str] | None = None,
+    pictures: Mapping[str, str] | None = None,
+) -> str:
+    """The whole report. `pictures` are alternative text and path, relative to where the text will lie."""
+    notes, head = formatting.Footnotes(), formatting.reference_head(judgement.rule)
+    paper = suite_file.suite.paper
+    parts = [
+        f"# {cell(judgement.title)}",
+        f"{cell(paper.title)} ({cell(paper.venue)} {paper.year}). Suite `{judgement.suite}`, profile `{judgement.profile}`, "
+        f"variant `{judgement.variant}`.",
+        f"**{cell(formatting.headline(judgement))}**",
+        *(f"![{cell(alt)}]({path})" for alt, path in (pictures or {}).items()),
+        _numbers(judgement, notes),
+        _section("Curves", _verdict_table(formatting.curve_lines(judgement, notes), head), formatting.AREA),
+        _claims(judgement, notes),
+        _standings(judgement),
+        _section(
+            "Shown beside",
+            _verdict_table(formatting.number_lines(judgement, notes, decides=False), "published"),
+            formatting.BESIDE,
+        ),
+        "\n".join(f"- {mark}) {cell(text)}" for mark, text in notes.lines()),
+        _section("Measured", table(*formatting.measured_grid(judgement)) if judgement.cells else ""),
+        _deviations(suite_file, judgement),
+        _section("Notes", "\n".join(f"- {cell(note)}" for note in judgement.notes)),
+        _conditions(judgement, cost_note, facts or {}),
+        _commands(judgement, commands or {}),
+    ]  # fmt: skip
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def verdict_table(judgement: Judgement) -> str:
+    """Only the table of deciding verdicts, or the sentence why there is none."""
+    return _numbers(judgement, formatting.Footnotes(), heading=False)
+
+
+def overview(judgements: Iterable[Judgement]) -> str:
+    """One row per suite: how its numbers and claims stand."""
+    rows = []
+    for judgement in judgements:
+        claims = [str(claim.outcome) for claim in judgement.claims]
+        rows.append([
+            f"`{judgement.suite}`", judgement.profile,
+            ", ".join(f"{n} {kind}" for kind, n in judgement.counts().items()) or "–",
+            ", ".join(f"{claims.count(o)} {o}" for o in dict.fromkeys(claims)) or "–",
+            formatting.meaning(judgement),
+        ])  # fmt: skip
+    return table(("suite", "profile", "numbers", "claims", "in all"), rows)
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; cells may hold anything."""
+    lines = [list(heads), ["---"] * len(heads), *(list(row) for row in rows)]
+    return "\n".join(f"| {' | '.join(map(cell, line))} |" for line in lines)
+
+
+def cell(text: str) -> str:
+    """Text that cannot break a table, start markup or carry HTML; control characters are written out."""
+    text = visible(text)
+    for old, new in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), (">", "&gt;"), ("\n", " ")):
+        text = text.replace(old, new)
+    return text
+
+
+def between(text: str, name: str, body: str) -> str:
+    """The text with `body` between its markers `<!-- name -->` and `<!-- /name -->`. Raises UsageError without them."""
+    pattern = rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)"
+    changed, count = re.subn(pattern, lambda found: f"{found[1]}\n{body}\n\n{found[2]}", text, flags=re.DOTALL)
+    if count != 1:
+        marks = f"<!-- {name} --> and <!-- /{name} -->"
+        raise UsageError(
+            f"{count} places for what is generated", remedy=f"write {marks} once, each on a line of its own"
+        )
+    return changed
+
+
+def _section(title: str, body: str, lead: str = "") -> str:
+    return "\n\n".join(part for part in (f"## {title}", lead, body) if part) if body else ""
+
+
+def _numbers(judgement: Judgement, notes: formatting.Footnotes, heading: bool = True) -> str:
+    reason = formatting.collapsed(judgement)
+    lines = formatting.number_lines(judgement, notes)
+    body = (
+        f"Not compared: {cell(reason)}." if reason else _verdict_table(lines, formatting.reference_head(judgement.rule))
+    )
+    return _section("Numbers", body) if heading else body
+
+
+def _verdict_table(lines: Sequence[formatting.Line], reference: str) -> str:
+    heads = (
+        "method", "labels", "ours", reference, "difference [interval]", "MDD", "needed", "verdict", "source", "notes",
+    )  # fmt: skip
+    rows = [
+        (
+            line.method, line.labelled, line.ours, line.published, line.difference, line.mdd, line.needed, line.verdict,
+            line.source, line.marks,
+        )
+        for line in lines
+    ]  # fmt: skip
+    return table(heads, rows) if rows else ""
+
+
+def _claims(judgement: Judgement, notes: formatting.Footnotes) -> str:
+    parts = []
+    for claim in judgement.claims:
+        marks = notes.marks(claim.notes)
+        text = f"**{cell(claim.id)}: {cell(claim.text)}** ({cell(claim.source)}): {cell(formatting.claim_text(claim))}"
+        text += f" [{marks}]" if marks else ""
+        parts.append(text + (f". In the paper: {cell(claim.published)}" if claim.published else ""))
+        if claim.budgets:
+            parts.append(table(formatting.BUDGET_HEADS, map(formatting.budget_cells, claim.budgets)))
+    return _section("Claims", "\n\n".join(parts))
+
+
+def _standings(judgement: Judgement) -> str:
+    parts = ["\n".join(f"- `{name}`: {cell(title)}" for name, title in formatting.method_titles(judgement))]
+    if len(judgement.standings) > 1:
+        parts.append(table(formatting.STANDING_HEADS, map(formatting.standing_cells, judgement.standings)))
+    if len(judgement.penalties) > 1:
+        rows = [
+            [name, *(formatting.number(value) for value in row)]
+            for name, row in zip(judgement.penalty_methods, judgement.penalties, strict=True)
+        ]
+        parts += ["Share of sizes at which the row's method beats the column's (paired t test at each size):"]
+        parts += [table(["", *judgement.penalty_methods], rows)]
+    if judgement.kendall:
+        parts += [formatting.kendall_text(judgement)]
+    return _section("Methods", "\n\n".join(part for part in parts if part))
+
+
+def _deviations(suite_file: SuiteFile, judgement: Judgement) -> str:
+    found = suite_file.suite.deviations
+    rows = [(name, item.topic, item.paper, item.code, item.pinned, item.effect) for name, item in found.items()]
+    body = table(("", "topic", "paper", "code", "pinned", "effect"), rows) if rows else ""
+    return _section("Deviations in force", body, formatting.deviation_state(judgement))
+
+
+def _conditions(judgement: Judgement, cost_note: str, facts: Mapping[str, str]) -> str:
+    lines = {"Ran on": formatting.environment_text(judgement), "Cost": cost_note, **facts}
+    listed = "\n".join(f"- {cell(name)}: {cell(text)}" for name, text in lines.items() if text)
+    return _section("Conditions", f"{cell(formatting.rule_text(judgement))}\n\n{listed}")
+
+
+def _commands(judgement: Judgement, commands: Mapping[str, str]) -> str:
+    missing = f"Missing: {cell(', '.join(judgement.missing))}." if judgement.missing else ""
+    listed = "\n\n".join(f"{cell(purpose)}:\n\n```sh\n{command}\n```" for purpose, command in commands.items())
+    return _section("Commands", "\n\n".join(part for part in (missing, listed) if part))

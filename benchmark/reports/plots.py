@@ -1,0 +1,303 @@
+"""Pictures of one suite: our curves over the paper's, and the gain over random sampling.
+
+Drawn without pyplot and without a clock, so the same judgement gives the same bytes. Colours are Okabe and Ito's, which
+colour-blind readers tell apart; every method also has its own marker. Text stays text in SVG files.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from benchmark.spec.load import SuiteFile
+from benchmark.spec.published import TARGETS, ReportedResult
+from benchmark.verdicts import stats
+from benchmark.verdicts.measurements import Measurement
+from benchmark.verdicts.method_table import control
+from benchmark.verdicts.results import Judgement
+from benchmark.verdicts.trials import Trials, select
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+MARKERS = "osD^vPX*<>p"
+NEUTRAL = "#7f7f7f"
+LEGEND = ("ours", "published", "other sources")
+INK, PAPER = "#000000", "#ffffff"
+STYLE: Any = {
+    "svg.hashsalt": "albench", "svg.fonttype": "none", "font.family": "DejaVu Sans", "font.size": 9,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": NEUTRAL, "grid.alpha": 0.3,
+    "grid.linewidth": 0.6, "legend.frameon": False, "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK,
+    "xtick.color": INK, "ytick.color": INK, "figure.facecolor": PAPER, "axes.facecolor": "none", "savefig.facecolor": PAPER,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture in both formats, and in words for whoever cannot see it."""
+
+    name: str
+    title: str
+    description: str
+    png: bytes
+    svg: bytes
+
+
+@dataclass(frozen=True)
+class _Look:
+    colour: str
+    marker: str
+
+
+def pictures(suite_file: SuiteFile, judgement: Judgement, measurements: Sequence[Measurement]) -> list[Picture]:
+    """The pictures that these measurements and published numbers support: none, curves, or curves and gains."""
+    trials = select(measurements, judgement.suite, judgement.profile, judgement.variant)
+    published = suite_file.reported if judgement.profile == "paper" else ()
+    rows = [row for row in published if row.metric == judgement.rule.metric and None not in (row.labelled, row.mean)]
+    methods = _methods(suite_file, judgement, trials, rows)
+    sizes = {row.labelled for row in trials.rows} | {row.labelled for row in rows}
+    if not methods or len(sizes) < 2:
+        return []
+    looks = {
+        method: _Look(COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)])
+        for place, method in enumerate(methods)
+    }
+    with drawing():
+        found = [_curves(suite_file, judgement, trials, rows, looks)]
+        gains = _gains(suite_file, judgement, trials, rows, looks)
+    return [*found, gains] if gains else found
+
+
+def _methods(suite_file: SuiteFile, judgement: Judgement, trials: Trials, rows: Iterable[ReportedResult]) -> list[str]:
+    """Methods with anything to draw, in the suite's order, then those of one's own."""
+    drawn = set(trials.methods) | {row.method for row in rows if row.role in TARGETS}
+    known = [method for method in suite_file.suite.methods if method in drawn]
+    return [*known, *(method for method in trials.methods if method not in known)]
+
+
+# ------------------------------------------------------------------------------------------------------------- curves
+
+
+def _curves(
+    suite_file: SuiteFile, judgement: Judgement, trials: Trials, rows: Sequence[ReportedResult], looks: dict[str, _Look]
+) -> Picture:
+    metric = judgement.rule.metric
+    figure, axes = _panels(looks)
+    base = next((method for method in looks if control(suite_file.suite, method, trials.methods) == ""), "")
+    for axis, (method, look) in zip(axes, looks.items(), strict=True):
+        if base and base != method:
+            _band(axis, trials, base, metric, _Look(NEUTRAL, ""), f"{base}, ours")
+        _beside(axis, [row for row in rows if row.method == method and row.role not in TARGETS])
+        _published(axis, [row for row in rows if row.method == method and row.role in TARGETS], look)
+        _band(axis, trials, method, metric, look, "ours")
+    _finish(figure, axes, f"{metric} (%)" if metric.startswith("accuracy") else metric)
+    theirs = any(row.role in TARGETS for row in rows)
+    description = (
+        f"{_one_each(looks)}: our mean {metric} over labelled images with a 95 % confidence band"
+        f"{', and the published points as hollow markers on a dashed line' if theirs else ''}. "
+        "The tables hold the same numbers."
+    )
+    return picture_of(figure, "curves", f"{judgement.title}: curves", description)
+
+
+def _band(axis: Any, trials: Trials, method: str, metric: str, look: _Look, label: str) -> None:
+    """Our mean and the 95 % confidence band of the mean, at every size."""
+    found = [(size, list(trials.values(method, size, metric).values())) for size in trials.sizes(method)]
+    found = [(size, values) for size, values in found if values]
+    if not found:
+        return
+    sizes, means = [size for size, _ in found], np.array([np.mean(values) for _, values in found])
+    half = np.array([_half_width(values) for _, values in found])
+    _line(axis, sizes, means, half, look, label)
+
+
+def _line(axis: Any, sizes: Any, means: stats.Array, half: stats.Array, look: _Look, label: str) -> None:
+    """A mean curve and its band; without a marker it is a thin one in the background."""
+    weak = look.marker == ""
+    if np.isfinite(half).all():
+        axis.fill_between(
+            sizes, means - half, means + half, color=look.colour, alpha=0.15 if weak else 0.25, linewidth=0
+        )
+    axis.plot(
+        sizes, means, color=look.colour, marker=look.marker or None, markersize=4, linewidth=1.0 if weak else 1.8, label=label,
+        zorder=2 if weak else 3,
+    )  # fmt: skip
+
+
+def _hollow(look: _Look) -> dict[str, Any]:
+    """The look of published points: dashed, hollow, in ink."""
+    return {
+        "color": INK, "linestyle": (0, (4, 2)), "linewidth": 1.0, "marker": look.marker or "o", "markersize": 6,
+        "markerfacecolor": "none", "zorder": 4,
+    }  # fmt: skip
+
+
+def _half_width(values: Sequence[float]) -> float:
+    n = len(values)
+    return stats.t_critical(0.025, n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else math.nan
+
+
+def _beside(axis: Any, rows: Sequence[ReportedResult]) -> None:
+    """What other sources say of the method: whether the paper stands alone can be seen."""
+    if rows:
+        axis.plot(
+            [row.labelled for row in rows], [row.mean for row in rows], color=NEUTRAL, linestyle="none", marker="_", markersize=9,
+            markeredgewidth=1.6, label="other sources", zorder=2,
+        )  # fmt: skip
+
+
+def _published(axis: Any, rows: Sequence[ReportedResult], look: _Look) -> None:
+    """Published points by source, with their spread where one is defined."""
+    sources = list(dict.fromkeys(row.source for row in rows))
+    for source in sources:
+        own = sorted((row for row in rows if row.source == source), key=lambda row: row.labelled or 0)
+        spread = [row.dispersion if row.dispersion_kind not in (None, "undefined") else 0.0 for row in own]
+        axis.errorbar(
+            [row.labelled for row in own], [row.mean for row in own], yerr=spread if any(map(bool, spread)) else None,
+            label="published", **_hollow(look),
+        )  # fmt: skip
+
+
+# -------------------------------------------------------------------------------------------------------------- gains
+
+
+def _gains(
+    suite_file: SuiteFile, judgement: Judgement, trials: Trials, rows: Sequence[ReportedResult], looks: dict[str, _Look]
+) -> Picture | None:
+    metric = judgement.rule.metric
+    held = {row.method: row.control for row in judgement.standings}  # knows the training of methods of one's own
+    bases = {
+        method: held[method] if method in held else control(suite_file.suite, method, trials.methods)
+        for method in looks
+        if method in trials.methods
+    }
+    points = {method: _gain(trials, method, base, metric) for method, base in bases.items() if base}
+    shown = {method: looks[method] for method, found in points.items() if found}
+    if not shown:
+        return None
+    figure, axes = _panels(shown)
+    for axis, (method, look) in zip(axes, shown.items(), strict=True):
+        axis.axhline(0.0, color=NEUTRAL, linewidth=1.2, label="random, same seeds")
+        theirs = _published_gain(rows, method, bases[method])
+        if theirs:
+            axis.plot(list(theirs), list(theirs.values()), label="published", **_hollow(look))
+        sizes, means, half = (np.array(column) for column in zip(*points[method], strict=True))
+        _line(axis, sizes, means, half, look, "ours")
+    _finish(figure, axes, f"gain over random ({'points' if metric.startswith('accuracy') else metric})")
+    drawn = any(_published_gain(rows, method, bases[method]) for method in shown)
+    description = (
+        f"{_one_each(shown)}: difference in {metric} to random sampling over labelled images, ours paired by seed with a 95 % "
+        f"confidence band{', the published one dashed with hollow markers' if drawn else ''}. The zero line is random sampling."
+    )
+    return picture_of(figure, "gain", f"{judgement.title}: gain over random sampling", description)
+
+
+def _gain(trials: Trials, method: str, base: str, metric: str) -> list[tuple[int, float, float]]:
+    """Size, mean paired difference and half-width of its band, at every size with shared seeds."""
+    points = []
+    for size in trials.sizes(method):
+        _, ours, theirs = stats.pair(trials.values(method, size, metric), trials.values(base, size, metric))
+        if len(ours):
+            points.append((size, float((ours - theirs).mean()), _half_width(list(ours - theirs))))
+    return points
+
+
+def _published_gain(rows: Sequence[ReportedResult], method: str, base: str) -> dict[int, float]:
+    means: dict[str, dict[int, float]] = {method: {}, base: {}}
+    for row in rows:
+        if row.method in means and row.role in TARGETS and row.labelled is not None:
+            means[row.method].setdefault(row.labelled, row.value)
+    shared = sorted(means[method].keys() & means[base].keys())
+    return {size: means[method][size] - means[base][size] for size in shared}
+
+
+# ------------------------------------------------------------------------------------------------------------- output
+
+
+def drawing() -> Any:
+    """The style of every picture: draw inside it."""
+    from matplotlib import rc_context
+
+    return rc_context(STYLE)
+
+
+def figure_of(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Any:
+    """An empty figure of this size in inches, without any window behind it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _one_each(methods: Collection[str]) -> str:
+    return f"{len(methods)} panel{'s' * (len(methods) != 1)}, one per method"
+
+
+def _panels(looks: dict[str, _Look]) -> tuple[Any, list[Any]]:
+    """A figure with one panel per method, all on the same scales."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    columns = min(3, len(looks))
+    lines = math.ceil(len(looks) / columns)
+    figure = figure_of(max(4.2, 2.9 * columns + 0.5), 2.2 * lines + 0.9)
+    axes = list(figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat)
+    for axis in axes[len(looks) :]:
+        axis.set_visible(False)
+    for place, (axis, method) in enumerate(zip(axes, looks, strict=False)):
+        axis.set_title(method, loc="left", fontsize=9)
+        axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axis.tick_params(labelbottom=place + columns >= len(looks), labelleft=place % columns == 0)
+    return figure, axes[: len(looks)]
+
+
+def _finish(figure: Any, axes: Sequence[Any], vertical: str) -> None:
+    """Labels, and one legend over all panels: colours differ by panel, so its handles are drawn in ink."""
+    from matplotlib.lines import Line2D
+
+    figure.supxlabel("labelled images", fontsize=9)
+    figure.supylabel(vertical, fontsize=9)
+    given = dict.fromkeys(label for axis in axes for label in axis.get_legend_handles_labels()[1])
+    labels = sorted(given, key=lambda label: LEGEND.index(label) if label in LEGEND else len(LEGEND))
+    looks: dict[str, dict[str, Any]] = {
+        "ours": {"color": INK, "linewidth": 1.8, "marker": "o", "markersize": 4},
+        "published": _hollow(_Look(INK, "o")),
+        "other sources": {
+            "color": NEUTRAL,
+            "linestyle": "none",
+            "marker": "_",
+            "markersize": 9,
+            "markeredgewidth": 1.6,
+        },
+    }
+    handles = [Line2D([], [], **looks.get(label, {"color": NEUTRAL, "linewidth": 1.0})) for label in labels]
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+
+
+def picture_of(figure: Any, name: str, title: str, description: str) -> Picture:
+    """A finished figure in both formats, without anything that depends on when or where it was drawn."""
+    png, svg, words = io.BytesIO(), io.BytesIO(), {"Title": title, "Description": description}
+    figure.savefig(png, format="png", dpi=150, metadata={"Software": None, **words})
+    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, **words})
+    return Picture(name, title, description, png.getvalue(), svg.getvalue())
+
+
+def inline(picture: Picture) -> str:
+    """The SVG for a page: its ink is the page's, it has an accessible name, and nothing in it reaches beyond it."""
+    text = picture.svg.decode()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<title>.*?</title>", "", text, flags=re.DOTALL)
+    text = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", text)
+    text = re.sub(r'(<svg\b[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg\b[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = text.replace(INK, "currentColor").replace(PAPER, "none")
+    from html import escape
+
+    name = escape(f"{picture.title}. {picture.description}", quote=True)
+    return text.replace("<svg", f'<svg role="img" aria-label="{name}"', 1).strip()

@@ -1,0 +1,118 @@
+"""What the README shows of the committed results: the quickstart's picture and the verdicts as they stand today.
+
+python -m benchmark.reports.readme README.md        writes between the markers; make readme
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from benchmark.errors import Exit
+from benchmark.reports import formatting, markdown
+from benchmark.spec.load import SuiteFile, load_suite, suite_files
+from benchmark.spec.published import TARGETS
+from benchmark.verdicts.judge import judge
+from benchmark.verdicts.measurements import Measurement, read_results
+from benchmark.verdicts.results import Judgement
+
+RECORDS = "records.csv"
+SHOWN = "quickstart/digits"
+PICTURE = "gain.png"
+MARKER = "results"
+HEADS = ("suite", "profile", "trials", "numbers", "claims", "in all")
+METHOD_HEADS = ("method", "trials", "area under the curve (%)", "gain over random", "labels saved")
+
+
+def showcase(root: Path) -> str:
+    """Markdown of the committed results of a checkout; says so where there are none."""
+    suites = [load_suite(path, root / "suites") for path in suite_files(root / "suites")]
+    tables = {suite.id: _committed(root, suite) for suite in suites}
+    parts = [_quickstart(root, suite, tables[suite.id]) for suite in suites if suite.id == SHOWN]
+    rows = [row for suite in suites for row in _verdicts(suite, tables[suite.id])]
+    parts.append(markdown.table(HEADS, rows) if rows else "No results are committed yet.")
+    parts.append(_waiting([suite for suite in suites if not tables[suite.id]]))
+    return "\n\n".join(part for part in parts if part)
+
+
+def main(readme: Path) -> None:
+    """Write the README's part. Raises UsageError where its markers are missing."""
+    text = readme.read_text(encoding="utf-8")
+    readme.write_text(markdown.between(text, MARKER, showcase(readme.resolve().parent)), encoding="utf-8")
+
+
+def _committed(root: Path, suite: SuiteFile) -> list[Measurement]:
+    path = root / "results" / suite.id / RECORDS
+    return read_results(path) if path.exists() else []
+
+
+def _judged(suite: SuiteFile, rows: Sequence[Measurement], profile: str, variant: str) -> Judgement:
+    """Committed trials against the paper; against nothing where they are themselves the reference."""
+    own = {row.method for row in rows} if suite.suite.rule.reference == "records" else set()
+    return judge(suite, rows, profile=profile, variant=variant, unjudged=own)
+
+
+def _quickstart(root: Path, suite: SuiteFile, rows: Sequence[Measurement]) -> str:
+    """The picture, where it is committed, and how the methods stand."""
+    found = _judged(suite, rows, "paper", "as_published") if rows else None
+    if found is None or not found.standings:
+        return ""
+    image = Path("results") / suite.id / PICTURE
+    parts = [
+        f"![{suite.suite.title}: gain over random sampling]({image.as_posix()})" if (root / image).exists() else ""
+    ]
+    lines = [
+        (item.method, str(item.n), formatting.mean_sd(item.area, item.area_sd, None),
+         formatting.interval(item.gain, item.gain_low, item.gain_high), formatting.saved_text(item))
+        for item in found.standings
+    ]  # fmt: skip
+    parts.append(markdown.table(METHOD_HEADS, lines))
+    return "\n\n".join(filter(None, parts))
+
+
+def _verdicts(suite: SuiteFile, rows: Sequence[Measurement]) -> Iterable[tuple[str, ...]]:
+    """A row for every profile and variant of a suite with committed trials, the paper's first."""
+    kept = dict.fromkeys((row.profile, row.variant) for row in rows)
+    for profile, variant in sorted(kept, key=lambda one: (one != ("paper", "as_published"), one)):
+        found = _judged(suite, rows, profile, variant)
+        trials = {(r.method, r.seed) for r in rows if (r.profile, r.variant) == (profile, variant)}
+        counts = {str(kind).replace("_", " "): count for kind, count in found.counts().items()}
+        outcomes = [str(claim.outcome).replace("_", " ") for claim in found.claims]
+        claims = {outcome: outcomes.count(outcome) for outcome in dict.fromkeys(outcomes)}
+        named = profile if variant == "as_published" else f"{profile}, {variant}"
+        reason = formatting.collapsed(found)
+        yield (
+            f"`{suite.id}`", named, str(len(trials)), f"not compared: {reason}" if reason else _counted(counts),
+            _counted(claims), _meaning(suite, found),
+        )  # fmt: skip
+
+
+def _counted(found: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in found.items()) or "–"
+
+
+def _meaning(suite: SuiteFile, found: Judgement) -> str:
+    if suite.suite.rule.reference == "records":
+        return "the reference for later runs"
+    if found.exit_code is Exit.OK and all(verdict.excused for verdict in found.deciding()):
+        return "–"
+    return formatting.MEANING.get(found.exit_code, "stopped")
+
+
+def _waiting(suites: Sequence[SuiteFile]) -> str:
+    """Suites without committed results, by paper, with what waits to be judged."""
+    papers: dict[str, list[SuiteFile]] = {}
+    for suite in suites:
+        papers.setdefault(suite.id.partition("/")[0], []).append(suite)
+    rows = []
+    for paper, own in papers.items():
+        numbers = sum(row.role in TARGETS for suite in own for row in suite.reported)
+        claims = sum(len(suite.suite.claims) for suite in own)
+        rows.append((f"`{paper}/*`", str(len(own)), str(numbers), str(claims)))
+    heads = ("without committed results", "suites", "published numbers", "claims")
+    return markdown.table(heads, rows) if rows else ""
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

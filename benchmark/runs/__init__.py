@@ -1,0 +1,1 @@
+"""What a run leaves behind: events, records, locks, and the environment it ran in."""

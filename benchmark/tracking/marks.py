@@ -1,0 +1,86 @@
+"""What the last `sync` left in a tracker, so that a run folder that nobody has touched since costs a look at its files' times.
+
+A mark says which files were seen and what the tracker then held. Losing the marks loses nothing but time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark.runs import events
+
+FILES = ("trial.json", "events.jsonl", "record.json")
+"""Files of a run folder that a tracker's view is made from."""
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One run folder as it was mirrored."""
+
+    suite: str
+    files: tuple[tuple[int, int], ...]
+    """Time of change (nanoseconds) and size of each of FILES; (0, 0) for one that is not there."""
+    seal: str
+    """Digest of what the tracker held of it afterwards."""
+
+
+class Marks:
+    """Marks of one tracker, kept in a file. `stamp` tells whether the tracker itself has changed; empty if that cannot be told
+    without asking it."""
+
+    def __init__(self, path: Path, stamp: Callable[[], str]) -> None:
+        self._path, self._stamp = path, stamp
+        self._marks: dict[str, Mark] = {}
+        tracker = ""
+        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+            held: dict[str, Any] = json.loads(path.read_bytes())
+            if held["format"] == FORMAT:
+                for name, mark in held["folders"].items():
+                    seen = tuple((int(time), int(size)) for time, size in mark["files"])
+                    self._marks[name] = Mark(str(mark["suite"]), seen, str(mark["seal"]))
+                tracker = str(held["tracker"])
+        self.untouched = bool(tracker) and tracker == stamp()
+        """Nobody has written to the tracker since."""
+
+    def get(self, folder: Path) -> Mark | None:
+        """The mark of a folder whose files are as they were, or None."""
+        mark = self._marks.get(_name(folder))
+        return mark if mark is not None and mark.files == look(folder) else None
+
+    def put(self, folder: Path, mark: Mark | None) -> None:
+        """Remember a folder, or forget it."""
+        if mark is None:
+            self._marks.pop(_name(folder), None)
+        else:
+            self._marks[_name(folder)] = mark
+
+    def save(self) -> None:
+        """Write the file. Where that cannot be done, the next time is slower."""
+        folders = {name: asdict(mark) for name, mark in self._marks.items()}
+        with suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            events.write_bytes(
+                self._path, json.dumps({"format": FORMAT, "tracker": self._stamp(), "folders": folders}).encode()
+            )
+
+
+def look(folder: Path) -> tuple[tuple[int, int], ...]:
+    """Times and sizes of a run folder's files, as in `Mark.files`."""
+    found = []
+    for name in FILES:
+        try:
+            seen = (folder / name).stat()
+            found.append((seen.st_mtime_ns, seen.st_size))
+        except OSError:
+            found.append((0, 0))
+    return tuple(found)
+
+
+def _name(folder: Path) -> str:
+    return f"{folder.parent.name}/{folder.name}"

@@ -1,0 +1,267 @@
+"""What a run folder tells a tracker: its events folded into parameters, metrics, tags and a state. Knows no tracker."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from benchmark import files
+from benchmark.errors import StoreError
+from benchmark.runs import events, store
+from benchmark.runs.events import CycleDone, EpochDone, Failed, Finished, Record, Started, Stopped
+from benchmark.runs.lock import holder
+from benchmark.spec.identity import digest, trial_id
+from benchmark.spec.models import Trial, leaves
+
+State = Literal["running", "finished", "stopped", "failed", "interrupted"]
+HEAD = 256
+"""Bytes from the beginning of a file by which a new one is told from an old one that has grown."""
+ARTIFACTS = ("trial.json", "record.json", "indices.npz", "events.jsonl")
+
+HOSTS = ("trial.json",)
+"""Those of them that the host writes, wherever the worker does."""
+
+MAX_TEXT = 6000
+"""Characters of a parameter that MLflow keeps."""
+MAX_TAG = 5000
+MAX_KEY = 250
+CUT = "\n\nCut here: the whole table is among the artifacts."
+
+
+class Mirrored(NamedTuple):
+    """What became of one run folder: where its trial stands (None: not begun), and whether anything was written."""
+
+    state: State | None
+    wrote: bool
+
+
+@dataclass(frozen=True)
+class Point:
+    """One metric value: `step` is the number of labelled images, `time` milliseconds since the epoch by the events."""
+
+    key: str
+    value: float
+    time: int
+    step: int
+
+
+@dataclass
+class Story:
+    """The events of one run folder, read as they come. Raises StoreError if the folder has no valid trial.json."""
+
+    folder: Path
+    trial: Trial = field(init=False)
+    trial_id: str = field(init=False)
+    env_id: str = ""
+    """As the worker says; empty before it has begun."""
+    offset: int = 0
+    started: int = 0
+    """Milliseconds since the epoch of the first event; 0 before it."""
+    ended: int = 0
+    """Milliseconds since the epoch of the newest event."""
+    resumed: int = 0
+    """How often the trial was taken up again."""
+    version: int = 0
+    """Counts the events that a tracker shows, and every new beginning."""
+    cycles: list[CycleDone] = field(default_factory=list)
+    """One telling per cycle, in order: the first one with the outcome that was told last."""
+    last: Any = None
+    _head: bytes = b""
+
+    def __post_init__(self) -> None:
+        path = self.folder / "trial.json"
+        try:
+            self.trial = Trial.model_validate_json(files.read(path))
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"is not a trial: {str(error).splitlines()[0]}",
+                where=str(path),
+                remedy="remove the folder, or run again",
+            ) from error
+        self.trial_id = trial_id(self.trial)
+
+    @property
+    def path(self) -> Path:
+        """The file the story is read from."""
+        return store.outputs(self.folder) / "events.jsonl"
+
+    def update(self) -> None:
+        """Read what was appended; begin anew if the file was (`--fresh`)."""
+        if not self._continues():
+            self.version += 1
+            self.env_id, self.offset, self.started, self.ended, self.resumed = "", 0, 0, 0, 0
+            self.cycles, self.last, self._head = [], None, b""
+        for event, offset in events.read(self.path, self.offset):
+            self.offset = offset
+            self._fold(event)
+        if self.offset and len(self._head) < HEAD:
+            with files.reader(self.path, files.EVENTS) as file:
+                self._head = file.read(min(HEAD, self.offset))
+
+    def _continues(self) -> bool:
+        try:
+            with files.reader(self.path, files.EVENTS) as file:
+                size = os.fstat(file.fileno()).st_size
+                return size == self.offset or (size > self.offset and file.read(len(self._head)) == self._head)
+        except OSError:
+            return self.offset == 0
+
+    def _fold(self, event: Any) -> None:
+        self.last, self.ended = event, round(event.time * 1000)
+        self.started = self.started or self.ended
+        self.version += not isinstance(event, EpochDone)
+        if isinstance(event, Started):
+            self.resumed += bool(self.env_id)
+            self.env_id = event.env_id
+        elif isinstance(event, CycleDone) and event.result.cycle <= len(self.cycles):
+            place = event.result.cycle
+            if place == len(self.cycles):
+                self.cycles.append(event)
+            elif self.cycles[place].result != event.result:
+                self.cycles[place:] = [event]
+
+    def prefix(self, count: int) -> str:
+        """Digest of the first `count` tellings: equal when what was mirrored of them still stands."""
+        return digest([cycle.model_dump(mode="json") for cycle in self.cycles[:count]])[:16]
+
+    def state(self, *, live: bool = False) -> State:
+        """Where the trial stands. `live`: somebody is known to work on it; otherwise the lease says whether."""
+        if isinstance(self.last, Finished):
+            return "finished"
+        if isinstance(self.last, Failed):
+            return "failed"
+        if isinstance(self.last, Stopped):
+            return "stopped"
+        return "running" if live or holder(self.folder) else "interrupted"
+
+    def record(self) -> tuple[Record | None, str]:
+        """The record, or why there is none to be believed."""
+        try:
+            return store.check_record(self.folder), ""
+        except FileNotFoundError:
+            return None, ""
+        except ValueError as error:
+            return None, f"refused: {error}"
+
+
+def cell(method: str, profile: str, variant: str) -> str:
+    """Key of all trials of one method in one profile and variant of a suite."""
+    return f"{method}|{profile}|{variant}"
+
+
+def cell_name(method: str, profile: str, variant: str) -> str:
+    """The same for people; what is usual goes without saying."""
+    unusual = [profile] * (profile != "paper") + [variant] * (variant != "as_published")
+    return " · ".join([method, *unusual])
+
+
+def params(trial: Trial) -> dict[str, str]:
+    """The flattened protocol with strategy, objective and seed: what never changes for a trial."""
+    asked = {
+        "seed": trial.seed,
+        "strategy": trial.strategy.model_dump(mode="json"),
+        "objective": trial.objective.model_dump(mode="json"),
+        "protocol": trial.protocol.model_dump(mode="json"),
+    }
+    return {key_name(path): _text(value) for path, value in leaves(asked) if value is not None}
+
+
+def points(done: CycleDone) -> tuple[list[Point], list[str]]:
+    """Metrics of a cycle, and the names of those that are not finite and therefore left out."""
+    found: dict[str, float] = {f"test/{name}": value for name, value in done.result.metrics.items()}
+    found |= {f"{part}/seconds": value for part, value in done.seconds.items()}
+    found |= {"pool/labelled": done.result.labelled, "train/reused": float(done.reused)}
+    found |= {f"diagnostics/{k}": v for k, v in done.result.diagnostics.items() if isinstance(v, int | float)}
+    memory = {"memory/host_bytes": done.peak_host_bytes, "memory/device_bytes": done.peak_device_bytes}
+    found |= {name: value for name, value in memory.items() if value}
+    time = round(done.time * 1000)
+    finite = [Point(key_name(k), float(v), time, done.result.labelled) for k, v in found.items() if math.isfinite(v)]
+    return finite, sorted(key_name(name) for name, value in found.items() if not math.isfinite(value))
+
+
+def tags(story: Story, state: State) -> dict[str, str]:
+    """Everything about a run that may change or is searched for; long values are cut."""
+    trial, last = story.trial, story.last
+    found = {
+        "state": state, "suite": trial.suite, "method": trial.method_name, "profile": trial.profile,
+        "variant": trial.variant, "seed": str(trial.seed), "trial_id": story.trial_id, "env_id": story.env_id,
+        "resumed": str(story.resumed), "mirrored_bytes": str(story.offset),
+        "failure_kind": last.kind if isinstance(last, Failed) else "",
+        "failure": last.message if isinstance(last, Failed) else "",
+        "stopped": last.reason if isinstance(last, Stopped) else "",
+    }  # fmt: skip
+    missing = {name for done in story.cycles for name in points(done)[1]}
+    found |= {"not_finite": ", ".join(sorted(missing))}
+    return {f"albench.{name}": value[:MAX_TAG] for name, value in found.items()}
+
+
+def record_tags(record: Record | None, problem: str) -> dict[str, str]:
+    """What only the record tells: the environment in words, the data, the outcome's digest."""
+    if record is None:
+        return {"albench.record": problem[:MAX_TAG]} if problem else {}
+    env, data = record.environment, record.data
+    found = {
+        "record": "complete", "digest": record.digest, "code": env.code, "torch": env.torch, "device": env.device,
+        "device_model": env.device_model, "precision": env.precision, "image": env.image,
+        "determinism": "requested" if env.deterministic else "off",
+        "data": data.name, "data_digest": data.digest, "data_canonical": str(data.canonical).lower(), "data_note": data.note,
+    }  # fmt: skip
+    return {f"albench.{name}": value[:MAX_TAG] for name, value in found.items()}
+
+
+def key_name(text: str) -> str:
+    """A name that MLflow accepts: letters, digits, `_-. /:`."""
+    return re.sub(r"[^\w\-. /:]", "_", text, flags=re.ASCII)[:MAX_KEY]
+
+
+def _text(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+
+
+# ----------------------------------------------------------------------------------------------------------- verdicts
+
+
+def verdict_tags(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """One tag for all verdicts (`reproduced`, or `5 reproduced, 1 below`) and one for each size of the labelled set."""
+    total = _counted([str(row["verdict"]) for row in rows if row.get("verdict")])
+    sizes: dict[str, list[str]] = {}
+    for row in rows:
+        if row.get("verdict") and row.get("labelled") is not None:
+            sizes.setdefault(f"albench.verdict.{row['labelled']}", []).append(str(row["verdict"]))
+    each = {name: _counted(found)[:MAX_TAG] for name, found in sizes.items()}
+    return {"albench.verdict": total[:MAX_TAG]} | {key_name(name): value for name, value in each.items()}
+
+
+def _counted(verdicts: Sequence[str]) -> str:
+    kinds = Counter(verdicts)
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) if len(kinds) > 1 else "".join(kinds)
+
+
+def verdict_table(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """The rows as MLflow shows tables: columns and data."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    return {"columns": columns, "data": [[row.get(name) for name in columns] for row in rows]}
+
+
+def verdict_note(rows: Sequence[Mapping[str, Any]], lead: str = "") -> str:
+    """A sentence and the rows as a Markdown table, for the description of a run; what is too long is cut, and says so."""
+    table = verdict_table(rows)
+    lines = [table["columns"], ["---"] * len(table["columns"]), *table["data"]]
+    cells = [[_cell(value) for value in line] for line in lines]
+    text = "\n".join([*([lead, ""] if lead else []), *(f"| {' | '.join(line)} |" for line in cells)])
+    if len(text) <= MAX_TAG:
+        return text
+    return text[: text.rfind("\n", 0, MAX_TAG - len(CUT))] + CUT
+
+
+def _cell(value: Any) -> str:
+    text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return " ".join(text.replace("|", "/").split())

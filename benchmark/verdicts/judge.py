@@ -1,0 +1,143 @@
+"""Judging a suite: what its trials say about what was published, under the rule that the suite pins.
+
+Rows with role `target` or `target_weak` decide; every other published number is shown beside. Only the profile `paper` and
+parts of it are compared with published numbers. A suite whose rule says `reference = "records"` is compared with its own
+committed records instead, under any profile that has some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from benchmark.spec.load import SuiteFile
+from benchmark.spec.models import Component, Suite
+from benchmark.spec.published import TARGETS
+from benchmark.verdicts.claims import judge_claims
+from benchmark.verdicts.measurements import Measurement
+from benchmark.verdicts.method_table import agreement, cells, penalties, standings, with_controls
+from benchmark.verdicts.published_numbers import Case, judge_curves, judge_numbers
+from benchmark.verdicts.reference_records import judge_committed
+from benchmark.verdicts.results import Cell, Estimate, Judgement, Kind, NumberVerdict, Verdict
+from benchmark.verdicts.trials import Trials, select
+
+
+def judge(
+    suite_file: SuiteFile,
+    measurements: Sequence[Measurement],
+    *,
+    profile: str = "paper",
+    variant: str = "as_published",
+    methods: Sequence[str] | None = None,
+    references: Sequence[Measurement] = (),
+    guests: Mapping[str, Component] | None = None,
+    unjudged: Collection[str] = (),
+) -> Judgement:
+    """What the measurements say about the suite.
+
+    `methods` limits what is asked for (None: all that the profile plans, and any other that was measured). `references`
+    are the suite's committed records, `guests` the objectives of methods that are not its own. The random sampling that
+    they are held against stands with them even where it was not asked for. `unjudged` methods stand in tables and pictures
+    without a verdict. Raises UsageError for an unknown profile or variant.
+    """
+    trials = select(measurements, suite_file.id, profile, variant)
+    if methods is not None:
+        suite = suite_file.resolve(profile, variant)
+        wanted = with_controls(suite, methods, trials.methods, guests or {})
+        trials = select(measurements, suite_file.id, profile, variant, wanted)
+    case = replace(case_of(suite_file, trials, profile, variant, methods), guests=guests or {})
+    suite, asked = case.suite, tuple(method for method in case.methods if method not in unjudged)
+    excuse, whole = _excuses(suite, profile)
+    against_records = suite.rule.reference == "records"
+    measured = cells(case)
+    numbers = [*judge_numbers(case, suite_file.reported, excuse)]
+    if against_records:
+        committed = select(references, suite_file.id, profile, variant, asked)
+        judged = judge_committed(replace(case, methods=asked), committed, excused=profile != "paper")
+        numbers = [*judged, *map(_beside, numbers)]
+    elif not any(number.decides for number in numbers):
+        numbers = [*(_unpublished(case, method, measured) for method in trials.methods if method in asked), *numbers]
+    curves = [] if whole or against_records else judge_curves(case, suite_file.reported)
+    names, matrix = penalties(case)
+    return Judgement(
+        suite=suite_file.id, title=suite.title, profile=profile, variant=variant, rule=suite.rule,
+        numbers=tuple(numbers), curves=tuple(curves),
+        claims=tuple(judge_claims(case, suite_file.reported, whole)),
+        cells=tuple(measured), standings=tuple(standings(case)), penalty_methods=names, penalties=matrix,
+        kendall=None if whole else agreement(case, suite_file.reported),
+        missing=tuple(method for method in asked if method not in trials.methods),
+        devices=tuple(sorted({row.device_model for row in trials.rows})),
+        environments=tuple(sorted({row.env_id for row in trials.rows})),
+        notes=(*_notes(suite_file, case, profile, excuse), *_reference(trials, unjudged)), measured=bool(trials.rows),
+    )  # fmt: skip
+
+
+def _excuses(suite: Suite, profile: str) -> tuple[str, str]:
+    """Why a profile's numbers, and why its curves and claims, are not held against published ones; empty where they are."""
+    if profile == "paper":
+        return "", ""
+    if suite.profiles[profile].part:
+        return "", f"profile {profile} is only a part of the published protocol"
+    return (f"profile {profile} is not the published protocol",) * 2
+
+
+def case_of(
+    suite_file: SuiteFile, trials: Trials, profile: str, variant: str, methods: Sequence[str] | None = None
+) -> Case:
+    """What every verdict on these trials shares. Raises UsageError for an unknown profile or variant."""
+    suite = suite_file.resolve(profile, variant)
+    shrunk = suite.profiles.get(profile)
+    planned = len((shrunk and shrunk.seeds) or suite.seeds)
+    asked = tuple(methods) if methods is not None else _asked(suite, profile, trials)
+    return Case(suite, trials, asked, planned, _always(suite, variant), part=shrunk is not None and shrunk.part)
+
+
+def _asked(suite: Suite, profile: str, trials: Trials) -> tuple[str, ...]:
+    shrunk = suite.profiles.get(profile)
+    planned = (shrunk and shrunk.methods) or tuple(suite.methods)
+    return (*planned, *(method for method in trials.methods if method not in planned))
+
+
+def _always(suite: Suite, variant: str) -> tuple[str, ...]:
+    notes = []
+    if variant != "as_published":
+        notes.append(f"variant {variant}, not the published protocol")
+    if suite.unknowns:
+        notes.append(f"no source establishes {', '.join(suite.unknowns)}")
+    return tuple(notes)
+
+
+def _unpublished(case: Case, method: str, measured: Sequence[Cell]) -> NumberVerdict:
+    """A measured method that has no published number: its last mean, so that the line says something."""
+    own = [cell for cell in measured if cell.method == method]
+    last = own[-1] if own else None
+    return NumberVerdict(
+        method, case.title(method), case.suite.rule.metric, last.labelled if last else None,
+        Verdict(Kind.NOT_COMPARABLE, "no published number", excused=True), "none", True, "",
+        Estimate(last.mean, last.sd, last.n) if last else None, notes=case.notes,
+    )  # fmt: skip
+
+
+def _beside(number: NumberVerdict) -> NumberVerdict:
+    return replace(number, decides=False)
+
+
+def _notes(suite_file: SuiteFile, case: Case, profile: str, excuse: str) -> list[str]:
+    suite, trials, notes = case.suite, case.trials, []
+    if not trials.rows:
+        notes.append("nothing was measured")
+    if excuse and suite.rule.reference == "reported":
+        notes.append(f"{excuse}: nothing was compared with published numbers")
+    if not any(row.role in TARGETS for row in suite_file.reported) and suite.rule.reference == "reported":
+        judged = any(claim.better and claim.worse for claim in suite.claims.values())
+        what = "only its claims are judged" if judged else "and its claims are only cited, so nothing is judged"
+        notes.append(f"no published number could be established for this suite: {what}")
+    if trials.repeated:
+        notes.append(f"{trials.repeated} trials were also run in other environments; each is counted once")
+    notes.extend(f"no source establishes {path}: {note}" for path, note in suite.unknowns.items())
+    return notes
+
+
+def _reference(trials: Trials, unjudged: Collection[str]) -> list[str]:
+    found = [method for method in trials.methods if method in unjudged]
+    return [f"not compared, for they are what others are compared with: {', '.join(found)}"] if found else []

@@ -1,0 +1,157 @@
+"""What verdicts are made from: one measurement per (trial, cycle), from records or from a committed table.
+
+`results/<paper>/<dataset>/records.csv` is the committed form: one row per (trial, cycle), sorted, numbers in the shortest
+form that reads back to the same bits, so that its diff is the report of what changed.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+from benchmark.errors import StoreError
+from benchmark.runs.events import Record
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The outcome of one cycle of one trial, with what is needed to judge whether it may be compared."""
+
+    suite: str
+    method: str
+    profile: str
+    variant: str
+    seed: int
+    cycle: int
+    labelled: int
+    metrics: Mapping[str, float]
+    """By name; `accuracy` and `accuracy/...` in percent."""
+    trial_id: str
+    env_id: str
+    device_model: str
+    canonical: bool
+    data_note: str
+    """Why the data are not the published ones; empty when they are."""
+    record_digest: str
+    """sha256 over all cycle results of the trial: equal digests mean bit-equal outcomes."""
+    labelled_digest: str = ""
+    """Beginning of the digest of the ordered labelled set that was trained on: equal all along means equal picks."""
+
+    @property
+    def key(self) -> tuple[str, str, str, str, int, str, str, int]:
+        """The order of committed rows, and what names one of them."""
+        return (
+            self.suite, self.profile, self.variant, self.method, self.seed, self.trial_id, self.env_id, self.cycle,
+        )  # fmt: skip
+
+
+COLUMNS = (
+    "suite", "profile", "variant", "method", "seed", "cycle", "labelled",
+    "trial_id", "env_id", "device_model", "canonical", "data_note", "record_digest", "labelled_digest",
+)  # fmt: skip
+"""Fixed columns of a committed table; the metrics follow, sorted by name."""
+_WHOLE = ("seed", "cycle", "labelled")
+SHORT = 16
+"""Characters of a labelled set's digest that a table keeps."""
+
+
+def from_records(records: Iterable[Record]) -> list[Measurement]:
+    """One measurement per cycle of every record, sorted."""
+    return sorted((item for record in records for item in _cycles(record)), key=lambda item: item.key)
+
+
+def _cycles(record: Record) -> list[Measurement]:
+    trial, outcome = record.trial, record.digest
+    return [
+        Measurement(
+            suite=trial.suite, method=trial.method_name, profile=trial.profile, variant=trial.variant, seed=trial.seed,
+            cycle=cycle.cycle, labelled=cycle.labelled, metrics=dict(cycle.metrics), trial_id=record.trial_id,
+            env_id=record.env_id, device_model=record.environment.device_model, canonical=record.data.canonical,
+            data_note=record.data.note, record_digest=outcome, labelled_digest=cycle.labelled_digest[:SHORT],
+        )
+        for cycle in record.cycles
+    ]  # fmt: skip
+
+
+def write_results(measurements: Iterable[Measurement]) -> str:
+    """The committed table: `read_results` of it gives equal measurements, whatever order they came in."""
+    rows = sorted(measurements, key=lambda item: item.key)
+    metrics = sorted({name for row in rows for name in row.metrics})
+    out = StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*COLUMNS, *metrics])
+    for row in rows:
+        fixed = [_text(getattr(row, column)) for column in COLUMNS]
+        writer.writerow(fixed + [_text(row.metrics.get(name)) for name in metrics])
+    return out.getvalue()
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else repr(value) if isinstance(value, float) else str(value)
+
+
+def read_results(path: Path) -> list[Measurement]:
+    """Measurements of a committed table. Raises StoreError with file and line for whatever is not one."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"cannot be read: {error}", where=str(path), remedy="restore the file") from error
+    lines = csv.reader(StringIO(text), strict=True)
+    found: dict[tuple[object, ...], Measurement] = {}
+    try:
+        header = next(lines, [])
+        metrics = header[len(COLUMNS) :]
+        if tuple(header[: len(COLUMNS)]) != COLUMNS or not metrics or metrics != sorted(set(metrics)):
+            raise StoreError(
+                "the header is not that of a results table", where=f"{path}:1",
+                remedy=f"use {','.join(COLUMNS)} and then the sorted names of the metrics",
+            )  # fmt: skip
+        for cells in lines:
+            row = _row(cells, metrics, f"{path}:{lines.line_num}")
+            if row.key in found:
+                raise StoreError(
+                    "the same trial, environment and cycle stand twice", where=f"{path}:{lines.line_num}",
+                    remedy="keep one of the two rows",
+                )  # fmt: skip
+            found[row.key] = row
+    except csv.Error as error:
+        raise StoreError(
+            str(error), where=f"{path}:{lines.line_num}", remedy="mend the quoting of this line"
+        ) from error
+    return sorted(found.values(), key=lambda item: item.key)
+
+
+def _row(cells: list[str], metrics: list[str], where: str) -> Measurement:
+    wanted = len(COLUMNS) + len(metrics)
+    if len(cells) != wanted:
+        raise StoreError(f"{len(cells)} cells instead of {wanted}", where=where, remedy="quote commas inside cells")
+    named = dict(zip(COLUMNS, cells, strict=False))
+    whole = {column: _number(named[column], column, where, whole=True) for column in _WHOLE}
+    if named["canonical"] not in ("true", "false"):
+        raise StoreError(f"canonical is '{named['canonical']}'", where=where, remedy="write true or false")
+    values = zip(metrics, cells[len(COLUMNS) :], strict=True)
+    return Measurement(
+        suite=named["suite"], method=named["method"], profile=named["profile"], variant=named["variant"],
+        seed=int(whole["seed"]), cycle=int(whole["cycle"]), labelled=int(whole["labelled"]),
+        metrics={name: _number(cell, name, where) for name, cell in values if cell != ""},
+        trial_id=named["trial_id"], env_id=named["env_id"], device_model=named["device_model"],
+        canonical=named["canonical"] == "true", data_note=named["data_note"], record_digest=named["record_digest"],
+        labelled_digest=named["labelled_digest"],
+    )  # fmt: skip
+
+
+def _number(cell: str, column: str, where: str, *, whole: bool = False) -> float:
+    try:
+        value = int(cell) if whole else float(cell)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or (whole and value < 0):
+        kind = "a whole number" if whole else "a finite number"
+        raise StoreError(f"{column} is '{cell}', not {kind}", where=where, remedy="regenerate the table from the runs")
+    return value

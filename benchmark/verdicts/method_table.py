@@ -1,0 +1,152 @@
+"""How the methods of one suite stand to each other: areas, gain over random, labels saved, ranks, agreement with the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from benchmark.spec.models import Component, Suite
+from benchmark.spec.published import TARGETS, ReportedResult
+from benchmark.verdicts import ranking, stats
+from benchmark.verdicts.published_numbers import Case
+from benchmark.verdicts.results import Cell, Standing
+from benchmark.verdicts.trials import obstacle
+
+Guests = Mapping[str, Component]
+EMPTY: Guests = {}
+
+
+def cells(case: Case) -> list[Cell]:
+    """Our trials of every method at every size, summed up."""
+    found = []
+    for method in case.methods:
+        for size in case.trials.sizes(method):
+            values = list(case.trials.values(method, size, case.suite.rule.metric).values())
+            if values:
+                sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+                found.append(Cell(method, size, float(np.mean(values)), sd, len(values)))
+    return found
+
+
+def control(suite: Suite, method: str, measured: Iterable[str], guests: Guests = EMPTY) -> str:
+    """The random sampling that a method is held against: the same training of the same networks if run, else plain training.
+
+    `guests` are the objectives of methods that are not the suite's own.
+    """
+    names = {name: (own.objective, own.set.get("models")) for name, own in suite.methods.items()}
+    names |= {name: (objective, None) for name, objective in guests.items()}
+    random = [name for name in measured if name in suite.methods and suite.methods[name].strategy.name == "random"]
+    if method in random:
+        return ""
+    same = [name for name in random if method in names and names[name] == names[method]]
+    plain = [name for name in random if names[name][0].name == "supervised"]
+    return next(iter([*same, *plain, *random]), "")
+
+
+def with_controls(suite: Suite, methods: Iterable[str], measured: Iterable[str], guests: Guests = EMPTY) -> list[str]:
+    """These methods and the measured ones that they are held against."""
+    found, seen = list(dict.fromkeys(methods)), list(measured)
+    others = [control(suite, method, seen, guests) for method in found]
+    return list(dict.fromkeys([*found, *filter(None, others)]))
+
+
+def standings(case: Case) -> list[Standing]:
+    """Methods by area, best first. Methods whose trials may not stand in one comparison are left without gains and ranks."""
+    metric, sizes = case.suite.rule.metric, shared_sizes(case)
+    if len(sizes) < 2:
+        return []
+    curves = {method: case.trials.curves(method, sizes, metric) for method in case.trials.methods}
+    curves = {method: by_seed for method, by_seed in curves.items() if by_seed}
+    rows = []
+    for method, by_seed in curves.items():
+        areas = ranking.area(sizes, list(by_seed.values()))
+        sd = float(areas.std(ddof=1)) if len(areas) > 1 else None
+        rows.append(Standing(method, case.title(method), len(areas), float(areas.mean()), sd))
+    if not obstacle(case.trials.rows, case.suite.rule.mix_devices):
+        rows = _ranked(_gains(case, rows, sizes, curves), sizes, curves)
+    return sorted(rows, key=lambda row: (-row.area, row.method))
+
+
+def shared_sizes(case: Case) -> tuple[int, ...]:
+    """Sizes that every measured method has."""
+    sizes = [set(case.trials.sizes(method)) for method in case.trials.methods]
+    return tuple(sorted(set.intersection(*sizes))) if sizes else ()
+
+
+Curves = dict[str, dict[int, list[float]]]
+
+
+def _gains(case: Case, rows: list[Standing], sizes: tuple[int, ...], curves: Curves) -> list[Standing]:
+    rule, found, p_values = case.suite.rule, [], []
+    for row in rows:
+        other = control(case.suite, row.method, curves, case.guests)
+        seeds = sorted(curves[row.method].keys() & curves[other].keys()) if other else []
+        if not seeds:
+            found.append(row)
+            continue
+        ours = np.array([curves[row.method][seed] for seed in seeds])
+        theirs = np.array([curves[other][seed] for seed in seeds])
+        left, right = ranking.area(sizes, ours), ranking.area(sizes, theirs)
+        saved = ranking.labels_saved(sizes, ours, theirs)
+        row = replace(
+            row, control=other, gain=float((left - right).mean()),
+            saved=saved.value, saved_low=saved.low, saved_high=saved.high,
+        )  # fmt: skip
+        if len(seeds) > 1:
+            test = stats.paired(left, right, rule.margin, 0.025)
+            row = replace(row, gain_low=test.low, gain_high=test.high, gain_p=test.p_different)
+        found.append(row)
+    p_values = [row.gain_p for row in found if row.gain_p is not None]
+    adjusted = iter(stats.holm(p_values))
+    return [row if row.gain_p is None else replace(row, gain_p=next(adjusted)) for row in found]
+
+
+def _ranked(rows: list[Standing], sizes: tuple[int, ...], curves: Curves) -> list[Standing]:
+    """Ranks over the seeds that every method has; none with fewer than two methods or two seeds."""
+    seeds = sorted(set.intersection(*(set(curves[row.method]) for row in rows)))
+    if len(rows) < 2 or len(seeds) < 2:
+        return rows
+    scores = [ranking.area(sizes, [curves[row.method][seed] for seed in seeds]) for row in rows]
+    return [
+        replace(row, rank=found.rank, rank_low=found.low, rank_high=found.high, first=found.first)
+        for row, found in zip(rows, ranking.rank_stability(scores), strict=True)
+    ]
+
+
+def penalties(case: Case) -> tuple[tuple[str, ...], tuple[tuple[float, ...], ...]]:
+    """Methods, and the share of sizes at which the row's beats the column's."""
+    if obstacle(case.trials.rows, case.suite.rule.mix_devices):
+        return (), ()
+    metric, trials = case.suite.rule.metric, case.trials
+    curves = {
+        method: {size: trials.values(method, size, metric) for size in trials.sizes(method)}
+        for method in trials.methods
+    }
+    matrix = ranking.penalties(curves, case.suite.rule.alpha)
+    return tuple(curves), tuple(tuple(map(float, row)) for row in matrix)
+
+
+def agreement(case: Case, reported: Iterable[ReportedResult]) -> tuple[float, float, int] | None:
+    """Kendall's tau of our order of methods with the paper's, by area over the sizes that all of them have in both."""
+    metric = case.suite.rule.metric
+    published: dict[str, dict[int, float]] = {}
+    for row in reported:
+        if (
+            row.role in TARGETS
+            and row.metric == metric
+            and row.labelled is not None
+            and row.method in case.trials.methods
+        ):
+            published.setdefault(row.method, {}).setdefault(row.labelled, row.value)
+    common = [set(points) & set(case.trials.sizes(method)) for method, points in published.items()]
+    sizes = sorted(set.intersection(*common)) if common else []
+    curves = {method: case.trials.curves(method, sizes, metric) for method in published} if len(sizes) > 1 else {}
+    methods = [method for method, found in curves.items() if found]
+    if len(methods) < 3:
+        return None
+    ours = [float(ranking.area(sizes, list(curves[method].values())).mean()) for method in methods]
+    theirs = [float(ranking.area(sizes, [published[method][size] for size in sizes])) for method in methods]
+    found = ranking.kendall(ours, theirs)
+    return None if found is None else (*found, len(methods))

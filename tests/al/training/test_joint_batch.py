@@ -1,0 +1,124 @@
+"""Labelled and unlabelled images in one batch against one batch after the other: outputs, gradients, running statistics."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchmark.al.learner import Learner
+from benchmark.al.networks.outputs import Outputs
+from benchmark.al.networks.resnet_cifar import ResNetCifar
+from benchmark.al.training.joint_batch import _apart, in_turn, together
+from benchmark.al.training.numerics import Numerics
+from benchmark.spec.models import Component
+from benchmark.worker import assemble
+from tests.helpers.trials import dataset, trial
+
+RTOL, ATOL = 1e-4, 1e-5
+"""Of fp32 values: sums over images in another order."""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def running(network: nn.Module) -> Iterator[Tensor]:
+    return (value for name, value in network.named_buffers() if "running" in name or "tracked" in name)
+
+
+def tensors(out: Outputs) -> list[Tensor]:
+    assert out.consistency is not None
+    return [out.logits, out.features, *out.maps, out.consistency]
+
+
+@pytest.mark.parametrize(("labelled", "unlabelled"), [(6, 6), (3, 8)])
+def test_one_batch_says_what_two_say(labelled: int, unlabelled: int) -> None:
+    torch.manual_seed(0)
+    network = ResNetCifar(10, (1, 1), (8, 16), heads=2).train()
+    twin, images = copy.deepcopy(network), torch.randn(labelled + unlabelled, 3, 8, 8)
+    images[labelled:] += 2  # statistics of both halves differ
+    parts = images[:labelled], images[labelled:]
+    for apart, joined in zip(in_turn(network, *parts), together(twin, *parts), strict=True):
+        for one, other in zip(tensors(apart), tensors(joined), strict=True):
+            torch.testing.assert_close(other, one, rtol=RTOL, atol=ATOL)
+        (apart.logits.square().sum() + apart.consistency.square().sum()).backward()
+        (joined.logits.square().sum() + joined.consistency.square().sum()).backward(retain_graph=True)
+    for value, same in zip(network.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(same.grad, value.grad, rtol=1e-3, atol=1e-4)
+    for value, same in zip(running(network), running(twin), strict=True):
+        torch.testing.assert_close(same, value, rtol=RTOL, atol=ATOL)
+    assert all(int(value) == 2 for value in running(twin) if not value.is_floating_point()), "statistics moved twice"
+    assert not any("forward" in vars(module) for module in twin.modules())
+    mixed = network(images).logits
+    assert not torch.allclose(mixed[:labelled], joined.logits[:labelled], rtol=1e-2), "statistics of both together"
+
+
+def test_labelled_images_move_the_statistics_first() -> None:
+    """The later batch weighs more, so that order shows."""
+    norm = nn.BatchNorm1d(1).train()
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = norm
+
+        def forward(self, x: Tensor) -> Outputs:
+            return Outputs(self.norm(x), x)
+
+    together(Network(), torch.zeros(4, 1), torch.ones(4, 1) * 10)
+    assert float(norm.running_mean) == pytest.approx(0.1 * 10)
+    norm.reset_running_stats()
+    together(Network(), torch.ones(4, 1) * 10, torch.zeros(4, 1))
+    assert float(norm.running_mean) == pytest.approx(0.9 * 0.1 * 10)
+
+
+def learner(cache: Path, method: str, step: str, **components: Component) -> Learner:
+    sets = {"protocol.training.epochs": 3, "protocol.models.0.params": {"width": 16, "heads": 2}}
+    made = trial(method, sets=sets, **components)
+    _, found = assemble(made, dataset(made, cache), Numerics(torch.device("cpu"), step=step), cache / "weights")
+    assert isinstance(found, Learner)
+    return found
+
+
+def test_a_training_together_ends_where_one_in_turn_ends(tmp_path: Path) -> None:
+    """Six steps of TOD with COD loss, a short last batch among them, and the learning rate's milestone after the second."""
+    ends = []
+    for step in ("eager", "together"):
+        found = learner(tmp_path, "tod+cod", step)
+        found.fit(0, np.arange(40), np.arange(40, 400), set())
+        networks = found.student, found.objective.modules()["teacher"]
+        ends.append([value.double() for network in networks for value in network.state_dict().values()])
+    for apart, joined in zip(*ends, strict=True):
+        torch.testing.assert_close(joined, apart, rtol=1e-2, atol=5e-4)  # rounding grows from step to step
+    assert any(not torch.equal(*pair) for pair in zip(*ends, strict=True)), "this test cannot see a difference"
+
+
+@pytest.mark.parametrize("method", ["random", "ll4al"])
+def test_where_there_is_one_batch_only_the_optimiser_rounds_otherwise(method: str, tmp_path: Path) -> None:
+    """Once more in every update: rates are read from where a graph can read them."""
+    weights = []
+    for step in ("eager", "together"):
+        found = learner(tmp_path, method, step)
+        found.fit(0, np.arange(40), np.arange(40, 400), set())
+        weights.append([value.double() for value in found.student.state_dict().values()])
+    for apart, joined in zip(*weights, strict=True):
+        torch.testing.assert_close(joined, apart, rtol=1e-3, atol=1e-5)
+
+
+def test_halves_by_split_have_the_gradients_of_slices() -> None:
+    torch.manual_seed(0)
+    norm, images = nn.BatchNorm2d(4), torch.randn(7, 4, 5, 5)
+    grads = []
+    for cut in (_apart(norm.forward, 3), lambda x: torch.cat([norm(x[:3]), norm(x[3:])])):
+        given = images.clone().requires_grad_()
+        norm.zero_grad()
+        (cut(given).square() * torch.arange(5.0)).sum().backward()
+        grads.append([given.grad, norm.weight.grad.clone(), norm.bias.grad.clone()])
+    assert all(torch.equal(*pair) for pair in zip(*grads, strict=True))

@@ -1,0 +1,131 @@
+"""Areas, labels saved, penalties, ranks: against numpy, scipy, slow twins and published tables."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import friedmanchisquare, kendalltau, ttest_rel
+
+from benchmark.verdicts import ranking
+
+SIZES = (100, 200, 400)
+
+
+def test_area_is_the_trapezoid_rule_over_the_range() -> None:
+    curve = np.array([[50.0, 70.0, 80.0], [10.0, 20.0, 20.0]])
+    assert ranking.area(SIZES, curve) == pytest.approx(np.trapezoid(curve, SIZES, axis=1) / 300)
+    assert ranking.area(SIZES, [60.0, 60.0, 60.0]) == pytest.approx(60.0)
+    assert ranking.area_weights(SIZES).sum() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("sizes", [(100,), (100, 100), (200, 100)])
+def test_an_area_needs_growing_sizes(sizes: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="growing sizes"):
+        ranking.area_weights(sizes)
+
+
+LEVELS = [(75.0, 300.0), (70.0, 200.0), (60.0, 150.0), (40.0, 100.0), (50.0, 100.0), (80.0, 400.0), (80.1, np.inf)]
+
+
+@pytest.mark.parametrize(("level", "labels"), LEVELS)
+def test_labels_needed(level: float, labels: float) -> None:
+    assert ranking.labels_needed(SIZES, [50.0, 70.0, 80.0], level) == labels
+
+
+def test_labels_needed_of_many_curves_is_that_of_each() -> None:
+    rng = np.random.default_rng(0)
+    curves, levels = rng.normal(60, 10, (200, 3)), rng.normal(60, 10, 200)
+    together = ranking.labels_needed(SIZES, curves, levels)
+    for curve, level, found in zip(curves, levels, together, strict=True):
+        # The slow twin walks along the curve.
+        expected = np.inf if curve[0] < level else 100.0
+        for at in range(1, 3):
+            if np.isinf(expected) and curve[at] >= level:
+                expected = np.interp(level, curve[at - 1 : at + 1], SIZES[at - 1 : at + 1])
+        assert found == pytest.approx(expected)
+
+
+def test_labels_saved_of_a_known_pair() -> None:
+    baseline = np.array([[50.0, 60.0, 70.0]] * 4)
+    method = np.array([[50.0, 70.0, 80.0]] * 4)
+    saved = ranking.labels_saved(SIZES, method, baseline)
+    assert (saved.value, saved.low, saved.high) == (200.0, 200.0, 200.0)
+    worse = ranking.labels_saved(SIZES, baseline, method)
+    assert (worse.value, worse.low, worse.high) == (None, None, None)
+    assert ranking.labels_saved(SIZES, method[:1], baseline[:1]) == ranking.Bootstrap(200.0, None, None)
+
+
+def test_labels_saved_covers_the_truth_as_often_as_it_says() -> None:
+    # Straight lines: the method gains 0.1 a label, random 0.05; both start at 50, so 150 of 300 labels are saved.
+    rng = np.random.default_rng(3)
+    lines = np.array([50.0, 60.0, 80.0]), np.array([50.0, 55.0, 65.0])
+    hits = 0
+    for draw in range(150):
+        ours, theirs = (line + rng.normal(0, 0.5, (12, 3)) for line in lines)
+        found = ranking.labels_saved(SIZES, ours, theirs, draws=200, seed=draw)
+        assert found.low is not None
+        assert found.high is not None
+        hits += found.low <= 150 <= found.high
+    assert 0.87 <= hits / 150 <= 0.99
+
+
+def test_labels_saved_wants_paired_arrays() -> None:
+    with pytest.raises(ValueError, match="one shape"):
+        ranking.labels_saved(SIZES, np.zeros((2, 3)), np.zeros((3, 3)))
+
+
+def test_penalties_are_shares_of_significant_wins() -> None:
+    rng = np.random.default_rng(4)
+    curves = {
+        name: {size: {seed: float(value) for seed, value in enumerate(rng.normal(mean, 1.0, 5))} for size in SIZES}
+        for name, mean in (("a", 1.0), ("b", 0.0), ("c", 2.5))
+    }
+    matrix = ranking.penalties(curves, 0.05)
+    for row, first in enumerate(curves):
+        for column, second in enumerate(curves):
+            wins = 0
+            for size in SIZES:
+                left, right = list(curves[first][size].values()), list(curves[second][size].values())
+                wins += first != second and ttest_rel(left, right).pvalue < 0.05 and np.mean(left) > np.mean(right)
+            assert matrix[row, column] == pytest.approx(wins / 3)
+    assert matrix.max() > 0
+
+
+def test_penalties_pair_by_seed() -> None:
+    ours = {100: {0: 10.0, 1: 20.1, 2: 30.0}}
+    theirs = {100: {2: 29.0, 1: 19.0, 0: 9.0, 9: 99.0}}
+    assert ranking.penalties({"a": ours, "b": theirs}, 0.05).tolist() == [[0.0, 1.0], [0.0, 0.0]]
+    assert ranking.penalties({"a": ours, "b": {100: {7: 1.0}}}, 0.05).sum() == 0
+
+
+def test_rank_stability_is_certain_or_a_coin() -> None:
+    sure = ranking.rank_stability([[9.0, 9.1, 9.2], [5.0, 5.1, 5.2], [7.0, 7.1, 7.2]])
+    assert [(item.rank, item.low, item.high, item.first) for item in sure] == [(1, 1, 1, 1), (3, 3, 3, 0), (2, 2, 2, 0)]
+    # Two methods, two seeds, each ahead once by as much: half of the resamples tie, a quarter goes to each.
+    coin = ranking.rank_stability([[1.0, 2.0], [2.0, 1.0]], draws=4000)
+    assert [item.rank for item in coin] == [1.5, 1.5]
+    assert [item.first for item in coin] == pytest.approx([0.5, 0.5], abs=0.03)
+    assert [(item.low, item.high) for item in coin] == [(1, 2), (1, 2)]
+
+
+def test_kendall() -> None:
+    ours, theirs = [3.0, 1.0, 2.0, 5.0], [2.0, 1.0, 3.0, 3.0]
+    assert ranking.kendall(ours, theirs) == pytest.approx(tuple(kendalltau(ours, theirs)))
+    assert ranking.kendall([1.0, 2.0], [1.0, 2.0]) is None
+    assert ranking.kendall([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]) is None
+
+
+# Demsar 2006, table 5(a): critical values of the two-tailed Nemenyi test at 0.05, for 2 to 10 classifiers.
+NEMENYI = {2: 1.960, 3: 2.343, 4: 2.569, 5: 2.728, 6: 2.850, 7: 2.949, 8: 3.031, 9: 3.102, 10: 3.164}
+
+
+@pytest.mark.parametrize(("methods", "quantile"), NEMENYI.items())
+def test_critical_difference_has_the_published_quantiles(methods: int, quantile: float) -> None:
+    expected = quantile * np.sqrt(methods * (methods + 1) / (6 * 14))
+    assert ranking.critical_difference(methods, 14) == pytest.approx(expected, rel=5e-4)
+
+
+def test_friedman_is_scipys_without_ties() -> None:
+    scores = np.random.default_rng(5).normal(size=(4, 9))
+    average = ranking.ranks(scores).mean(axis=1)
+    assert ranking.friedman(average, 9) == pytest.approx(friedmanchisquare(*scores).pvalue)

@@ -1,0 +1,180 @@
+"""Every suite of the project: its own published numbers with noise are reproduced, shifted they are not, alone they are open."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmark.errors import Exit
+from benchmark.reports import formatting
+from benchmark.spec.load import SuiteFile, load_suite, suite_files
+from benchmark.spec.published import ReportedResult
+from benchmark.verdicts.judge import judge
+from benchmark.verdicts.measurements import Measurement
+from benchmark.verdicts.published_numbers import TARGETS, spread
+from benchmark.verdicts.results import ClaimVerdict, Judgement, Kind, Outcome
+
+ROOT = Path(__file__).parents[2] / "suites"
+NOISE = 0.15
+"""Standard deviation between seeds, in margins."""
+
+
+def load(path: Path) -> SuiteFile:
+    """The suite with one deciding number per cell: where the paper prints several, no run can meet all of them."""
+    suite = load_suite(path, ROOT)
+    cells: dict[tuple[str, int | None, str], ReportedResult] = {}
+    for row in suite.reported:
+        if row.role in TARGETS and row.method in suite.suite.methods:
+            cells.setdefault((row.method, row.labelled, row.metric), row)
+    suite.__dict__["reported"] = tuple(cells.values())
+    return suite
+
+
+COMPARED = [
+    path
+    for path in suite_files(ROOT)
+    if load_suite(path, ROOT).suite.rule.reference == "reported" and load(path).reported
+]
+
+
+def runs(suite: SuiteFile, shift: float, seeds: tuple[int, ...]) -> list[Measurement]:
+    """What trials would measure if the paper's numbers, shifted by so many margins, were the truth."""
+    draw, margin = np.random.default_rng(0), suite.suite.rule.margin
+    found = []
+    for method in dict.fromkeys(row.method for row in suite.reported):
+        own = [row for row in suite.reported if row.method == method and row.labelled is not None]
+        for seed in seeds:
+            for cycle, size in enumerate(sorted({row.labelled for row in own if row.labelled is not None})):
+                metrics = {
+                    row.metric: row.mean + margin * (shift + NOISE * draw.standard_normal())
+                    for row in own
+                    if row.labelled == size
+                }
+                found.append(
+                    Measurement(
+                        suite.id, method, "paper", "as_published", seed, cycle, size, metrics, f"{method}/{seed}", "env",
+                        "device", True, "", f"{method}/{seed}",
+                    )
+                )  # fmt: skip
+    return found
+
+
+def verdicts(suite: SuiteFile, found: Judgement) -> list[Kind]:
+    """Verdicts of the numbers that can be decided at all: read exactly enough, and met by a run of the protocol."""
+    margin = suite.suite.rule.margin
+    exact = {row for row in suite.reported if row.reading_error < margin / 3 and spread(row).se < margin / 6}
+    keys = {(row.method, row.labelled, row.metric) for row in exact}
+    return [
+        number.verdict.kind
+        for number in found.numbers
+        if number.decides and number.estimate and (number.method, number.labelled, number.metric) in keys
+    ]
+
+
+def seeds(suite: SuiteFile) -> tuple[int, ...]:
+    return tuple(range(max(suite.suite.rule.min_trials, 5)))
+
+
+@pytest.mark.parametrize("path", COMPARED, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_the_papers_own_numbers(path: Path) -> None:
+    suite = load(path)
+    plain = judge(suite, runs(suite, 0.0, seeds(suite)))
+    found = verdicts(suite, plain)
+    assert len(found) == sum(number.decides for number in plain.numbers), "every number of every suite can be decided"
+    assert found.count(Kind.REPRODUCED) >= 0.97 * len(found)
+    assert not {number.verdict.kind for number in plain.numbers} & {Kind.ABOVE, Kind.BELOW}
+    for shift, kind in ((2.0, Kind.ABOVE), (-2.0, Kind.BELOW)):
+        moved = judge(suite, runs(suite, shift, seeds(suite)))
+        assert verdicts(suite, moved).count(kind) >= 0.97 * len(found)
+        assert Kind.REPRODUCED not in {number.verdict.kind for number in moved.numbers}
+        assert moved.exit_code is Exit.DISCREPANCY
+
+
+@pytest.mark.parametrize("path", COMPARED, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_one_trial_decides_nothing(path: Path) -> None:
+    suite = load(path)
+    found = judge(suite, runs(suite, 0.0, (0,)))
+    measured = [number for number in found.numbers if number.decides and number.estimate]
+    assert {number.verdict.kind for number in measured} == {Kind.INCONCLUSIVE}
+    for number in measured:
+        assert number.estimate is not None
+        assert math.isfinite(number.estimate.mean)
+        assert number.estimate.needed is not None
+        assert number.estimate.needed >= suite.suite.rule.min_trials > 1
+        assert (number.estimate.low, number.estimate.p_equivalent) == (None, None), "one trial has no interval"
+
+
+CLAIMS = [
+    (path, name)
+    for path in suite_files(ROOT)
+    for name, claim in load_suite(path, ROOT).suite.claims.items()
+    if claim.better and claim.worse and not any(side.startswith("reported:") for side in (claim.better, claim.worse))
+]
+
+
+def claimed(path: Path, name: str, gap: float, count: int) -> ClaimVerdict:
+    """What is said of a claim when its better side truly leads by so many margins at every size."""
+    suite, draw = load_suite(path, ROOT), np.random.default_rng(0)
+    claim = suite.suite.claims[name]
+    assert claim.better and claim.worse
+    rule, rows = suite.suite.rule, []
+    for method, lead in ((claim.worse, 0.0), (claim.better, gap)):
+        for seed in range(count):
+            for cycle, size in enumerate(suite.suite.protocol.acquisition.labelled()):
+                value = 60.0 + rule.margin * (lead + NOISE * draw.standard_normal())
+                rows.append(
+                    Measurement(
+                        suite.id, method, "paper", "as_published", seed, cycle, size, {rule.metric: value},
+                        f"{method}/{seed}", "env", "device", True, "", f"{method}/{seed}",
+                    )
+                )  # fmt: skip
+    found = judge(suite, rows, methods=[claim.better, claim.worse])
+    return next(one for one in found.claims if one.id == name)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), CLAIMS, ids=[f"{path.parent.name}/{path.stem}:{name}" for path, name in CLAIMS]
+)
+def test_every_claim_can_hold_fail_and_stay_open(path: Path, name: str) -> None:
+    assert claimed(path, name, 2.0, 5).outcome is Outcome.HOLDS
+    assert claimed(path, name, -2.0, 5).outcome is Outcome.REFUTED
+    assert claimed(path, name, 0.0, 5).outcome is Outcome.INCONCLUSIVE
+    assert claimed(path, name, 2.0, 1).outcome is Outcome.INCONCLUSIVE
+
+
+def test_no_suite_of_a_paper_is_left_out() -> None:
+    """Quickstart publishes nothing and claims nothing: it is compared with its committed records. ST-CoNAL's imbalanced
+    pools have claims that are only cited, for none names what is better than what, and no number that decides."""
+    left = [load_suite(path, ROOT) for path in set(suite_files(ROOT)) - set(COMPARED) - {path for path, _ in CLAIMS}]
+    own = [suite for suite in left if suite.suite.rule.reference == "records"]
+    assert [suite.id for suite in own] == ["quickstart/digits"]
+    pools = ("cifar10im", "cifar100im", "cifar10imlong", "cifar100imlong")
+    assert {suite.id for suite in left} - {"quickstart/digits"} == {f"st-conal/{pool}" for pool in pools}
+    for suite in (suite for suite in left if suite not in own):
+        assert suite.suite.claims and not any(claim.better or claim.worse for claim in suite.suite.claims.values())
+        assert not any(row.role in TARGETS for row in suite.reported)
+
+
+def test_where_claims_are_only_cited_nothing_is_judged() -> None:
+    """However the measurements turn out: no success, no failure, and words that say so."""
+    suite = load_suite(ROOT / "st-conal/cifar10im.toml", ROOT)
+    sizes, methods = suite.suite.protocol.acquisition.labelled(), ["random", "stconal"]
+    rows = [
+        Measurement(
+            suite.id, method, "paper", "as_published", seed, cycle, size, {"accuracy": 50.0 - lead}, f"{method}/{seed}",
+            "env", "device", True, "", f"{method}/{seed}",
+        )
+        for method, lead in zip(methods, (0.0, 20.0), strict=True)
+        for seed in range(3)
+        for cycle, size in enumerate(sizes)
+    ]  # fmt: skip
+    found = judge(suite, rows, methods=methods)
+    assert {claim.outcome for claim in found.claims} == {Outcome.NOT_TESTABLE} and found.exit_code is Exit.OK
+    assert {str(number.verdict) for number in found.numbers} == {"not_comparable(no published number)"}
+    assert found.notes[0].endswith("its claims are only cited, so nothing is judged")
+    assert formatting.headline(found).endswith("2 not comparable; claims: 1 not testable; nothing to compare (exit 0)")
+    assert judge(suite, rows).exit_code is Exit.NOT_MEASURED, "the other methods were not run"
+    assert judge(suite, []).exit_code is Exit.NOT_MEASURED
