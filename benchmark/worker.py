@@ -22,10 +22,10 @@ import torch
 
 from benchmark import files
 from benchmark.al import datasets, registry
-from benchmark.al.augmentation.images import Images
+from benchmark.al.augmentation.images import ImageView
 from benchmark.al.committee import Committee
-from benchmark.al.dry_run import rehearse, shrunk, side_of
-from benchmark.al.learner import Learner, Parts, Pause
+from benchmark.al.dry_run import dry_run, shrink_protocol, side_of
+from benchmark.al.learner import Learner, LearnerData, TrainingInterrupted
 from benchmark.al.loop import run
 from benchmark.al.random.streams import Streams
 from benchmark.al.session import Session
@@ -35,7 +35,16 @@ from benchmark.errors import AlbenchError, DataError, Exit, StoreError, UsageErr
 from benchmark.runs import environment as provenance
 from benchmark.runs import events
 from benchmark.runs.device_probe import ask_torch
-from benchmark.runs.events import DataUsed, Environment, Failed, Finished, Precision, Record, Step, Stopped
+from benchmark.runs.events import (
+    DataUsed,
+    Environment,
+    Precision,
+    Record,
+    Step,
+    TrialFailed,
+    TrialFinished,
+    TrialStopped,
+)
 from benchmark.runs.gpus import CHOSEN_GPU, MEMORY_SHARE, DeviceMissing, Survey, find_gpu, survey_from
 from benchmark.runs.variables import FIXED_NUMBERS
 from benchmark.spec.identity import trial_id
@@ -60,9 +69,9 @@ def main(argv: list[str] | None = None) -> int:
         out.mkdir(parents=True, exist_ok=True)
         trial = Trial.model_validate_json(files.read(options.trial))
         return _run(trial, options)
-    except Pause:
-        stopped = Stopped(time=time.time(), reason="signal" if _signalled else "time_limit")
-        events.append(out / "events.jsonl", stopped, sync=True)
+    except TrainingInterrupted:
+        stopped = TrialStopped(time=time.time(), reason="signal" if _signalled else "time_limit")
+        events.append_event(out / "events.jsonl", stopped, sync=True)
         return STOPPED
     except Exception as error:
         return _failed(out, error)
@@ -106,11 +115,11 @@ def check(path: Path) -> int:
         trial = Trial.model_validate_json(line)
         wrong = ""
         try:
-            small = shrunk(trial.protocol, side_of(trial))
+            small = shrink_protocol(trial.protocol, side_of(trial))
             same = repr((small, trial.strategy.model_dump_json(), trial.objective.model_dump_json()))
             if same not in seen:
                 seen.add(same)
-                rehearse(trial, lambda small, data: assemble(small, data, numerics, Path("weights")))
+                dry_run(trial, lambda small, data: assemble(small, data, numerics, Path("weights")))
         except Exception as error:
             bad += 1
             wrong = " ".join(str(error).split()) or type(error).__name__
@@ -123,11 +132,11 @@ def assemble(
 ) -> tuple[Strategy, Learner | Committee]:
     """The strategy and the learner of a trial, on its data. Raises UsageError for what cannot be built."""
     protocol = trial.protocol
-    strategy = registry.build("strategies", trial.strategy)
+    strategy = registry.build_component("strategies", trial.strategy)
     streams = Streams(protocol.seed, trial.seed)
     members = [
         Learner(
-            protocol, registry.build("objectives", trial.objective), _parts(protocol, place, dataset, numerics), streams,
+            protocol, registry.build_component("objectives", trial.objective), _parts(protocol, place, dataset, numerics), streams,
             numerics, weights, place,
         )
         for place in protocol.trained()
@@ -135,18 +144,18 @@ def assemble(
     return strategy, members[0] if len(protocol.models) == 1 else Committee(members)
 
 
-def _parts(protocol: Protocol, place: int, dataset: datasets.Dataset, numerics: Numerics) -> Parts:
+def _parts(protocol: Protocol, place: int, dataset: datasets.Dataset, numerics: Numerics) -> LearnerData:
     views, device, size = protocol.views, numerics.device, protocol.models[place].size
     named = {"train": views.train, "test": views.test}
     scoring = named[views.pool] if isinstance(views.pool, str) else views.pool
     scored_at, pretext = protocol.evaluation.size or size, protocol.pretext
 
-    def images(part: datasets.Part, transforms: tuple[Transform, ...], side: int | None) -> Images:
-        made = Images(part, transforms, device, side, numerics.dtype)
+    def images(part: datasets.Part, transforms: tuple[Transform, ...], side: int | None) -> ImageView:
+        made = ImageView(part, transforms, device, side, numerics.dtype)
         made.memory_format = numerics.memory_format
         return made
 
-    return Parts(
+    return LearnerData(
         train=images(dataset.train, views.train, size),
         pool=images(dataset.train, scoring, scored_at),
         test=images(dataset.test, views.test, scored_at),
@@ -188,7 +197,7 @@ def _publish(trial: Trial, environment: Environment, used: DataUsed, session: Se
     )  # fmt: skip
     events.write_record(out / "record.json", record)
     sealed = hashlib.sha256(files.read(out / "record.json")).hexdigest()
-    events.append(session.events, Finished(time=time.time(), digest=record.digest, file=sealed), sync=True)
+    events.append_event(session.events, TrialFinished(time=time.time(), digest=record.digest, file=sealed), sync=True)
     files.remove(out / "state", base=out)
 
 
@@ -207,7 +216,7 @@ def _failed(out: Path, error: Exception) -> int:
     message = str(error) if known else f"{type(error).__name__}: {error}"
     print(error if known else traceback.format_exc(), file=sys.stderr, flush=True)
     try:
-        events.append(out / "events.jsonl", Failed(time=time.time(), kind=kind, message=message), sync=True)
+        events.append_event(out / "events.jsonl", TrialFailed(time=time.time(), kind=kind, message=message), sync=True)
     except OSError as second:
         print(f"and the failure could not be recorded: {second}", file=sys.stderr, flush=True)
     return int(Exit.USAGE if isinstance(error, UsageError) else Exit.NOT_MEASURED)

@@ -18,10 +18,10 @@ from benchmark import files
 from benchmark.errors import StoreError
 from benchmark.executors.jobs import tail_log
 from benchmark.executors.ray import node
-from benchmark.executors.ray.node import Look
+from benchmark.executors.ray.node import NodeSnapshot
 from benchmark.runs import events, lock
 from benchmark.runs.store import WORK, Store, check_record, has_state, outputs
-from benchmark.tracking.sync import RunMirror
+from benchmark.tracking.sync import RunSyncer
 from tests.helpers.runs import ENVIRONMENT, finish, interrupt, say_started, toy_trial
 from tests.tracking.test_sync import FakeTracker
 
@@ -131,7 +131,7 @@ def test_nothing_but_plain_files_is_opened_and_nothing_waits(tmp_path: Path, kin
     assert files.look(path) is None
     assert files.names(tmp_path) == []
     assert time.monotonic() - began < 5
-    assert list(events.read(path)) == []
+    assert list(events.read_events(path)) == []
     assert tail_log(path) == ()
     if kind != "folder":
         assert files.odd(tmp_path).startswith("x is a ")
@@ -178,7 +178,7 @@ def test_no_more_is_read_than_allowed(tmp_path: Path) -> None:
         files.read(path)
     with pytest.raises(files.Refused):
         files.copy(path, tmp_path / "y")
-    assert list(events.read(path)) == []
+    assert list(events.read_events(path)) == []
     assert tail_log(path) == ("\\x00" * 300,) or all(len(line) < 5000 for line in tail_log(path))
     assert time.monotonic() - began < 5
 
@@ -188,7 +188,7 @@ def test_an_event_that_never_ends_costs_no_memory(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(3 * events.LINE + 7)
     say_started(tmp_path, toy_trial())  # a torn line is closed first
-    ((event, offset),) = events.read(path)
+    ((event, offset),) = events.read_events(path)
     assert event.trial_id and offset == path.stat().st_size
 
 
@@ -245,12 +245,12 @@ def test_an_old_folder_with_links_is_as_safe(tmp_path: Path, victim: Path) -> No
     folder = interrupt(store, toy_trial())
     for name in ("lease", "worker.log", "indices.npz"):
         (folder / name).symlink_to(victim)
-    with pytest.raises(OSError), lock.claim(folder):
+    with pytest.raises(OSError), lock.lock_run(folder):
         pass
-    assert lock.holder(folder) == ""
+    assert lock.lock_owner(folder) == ""
     assert tail_log(folder / "worker.log") == ()
     tracker = FakeTracker()
-    assert RunMirror(lambda _: tracker).mirror(folder).state == "interrupted"
+    assert RunSyncer(lambda _: tracker).mirror(folder).state == "interrupted"
     (run,) = [run for run in tracker.runs.values() if run.data.files]
     assert set(run.data.files) == {"trial.json", "events.jsonl"}
 
@@ -263,7 +263,7 @@ def test_what_a_container_wrote_is_found_in_its_part(tmp_path: Path) -> None:
     assert store.status(toy_trial(), ENVIRONMENT).state == "finished"
     assert len(store.records()) == 1
     tracker = FakeTracker()
-    RunMirror(lambda _: tracker).mirror(folder)
+    RunSyncer(lambda _: tracker).mirror(folder)
     (run,) = [run for run in tracker.runs.values() if run.data.files]
     assert set(run.data.files) == {"trial.json", "events.jsonl", "record.json"}
     (folder / WORK / "state").mkdir()
@@ -292,16 +292,16 @@ def test_a_container_that_was_ours_before_is_asked_for_nothing(tmp_path: Path) -
     began = time.monotonic()
     assert store.status(toy_trial(), ENVIRONMENT).state == "resumable"
     tracker = FakeTracker()
-    assert RunMirror(lambda _: tracker).mirror(folder).state is None
+    assert RunSyncer(lambda _: tracker).mirror(folder).state is None
     assert time.monotonic() - began < 5
 
 
 # ------------------------------------------------------------------------------------------------------- a node of a cluster
 
 
-def sent(**changes: object) -> Look:
+def sent(**changes: object) -> NodeSnapshot:
     plain = {"status": None, "starved": False, "appended": {}, "replaced": {}, "state": frozenset()}
-    return Look(**plain | changes)  # type: ignore[arg-type]
+    return NodeSnapshot(**plain | changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -312,11 +312,11 @@ def sent(**changes: object) -> Look:
 def test_a_node_sends_what_workers_leave_and_nothing_else(tmp_path: Path, victim: Path, name: str) -> None:
     out = tmp_path / "home" / "out"
     with pytest.raises(StoreError, match="a node sends a file"):
-        node.take_over(out, sent(replaced={name: b"theirs"}))
+        node.apply_snapshot(out, sent(replaced={name: b"theirs"}))
     assert not out.exists() or not list(out.iterdir())
     if name not in node.APPENDED:
         with pytest.raises(StoreError):
-            node.take_over(out, sent(appended={name: b"theirs"}))
+            node.apply_snapshot(out, sent(appended={name: b"theirs"}))
     if out.exists():
         out.rmdir()
 
@@ -328,9 +328,9 @@ def test_what_a_node_sends_goes_into_no_link(tmp_path: Path, victim: Path) -> No
     (out / "worker.log").symlink_to(victim)
     for look in (sent(replaced={"state/cycle.state": b"x"}), sent(appended={"worker.log": b"x"})):
         with pytest.raises(OSError):
-            node.take_over(out, look)
+            node.apply_snapshot(out, look)
     (out / "record.json").symlink_to(victim)
-    node.take_over(out, sent(replaced={"record.json": b"theirs"}))
+    node.apply_snapshot(out, sent(replaced={"record.json": b"theirs"}))
     assert (out / "record.json").read_bytes() == b"theirs" and not (out / "record.json").is_symlink()
     node.forget(out)
     assert not (out / "state").is_symlink()

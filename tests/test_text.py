@@ -17,7 +17,7 @@ from benchmark.executors.docker.image import _remedy
 from benchmark.executors.jobs import tail_log
 from benchmark.reports import markdown
 from benchmark.runs import events
-from benchmark.runs.events import Failed
+from benchmark.runs.events import TrialFailed
 from benchmark.runs.store import Store, last_event
 from benchmark.text import LONG, SHORT, cleaned, line, visible, without_secrets
 from tests.helpers.runs import ENVIRONMENT, fail, toy_trial
@@ -66,9 +66,9 @@ def test_what_is_too_long_is_cut_and_says_so() -> None:
 
 def test_a_failure_is_clean_wherever_it_is_read(tmp_path: Path) -> None:
     """As the event is made, and as it is read from a file that somebody else wrote."""
-    assert events.Failed(time=1.0, kind=EVIL, message=EVIL).message == cleaned(EVIL)
+    assert events.TrialFailed(time=1.0, kind=EVIL, message=EVIL).message == cleaned(EVIL)
     folder = fail(Store(tmp_path / "runs"), toy_trial())
-    raw = Failed.model_construct(type="failed", time=1.0, kind="E", message=EVIL + "z" * 30_000).model_dump_json()
+    raw = TrialFailed.model_construct(type="failed", time=1.0, kind="E", message=EVIL + "z" * 30_000).model_dump_json()
     with (folder / "events.jsonl").open("a") as file:
         file.write(raw + "\n")
     found = last_event(folder)
@@ -120,7 +120,7 @@ def test_a_full_disk_is_named_through_groups_and_causes(tmp_path: Path) -> None:
         path.mkdir(exist_ok=True)
         assert worker._failed(path, raised) == 3
         last = last_event(path)
-        assert isinstance(last, Failed)
+        assert isinstance(last, TrialFailed)
         assert last.message == "/cache/x: the disk is full: No space left on device\n  -> free space there"
     try:
         try:

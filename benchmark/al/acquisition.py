@@ -11,7 +11,7 @@ import torch
 from benchmark.al.committee import Committee
 from benchmark.al.learner import Learner
 from benchmark.al.pool import Pool
-from benchmark.al.strategies.base import BEFORE, STATIC, Picks, Strategy, View
+from benchmark.al.strategies.base import BEFORE_FIRST_TRAINING, STATIC, Picks, Strategy, View
 from benchmark.errors import AlbenchError
 from benchmark.spec.models import Protocol
 
@@ -58,7 +58,7 @@ def gather(strategy: Strategy, learner: Learner | Committee, view: View) -> dict
     Before the first training there is no model to ask.
     """
     needs = {name for name in strategy.needs if not name.startswith(STATIC)}
-    if view.cycle == BEFORE:
+    if view.cycle == BEFORE_FIRST_TRAINING:
         return {}
     on_labelled = {name for name in needs if name.startswith("labelled.")}
     found = learner.outputs(needs - on_labelled, view.candidates, view.cycle) if needs - on_labelled else {}

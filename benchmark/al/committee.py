@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.al.learner import InitialWeights, Learner, Parts
+from benchmark.al.learner import InitialWeights, Learner, LearnerData
 from benchmark.al.objectives.base import Orders
 from benchmark.al.pool import Indices
 from benchmark.al.random.streams import Streams
@@ -53,7 +53,7 @@ class Committee:
         return self.members[0].initial
 
     @property
-    def parts(self) -> Parts:
+    def parts(self) -> LearnerData:
         """The first model's images and everybody's labels."""
         return self.members[0].parts
 

@@ -40,10 +40,10 @@ MODELS, SIDE, WHOLE = 2, 64, sys.maxsize
 """Most target models that are trained side by side, and most pixels of a crop or of a network's own size: few, or all."""
 
 
-def rehearse(trial: Trial, assemble: Callable[[Trial, Dataset], tuple[Strategy, Learner | Committee]]) -> None:
+def dry_run(trial: Trial, assemble: Callable[[Trial, Dataset], tuple[Strategy, Learner | Committee]]) -> None:
     """Run the shrunken trial once. Raises what the real one would raise."""
-    small = trial.model_copy(update={"protocol": shrunk(trial.protocol, side_of(trial))})
-    strategy, learner = assemble(small, made_up(small.protocol))
+    small = trial.model_copy(update={"protocol": shrink_protocol(trial.protocol, side_of(trial))})
+    strategy, learner = assemble(small, synthetic_dataset(small.protocol))
     with tempfile.TemporaryDirectory() as folder:
         session = Session(small, "0" * 64, "0" * 64, Path(folder), None, save_every=1e9, must_stop=lambda: False)
         run(small.protocol, strategy, learner, session)
@@ -51,10 +51,10 @@ def rehearse(trial: Trial, assemble: Callable[[Trial, Dataset], tuple[Strategy, 
 
 def side_of(trial: Trial) -> int:
     """Most pixels of an image's side: those of the protocol where the objective's parameters hold for these alone."""
-    return WHOLE if registry.find("objectives", trial.objective.name).tied_to_size else SIDE
+    return WHOLE if registry.find_class("objectives", trial.objective.name).tied_to_size else SIDE
 
 
-def shrunk(protocol: Protocol, side: int = SIDE) -> Protocol:
+def shrink_protocol(protocol: Protocol, side: int = SIDE) -> Protocol:
     """The protocol with two cycles of one epoch on a handful of images of at most `side` pixels."""
     training, acquisition = protocol.training, protocol.acquisition
     trajectory = training.trajectory and training.trajectory.model_copy(
@@ -115,7 +115,7 @@ def _smaller(view: tuple[Transform, ...], side: int) -> tuple[Transform, ...]:
     return tuple(made)
 
 
-def made_up(protocol: Protocol) -> Dataset:
+def synthetic_dataset(protocol: Protocol) -> Dataset:
     """Noise of the shape that the data set decodes to."""
     rng = np.random.default_rng(0)
     return Dataset(

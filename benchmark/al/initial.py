@@ -13,7 +13,7 @@ from benchmark.al.acquisition import acquire
 from benchmark.al.committee import Committee
 from benchmark.al.learner import Learner
 from benchmark.al.pool import Indices, Pool
-from benchmark.al.strategies.base import BEFORE, Strategy
+from benchmark.al.strategies.base import BEFORE_FIRST_TRAINING, Strategy
 from benchmark.errors import UsageError
 from benchmark.spec.models import Protocol
 
@@ -32,7 +32,7 @@ def initial_pool(
     if rule.rule == "uniform":
         return Pool.shuffled(size, rule.size, rng)
     empty = replace(Pool.shuffled(size, 0, rng), unlabelled=np.arange(size))
-    view, picks = acquire(strategy, learner, empty, BEFORE, protocol, rule.size, statics)
+    view, picks = acquire(strategy, learner, empty, BEFORE_FIRST_TRAINING, protocol, rule.size, statics)
     return empty.label(view.candidates[picks.positions.cpu().numpy()], rng)
 
 

@@ -28,20 +28,20 @@ from benchmark.al.random.streams import Streams
 from benchmark.al.state.checkpoint import weights_digest
 from benchmark.al.training import optimizers
 from benchmark.al.training.batch_counters import counted_once
-from benchmark.al.training.cuda_graphs import Captured, CudaGraphs, Graphs, Update
+from benchmark.al.training.cuda_graphs import Captured, CudaGraphs, Graphs, TrainStep
 from benchmark.al.training.half_weights import half_weights
 from benchmark.al.training.inference import Evaluated, Inference
-from benchmark.al.training.joint_batch import in_turn, together
+from benchmark.al.training.joint_batch import forward_jointly, forward_separately
 from benchmark.al.training.numerics import Numerics
 from benchmark.al.training.schedules import in_cycle, rate, snapshot_epochs
-from benchmark.al.training.snapshots import SnapshotTrail
-from benchmark.al.training.vote_recorder import Ballot
+from benchmark.al.training.snapshots import SnapshotRecorder
+from benchmark.al.training.vote_recorder import VoteRecorder
 from benchmark.errors import UsageError
 from benchmark.spec.models import Adam, Model, Protocol, Sgd
 
 
 @dataclass(frozen=True)
-class Parts:
+class LearnerData:
     """The images a learner works on, on its device."""
 
     train: ImageSource
@@ -64,7 +64,7 @@ InitialWeights = Callable[[str, int, nn.Module], None]
 may set its weights in place."""
 
 
-class Pause(Exception):
+class TrainingInterrupted(Exception):
     """Training was asked to stop; its state is saved."""
 
 
@@ -75,7 +75,7 @@ class Learner:
         self,
         protocol: Protocol,
         objective: Objective,
-        parts: Parts,
+        parts: LearnerData,
         streams: Streams,
         numerics: Numerics,
         weights: Path = Path("weights"),
@@ -87,14 +87,14 @@ class Learner:
         which of the protocol's models this is. `orders` and `initial` take the place of what is drawn from the streams: in
         which order images are gone through, and where networks start."""
         self.protocol, self.objective, self.parts, self.place = protocol, objective, parts, place
-        self.ballot: Ballot | None = None
+        self.ballot: VoteRecorder | None = None
         self.streams, self.numerics, self._weights = streams, numerics, weights
         self.orders: Orders = orders or DrawnOrders()
         self.initial = initial
         self._before: nn.Module | None = None
         self.graphs: Callable[[torch.device], Graphs] = CudaGraphs
         trajectory = protocol.training.trajectory is not None
-        self.trail = SnapshotTrail(protocol.training, numerics.number) if trajectory else None
+        self.trail = SnapshotRecorder(protocol.training, numerics.number) if trajectory else None
         self.metrics: dict[str, float] = {}
         if numerics.step == "captured":
             self._check_capturable()
@@ -113,7 +113,7 @@ class Learner:
         resume: Mapping[str, Any] | None = None,
         after_epoch: Callable[[int, float, Callable[[], dict[str, Any]]], None] = lambda *_: None,
     ) -> None:
-        """Train for one cycle. `after_epoch(epochs done, mean loss, state)` may raise `Pause`; `resume` is such a state."""
+        """Train for one cycle. `after_epoch(epochs done, mean loss, state)` may raise `TrainingInterrupted`; `resume` is such a state."""
         training = self.protocol.training
         self.start_cycle(cycle, needs)
         optimizer = self._optimizer()
@@ -137,7 +137,7 @@ class Learner:
                         where="protocol.training",
                         remedy="raise training.epochs or training.vote_fraction",
                     )
-                self.ballot = Ballot(unlabelled[: self.protocol.acquisition.candidates], voting[0])
+                self.ballot = VoteRecorder(unlabelled[: self.protocol.acquisition.candidates], voting[0])
         update = self.updates(optimizer)
         for epoch in range(first, training.epochs):
             loss = self._epoch(data, epoch, optimizer, update)
@@ -149,7 +149,7 @@ class Learner:
                     )
             if self.ballot is not None:
                 self.ballot.after_epoch(epoch, self.student, self._voting(cycle, epoch))
-            self._evaluate_on_the_way(epoch)
+            self._evaluate_during_training(epoch)
             after_epoch(epoch + 1, loss, partial(self._progress, epoch + 1, optimizer))
 
     def start_cycle(self, cycle: int, needs: Iterable[str]) -> None:
@@ -171,7 +171,7 @@ class Learner:
                 seeded=lambda name: self.streams.torch_seeded("init", cycle, name),
                 training=self.protocol.training,
                 classes=self.protocol.data.classes,
-                halves=in_turn if self.numerics.step == "eager" else together,
+                halves=forward_separately if self.numerics.step == "eager" else forward_jointly,
                 number=self.numerics.number,
                 first=first,
             )
@@ -191,7 +191,7 @@ class Learner:
             return self._network("reference")
         return copy.deepcopy(self.student)
 
-    def _epoch(self, data: CycleData, epoch: int, optimizer: torch.optim.Optimizer, update: Update) -> float:
+    def _epoch(self, data: CycleData, epoch: int, optimizer: torch.optim.Optimizer, update: TrainStep) -> float:
         training, steps = self.protocol.training, self.objective.epoch_steps(data)
         torch.manual_seed(self.streams.key("order", data.cycle, f"dropout {epoch}"))
         self.student.train()
@@ -206,9 +206,9 @@ class Learner:
                 total += update(batch)
         return float(total) / steps
 
-    def updates(self, optimizer: torch.optim.Optimizer) -> Update:
+    def updates(self, optimizer: torch.optim.Optimizer) -> TrainStep:
         """One optimiser step on a batch, at the rates of the optimiser's groups; it gives the loss."""
-        device_part: Update = partial(self._update, optimizer)
+        device_part: TrainStep = partial(self._update, optimizer)
         if self.numerics.step == "captured":
             device_part = Captured(device_part, self.objective.kind, self.graphs(self.numerics.device))
 
@@ -270,7 +270,7 @@ class Learner:
             self.parts.train, self.streams, self.protocol.training, device, self.orders,
         )  # fmt: skip
 
-    def _evaluate_on_the_way(self, epoch: int) -> None:
+    def _evaluate_during_training(self, epoch: int) -> None:
         every = self.protocol.evaluation.every
         if every is None or (epoch + 1) % every:
             return
@@ -372,7 +372,7 @@ class Learner:
         if "best_state" in progress:
             self._best_state = progress["best_state"]
         if "ballot" in progress:
-            self.ballot = Ballot.load(progress["ballot"], self.numerics.device)
+            self.ballot = VoteRecorder.load(progress["ballot"], self.numerics.device)
 
     def uses_unlabelled(self, needs: frozenset[str]) -> bool:
         """Whether the unlabelled list influences training or what is recorded during it."""

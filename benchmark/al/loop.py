@@ -14,7 +14,7 @@ from benchmark.al.diagnostics import describe
 from benchmark.al.initial import initial_pool
 from benchmark.al.learner import Learner
 from benchmark.al.pool import indices_digest
-from benchmark.al.pretext.stage import statics_of
+from benchmark.al.pretext.stage import pretext_outputs
 from benchmark.al.session import Session
 from benchmark.al.strategies.base import Strategy
 from benchmark.runs.events import CycleResult
@@ -22,10 +22,10 @@ from benchmark.spec.models import Protocol
 
 
 def run(protocol: Protocol, strategy: Strategy, learner: Learner | Committee, session: Session) -> None:
-    """Run or continue one trial until its last training is evaluated. May raise `Pause` with the state saved."""
+    """Run or continue one trial until its last training is evaluated. May raise `TrainingInterrupted` with the state saved."""
     acquisition = protocol.acquisition
     first, pool = session.resume(learner)
-    statics = statics_of(protocol, strategy, learner, session)
+    statics = pretext_outputs(protocol, strategy, learner, session)
     if pool is None:
         pool = initial_pool(protocol, strategy, learner, statics)
     for cycle in range(first, acquisition.cycles):

@@ -31,7 +31,7 @@ def demand_valid(kind: str, component: Component) -> None:
     """Raise UsageError for parameters that the component of this project does not take; any other component passes."""
     from benchmark.al import registry
 
-    if component.name not in registry.names(kind):
+    if component.name not in registry.component_names(kind):
         return
     adapter, signature = _adapter(kind, component.name)
     try:

@@ -27,15 +27,15 @@ KINDS = {"strategies": "Strategy", "objectives": "Objective"}
 """Folder below `benchmark/al` and the base class of what it holds."""
 
 
-def names(kind: str) -> list[str]:
+def component_names(kind: str) -> list[str]:
     """Names of the built-in components of a kind, without importing any."""
     folder = Path(__file__).parent / kind
     return sorted(path.stem for path in folder.glob("*.py") if path.stem[0] not in "_." and path.stem != "base")
 
 
-def build(kind: str, component: Component) -> Any:
+def build_component(kind: str, component: Component) -> Any:
     """An instance of the component with its parameters. Raises UsageError for unknown names and wrong parameters."""
-    cls = find(kind, component.name)
+    cls = find_class(kind, component.name)
     try:
         return TypeAdapter(cls).validate_json(json.dumps(component.params), strict=True)
     except ValidationError as error:
@@ -47,7 +47,7 @@ def build(kind: str, component: Component) -> Any:
         ) from error
 
 
-def find(kind: str, name: str) -> type[Any]:
+def find_class(kind: str, name: str) -> type[Any]:
     """The class of a component. Raises UsageError with the nearest names when there is none."""
     base = getattr(importlib.import_module(f"benchmark.al.{kind}.base"), KINDS[kind])
     if ":" in name:
@@ -56,16 +56,16 @@ def find(kind: str, name: str) -> type[Any]:
         if not (inspect.isclass(found) and issubclass(found, base)):
             raise UsageError(f"{name} is not a {base.__name__}", remedy=f"subclass {base.__module__}.{base.__name__}")
         return found
-    if name in names(kind):
-        return _only(importlib.import_module(f"benchmark.al.{kind}.{name}"), base)
+    if name in component_names(kind):
+        return _only_component(importlib.import_module(f"benchmark.al.{kind}.{name}"), base)
     for entry in entry_points(group=f"albench.{kind}"):
         if entry.name == name:
             return entry.load()  # type: ignore[no-any-return]
-    close = difflib.get_close_matches(name, names(kind), n=3, cutoff=0.4) or names(kind)
+    close = difflib.get_close_matches(name, component_names(kind), n=3, cutoff=0.4) or component_names(kind)
     raise UsageError(f"no component '{name}' among the {kind}", remedy=f"did you mean {', '.join(close)}?")
 
 
-def _only(module: ModuleType, base: type[Any]) -> type[Any]:
+def _only_component(module: ModuleType, base: type[Any]) -> type[Any]:
     own = [
         member
         for name, member in vars(module).items()

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 
 from benchmark.al.committee import Committee
-from benchmark.al.learner import Learner, Pause
+from benchmark.al.learner import Learner, TrainingInterrupted
 from benchmark.al.pool import Pool, indices_digest
 from benchmark.al.state.checkpoint import Checkpoint
-from benchmark.al.state.training_cache import State, shared, short
+from benchmark.al.state.training_cache import TrainingState, cached_training, key_prefix
 from benchmark.al.strategies.base import Strategy
 from benchmark.errors import DataError
 from benchmark.runs import events
-from benchmark.runs.events import CycleDone, CycleResult, EpochDone, Reused, Started
+from benchmark.runs.events import CycleFinished, CycleResult, EpochFinished, Reused, TrialStarted
 from benchmark.spec.identity import digest
 from benchmark.spec.models import Trial
 
@@ -29,7 +29,7 @@ REPORT_EVERY = 1.0
 """Seconds between progress events inside a cycle."""
 TRAININGS = "trainings"
 """Folder of the cache with first trainings."""
-AfterEpoch = Callable[[int, float, Callable[[], State]], None]
+AfterEpoch = Callable[[int, float, Callable[[], TrainingState]], None]
 """Called with epochs done, mean loss, and a function that gives the state to go on from."""
 
 
@@ -81,16 +81,18 @@ class Session:
         self._repair_events()
         epoch = 0 if self._epoch is None else int(self._epoch["epochs"])
         self._say(
-            Started(time=time.time(), trial_id=self.trial_id, env_id=self.env_id, cycle=len(self.results), epoch=epoch)
+            TrialStarted(
+                time=time.time(), trial_id=self.trial_id, env_id=self.env_id, cycle=len(self.results), epoch=epoch
+            )
         )
         return len(self.results), self.pool
 
     def _repair_events(self) -> None:
         """State is saved before the event is written: add what a kill in between has left out."""
-        told = {event.result.cycle for event, _ in events.read(self.events) if isinstance(event, CycleDone)}
+        told = {event.result.cycle for event, _ in events.read_events(self.events) if isinstance(event, CycleFinished)}
         for result in self.results:
             if result.cycle not in told:
-                self._say(CycleDone(time=time.time(), result=result, seconds={}, reused=False), sync=True)
+                self._say(CycleFinished(time=time.time(), result=result, seconds={}, reused=False), sync=True)
 
     # ---------------------------------------------------------------------------------------------------- training
 
@@ -116,7 +118,7 @@ class Session:
     def _signature(self, learner: Learner | Committee) -> dict[str, str]:
         return {"trial_id": self.trial_id, "env_id": self.env_id, "weights": learner.weights()}
 
-    def _maker(self, learner: Learner | Committee, found: State) -> Reused | None:
+    def _maker(self, learner: Learner | Committee, found: TrainingState) -> Reused | None:
         """Who made the training that was taken over; None for this trial itself.
 
         Raises DataError where its weights are not what their maker told.
@@ -125,7 +127,7 @@ class Session:
         if not isinstance(made, dict) or made.get("weights") != learner.weights():
             raise DataError(
                 "a shared training holds other weights than its maker told",
-                where=f"{short(self.training_key)}.state in the cache's folder `trainings`",
+                where=f"{key_prefix(self.training_key)}.state in the cache's folder `trainings`",
                 remedy="remove that file: the training is then done again",
             )
         own = made["trial_id"] == self.trial_id and made["env_id"] == self.env_id  # it was stopped before it could tell
@@ -159,17 +161,21 @@ class Session:
             }
         )
 
-    def _sharing(self, cycle: int) -> AbstractContextManager[tuple[State | None, Callable[[State], None]]]:
+    def _sharing(
+        self, cycle: int
+    ) -> AbstractContextManager[tuple[TrainingState | None, Callable[[TrainingState], None]]]:
         """The state of an identical training, if any, and a function that publishes ours.
 
         Only the first cycle is shared: later labelled sets differ between strategies.
         """
         if self.cache is None or cycle > 0:
-            return shared(None, self.training_key)
+            return cached_training(None, self.training_key)
         source = None if self.shared is None else self.shared / TRAININGS
-        return shared(self.cache / TRAININGS, self.training_key, self.must_stop, source)
+        return cached_training(self.cache / TRAININGS, self.training_key, self.must_stop, source)
 
-    def stage(self, name: str, asked: Any, epochs: int, make: Callable[[State | None, AfterEpoch], State]) -> State:
+    def stage(
+        self, name: str, asked: Any, epochs: int, make: Callable[[TrainingState | None, AfterEpoch], TrainingState]
+    ) -> TrainingState:
         """The result of a stage before the first cycle, shared by all trials that ask the same of the same data.
 
         `make(resume, after_epoch)` makes it, from a saved point where there is one. That point lies beside the result, so
@@ -185,10 +191,10 @@ class Session:
         )  # fmt: skip
         folder = self.cache / name if self.cache is not None else self.checkpoint.folder / name
         source = None if self.shared is None else self.shared / name
-        with shared(folder, key, self.must_stop, source) as (found, publish):
+        with cached_training(folder, key, self.must_stop, source) as (found, publish):
             if found is None:
                 start = time.monotonic()
-                progress = Checkpoint(folder / short(key), key)
+                progress = Checkpoint(folder / key_prefix(key), key)
                 found = make(progress.load("epoch"), self._after_epoch(0, epochs, progress, name))
                 publish(found)
                 progress.drop("epoch")
@@ -206,13 +212,15 @@ class Session:
             if now - reported >= REPORT_EVERY or done == epochs:
                 reported = now
                 self._say(
-                    EpochDone(time=time.time(), cycle=cycle, epoch=done, epochs=epochs, loss=_finite(loss), stage=stage)
+                    EpochFinished(
+                        time=time.time(), cycle=cycle, epoch=done, epochs=epochs, loss=_finite(loss), stage=stage
+                    )
                 )
             if stop or now - saved >= self.save_every:
                 (checkpoint or self.checkpoint).save("epoch", {"cycle": cycle, **state()})
                 saved = time.monotonic()
             if stop:
-                raise Pause
+                raise TrainingInterrupted
 
         return after
 
@@ -239,7 +247,7 @@ class Session:
         self.checkpoint.drop("epoch")
         unit = 1 if sys.platform == "darwin" else 1024
         self._say(
-            CycleDone(
+            CycleFinished(
                 time=time.time(),
                 result=result,
                 seconds={part: round(spent, 6) for part, spent in self._clock.items()},
@@ -250,7 +258,7 @@ class Session:
             sync=True,
         )
         if self.must_stop() and result.cycle + 1 < self.trial.protocol.acquisition.cycles:
-            raise Pause
+            raise TrainingInterrupted
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
@@ -262,7 +270,7 @@ class Session:
             self._clock[part] = self._clock.get(part, 0.0) + time.monotonic() - start
 
     def _say(self, event: Any, *, sync: bool = False) -> None:
-        events.append(self.events, event, sync=sync)
+        events.append_event(self.events, event, sync=sync)
 
 
 def _take_device_peak() -> int:

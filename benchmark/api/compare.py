@@ -14,9 +14,9 @@ import click
 
 from benchmark.api.workspace import Workspace
 from benchmark.errors import UsageError
-from benchmark.planning.workload import total, work
+from benchmark.planning.workload import estimate_workload, sum_workloads
 from benchmark.runs.events import Record
-from benchmark.runs.store import Refused, Store, question
+from benchmark.runs.store import RejectedRecord, Store, data_free_id
 from benchmark.spec.load import SuiteFile
 from benchmark.spec.models import Component, Trial
 from benchmark.spec.selectors import Selection, Selector
@@ -25,7 +25,7 @@ from benchmark.text import flops
 if TYPE_CHECKING:
     from benchmark.verdicts.measurements import Measurement
     from benchmark.verdicts.regression import Regression
-    from benchmark.verdicts.results import Judgement
+    from benchmark.verdicts.results import SuiteVerdict
 
 RECORDS = "records.csv"
 """Committed measurements of a suite, below results/."""
@@ -34,11 +34,11 @@ MISSING = "Run what is missing"
 
 
 @dataclass(frozen=True)
-class Judged:
+class ComparisonResult:
     """A suite with everything a report needs."""
 
     suite: SuiteFile
-    judgement: Judgement
+    judgement: SuiteVerdict
     measurements: Sequence[Measurement]
     records: Sequence[Record]
     cost_note: str
@@ -46,15 +46,15 @@ class Judged:
     facts: dict[str, str]
 
 
-def judge_suite(
+def compare_suite(
     settings: Workspace, selection: Selection, suite: SuiteFile, *, borrow: bool = False, publish: bool = False
-) -> Judged:
+) -> ComparisonResult:
     """Verdicts on a suite from the store, and from committed records where the suite compares with those.
 
     `borrow`: trials that are not in the store are taken from the committed records. `publish`: these trials become the
     committed records. Trials that a suite would compare with themselves then stand in tables and pictures without a verdict.
     """
-    from benchmark.verdicts.judge import judge
+    from benchmark.verdicts.judge import judge_suite
     from benchmark.verdicts.measurements import from_records
     from benchmark.verdicts.method_table import with_controls
 
@@ -69,7 +69,7 @@ def judge_suite(
         records = [record for record in records if record.trial.method_name in wanted]
     here = {row.method for row in own} if not publish else set()
     unjudged = {row.method for row in measurements} - here if resolved.rule.reference == "records" else set()
-    judgement = judge(
+    judgement = judge_suite(
         suite, measurements, profile=selection.profile, variant=selection.variant, methods=methods, references=committed,
         guests=guests, unjudged=unjudged,
     )  # fmt: skip
@@ -77,7 +77,9 @@ def judge_suite(
     facts = {"Taken from results/": ", ".join(borrowed)} if borrowed else {}
     facts |= _facts(records, resolved.rule.margin, resolved.rule.metric)
     commands = _commands(selection, suite, complete=_is_complete(selection, suite, measurements))
-    return Judged(suite, judgement, measurements, records, _cost_note(suite, selection, records), commands, facts)
+    return ComparisonResult(
+        suite, judgement, measurements, records, _cost_note(suite, selection, records), commands, facts
+    )
 
 
 def regress_suite(settings: Workspace, selection: Selection, suite: SuiteFile) -> Regression:
@@ -135,7 +137,7 @@ def records_of(settings: Workspace, selection: Selection, suite: SuiteFile) -> l
         trial = record.trial
         if seeds is not None and trial.seed not in seeds:
             continue
-        known = asked.get(question(trial.model_copy(update={"seed": 0})))
+        known = asked.get(data_free_id(trial.model_copy(update={"seed": 0})))
         if known is not None:
             named = known.model_copy(update={"seed": trial.seed, "data_digest": trial.data_digest})
             found.append(record.model_copy(update={"trial": named}))
@@ -153,7 +155,7 @@ def _questions(selection: Selection, suite: SuiteFile, methods: Iterable[str]) -
     for method in methods:
         with suppress(UsageError):
             (trial,) = suite.trials(selection.profile, selection.variant, [method], [0])
-            yield question(trial), trial
+            yield data_free_id(trial), trial
 
 
 def _guests(known: Mapping[str, object], records: Sequence[Record]) -> dict[str, Component]:
@@ -162,7 +164,7 @@ def _guests(known: Mapping[str, object], records: Sequence[Record]) -> dict[str,
     return {trial.method_name: trial.objective for trial in trials if trial.method_name not in known}
 
 
-def _say_refused(refused: Refused) -> None:
+def _say_refused(refused: RejectedRecord) -> None:
     click.echo(f"ignored {refused.path}: {refused.reason}", err=True)
 
 
@@ -170,7 +172,7 @@ def costs_of(suite: SuiteFile, selection: Selection) -> dict[str, float]:
     """Floating point operations of a trial of each method; of none if the price of a forward pass is not known."""
     whole = Selection([Selector(suite.id, None, (0,))], selection.profile, selection.variant)
     return {
-        item.trial.method_name: 2.0 * total(work(item.trial.protocol, item.cost, item.price)).macs
+        item.trial.method_name: 2.0 * sum_workloads(estimate_workload(item.trial.protocol, item.cost, item.price)).macs
         for item in whole.trials(Path(), [suite])
         if item.price.forward_macs
     }

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark.errors import ExecutorError
-from benchmark.executors.base import Drive, Running
-from benchmark.executors.jobs import Job, Outcome, guarded, judge
+from benchmark.executors.base import JobLoop, Running
+from benchmark.executors.jobs import Job, JobOutcome, guarded, outcome_of
 from benchmark.executors.local.executor import Spawned
-from benchmark.runs.events import CycleDone, Environment, EpochDone, Record
+from benchmark.runs.events import CycleFinished, Environment, EpochFinished, Record
 from benchmark.runs.store import Store, check_record
 from benchmark.spec.identity import trial_id
 from benchmark.spec.models import Trial
@@ -30,7 +30,7 @@ OFTEN = 0.5
 
 
 @dataclass(frozen=True)
-class Verified:
+class VerificationResult:
     """What one trial gave."""
 
     name: str
@@ -60,10 +60,10 @@ def shorten(trial: Trial, cycles: int) -> Trial:
     return trial.model_copy(update={"protocol": trial.protocol.model_copy(update={"acquisition": shorter})})
 
 
-def verify(
+def verify_trials(
     trial: Trial, environment: Environment, template: Job, folder: Path, *, tolerance: float, metric: str = "accuracy",
     worker: str = "benchmark.worker", say: Callable[[str], None] = lambda _: None,
-) -> Verified:  # fmt: skip
+) -> VerificationResult:  # fmt: skip
     """Run a trial three times below `folder` and compare. `template` says how; its names and folders are replaced.
 
     Raises ExecutorError if a run does not finish.
@@ -77,7 +77,7 @@ def verify(
             killed = _run_and_kill(job, worker)
         records[name] = _run(job, worker)
     first = records["first"]
-    return Verified(
+    return VerificationResult(
         name=template.name,
         repeated=level(records["second"], first, tolerance, metric),
         resumed=level(records["resumed"], first, tolerance, metric),
@@ -100,12 +100,12 @@ def _job(trial: Trial, environment: Environment, template: Job, folder: Path) ->
     return replace(template, trial_id=trial_id(trial), out=out, cache=cache, save_every=OFTEN)
 
 
-def _drive(job: Job, worker: str, on_event: Callable[[Job, object], None], running: list[Running]) -> Outcome:
+def _drive(job: Job, worker: str, on_event: Callable[[Job, object], None], running: list[Running]) -> JobOutcome:
     def start(this: Job, time_limit: float | None) -> Running:
         running.append(Spawned(worker, this, guarded(this).argv(time_limit)))
         return running[-1]
 
-    (outcome,) = Drive(start, judge, on_event)([job], 1, None)
+    (outcome,) = JobLoop(start, outcome_of, on_event)([job], 1, None)
     return outcome
 
 
@@ -123,7 +123,7 @@ def _run_and_kill(job: Job, worker: str) -> bool:
     due = threading.Event()
 
     def watch(_: Job, event: object) -> None:
-        late = isinstance(event, CycleDone) or (isinstance(event, EpochDone) and event.cycle > 0)
+        late = isinstance(event, CycleFinished) or (isinstance(event, EpochFinished) and event.cycle > 0)
         if late and not due.is_set():
             due.set()
             running[0].kill()

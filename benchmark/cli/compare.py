@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmark.api.compare import RECORDS, judge_suite, regress_suite
+from benchmark.api.compare import RECORDS, compare_suite, regress_suite
 from benchmark.api.workspace import Workspace
 from benchmark.cli.options import selecting
 from benchmark.cli.tables import console
@@ -20,7 +20,7 @@ from benchmark.spec.selectors import Selection
 
 if TYPE_CHECKING:
     from benchmark.verdicts.regression import Regression
-    from benchmark.verdicts.results import Judgement
+    from benchmark.verdicts.results import SuiteVerdict
 
 WORST_FIRST = (Exit.DISCREPANCY, Exit.NOT_MEASURED, Exit.INCONCLUSIVE, Exit.OK)
 
@@ -60,10 +60,10 @@ def worst(codes: Iterable[Exit]) -> Exit:
     return next(code for code in WORST_FIRST if code in found)
 
 
-def _judge(settings: Workspace, selection: Selection, suite: SuiteFile) -> Judgement:
+def _judge(settings: Workspace, selection: Selection, suite: SuiteFile) -> SuiteVerdict:
     from benchmark.reports import terminal
 
-    item = judge_suite(settings, selection, suite)
+    item = compare_suite(settings, selection, suite)
     terminal.show(item.judgement, console(), item.cost_note, item.commands)
     return item.judgement
 
@@ -80,7 +80,7 @@ def _regress(settings: Workspace, selection: Selection, suite: SuiteFile) -> Reg
 
 
 def _tell_github(
-    suites: Sequence[SuiteFile], judgements: Sequence[Judgement], regressions: Sequence[Regression]
+    suites: Sequence[SuiteFile], judgements: Sequence[SuiteVerdict], regressions: Sequence[Regression]
 ) -> None:
     """Annotations on standard output, and the summary appended to the file that the service names."""
     from benchmark.reports import github

@@ -20,7 +20,7 @@ from benchmark.api.workspace import Workspace
 from benchmark.cli.check import BAD, GOOD, HINT, data_findings
 from benchmark.errors import AlbenchError, ExecutorError, Exit, without_secrets
 from benchmark.executors.local.executor import cores
-from benchmark.runs.lock import claim, on_network
+from benchmark.runs.lock import lock_run, on_network
 from benchmark.runs.store import Store
 from benchmark.spec.load import load_suite, suite_files
 from benchmark.text import cleaned
@@ -181,7 +181,7 @@ def system(settings: Workspace) -> Findings:
     """What runs ask of the system, tried: locks in the runs folder, sockets among temporary files, processes, a home."""
     with (
         tempfile.TemporaryDirectory(prefix=".probe.", suffix=".partial", dir=settings.runs) as folder,
-        claim(Path(folder)),
+        lock_run(Path(folder)),
     ):
         yield Diagnosis(GOOD, "the runs folder locks files")
     try:

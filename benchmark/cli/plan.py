@@ -17,11 +17,11 @@ from benchmark.cli.tables import STATES, console, grid, print_plan
 from benchmark.errors import Exit, UsageError
 from benchmark.planning import amounts
 from benchmark.planning.plan import DataStatus, Plan, data_key, make_plan, speeds
-from benchmark.runs.events import CycleDone, Environment, Precision, Step
-from benchmark.runs.lock import holder
+from benchmark.runs.events import CycleFinished, Environment, Precision, Step
+from benchmark.runs.lock import lock_owner
 from benchmark.runs.store import ENV_SHORT, Store, outputs
 from benchmark.spec.models import Component, MethodCost, Trial
-from benchmark.spec.selectors import Asked, Selection, Selector, parse_selector
+from benchmark.spec.selectors import SelectedTrial, Selection, Selector, parse_selector
 from benchmark.text import line
 
 THREADS = {"cpu": 1, "cuda": 4}
@@ -55,7 +55,7 @@ def build_plan(
     )
 
 
-def demand_possible(item: Asked) -> None:
+def demand_possible(item: SelectedTrial) -> None:
     """Raise UsageError for what `run` would refuse once the worker starts: parameters, and votes that no epoch casts."""
     from benchmark.al.parameters import demand_valid
     from benchmark.al.training.schedules import snapshot_epochs
@@ -71,7 +71,7 @@ def demand_possible(item: Asked) -> None:
         )
 
 
-def data_statuses(asked: list[Asked], settings: Workspace) -> dict[str, DataStatus]:
+def data_statuses(asked: list[SelectedTrial], settings: Workspace) -> dict[str, DataStatus]:
     """Every data set of these trials, as it is under the data root."""
     from benchmark.al import datasets
 
@@ -86,7 +86,7 @@ def data_statuses(asked: list[Asked], settings: Workspace) -> dict[str, DataStat
     return found
 
 
-def _speeds(asked: list[Asked], store: Store, environment: Environment) -> dict[str, float]:
+def _speeds(asked: list[SelectedTrial], store: Store, environment: Environment) -> dict[str, float]:
     costs: dict[tuple[str, str], MethodCost] = {(item.trial.suite, item.trial.method_name): item.cost for item in asked}
     suites = {suite for suite, _ in costs}
     records = [
@@ -114,7 +114,7 @@ def _known(kind: str) -> frozenset[str]:
 
     from benchmark.al import registry
 
-    return frozenset(registry.names(kind)) | {entry.name for entry in entry_points(group=f"albench.{kind}")}
+    return frozenset(registry.component_names(kind)) | {entry.name for entry in entry_points(group=f"albench.{kind}")}
 
 
 def environment_of(
@@ -165,7 +165,7 @@ def plan(
         click.echo(planned.model_dump_json(indent=1))
     else:
         print_plan(planned)
-    return Exit.NOT_MEASURED if planned.is_void else Exit.OK
+    return Exit.NOT_MEASURED if planned.has_nothing_to_run else Exit.OK
 
 
 @click.command()
@@ -206,11 +206,15 @@ def _trial(folder: Path) -> Trial | None:
         return None
 
 
-def _last_cycle(folder: Path) -> CycleDone | None:
+def _last_cycle(folder: Path) -> CycleFinished | None:
     from benchmark.runs import events
 
     return max(
-        (event for event, _ in events.read(outputs(folder) / "events.jsonl") if isinstance(event, CycleDone)),
+        (
+            event
+            for event, _ in events.read_events(outputs(folder) / "events.jsonl")
+            if isinstance(event, CycleFinished)
+        ),
         key=lambda event: event.result.cycle,
         default=None,
     )
@@ -231,7 +235,7 @@ def clean(settings: Workspace, dry_run: bool) -> int:
     if not settings.runs.exists():
         raise UsageError(f"there is no runs folder {settings.runs}", remedy="give it with --runs")
     store = Store(settings.runs)
-    busy = sum(bool(holder(folder)) for folder in store.folders())
+    busy = sum(bool(lock_owner(folder)) for folder in store.folders())
     removed = store.clean(dry=dry_run)
     for path in removed:
         click.echo(f"{'would remove' if dry_run else 'removed'} {line(str(path))}")

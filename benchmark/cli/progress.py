@@ -16,9 +16,9 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from benchmark.executors.jobs import Job, Launched, Outcome
+from benchmark.executors.jobs import Job, JobOutcome, JobStarted
 from benchmark.planning.plan import Plan, PlannedTrial, name_of
-from benchmark.runs.events import CycleDone, EpochDone, Started
+from benchmark.runs.events import CycleFinished, EpochFinished, TrialStarted
 from benchmark.text import duration
 
 Mode = Literal["live", "plain", "none"]
@@ -65,14 +65,14 @@ class TrialLine:
 
     def take(self, event: Any) -> None:
         """Learn from a worker's event or from its executor."""
-        if isinstance(event, Launched):
+        if isinstance(event, JobStarted):
             self.state, self.message = "running", event.where
-        elif isinstance(event, Started):
+        elif isinstance(event, TrialStarted):
             self.cycle, self.within = event.cycle, 0.0
             epochs = self.planned.trial.protocol.training.epochs
             self.within = min(1.0, event.epoch / epochs)
             self._since = (event.time, self.done())
-        elif isinstance(event, EpochDone):
+        elif isinstance(event, EpochFinished):
             within = event.epoch / max(1, event.epochs)
             self.stage = f"{event.stage} {within:.0%}" if event.stage else ""
             if event.stage:
@@ -80,10 +80,10 @@ class TrialLine:
                 self._since = (event.time, self.done())
             else:
                 self.cycle, self.within = event.cycle, within
-        elif isinstance(event, CycleDone):
+        elif isinstance(event, CycleFinished):
             self.cycle, self.within = event.result.cycle + 1, 0.0
             self.labelled, self.accuracy = event.result.labelled, event.result.metrics.get("accuracy")
-        elif isinstance(event, Outcome):
+        elif isinstance(event, JobOutcome):
             self.state, self.message = event.state, event.message
         self._now = getattr(event, "time", self._now)
 
@@ -150,17 +150,17 @@ class Progress:
 
     def _text(self, job: Job, line: TrialLine, event: Any) -> str:
         """The permanent line for an event; empty if there is none."""
-        if isinstance(event, Outcome):
+        if isinstance(event, JobOutcome):
             return "" if event.never_started else self._end(line, event)
-        if self.mode == "live" or not isinstance(event, Started | EpochDone | CycleDone):
+        if self.mode == "live" or not isinstance(event, TrialStarted | EpochFinished | CycleFinished):
             return ""
         now = self.clock()
-        if now - self._told.get(job.trial_id, -EVERY) < (EVERY if isinstance(event, EpochDone) else CYCLE_EVERY):
+        if now - self._told.get(job.trial_id, -EVERY) < (EVERY if isinstance(event, EpochFinished) else CYCLE_EVERY):
             return ""
         self._told[job.trial_id] = now
         return escape(self._describe(line))
 
-    def _end(self, line: TrialLine, outcome: Outcome) -> str:
+    def _end(self, line: TrialLine, outcome: JobOutcome) -> str:
         colour = COLOURS[outcome.state]
         kind = f" ({outcome.kind})" if outcome.kind else ""
         result = f"  {line.accuracy:.2f} % at {line.labelled}" if line.accuracy is not None else ""

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmark.api.compare import MISSING, RECORDS, Judged, committed_rows, costs_of, judge_suite, regress_suite
+from benchmark.api.compare import (
+    MISSING,
+    RECORDS,
+    ComparisonResult,
+    committed_rows,
+    compare_suite,
+    costs_of,
+    regress_suite,
+)
 from benchmark.api.workspace import Workspace
 from benchmark.cli.options import selecting
 from benchmark.errors import Exit, UsageError
@@ -17,7 +25,7 @@ from benchmark.spec.load import SuiteFile
 from benchmark.spec.selectors import Selection
 
 if TYPE_CHECKING:
-    from benchmark.verdicts.results import Estimate, Judgement
+    from benchmark.verdicts.results import Estimate, SuiteVerdict
 
 PAGE = "report.html"
 INDEX = "index.html"
@@ -57,9 +65,9 @@ def report(
     base = settings.results if publish else out or Path("report")
     suites = selection.suites(settings.suites)
     index = len(suites) > 1 and not publish
-    pages: dict[Path, Judged] = {}
+    pages: dict[Path, ComparisonResult] = {}
     for suite in suites:
-        item = judge_suite(settings, selection, suite, borrow=committed, publish=publish)
+        item = compare_suite(settings, selection, suite, borrow=committed, publish=publish)
         if not item.measurements:
             click.echo(f"{suite.id}: nothing was measured yet; `{item.commands[MISSING]}`", err=True)
             continue
@@ -85,7 +93,7 @@ def _say(files: Sequence[Path]) -> None:
         click.echo(f"wrote {path}")
 
 
-def _index(base: Path, pages: Mapping[Path, Judged], selection: Selection) -> list[Path]:
+def _index(base: Path, pages: Mapping[Path, ComparisonResult], selection: Selection) -> list[Path]:
     """The page over all suites."""
     from benchmark.reports import write_index
 
@@ -103,7 +111,7 @@ def _folder(base: Path, selection: Selection, suite: SuiteFile) -> Path:
     return base / suite.id if plain else base / suite.id / f"{selection.profile}.{selection.variant}"
 
 
-def _publish(settings: Workspace, item: Judged, selection: Selection) -> Path:
+def _publish(settings: Workspace, item: ComparisonResult, selection: Selection) -> Path:
     """Put the measurements into the committed table; rows of other profiles and variants stay. What changes is said."""
     from benchmark.verdicts.measurements import write_results
 
@@ -122,7 +130,7 @@ def _publish(settings: Workspace, item: Judged, selection: Selection) -> Path:
 # ------------------------------------------------------------------------------------------------------------ tracking
 
 
-def _track(settings: Workspace, item: Judged, files: Sequence[Path], uri: str | None) -> None:
+def _track(settings: Workspace, item: ComparisonResult, files: Sequence[Path], uri: str | None) -> None:
     """Add verdicts, pictures and the page to the tracker; failing to is no failure of the report."""
     if uri is None and not (settings.runs / ".tracking" / "mlflow.db").exists():
         return
@@ -140,7 +148,7 @@ def _track(settings: Workspace, item: Judged, files: Sequence[Path], uri: str | 
         click.echo(f"tracking: {error}\n  the report is complete without it", err=True)
 
 
-def tracked_rows(judgement: Judgement) -> list[dict[str, Any]]:
+def tracked_rows(judgement: SuiteVerdict) -> list[dict[str, Any]]:
     """Verdicts on numbers, areas and claims, and how methods stand, one row each. Rows without a method concern all."""
     rows: list[dict[str, Any]] = [
         {"method": item.method, "what": item.metric, "labelled": item.labelled, "verdict": str(item.verdict.kind),

@@ -18,7 +18,7 @@ from benchmark.cli.plan import advised_device, build_plan, environment_of
 from benchmark.cli.progress import Mode, Progress
 from benchmark.cli.tables import console, print_plan, summary
 from benchmark.errors import Exit, without_secrets
-from benchmark.executors.jobs import FailureKind, Job, Outcome
+from benchmark.executors.jobs import FailureKind, Job, JobOutcome
 from benchmark.planning.plan import Plan, name_of
 from benchmark.runs.events import write_json
 from benchmark.runs.store import Store
@@ -108,9 +108,9 @@ def _mirroring(settings: Workspace, plan: Plan, store: Store, uri: str | None) -
     if uri is None:
         yield problems
         return
-    from benchmark.tracking.mlflow import BackgroundMirror
+    from benchmark.tracking.mlflow import BackgroundMlflowSync
 
-    mirror = BackgroundMirror(uri or None, runs=settings.runs)
+    mirror = BackgroundMlflowSync(uri or None, runs=settings.runs)
     try:
         mirror.watch(store.run_dir(planned.trial, plan.environment) for planned in plan.todo)
         yield problems
@@ -124,7 +124,7 @@ def _mirroring(settings: Workspace, plan: Plan, store: Store, uri: str | None) -
 
 def _execute(
     executor: Executor, jobs: list[Job], plan: Plan, at_once: int, deadline: float | None, mode: Mode
-) -> Sequence[Outcome]:
+) -> Sequence[JobOutcome]:
     with Progress(plan, mode, console(), at_once) as progress:
         return executor.run(jobs, jobs_at_once=at_once, deadline=deadline, on_event=progress)
 
@@ -141,7 +141,9 @@ def _nothing_to_do(plan: Plan) -> int:
         return Exit.OK
     print_plan(plan)
     if plan.trials:
-        click.echo(f"Error: {'every trial is blocked' if plan.is_void else 'no trial can be started'}", err=True)
+        click.echo(
+            f"Error: {'every trial is blocked' if plan.has_nothing_to_run else 'no trial can be started'}", err=True
+        )
     return Exit.NOT_MEASURED
 
 
@@ -154,7 +156,7 @@ def _warn(plan: Plan) -> None:
             click.echo(f"{planned.state} {name_of(planned)}: {planned.note}", err=True)
 
 
-def _conclude(outcomes: Sequence[Outcome], plan: Plan, settings: Workspace, problems: Sequence[str]) -> int:
+def _conclude(outcomes: Sequence[JobOutcome], plan: Plan, settings: Workspace, problems: Sequence[str]) -> int:
     """Counts, where things lie, how to go on, and the exit code."""
     ends = ["not started" if outcome.never_started else outcome.state for outcome in outcomes]
     words = [

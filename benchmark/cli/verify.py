@@ -21,7 +21,7 @@ from benchmark.spec.load import find_suite
 from benchmark.spec.selectors import Selection
 
 if TYPE_CHECKING:
-    from benchmark.api.verify import Verified
+    from benchmark.api.verify import VerificationResult
 
 HEADS = ("trial", "two processes", "killed and resumed", "first difference")
 LEVELS = ["bitwise", "selection", "metric", "statistical"]
@@ -44,7 +44,7 @@ def verify(
     is reached, 1 when it is not, 3 when it could not be found out.
     """
     from benchmark.api.verify import ORDER, shorten
-    from benchmark.api.verify import verify as check
+    from benchmark.api.verify import verify_trials as check
 
     device = advised_device(settings, selection, device, step)
     _, environment, place = environment_of("local", device, precision, step, threads)
@@ -84,7 +84,7 @@ def verify(
     return Exit.NOT_MEASURED if blocked else Exit.OK
 
 
-def _cells(found: Verified) -> tuple[str, str, str, str]:
+def _cells(found: VerificationResult) -> tuple[str, str, str, str]:
     places = [f"{name}: {at}" for name, at in (("repeated", found.repeated_at), ("resumed", found.resumed_at)) if at]
     resumed = str(found.resumed) if found.killed else f"{found.resumed} (too quick to be killed)"
     return found.name, str(found.repeated), resumed, "; ".join(places)

@@ -31,9 +31,11 @@ def verify_method(names: tuple[str, ...], params: str, models: int) -> int:
     given, broken = _object(params), 0
     for name in names:
         component = plugin_component(name).model_copy(update={"params": given})
-        registry.build("strategies", component)  # what cannot be built is the user's to mend, not a broken promise
+        registry.build_component(
+            "strategies", component
+        )  # what cannot be built is the user's to mend, not a broken promise
         table = grid("check", "result", "", title=escape(name))
-        found = list(check(lambda component=component: registry.build("strategies", component), models))  # type: ignore[misc]
+        found = list(check(lambda component=component: registry.build_component("strategies", component), models))  # type: ignore[misc]
         for finding in found:
             result = f"[{COLOURS[finding.result]}]{finding.result}[/]"
             table.add_row(escape(finding.check), result, escape(finding.said))

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from benchmark.al.pool import Indices
-from benchmark.al.strategies.base import BEFORE, STATIC, Strategy
+from benchmark.al.strategies.base import BEFORE_FIRST_TRAINING, STATIC, Strategy
 from benchmark.al.strategies.random import Random
-from benchmark.conformance.scenario import CYCLES, Bought, StandIn, World, buy
+from benchmark.conformance.scenario import CYCLES, Acquired, FakeLearner, Scenario, acquire_in
 from benchmark.errors import AlbenchError
 
 STEEPEST = 1.5
@@ -49,7 +49,7 @@ class Broken(Exception):
 
 def check(make: Make, models: int = 1) -> Iterator[Finding]:
     """All checks of the strategy that `make` makes, one finding each."""
-    world = World(models=models)
+    world = Scenario(models=models)
     for name, run in CHECKS.items():
         try:
             said = run(make, world)
@@ -62,23 +62,23 @@ def check(make: Make, models: int = 1) -> Iterator[Finding]:
             yield Finding(name, Result.FAILED, f"raised {type(error).__name__}: {error}")
 
 
-def same_seed_same_picks(make: Make, world: World) -> str:
+def same_seed_same_picks(make: Make, world: Scenario) -> str:
     """Twice the same picks in the same order, by two objects, whatever the global generators stand at."""
     for cycle in range(CYCLES - 1):
         with _disturbed(1):
-            one = buy(make(), replace(world, cycle=cycle))
+            one = acquire_in(make(), replace(world, cycle=cycle))
         with _disturbed(2):
-            two = buy(make(), replace(world, cycle=cycle))
+            two = acquire_in(make(), replace(world, cycle=cycle))
         _demand(one.images == two.images, f"cycle {cycle}: two runs with one seed bought {_difference(one, two)}")
     return ""
 
 
-def distinct_candidates(make: Make, world: World) -> str:
+def distinct_candidates(make: Make, world: Scenario) -> str:
     """Positions are distinct, inside the candidates and at most the budget, in every cycle and for several sizes."""
     short = 0
     for cycle in range(CYCLES - 1):
         for candidates, budget in ((60, 12), (100, 1), (64, 60)):
-            bought = buy(make(), replace(world, cycle=cycle, candidates=candidates, budget=budget))
+            bought = acquire_in(make(), replace(world, cycle=cycle, candidates=candidates, budget=budget))
             known = set(replace(world, candidates=candidates).pool.unlabelled.tolist())
             _demand(
                 len(set(bought.images)) == len(bought.images) or bought.picks.returned is not None, "an image twice"
@@ -89,24 +89,24 @@ def distinct_candidates(make: Make, world: World) -> str:
     return f"buys less than the budget in {short} of 9 situations" if short else ""
 
 
-def labels_unread(make: Make, world: World) -> str:
+def labels_unread(make: Make, world: Scenario) -> str:
     """Nothing of the learner's own images and labels is looked at, not even around the view."""
-    bought = buy(make(), world)
+    bought = acquire_in(make(), world)
     _demand(bought.label_reads == 0, f"it looked {bought.label_reads} times at what a view does not give")
     return ""
 
 
-def inputs_untouched(make: Make, world: World) -> str:
+def inputs_untouched(make: Make, world: Scenario) -> str:
     """Index lists and outputs of the view are as they were: others use them too."""
-    bought = buy(make(), world)
+    bought = acquire_in(make(), world)
     _demand(not bought.touched, f"it changed {', '.join(bought.touched)} in place")
     return ""
 
 
-def ties_are_stable(make: Make, world: World) -> str:
+def ties_are_stable(make: Make, world: Scenario) -> str:
     """Of equal scores the earlier candidate is bought; where all candidates look alike and nothing is drawn, the first ones."""
     tied = replace(world, tied=True)
-    one, two = buy(make(), tied), buy(make(), tied)
+    one, two = acquire_in(make(), tied), acquire_in(make(), tied)
     _demand(one.images == two.images, "equal candidates, and two runs differ")
     scores = one.picks.scores
     if scores is not None and bool((scores != scores[0]).any()):
@@ -120,7 +120,7 @@ def ties_are_stable(make: Make, world: World) -> str:
     return ""
 
 
-def not_a_number_is_refused(make: Make, world: World) -> str:
+def not_a_number_is_refused(make: Make, world: Scenario) -> str:
     """An output that is not finite for a candidate ends in an AlbenchError, or has no influence at all."""
     declared = [name for name in sorted(make().needs) if name.removeprefix("labelled.") != "votes"]
     # Asked for later means asked for a part of the candidates: there must be enough of them for that part to count.
@@ -129,10 +129,10 @@ def not_a_number_is_refused(make: Make, world: World) -> str:
     ignored = []
     for name, place in situations:
         changed, refused = "", 0
-        plain = buy(make(), place)
+        plain = acquire_in(make(), place)
         for image in _telling(plain, place, name):
             try:
-                bought = buy(make(), replace(place, spoilt=name.removeprefix("labelled."), spoilt_image=image))
+                bought = acquire_in(make(), replace(place, spoilt=name.removeprefix("labelled."), spoilt_image=image))
                 changed = changed or (_difference(plain, bought) if bought.images != plain.images else "")
             except AlbenchError:
                 refused += 1
@@ -143,7 +143,7 @@ def not_a_number_is_refused(make: Make, world: World) -> str:
     return f"not read for this: {', '.join(ignored)}" if ignored else "" if situations else "reads no numbers"
 
 
-def _telling(plain: Bought, world: World, name: str) -> list[int]:
+def _telling(plain: Acquired, world: Scenario, name: str) -> list[int]:
     """Images whose damage would show: the first one bought and one that was not, or a labelled one."""
     if name.startswith("labelled."):
         return [int(world.pool.labelled[0])]
@@ -151,67 +151,67 @@ def _telling(plain: Bought, world: World, name: str) -> list[int]:
     return [*plain.images[:1], *[image for image in candidates if image not in plain.images][:1]]
 
 
-def _asked(make: Make, world: World) -> list[str]:
+def _asked(make: Make, world: Scenario) -> list[str]:
     """Outputs asked for later, through `view.ask`."""
     seen: set[str] = set()
-    usual = StandIn.outputs
+    usual = FakeLearner.outputs
 
-    def outputs(self: StandIn, names: Iterable[str], indices: Indices, cycle: int) -> dict[str, Tensor]:
+    def outputs(self: FakeLearner, names: Iterable[str], indices: Indices, cycle: int) -> dict[str, Tensor]:
         seen.update(names := list(names))
         return usual(self, names, indices, cycle)
 
-    StandIn.outputs = outputs  # type: ignore[method-assign]
+    FakeLearner.outputs = outputs  # type: ignore[method-assign]
     try:
-        buy(make(), world)
+        acquire_in(make(), world)
     finally:
-        StandIn.outputs = usual  # type: ignore[method-assign]
+        FakeLearner.outputs = usual  # type: ignore[method-assign]
     declared = {name.removeprefix("labelled.") for name in make().needs}
     return sorted(name for name in seen - declared if not name.endswith("votes"))
 
 
-def one_predicted_class(make: Make, world: World) -> str:
+def one_predicted_class(make: Make, world: Scenario) -> str:
     """Works where the network gives all images the same class."""
-    bought = buy(make(), replace(world, one_class=True))
+    bought = acquire_in(make(), replace(world, one_class=True))
     return "" if bought.images else "buys nothing where the network is of one mind"
 
 
-def fewer_candidates_than_budget(make: Make, world: World) -> str:
+def fewer_candidates_than_budget(make: Make, world: Scenario) -> str:
     """Works with fewer candidates than the budget, and with a single one."""
     for candidates in (7, 1):
-        bought = buy(make(), replace(world, candidates=candidates, budget=20))
+        bought = acquire_in(make(), replace(world, candidates=candidates, budget=20))
         _demand(len(bought.images) <= candidates, f"{len(bought.images)} images from {candidates} candidates")
     return ""
 
 
-def order_has_no_influence(make: Make, world: World) -> str:
+def order_has_no_influence(make: Make, world: Scenario) -> str:
     """Where the strategy claims it: the same images are bought whatever the candidates' order."""
     if not make().equivariant:
         return "not claimed"
-    usual = buy(make(), world)
+    usual = acquire_in(make(), world)
     for seed in range(3):
         order = tuple(np.random.default_rng(seed).permutation(world.candidates).tolist())
-        other = buy(make(), replace(world, order=order))
+        other = acquire_in(make(), replace(world, order=order))
         _demand(
             set(other.images) == set(usual.images), f"another order of candidates bought {_difference(usual, other)}"
         )
     return ""
 
 
-def before_the_first_training(make: Make, world: World) -> str:
+def before_the_first_training(make: Make, world: Scenario) -> str:
     """Strategies that read a stage before the first cycle can pick the first labelled set."""
     if not any(name.startswith(STATIC) for name in make().needs):
         return "asks for nothing that is there before the first training"
-    bought = buy(make(), replace(world, cycle=BEFORE, labelled=0))
+    bought = acquire_in(make(), replace(world, cycle=BEFORE_FIRST_TRAINING, labelled=0))
     _demand(bool(bought.images), "it buys no first labelled set")
     return ""
 
 
-def own_stream(make: Make, world: World) -> str:
+def own_stream(make: Make, world: Scenario) -> str:
     """What it draws is not what random sampling draws from the same seed: where all images are alike to it, the two would be
     one method under two names."""
     drew = False
     for situation in (world, replace(world, tied=True), replace(world, candidates=100, budget=5)):
-        bought, plain = buy(make(), situation), buy(Random(), situation)
+        bought, plain = acquire_in(make(), situation), acquire_in(Random(), situation)
         if type(make()) is Random or not bought.drew:
             continue
         drew = True
@@ -222,7 +222,7 @@ def own_stream(make: Make, world: World) -> str:
     return "" if drew else "draws nothing, or is random sampling itself"
 
 
-def memory(make: Make, world: World) -> str:
+def memory(make: Make, world: Scenario) -> str:
     """The largest temporary grows in proportion to the candidates; where it grows faster, that is said."""
     few, many = (_largest(make, replace(world, candidates=count)) for count in (300, 1200))
     exponent = float(np.log(max(many, 1) / max(few, 1)) / np.log(4))
@@ -231,9 +231,9 @@ def memory(make: Make, world: World) -> str:
     return f"its largest temporary grows like n^{exponent:.1f}: {many} numbers for 1200 candidates"
 
 
-def _largest(make: Make, world: World) -> int:
+def _largest(make: Make, world: Scenario) -> int:
     watch = _Largest()
-    buy(make(), world, watch)
+    acquire_in(make(), world, watch)
     return watch.numbers
 
 
@@ -252,7 +252,7 @@ class _Largest(TorchFunctionMode):
         return out
 
 
-CHECKS: dict[str, Callable[[Make, World], str]] = {
+CHECKS: dict[str, Callable[[Make, Scenario], str]] = {
     "same seed, same picks": same_seed_same_picks,
     "distinct candidates": distinct_candidates,
     "labels unread": labels_unread,
@@ -274,7 +274,7 @@ def _demand(kept: bool, words: str) -> None:
         raise Broken(words)
 
 
-def _difference(one: Bought, two: Bought) -> str:
+def _difference(one: Acquired, two: Acquired) -> str:
     different = len(set(one.images) ^ set(two.images))
     return f"{different} different images" if different else "the same images in another order"
 

@@ -18,7 +18,7 @@ from typing import Any, get_args
 
 import torch
 
-from benchmark.al.dry_run import made_up, shrunk
+from benchmark.al.dry_run import shrink_protocol, synthetic_dataset
 from benchmark.al.loop import run
 from benchmark.al.session import Session
 from benchmark.al.training.numerics import Numerics, prepare
@@ -113,8 +113,8 @@ def check_trial(trial: Trial, device: str) -> Iterator[Held]:
 
 def play(trial: Trial, numerics: Numerics) -> Played:
     """The shrunken trial, played through once. Raises what the real one would raise."""
-    small = trial.model_copy(update={"protocol": shrunk(trial.protocol)})
-    strategy, learner = assemble(small, made_up(small.protocol), numerics, Path("weights"))
+    small = trial.model_copy(update={"protocol": shrink_protocol(trial.protocol)})
+    strategy, learner = assemble(small, synthetic_dataset(small.protocol), numerics, Path("weights"))
     with tempfile.TemporaryDirectory() as folder, _dropout_seen() as seen:
         session = Session(small, "0" * 64, "0" * 64, Path(folder), None, save_every=1e9, must_stop=lambda: False)
         run(small.protocol, strategy, learner, session)

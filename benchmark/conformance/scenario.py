@@ -20,7 +20,7 @@ from benchmark.al.acquisition import acquire
 from benchmark.al.initial import initial_pool
 from benchmark.al.pool import Indices, Pool
 from benchmark.al.random.streams import Streams
-from benchmark.al.strategies.base import BEFORE, STATIC, Picks, Strategy, View
+from benchmark.al.strategies.base import BEFORE_FIRST_TRAINING, STATIC, Picks, Strategy, View
 from benchmark.spec.identity import canonical_json
 from benchmark.spec.models import Protocol
 
@@ -31,7 +31,7 @@ CYCLES = 4
 
 
 @dataclass(frozen=True)
-class World:
+class Scenario:
     """A situation in which a strategy is asked to buy."""
 
     candidates: int = 60
@@ -90,10 +90,10 @@ _PROTOCOL: dict[str, Any] = {
 }  # fmt: skip
 
 
-class StandIn:
+class FakeLearner:
     """In place of a trained network: numbers by name and image. It has labels like a learner, and notices who reads them."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Scenario) -> None:
         self.world = world
         self.streams = Streams(0, world.seed)
         self.numerics = SimpleNamespace(device=torch.device("cpu"))
@@ -155,7 +155,7 @@ class StandIn:
 class _Watched:
     """A learner's images and labels; any look at them through a view's callables is counted."""
 
-    def __init__(self, owner: StandIn) -> None:
+    def __init__(self, owner: FakeLearner) -> None:
         self._owner = owner
 
     def __getattr__(self, name: str) -> Tensor:
@@ -164,7 +164,7 @@ class _Watched:
 
 
 @dataclass
-class Bought:
+class Acquired:
     """What a strategy did in a world."""
 
     images: list[int]
@@ -179,22 +179,22 @@ class Bought:
     """Inputs that it changed."""
 
 
-def buy(strategy: Strategy, world: World, around: AbstractContextManager[Any] | None = None) -> Bought:
+def acquire_in(strategy: Strategy, world: Scenario, around: AbstractContextManager[Any] | None = None) -> Acquired:
     """Let a strategy buy through the loop's own acquisition, `select` inside `around`. Raises what it raises."""
-    learner = StandIn(world)
+    learner = FakeLearner(world)
     watch = _Watch(strategy, around or nullcontext())
     watched = cast(Strategy, watch)
     statics = learner.statics(strategy.needs)
-    if world.cycle == BEFORE:
+    if world.cycle == BEFORE_FIRST_TRAINING:
         initial_pool(world.protocol, watched, cast(Any, learner), statics)
     else:
         acquire(watched, cast(Any, learner), world.pool, world.cycle, world.protocol, world.budget, statics)
     if watch.view is None or watch.picks is None:  # nothing was left to choose from
         empty = Picks(torch.empty(0, dtype=torch.int64))
-        return Bought([], cast(View, None), empty, [], False, learner.label_reads)
+        return Acquired([], cast(View, None), empty, [], False, learner.label_reads)
     positions = watch.picks.positions.cpu().tolist()
     images = watch.view.candidates[watch.picks.positions.cpu().numpy()].tolist()
-    return Bought(images, watch.view, watch.picks, positions, watch.drew, learner.label_reads, watch.touched)
+    return Acquired(images, watch.view, watch.picks, positions, watch.drew, learner.label_reads, watch.touched)
 
 
 class _Watch:

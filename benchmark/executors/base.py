@@ -17,9 +17,9 @@ from typing import Any, Protocol
 
 from benchmark import files
 from benchmark.errors import ExecutorError
-from benchmark.executors.jobs import FINISHED, FailureKind, Job, Launched, Outcome, tail_log
+from benchmark.executors.jobs import FINISHED, FailureKind, Job, JobOutcome, JobStarted, tail_log
 from benchmark.runs import events
-from benchmark.runs.events import Environment, Precision, Started, Step
+from benchmark.runs.events import Environment, Precision, Step, TrialStarted
 from benchmark.runs.store import outputs
 from benchmark.runs.variables import fixed_variables
 
@@ -30,7 +30,7 @@ POLL = 0.1
 GRACE = 60.0
 """Seconds a worker has to save its state after it was asked to stop; then it is killed."""
 OnEvent = Callable[[Job, Any], None]
-"""Is told `Launched`, every event of the worker, and the `Outcome`, for each job."""
+"""Called with `JobStarted`, every event of the worker, and the `JobOutcome` of each job."""
 
 
 class Executor(Protocol):
@@ -48,7 +48,7 @@ class Executor(Protocol):
 
     def run(
         self, jobs: Sequence[Job], *, jobs_at_once: int, deadline: float | None, on_event: OnEvent
-    ) -> list[Outcome]:
+    ) -> list[JobOutcome]:
         """Execute all jobs, some at a time, and say how each ended, in their order.
 
         `deadline` is on `time.monotonic()`'s clock: after it nothing starts, and what runs is stopped with its state
@@ -76,7 +76,7 @@ class Running(Protocol):
 
 
 @dataclass
-class _Entry:
+class _RunningJob:
     job: Job
     running: Running
     offset: int
@@ -90,7 +90,7 @@ class _Entry:
 
 
 @dataclass
-class Drive:
+class JobLoop:
     """Runs jobs through `start`, tails their events, keeps the deadline, and survives Ctrl-C with everything saved.
 
     The first Ctrl-C (or SIGTERM, SIGHUP) asks the workers to stop, the second kills them. Signals that the caller had
@@ -98,14 +98,14 @@ class Drive:
     """
 
     start: Callable[[Job, float | None], Running]
-    judge: Callable[[Job, int], Outcome]
+    judge: Callable[[Job, int], JobOutcome]
     on_event: OnEvent
     grace: float = GRACE
-    _entries: list[_Entry] = field(default_factory=list)
-    _outcomes: dict[int, Outcome] = field(default_factory=dict)
+    _entries: list[_RunningJob] = field(default_factory=list)
+    _outcomes: dict[int, JobOutcome] = field(default_factory=dict)
     _signals: int = 0
 
-    def __call__(self, jobs: Sequence[Job], jobs_at_once: int, deadline: float | None) -> list[Outcome]:
+    def __call__(self, jobs: Sequence[Job], jobs_at_once: int, deadline: float | None) -> list[JobOutcome]:
         """Outcomes of all jobs, in their order."""
         waiting = deque(jobs)
         with self._listening():
@@ -149,14 +149,14 @@ class Drive:
         try:
             running = self.start(job, None if deadline is None else deadline - time.monotonic())
         except ExecutorError as error:
-            self._end(Outcome(job, "failed", FailureKind.daemon, f"could not be started: {error}"))
+            self._end(JobOutcome(job, "failed", FailureKind.daemon, f"could not be started: {error}"))
             return
         except OSError as error:
             message = f"this machine could not start it: {error}; check `ulimit -u`, `ulimit -n`, memory and TMPDIR"
-            self._end(Outcome(job, "failed", FailureKind.program, message))
+            self._end(JobOutcome(job, "failed", FailureKind.program, message))
             return
-        self._entries.append(_Entry(job, running, offset))
-        self.on_event(job, Launched(running.where))
+        self._entries.append(_RunningJob(job, running, offset))
+        self.on_event(job, JobStarted(running.where))
 
     def _look(self, late: bool) -> None:
         for entry in list(self._entries):
@@ -168,14 +168,14 @@ class Drive:
             elif entry.asked is None and (late or self._signals):
                 entry.asked = time.monotonic()
                 entry.running.stop()
-            elif entry.asked is not None and not entry.killed and self._impatient(entry.asked):
+            elif entry.asked is not None and not entry.killed and self._grace_expired(entry.asked):
                 entry.killed = True
                 entry.running.kill()
 
-    def _impatient(self, asked: float) -> bool:
+    def _grace_expired(self, asked: float) -> bool:
         return self._signals > 1 or time.monotonic() - asked > self.grace
 
-    def _tail(self, entry: _Entry) -> None:
+    def _tail(self, entry: _RunningJob) -> None:
         path = outputs(entry.job.out) / "events.jsonl"
         try:
             with files.reader(path, files.EVENTS) as file:
@@ -189,38 +189,40 @@ class Drive:
             return
         if size < entry.offset:  # --fresh begins a new file
             entry.offset = 0
-        for event, offset in events.read(path, entry.offset):
+        for event, offset in events.read_events(path, entry.offset):
             entry.offset = offset
             self.on_event(entry.job, event)
-            if isinstance(event, Started) and entry.job.env_id not in ("", event.env_id):
+            if isinstance(event, TrialStarted) and entry.job.env_id not in ("", event.env_id):
                 entry.elsewhere = True
                 entry.running.kill()
 
-    def _outcome(self, entry: _Entry, status: int) -> Outcome:
+    def _outcome(self, entry: _RunningJob, status: int) -> JobOutcome:
         if entry.odd:
-            return Outcome(entry.job, "failed", FailureKind.program, entry.odd, tail_log(entry.job.out / "worker.log"))
+            return JobOutcome(
+                entry.job, "failed", FailureKind.program, entry.odd, tail_log(entry.job.out / "worker.log")
+            )
         if entry.elsewhere:
             message = "the worker's environment is not the planned one: the code or the machine has changed; run again"
-            return Outcome(entry.job, "failed", FailureKind.program, message)
+            return JobOutcome(entry.job, "failed", FailureKind.program, message)
         kind = FailureKind.cancelled if self._signals else None
         if entry.killed and status != FINISHED:
             message = f"did not stop within {self.grace:.0f} s" if self._signals < 2 else "asked twice"
-            return Outcome(
+            return JobOutcome(
                 entry.job, "failed", kind or FailureKind.timeout, f"killed: {message}; the state it saved last is kept"
             )
         if (entry.asked is not None or self._signals) and status == -signal.SIGTERM:
-            return Outcome(entry.job, "stopped", kind, "ended before it had anything new to save")
+            return JobOutcome(entry.job, "stopped", kind, "ended before it had anything new to save")
         outcome = self.judge(entry.job, status)
         return replace(outcome, kind=kind) if outcome.state == "stopped" else outcome
 
-    def _end(self, outcome: Outcome) -> None:
+    def _end(self, outcome: JobOutcome) -> None:
         self._outcomes[id(outcome.job)] = outcome
         self.on_event(outcome.job, outcome)
 
 
-def _never_started(job: Job, *, cancelled: bool) -> Outcome:
+def _never_started(job: Job, *, cancelled: bool) -> JobOutcome:
     kind = FailureKind.cancelled if cancelled else None
-    return Outcome(
+    return JobOutcome(
         job, "stopped", kind, "not started" + ("" if cancelled else " before the time limit"), never_started=True
     )
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from benchmark import files, text
 from benchmark.runs.environment import PACKAGE
-from benchmark.runs.events import Failed
+from benchmark.runs.events import TrialFailed
 from benchmark.runs.store import check_record, last_event
 from benchmark.spec.models import Trial
 
@@ -90,7 +90,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Launched:
+class JobStarted:
     """A job has begun."""
 
     where: str
@@ -98,7 +98,7 @@ class Launched:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobOutcome:
     """How a job ended. `stopped` means cleanly, with its state saved."""
 
     job: Job
@@ -131,29 +131,29 @@ def guarded(job: Job, out: str = "") -> Job:
     return replace(job, private=f"{out or job.out}/state/cache") if is_foreign(trial) else job
 
 
-def judge(job: Job, status: int, *, out_of_memory: bool = False) -> Outcome:
+def outcome_of(job: Job, status: int, *, out_of_memory: bool = False) -> JobOutcome:
     """The outcome of a job from its exit status and the files it left."""
     log = tail_log(job.out / "worker.log")
     if status == FINISHED:
         try:
             check_record(job.out)
         except (FileNotFoundError, ValueError) as error:
-            return Outcome(job, "failed", FailureKind.program, f"exit status 0 without a valid record: {error}", log)
-        return Outcome(job, "finished")
+            return JobOutcome(job, "failed", FailureKind.program, f"exit status 0 without a valid record: {error}", log)
+        return JobOutcome(job, "finished")
     if status == STOPPED:
-        return Outcome(job, "stopped", None, "stopped with its state saved")
+        return JobOutcome(job, "stopped", None, "stopped with its state saved")
     if status == BUSY:
-        return Outcome(job, "failed", FailureKind.busy, log[-1] if log else "another process works on this trial")
+        return JobOutcome(job, "failed", FailureKind.busy, log[-1] if log else "another process works on this trial")
     if status < 0 and out_of_memory:
-        return Outcome(job, "failed", FailureKind.oom, "killed by the kernel, which was out of memory", log)
+        return JobOutcome(job, "failed", FailureKind.oom, "killed by the kernel, which was out of memory", log)
     if status < 0:
-        return Outcome(job, "failed", FailureKind.program, f"killed by signal {-status}", log)
+        return JobOutcome(job, "failed", FailureKind.program, f"killed by signal {-status}", log)
     last = last_event(job.out)
-    if status in (USAGE, FAILED) and isinstance(last, Failed):
+    if status in (USAGE, FAILED) and isinstance(last, TrialFailed):
         kind = FailureKind.usage if status == USAGE else classify(f"{last.kind}: {last.message}")
         told = last.message.strip() in "\n".join(log)  # an error of ours: the log says nothing more
-        return Outcome(job, "failed", kind, last.message, () if told and kind is FailureKind.usage else log)
-    return Outcome(job, "failed", classify("\n".join(log)), f"ended with exit status {status}", log)
+        return JobOutcome(job, "failed", kind, last.message, () if told and kind is FailureKind.usage else log)
+    return JobOutcome(job, "failed", classify("\n".join(log)), f"ended with exit status {status}", log)
 
 
 _GPU_LOST = re.compile(

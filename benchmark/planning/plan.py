@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from statistics import median
 from typing import Literal
 
-from benchmark.planning.workload import Work, total, work
+from benchmark.planning.workload import Workload, estimate_workload, sum_workloads
 from benchmark.runs.events import Environment, Record
 from benchmark.runs.store import RunStatus
 from benchmark.spec.identity import digest, trial_id
 from benchmark.spec.models import Data, MethodCost, Natural, Spec, Trial
-from benchmark.spec.selectors import Asked
+from benchmark.spec.selectors import SelectedTrial
 
 TrialState = Literal["finished", "resumable", "new", "running", "blocked"]
 
@@ -36,20 +36,20 @@ class PlannedTrial(Spec):
     note: str = ""
     """Why it is blocked, who runs it, how it failed before, or that its data are not canonical."""
     cycles_done: Natural = 0
-    work: tuple[Work, ...]
+    work: tuple[Workload, ...]
     """Of each cycle."""
     seconds: float | None
     """Predicted wall seconds of what is left; None where this environment has no finished trial to go by."""
 
     @property
-    def total(self) -> Work:
+    def total(self) -> Workload:
         """Work of the whole trial."""
-        return total(self.work)
+        return sum_workloads(self.work)
 
     @property
-    def remaining(self) -> Work:
+    def remaining(self) -> Workload:
         """Work that is left."""
-        return Work() if self.state == "finished" else total(self.work[self.cycles_done :])
+        return Workload() if self.state == "finished" else sum_workloads(self.work[self.cycles_done :])
 
     @property
     def macs(self) -> int | None:
@@ -88,7 +88,7 @@ class Plan(Spec):
         return tuple(unique.values())
 
     @property
-    def is_void(self) -> bool:
+    def has_nothing_to_run(self) -> bool:
         """Nothing is planned, or nothing of it can be done and nothing is done."""
         return all(planned.state == "blocked" for planned in self.trials)
 
@@ -98,7 +98,7 @@ class Plan(Spec):
 
 
 def make_plan(
-    asked: Iterable[Asked],
+    asked: Iterable[SelectedTrial],
     environment: Environment,
     *,
     data: Mapping[str, DataStatus],
@@ -123,7 +123,7 @@ def make_plan(
         elif not content.canonical:
             note = "; ".join(part for part in (note, f"NOT CANONICAL: {content.note}") if part)
         done = known.cycles if state in ("resumable", "finished", "running") else 0
-        parts = work(trial.protocol, item.cost, item.price)
+        parts = estimate_workload(trial.protocol, item.cost, item.price)
         entry = PlannedTrial(
             trial=trial, trial_id=trial_id(trial), state=state, note=note, cycles_done=min(done, len(parts)), work=parts,
             seconds=None,
@@ -156,7 +156,7 @@ def speeds(records: Iterable[Record], methods: Mapping[tuple[str, str], MethodCo
     for record in records:
         cost = methods.get((record.trial.suite, record.trial.method_name))
         if cost is not None and record.seconds > 0:
-            forwards = total(work(record.trial.protocol, cost)).forward_equivalents
+            forwards = sum_workloads(estimate_workload(record.trial.protocol, cost)).forward_equivalents
             found.setdefault(speed_key(record.trial), []).append(record.seconds / forwards)
     return {key: median(values) for key, values in found.items()}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from benchmark.spec.models import Cost, MethodCost, Natural, Protocol, Spec, Training
 
 
-class Work(Spec):
+class Workload(Spec):
     """Images passed through networks, by purpose, and optimiser steps."""
 
     steps: Natural = 0
@@ -47,16 +47,16 @@ class Work(Spec):
             + self.votes
         )
 
-    def __add__(self, other: Work) -> Work:
-        return Work(**{name: getattr(self, name) + getattr(other, name) for name in Work.model_fields})
+    def __add__(self, other: Workload) -> Workload:
+        return Workload(**{name: getattr(self, name) + getattr(other, name) for name in Workload.model_fields})
 
 
-UNKNOWN = Cost()
+UNKNOWN_PRICE = Cost()
 
 
-def total(parts: tuple[Work, ...]) -> Work:
+def sum_workloads(parts: tuple[Workload, ...]) -> Workload:
     """The sum of several amounts of work."""
-    return sum(parts, Work())
+    return sum(parts, Workload())
 
 
 def evaluations(protocol: Protocol) -> int:
@@ -76,20 +76,20 @@ def refreshes(protocol: Protocol) -> int:
     return snapshots * (2 if trajectory.student_bn == "refreshed" else 1)
 
 
-def work(protocol: Protocol, method: MethodCost, price: Cost = UNKNOWN) -> tuple[Work, ...]:
+def estimate_workload(protocol: Protocol, method: MethodCost, price: Cost = UNKNOWN_PRICE) -> tuple[Workload, ...]:
     """Work of each cycle: its training, its evaluations, and the acquisition after it (none after the last)."""
     last = protocol.acquisition.cycles - 1
     counted = (
         _cycle(protocol, method, size, cycle == last) for cycle, size in enumerate(protocol.acquisition.labelled())
     )
     first, *rest = counted
-    stage = _stage(protocol) if method.pretext and protocol.pretext is not None else Work()
+    stage = _pretext_workload(protocol) if method.pretext and protocol.pretext is not None else Workload()
     if protocol.evaluation.size is None:
         price = price.model_copy(update={"scored_macs": None})  # each network is tested at its own size
     return tuple(part.model_copy(update={"macs": _macs(part, method, price)}) for part in (first + stage, *rest))
 
 
-def _stage(protocol: Protocol) -> Work:
+def _pretext_workload(protocol: Protocol) -> Workload:
     """The pretext stage: four rotations of every image of the pool per epoch, for training and, where the best epoch is
     kept, for its accuracy; and once more for losses and features."""
     pretext = protocol.pretext
@@ -97,10 +97,10 @@ def _stage(protocol: Protocol) -> Work:
     training, rotated = pretext.training, 4 * protocol.data.train_size
     steps = training.epochs * -(-protocol.data.train_size // training.batch_size)
     checks = training.epochs if pretext.keep == "best" else 1
-    return Work(steps=steps, pretext=training.epochs * rotated, pretext_checks=(checks + 1) * rotated)
+    return Workload(steps=steps, pretext=training.epochs * rotated, pretext_checks=(checks + 1) * rotated)
 
 
-def _macs(part: Work, method: MethodCost, price: Cost) -> int:
+def _macs(part: Workload, method: MethodCost, price: Cost) -> int:
     if price.forward_macs is None:
         return 0
     scored = price.scored_macs or price.forward_macs
@@ -110,14 +110,14 @@ def _macs(part: Work, method: MethodCost, price: Cost) -> int:
     return trained + watched + part.test * scored + part.acquisition * (method.scoring_macs or scored) + stage
 
 
-def _cycle(protocol: Protocol, method: MethodCost, labelled: int, last: bool) -> Work:
+def _cycle(protocol: Protocol, method: MethodCost, labelled: int, last: bool) -> Workload:
     training, models = protocol.training, len(protocol.trained())
     left = protocol.data.train_size - labelled
     steps, trained, unlabelled = (count * models for count in _optimised(training, method, labelled, left))
     candidates = left if protocol.acquisition.candidates is None else min(protocol.acquisition.candidates, left)
     looked_at = candidates if method.narrowed is None else min(method.narrowed, candidates)
     scored = 0 if last else looked_at + (labelled if method.scores_labelled else 0)
-    return Work(
+    return Workload(
         steps=steps,
         labelled=trained,
         unlabelled=unlabelled,

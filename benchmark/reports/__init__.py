@@ -7,13 +7,13 @@ from pathlib import Path
 
 from benchmark.spec.load import SuiteFile
 from benchmark.verdicts.measurements import Measurement
-from benchmark.verdicts.results import Judgement
+from benchmark.verdicts.results import SuiteVerdict
 
 
 def write(
     folder: Path,
     suite_file: SuiteFile,
-    judgement: Judgement,
+    judgement: SuiteVerdict,
     measurements: Sequence[Measurement],
     cost_note: str,
     commands: Mapping[str, str],
@@ -33,7 +33,7 @@ def write(
 
 def write_index(
     folder: Path,
-    reports: Mapping[Path, Judgement],
+    reports: Mapping[Path, SuiteVerdict],
     datasets: Mapping[str, str] | None = None,
     costs: Mapping[tuple[str, str], float] | None = None,
 ) -> list[Path]:

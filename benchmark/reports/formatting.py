@@ -10,21 +10,24 @@ from benchmark.errors import Exit
 from benchmark.spec.models import Rule
 from benchmark.verdicts.results import (
     BudgetTest,
+    ClaimOutcome,
     ClaimVerdict,
     CurveVerdict,
     Estimate,
-    Judgement,
-    Kind,
     NumberVerdict,
-    Outcome,
     Standing,
+    SuiteVerdict,
     Verdict,
+    VerdictKind,
 )
 from benchmark.verdicts.trials import OTHER_DATA
 
 SIGNS = {
-    Kind.REPRODUCED: "✓", Kind.ABOVE: "▲", Kind.BELOW: "▼", Kind.INCONCLUSIVE: "?", Kind.NOT_COMPARABLE: "–", Kind.MISSING: "∅",
-    Outcome.HOLDS: "✓", Outcome.REFUTED: "✗", Outcome.INCONCLUSIVE: "?", Outcome.NOT_TESTABLE: "–", Outcome.MISSING: "∅",
+    VerdictKind.REPRODUCED: "✓",
+    VerdictKind.ABOVE: "▲", VerdictKind.BELOW: "▼", VerdictKind.INCONCLUSIVE: "?",
+    VerdictKind.NOT_COMPARABLE: "–", VerdictKind.MISSING: "∅",
+    ClaimOutcome.HOLDS: "✓", ClaimOutcome.REFUTED: "✗", ClaimOutcome.INCONCLUSIVE: "?",
+    ClaimOutcome.NOT_TESTABLE: "–", ClaimOutcome.MISSING: "∅",
 }  # fmt: skip
 """A sign beside every verdict, so that nothing is said by colour alone."""
 MEANING = {
@@ -128,13 +131,13 @@ def needed(estimate: Estimate | BudgetTest) -> str:
     return ">1000" if estimate.needed is None else str(estimate.needed)
 
 
-def number_lines(judgement: Judgement, notes: Footnotes, decides: bool = True) -> list[Line]:
+def number_lines(judgement: SuiteVerdict, notes: Footnotes, decides: bool = True) -> list[Line]:
     """Lines of the reported numbers: those that decide, or those shown beside."""
     shown = [item for item in judgement.numbers if item.decides is decides]
     return [line(item, notes, item.metric if item.metric != judgement.rule.metric else "") for item in shown]
 
 
-def curve_lines(judgement: Judgement, notes: Footnotes) -> list[Line]:
+def curve_lines(judgement: SuiteVerdict, notes: Footnotes) -> list[Line]:
     """Lines of the published curves: normalised areas."""
     return [line(item, notes) for item in judgement.curves]
 
@@ -162,29 +165,29 @@ def line(item: NumberVerdict | CurveVerdict, notes: Footnotes, metric: str = "")
 def uniform(verdicts: Iterable[Verdict]) -> str:
     """The reason that excuses every one of these verdicts from comparison, or nothing: then one sentence says it all."""
     found = {(verdict.kind, verdict.reason, verdict.excused) for verdict in verdicts}
-    kind, reason, excused = next(iter(found)) if len(found) == 1 else (Kind.MISSING, "", False)
-    return reason if kind is Kind.NOT_COMPARABLE and excused else ""
+    kind, reason, excused = next(iter(found)) if len(found) == 1 else (VerdictKind.MISSING, "", False)
+    return reason if kind is VerdictKind.NOT_COMPARABLE and excused else ""
 
 
-def collapsed(judgement: Judgement) -> str:
+def collapsed(judgement: SuiteVerdict) -> str:
     """Why no number was compared, where one reason holds for all and another table says what was measured."""
     return uniform(item.verdict for item in judgement.numbers if item.decides)
 
 
-def meaning(judgement: Judgement) -> str:
+def meaning(judgement: SuiteVerdict) -> str:
     """What the exit code says in words. Nothing matched where there was nothing to hold the measurements to."""
     excused = all(verdict.excused for verdict in judgement.deciding())
-    cited = all(claim.outcome is Outcome.NOT_TESTABLE for claim in judgement.claims)
+    cited = all(claim.outcome is ClaimOutcome.NOT_TESTABLE for claim in judgement.claims)
     if judgement.exit_code is Exit.OK and excused and cited:
         return "nothing to compare"
     return MEANING.get(judgement.exit_code, "stopped")
 
 
-def headline(judgement: Judgement) -> str:
+def headline(judgement: SuiteVerdict) -> str:
     """`tod/cifar10, profile paper, as_published: 12 reproduced, 1 below. Claims: 3 holds. A discrepancy (exit 1).`"""
     numbers = ", ".join(f"{n} {str(kind).replace('_', ' ')}" for kind, n in judgement.counts().items())
     outcomes = [claim.outcome for claim in judgement.claims]
-    claims = ", ".join(f"{outcomes.count(o)} {str(o).replace('_', ' ')}" for o in Outcome if o in outcomes)
+    claims = ", ".join(f"{outcomes.count(o)} {str(o).replace('_', ' ')}" for o in ClaimOutcome if o in outcomes)
     code = judgement.exit_code
     lead = f"{judgement.suite}, profile {judgement.profile}, {judgement.variant}: {numbers or 'no number to compare'}"
     if not numbers and not claims and code is Exit.OK:
@@ -198,7 +201,7 @@ def reference_head(rule: Rule) -> str:
     return "published" if rule.reference == "reported" else "committed"
 
 
-def rule_text(judgement: Judgement) -> str:
+def rule_text(judgement: SuiteVerdict) -> str:
     """The rule in words."""
     rule = judgement.rule
     against = "the reported table" if rule.reference == "reported" else "the committed records, paired by seed"
@@ -212,7 +215,7 @@ def rule_text(judgement: Judgement) -> str:
     )
 
 
-def deviation_state(judgement: Judgement) -> str:
+def deviation_state(judgement: SuiteVerdict) -> str:
     """Which side of the deviations this run took."""
     corrected = judgement.variant == "corrected"
     return f"Variant `{judgement.variant}`: " + ("every switch at its corrected value." if corrected else "as pinned.")
@@ -261,7 +264,7 @@ def standing_cells(item: Standing) -> list[str]:
     ]  # fmt: skip
 
 
-def method_titles(judgement: Judgement) -> list[tuple[str, str]]:
+def method_titles(judgement: SuiteVerdict) -> list[tuple[str, str]]:
     """Names of the methods in the tables, and what the paper calls them."""
     titles = {item.method: item.title for item in judgement.numbers if item.role != "external"}
     titles |= {item.method: item.title for item in judgement.standings}
@@ -278,7 +281,7 @@ def saved_text(item: Standing) -> str:
     return f"{item.saved:,.0f} [{ends[0]}, {ends[1]}]" if item.n > 1 else f"{item.saved:,.0f}"
 
 
-def kendall_text(judgement: Judgement) -> str:
+def kendall_text(judgement: SuiteVerdict) -> str:
     """Agreement of the methods' order with the paper's in words; empty where it cannot be said."""
     if judgement.kendall is None:
         return ""
@@ -286,7 +289,7 @@ def kendall_text(judgement: Judgement) -> str:
     return f"Order of {methods} methods against the paper's: Kendall tau {number(tau, signed=True)}, p {p_value(p)}."
 
 
-def measured_grid(judgement: Judgement) -> tuple[list[str], list[list[str]]]:
+def measured_grid(judgement: SuiteVerdict) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of what was measured: methods by sizes."""
     sizes = sorted({cell.labelled for cell in judgement.cells})
     methods = list(dict.fromkeys(cell.method for cell in judgement.cells))
@@ -298,7 +301,7 @@ def measured_grid(judgement: Judgement) -> tuple[list[str], list[list[str]]]:
     return ["method", *(f"{size:,}" for size in sizes)], rows
 
 
-def environment_text(judgement: Judgement) -> str:
+def environment_text(judgement: SuiteVerdict) -> str:
     """Devices and environments in words."""
     ids = ", ".join(env[:16] for env in judgement.environments)
     return f"{', '.join(judgement.devices)} (environment {ids})" if judgement.devices else "nothing was run"

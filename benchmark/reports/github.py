@@ -10,14 +10,14 @@ from pathlib import Path
 from benchmark.reports import formatting, markdown
 from benchmark.spec.load import SuiteFile
 from benchmark.text import visible
-from benchmark.verdicts.regression import Regression, State
-from benchmark.verdicts.results import Judgement, Kind, NumberVerdict, Outcome
+from benchmark.verdicts.regression import Regression, RegressionState
+from benchmark.verdicts.results import ClaimOutcome, NumberVerdict, SuiteVerdict, VerdictKind
 
 LIMIT = 1_000_000
 """Bytes of a step summary that are kept; the service refuses more than 1 MiB."""
 
 
-def annotate(suite_file: SuiteFile, judgement: Judgement, root: Path) -> list[str]:
+def annotate(suite_file: SuiteFile, judgement: SuiteVerdict, root: Path) -> list[str]:
     """Workflow commands, one per line to print: errors for discrepancies, warnings for what is inconclusive or missing.
 
     `root` is the checkout that the paths are relative to.
@@ -38,8 +38,8 @@ def annotate(suite_file: SuiteFile, judgement: Judgement, root: Path) -> list[st
             found.append(_command(level, *place, judgement.suite, text))
     for name, claim in suite_file.suite.claims.items():
         outcome = next((one for one in judgement.claims if one.id == name), None)
-        if outcome and outcome.outcome in (Outcome.REFUTED, Outcome.INCONCLUSIVE, Outcome.MISSING):
-            level = "error" if outcome.outcome is Outcome.REFUTED and not outcome.as_printed else "warning"
+        if outcome and outcome.outcome in (ClaimOutcome.REFUTED, ClaimOutcome.INCONCLUSIVE, ClaimOutcome.MISSING):
+            level = "error" if outcome.outcome is ClaimOutcome.REFUTED and not outcome.as_printed else "warning"
             place = _place(suite_file, f"claims.{name}", root)
             found.append(
                 _command(level, *place, judgement.suite, f"{name}: {claim.text}: {formatting.claim_text(outcome)}")
@@ -54,7 +54,7 @@ def annotate(suite_file: SuiteFile, judgement: Judgement, root: Path) -> list[st
 
 def annotate_regression(suite_file: SuiteFile, regression: Regression, root: Path) -> list[str]:
     """Workflow commands for trials that changed or are missing, and numbers that moved."""
-    levels = {State.LOST: "error", State.MISSING: "warning"}
+    levels = {RegressionState.LOST: "error", RegressionState.MISSING: "warning"}
     found = [
         _command(
             levels[trial.state],
@@ -74,7 +74,7 @@ def annotate_regression(suite_file: SuiteFile, regression: Regression, root: Pat
     return found
 
 
-def summary(judgements: Iterable[Judgement], regressions: Iterable[Regression] = ()) -> str:
+def summary(judgements: Iterable[SuiteVerdict], regressions: Iterable[Regression] = ()) -> str:
     """Markdown for the step summary: an overview, then the verdicts of every suite."""
     listed = list(judgements)
     parts = [markdown.overview(listed)] if listed else []
@@ -95,10 +95,10 @@ def summary(judgements: Iterable[Judgement], regressions: Iterable[Regression] =
     )
 
 
-def _level(kind: Kind, excused: bool) -> str:
-    if kind in (Kind.ABOVE, Kind.BELOW):
+def _level(kind: VerdictKind, excused: bool) -> str:
+    if kind in (VerdictKind.ABOVE, VerdictKind.BELOW):
         return "error"
-    return "" if kind is Kind.REPRODUCED or (kind is Kind.NOT_COMPARABLE and excused) else "warning"
+    return "" if kind is VerdictKind.REPRODUCED or (kind is VerdictKind.NOT_COMPARABLE and excused) else "warning"
 
 
 def _command(level: str, file: str, line: int, title: str, text: str) -> str:

@@ -12,10 +12,10 @@ from typing import Any
 
 from benchmark.errors import Exit
 from benchmark.reports import formatting
-from benchmark.reports.leaderboard import ENTRY_HEADS, RANK_HEADS, Board
+from benchmark.reports.leaderboard import ENTRY_HEADS, RANK_HEADS, Leaderboard
 from benchmark.reports.plots import Picture, inline
 from benchmark.spec.load import SuiteFile
-from benchmark.verdicts.results import Judgement
+from benchmark.verdicts.results import SuiteVerdict
 
 TEMPLATES = Path(__file__).parent / "templates"
 ARCHIVES = {"arXiv": "https://arxiv.org/abs/", "OpenReview": "https://openreview.net/forum?id="}
@@ -31,14 +31,14 @@ STATE_CLASS = {
 class Page:
     """A suite in the index: its judgement, the name of its data set, and where its page lies (empty: nowhere)."""
 
-    judgement: Judgement
+    judgement: SuiteVerdict
     dataset: str
     href: str = ""
 
 
 def suite_page(
     suite_file: SuiteFile,
-    judgement: Judgement,
+    judgement: SuiteVerdict,
     pictures: Sequence[Picture],
     cost_note: str = "",
     commands: Mapping[str, str] | None = None,
@@ -84,7 +84,7 @@ def suite_page(
     )  # fmt: skip
 
 
-def index_page(pages: Sequence[Page], board: Board | None = None, pictures: Sequence[Picture] = ()) -> str:
+def index_page(pages: Sequence[Page], board: Leaderboard | None = None, pictures: Sequence[Picture] = ()) -> str:
     """The page over all suites, with the leaderboard where there is one."""
     rows = [_row(page) for page in pages]
     states = [row["state"] for row in rows]
@@ -104,7 +104,7 @@ def index_page(pages: Sequence[Page], board: Board | None = None, pictures: Sequ
     )  # fmt: skip
 
 
-def _sections(judgement: Judgement, parts: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _sections(judgement: SuiteVerdict, parts: Mapping[str, Any]) -> list[tuple[str, str]]:
     names = {
         "pictures": "Curves", "numbers": "Numbers", "claims": "Claims", "methods": "Methods", "beside": "Shown beside",
         "measured": "Measured", "notes": "Notes", "deviations": "Deviations", "conditions": "Conditions", "commands": "Commands",

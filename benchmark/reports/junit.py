@@ -8,15 +8,22 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from benchmark.reports import formatting
-from benchmark.verdicts.regression import Regression, State
-from benchmark.verdicts.results import ClaimVerdict, CurveVerdict, Judgement, Kind, NumberVerdict, Outcome
+from benchmark.verdicts.regression import Regression, RegressionState
+from benchmark.verdicts.results import (
+    ClaimOutcome,
+    ClaimVerdict,
+    CurveVerdict,
+    NumberVerdict,
+    SuiteVerdict,
+    VerdictKind,
+)
 
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 cannot hold."""
 
 
 @dataclass(frozen=True)
-class Case:
+class TestCase:
     """One test case: where it belongs, its name, what became of it, and why."""
 
     group: str
@@ -27,7 +34,7 @@ class Case:
     detail: str = ""
 
 
-def cases(judgement: Judgement) -> list[Case]:
+def cases(judgement: SuiteVerdict) -> list[TestCase]:
     """A case per deciding number, per curve, per claim, and per method that is missing."""
     found = [_verdict(judgement.suite, item) for item in judgement.numbers if item.decides]
     found += [_verdict(judgement.suite, item) for item in judgement.curves]
@@ -36,21 +43,25 @@ def cases(judgement: Judgement) -> list[Case]:
     for method in judgement.missing:
         group = f"{judgement.suite}.{method}"
         if group not in judged:
-            found.append(Case(group, "trials", "error", "no trial"))
+            found.append(TestCase(group, "trials", "error", "no trial"))
     return found
 
 
-def regression_cases(regression: Regression) -> list[Case]:
+def regression_cases(regression: Regression) -> list[TestCase]:
     """A case per trial, and per number judged by the rule."""
     found = []
     for trial in regression.trials:
-        result = {State.LOST: "failure", State.MISSING: "error", State.NEW: "skipped"}.get(trial.state, "")
+        result = {
+            RegressionState.LOST: "failure",
+            RegressionState.MISSING: "error",
+            RegressionState.NEW: "skipped",
+        }.get(trial.state, "")
         message, where = (str(trial.state), str(trial.divergence or "")) if result else ("", "")
-        found.append(Case(f"{regression.suite}.{trial.method}", f"seed {trial.seed}", result, message, where))
+        found.append(TestCase(f"{regression.suite}.{trial.method}", f"seed {trial.seed}", result, message, where))
     return found + [_verdict(regression.suite, item) for item in regression.numbers]
 
 
-def render(judgements: Iterable[Judgement], regressions: Iterable[Regression] = ()) -> str:
+def render(judgements: Iterable[SuiteVerdict], regressions: Iterable[Regression] = ()) -> str:
     """One XML document: a test suite per judgement and per regression."""
     root = ElementTree.Element("testsuites", name="albench")
     for judgement in judgements:
@@ -62,7 +73,7 @@ def render(judgements: Iterable[Judgement], regressions: Iterable[Regression] = 
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _suite(root: ElementTree.Element, name: str, found: list[Case]) -> None:
+def _suite(root: ElementTree.Element, name: str, found: list[TestCase]) -> None:
     results = [case.result for case in found]
     suite = ElementTree.SubElement(
         root, "testsuite", name=_clean(name), tests=str(len(found)), failures=str(results.count("failure")),
@@ -76,14 +87,14 @@ def _suite(root: ElementTree.Element, name: str, found: list[Case]) -> None:
             ElementTree.SubElement(node, "system-out").text = _clean(case.detail)
 
 
-def _verdict(suite: str, item: NumberVerdict | CurveVerdict) -> Case:
+def _verdict(suite: str, item: NumberVerdict | CurveVerdict) -> TestCase:
     kind = item.verdict.kind
-    if kind in (Kind.ABOVE, Kind.BELOW):
+    if kind in (VerdictKind.ABOVE, VerdictKind.BELOW):
         result = "failure"
-    elif kind is Kind.MISSING or (kind is Kind.NOT_COMPARABLE and not item.verdict.excused):
+    elif kind is VerdictKind.MISSING or (kind is VerdictKind.NOT_COMPARABLE and not item.verdict.excused):
         result = "error"
     else:
-        result = "" if kind is Kind.REPRODUCED else "skipped"
+        result = "" if kind is VerdictKind.REPRODUCED else "skipped"
     line = formatting.line(item, formatting.Footnotes())
     what = (
         f"{item.metric} at {line.labelled}"
@@ -91,20 +102,22 @@ def _verdict(suite: str, item: NumberVerdict | CurveVerdict) -> Case:
         else f"{item.metric} area {line.labelled}"
     )
     detail = f"ours {line.ours}, reference {line.published}, difference {line.difference}, MDD {line.mdd}, needed {line.needed}"
-    return Case(
+    return TestCase(
         f"{suite}.{item.method}", f"{what} ({item.source})", result, line.verdict if result else "",
         "\n".join([detail, *item.notes]) if item.estimate else "",
     )  # fmt: skip
 
 
-def _claim(judgement: Judgement, claim: ClaimVerdict) -> Case:
-    result = {Outcome.REFUTED: "failure", Outcome.MISSING: "error", Outcome.HOLDS: ""}.get(claim.outcome, "skipped")
+def _claim(judgement: SuiteVerdict, claim: ClaimVerdict) -> TestCase:
+    result = {ClaimOutcome.REFUTED: "failure", ClaimOutcome.MISSING: "error", ClaimOutcome.HOLDS: ""}.get(
+        claim.outcome, "skipped"
+    )
     result = "skipped" if claim.as_printed else result
     detail = "\n".join(
         f"{formatting.count(test.labelled)} labels: {'; '.join(formatting.budget_cells(test)[1:4])}"
         for test in claim.budgets
     )
-    return Case(
+    return TestCase(
         f"{judgement.suite}.claims",
         f"{claim.id}: {claim.text}",
         result,

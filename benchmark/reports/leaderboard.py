@@ -14,7 +14,7 @@ import numpy as np
 from benchmark.reports import formatting
 from benchmark.reports.plots import COLOURS, INK, MARKERS, NEUTRAL, Picture, drawing, figure_of, picture_of
 from benchmark.verdicts import ranking
-from benchmark.verdicts.results import Judgement, Standing
+from benchmark.verdicts.results import Standing, SuiteVerdict
 
 ALPHA = 0.05
 MULTIPLES = (0.1, 0.2, 0.5, 0.8, 1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -46,7 +46,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Place:
+class RankRow:
     """One method over all suites that are ranked together."""
 
     method: str
@@ -70,11 +70,11 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Board:
+class Leaderboard:
     """The leaderboard."""
 
     entries: tuple[Entry, ...]
-    places: tuple[Place, ...]
+    places: tuple[RankRow, ...]
     """Best first; empty where no three methods stand in two suites or more."""
     critical: float | None
     p: float | None
@@ -82,11 +82,11 @@ class Board:
     text: str
 
 
-def board(
-    judgements: Sequence[Judgement],
+def make_leaderboard(
+    judgements: Sequence[SuiteVerdict],
     datasets: Mapping[str, str] | None = None,
     costs: Mapping[tuple[str, str], float] | None = None,
-) -> Board | None:
+) -> Leaderboard | None:
     """The leaderboard of judged suites; None where no suite has two methods to compare.
 
     `datasets` names the data set of a suite by its id; `costs` are seconds (or any one unit) of a trial by suite and method.
@@ -101,13 +101,13 @@ def board(
     if not block:
         few = f"{len(ranked)} suite{'s' * (len(ranked) != 1)}"
         text = f"{few}: too few for average ranks, which need the same three methods in two suites."
-        return Board(entries, (), None, None, text)
+        return Leaderboard(entries, (), None, None, text)
     areas = np.array([[_row(one, method).area for one in block] for method in methods])
     average = ranking.ranks(areas).mean(axis=1)
     critical = ranking.critical_difference(len(methods), len(block), ALPHA)
     p = ranking.friedman(average, len(block))
     places = [
-        Place(method, len(block), float(rank), _mean_gain(block, method), bool(rank - average.min() <= critical))
+        RankRow(method, len(block), float(rank), _mean_gain(block, method), bool(rank - average.min() <= critical))
         for method, rank in zip(methods, average, strict=True)
     ]
     names = ", ".join(one.suite for one in block)
@@ -119,10 +119,10 @@ def board(
         f"alike: p {formatting.p_value(p)}. Two methods differ at {ALPHA:g} when their average ranks differ by more than "
         f"{critical:.2f} (Nemenyi)."
     )
-    return Board(entries, tuple(sorted(places, key=lambda place: (place.rank, place.method))), critical, p, text)
+    return Leaderboard(entries, tuple(sorted(places, key=lambda place: (place.rank, place.method))), critical, p, text)
 
 
-def _block(judgements: Sequence[Judgement]) -> tuple[list[Judgement], list[str]]:
+def _block(judgements: Sequence[SuiteVerdict]) -> tuple[list[SuiteVerdict], list[str]]:
     """The suites and the three or more methods that fill the largest table without gaps; nothing without two suites."""
     measured = [frozenset(row.method for row in one.standings) for one in judgements]
     shared: set[frozenset[str]] = set()
@@ -135,16 +135,16 @@ def _block(judgements: Sequence[Judgement]) -> tuple[list[Judgement], list[str]]
     return max(found, key=lambda one: (len(one[0]) * len(one[1]), len(one[0]), one[1]), default=([], []))
 
 
-def _row(judgement: Judgement, method: str) -> Standing:
+def _row(judgement: SuiteVerdict, method: str) -> Standing:
     return next(row for row in judgement.standings if row.method == method)
 
 
-def _mean_gain(judgements: Sequence[Judgement], method: str) -> float | None:
+def _mean_gain(judgements: Sequence[SuiteVerdict], method: str) -> float | None:
     gains = [gain for one in judgements if (gain := _row(one, method).gain) is not None]
     return float(np.mean(gains)) if gains else None
 
 
-def _entries(judgement: Judgement, dataset: str, costs: Mapping[tuple[str, str], float]) -> list[Entry]:
+def _entries(judgement: SuiteVerdict, dataset: str, costs: Mapping[tuple[str, str], float]) -> list[Entry]:
     final = max((cell.labelled for cell in judgement.cells), default=0)
     found = []
     for place, row in enumerate(judgement.standings, start=1):
@@ -170,7 +170,7 @@ def cliques(average: Sequence[float], critical: float) -> list[tuple[int, int]]:
     return runs
 
 
-def diagram(found: Board) -> Picture | None:
+def diagram(found: Leaderboard) -> Picture | None:
     """The critical-difference diagram; None where there are no average ranks."""
     if not found.places or found.critical is None:
         return None
@@ -207,7 +207,7 @@ def diagram(found: Board) -> Picture | None:
         return picture_of(figure, "ranks", "Critical-difference diagram", description)
 
 
-def cost_picture(judgements: Sequence[Judgement], costs: Mapping[tuple[str, str], float]) -> Picture | None:
+def cost_picture(judgements: Sequence[SuiteVerdict], costs: Mapping[tuple[str, str], float]) -> Picture | None:
     """Gain over random sampling against cost as a multiple of its cost: one marker per method and suite."""
     points: dict[str, list[tuple[float, float]]] = {}
     for judgement in judgements:

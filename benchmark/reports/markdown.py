@@ -9,12 +9,12 @@ from benchmark.errors import UsageError
 from benchmark.reports import formatting
 from benchmark.spec.load import SuiteFile
 from benchmark.text import visible
-from benchmark.verdicts.results import Judgement
+from benchmark.verdicts.results import SuiteVerdict
 
 
 def render(
     suite_file: SuiteFile,
-    judgement: Judgement,
+    judgement: SuiteVerdict,
     cost_note: str = "",
     commands: Mapping[str, str] | None = None,
     facts: Mapping[str, str] | None = None,
@@ -48,12 +48,12 @@ def render(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def verdict_table(judgement: Judgement) -> str:
+def verdict_table(judgement: SuiteVerdict) -> str:
     """Only the table of deciding verdicts, or the sentence why there is none."""
     return _numbers(judgement, formatting.Footnotes(), heading=False)
 
 
-def overview(judgements: Iterable[Judgement]) -> str:
+def overview(judgements: Iterable[SuiteVerdict]) -> str:
     """One row per suite: how its numbers and claims stand."""
     rows = []
     for judgement in judgements:
@@ -97,7 +97,7 @@ def _section(title: str, body: str, lead: str = "") -> str:
     return "\n\n".join(part for part in (f"## {title}", lead, body) if part) if body else ""
 
 
-def _numbers(judgement: Judgement, notes: formatting.Footnotes, heading: bool = True) -> str:
+def _numbers(judgement: SuiteVerdict, notes: formatting.Footnotes, heading: bool = True) -> str:
     reason = formatting.collapsed(judgement)
     lines = formatting.number_lines(judgement, notes)
     body = (
@@ -120,7 +120,7 @@ def _verdict_table(lines: Sequence[formatting.Line], reference: str) -> str:
     return table(heads, rows) if rows else ""
 
 
-def _claims(judgement: Judgement, notes: formatting.Footnotes) -> str:
+def _claims(judgement: SuiteVerdict, notes: formatting.Footnotes) -> str:
     parts = []
     for claim in judgement.claims:
         marks = notes.marks(claim.notes)
@@ -132,7 +132,7 @@ def _claims(judgement: Judgement, notes: formatting.Footnotes) -> str:
     return _section("Claims", "\n\n".join(parts))
 
 
-def _standings(judgement: Judgement) -> str:
+def _standings(judgement: SuiteVerdict) -> str:
     parts = ["\n".join(f"- `{name}`: {cell(title)}" for name, title in formatting.method_titles(judgement))]
     if len(judgement.standings) > 1:
         parts.append(table(formatting.STANDING_HEADS, map(formatting.standing_cells, judgement.standings)))
@@ -148,20 +148,20 @@ def _standings(judgement: Judgement) -> str:
     return _section("Methods", "\n\n".join(part for part in parts if part))
 
 
-def _deviations(suite_file: SuiteFile, judgement: Judgement) -> str:
+def _deviations(suite_file: SuiteFile, judgement: SuiteVerdict) -> str:
     found = suite_file.suite.deviations
     rows = [(name, item.topic, item.paper, item.code, item.pinned, item.effect) for name, item in found.items()]
     body = table(("", "topic", "paper", "code", "pinned", "effect"), rows) if rows else ""
     return _section("Deviations in force", body, formatting.deviation_state(judgement))
 
 
-def _conditions(judgement: Judgement, cost_note: str, facts: Mapping[str, str]) -> str:
+def _conditions(judgement: SuiteVerdict, cost_note: str, facts: Mapping[str, str]) -> str:
     lines = {"Ran on": formatting.environment_text(judgement), "Cost": cost_note, **facts}
     listed = "\n".join(f"- {cell(name)}: {cell(text)}" for name, text in lines.items() if text)
     return _section("Conditions", f"{cell(formatting.rule_text(judgement))}\n\n{listed}")
 
 
-def _commands(judgement: Judgement, commands: Mapping[str, str]) -> str:
+def _commands(judgement: SuiteVerdict, commands: Mapping[str, str]) -> str:
     missing = f"Missing: {cell(', '.join(judgement.missing))}." if judgement.missing else ""
     listed = "\n\n".join(f"{cell(purpose)}:\n\n```sh\n{command}\n```" for purpose, command in commands.items())
     return _section("Commands", "\n\n".join(part for part in (missing, listed) if part))

@@ -20,8 +20,8 @@ from benchmark.spec.published import TARGETS, ReportedResult
 from benchmark.verdicts import stats
 from benchmark.verdicts.measurements import Measurement
 from benchmark.verdicts.method_table import control
-from benchmark.verdicts.results import Judgement
-from benchmark.verdicts.trials import Trials, select
+from benchmark.verdicts.results import SuiteVerdict
+from benchmark.verdicts.trials import Trials, select_trials
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 MARKERS = "osD^vPX*<>p"
@@ -53,9 +53,9 @@ class _Look:
     marker: str
 
 
-def pictures(suite_file: SuiteFile, judgement: Judgement, measurements: Sequence[Measurement]) -> list[Picture]:
+def pictures(suite_file: SuiteFile, judgement: SuiteVerdict, measurements: Sequence[Measurement]) -> list[Picture]:
     """The pictures that these measurements and published numbers support: none, curves, or curves and gains."""
-    trials = select(measurements, judgement.suite, judgement.profile, judgement.variant)
+    trials = select_trials(measurements, judgement.suite, judgement.profile, judgement.variant)
     published = suite_file.reported if judgement.profile == "paper" else ()
     rows = [row for row in published if row.metric == judgement.rule.metric and None not in (row.labelled, row.mean)]
     methods = _methods(suite_file, judgement, trials, rows)
@@ -72,7 +72,9 @@ def pictures(suite_file: SuiteFile, judgement: Judgement, measurements: Sequence
     return [*found, gains] if gains else found
 
 
-def _methods(suite_file: SuiteFile, judgement: Judgement, trials: Trials, rows: Iterable[ReportedResult]) -> list[str]:
+def _methods(
+    suite_file: SuiteFile, judgement: SuiteVerdict, trials: Trials, rows: Iterable[ReportedResult]
+) -> list[str]:
     """Methods with anything to draw, in the suite's order, then those of one's own."""
     drawn = set(trials.methods) | {row.method for row in rows if row.role in TARGETS}
     known = [method for method in suite_file.suite.methods if method in drawn]
@@ -83,7 +85,11 @@ def _methods(suite_file: SuiteFile, judgement: Judgement, trials: Trials, rows: 
 
 
 def _curves(
-    suite_file: SuiteFile, judgement: Judgement, trials: Trials, rows: Sequence[ReportedResult], looks: dict[str, _Look]
+    suite_file: SuiteFile,
+    judgement: SuiteVerdict,
+    trials: Trials,
+    rows: Sequence[ReportedResult],
+    looks: dict[str, _Look],
 ) -> Picture:
     metric = judgement.rule.metric
     figure, axes = _panels(looks)
@@ -166,7 +172,11 @@ def _published(axis: Any, rows: Sequence[ReportedResult], look: _Look) -> None:
 
 
 def _gains(
-    suite_file: SuiteFile, judgement: Judgement, trials: Trials, rows: Sequence[ReportedResult], looks: dict[str, _Look]
+    suite_file: SuiteFile,
+    judgement: SuiteVerdict,
+    trials: Trials,
+    rows: Sequence[ReportedResult],
+    looks: dict[str, _Look],
 ) -> Picture | None:
     metric = judgement.rule.metric
     held = {row.method: row.control for row in judgement.standings}  # knows the training of methods of one's own

@@ -13,9 +13,9 @@ from benchmark.errors import Exit
 from benchmark.reports import formatting, markdown
 from benchmark.spec.load import SuiteFile, load_suite, suite_files
 from benchmark.spec.published import TARGETS
-from benchmark.verdicts.judge import judge
+from benchmark.verdicts.judge import judge_suite
 from benchmark.verdicts.measurements import Measurement, read_results
-from benchmark.verdicts.results import Judgement
+from benchmark.verdicts.results import SuiteVerdict
 
 RECORDS = "records.csv"
 SHOWN = "quickstart/digits"
@@ -47,10 +47,10 @@ def _committed(root: Path, suite: SuiteFile) -> list[Measurement]:
     return read_results(path) if path.exists() else []
 
 
-def _judged(suite: SuiteFile, rows: Sequence[Measurement], profile: str, variant: str) -> Judgement:
+def _judged(suite: SuiteFile, rows: Sequence[Measurement], profile: str, variant: str) -> SuiteVerdict:
     """Committed trials against the paper; against nothing where they are themselves the reference."""
     own = {row.method for row in rows} if suite.suite.rule.reference == "records" else set()
-    return judge(suite, rows, profile=profile, variant=variant, unjudged=own)
+    return judge_suite(suite, rows, profile=profile, variant=variant, unjudged=own)
 
 
 def _quickstart(root: Path, suite: SuiteFile, rows: Sequence[Measurement]) -> str:
@@ -92,7 +92,7 @@ def _counted(found: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in found.items()) or "–"
 
 
-def _meaning(suite: SuiteFile, found: Judgement) -> str:
+def _meaning(suite: SuiteFile, found: SuiteVerdict) -> str:
     if suite.suite.rule.reference == "records":
         return "the reference for later runs"
     if found.exit_code is Exit.OK and all(verdict.excused for verdict in found.deciding()):

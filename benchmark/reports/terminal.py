@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmark.reports import formatting
-from benchmark.verdicts.regression import Regression, State
-from benchmark.verdicts.results import Judgement
+from benchmark.verdicts.regression import Regression, RegressionState
+from benchmark.verdicts.results import SuiteVerdict
 
 SHOWN = 20
 """Trials that part from their committed outcome and are named."""
@@ -21,7 +21,7 @@ COLOURS = {
 
 
 def show(
-    judgement: Judgement, console: Console, cost_note: str = "", commands: Mapping[str, str] | None = None
+    judgement: SuiteVerdict, console: Console, cost_note: str = "", commands: Mapping[str, str] | None = None
 ) -> None:
     """Print the verdicts, the claims, what is missing and what to do about it."""
     notes, head = formatting.Footnotes(), formatting.reference_head(judgement.rule)
@@ -65,7 +65,7 @@ def show_regression(regression: Regression, console: Console) -> None:
         style="bold",
     )
     methods = list(dict.fromkeys(trial.method for trial in regression.trials))
-    states = [state for state in State if any(trial.state is state for trial in regression.trials)]
+    states = [state for state in RegressionState if any(trial.state is state for trial in regression.trials)]
     rows = []
     for method in methods:
         found = [trial.state for trial in regression.trials if trial.method == method]
@@ -74,7 +74,7 @@ def show_regression(regression: Regression, console: Console) -> None:
         _grid(console, ["trials", *map(str, states)], rows)
     changed = [trial for trial in regression.trials if trial.divergence]
     for trial in changed[:SHOWN]:
-        console.print(escape(str(trial)), style="red" if trial.state is State.LOST else "")
+        console.print(escape(str(trial)), style="red" if trial.state is RegressionState.LOST else "")
     if len(changed) > SHOWN:
         console.print(f"and {len(changed) - SHOWN} more")
     _verdicts(console, "Trials of other environments, by the suite's rule", [
@@ -106,7 +106,7 @@ def _verdicts(console: Console, title: str, lines: Sequence[formatting.Line], re
     console.print(table)
 
 
-def _claims(console: Console, judgement: Judgement, notes: formatting.Footnotes) -> None:
+def _claims(console: Console, judgement: SuiteVerdict, notes: formatting.Footnotes) -> None:
     if not judgement.claims:
         return
     table = Table(title="Claims", title_justify="left", header_style="bold")

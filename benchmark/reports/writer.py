@@ -12,13 +12,13 @@ from benchmark.reports import html, junit, leaderboard, markdown, plots
 from benchmark.runs.events import write_bytes
 from benchmark.spec.load import SuiteFile
 from benchmark.verdicts.measurements import Measurement
-from benchmark.verdicts.results import Judgement
+from benchmark.verdicts.results import SuiteVerdict
 
 
 def write_all(
     folder: Path,
     suite_file: SuiteFile,
-    judgement: Judgement,
+    judgement: SuiteVerdict,
     measurements: Sequence[Measurement],
     cost_note: str,
     commands: Mapping[str, str],
@@ -45,7 +45,7 @@ def write_all(
 
 def write_index(
     folder: Path,
-    reports: Mapping[Path, Judgement],
+    reports: Mapping[Path, SuiteVerdict],
     datasets: Mapping[str, str],
     costs: Mapping[tuple[str, str], float],
 ) -> list[Path]:
@@ -56,7 +56,7 @@ def write_index(
         html.Page(judgement, datasets.get(judgement.suite, ""), _link(folder, report))
         for report, judgement in reports.items()
     ]
-    found = leaderboard.board(judgements, datasets, costs)
+    found = leaderboard.make_leaderboard(judgements, datasets, costs)
     drawn = [leaderboard.diagram(found) if found else None, leaderboard.cost_picture(judgements, costs)]
     pictures = [picture for picture in drawn if picture is not None]
     files = {"index.html": html.index_page(pages, found, pictures).encode()}

@@ -107,7 +107,7 @@ class _Timed(Spec):
     """Seconds since the epoch, by the worker's clock: for display and tracking, never for results."""
 
 
-class Started(_Timed):
+class TrialStarted(_Timed):
     type: Literal["started"] = "started"
     trial_id: str
     env_id: str
@@ -116,7 +116,7 @@ class Started(_Timed):
     """Where it starts: 0, 0 or the point it was resumed at."""
 
 
-class EpochDone(_Timed):
+class EpochFinished(_Timed):
     type: Literal["epoch"] = "epoch"
     cycle: int
     epoch: int
@@ -126,7 +126,7 @@ class EpochDone(_Timed):
     """Empty inside a cycle; the name of a stage before the first one."""
 
 
-class CycleDone(_Timed):
+class CycleFinished(_Timed):
     type: Literal["cycle"] = "cycle"
     result: CycleResult
     seconds: dict[str, float]
@@ -137,18 +137,18 @@ class CycleDone(_Timed):
     peak_device_bytes: int = 0
 
 
-class Stopped(_Timed):
+class TrialStopped(_Timed):
     type: Literal["stopped"] = "stopped"
     reason: Literal["time_limit", "signal"]
 
 
-class Failed(_Timed):
+class TrialFailed(_Timed):
     type: Literal["failed"] = "failed"
     kind: Words
     message: Words
 
 
-class Finished(_Timed):
+class TrialFinished(_Timed):
     type: Literal["finished"] = "finished"
     digest: str
     """Of the record: what was measured."""
@@ -156,7 +156,10 @@ class Finished(_Timed):
     """sha256 of record.json, every byte of it (empty in runs from before this was kept)."""
 
 
-Event = Annotated[Started | EpochDone | CycleDone | Stopped | Failed | Finished, Field(discriminator="type")]
+Event = Annotated[
+    TrialStarted | EpochFinished | CycleFinished | TrialStopped | TrialFailed | TrialFinished,
+    Field(discriminator="type"),
+]
 _EVENT: TypeAdapter[Any] = TypeAdapter(Event)
 
 
@@ -225,7 +228,7 @@ before_write: Callable[[], None] = _nothing
 """Called before anything is written to a run folder; whoever started the worker may set it, and it may raise."""
 
 
-def append(path: Path, event: Any, *, sync: bool = False) -> None:
+def append_event(path: Path, event: Any, *, sync: bool = False) -> None:
     """Append one event as a line; with `sync` it is on disk when this returns. A torn line before it is closed first."""
     before_write()
     line = event.model_dump_json() + "\n"
@@ -240,7 +243,7 @@ def append(path: Path, event: Any, *, sync: bool = False) -> None:
             os.fsync(file.fileno())
 
 
-def read(path: Path, offset: int = 0) -> Iterator[tuple[Any, int]]:
+def read_events(path: Path, offset: int = 0) -> Iterator[tuple[Any, int]]:
     """Events from a byte offset on, each with the offset after it. Lines that are not events (torn writes) are skipped;
     an unfinished last line is left for the next call. Nothing is read from what is no plain file of bounded size."""
     try:

@@ -36,15 +36,15 @@ ATTEMPTS, PAUSE = 10, 0.05
 WAIT = "wait for it, or stop it"
 
 
-class Busy(StoreError):
+class RunLocked(StoreError):
     """Another process works in this run folder."""
 
 
-class Taken(Busy):
+class LockLost(RunLocked):
     """The lease was ours: another host has taken it over in the meantime."""
 
 
-class Lease:
+class RunLock:
     """A lease that is held. `verify` before each write."""
 
     def __init__(self, path: Path, file: IO[str], shared: bool) -> None:
@@ -60,7 +60,7 @@ class Lease:
     def verify(self) -> None:
         """Raises Taken if the lease is not ours any more. Asks nothing where the kernel's lock is seen by everybody."""
         if self._shared and self._signed and not self.is_ours():
-            raise Taken(
+            raise LockLost(
                 f"taken over by {_owner(self._path)}",
                 where=str(self._path.parent),
                 remedy="nothing was lost: it goes on there",
@@ -86,7 +86,7 @@ class Lease:
 
 
 @contextmanager
-def claim(folder: Path, on_taken: Callable[[], None] = lambda: None) -> Iterator[Lease]:
+def lock_run(folder: Path, on_taken: Callable[[], None] = lambda: None) -> Iterator[RunLock]:
     """Be the only one to work in a run folder. Raises Busy if somebody else is; freed when the process dies.
 
     `on_taken` is called once, in a thread, when another host has taken the lease over.
@@ -94,14 +94,14 @@ def claim(folder: Path, on_taken: Callable[[], None] = lambda: None) -> Iterator
     path = folder / "lease"
     with os.fdopen(files.open_fd(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+") as file:
         if not _lock(file, path):
-            raise Busy(f"in use by {_owner(path)}", where=str(folder), remedy=WAIT)
+            raise RunLocked(f"in use by {_owner(path)}", where=str(folder), remedy=WAIT)
         shared = on_network(path)
         if owner := shared and (_remote_holder(path) or _touched_while_watched(path)):
-            raise Busy(
+            raise RunLocked(
                 f"in use by {owner}", where=str(folder), remedy=f"wait, or try again {STALE:.0f} s after it has died"
             )
-        lease, stop = Lease(path, file, shared), threading.Event()
-        threading.Thread(target=_beat, args=(lease, stop, on_taken), daemon=True).start()
+        lease, stop = RunLock(path, file, shared), threading.Event()
+        threading.Thread(target=_heartbeat, args=(lease, stop, on_taken), daemon=True).start()
         try:
             yield lease
         finally:
@@ -124,7 +124,7 @@ def _lock(file: IO[str], path: Path) -> bool:
     return False
 
 
-def holder(folder: Path) -> str:
+def lock_owner(folder: Path) -> str:
     """Who works in a run folder, in words; empty if nobody does."""
     path = folder / "lease"
     try:
@@ -139,11 +139,11 @@ def holder(folder: Path) -> str:
     return _remote_holder(path)
 
 
-def _beat(lease: Lease, stop: threading.Event, on_taken: Callable[[], None]) -> None:
+def _heartbeat(lease: RunLock, stop: threading.Event, on_taken: Callable[[], None]) -> None:
     while not stop.wait(BEAT):
         try:
             lease.verify()
-        except Taken:
+        except LockLost:
             on_taken()
             return
         lease.beat()

@@ -24,8 +24,17 @@ from typing import Any, Literal
 from benchmark import files, text
 from benchmark.errors import StoreError
 from benchmark.runs import events
-from benchmark.runs.events import CycleDone, Environment, EpochDone, Failed, Finished, Record, Reused, Started
-from benchmark.runs.lock import holder
+from benchmark.runs.events import (
+    CycleFinished,
+    Environment,
+    EpochFinished,
+    Record,
+    Reused,
+    TrialFailed,
+    TrialFinished,
+    TrialStarted,
+)
+from benchmark.runs.lock import lock_owner
 from benchmark.spec.identity import SHORT, trial_id
 from benchmark.spec.models import Trial
 
@@ -37,14 +46,14 @@ TAIL = 65536
 WORK = "work"
 """The part of a run folder that a container can write to."""
 
-State = Literal["finished", "running", "resumable", "failed", "new"]
+RunState = Literal["finished", "running", "resumable", "failed", "new"]
 
 
 @dataclass(frozen=True)
 class RunStatus:
     """What a run folder says about its trial."""
 
-    state: State
+    state: RunState
     cycles: int = 0
     """Cycles that need not be done again."""
     note: str = ""
@@ -53,7 +62,7 @@ class RunStatus:
 
 
 @dataclass(frozen=True)
-class Refused:
+class RejectedRecord:
     """A record file that is not accepted, and why."""
 
     path: Path
@@ -119,25 +128,25 @@ class Store:
             pass
         except ValueError as error:
             note = f"record refused: {error}"
-        if owner := holder(folder):
+        if owner := lock_owner(folder):
             return RunStatus("running", finished_cycles(folder), owner)
         last = last_event(folder)
-        failure = text.line(f"{last.kind}: {last.message}".splitlines()[0]) if isinstance(last, Failed) else ""
-        if isinstance(last, Started | EpochDone | CycleDone):
+        failure = text.line(f"{last.kind}: {last.message}".splitlines()[0]) if isinstance(last, TrialFailed) else ""
+        if isinstance(last, TrialStarted | EpochFinished | CycleFinished):
             failure = "ended without a word: killed, or the machine went down"
         if has_state(folder):
             return RunStatus("resumable", finished_cycles(folder), note or failure)
         return RunStatus("failed" if note or failure else "new", 0, note or failure)
 
     def records(
-        self, trials: Iterable[Trial] | None = None, on_refused: Callable[[Refused], None] = lambda _: None
+        self, trials: Iterable[Trial] | None = None, on_refused: Callable[[RejectedRecord], None] = lambda _: None
     ) -> list[Record]:
         """Finished records, of these trials or of all; refused ones are told to `on_refused` and left out.
 
         Trials are matched by what they ask, whatever data they were made from (the record says which), so that records can
         be read where the data are not. A record is returned with the asking trial's names: they are not its identity.
         """
-        asked = None if trials is None else {question(trial): trial for trial in trials}
+        asked = None if trials is None else {data_free_id(trial): trial for trial in trials}
         found: list[Record] = []
         for folder in self.folders():
             try:
@@ -145,11 +154,11 @@ class Store:
             except FileNotFoundError:
                 continue
             except ValueError as error:
-                on_refused(Refused(folder / "record.json", str(error)))
+                on_refused(RejectedRecord(folder / "record.json", str(error)))
                 continue
             if asked is None:
                 found.append(record)
-            elif (trial := asked.get(question(record.trial))) is not None:
+            elif (trial := asked.get(data_free_id(record.trial))) is not None:
                 named = trial.model_copy(update={"data_digest": record.trial.data_digest})
                 found.append(record.model_copy(update={"trial": named}))
         return found
@@ -168,7 +177,7 @@ class Store:
         """Remove what interrupted writes left and the state of finished runs; folders that are worked in are left alone."""
         removed: list[Path] = []
         for folder in self.folders():
-            if holder(folder):
+            if lock_owner(folder):
                 continue
             leftovers = files.below(folder, ".partial")
             if has_state(folder) and _is_finished(folder):
@@ -182,7 +191,7 @@ class Store:
         return removed + leftovers
 
 
-def question(trial: Trial) -> str:
+def data_free_id(trial: Trial) -> str:
     """Identity of a trial apart from the content of its data."""
     return trial_id(trial.model_copy(update={"data_digest": None}))
 
@@ -235,7 +244,7 @@ def _sound_record(folder: Path) -> Record:
     if record.reused is not None and record.cycles[0].weights != record.reused.weights:
         raise ValueError("its first weights are not those of the training that it took over")
     last = last_event(folder)
-    if not isinstance(last, Finished):
+    if not isinstance(last, TrialFinished):
         raise ValueError(
             "its end is not among the events: without it, nothing tells that the record is as it was written"
         )
@@ -259,7 +268,9 @@ def _first_weights(runs: Path, made: Reused) -> tuple[str, float]:
 @lru_cache(maxsize=4096)
 def _weights_told(path: Path, changed: int, size: int) -> tuple[str, float]:
     """One training is taken over by many trials: its maker is read once while its file stays as it is."""
-    told = [event for event, _ in events.read(path) if isinstance(event, CycleDone) and event.result.cycle == 0]
+    told = [
+        event for event, _ in events.read_events(path) if isinstance(event, CycleFinished) and event.result.cycle == 0
+    ]
     return (told[-1].result.weights, told[-1].time) if told else ("", 0.0)
 
 
@@ -275,13 +286,13 @@ def last_event(folder: Path) -> Any:
     if found is None:
         return None
     start = max(0, found.st_size - TAIL)
-    return max(events.read(path, start), key=lambda pair: pair[1], default=(None, 0))[0]
+    return max(events.read_events(path, start), key=lambda pair: pair[1], default=(None, 0))[0]
 
 
 def finished_cycles(folder: Path) -> int:
     """Cycles that the events call done."""
-    told = events.read(outputs(folder) / "events.jsonl")
-    return len({event.result.cycle for event, _ in told if isinstance(event, CycleDone)})
+    told = events.read_events(outputs(folder) / "events.jsonl")
+    return len({event.result.cycle for event, _ in told if isinstance(event, CycleFinished)})
 
 
 def _is_finished(folder: Path) -> bool:

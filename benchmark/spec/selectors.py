@@ -81,7 +81,7 @@ def parse_set(text: str) -> tuple[str, Any]:
 
 
 @dataclass(frozen=True)
-class Asked:
+class SelectedTrial:
     """A trial and what is known of its price: what its method adds, and what a forward pass costs."""
 
     trial: Trial
@@ -137,9 +137,9 @@ class Selection:
         """Whether a selector means the suite with this id."""
         return fnmatch.fnmatchcase(suite, selector.suite) or suite == f"{selector.suite}-{self.models}"
 
-    def trials(self, root: Path, suites: Iterable[SuiteFile] | None = None) -> list[Asked]:
+    def trials(self, root: Path, suites: Iterable[SuiteFile] | None = None) -> list[SelectedTrial]:
         """The trials that are meant, each once, without data digests. Raises UsageError for what does not exist."""
-        asked: dict[tuple[str, str, int], Asked] = {}
+        asked: dict[tuple[str, str, int], SelectedTrial] = {}
         for suite_file in self.suites(root) if suites is None else suites:
             suite = suite_file.resolve(self.profile, self.variant, self.sets)
             extra = self.plugin_method(suite)
@@ -152,7 +152,7 @@ class Selection:
                     ):
                         cost = known[trial.method_name].cost
                         key = (trial.suite, trial.method_name, trial.seed)
-                        asked.setdefault(key, Asked(trial, cost, suite.cost))
+                        asked.setdefault(key, SelectedTrial(trial, cost, suite.cost))
         return list(asked.values())
 
     def plugin_method(self, suite: Suite) -> dict[str, Method]:

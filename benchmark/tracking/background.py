@@ -10,17 +10,17 @@ from typing import Protocol, Self
 
 from benchmark.errors import StoreError
 from benchmark.text import line
-from benchmark.tracking.run_history import Mirrored
+from benchmark.tracking.run_history import SyncedRun
 
 EVERY, LONGEST = 2.0, 60.0
 """Seconds between looks, and at most after failures."""
 CLOSE_SECONDS = 30.0
 
 
-class View(Protocol):
+class Syncable(Protocol):
     """What is kept up to date."""
 
-    def mirror(self, run_dir: Path, *, live: bool = False) -> Mirrored:
+    def mirror(self, run_dir: Path, *, live: bool = False) -> SyncedRun:
         """Bring it up to one run folder."""
         ...
 
@@ -29,16 +29,16 @@ class View(Protocol):
         ...
 
 
-class Background:
+class BackgroundSync:
     """Calls `mirror` for every watched folder now and then. Never raises into the run; `problem` says what is wrong.
 
     `make` builds the view inside the thread; after a failure it is built anew, later and later.
     """
 
-    def __init__(self, make: Callable[[], View], *, every: float = EVERY) -> None:
+    def __init__(self, make: Callable[[], Syncable], *, every: float = EVERY) -> None:
         self.problem: str | None = None
         self._make, self._every = make, every
-        self._view: View | None = None
+        self._view: Syncable | None = None
         self._folders: dict[Path, None] = {}
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._thread: threading.Thread | None = None

@@ -22,13 +22,13 @@ from urllib.parse import urlsplit
 
 from benchmark import files
 from benchmark.errors import without_secrets
-from benchmark.tracking.background import EVERY, Background
+from benchmark.tracking.background import EVERY, BackgroundSync
 from benchmark.tracking.marks import Marks
 from benchmark.tracking.run_history import Point
-from benchmark.tracking.sync import RunMirror, SyncReport, Tracker, TrackerError, sync_folders
+from benchmark.tracking.sync import RunSyncer, SyncResult, Tracker, TrackerError, sync_run_folders
 
 __all__ = [
-    "BackgroundMirror", "Mirror", "SyncReport", "TrackerError", "check", "embedded", "load", "publish_verdicts", "sync", "ui_argv",
+    "BackgroundMlflowSync", "MlflowSync", "SyncResult", "TrackerError", "check", "embedded", "load", "publish_verdicts", "sync", "ui_argv",
 ]  # fmt: skip
 
 QUIET = {
@@ -54,7 +54,7 @@ DIGEST = 36
 RUNS = Path("runs")
 
 
-class Mirror(RunMirror):
+class MlflowSync(RunSyncer):
     """Mirrors run folders to an MLflow tracker. `uri` None: the embedded database of `runs` (None: of the first run's
     folder). `artifacts` is the folder for files where the tracker is a sqlite file: beside it unless given."""
 
@@ -65,25 +65,25 @@ class Mirror(RunMirror):
         super().__init__(connect, where=uri or (embedded(runs) if runs else "the embedded tracker"))
 
 
-class BackgroundMirror(Background):
+class BackgroundMlflowSync(BackgroundSync):
     """A mirror in a thread, for the time of a run: `watch(run_dirs)`, `close()`, and `problem` if there was one."""
 
     def __init__(
         self, uri: str | None = None, *, runs: Path | None = None, artifacts: Path | None = None, every: float = EVERY
     ) -> None:
-        super().__init__(lambda: Mirror(uri, runs=runs, artifacts=artifacts), every=every)
+        super().__init__(lambda: MlflowSync(uri, runs=runs, artifacts=artifacts), every=every)
 
 
 def sync(
     runs: Path, uri: str | None = None, suites: Collection[str] = (),
     progress: Callable[[int, int], None] = lambda done, total: None, *, artifacts: Path | None = None,
-) -> SyncReport:  # fmt: skip
+) -> SyncResult:  # fmt: skip
     """Bring the tracker up to every run folder (of these suites, or of all). Nothing doubles, however often.
 
     Raises TrackerError if the tracker fails; folders that cannot be read are told in the report.
     """
-    return sync_folders(
-        Mirror(uri, runs=runs, artifacts=artifacts), runs, suites, progress, _marks(uri or embedded(runs), runs)
+    return sync_run_folders(
+        MlflowSync(uri, runs=runs, artifacts=artifacts), runs, suites, progress, _marks(uri or embedded(runs), runs)
     )
 
 
@@ -94,12 +94,12 @@ def publish_verdicts(
     """Put verdicts on the parent runs: tags, a description, a table and files. `rows` have `verdict` and usually `labelled`;
     those with a `method` belong to its parent, others to every parent. `methods` are those that were run (None: all in the
     rows), `figures` files by name, `lead` a sentence for the description. Raises TrackerError."""
-    Mirror(uri, runs=runs).publish(runs, suite_id, profile, variant, rows, figures, methods, lead)
+    MlflowSync(uri, runs=runs).publish(runs, suite_id, profile, variant, rows, figures, methods, lead)
 
 
 def check(uri: str | None = None, *, runs: Path = RUNS) -> str:
     """The tracker's address, once it has answered; an embedded database is created. Raises TrackerError."""
-    Mirror(uri, runs=runs).check(runs)
+    MlflowSync(uri, runs=runs).check(runs)
     return uri or embedded(runs)
 
 
@@ -152,7 +152,7 @@ class MlflowTracker:
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
         _reach_directly(uri)
-        _knock(uri)
+        _check_reachable(uri)
         from mlflow.tracking import MlflowClient
 
         for name in ("mlflow", "alembic"):
@@ -309,7 +309,7 @@ def _reach_directly(uri: str) -> None:
                 os.environ[name] = ",".join([*held, host])
 
 
-def _knock(uri: str) -> None:
+def _check_reachable(uri: str) -> None:
     """Whether anybody listens, before the client library waits for minutes; asked the way the library will ask, through the
     same proxy. Raises TrackerError."""
     if urlsplit(uri).scheme not in ("http", "https"):

@@ -15,12 +15,20 @@ from typing import Any, Literal, NamedTuple
 from benchmark import files
 from benchmark.errors import StoreError
 from benchmark.runs import events, store
-from benchmark.runs.events import CycleDone, EpochDone, Failed, Finished, Record, Started, Stopped
-from benchmark.runs.lock import holder
+from benchmark.runs.events import (
+    CycleFinished,
+    EpochFinished,
+    Record,
+    TrialFailed,
+    TrialFinished,
+    TrialStarted,
+    TrialStopped,
+)
+from benchmark.runs.lock import lock_owner
 from benchmark.spec.identity import digest, trial_id
 from benchmark.spec.models import Trial, leaves
 
-State = Literal["running", "finished", "stopped", "failed", "interrupted"]
+RunStateName = Literal["running", "finished", "stopped", "failed", "interrupted"]
 HEAD = 256
 """Bytes from the beginning of a file by which a new one is told from an old one that has grown."""
 ARTIFACTS = ("trial.json", "record.json", "indices.npz", "events.jsonl")
@@ -35,10 +43,10 @@ MAX_KEY = 250
 CUT = "\n\nCut here: the whole table is among the artifacts."
 
 
-class Mirrored(NamedTuple):
+class SyncedRun(NamedTuple):
     """What became of one run folder: where its trial stands (None: not begun), and whether anything was written."""
 
-    state: State | None
+    state: RunStateName | None
     wrote: bool
 
 
@@ -53,7 +61,7 @@ class Point:
 
 
 @dataclass
-class Story:
+class RunHistory:
     """The events of one run folder, read as they come. Raises StoreError if the folder has no valid trial.json."""
 
     folder: Path
@@ -70,7 +78,7 @@ class Story:
     """How often the trial was taken up again."""
     version: int = 0
     """Counts the events that a tracker shows, and every new beginning."""
-    cycles: list[CycleDone] = field(default_factory=list)
+    cycles: list[CycleFinished] = field(default_factory=list)
     """One telling per cycle, in order: the first one with the outcome that was told last."""
     last: Any = None
     _head: bytes = b""
@@ -98,7 +106,7 @@ class Story:
             self.version += 1
             self.env_id, self.offset, self.started, self.ended, self.resumed = "", 0, 0, 0, 0
             self.cycles, self.last, self._head = [], None, b""
-        for event, offset in events.read(self.path, self.offset):
+        for event, offset in events.read_events(self.path, self.offset):
             self.offset = offset
             self._fold(event)
         if self.offset and len(self._head) < HEAD:
@@ -116,11 +124,11 @@ class Story:
     def _fold(self, event: Any) -> None:
         self.last, self.ended = event, round(event.time * 1000)
         self.started = self.started or self.ended
-        self.version += not isinstance(event, EpochDone)
-        if isinstance(event, Started):
+        self.version += not isinstance(event, EpochFinished)
+        if isinstance(event, TrialStarted):
             self.resumed += bool(self.env_id)
             self.env_id = event.env_id
-        elif isinstance(event, CycleDone) and event.result.cycle <= len(self.cycles):
+        elif isinstance(event, CycleFinished) and event.result.cycle <= len(self.cycles):
             place = event.result.cycle
             if place == len(self.cycles):
                 self.cycles.append(event)
@@ -131,15 +139,15 @@ class Story:
         """Digest of the first `count` tellings: equal when what was mirrored of them still stands."""
         return digest([cycle.model_dump(mode="json") for cycle in self.cycles[:count]])[:16]
 
-    def state(self, *, live: bool = False) -> State:
+    def state(self, *, live: bool = False) -> RunStateName:
         """Where the trial stands. `live`: somebody is known to work on it; otherwise the lease says whether."""
-        if isinstance(self.last, Finished):
+        if isinstance(self.last, TrialFinished):
             return "finished"
-        if isinstance(self.last, Failed):
+        if isinstance(self.last, TrialFailed):
             return "failed"
-        if isinstance(self.last, Stopped):
+        if isinstance(self.last, TrialStopped):
             return "stopped"
-        return "running" if live or holder(self.folder) else "interrupted"
+        return "running" if live or lock_owner(self.folder) else "interrupted"
 
     def record(self) -> tuple[Record | None, str]:
         """The record, or why there is none to be believed."""
@@ -173,7 +181,7 @@ def params(trial: Trial) -> dict[str, str]:
     return {key_name(path): _text(value) for path, value in leaves(asked) if value is not None}
 
 
-def points(done: CycleDone) -> tuple[list[Point], list[str]]:
+def points(done: CycleFinished) -> tuple[list[Point], list[str]]:
     """Metrics of a cycle, and the names of those that are not finite and therefore left out."""
     found: dict[str, float] = {f"test/{name}": value for name, value in done.result.metrics.items()}
     found |= {f"{part}/seconds": value for part, value in done.seconds.items()}
@@ -186,16 +194,16 @@ def points(done: CycleDone) -> tuple[list[Point], list[str]]:
     return finite, sorted(key_name(name) for name, value in found.items() if not math.isfinite(value))
 
 
-def tags(story: Story, state: State) -> dict[str, str]:
+def tags(story: RunHistory, state: RunStateName) -> dict[str, str]:
     """Everything about a run that may change or is searched for; long values are cut."""
     trial, last = story.trial, story.last
     found = {
         "state": state, "suite": trial.suite, "method": trial.method_name, "profile": trial.profile,
         "variant": trial.variant, "seed": str(trial.seed), "trial_id": story.trial_id, "env_id": story.env_id,
         "resumed": str(story.resumed), "mirrored_bytes": str(story.offset),
-        "failure_kind": last.kind if isinstance(last, Failed) else "",
-        "failure": last.message if isinstance(last, Failed) else "",
-        "stopped": last.reason if isinstance(last, Stopped) else "",
+        "failure_kind": last.kind if isinstance(last, TrialFailed) else "",
+        "failure": last.message if isinstance(last, TrialFailed) else "",
+        "stopped": last.reason if isinstance(last, TrialStopped) else "",
     }  # fmt: skip
     missing = {name for done in story.cycles for name in points(done)[1]}
     found |= {"not_finite": ", ".join(sorted(missing))}

@@ -22,10 +22,10 @@ from benchmark.tracking.marks import Mark, Marks, look
 from benchmark.tracking.run_history import (
     ARTIFACTS,
     HOSTS,
-    Mirrored,
     Point,
-    State,
-    Story,
+    RunHistory,
+    RunStateName,
+    SyncedRun,
     cell,
     cell_name,
     params,
@@ -37,7 +37,7 @@ from benchmark.tracking.run_history import (
     verdict_tags,
 )
 
-STATUS: dict[State, str] = {
+STATUS: dict[RunStateName, str] = {
     "running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "interrupted": "KILLED",
 }  # fmt: skip
 """MLflow's words for where a trial stands; it has none for what can be resumed (the tag `albench.state` has)."""
@@ -99,7 +99,7 @@ class Tracker(Protocol):
 
 
 @dataclass(frozen=True)
-class SyncReport:
+class SyncResult:
     """What `sync` did: run folders written, already up to date, not begun, and what went wrong with others."""
 
     written: int
@@ -123,7 +123,7 @@ class Listing:
                 self.cells.setdefault(held["albench.cell"], []).append(run)
 
 
-class RunMirror:
+class RunSyncer:
     """Brings a tracker up to run folders. Not thread-safe; several may write to one tracker.
 
     `connect` makes the tracker for a runs folder when it is first needed; `where` names it in errors.
@@ -134,28 +134,28 @@ class RunMirror:
         self._tracker: Tracker | None = None
         self.listing = False
         """Whether many runs will be asked for: then each experiment is asked once for all of them."""
-        self._stories: dict[Path, Story] = {}
+        self._stories: dict[Path, RunHistory] = {}
         self._forget()
 
-    def mirror(self, run_dir: Path, *, live: bool = False) -> Mirrored:
+    def mirror(self, run_dir: Path, *, live: bool = False) -> SyncedRun:
         """Write what the tracker does not have yet. `live`: somebody is known to work on the trial.
 
         Raises TrackerError for the tracker, StoreError for the folder. Can be repeated after either.
         """
         folder = run_dir.resolve()
-        story = self._stories.get(folder) or Story(folder)
+        story = self._stories.get(folder) or RunHistory(folder)
         self._stories[folder] = story
         story.update()
         if not story.started:
-            return Mirrored(None, False)
+            return SyncedRun(None, False)
         state, record = story.state(live=live), files.look(outputs(folder) / "record.json")
         mark = (story.version, state, 0 if record is None else record.st_mtime_ns)
         if self._marks.get(folder) == mark:
-            return Mirrored(state, False)
+            return SyncedRun(state, False)
         with self._use(folder.parents[1]) as tracker:
             wrote = self._write(tracker, folder, story, state)
         self._marks[folder] = mark
-        return Mirrored(state, wrote)
+        return SyncedRun(state, wrote)
 
     def seal(self, run_dir: Path) -> str:
         """Digest of what the tracker holds of a run folder that this mirror has just brought up; empty if it has not."""
@@ -222,7 +222,7 @@ class RunMirror:
 
     # ------------------------------------------------------------------------------------------------------ one run
 
-    def _write(self, tracker: Tracker, folder: Path, story: Story, state: State) -> bool:
+    def _write(self, tracker: Tracker, folder: Path, story: RunHistory, state: RunStateName) -> bool:
         child, parent = self._children.get(folder) or self._child(tracker, story), self._parent_of(tracker, story)
         count, _, held = child.data.tags.get("albench.cycles", "0 ").partition(" ")
         if not count.isdecimal() or int(count) > len(story.cycles) or (int(count) and story.prefix(int(count)) != held):
@@ -253,7 +253,7 @@ class RunMirror:
         self._children[folder] = tracker.get(run_id)
         return True
 
-    def _child(self, tracker: Tracker, story: Story) -> Any:
+    def _child(self, tracker: Tracker, story: RunHistory) -> Any:
         experiment, parent = self._experiment(tracker, story.trial.suite), self._parent_of(tracker, story)
         if self.listing:
             known = self._listed(tracker, experiment).trials.get((story.trial_id, story.env_id), [])
@@ -289,7 +289,7 @@ class RunMirror:
             if parent.info.status != _status(mine):
                 _settle(tracker, experiment, parent.info.run_id)
 
-    def _parent_of(self, tracker: Tracker, story: Story) -> str:
+    def _parent_of(self, tracker: Tracker, story: RunHistory) -> str:
         trial = story.trial
         place = (trial.method_name, trial.profile, trial.variant)
         return self._parent(tracker, self._experiment(tracker, trial.suite), trial.suite, place, story.started)
@@ -352,7 +352,7 @@ def _seal(run: Any) -> str:
     return digest([ours, run.info.status])[:32]
 
 
-def _run_name(story: Story) -> str:
+def _run_name(story: RunHistory) -> str:
     return f"{story.trial.method_name}@{story.trial.seed}"
 
 
@@ -374,9 +374,9 @@ def _settle(tracker: Tracker, experiment: str, parent: str) -> None:
     tracker.set_status(parent, _status(found), max((run.info.end_time or 0 for run in found), default=0) or None)
 
 
-def sync_folders(
-    mirror: RunMirror, runs: Path, suites: Collection[str], progress: Callable[[int, int], None], marks: Marks | None = None
-) -> SyncReport:  # fmt: skip
+def sync_run_folders(
+    mirror: RunSyncer, runs: Path, suites: Collection[str], progress: Callable[[int, int], None], marks: Marks | None = None
+) -> SyncResult:  # fmt: skip
     """Mirror every run folder (of these suites, or of all); see `tracking.sync`."""
     folders = list(Store(runs).folders())
     mirror.listing = True
@@ -391,7 +391,7 @@ def sync_folders(
             unchanged += 1
             continue
         try:
-            suite = Story(folder).trial.suite
+            suite = RunHistory(folder).trial.suite
             if suites and suite not in suites:
                 continue
             seen = look(folder)
@@ -409,4 +409,4 @@ def sync_folders(
     if marks is not None and (not marks.untouched or written):
         marks.save()
     progress(len(folders), len(folders))
-    return SyncReport(written, unchanged, empty, tuple(problems))
+    return SyncResult(written, unchanged, empty, tuple(problems))

@@ -11,9 +11,9 @@ import numpy as np
 from benchmark.spec.models import Claim
 from benchmark.spec.published import TARGETS, ReportedResult
 from benchmark.verdicts import stats
-from benchmark.verdicts.published_numbers import Case
-from benchmark.verdicts.results import BudgetTest, ClaimVerdict, Outcome
-from benchmark.verdicts.trials import data_notes, obstacle
+from benchmark.verdicts.published_numbers import ComparisonContext
+from benchmark.verdicts.results import BudgetTest, ClaimOutcome, ClaimVerdict
+from benchmark.verdicts.trials import comparison_blocker, data_notes
 
 REPORTED = "reported:"
 
@@ -27,19 +27,21 @@ class _Side:
     reading_error: float = 0.0
 
 
-def judge_claims(case: Case, reported: Iterable[ReportedResult], excuse: str = "") -> list[ClaimVerdict]:
+def judge_claims(case: ComparisonContext, reported: Iterable[ReportedResult], excuse: str = "") -> list[ClaimVerdict]:
     """One verdict per claim whose methods were asked for; with an excuse, none is tested and each one says so."""
     rows = list(reported)
     return [_claim(case, name, claim, rows, excuse) for name, claim in case.suite.claims.items() if _asked(case, claim)]
 
 
-def _asked(case: Case, claim: Claim) -> bool:
+def _asked(case: ComparisonContext, claim: Claim) -> bool:
     sides = [side for side in (claim.better, claim.worse) if side is not None and not side.startswith(REPORTED)]
     return all(side in case.methods for side in sides)
 
 
-def _claim(case: Case, name: str, claim: Claim, reported: list[ReportedResult], excuse: str) -> ClaimVerdict:
-    line = ClaimVerdict(name, claim.text, claim.source, claim.published, Outcome.NOT_TESTABLE, notes=case.notes)
+def _claim(
+    case: ComparisonContext, name: str, claim: Claim, reported: list[ReportedResult], excuse: str
+) -> ClaimVerdict:
+    line = ClaimVerdict(name, claim.text, claim.source, claim.published, ClaimOutcome.NOT_TESTABLE, notes=case.notes)
     if claim.better is None or claim.worse is None:
         return replace(line, reason="cited, not tested by this suite")
     if excuse:
@@ -47,11 +49,11 @@ def _claim(case: Case, name: str, claim: Claim, reported: list[ReportedResult], 
     methods = [side for side in (claim.better, claim.worse) if not side.startswith(REPORTED)]
     absent = [method for method in methods if not case.trials.sizes(method)]
     if absent:
-        return replace(line, outcome=Outcome.MISSING, reason=f"no trial of {', '.join(absent)}")
+        return replace(line, outcome=ClaimOutcome.MISSING, reason=f"no trial of {', '.join(absent)}")
     sizes = _sizes(case, claim)
     rows = [row for method in methods for size in sizes for row in case.trials.at(method, size).values()]
     line = replace(line, notes=(*case.notes, *data_notes(rows)))
-    blocked = obstacle(rows, case.suite.rule.mix_devices)
+    blocked = comparison_blocker(rows, case.suite.rule.mix_devices)
     if blocked:
         return replace(line, reason=blocked)
     tests = []
@@ -64,19 +66,22 @@ def _claim(case: Case, name: str, claim: Claim, reported: list[ReportedResult], 
             tests.append(replace(test, published=_published(case, claim, size, reported)))
     if not tests or len(tests) < len(sizes):
         return replace(
-            line, outcome=Outcome.MISSING, reason="no trial got this far, or no seed is shared", budgets=tuple(tests)
+            line,
+            outcome=ClaimOutcome.MISSING,
+            reason="no trial got this far, or no seed is shared",
+            budgets=tuple(tests),
         )
     return _conclude(case, line, tests)
 
 
-def _sizes(case: Case, claim: Claim) -> tuple[int, ...]:
+def _sizes(case: ComparisonContext, claim: Claim) -> tuple[int, ...]:
     planned = case.suite.protocol.acquisition.labelled()
     if claim.labelled is None or claim.labelled == "all":
         return planned
     return planned[1:] if claim.labelled == "after_first" else tuple(claim.labelled)
 
 
-def _side(case: Case, name: str, size: int, reported: list[ReportedResult]) -> _Side | None:
+def _side(case: ComparisonContext, name: str, size: int, reported: list[ReportedResult]) -> _Side | None:
     metric = case.suite.rule.metric
     if not name.startswith(REPORTED):
         return _Side(case.trials.values(name, size, metric))
@@ -89,7 +94,7 @@ def _side(case: Case, name: str, size: int, reported: list[ReportedResult]) -> _
     return None
 
 
-def _published(case: Case, claim: Claim, size: int, reported: list[ReportedResult]) -> float | None:
+def _published(case: ComparisonContext, claim: Claim, size: int, reported: list[ReportedResult]) -> float | None:
     """Better minus worse at one size in the paper's own numbers; None where it does not print both."""
     means = []
     for name in (claim.better or "", claim.worse or ""):
@@ -103,7 +108,7 @@ def _published(case: Case, claim: Claim, size: int, reported: list[ReportedResul
     return None if better is None or worse is None else better - worse
 
 
-def _budget(case: Case, size: int, better: _Side, worse: _Side) -> BudgetTest | None:
+def _budget(case: ComparisonContext, size: int, better: _Side, worse: _Side) -> BudgetTest | None:
     """Better minus worse at one size; the reading error of a constant is held against the claim's side it would help."""
     rule = case.suite.rule
     together = None
@@ -135,7 +140,7 @@ def _budget(case: Case, size: int, better: _Side, worse: _Side) -> BudgetTest | 
     )  # fmt: skip
 
 
-def _conclude(case: Case, line: ClaimVerdict, tests: list[BudgetTest]) -> ClaimVerdict:
+def _conclude(case: ComparisonContext, line: ClaimVerdict, tests: list[BudgetTest]) -> ClaimVerdict:
     """Holds: better at every size. Refuted: worse at any. Both after Holm's adjustment over the sizes."""
     rule = case.suite.rule
     tested = [test for test in tests if test.p is not None]
@@ -150,7 +155,7 @@ def _conclude(case: Case, line: ClaimVerdict, tests: list[BudgetTest]) -> ClaimV
     line = replace(line, budgets=budgets)
     fewest = min(test.n for test in budgets)
     if fewest < rule.min_trials:
-        return replace(line, outcome=Outcome.INCONCLUSIVE, reason=f"{fewest} of at least {rule.min_trials} pairs")
+        return replace(line, outcome=ClaimOutcome.INCONCLUSIVE, reason=f"{fewest} of at least {rule.min_trials} pairs")
     clear = [test for test in budgets if test.p_holm is not None and test.p_holm < rule.alpha]
     worse = [test for test in clear if test.difference < 0]
     better = [test.labelled for test in clear if test.difference > 0]
@@ -158,7 +163,9 @@ def _conclude(case: Case, line: ClaimVerdict, tests: list[BudgetTest]) -> ClaimV
         at = ", ".join(str(test.labelled) for test in worse)
         printed = all(test.published is not None and test.published < 0 for test in worse)
         reason = f"significantly the other way at {at} labels" + (", as in the paper's own numbers" if printed else "")
-        return replace(line, outcome=Outcome.REFUTED, reason=reason, as_printed=printed)
+        return replace(line, outcome=ClaimOutcome.REFUTED, reason=reason, as_printed=printed)
     if len(better) == len(budgets):
-        return replace(line, outcome=Outcome.HOLDS, reason=f"significant at all {len(budgets)} sizes")
-    return replace(line, outcome=Outcome.INCONCLUSIVE, reason=f"significant at {len(better)} of {len(budgets)} sizes")
+        return replace(line, outcome=ClaimOutcome.HOLDS, reason=f"significant at all {len(budgets)} sizes")
+    return replace(
+        line, outcome=ClaimOutcome.INCONCLUSIVE, reason=f"significant at {len(better)} of {len(budgets)} sizes"
+    )

@@ -16,13 +16,13 @@ from benchmark.spec.published import TARGETS
 from benchmark.verdicts.claims import judge_claims
 from benchmark.verdicts.measurements import Measurement
 from benchmark.verdicts.method_table import agreement, cells, penalties, standings, with_controls
-from benchmark.verdicts.published_numbers import Case, judge_curves, judge_numbers
+from benchmark.verdicts.published_numbers import ComparisonContext, judge_curves, judge_numbers
 from benchmark.verdicts.reference_records import judge_committed
-from benchmark.verdicts.results import Cell, Estimate, Judgement, Kind, NumberVerdict, Verdict
-from benchmark.verdicts.trials import Trials, select
+from benchmark.verdicts.results import Cell, Estimate, NumberVerdict, SuiteVerdict, Verdict, VerdictKind
+from benchmark.verdicts.trials import Trials, select_trials
 
 
-def judge(
+def judge_suite(
     suite_file: SuiteFile,
     measurements: Sequence[Measurement],
     *,
@@ -32,7 +32,7 @@ def judge(
     references: Sequence[Measurement] = (),
     guests: Mapping[str, Component] | None = None,
     unjudged: Collection[str] = (),
-) -> Judgement:
+) -> SuiteVerdict:
     """What the measurements say about the suite.
 
     `methods` limits what is asked for (None: all that the profile plans, and any other that was measured). `references`
@@ -40,26 +40,26 @@ def judge(
     they are held against stands with them even where it was not asked for. `unjudged` methods stand in tables and pictures
     without a verdict. Raises UsageError for an unknown profile or variant.
     """
-    trials = select(measurements, suite_file.id, profile, variant)
+    trials = select_trials(measurements, suite_file.id, profile, variant)
     if methods is not None:
         suite = suite_file.resolve(profile, variant)
         wanted = with_controls(suite, methods, trials.methods, guests or {})
-        trials = select(measurements, suite_file.id, profile, variant, wanted)
-    case = replace(case_of(suite_file, trials, profile, variant, methods), guests=guests or {})
+        trials = select_trials(measurements, suite_file.id, profile, variant, wanted)
+    case = replace(comparison_context(suite_file, trials, profile, variant, methods), guests=guests or {})
     suite, asked = case.suite, tuple(method for method in case.methods if method not in unjudged)
     excuse, whole = _excuses(suite, profile)
     against_records = suite.rule.reference == "records"
     measured = cells(case)
     numbers = [*judge_numbers(case, suite_file.reported, excuse)]
     if against_records:
-        committed = select(references, suite_file.id, profile, variant, asked)
+        committed = select_trials(references, suite_file.id, profile, variant, asked)
         judged = judge_committed(replace(case, methods=asked), committed, excused=profile != "paper")
         numbers = [*judged, *map(_beside, numbers)]
     elif not any(number.decides for number in numbers):
         numbers = [*(_unpublished(case, method, measured) for method in trials.methods if method in asked), *numbers]
     curves = [] if whole or against_records else judge_curves(case, suite_file.reported)
     names, matrix = penalties(case)
-    return Judgement(
+    return SuiteVerdict(
         suite=suite_file.id, title=suite.title, profile=profile, variant=variant, rule=suite.rule,
         numbers=tuple(numbers), curves=tuple(curves),
         claims=tuple(judge_claims(case, suite_file.reported, whole)),
@@ -81,15 +81,17 @@ def _excuses(suite: Suite, profile: str) -> tuple[str, str]:
     return (f"profile {profile} is not the published protocol",) * 2
 
 
-def case_of(
+def comparison_context(
     suite_file: SuiteFile, trials: Trials, profile: str, variant: str, methods: Sequence[str] | None = None
-) -> Case:
+) -> ComparisonContext:
     """What every verdict on these trials shares. Raises UsageError for an unknown profile or variant."""
     suite = suite_file.resolve(profile, variant)
     shrunk = suite.profiles.get(profile)
     planned = len((shrunk and shrunk.seeds) or suite.seeds)
     asked = tuple(methods) if methods is not None else _asked(suite, profile, trials)
-    return Case(suite, trials, asked, planned, _always(suite, variant), part=shrunk is not None and shrunk.part)
+    return ComparisonContext(
+        suite, trials, asked, planned, _always(suite, variant), part=shrunk is not None and shrunk.part
+    )
 
 
 def _asked(suite: Suite, profile: str, trials: Trials) -> tuple[str, ...]:
@@ -107,13 +109,13 @@ def _always(suite: Suite, variant: str) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _unpublished(case: Case, method: str, measured: Sequence[Cell]) -> NumberVerdict:
+def _unpublished(case: ComparisonContext, method: str, measured: Sequence[Cell]) -> NumberVerdict:
     """A measured method that has no published number: its last mean, so that the line says something."""
     own = [cell for cell in measured if cell.method == method]
     last = own[-1] if own else None
     return NumberVerdict(
         method, case.title(method), case.suite.rule.metric, last.labelled if last else None,
-        Verdict(Kind.NOT_COMPARABLE, "no published number", excused=True), "none", True, "",
+        Verdict(VerdictKind.NOT_COMPARABLE, "no published number", excused=True), "none", True, "",
         Estimate(last.mean, last.sd, last.n) if last else None, notes=case.notes,
     )  # fmt: skip
 
@@ -122,7 +124,7 @@ def _beside(number: NumberVerdict) -> NumberVerdict:
     return replace(number, decides=False)
 
 
-def _notes(suite_file: SuiteFile, case: Case, profile: str, excuse: str) -> list[str]:
+def _notes(suite_file: SuiteFile, case: ComparisonContext, profile: str, excuse: str) -> list[str]:
     suite, trials, notes = case.suite, case.trials, []
     if not trials.rows:
         notes.append("nothing was measured")

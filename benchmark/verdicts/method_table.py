@@ -10,15 +10,15 @@ import numpy as np
 from benchmark.spec.models import Component, Suite
 from benchmark.spec.published import TARGETS, ReportedResult
 from benchmark.verdicts import ranking, stats
-from benchmark.verdicts.published_numbers import Case
+from benchmark.verdicts.published_numbers import ComparisonContext
 from benchmark.verdicts.results import Cell, Standing
-from benchmark.verdicts.trials import obstacle
+from benchmark.verdicts.trials import comparison_blocker
 
-Guests = Mapping[str, Component]
-EMPTY: Guests = {}
+ExternalMethods = Mapping[str, Component]
+EMPTY: ExternalMethods = {}
 
 
-def cells(case: Case) -> list[Cell]:
+def cells(case: ComparisonContext) -> list[Cell]:
     """Our trials of every method at every size, summed up."""
     found = []
     for method in case.methods:
@@ -30,7 +30,7 @@ def cells(case: Case) -> list[Cell]:
     return found
 
 
-def control(suite: Suite, method: str, measured: Iterable[str], guests: Guests = EMPTY) -> str:
+def control(suite: Suite, method: str, measured: Iterable[str], guests: ExternalMethods = EMPTY) -> str:
     """The random sampling that a method is held against: the same training of the same networks if run, else plain training.
 
     `guests` are the objectives of methods that are not the suite's own.
@@ -45,14 +45,16 @@ def control(suite: Suite, method: str, measured: Iterable[str], guests: Guests =
     return next(iter([*same, *plain, *random]), "")
 
 
-def with_controls(suite: Suite, methods: Iterable[str], measured: Iterable[str], guests: Guests = EMPTY) -> list[str]:
+def with_controls(
+    suite: Suite, methods: Iterable[str], measured: Iterable[str], guests: ExternalMethods = EMPTY
+) -> list[str]:
     """These methods and the measured ones that they are held against."""
     found, seen = list(dict.fromkeys(methods)), list(measured)
     others = [control(suite, method, seen, guests) for method in found]
     return list(dict.fromkeys([*found, *filter(None, others)]))
 
 
-def standings(case: Case) -> list[Standing]:
+def standings(case: ComparisonContext) -> list[Standing]:
     """Methods by area, best first. Methods whose trials may not stand in one comparison are left without gains and ranks."""
     metric, sizes = case.suite.rule.metric, shared_sizes(case)
     if len(sizes) < 2:
@@ -64,12 +66,12 @@ def standings(case: Case) -> list[Standing]:
         areas = ranking.area(sizes, list(by_seed.values()))
         sd = float(areas.std(ddof=1)) if len(areas) > 1 else None
         rows.append(Standing(method, case.title(method), len(areas), float(areas.mean()), sd))
-    if not obstacle(case.trials.rows, case.suite.rule.mix_devices):
+    if not comparison_blocker(case.trials.rows, case.suite.rule.mix_devices):
         rows = _ranked(_gains(case, rows, sizes, curves), sizes, curves)
     return sorted(rows, key=lambda row: (-row.area, row.method))
 
 
-def shared_sizes(case: Case) -> tuple[int, ...]:
+def shared_sizes(case: ComparisonContext) -> tuple[int, ...]:
     """Sizes that every measured method has."""
     sizes = [set(case.trials.sizes(method)) for method in case.trials.methods]
     return tuple(sorted(set.intersection(*sizes))) if sizes else ()
@@ -78,7 +80,7 @@ def shared_sizes(case: Case) -> tuple[int, ...]:
 Curves = dict[str, dict[int, list[float]]]
 
 
-def _gains(case: Case, rows: list[Standing], sizes: tuple[int, ...], curves: Curves) -> list[Standing]:
+def _gains(case: ComparisonContext, rows: list[Standing], sizes: tuple[int, ...], curves: Curves) -> list[Standing]:
     rule, found, p_values = case.suite.rule, [], []
     for row in rows:
         other = control(case.suite, row.method, curves, case.guests)
@@ -115,9 +117,9 @@ def _ranked(rows: list[Standing], sizes: tuple[int, ...], curves: Curves) -> lis
     ]
 
 
-def penalties(case: Case) -> tuple[tuple[str, ...], tuple[tuple[float, ...], ...]]:
+def penalties(case: ComparisonContext) -> tuple[tuple[str, ...], tuple[tuple[float, ...], ...]]:
     """Methods, and the share of sizes at which the row's beats the column's."""
-    if obstacle(case.trials.rows, case.suite.rule.mix_devices):
+    if comparison_blocker(case.trials.rows, case.suite.rule.mix_devices):
         return (), ()
     metric, trials = case.suite.rule.metric, case.trials
     curves = {
@@ -128,7 +130,7 @@ def penalties(case: Case) -> tuple[tuple[str, ...], tuple[tuple[float, ...], ...
     return tuple(curves), tuple(tuple(map(float, row)) for row in matrix)
 
 
-def agreement(case: Case, reported: Iterable[ReportedResult]) -> tuple[float, float, int] | None:
+def agreement(case: ComparisonContext, reported: Iterable[ReportedResult]) -> tuple[float, float, int] | None:
     """Kendall's tau of our order of methods with the paper's, by area over the sizes that all of them have in both."""
     metric = case.suite.rule.metric
     published: dict[str, dict[int, float]] = {}

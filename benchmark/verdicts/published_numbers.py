@@ -12,12 +12,12 @@ from benchmark.spec.models import Component, Protocol, Suite
 from benchmark.spec.published import TARGETS, ReportedResult
 from benchmark.verdicts import stats
 from benchmark.verdicts.ranking import area, area_weights
-from benchmark.verdicts.results import CurveVerdict, Estimate, Kind, NumberVerdict, Verdict, decide
-from benchmark.verdicts.trials import Trials, data_notes, obstacle
+from benchmark.verdicts.results import CurveVerdict, Estimate, NumberVerdict, Verdict, VerdictKind, decide_verdict
+from benchmark.verdicts.trials import Trials, comparison_blocker, data_notes
 
 
 @dataclass(frozen=True)
-class Case:
+class ComparisonContext:
     """What every verdict of one judgement shares."""
 
     suite: Suite
@@ -71,7 +71,7 @@ def spread(row: ReportedResult) -> Spread:
     return Spread(se, df, sd, "" if several else "number of published trials unknown")
 
 
-def judge_numbers(case: Case, reported: Iterable[ReportedResult], excuse: str = "") -> list[NumberVerdict]:
+def judge_numbers(case: ComparisonContext, reported: Iterable[ReportedResult], excuse: str = "") -> list[NumberVerdict]:
     """One verdict per reported number of the methods asked for, and of methods that the suite does not have; with an
     excuse, none is compared and each one says so. A part of a protocol shows nothing beside of what it leaves out."""
     known, sizes = {*case.methods, *case.suite.methods}, case.suite.protocol.acquisition.labelled()
@@ -87,10 +87,10 @@ def judge_numbers(case: Case, reported: Iterable[ReportedResult], excuse: str = 
     ]
 
 
-def _number(case: Case, row: ReportedResult, excuse: str) -> NumberVerdict:
+def _number(case: ComparisonContext, row: ReportedResult, excuse: str) -> NumberVerdict:
     decides = row.role in TARGETS
     line = NumberVerdict(
-        row.method, case.title(row.method), row.metric, row.labelled, Verdict(Kind.NOT_COMPARABLE, excuse, excused=True),
+        row.method, case.title(row.method), row.metric, row.labelled, Verdict(VerdictKind.NOT_COMPARABLE, excuse, excused=True),
         row.role, decides, row.source, note=row.note, notes=case.notes,
     )  # fmt: skip
     if row.method not in case.methods:
@@ -109,7 +109,7 @@ def _number(case: Case, row: ReportedResult, excuse: str) -> NumberVerdict:
         return _excused(line, f"the pinned protocol never has {row.labelled} labels")
     values = case.trials.values(row.method, row.labelled, row.metric)
     if not values:
-        return replace(line, verdict=Verdict(Kind.MISSING, _why_missing(case, row.method, row.metric)))
+        return replace(line, verdict=Verdict(VerdictKind.MISSING, _why_missing(case, row.method, row.metric)))
     rows = list(case.trials.at(row.method, row.labelled).values())
     known = spread(row)
     estimate = estimated(
@@ -118,14 +118,14 @@ def _number(case: Case, row: ReportedResult, excuse: str) -> NumberVerdict:
     line = replace(
         line, estimate=estimate, notes=(*case.notes, *data_notes(rows), *_known(known.note), *_share(case, estimate.n))
     )
-    blocked = obstacle(rows, case.suite.rule.mix_devices)
+    blocked = comparison_blocker(rows, case.suite.rule.mix_devices)
     if blocked:
-        return replace(line, verdict=Verdict(Kind.NOT_COMPARABLE, blocked))
+        return replace(line, verdict=Verdict(VerdictKind.NOT_COMPARABLE, blocked))
     return replace(line, verdict=verdict_of(case, estimate))
 
 
 def _excused(line: NumberVerdict, reason: str) -> NumberVerdict:
-    return replace(line, verdict=Verdict(Kind.NOT_COMPARABLE, reason, excused=True))
+    return replace(line, verdict=Verdict(VerdictKind.NOT_COMPARABLE, reason, excused=True))
 
 
 def _left_out(protocol: Protocol, metric: str) -> str:
@@ -135,7 +135,7 @@ def _left_out(protocol: Protocol, metric: str) -> str:
     return f"only {len(protocol.members)} of {len(protocol.models)} models are trained"
 
 
-def _why_missing(case: Case, method: str, metric: str) -> str:
+def _why_missing(case: ComparisonContext, method: str, metric: str) -> str:
     sizes = case.trials.sizes(method)
     if not sizes:
         return "no trial"
@@ -147,11 +147,11 @@ def _known(note: str) -> tuple[str, ...]:
     return (note,) if note else ()
 
 
-def _share(case: Case, n: int) -> tuple[str, ...]:
+def _share(case: ComparisonContext, n: int) -> tuple[str, ...]:
     return (f"{n} of {case.planned} planned trials",) if n < case.planned else ()
 
 
-def _guess(case: Case, row: ReportedResult, known: Spread) -> float | None:
+def _guess(case: ComparisonContext, row: ReportedResult, known: Spread) -> float | None:
     """A spread for planning when one trial has none: the published one, or that of other methods at the same size."""
     if known.sd is not None:
         return known.sd
@@ -163,7 +163,7 @@ def _guess(case: Case, row: ReportedResult, known: Spread) -> float | None:
 
 
 def estimated(
-    case: Case,
+    case: ComparisonContext,
     values: Sequence[float],
     reference: float,
     known: Spread,
@@ -191,32 +191,32 @@ def estimated(
         base, low=test.low, high=test.high, p_equivalent=test.p_equivalent, p_different=test.p_different,
         p_beyond=test.p_above if test.difference > 0 else test.p_below,
         mdd=stats.minimum_detectable(sd, n, rule.alpha, other_se=known.se, other_df=known.df),
-        needed=needed_at(decide(test.low, test.high, rule.margin), n, needed, test.difference),
+        needed=needed_at(decide_verdict(test.low, test.high, rule.margin), n, needed, test.difference),
     )  # fmt: skip
 
 
-def needed_at(kind: Kind, n: int, needed: Callable[[float], int | None], difference: float) -> int | None:
+def needed_at(kind: VerdictKind, n: int, needed: Callable[[float], int | None], difference: float) -> int | None:
     """Trials for a verdict if there is no true difference; if those were not enough, at the difference that was seen."""
     found = needed(0.0)
-    return found if kind is not Kind.INCONCLUSIVE or found is None or found > n else needed(difference)
+    return found if kind is not VerdictKind.INCONCLUSIVE or found is None or found > n else needed(difference)
 
 
-def verdict_of(case: Case, estimate: Estimate) -> Verdict:
+def verdict_of(case: ComparisonContext, estimate: Estimate) -> Verdict:
     """The verdict that an estimate supports under the suite's rule."""
     rule = case.suite.rule
     if estimate.n < rule.min_trials:
-        return Verdict(Kind.INCONCLUSIVE, f"{estimate.n} of at least {rule.min_trials} trials")
+        return Verdict(VerdictKind.INCONCLUSIVE, f"{estimate.n} of at least {rule.min_trials} trials")
     if estimate.low is None or estimate.high is None:
-        return Verdict(Kind.INCONCLUSIVE, "one trial has no spread")
-    kind = decide(estimate.low, estimate.high, rule.margin)
-    if kind is not Kind.INCONCLUSIVE:
+        return Verdict(VerdictKind.INCONCLUSIVE, "one trial has no spread")
+    kind = decide_verdict(estimate.low, estimate.high, rule.margin)
+    if kind is not VerdictKind.INCONCLUSIVE:
         return Verdict(kind)
     if estimate.reading_error >= rule.margin:
         return Verdict(kind, "the published number cannot be read as exactly as the margin")
     return Verdict(kind, "the interval crosses the margin")
 
 
-def judge_curves(case: Case, reported: Iterable[ReportedResult]) -> list[CurveVerdict]:
+def judge_curves(case: ComparisonContext, reported: Iterable[ReportedResult]) -> list[CurveVerdict]:
     """One verdict per deciding curve: the published points of one method from one source, at two sizes or more.
 
     The area is one number per trial, so this is one test per curve. Published spreads are taken as if errors at all
@@ -230,16 +230,18 @@ def judge_curves(case: Case, reported: Iterable[ReportedResult]) -> list[CurveVe
     return [_curve(case, *key, points) for key, points in curves.items() if len(points) > 1]
 
 
-def _curve(case: Case, method: str, metric: str, source: str, points: Mapping[int, ReportedResult]) -> CurveVerdict:
+def _curve(
+    case: ComparisonContext, method: str, metric: str, source: str, points: Mapping[int, ReportedResult]
+) -> CurveVerdict:
     sizes = tuple(sorted(size for size in points if case.trials.values(method, size, metric)))
     line = CurveVerdict(
-        method, case.title(method), metric, sizes, Verdict(Kind.MISSING, "no trial"), source, notes=case.notes
+        method, case.title(method), metric, sizes, Verdict(VerdictKind.MISSING, "no trial"), source, notes=case.notes
     )
     if not case.trials.sizes(method):
         return line
     curves = case.trials.curves(method, sizes, metric) if len(sizes) > 1 else {}
     if not curves:
-        return replace(line, verdict=Verdict(Kind.MISSING, "no trial has two of its sizes"))
+        return replace(line, verdict=Verdict(VerdictKind.MISSING, "no trial has two of its sizes"))
     used = [points[size] for size in sizes]
     weights, spreads = area_weights(sizes), [spread(row) for row in used]
     sds = [item.sd for item in spreads]
@@ -253,8 +255,8 @@ def _curve(case: Case, method: str, metric: str, source: str, points: Mapping[in
     estimate = estimated(case, values, mean, known, error, used[0].n, known.sd)
     rows = [row for size in sizes for seed, row in case.trials.at(method, size).items() if seed in curves]
     partial = (f"{len(sizes)} of {len(points)} published sizes",) if len(sizes) < len(points) else ()
-    blocked = obstacle(rows, case.suite.rule.mix_devices)
+    blocked = comparison_blocker(rows, case.suite.rule.mix_devices)
     return replace(
         line, estimate=estimate, notes=(*case.notes, *data_notes(rows), *_share(case, estimate.n), *partial),
-        verdict=Verdict(Kind.NOT_COMPARABLE, blocked) if blocked else verdict_of(case, estimate),
+        verdict=Verdict(VerdictKind.NOT_COMPARABLE, blocked) if blocked else verdict_of(case, estimate),
     )  # fmt: skip

@@ -8,14 +8,14 @@ import numpy as np
 
 from benchmark.verdicts import stats
 from benchmark.verdicts.measurements import Measurement
-from benchmark.verdicts.published_numbers import Case, needed_at, verdict_of
-from benchmark.verdicts.results import Estimate, Kind, NumberVerdict, Verdict, decide
-from benchmark.verdicts.trials import Trials, data_notes, obstacle
+from benchmark.verdicts.published_numbers import ComparisonContext, needed_at, verdict_of
+from benchmark.verdicts.results import Estimate, NumberVerdict, Verdict, VerdictKind, decide_verdict
+from benchmark.verdicts.trials import Trials, comparison_blocker, data_notes
 
 SOURCE = "committed records"
 
 
-def judge_committed(case: Case, committed: Trials, excused: bool) -> list[NumberVerdict]:
+def judge_committed(case: ComparisonContext, committed: Trials, excused: bool) -> list[NumberVerdict]:
     """One verdict per method and committed size. Where there is nothing committed, `excused` says that this is no failure."""
     lines: list[NumberVerdict] = []
     for method in case.methods:
@@ -23,43 +23,47 @@ def judge_committed(case: Case, committed: Trials, excused: bool) -> list[Number
         if sizes:
             lines.extend(_number(case, committed, method, size) for size in sizes)
         elif case.trials.sizes(method):
-            reason = Verdict(Kind.NOT_COMPARABLE, "no committed records", excused or method not in case.suite.methods)
+            reason = Verdict(
+                VerdictKind.NOT_COMPARABLE, "no committed records", excused or method not in case.suite.methods
+            )
             lines.append(_line(case, method, case.trials.sizes(method)[-1], reason))
     return lines
 
 
-def _line(case: Case, method: str, size: int, verdict: Verdict) -> NumberVerdict:
+def _line(case: ComparisonContext, method: str, size: int, verdict: Verdict) -> NumberVerdict:
     return NumberVerdict(
         method, case.title(method), case.suite.rule.metric, size, verdict, "records", True, SOURCE, notes=case.notes
     )
 
 
-def _number(case: Case, committed: Trials, method: str, size: int) -> NumberVerdict:
+def _number(case: ComparisonContext, committed: Trials, method: str, size: int) -> NumberVerdict:
     rule = case.suite.rule
-    line = _line(case, method, size, Verdict(Kind.MISSING, "no trial"))
+    line = _line(case, method, size, Verdict(VerdictKind.MISSING, "no trial"))
     ours, theirs = case.trials.at(method, size), committed.at(method, size)
     if not ours:
         return (
             line
             if not case.trials.sizes(method)
-            else replace(line, verdict=Verdict(Kind.MISSING, "no trial got this far"))
+            else replace(line, verdict=Verdict(VerdictKind.MISSING, "no trial got this far"))
         )
     seeds, left, right = stats.pair(
         case.trials.values(method, size, rule.metric), committed.values(method, size, rule.metric)
     )
     if not seeds:
-        return replace(line, verdict=Verdict(Kind.NOT_COMPARABLE, "no seed in common with the committed records"))
+        return replace(
+            line, verdict=Verdict(VerdictKind.NOT_COMPARABLE, "no seed in common with the committed records")
+        )
     pairs = [(ours[seed], theirs[seed]) for seed in seeds]
     rows = [row for both in pairs for row in both]
     line = replace(line, notes=(*case.notes, *data_notes(rows)), estimate=_estimate(case, left, right))
     if all(mine.record_digest == other.record_digest for mine, other in pairs):
-        return replace(line, verdict=Verdict(Kind.REPRODUCED, "bitwise equal"))
+        return replace(line, verdict=Verdict(VerdictKind.REPRODUCED, "bitwise equal"))
     lost = sum(_lost(mine, other) for mine, other in pairs)
     if lost:
         line = replace(line, notes=(*line.notes, f"{lost} trials differ although the environment is the same"))
-    blocked = obstacle(rows, rule.mix_devices)
+    blocked = comparison_blocker(rows, rule.mix_devices)
     if blocked or line.estimate is None:
-        return replace(line, verdict=Verdict(Kind.NOT_COMPARABLE, blocked))
+        return replace(line, verdict=Verdict(VerdictKind.NOT_COMPARABLE, blocked))
     return replace(line, verdict=verdict_of(case, line.estimate))
 
 
@@ -68,7 +72,7 @@ def _lost(mine: Measurement, other: Measurement) -> bool:
     return same and mine.record_digest != other.record_digest
 
 
-def _estimate(case: Case, ours: stats.Array, theirs: stats.Array) -> Estimate:
+def _estimate(case: ComparisonContext, ours: stats.Array, theirs: stats.Array) -> Estimate:
     rule, n = case.suite.rule, len(ours)
     gaps = ours - theirs
     several = n > 1
@@ -89,5 +93,5 @@ def _estimate(case: Case, ours: stats.Array, theirs: stats.Array) -> Estimate:
         base, low=test.low, high=test.high, p_equivalent=test.p_equivalent, p_different=test.p_different,
         p_beyond=test.p_above if test.difference > 0 else test.p_below,
         mdd=stats.minimum_detectable(sd, n, rule.alpha), correlation=stats.correlation(ours, theirs),
-        needed=needed_at(decide(test.low, test.high, rule.margin), n, needed, test.difference),
+        needed=needed_at(decide_verdict(test.low, test.high, rule.margin), n, needed, test.difference),
     )  # fmt: skip

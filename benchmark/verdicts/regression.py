@@ -10,14 +10,14 @@ from enum import StrEnum
 from benchmark.errors import Exit
 from benchmark.spec.load import SuiteFile
 from benchmark.verdicts.determinism import Divergence, same_selection, table_divergence
-from benchmark.verdicts.judge import case_of
+from benchmark.verdicts.judge import comparison_context
 from benchmark.verdicts.measurements import Measurement
 from benchmark.verdicts.reference_records import judge_committed
-from benchmark.verdicts.results import Kind, NumberVerdict
-from benchmark.verdicts.trials import Trials, select
+from benchmark.verdicts.results import NumberVerdict, VerdictKind
+from benchmark.verdicts.trials import Trials, select_trials
 
 
-class State(StrEnum):
+class RegressionState(StrEnum):
     """How a trial stands to its committed outcome."""
 
     EQUAL = "bitwise equal"
@@ -34,7 +34,7 @@ class TrialCheck:
 
     method: str
     seed: int
-    state: State
+    state: RegressionState
     divergence: Divergence | None = None
 
     def __str__(self) -> str:
@@ -56,11 +56,15 @@ class Regression:
     def exit_code(self) -> Exit:
         """0 unchanged, 1 bits lost or numbers moved, 3 nothing or not everything compared, 4 inconclusive only."""
         states, kinds = {trial.state for trial in self.trials}, {number.verdict.kind for number in self.numbers}
-        if State.LOST in states or kinds & {Kind.ABOVE, Kind.BELOW}:
+        if RegressionState.LOST in states or kinds & {VerdictKind.ABOVE, VerdictKind.BELOW}:
             return Exit.DISCREPANCY
-        if states <= {State.NEW} or State.MISSING in states or kinds & {Kind.MISSING, Kind.NOT_COMPARABLE}:
+        if (
+            states <= {RegressionState.NEW}
+            or RegressionState.MISSING in states
+            or kinds & {VerdictKind.MISSING, VerdictKind.NOT_COMPARABLE}
+        ):
             return Exit.NOT_MEASURED
-        return Exit.INCONCLUSIVE if Kind.INCONCLUSIVE in kinds else Exit.OK
+        return Exit.INCONCLUSIVE if VerdictKind.INCONCLUSIVE in kinds else Exit.OK
 
 
 def regress(
@@ -77,7 +81,7 @@ def regress(
 
     A committed trial may have several environments; ours is held against the one that is its own, if there is one.
     """
-    ours = select(measurements, suite_file.id, profile, variant, methods)
+    ours = select_trials(measurements, suite_file.id, profile, variant, methods)
     known = [
         row for row in committed
         if (row.suite, row.profile, row.variant) == (suite_file.id, profile, variant)
@@ -87,10 +91,10 @@ def regress(
     same = [row for row in known if here.get((row.method, row.seed)) == (row.trial_id, row.env_id)]
     covered = {(row.method, row.seed) for row in same}
     others = [row for row in known if (row.method, row.seed) not in covered]
-    theirs = select([*same, *others], suite_file.id, profile, variant)
+    theirs = select_trials([*same, *others], suite_file.id, profile, variant)
     checks = [_check(ours, theirs, *key) for key in sorted({*here, *((row.method, row.seed) for row in theirs.rows)})]
-    moved = tuple(dict.fromkeys(check.method for check in checks if check.state is State.ELSEWHERE))
-    case = case_of(suite_file, ours, profile, variant, moved)
+    moved = tuple(dict.fromkeys(check.method for check in checks if check.state is RegressionState.ELSEWHERE))
+    case = comparison_context(suite_file, ours, profile, variant, moved)
     numbers = judge_committed(case, theirs, excused=False) if moved else []
     return Regression(suite_file.id, profile, variant, tuple(checks), tuple(numbers))
 
@@ -98,12 +102,14 @@ def regress(
 def _check(ours: Trials, theirs: Trials, method: str, seed: int) -> TrialCheck:
     mine, other = ours.trial(method, seed), theirs.trial(method, seed)
     if not mine or not other:
-        return TrialCheck(method, seed, State.NEW if mine else State.MISSING)
+        return TrialCheck(method, seed, RegressionState.NEW if mine else RegressionState.MISSING)
     one, two = next(iter(mine.values())), next(iter(other.values()))
     if one.record_digest == two.record_digest:
-        return TrialCheck(method, seed, State.EQUAL)
+        return TrialCheck(method, seed, RegressionState.EQUAL)
     parted = table_divergence(mine, other)
     if (one.trial_id, one.env_id) == (two.trial_id, two.env_id):
         hidden = Divergence(max(mine), "a value outside the table", one.record_digest[:16], two.record_digest[:16])
-        return TrialCheck(method, seed, State.LOST, parted or hidden)
-    return TrialCheck(method, seed, State.SELECTION if same_selection(mine, other) else State.ELSEWHERE, parted)
+        return TrialCheck(method, seed, RegressionState.LOST, parted or hidden)
+    return TrialCheck(
+        method, seed, RegressionState.SELECTION if same_selection(mine, other) else RegressionState.ELSEWHERE, parted
+    )

@@ -11,7 +11,7 @@ from benchmark.errors import Exit
 from benchmark.spec.models import Rule
 
 
-class Kind(StrEnum):
+class VerdictKind(StrEnum):
     """The verdicts there are."""
 
     REPRODUCED = "reproduced"
@@ -22,7 +22,7 @@ class Kind(StrEnum):
     MISSING = "missing"
 
 
-class Outcome(StrEnum):
+class ClaimOutcome(StrEnum):
     """What can be said of a claim."""
 
     HOLDS = "holds"
@@ -37,7 +37,7 @@ class Verdict:
     """A kind and, where it needs one, its reason. Equivalence within the margin and an excess beyond it are both shown at
     level alpha; whatever shows neither is inconclusive."""
 
-    kind: Kind
+    kind: VerdictKind
     reason: str = ""
     excused: bool = False
     """Nothing could be compared and nothing was asked to be (another profile, no published number): not a failure."""
@@ -46,13 +46,13 @@ class Verdict:
         return f"{self.kind}({self.reason})" if self.reason else str(self.kind)
 
 
-def decide(low: float, high: float, margin: float) -> Kind:
+def decide_verdict(low: float, high: float, margin: float) -> VerdictKind:
     """Where the interval of a difference lies: inside the margin, wholly beyond it, or neither."""
     if low > margin:
-        return Kind.ABOVE
+        return VerdictKind.ABOVE
     if high < -margin:
-        return Kind.BELOW
-    return Kind.REPRODUCED if -margin < low and high < margin else Kind.INCONCLUSIVE
+        return VerdictKind.BELOW
+    return VerdictKind.REPRODUCED if -margin < low and high < margin else VerdictKind.INCONCLUSIVE
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class ClaimVerdict:
     text: str
     source: str
     published: str
-    outcome: Outcome
+    outcome: ClaimOutcome
     reason: str = ""
     budgets: tuple[BudgetTest, ...] = ()
     notes: tuple[str, ...] = ()
@@ -195,7 +195,7 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class SuiteVerdict:
     """Everything said about one suite under one profile and variant."""
 
     suite: str
@@ -226,10 +226,10 @@ class Judgement:
         yield from (number.verdict for number in self.numbers if number.decides)
         yield from (curve.verdict for curve in self.curves)
 
-    def counts(self) -> dict[Kind, int]:
+    def counts(self) -> dict[VerdictKind, int]:
         """How many deciding numbers got each verdict; kinds without any are left out."""
         found = [number.verdict.kind for number in self.numbers if number.decides]
-        return {kind: found.count(kind) for kind in Kind if kind in found}
+        return {kind: found.count(kind) for kind in VerdictKind if kind in found}
 
     @property
     def exit_code(self) -> Exit:
@@ -240,13 +240,19 @@ class Judgement:
         """
         verdicts, outcomes = list(self.deciding()), {claim.outcome for claim in self.claims}
         kinds = {verdict.kind for verdict in verdicts}
-        refuted = any(claim.outcome is Outcome.REFUTED and not claim.as_printed for claim in self.claims)
-        if kinds & {Kind.ABOVE, Kind.BELOW} or refuted:
+        refuted = any(claim.outcome is ClaimOutcome.REFUTED and not claim.as_printed for claim in self.claims)
+        if kinds & {VerdictKind.ABOVE, VerdictKind.BELOW} or refuted:
             return Exit.DISCREPANCY
-        blocked = any(verdict.kind is Kind.NOT_COMPARABLE and not verdict.excused for verdict in verdicts)
-        if not self.measured or self.missing or blocked or Kind.MISSING in kinds or Outcome.MISSING in outcomes:
+        blocked = any(verdict.kind is VerdictKind.NOT_COMPARABLE and not verdict.excused for verdict in verdicts)
+        if (
+            not self.measured
+            or self.missing
+            or blocked
+            or VerdictKind.MISSING in kinds
+            or ClaimOutcome.MISSING in outcomes
+        ):
             return Exit.NOT_MEASURED
-        if Kind.INCONCLUSIVE in kinds or Outcome.INCONCLUSIVE in outcomes:
+        if VerdictKind.INCONCLUSIVE in kinds or ClaimOutcome.INCONCLUSIVE in outcomes:
             return Exit.INCONCLUSIVE
         return Exit.OK
 

@@ -57,7 +57,7 @@ class Trials:
         return {seed: [column[seed] for column in columns] for seed in seeds}
 
 
-def select(
+def select_trials(
     measurements: Iterable[Measurement], suite: str, profile: str, variant: str, methods: Iterable[str] | None = None
 ) -> Trials:
     """The measurements of a comparison. Where a trial was answered more than once, the answer from the device and the
@@ -83,7 +83,7 @@ def select(
     return Trials(tuple(sorted((row for answer in kept for row in answer), key=lambda row: row.key)), repeated)
 
 
-def obstacle(rows: Iterable[Measurement], mix_devices: bool) -> str:
+def comparison_blocker(rows: Iterable[Measurement], mix_devices: bool) -> str:
     """Why these measurements must not stand in one comparison; empty when they may."""
     found = list(rows)
     devices = sorted({row.device_model for row in found})

@@ -12,7 +12,7 @@ import torch
 from benchmark.al import learner as learning
 from benchmark.al.committee import Committee
 from benchmark.al.datasets import Dataset
-from benchmark.al.dry_run import rehearse
+from benchmark.al.dry_run import dry_run
 from benchmark.al.learner import Learner
 from benchmark.al.training import cuda_graphs as stepping
 from benchmark.al.training import snapshots as trajectory
@@ -37,7 +37,7 @@ def rehearsed(made: Trial, cache: Path, precision: str, step: str) -> list[Learn
         learners.extend(learner.members if isinstance(learner, Committee) else [learner])
         return strategy, learner
 
-    rehearse(made, assembled)
+    dry_run(made, assembled)
     return learners
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmark.al.committee import Committee
-from benchmark.al.learner import Pause
+from benchmark.al.learner import TrainingInterrupted
 from benchmark.al.loop import run
 from benchmark.al.strategies import Picks, Strategy
 from benchmark.errors import UsageError
@@ -95,7 +95,7 @@ def test_resume_inside_and_between_members_is_exact(tmp_path: Path, cache: Path)
         try:
             run(made.protocol, Voted(), learner, live)
             break
-        except Pause:
+        except TrainingInterrupted:
             stops += 1
     assert stops >= 4 and live.results == whole.results
 

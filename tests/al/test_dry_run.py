@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.al.datasets.catalogue import SIDES
-from benchmark.al.dry_run import made_up, rehearse, shrunk, side_of
+from benchmark.al.dry_run import dry_run, shrink_protocol, side_of, synthetic_dataset
 from benchmark.al.training.numerics import prepare
 from benchmark.spec.load import find_suite
 from benchmark.worker import assemble
@@ -18,7 +18,9 @@ ROOT = Path(__file__).parents[2] / "suites"
 @pytest.mark.parametrize("name", SIDES)
 def test_images_are_as_large_as_the_catalogue_says(name: str) -> None:
     protocol = find_suite("quickstart/digits", ROOT).suite.protocol
-    pixels = made_up(protocol.model_copy(update={"data": protocol.data.model_copy(update={"name": name})})).train.pixels
+    pixels = synthetic_dataset(
+        protocol.model_copy(update={"data": protocol.data.model_copy(update={"name": name})})
+    ).train.pixels
     assert pixels.shape[1:] == (SIDES[name], SIDES[name], 1 if name in ("digits", "mnist", "kmnist") else 3)
 
 
@@ -26,13 +28,13 @@ def test_images_are_as_large_as_the_catalogue_says(name: str) -> None:
     ("name", "side"), [("tod/caltech101", 224), ("st-conal/caltech256", 256), ("bal/caltech101-base", 224)]
 )
 def test_images_of_many_sizes_are_as_large_as_they_are_decoded(name: str, side: int) -> None:
-    assert made_up(find_suite(name, ROOT).suite.protocol).test.pixels.shape[1:] == (side, side, 3)
+    assert synthetic_dataset(find_suite(name, ROOT).suite.protocol).test.pixels.shape[1:] == (side, side, 3)
 
 
 def test_what_holds_for_one_size_only_is_rehearsed_at_that_size() -> None:
     """LL4AL's pooling windows are pinned for 224 pixels; everything else is rehearsed on small crops."""
     suite = find_suite("st-conal/caltech256", ROOT)
     trials = {name: suite.trials(methods=[name], seeds=[0])[0] for name in ("ll4al", "random")}
-    crops = {name: shrunk(trial.protocol, side_of(trial)).views.train[0] for name, trial in trials.items()}
+    crops = {name: shrink_protocol(trial.protocol, side_of(trial)).views.train[0] for name, trial in trials.items()}
     assert {name: getattr(crop, "size", None) for name, crop in crops.items()} == {"ll4al": 224, "random": 64}
-    rehearse(trials["ll4al"], lambda small, data: assemble(small, data, prepare("cpu", "fp32", 1), Path("weights")))
+    dry_run(trials["ll4al"], lambda small, data: assemble(small, data, prepare("cpu", "fp32", 1), Path("weights")))

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.al.learner import Pause
+from benchmark.al.learner import TrainingInterrupted
 from benchmark.al.loop import run
 from benchmark.al.pool import Pool
 from benchmark.al.strategies import Picks, Strategy
 from benchmark.errors import AlbenchError, UsageError
 from benchmark.runs import events
-from benchmark.runs.events import CycleDone, CycleResult
+from benchmark.runs.events import CycleFinished, CycleResult
 from benchmark.spec.models import Component
 from tests.helpers.trials import assembled, session, trial
 
@@ -48,11 +48,15 @@ def test_resume_at_every_point_equals_the_uninterrupted_trial(method: str, tmp_p
         try:
             run(made.protocol, strategy, learner, live)
             break
-        except Pause:
+        except TrainingInterrupted:
             stops += 1
     assert stops >= 4
     assert live.results == whole
-    told = {e.result.cycle: e.result for e, _ in events.read(tmp_path / "cut/events.jsonl") if isinstance(e, CycleDone)}
+    told = {
+        e.result.cycle: e.result
+        for e, _ in events.read_events(tmp_path / "cut/events.jsonl")
+        if isinstance(e, CycleFinished)
+    }
     assert list(told.values()) == whole
 
 
@@ -85,7 +89,7 @@ def test_identical_first_trainings_are_done_once(tmp_path: Path, cache: Path) ->
     shared = tmp_path / "shared"
     results("random", tmp_path / "first", cache, shared=shared)
     after = results("entropy", tmp_path / "second", cache, shared=shared)
-    reused = [e.reused for e, _ in events.read(tmp_path / "second/events.jsonl") if isinstance(e, CycleDone)]
+    reused = [e.reused for e, _ in events.read_events(tmp_path / "second/events.jsonl") if isinstance(e, CycleFinished)]
     assert reused == [True, False, False]
     assert after == alone
     other = results("tod+cod", tmp_path / "third", cache, shared=shared)
@@ -98,7 +102,7 @@ def test_a_training_that_another_trial_did_meanwhile_leaves_no_trace(epochs: int
     whole, shared = results("entropy", tmp_path / "whole", cache), tmp_path / "shared"
     made = trial("entropy")
     strategy, learner = assembled(made, cache)
-    with pytest.raises(Pause):
+    with pytest.raises(TrainingInterrupted):
         run(made.protocol, strategy, learner, session(made, tmp_path / "cut", shared, stop_after=epochs))
     results("random", tmp_path / "other", cache, shared=shared)
     assert results("entropy", tmp_path / "cut", cache, shared=shared) == whole
@@ -119,7 +123,7 @@ def test_a_damaged_state_falls_back_to_the_one_before(tmp_path: Path, cache: Pat
     made = trial("tod+cod")
     for stop in (4, 3):
         strategy, learner = assembled(made, cache)
-        with pytest.raises(Pause):
+        with pytest.raises(TrainingInterrupted):
             run(made.protocol, strategy, learner, session(made, tmp_path / "cut", stop_after=stop))
     newest = tmp_path / "cut/state/cycle.state"
     assert newest.exists() and newest.with_name("cycle.previous.state").exists()
@@ -133,7 +137,7 @@ def test_a_damaged_state_falls_back_to_the_one_before(tmp_path: Path, cache: Pat
 def test_state_of_another_environment_is_not_used(tmp_path: Path, cache: Path) -> None:
     made = trial()
     strategy, learner = assembled(made, cache)
-    with pytest.raises(Pause):
+    with pytest.raises(TrainingInterrupted):
         run(made.protocol, strategy, learner, session(made, tmp_path, stop_after=3))
     other = session(made, tmp_path)
     other.checkpoint.owner = "another"

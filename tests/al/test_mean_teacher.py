@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.al.learner import Learner, Pause
+from benchmark.al.learner import Learner, TrainingInterrupted
 from benchmark.al.loop import run
 from benchmark.al.objectives.base import Batch
 from benchmark.al.objectives.mean_teacher import MeanTeacher, TwoViews
@@ -133,6 +133,6 @@ def test_resume_at_every_point_equals_the_uninterrupted_trial(tmp_path: Path) ->
         try:
             run(asked.protocol, strategy, found, live)
             break
-        except Pause:
+        except TrainingInterrupted:
             stops += 1
     assert stops >= 4 and live.results == whole

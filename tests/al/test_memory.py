@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmark.al.loop import run
 from benchmark.runs import events
-from benchmark.runs.events import CycleDone
+from benchmark.runs.events import CycleFinished
 from tests.helpers.trials import assembled, session, trial
 
 MB = 2**20
@@ -39,7 +39,7 @@ def test_every_cycle_tells_its_peak(tmp_path: Path) -> None:
     made = trial()
     strategy, learner = assembled(made, tmp_path / "cache")
     run(made.protocol, strategy, learner, session(made, tmp_path))
-    told = [event for event, _ in events.read(tmp_path / "events.jsonl") if isinstance(event, CycleDone)]
+    told = [event for event, _ in events.read_events(tmp_path / "events.jsonl") if isinstance(event, CycleFinished)]
     peaks = [event.peak_host_bytes for event in told]
     assert len(peaks) == made.protocol.acquisition.cycles
     assert peaks == sorted(peaks) and peaks[0] > 50 * MB

@@ -32,7 +32,9 @@ def refused(check: Any, kind: str, component: Component) -> str:
     return ""
 
 
-@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in registry.KINDS for name in registry.names(kind)])
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind in registry.KINDS for name in registry.component_names(kind)]
+)
 def test_a_component_takes_what_building_it_takes(kind: str, name: str) -> None:
     for params in (
         {},
@@ -40,12 +42,14 @@ def test_a_component_takes_what_building_it_takes(kind: str, name: str) -> None:
         *({field: wrong} for field in fields(kind, name) for wrong in ("?", -1, 0.5, None, [], True)),
     ):
         component = Component(name=name, params=params)
-        found, wanted = (bool(refused(check, kind, component)) for check in (parameters.demand_valid, registry.build))
+        found, wanted = (
+            bool(refused(check, kind, component)) for check in (parameters.demand_valid, registry.build_component)
+        )
         assert found == wanted, params
 
 
 def fields(kind: str, name: str) -> list[str]:
-    return [*parameters._Module.of(f"benchmark.al.{kind}.{name}").fields(registry.find(kind, name).__name__)]
+    return [*parameters._Module.of(f"benchmark.al.{kind}.{name}").fields(registry.find_class(kind, name).__name__)]
 
 
 @pytest.mark.parametrize("key", PINNED, ids="-".join)

@@ -10,13 +10,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmark.al.learner import Learner, Pause
+from benchmark.al.learner import Learner, TrainingInterrupted
 from benchmark.al.loop import run
 from benchmark.al.pretext.rotation import RotatedImages, Rotation, rotated
-from benchmark.al.pretext.stage import arrays, learner_of
+from benchmark.al.pretext.stage import compute_pretext_outputs, learner_of
 from benchmark.errors import SuiteError, UsageError
 from benchmark.runs import events
-from benchmark.runs.events import CycleResult, EpochDone
+from benchmark.runs.events import CycleResult, EpochFinished
 from benchmark.spec.models import Component, Trial
 from tests.helpers.trials import assembled, session, trial
 
@@ -99,7 +99,7 @@ def test_resume_inside_the_stage_equals_the_uninterrupted_trial(
         try:
             found = results(asked, tmp_path / "cut", cache, shared, stop=1)
             break
-        except Pause:
+        except TrainingInterrupted:
             stops += 1
     assert found == whole
     assert epochs == [0, 1, 2]  # one epoch per attempt, none twice
@@ -108,7 +108,7 @@ def test_resume_inside_the_stage_equals_the_uninterrupted_trial(
 
 def test_a_paused_stage_is_continued_by_another_trial(tmp_path: Path, cache: Path, epochs: list[int]) -> None:
     shared = tmp_path / "shared"
-    with pytest.raises(Pause):
+    with pytest.raises(TrainingInterrupted):
         results(made("bal"), tmp_path / "a", cache, shared, stop=2)
     assert epochs == [0, 1]
     results(made("pt4al"), tmp_path / "b", cache, shared)
@@ -124,10 +124,14 @@ def test_the_stage_is_trained_once_for_trials_that_share_it(tmp_path: Path, cach
     results(made("bal", sets={"protocol.acquisition.budget": 20}), tmp_path / "second", cache, shared)
     assert results(made("pt4al"), tmp_path / "third", cache, shared) == alone
     assert epochs == [0, 1, 2]
-    told = [event for event, _ in events.read(tmp_path / "first/events.jsonl") if isinstance(event, EpochDone)]
+    told = [
+        event for event, _ in events.read_events(tmp_path / "first/events.jsonl") if isinstance(event, EpochFinished)
+    ]
     assert [event.stage for event in told if event.epoch == 3] == ["pretext"]
     assert not any(
-        event.stage for event, _ in events.read(tmp_path / "third/events.jsonl") if isinstance(event, EpochDone)
+        event.stage
+        for event, _ in events.read_events(tmp_path / "third/events.jsonl")
+        if isinstance(event, EpochFinished)
     )
     for other in (made(seed=1), made(upright=False), made(sets={"protocol.seed": 5})):
         results(other, tmp_path / str(len(epochs)), cache, shared)
@@ -226,7 +230,7 @@ def test_arrays_of_the_kept_network(upright: bool, cache: Path) -> None:
     accuracies = []
     original = learner.evaluate
     learner.evaluate = lambda model: accuracies.append(original(model).accuracy) or original(model)  # type: ignore[method-assign, func-returns-value]
-    found = arrays(pretext, learner, None, lambda *_: None)
+    found = compute_pretext_outputs(pretext, learner, None, lambda *_: None)
     assert found["accuracy"] == max(accuracies[:3])
 
     network = learner.student.eval()

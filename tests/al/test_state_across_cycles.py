@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmark.al.learner import Learner
-from benchmark.al.registry import names
+from benchmark.al.registry import component_names
 from benchmark.spec.models import Component
 from tests.helpers.trials import assembled, trial
 
@@ -51,7 +51,7 @@ def cycles(
 
 
 def test_every_objective_is_taken_through_cycles() -> None:
-    assert set(names("objectives")) == set(OBJECTIVES)
+    assert set(component_names("objectives")) == set(OBJECTIVES)
 
 
 @pytest.mark.parametrize("start", ["fresh", "warm"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.api.verify import Verified, shorten, verify
+from benchmark.api.verify import VerificationResult, shorten, verify_trials
 from benchmark.errors import ExecutorError
 from benchmark.executors.jobs import Job
 from benchmark.verdicts.determinism import Level
@@ -16,11 +16,11 @@ from tests.helpers.runs import ENVIRONMENT, toy_trial
 WORKER = "tests.executors.fake_worker"
 
 
-def run(tmp_path: Path, seed: int) -> Verified:
+def run(tmp_path: Path, seed: int) -> VerificationResult:
     (tmp_path / "cache" / "trainings").mkdir(parents=True)
     (tmp_path / "cache" / "digits").mkdir()
     template = Job(f"toy/one/random@{seed}", "", Path(), tmp_path, tmp_path / "cache", "cpu", "fp32", 1)
-    return verify(toy_trial(seed), ENVIRONMENT, template, tmp_path / "work", tolerance=1.0, worker=WORKER)
+    return verify_trials(toy_trial(seed), ENVIRONMENT, template, tmp_path / "work", tolerance=1.0, worker=WORKER)
 
 
 def test_equal_runs_are_bitwise_across_a_kill(tmp_path: Path) -> None:

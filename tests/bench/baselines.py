@@ -85,7 +85,7 @@ def tod_learner(numerics: Numerics, batch: int = 128) -> Learner:
     sets = {} if batch == 128 else {"protocol.training.batch_size": batch}
     (trial,) = find_suite("tod/cifar10", SUITES).trials(methods=["tod+cod"], seeds=[0], sets=sets)
     dry_run.POOL, dry_run.TEST = POOL, SCORED
-    _, learner = assemble(trial, dry_run.made_up(trial.protocol), numerics, Path("weights"))
+    _, learner = assemble(trial, dry_run.synthetic_dataset(trial.protocol), numerics, Path("weights"))
     assert isinstance(learner, Learner)
     return learner
 

@@ -18,7 +18,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.al.loop import run
-from benchmark.planning.workload import total, work
+from benchmark.planning.workload import estimate_workload, sum_workloads
 from benchmark.spec.load import find_suite
 from tests.helpers import trials as kit
 from tests.helpers.pages import replace
@@ -53,7 +53,7 @@ def cost(sets: dict[str, Any], method: str, trials: int = 1) -> tuple[float, flo
         given = {name: value for name, value in (BASE | sets).items() if not _replaced(name, sets)}
         (made,) = find_suite("quickstart/digits", kit.SUITES).trials(methods=[method], seeds=[seed], sets=given)
         method_cost = find_suite("quickstart/digits", kit.SUITES).suite.methods[method].cost
-        planned += total(work(made.protocol, method_cost)).forward_equivalents
+        planned += sum_workloads(estimate_workload(made.protocol, method_cost)).forward_equivalents
         with tempfile.TemporaryDirectory() as folder:
             strategy, learner = kit.assembled(made, Path(folder))
             with FlopCounterMode(display=False) as counter:

@@ -22,11 +22,11 @@ from benchmark.al.learner import Learner
 from benchmark.al.loop import run
 from benchmark.al.training.cuda_graphs import WARM_UP
 from benchmark.al.training.numerics import Numerics
-from benchmark.planning.workload import total, work
+from benchmark.planning.workload import estimate_workload, sum_workloads
 from benchmark.runs import events
-from benchmark.runs.events import EpochDone
+from benchmark.runs.events import EpochFinished
 from benchmark.spec.load import find_suite
-from benchmark.tracking.sync import RunMirror
+from benchmark.tracking.sync import RunSyncer
 from tests.bench import baselines
 from tests.helpers import trials as kit
 from tests.helpers.fake_cuda_graphs import Rerun
@@ -167,7 +167,7 @@ def test_images_of_a_trial_are_those_that_the_plan_counts(method: str, tmp_path:
         run(made.protocol, strategy, learner, kit.session(made, tmp_path / "out"))
     finally:
         handle.remove()
-    planned = total(work(made.protocol, suite.suite.methods[method].cost))
+    planned = sum_workloads(estimate_workload(made.protocol, suite.suite.methods[method].cost))
     assert seen["trained"] == planned.labelled + planned.unlabelled
     assert seen["teacher"] == planned.teacher
     assert seen["passed"] == planned.test + planned.acquisition
@@ -199,14 +199,14 @@ def test_requests_to_the_tracker_do_not_grow_with_epochs(tmp_path: Path) -> None
         (folder / "trial.json").write_text(trial.model_dump_json())
         say_started(folder, trial)
         for epoch in range(1, epochs + 1):
-            told = EpochDone(time=float(epoch), cycle=0, epoch=epoch, epochs=epochs, loss=1.0)
-            events.append(folder / "events.jsonl", told)
+            told = EpochFinished(time=float(epoch), cycle=0, epoch=epoch, epochs=epochs, loss=1.0)
+            events.append_event(folder / "events.jsonl", told)
         tracker = MagicMock()
         tracker.search.return_value = []
         tracker.create.side_effect = lambda *_: SimpleNamespace(
             info=SimpleNamespace(run_id="r", status="RUNNING"), data=SimpleNamespace(tags={}, params={}, metrics={})
         )
-        RunMirror(lambda _, tracker=tracker: tracker).mirror(folder)
+        RunSyncer(lambda _, tracker=tracker: tracker).mirror(folder)
         requests.append([call[0] for call in tracker.method_calls])
     assert "log" in requests[0]
     assert requests[0] == requests[1]

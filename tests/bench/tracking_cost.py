@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from benchmark.runs import events
-from benchmark.runs.events import CycleDone, EpochDone
-from benchmark.tracking.mlflow import Mirror
+from benchmark.runs.events import CycleFinished, EpochFinished
+from benchmark.tracking.mlflow import MlflowSync
 from tests.helpers.runs import result, say_started, toy_trial
 
 CYCLES, EPOCHS = 7, 200
@@ -27,17 +27,21 @@ def told(folder: Path, seed: int) -> Path:
     log, done = folder / "events.jsonl", result(trial, 0)
     for cycle in range(CYCLES):
         for epoch in range(1, EPOCHS + 1):
-            events.append(log, EpochDone(time=float(epoch), cycle=cycle, epoch=epoch, epochs=EPOCHS, loss=1.0 / epoch))
-        events.append(
+            events.append_event(
+                log, EpochFinished(time=float(epoch), cycle=cycle, epoch=epoch, epochs=EPOCHS, loss=1.0 / epoch)
+            )
+        events.append_event(
             log,
-            CycleDone(time=1.0, result=done.model_copy(update={"cycle": cycle}), seconds={"train": 1.0}, reused=False),
+            CycleFinished(
+                time=1.0, result=done.model_copy(update={"cycle": cycle}), seconds={"train": 1.0}, reused=False
+            ),
         )
     return folder
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as root:
-        mirror = Mirror(runs=Path(root))
+        mirror = MlflowSync(runs=Path(root))
         for seed, name in enumerate(("first", "second", "third")):
             start = time.process_time()
             folder = told(Path(root) / name, seed)

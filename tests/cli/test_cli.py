@@ -553,7 +553,7 @@ def test_plugins_stand_in_the_comparison_only_under_the_pinned_protocol(cli: Cli
 def test_verify(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     import benchmark.api.verify as verifying
 
-    real = verifying.verify
+    real = verifying.verify_trials
     monkeypatch.setattr(
         verifying, "verify", lambda *given, **options: real(*given, worker="tests.executors.fake_worker", **options)
     )

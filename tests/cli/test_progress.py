@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from benchmark.cli.progress import Mode, Progress, TrialLine
-from benchmark.executors.jobs import FailureKind, Job, Launched, Outcome
+from benchmark.executors.jobs import FailureKind, Job, JobOutcome, JobStarted
 from benchmark.planning.plan import Plan, PlannedTrial
-from benchmark.planning.workload import work
-from benchmark.runs.events import CycleDone, EpochDone, Started
+from benchmark.planning.workload import estimate_workload
+from benchmark.runs.events import CycleFinished, EpochFinished, TrialStarted
 from benchmark.spec.identity import trial_id
 from benchmark.spec.models import MethodCost
 from benchmark.text import duration
@@ -23,7 +23,7 @@ def planned(seed: int, seconds: float | None = None, done: int = 0) -> PlannedTr
     trial = toy_trial(seed)
     return PlannedTrial(
         trial=trial, trial_id=trial_id(trial), state="resumable" if done else "new", cycles_done=done,
-        work=work(trial.protocol, MethodCost(scoring=1)), seconds=seconds,
+        work=estimate_workload(trial.protocol, MethodCost(scoring=1)), seconds=seconds,
     )  # fmt: skip
 
 
@@ -32,12 +32,12 @@ def job(seed: int) -> Job:
     return Job(f"toy/one/random@{seed}", trial_id(trial), Path(), Path(), Path(), "cpu", "fp32", 1)
 
 
-def start(time: float, cycle: int = 0, epoch: int = 0) -> Started:
-    return Started(time=time, trial_id="t", env_id="e", cycle=cycle, epoch=epoch)
+def start(time: float, cycle: int = 0, epoch: int = 0) -> TrialStarted:
+    return TrialStarted(time=time, trial_id="t", env_id="e", cycle=cycle, epoch=epoch)
 
 
-def cycle(number: int, time: float) -> CycleDone:
-    return CycleDone(time=time, result=result(toy_trial(), number), seconds={}, reused=False)
+def cycle(number: int, time: float) -> CycleFinished:
+    return CycleFinished(time=time, result=result(toy_trial(), number), seconds={}, reused=False)
 
 
 def screen(mode: Mode, *trials: PlannedTrial, at_once: int = 1) -> tuple[Progress, io.StringIO]:
@@ -52,12 +52,12 @@ def test_estimate_follows_work_not_cycles() -> None:
     sizes = [part.forward_equivalents for part in line.planned.work]
     assert sizes[0] < sizes[1] < sizes[2], "later cycles train on more images"
     assert line.seconds_left() is None
-    for event in (Launched("here"), start(100.0), cycle(0, 110.0)):
+    for event in (JobStarted("here"), start(100.0), cycle(0, 110.0)):
         line.take(event)
     assert line.seconds_left() == pytest.approx(10.0 * (sizes[1] + sizes[2]) / sizes[0])
-    line.take(EpochDone(time=115.0, cycle=1, epoch=100, epochs=200))
+    line.take(EpochFinished(time=115.0, cycle=1, epoch=100, epochs=200))
     assert line.seconds_left() == pytest.approx(15.0 * (sizes[1] / 2 + sizes[2]) / (sizes[0] + sizes[1] / 2))
-    line.take(Outcome(job(0), "finished"))
+    line.take(JobOutcome(job(0), "finished"))
     assert line.seconds_left() == 0
 
 
@@ -65,13 +65,13 @@ def test_resumed_trials_count_only_what_they_do() -> None:
     line = TrialLine("x", planned(0, done=1))
     sizes = [part.forward_equivalents for part in line.planned.work]
     line.take(start(100.0, cycle=1, epoch=100))
-    line.take(EpochDone(time=110.0, cycle=1, epoch=200, epochs=200))
+    line.take(EpochFinished(time=110.0, cycle=1, epoch=200, epochs=200))
     assert line.seconds_left() == pytest.approx(10.0 * sizes[2] / (sizes[1] / 2))
 
 
 def test_a_clock_that_jumps_back_gives_no_estimate() -> None:
     line = TrialLine("x", planned(0, seconds=7.0))
-    line.take(Launched("here"))
+    line.take(JobStarted("here"))
     line.take(start(100.0))
     line.take(cycle(0, 50.0))
     assert line.seconds_left() == 7.0
@@ -80,12 +80,12 @@ def test_a_clock_that_jumps_back_gives_no_estimate() -> None:
 def test_the_run_is_estimated_from_what_is_seen() -> None:
     progress, _ = screen("none", planned(0), planned(1), planned(2), at_once=2)
     assert progress.seconds_left() is None
-    for event in (Launched("here"), start(0.0), cycle(0, 1.0), cycle(1, 2.0), cycle(2, 60.0)):
+    for event in (JobStarted("here"), start(0.0), cycle(0, 1.0), cycle(1, 2.0), cycle(2, 60.0)):
         progress(job(0), event)
-    progress(job(0), Outcome(job(0), "finished"))
+    progress(job(0), JobOutcome(job(0), "finished"))
     assert progress.seconds_left() == pytest.approx(60.0), "two more, side by side"
-    progress(job(1), Outcome(job(1), "failed"))
-    progress(job(2), Outcome(job(2), "failed"))
+    progress(job(1), JobOutcome(job(1), "failed"))
+    progress(job(2), JobOutcome(job(2), "failed"))
     assert progress.seconds_left() == 0
 
 
@@ -101,15 +101,15 @@ def test_plain_lines() -> None:
     now = 0.0
     progress.clock = lambda: now
     with progress:
-        progress(job(0), Launched("process 4711"))
+        progress(job(0), JobStarted("process 4711"))
         progress(job(0), start(100.0))
         for epoch, at in ((50, 10.0), (100, 20.0), (150, 95.0)):
             now = at
-            progress(job(0), EpochDone(time=100 + at, cycle=0, epoch=epoch, epochs=200))
+            progress(job(0), EpochFinished(time=100 + at, cycle=0, epoch=epoch, epochs=200))
         now = 106.0
         progress(job(0), cycle(0, 200.0))
         progress(job(0), cycle(1, 201.0))
-        failed = Outcome(
+        failed = JobOutcome(
             job(0), "failed", FailureKind.oom, "out of [memory]", ("out of [memory]", "line one", "[red]line two")
         )
         progress(job(0), failed)
@@ -128,20 +128,20 @@ def test_quiet() -> None:
     progress, out = screen("none", planned(0))
     with progress:
         progress(job(0), start(0.0))
-        progress(job(0), Outcome(job(0), "failed", FailureKind.program, "x"))
+        progress(job(0), JobOutcome(job(0), "failed", FailureKind.program, "x"))
     assert out.getvalue() == ""
 
 
 def test_live_view() -> None:
     progress, out = screen("live", planned(0), planned(1))
     with progress:
-        progress(job(0), Launched("here"))
+        progress(job(0), JobStarted("here"))
         progress(job(0), start(100.0))
         progress(job(0), cycle(0, 110.0))
         console = Console(file=io.StringIO(), width=160)
         console.print(progress.table())
         shown = console.file.getvalue()  # type: ignore[attr-defined]
-        progress(job(0), Outcome(job(0), "finished"))
+        progress(job(0), JobOutcome(job(0), "finished"))
     running, whole = shown.splitlines()
     assert "toy/one/random@0" in running
     assert "cycle 2/3" in running

@@ -13,7 +13,7 @@ from benchmark.al import registry
 from benchmark.al.strategies import Strategy
 from benchmark.conformance import CHECKS, Finding, Result, World, check
 from benchmark.conformance.checks import memory
-from benchmark.conformance.scenario import buy
+from benchmark.conformance.scenario import acquire_in
 from benchmark.errors import UsageError
 from benchmark.spec.load import load_suite, suite_files
 from benchmark.spec.models import Component
@@ -31,12 +31,12 @@ def components() -> Iterator[tuple[Strategy, Component]]:
     pinned = [
         method.strategy for path in suite_files(SUITES) for method in load_suite(path, SUITES).suite.methods.values()
     ]
-    for component in [*(Component(name=name) for name in registry.names("strategies")), *pinned]:
-        known = {field.name for field in fields(registry.find("strategies", component.name))}
+    for component in [*(Component(name=name) for name in registry.component_names("strategies")), *pinned]:
+        known = {field.name for field in fields(registry.find_class("strategies", component.name))}
         short = {name: value for name, value in SHORT.items() if name in known}
         complete = component.model_copy(update={"params": component.params | short})
         try:
-            yield registry.build("strategies", complete), complete
+            yield registry.build_component("strategies", complete), complete
         except UsageError:
             assert not component.params, component
 
@@ -57,7 +57,7 @@ def label(component: Component) -> str:
 
 
 def failures(component: Component, models: int = 1) -> list[Finding]:
-    found = list(check(lambda: registry.build("strategies", component), models))
+    found = list(check(lambda: registry.build_component("strategies", component), models))
     assert len(found) == len(CHECKS)
     return [finding for finding in found if finding.result is Result.FAILED]
 
@@ -68,7 +68,7 @@ def test_contract(component: Component) -> None:
 
 
 def test_every_strategy_is_there() -> None:
-    assert {component.name for component in BUILT} == set(registry.names("strategies"))
+    assert {component.name for component in BUILT} == set(registry.component_names("strategies"))
 
 
 @pytest.mark.parametrize("component", [found for found in BUILT if found.name in COMMITTEES], ids=label)
@@ -88,7 +88,7 @@ def test_no_two_methods_buy_the_same_images_by_the_stream_alone(models: int) -> 
     ):
         bought: dict[frozenset[int], str] = {}
         for component in shown:
-            found = buy(registry.build("strategies", component), world)
+            found = acquire_in(registry.build_component("strategies", component), world)
             images, tied = frozenset(found.images), found.positions == list(range(len(found.positions)))
             if found.drew and not tied:  # networks of their own that see no difference: the first ones, not a draw
                 assert bought.setdefault(images, component.name) == component.name
@@ -97,14 +97,14 @@ def test_no_two_methods_buy_the_same_images_by_the_stream_alone(models: int) -> 
 
 def test_streams_are_keyed_by_the_strategy_and_random_sampling_keeps_the_bare_one() -> None:
     """Two samplers of one name share a stream, so that a parameter is compared on paired draws."""
-    keys = {registry.build("strategies", component).stream for component in BUILT}
-    assert keys == {"", *registry.names("strategies")} - {"random"}
+    keys = {registry.build_component("strategies", component).stream for component in BUILT}
+    assert keys == {"", *registry.component_names("strategies")} - {"random"}
 
 
 def test_what_grows_faster_than_the_pool_is_known() -> None:
     """Graphs over all nodes, and a programme over a fifth of the pool; k-center and all others stay in proportion."""
     grows = set()
     for component in BUILT:
-        said = memory(lambda component=component: registry.build("strategies", component), World())
+        said = memory(lambda component=component: registry.build_component("strategies", component), World())
         grows |= {component.name} if said else set()
     assert grows == {"uncertain_gcn", "core_gcn", "diam_qp"}

@@ -18,9 +18,9 @@ import pytest
 
 from benchmark.errors import ExecutorError
 from benchmark.executors.docker.sandbox import NOBODY, Limits
-from benchmark.executors.jobs import FailureKind, Job, Launched, Outcome
-from benchmark.runs.events import Finished, Started
-from benchmark.runs.lock import claim
+from benchmark.executors.jobs import FailureKind, Job, JobOutcome, JobStarted
+from benchmark.runs.events import TrialFinished, TrialStarted
+from benchmark.runs.lock import lock_run
 from benchmark.runs.store import check_record
 from tests.helpers.docker_host import MEMORY, Bench
 
@@ -31,7 +31,7 @@ WAITS = "trap 'echo asked; exit 75' TERM; echo ready; touch /out/ready; while tr
 """A worker that stops when it is asked to."""
 
 
-def execute(bench: Bench, job: Job, deadline: float | None = None, **options: Any) -> tuple[Outcome, list[Any]]:
+def execute(bench: Bench, job: Job, deadline: float | None = None, **options: Any) -> tuple[JobOutcome, list[Any]]:
     seen: list[Any] = []
     limit = None if deadline is None else time.monotonic() + deadline
     (end,) = bench.executor(**options).run(
@@ -64,10 +64,10 @@ def log(job: Job) -> str:
 def test_a_trial_runs_and_answers_through_files(bench: Bench) -> None:
     job = bench.job("echo working; finish")
     end, seen = execute(bench, job)
-    assert end == Outcome(job, "finished")
-    assert isinstance(seen[0], Launched)
-    assert [type(event) for event in seen[1:3]] == [Started, seen[2].__class__]
-    assert isinstance(seen[-2], Finished)
+    assert end == JobOutcome(job, "finished")
+    assert isinstance(seen[0], JobStarted)
+    assert [type(event) for event in seen[1:3]] == [TrialStarted, seen[2].__class__]
+    assert isinstance(seen[-2], TrialFinished)
     assert seen[-1] == end
     assert check_record(job.out).trial_id == job.trial_id
     assert log(job) == "working\n"
@@ -228,7 +228,7 @@ def test_a_gpu_where_there_is_none(bench: Bench) -> None:
 
 def test_a_run_folder_in_use(bench: Bench) -> None:
     job = bench.job()
-    with claim(job.out):
+    with lock_run(job.out):
         end, _ = execute(bench, job)
     assert (end.state, end.kind) == ("failed", FailureKind.busy)
 
@@ -344,7 +344,7 @@ def test_an_engine_restarted_in_the_middle(bench: Bench) -> None:
     end, seen = execute(bench, job)
     thread.join()
     assert end.state == "finished"
-    assert [event for event in seen if isinstance(event, Outcome)] == [end], "only the last word is told"
+    assert [event for event in seen if isinstance(event, JobOutcome)] == [end], "only the last word is told"
     assert (job.out / "work" / "count").read_text() == "began\nbegan\n"
 
 

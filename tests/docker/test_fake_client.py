@@ -18,9 +18,9 @@ from benchmark.executors.docker.engine import create
 from benchmark.executors.docker.executor import ContainerExecutor
 from benchmark.executors.docker.sandbox import NOBODY, Limits, container_user, memory_limit
 from benchmark.executors.gpus import GpuPool
-from benchmark.executors.jobs import FailureKind, Job, Launched, Outcome
+from benchmark.executors.jobs import FailureKind, Job, JobOutcome, JobStarted
 from benchmark.runs import events, gpus
-from benchmark.runs.events import Failed, Stopped
+from benchmark.runs.events import TrialFailed, TrialStopped
 from benchmark.runs.gpus import DeviceMissing, Gpu, Survey
 from benchmark.runs.store import Store
 from benchmark.spec.identity import trial_id
@@ -124,7 +124,7 @@ def job_of(tmp_path: Path) -> Callable[..., Job]:
     return make
 
 
-def run(chosen: ContainerExecutor, *jobs: Job, at_once: int = 1) -> tuple[list[Outcome], list[Any]]:
+def run(chosen: ContainerExecutor, *jobs: Job, at_once: int = 1) -> tuple[list[JobOutcome], list[Any]]:
     seen: list[Any] = []
     return chosen.run(jobs, jobs_at_once=at_once, deadline=None, on_event=lambda _, event: seen.append(event)), seen
 
@@ -258,8 +258,8 @@ def test_numbers_of_cores() -> None:
 
 
 def test_essence_of_a_command() -> None:
-    assert sandbox.essence(["w", "--fresh", "--time-limit", "9", "--threads", "1"]) == ["w", "--threads", "1"]
-    assert sandbox.essence(["w", "--threads", "1"]) == ["w", "--threads", "1"]
+    assert sandbox.command_identity(["w", "--fresh", "--time-limit", "9", "--threads", "1"]) == ["w", "--threads", "1"]
+    assert sandbox.command_identity(["w", "--threads", "1"]) == ["w", "--threads", "1"]
 
 
 # -------------------------------------------------------------------------------------------------- how a trial ends
@@ -269,7 +269,7 @@ def fails_first(kind: str, message: str) -> Callable[[int, Path], int]:
     def behave(number: int, out: Path) -> int:
         if number > 1:
             return finishes(out)
-        events.append(out / "work" / "events.jsonl", Failed(time=1.0, kind=kind, message=message))
+        events.append_event(out / "work" / "events.jsonl", TrialFailed(time=1.0, kind=kind, message=message))
         return 3
 
     return behave
@@ -279,15 +279,15 @@ def test_a_lost_gpu_is_tried_once_more(job_of: Callable[..., Job]) -> None:
     client = FakeClient(fails_first("RuntimeError", "CUDA error: unknown error"))
     job = job_of()
     (end,), seen = run(executor(client), job)
-    assert end == Outcome(job, "finished")
-    assert [event for event in seen if isinstance(event, Outcome)] == [end]
-    assert sum(isinstance(event, Launched) for event in seen) == 2
+    assert end == JobOutcome(job, "finished")
+    assert [event for event in seen if isinstance(event, JobOutcome)] == [end]
+    assert sum(isinstance(event, JobStarted) for event in seen) == 2
 
     always = FakeClient(lambda number, out: fails_first("RuntimeError", "GPU is lost")(1, out))
     (end,), seen = run(executor(always), job_of(1))
     assert (end.state, end.kind) == ("failed", FailureKind.gpu_lost)
     assert len(always.created) == len(always.removed) == 2
-    assert [event for event in seen if isinstance(event, Outcome)] == [end]
+    assert [event for event in seen if isinstance(event, JobOutcome)] == [end]
 
 
 def test_a_failing_program_is_not_tried_again(job_of: Callable[..., Job]) -> None:
@@ -304,7 +304,9 @@ def test_a_fresh_start_is_repeated_only_if_it_did_not_happen(job_of: Callable[..
             return finishes(out)
         if begun:
             say_started(out, toy_trial(0))
-        events.append(out / "work" / "events.jsonl", Failed(time=1.0, kind="RuntimeError", message="GPU is lost"))
+        events.append_event(
+            out / "work" / "events.jsonl", TrialFailed(time=1.0, kind="RuntimeError", message="GPU is lost")
+        )
         return 3
 
     client = FakeClient(behave)
@@ -346,14 +348,14 @@ def test_an_engine_that_ends_a_container(job_of: Callable[..., Job]) -> None:
 
 def test_stopped_by_itself_or_by_others(job_of: Callable[..., Job]) -> None:
     def late(number: int, out: Path) -> int:
-        events.append(out / "work" / "events.jsonl", Stopped(time=1.0, reason="time_limit"))
+        events.append_event(out / "work" / "events.jsonl", TrialStopped(time=1.0, reason="time_limit"))
         return 75
 
     (end,), _ = run(executor(FakeClient(late)), job_of())
     assert (end.state, end.kind) == ("stopped", None)
 
     def asked(number: int, out: Path) -> int:
-        events.append(out / "work" / "events.jsonl", Stopped(time=1.0, reason="signal"))
+        events.append_event(out / "work" / "events.jsonl", TrialStopped(time=1.0, reason="signal"))
         return 75 if number == 1 else finishes(out, 1)
 
     (end,), _ = run(executor(FakeClient(asked)), job_of(1))
@@ -446,7 +448,7 @@ def test_settings_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALBENCH_GPUS", "0,1")
     place = create(client=FakeClient(), image_id=IMAGE).place
     assert (place.limits.memory, place.limits.cpus, place.user) == (1024**3, 2.5, (11, 12))
-    assert sandbox.contract(place, None, 1, {})["nano_cpus"] == 2_500_000_000
+    assert sandbox.container_options(place, None, 1, {})["nano_cpus"] == 2_500_000_000
 
 
 def test_asking_the_image_what_it_is() -> None:

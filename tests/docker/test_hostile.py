@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.executors.jobs import Job, Outcome
-from benchmark.runs.events import Started
+from benchmark.executors.jobs import Job, JobOutcome
+from benchmark.runs.events import TrialStarted
 from benchmark.runs.store import Store, check_record
 from benchmark.spec.models import Component
 from tests.docker.test_engine import execute
@@ -43,12 +43,14 @@ def untouched(victim: Path) -> None:
     assert (victim.stat().st_mode & 0o777, victim.stat().st_uid) == (0o600, victim.parent.stat().st_uid)
 
 
-def attack(bench: Bench, script: str, job: Job | None = None, **changes: object) -> tuple[Job, Outcome]:
+def attack(bench: Bench, script: str, job: Job | None = None, **changes: object) -> tuple[Job, JobOutcome]:
     job = bench.job(script, **changes) if job is None else job  # type: ignore[arg-type]
     began = time.monotonic()
     end, seen = execute(bench, job)
     assert time.monotonic() - began < SECONDS, "the host waited for its guest"
-    assert not any(isinstance(event, Started) and event.cycle == 99 for event in seen), "a file of the host was read"
+    assert not any(isinstance(event, TrialStarted) and event.cycle == 99 for event in seen), (
+        "a file of the host was read"
+    )
     assert not bench.containers()
     return job, end
 

@@ -21,11 +21,11 @@ import pytest
 from benchmark.executors.docker.engine import create
 from benchmark.executors.docker.executor import ContainerExecutor
 from benchmark.executors.docker.sandbox import Limits
-from benchmark.executors.jobs import FailureKind, Job, Outcome
+from benchmark.executors.jobs import FailureKind, Job, JobOutcome
 from benchmark.executors.local.executor import LocalExecutor
 from benchmark.runs import environment as provenance
 from benchmark.runs import events
-from benchmark.runs.events import CycleDone, Environment, Record
+from benchmark.runs.events import CycleFinished, Environment, Record
 from benchmark.runs.store import Store, check_record
 from benchmark.spec.identity import trial_id
 from benchmark.spec.load import find_suite
@@ -117,12 +117,12 @@ class Scene:
         plain: dict[str, Any] = {"limits": Limits(MEMORY), "image_id": self.image, "patience": 30.0}
         return create(client=self.engine.client, **plain | options)
 
-    def run(self, job: Job, act: Callable[[], None] | None = None, **options: Any) -> Outcome:
+    def run(self, job: Job, act: Callable[[], None] | None = None, **options: Any) -> JobOutcome:
         """How a job ends, where `act` happens when its second cycle is told."""
         pending = [] if act is None else [act]
 
         def watch(_: Job, event: Any) -> None:
-            if isinstance(event, CycleDone) and event.result.cycle == 1 and pending:
+            if isinstance(event, CycleFinished) and event.result.cycle == 1 and pending:
                 pending.pop()()
 
         (end,) = self.executor(**options).run([job], jobs_at_once=1, deadline=None, on_event=watch)
@@ -139,7 +139,7 @@ class Scene:
         (end,) = self.executor().run([job], jobs_at_once=1, deadline=None, on_event=lambda _, event: told.append(event))
         assert end.state == "finished", (end.message, end.log)
         self.is_equal(job)
-        cycles = [event.result.cycle for event in told if isinstance(event, CycleDone)]
+        cycles = [event.result.cycle for event in told if isinstance(event, CycleFinished)]
         assert cycles[0] > 0, "finished cycles are not repeated"
 
     def is_equal(self, job: Job) -> None:
@@ -250,8 +250,8 @@ def host(scene: Scene, runs: Path, *more: str) -> subprocess.Popen[str]:
 def wait_for_cycle(runs: Path, process: subprocess.Popen[str]) -> None:
     """Until the first cycle of any run is told."""
     while process.poll() is None:
-        told = [event for path in runs.glob("*/*/events.jsonl") for event, _ in events.read(path)]
-        if any(isinstance(event, CycleDone) for event in told):
+        told = [event for path in runs.glob("*/*/events.jsonl") for event, _ in events.read_events(path)]
+        if any(isinstance(event, CycleFinished) for event in told):
             return
         time.sleep(0.1)
     raise AssertionError(process.communicate()[0])

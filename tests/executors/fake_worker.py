@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmark.runs import environment as provenance
 from benchmark.runs import events
-from benchmark.runs.events import CycleDone, Environment, EpochDone, Failed, Finished, Stopped
+from benchmark.runs.events import CycleFinished, Environment, EpochFinished, TrialFailed, TrialFinished, TrialStopped
 from benchmark.runs.store import ENV_SHORT
 from benchmark.spec.models import Trial
 from tests.helpers.runs import ENVIRONMENT, result, say_started, toy_record
@@ -54,7 +54,7 @@ def _handler(*_: object) -> None:
 
 def _run(trial: Trial, env: Environment, out: Path, deadline: float, fresh: bool) -> int:
     if trial.seed == INVALID:
-        events.append(out / "events.jsonl", Failed(time=1.0, kind="UsageError", message="no such strategy"))
+        events.append_event(out / "events.jsonl", TrialFailed(time=1.0, kind="UsageError", message="no such strategy"))
         return 2
     signal.signal(signal.SIGTERM, signal.SIG_IGN if trial.seed == DEAF else _handler)
     state, said = out / "state" / "cycle.state", out / "events.jsonl"
@@ -70,25 +70,27 @@ def _run(trial: Trial, env: Environment, out: Path, deadline: float, fresh: bool
         until = time.monotonic() + (600 if trial.seed in (SLOW, DEAF) and cycle == 1 else pace)
         while time.monotonic() < until:
             if (_stop or time.monotonic() > deadline) and trial.seed != DEAF:
-                events.append(said, Stopped(time=time.time(), reason="signal" if _stop else "time_limit"))
+                events.append_event(said, TrialStopped(time=time.time(), reason="signal" if _stop else "time_limit"))
                 return 75
             time.sleep(0.01)
-        events.append(said, EpochDone(time=time.time(), cycle=cycle, epoch=1, epochs=1, loss=0.5))
-        done = CycleDone(time=time.time(), result=result(trial, cycle, accuracy), seconds={"train": PACE}, reused=False)
-        events.append(said, done)
+        events.append_event(said, EpochFinished(time=time.time(), cycle=cycle, epoch=1, epochs=1, loss=0.5))
+        done = CycleFinished(
+            time=time.time(), result=result(trial, cycle, accuracy), seconds={"train": PACE}, reused=False
+        )
+        events.append_event(said, done)
         state.parent.mkdir(exist_ok=True)
         events.write_bytes(state, str(cycle + 1).encode())
     if trial.seed != LIES:
         record = toy_record(trial, env, accuracy=accuracy)
         events.write_record(out / "record.json", record)
-        events.append(said, Finished(time=time.time(), digest=record.digest))
+        events.append_event(said, TrialFinished(time=time.time(), digest=record.digest))
     return 0
 
 
 def _happen(seed: int, out: Path) -> None:
     if seed == FAILS:
         print("it broke here", file=sys.stderr)
-        events.append(out / "events.jsonl", Failed(time=1.0, kind="ValueError", message="something broke"))
+        events.append_event(out / "events.jsonl", TrialFailed(time=1.0, kind="ValueError", message="something broke"))
         sys.stdout.flush()
         sys.stderr.flush()
         raise SystemExit(3)
@@ -98,6 +100,8 @@ def _happen(seed: int, out: Path) -> None:
     if seed == SEGFAULTS:
         os.kill(os.getpid(), signal.SIGSEGV)
     if seed == STARVES:
-        events.append(out / "events.jsonl", Failed(time=1.0, kind="out_of_memory", message="CUDA out of memory"))
+        events.append_event(
+            out / "events.jsonl", TrialFailed(time=1.0, kind="out_of_memory", message="CUDA out of memory")
+        )
         raise SystemExit(3)
     assert np.__name__

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.executors.base import Drive
-from benchmark.executors.jobs import FailureKind, Job, Outcome, classify, judge, tail_log
+from benchmark.executors.base import JobLoop
+from benchmark.executors.jobs import FailureKind, Job, JobOutcome, classify, outcome_of, tail_log
 from benchmark.runs.store import Store
 from tests.helpers.runs import fail, finish, toy_trial
 
@@ -38,15 +38,15 @@ def test_classification(text: str, kind: FailureKind) -> None:
 def test_statuses(tmp_path: Path) -> None:
     store = Store(tmp_path)
     good, bad = job(finish(store, toy_trial(0))), job(fail(store, toy_trial(1), message="CUDA error: unknown error"))
-    assert judge(good, 0) == Outcome(good, "finished")
-    assert judge(bad, 0).state == "failed"
-    assert judge(bad, 75) == Outcome(bad, "stopped", None, "stopped with its state saved")
-    assert judge(bad, 3).kind is FailureKind.gpu_lost
-    assert judge(bad, 69).kind is FailureKind.busy
-    assert judge(bad, -9).message == "killed by signal 9"
-    assert judge(bad, -9, out_of_memory=True).kind is FailureKind.oom
+    assert outcome_of(good, 0) == JobOutcome(good, "finished")
+    assert outcome_of(bad, 0).state == "failed"
+    assert outcome_of(bad, 75) == JobOutcome(bad, "stopped", None, "stopped with its state saved")
+    assert outcome_of(bad, 3).kind is FailureKind.gpu_lost
+    assert outcome_of(bad, 69).kind is FailureKind.busy
+    assert outcome_of(bad, -9).message == "killed by signal 9"
+    assert outcome_of(bad, -9, out_of_memory=True).kind is FailureKind.oom
     (bad.out / "worker.log").write_text("MemoryError\n")
-    assert (judge(bad, 1).kind, judge(bad, 1).log) == (FailureKind.oom, ("MemoryError",))
+    assert (outcome_of(bad, 1).kind, outcome_of(bad, 1).log) == (FailureKind.oom, ("MemoryError",))
 
 
 def test_arguments_as_a_container_sees_them() -> None:
@@ -87,7 +87,7 @@ def test_a_job_that_cannot_start_does_not_stop_the_others(tmp_path: Path) -> Non
             raise OSError("no more processes")
         return Done()
 
-    outcomes = Drive(start, judge, lambda *_: None)([bad, good], 1, None)
+    outcomes = JobLoop(start, outcome_of, lambda *_: None)([bad, good], 1, None)
     assert [(outcome.state, outcome.kind) for outcome in outcomes] == [
         ("failed", FailureKind.program),
         ("finished", None),
@@ -112,5 +112,5 @@ def test_an_error_of_ours_stops_what_runs(tmp_path: Path) -> None:
         raise BrokenPipeError
 
     with pytest.raises(BrokenPipeError):
-        Drive(lambda *_: Endless(), judge, broken)([job(tmp_path)], 1, None)
+        JobLoop(lambda *_: Endless(), outcome_of, broken)([job(tmp_path)], 1, None)
     assert stopped == [True]

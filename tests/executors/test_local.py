@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from benchmark.executors.jobs import FailureKind, Job, Launched, Outcome, tail_log
+from benchmark.executors.jobs import FailureKind, Job, JobOutcome, JobStarted, tail_log
 from benchmark.executors.local import child
 from benchmark.executors.local.executor import LocalExecutor, cores
 from benchmark.runs import lock
-from benchmark.runs.events import CycleDone, EpochDone, Started
+from benchmark.runs.events import CycleFinished, EpochFinished, TrialStarted
 from benchmark.runs.store import Store
 from benchmark.spec.identity import trial_id
 from tests.executors import fake_worker as fake
@@ -47,7 +47,7 @@ def make(store: Store, *seeds: int, **options: Any) -> list[Job]:
 
 def execute(
     jobs: list[Job], *, isolate: bool = False, at_once: int = 4, limit: float | None = None, grace: float = 20.0
-) -> tuple[dict[int, Outcome], list[tuple[Job, Any]]]:
+) -> tuple[dict[int, JobOutcome], list[tuple[Job, Any]]]:
     told: list[tuple[Job, Any]] = []
     executor = LocalExecutor(isolate=isolate, worker=WORKER, grace=grace)
     deadline = None if limit is None else time.monotonic() + limit
@@ -89,10 +89,10 @@ def test_each_kind_of_end(store: Store, isolate: bool) -> None:
         assert "without a valid record" in outcomes[fake.LIES].message
 
     fine = [event for job, event in told if job.name.endswith(f"@{fake.FINE}")]
-    assert [type(event) for event in fine][:2] == [Launched, Started]
-    assert [event.result.cycle for event in fine if isinstance(event, CycleDone)] == [0, 1, 2]
-    assert sum(isinstance(event, EpochDone) for event in fine) == 3
-    assert isinstance(fine[-1], Outcome)
+    assert [type(event) for event in fine][:2] == [JobStarted, TrialStarted]
+    assert [event.result.cycle for event in fine if isinstance(event, CycleFinished)] == [0, 1, 2]
+    assert sum(isinstance(event, EpochFinished) for event in fine) == 3
+    assert isinstance(fine[-1], JobOutcome)
 
 
 def test_killed_worker_resumes_and_others_go_on(store: Store) -> None:
@@ -112,7 +112,7 @@ def test_killed_worker_resumes_and_others_go_on(store: Store) -> None:
     (slow.out / "state" / "cycle.state").write_text("2")  # past the slow part
     outcomes, told = execute([slow])
     assert outcomes[fake.SLOW].state == "finished"
-    assert [event.result.cycle for _, event in told if isinstance(event, CycleDone)] == [2], (
+    assert [event.result.cycle for _, event in told if isinstance(event, CycleFinished)] == [2], (
         "old events are not told again"
     )
 
@@ -129,7 +129,7 @@ def test_deaf_worker_is_killed_after_the_grace(store: Store) -> None:
     outcomes, _ = execute(make(store, fake.DEAF), limit=patience(3.0), grace=0.5)
     assert (outcomes[fake.DEAF].state, outcomes[fake.DEAF].kind) == ("failed", FailureKind.timeout)
     assert state(store, fake.DEAF) == "resumable"
-    assert not lock.holder(store.run_dir(toy_trial(fake.DEAF), ENVIRONMENT))
+    assert not lock.lock_owner(store.run_dir(toy_trial(fake.DEAF), ENVIRONMENT))
 
 
 def interrupt_when(saved: Path, times: int) -> threading.Thread:
@@ -158,7 +158,7 @@ def test_interrupt_saves_and_starts_nothing_more(store: Store, isolate: bool) ->
 
 
 def test_ctrl_c_is_not_heard_by_what_is_being_started() -> None:
-    with child.shielded():
+    with child.signals_blocked():
         process = subprocess.Popen(
             [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(1)"], stdout=-1
         )
@@ -180,7 +180,7 @@ def test_second_interrupt_kills(store: Store) -> None:
 @pytest.mark.parametrize("isolate", [False, True])
 def test_held_lease_means_busy(store: Store, isolate: bool) -> None:
     (job,) = make(store, fake.FINE)
-    with lock.claim(job.out):
+    with lock.lock_run(job.out):
         outcomes, _ = execute([job], isolate=isolate)
     assert outcomes[fake.FINE].kind == FailureKind.busy
     assert f"process {os.getpid()}" in outcomes[fake.FINE].message
@@ -207,7 +207,7 @@ def test_what_a_worker_is_given(store: Store, isolate: bool) -> None:
 
 def test_worker_in_another_environment_is_stopped_at_once(store: Store) -> None:
     outcomes, told = execute(make(store, fake.SLOW, env_id="f" * 64))
-    assert not any(isinstance(event, CycleDone) and event.result.cycle == 2 for _, event in told), "it went on"
+    assert not any(isinstance(event, CycleFinished) and event.result.cycle == 2 for _, event in told), "it went on"
     assert outcomes[fake.SLOW].state == "failed"
     assert "not the planned one" in outcomes[fake.SLOW].message
 
@@ -217,7 +217,7 @@ def test_fresh_tells_only_new_events(store: Store) -> None:
     (job,) = make(store, fake.FINE, fresh=True)
     outcomes, told = execute([job])
     assert outcomes[fake.FINE].state == "finished"
-    assert [event.result.cycle for _, event in told if isinstance(event, CycleDone)] == [0, 1, 2]
+    assert [event.result.cycle for _, event in told if isinstance(event, CycleFinished)] == [0, 1, 2]
 
 
 def test_worker_that_cannot_be_imported(store: Store) -> None:
@@ -285,7 +285,7 @@ def test_a_signal_to_the_whole_group_is_a_clean_stop(store: Store, isolate: bool
     ends = said.split("ENDS\n")[1].splitlines()
     assert len(ends) == 3
     assert {tuple(end.split("/")[:2]) for end in ends} == {("stopped", "cancelled")}, ends
-    assert not lock.holder(store.run_dir(toy_trial(fake.SLOW), ENVIRONMENT))
+    assert not lock.lock_owner(store.run_dir(toy_trial(fake.SLOW), ENVIRONMENT))
     assert state(store, fake.SLOW) in ("new", "resumable")
 
 

@@ -14,7 +14,7 @@ from benchmark.errors import ExecutorError
 from benchmark.executors.jobs import FailureKind, Job
 from benchmark.executors.local.executor import LocalExecutor
 from benchmark.runs import environment as provenance
-from benchmark.runs.events import CycleDone, Environment
+from benchmark.runs.events import CycleFinished, Environment
 from benchmark.runs.store import Store, check_record
 from benchmark.spec.identity import trial_id
 from benchmark.spec.load import find_suite
@@ -85,7 +85,7 @@ def execute(executor: RayExecutor, chosen: list[Job], act: Callable[[], None] | 
     threads: list[threading.Thread] = []
 
     def watch(this: Job, event: Any) -> None:
-        if isinstance(event, CycleDone):
+        if isinstance(event, CycleFinished):
             told[this.trial_id].append(event.result.cycle)
             if act is not None and not threads and all(len(cycles) > 1 for cycles in told.values()):
                 threads.append(threading.Thread(target=act))
@@ -132,7 +132,7 @@ def test_stopped_and_resumed(
     one = job(tmp_path, "random", environment)
 
     def watch(_: Job, event: Any) -> None:
-        if isinstance(event, CycleDone) and event.result.cycle == 0:
+        if isinstance(event, CycleFinished) and event.result.cycle == 0:
             executor._remotes[one.out].stop()
 
     ends = executor.run([one], jobs_at_once=1, deadline=None, on_event=watch)
@@ -164,7 +164,7 @@ def test_a_node_process_that_is_killed_too_often(
     one = job(tmp_path, "random", environment)
 
     def watch(_: Job, event: Any) -> None:
-        if isinstance(event, CycleDone) and event.result.cycle == 0:
+        if isinstance(event, CycleFinished) and event.result.cycle == 0:
             ray.kill(executor._remotes[one.out]._actor)
 
     (end,) = executor.run([one], jobs_at_once=1, deadline=None, on_event=watch)

@@ -22,7 +22,7 @@ from benchmark.executors.jobs import FINISHED
 from benchmark.executors.local import child
 from benchmark.runs import environment as provenance
 from benchmark.runs import events
-from benchmark.runs.events import CycleDone, Environment, Record, Started
+from benchmark.runs.events import CycleFinished, Environment, Record, TrialStarted
 from benchmark.runs.store import Store, check_record
 from benchmark.spec.load import find_suite
 from benchmark.spec.models import Trial
@@ -109,12 +109,14 @@ class Bench:
 
     def told(self) -> int:
         """Cycles that the events call done."""
-        done = {e.result.cycle for e, _ in events.read(self.out / "events.jsonl") if isinstance(e, CycleDone)}
+        done = {
+            e.result.cycle for e, _ in events.read_events(self.out / "events.jsonl") if isinstance(e, CycleFinished)
+        }
         return len(done)
 
     def starts(self) -> list[int]:
         """Cycle at which each worker began."""
-        return [e.cycle for e, _ in events.read(self.out / "events.jsonl") if isinstance(e, Started)]
+        return [e.cycle for e, _ in events.read_events(self.out / "events.jsonl") if isinstance(e, TrialStarted)]
 
     def look(self) -> str:
         """State of the run as the store sees it now. Raises Violation if it believes a record that is not the expected one."""
@@ -154,7 +156,7 @@ class Bench:
             raise Violation(f"{at_least} cycles were finished, and it went on at cycle {begun[0]}")
         record = check_record(self.out)
         self.demand_equal(record)
-        results = [e.result for e, _ in events.read(self.out / "events.jsonl") if isinstance(e, CycleDone)]
+        results = [e.result for e, _ in events.read_events(self.out / "events.jsonl") if isinstance(e, CycleFinished)]
         if self.expected is not None:
             wanted = {result.cycle: result for result in self.expected.cycles}
             if not all(result == wanted.get(result.cycle) for result in results) and at_least is not None:

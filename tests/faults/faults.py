@@ -18,12 +18,12 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from benchmark.executors.base import Drive
-from benchmark.executors.jobs import BUSY, FINISHED, Job, judge
+from benchmark.executors.base import JobLoop
+from benchmark.executors.jobs import BUSY, FINISHED, Job, outcome_of
 from benchmark.runs import lock
 from benchmark.runs.store import check_record
 from benchmark.spec.identity import trial_id
-from benchmark.tracking.background import Background
+from benchmark.tracking.background import BackgroundSync
 from tests.faults.fault_bench import Bench, Violation, on_step, wait
 
 Fault = Callable[[Bench, random.Random], int | None]
@@ -98,7 +98,7 @@ def _host(bench: Bench, on_event: Callable[..., None] = lambda *_: None) -> int:
     if process:
         return process
     os.environ["ALBENCH_HOST_PID"] = str(os.getpid())
-    (outcome,) = Drive(lambda *_: _Forked(bench.start()), judge, on_event)([job], 1, None)
+    (outcome,) = JobLoop(lambda *_: _Forked(bench.start()), outcome_of, on_event)([job], 1, None)
     os._exit(0 if outcome.state == "finished" else 3)
 
 
@@ -126,7 +126,7 @@ def host_interrupted(bench: Bench, rng: random.Random) -> int | None:
 
 def _until_free(bench: Bench) -> None:
     until = time.monotonic() + 30
-    while bench.out.exists() and lock.holder(bench.out):
+    while bench.out.exists() and lock.lock_owner(bench.out):
         if time.monotonic() > until:
             raise Violation("the worker outlives its host")
         time.sleep(0.01)
@@ -149,7 +149,7 @@ def tracker_killed(bench: Bench, rng: random.Random) -> int | None:
 
         def close(self) -> None: ...
 
-    background = Background(View, every=0.02)
+    background = BackgroundSync(View, every=0.02)
     background.watch([bench.out])
     process = bench.start()
     time.sleep(rng.uniform(0, bench.duration / 2))
@@ -335,7 +335,7 @@ def two_workers_on_one_run(bench: Bench, rng: random.Random) -> int | None:
     """A second worker is started on a run folder while the first works there; then the first one is killed."""
     first = bench.start()
     time.sleep(rng.uniform(0.3, 0.6) * bench.duration)
-    held = bool(lock.holder(bench.out))
+    held = bool(lock.lock_owner(bench.out))
     status = bench.run()
     if held and status not in (BUSY, FINISHED):
         raise Violation(f"a second worker ended with {status}")

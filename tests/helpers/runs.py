@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.runs import events
-from benchmark.runs.events import CycleDone, CycleResult, DataUsed, Environment, Failed, Finished, Record, Started
+from benchmark.runs.events import (
+    CycleFinished,
+    CycleResult,
+    DataUsed,
+    Environment,
+    Record,
+    TrialFailed,
+    TrialFinished,
+    TrialStarted,
+)
 from benchmark.runs.store import Store, outputs
 from benchmark.spec.identity import trial_id
 from benchmark.spec.load import SuiteFile, load_suite
@@ -183,10 +192,12 @@ def finish(store: Store, trial: Trial, env: Environment = ENVIRONMENT, **options
     say_started(folder, trial, env)
     out = outputs(folder)
     for cycle in record.cycles:
-        events.append(out / "events.jsonl", CycleDone(time=2.0, result=cycle, seconds={"train": 1.0}, reused=False))
+        events.append_event(
+            out / "events.jsonl", CycleFinished(time=2.0, result=cycle, seconds={"train": 1.0}, reused=False)
+        )
     events.write_record(out / "record.json", record)
     file = hashlib.sha256((out / "record.json").read_bytes()).hexdigest()
-    events.append(out / "events.jsonl", Finished(time=3.0, digest=record.digest, file=file))
+    events.append_event(out / "events.jsonl", TrialFinished(time=3.0, digest=record.digest, file=file))
     return folder
 
 
@@ -195,8 +206,8 @@ def interrupt(store: Store, trial: Trial, env: Environment = ENVIRONMENT, cycles
     folder = store.create(trial, env)
     say_started(folder, trial, env)
     for cycle in range(cycles):
-        done = CycleDone(time=2.0, result=result(trial, cycle), seconds={"train": 1.0}, reused=False)
-        events.append(outputs(folder) / "events.jsonl", done)
+        done = CycleFinished(time=2.0, result=result(trial, cycle), seconds={"train": 1.0}, reused=False)
+        events.append_event(outputs(folder) / "events.jsonl", done)
     (outputs(folder) / "state").mkdir()
     (outputs(folder) / "state" / "cycle.state").write_bytes(b"toy")
     return folder
@@ -206,11 +217,11 @@ def fail(store: Store, trial: Trial, env: Environment = ENVIRONMENT, message: st
     """Put a failed run into the store."""
     folder = store.create(trial, env)
     say_started(folder, trial, env)
-    events.append(outputs(folder) / "events.jsonl", Failed(time=2.0, kind="RuntimeError", message=message))
+    events.append_event(outputs(folder) / "events.jsonl", TrialFailed(time=2.0, kind="RuntimeError", message=message))
     return folder
 
 
 def say_started(folder: Path, trial: Trial, env: Environment = ENVIRONMENT) -> None:
     """The first event of a worker."""
-    started = Started(time=time.time(), trial_id=trial_id(trial), env_id=env.env_id, cycle=0, epoch=0)
-    events.append(outputs(folder) / "events.jsonl", started)
+    started = TrialStarted(time=time.time(), trial_id=trial_id(trial), env_id=env.env_id, cycle=0, epoch=0)
+    events.append_event(outputs(folder) / "events.jsonl", started)

@@ -11,7 +11,7 @@ from benchmark.planning.plan import DataStatus, Plan, data_key, make_plan, speed
 from benchmark.runs.store import Store
 from benchmark.spec.identity import trial_id
 from benchmark.spec.models import Cost, MethodCost, Trial
-from benchmark.spec.selectors import Asked
+from benchmark.spec.selectors import SelectedTrial
 from tests.helpers.runs import ENVIRONMENT, fail, finish, interrupt, toy_record, toy_trial
 
 GOOD = DataStatus(name="digits", present=True, digest="d" * 64, canonical=True, note="")
@@ -19,9 +19,11 @@ ABSENT = DataStatus(name="digits", present=False, digest=None, canonical=False, 
 ALTERED = DataStatus(name="digits", present=True, digest="d" * 64, canonical=False, note="one image is missing")
 
 
-def ask(*trials: Trial, scoring: int = 1) -> list[Asked]:
+def ask(*trials: Trial, scoring: int = 1) -> list[SelectedTrial]:
     return [
-        Asked(trial.model_copy(update={"data_digest": None}), MethodCost(scoring=scoring), Cost(forward_macs=1_000))
+        SelectedTrial(
+            trial.model_copy(update={"data_digest": None}), MethodCost(scoring=scoring), Cost(forward_macs=1_000)
+        )
         for trial in trials
     ]
 
@@ -55,7 +57,7 @@ def test_states(mixed: Store) -> None:
     assert [planned.trial.seed for planned in plan.todo] == [1, 2, 3]
     assert [planned.trial.data_digest for planned in plan.trials] == ["d" * 64] * 4
     assert [planned.trial_id for planned in plan.trials] == [trial_id(trial) for trial in SEEDS]
-    assert (plan.count("new"), plan.count("finished"), plan.is_void) == (2, 1, False)
+    assert (plan.count("new"), plan.count("finished"), plan.has_nothing_to_run) == (2, 1, False)
 
 
 def test_remaining_work(mixed: Store) -> None:
@@ -77,7 +79,7 @@ def test_absent_data_block(store: Store) -> None:
     plan = plan_of(store, *SEEDS, data=ABSENT)
     assert {planned.state for planned in plan.trials} == {"blocked"}
     assert plan.trials[0].note == ABSENT.note
-    assert plan.is_void
+    assert plan.has_nothing_to_run
     assert plan.todo == ()
 
 
@@ -94,16 +96,16 @@ def test_other_data_need_permission_and_are_said(mixed: Store) -> None:
 def test_obstacles_block(store: Store) -> None:
     plan = plan_of(store, *SEEDS[:2], obstacle=lambda trial: "no such strategy" if trial.seed else "")
     assert [(planned.state, planned.note) for planned in plan.trials] == [("new", ""), ("blocked", "no such strategy")]
-    assert not plan.is_void
+    assert not plan.has_nothing_to_run
 
 
 def test_empty_plan_is_void(store: Store) -> None:
-    assert plan_of(store).is_void
+    assert plan_of(store).has_nothing_to_run
 
 
 def test_finished_plan_is_not_void(mixed: Store) -> None:
     plan = plan_of(mixed, SEEDS[0])
-    assert not plan.is_void
+    assert not plan.has_nothing_to_run
     assert plan.todo == ()
 
 

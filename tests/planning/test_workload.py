@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmark.planning.workload import Work, evaluations, total, work
+from benchmark.planning.workload import Workload, estimate_workload, evaluations, sum_workloads
 from benchmark.spec.models import Cost, MethodCost, Protocol
 from tests.helpers.runs import protocol
 
@@ -32,7 +32,7 @@ CALTECH101 = protocol(
 def test_tod(
     suite: Protocol, steps: int, labelled: int, unlabelled: int, teacher: int, useful: int, plain: int, cod: int
 ) -> None:
-    task, both = total(work(suite, PLAIN)), total(work(suite, COD))
+    task, both = sum_workloads(estimate_workload(suite, PLAIN)), sum_workloads(estimate_workload(suite, COD))
     assert task.steps == both.steps == steps
     assert task.labelled == both.labelled == labelled
     assert (task.unlabelled, both.unlabelled) == (0, unlabelled)
@@ -57,7 +57,10 @@ def test_tod_totals_with_the_evaluations_of_the_release(
     suite: Protocol, test: int, acquisition: int, macs: float, peta: list[float]
 ) -> None:
     released = {"test": test, "acquisition": acquisition}
-    amounts = [total(work(suite, method)).model_copy(update=released).forward_equivalents for method in (PLAIN, COD)]
+    amounts = [
+        sum_workloads(estimate_workload(suite, method)).model_copy(update=released).forward_equivalents
+        for method in (PLAIN, COD)
+    ]
     assert [round(amount * macs / 1e15, 1) for amount in amounts] == peta
 
 
@@ -71,11 +74,11 @@ def test_tod_totals_with_the_evaluations_of_the_release(
     ids=["cifar10", "svhn", "caltech101"],
 )
 def test_steps_of_each_cycle(suite: Protocol, steps: list[int]) -> None:
-    assert [part.steps for part in work(suite, PLAIN)] == steps
+    assert [part.steps for part in estimate_workload(suite, PLAIN)] == steps
 
 
 def test_learning_loss_scores_with_one_network() -> None:
-    assert total(work(CIFAR, MethodCost(scoring=1))).acquisition == 150_000
+    assert sum_workloads(estimate_workload(CIFAR, MethodCost(scoring=1))).acquisition == 150_000
 
 
 @pytest.mark.parametrize(
@@ -95,7 +98,7 @@ def test_st_conal(
         data__train_size=pool, acquisition__cycles=5, acquisition__initial=cycle_labels[0],
         acquisition__budget=cycle_labels[1], acquisition__candidates=candidates,
     )  # fmt: skip
-    cost = total(work(suite, MethodCost(scoring=5)))
+    cost = sum_workloads(estimate_workload(suite, MethodCost(scoring=5)))
     assert (cost.labelled, cost.steps, cost.acquisition) == (passes, steps, scored)
 
 
@@ -112,7 +115,7 @@ def test_st_conal_averages(start: int, candidates: int, refreshed: int, test: in
         acquisition__cycles=5, acquisition__initial=start, acquisition__budget=start, acquisition__candidates=candidates,
         training__trajectory=TRAJECTORY,
     )  # fmt: skip
-    cost = total(work(suite, MethodCost(scoring=5)))
+    cost = sum_workloads(estimate_workload(suite, MethodCost(scoring=5)))
     assert (cost.refresh, cost.test) == (refreshed, test)
     # The release evaluates 12 times a cycle and runs the teacher anew for each of four students.
     as_released = cost.model_copy(update={"test": 600_000, "acquisition": released})
@@ -121,7 +124,7 @@ def test_st_conal_averages(start: int, candidates: int, refreshed: int, test: in
 
 def test_refreshed_students_double_the_refresh() -> None:
     suite = protocol(training__trajectory=TRAJECTORY | {"student_bn": "refreshed"})
-    assert total(work(suite, PLAIN)).refresh == 10 * 87_500
+    assert sum_workloads(estimate_workload(suite, PLAIN)).refresh == 10 * 87_500
 
 
 def test_bal_and_pt4al_main_trainings() -> None:
@@ -130,13 +133,13 @@ def test_bal_and_pt4al_main_trainings() -> None:
         acquisition__initial=1_000, acquisition__budget=1_000, acquisition__cycles=5, acquisition__candidates=10_000,
         training__epochs=100, evaluation=best,
     )  # fmt: skip
-    cost = total(work(small, MethodCost(scoring=1)))
+    cost = sum_workloads(estimate_workload(small, MethodCost(scoring=1)))
     assert (cost.labelled, cost.test, cost.acquisition) == (1_500_000, 5_000_000, 40_000)
     pt4al = protocol(
         acquisition__initial=1_000, acquisition__budget=1_000, acquisition__cycles=10, acquisition__candidates=5_000,
         evaluation=best,
     )  # fmt: skip
-    cost = total(work(pt4al, MethodCost(scoring=1)))
+    cost = sum_workloads(estimate_workload(pt4al, MethodCost(scoring=1)))
     assert (cost.labelled, cost.test, cost.acquisition) == (11_000_000, 20_000_000, 45_000)
 
 
@@ -150,8 +153,8 @@ def test_dropped_batches_models_and_labelled_scoring() -> None:
         training__drop_last=True, training__epochs=1, models=[{"name": "a"}, {"name": "b"}], acquisition__cycles=2,
         acquisition__candidates=None,
     )  # fmt: skip
-    first, last = work(suite, MethodCost(scoring=1, scores_labelled=True))
-    assert first == Work(steps=78, labelled=2 * 39 * 128, test=20_000, acquisition=50_000)
+    first, last = estimate_workload(suite, MethodCost(scoring=1, scores_labelled=True))
+    assert first == Workload(steps=78, labelled=2 * 39 * 128, test=20_000, acquisition=50_000)
     assert (last.labelled, last.acquisition) == (2 * 58 * 128, 0)
 
 
@@ -160,13 +163,13 @@ def test_unlabelled_batches_are_no_larger_than_what_is_left() -> None:
         data__train_size=300, acquisition__initial=200, acquisition__budget=60, acquisition__cycles=2,
         acquisition__candidates=None, training__epochs=1,
     )  # fmt: skip
-    assert [part.unlabelled for part in work(suite, COD)] == [2 * 100, 3 * 40]
+    assert [part.unlabelled for part in estimate_workload(suite, COD)] == [2 * 100, 3 * 40]
 
 
 def test_training_has_a_price_of_its_own_where_layers_are_frozen() -> None:
     suite = protocol(training__trajectory=TRAJECTORY)
-    parts = work(suite, COD, Cost(forward_macs=100, trained_macs=142))
-    plain = work(suite, COD, Cost(forward_macs=100))
+    parts = estimate_workload(suite, COD, Cost(forward_macs=100, trained_macs=142))
+    plain = estimate_workload(suite, COD, Cost(forward_macs=100))
     for part, whole in zip(parts, plain, strict=True):
         assert part.macs == whole.macs - (300 - 142) * (part.labelled + part.unlabelled) and part.refresh > 0
 
@@ -175,7 +178,7 @@ def test_training_has_a_price_of_its_own_where_layers_are_frozen() -> None:
 def test_epochs_over_the_unlabelled_pool(start: int, steps: int, peta: float) -> None:
     """32 labelled and 96 unlabelled images a step, 200 passes over what is not labelled, in full batches."""
     suite = protocol(acquisition__cycles=5, acquisition__initial=start, acquisition__budget=start)
-    cost = total(work(suite, MethodCost(mixed=(32, 96), teacher=True)))
+    cost = sum_workloads(estimate_workload(suite, MethodCost(mixed=(32, 96), teacher=True)))
     assert cost.steps == sum(200 * ((50_000 - k * start) // 96) for k in range(1, 6)) == steps
     assert (cost.labelled, cost.unlabelled, cost.teacher) == (32 * steps, 96 * steps, 128 * steps)
     assert round((cost.forward_equivalents - cost.test) * 1.1108e9 / 1e15, 1) == peta

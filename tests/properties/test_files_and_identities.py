@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from benchmark.al.state.checkpoint import decode, encode
 from benchmark.runs import events
-from benchmark.runs.events import CycleResult, EpochDone, Failed, Record, Stopped
+from benchmark.runs.events import CycleResult, EpochFinished, Record, TrialFailed, TrialStopped
 from benchmark.spec.identity import canonical_json, digest, trial_id
 from benchmark.spec.models import Component, Protocol, Trial
 from benchmark.spec.published import ReportedResult, read_reported, write_reported
@@ -106,10 +106,10 @@ def test_parameters_and_seeds_are_in_the_identity(params: dict[str, Any], seed: 
 
 
 EVENTS = st.one_of(
-    st.builds(EpochDone, time=FINITE, cycle=st.integers(0, 9), epoch=st.integers(0, 9), epochs=st.integers(0, 9),
+    st.builds(EpochFinished, time=FINITE, cycle=st.integers(0, 9), epoch=st.integers(0, 9), epochs=st.integers(0, 9),
               loss=st.none() | FINITE, stage=TEXT),
-    st.builds(Failed, time=FINITE, kind=TEXT, message=st.text(st.characters(exclude_categories=["Cs"]), max_size=30)),
-    st.builds(Stopped, time=FINITE, reason=st.sampled_from(["time_limit", "signal"])),
+    st.builds(TrialFailed, time=FINITE, kind=TEXT, message=st.text(st.characters(exclude_categories=["Cs"]), max_size=30)),
+    st.builds(TrialStopped, time=FINITE, reason=st.sampled_from(["time_limit", "signal"])),
 )  # fmt: skip
 
 
@@ -119,14 +119,14 @@ def test_events_survive_a_torn_end(tmp_path: Path, said: list[Any], torn: int) -
     path = tmp_path / "events.jsonl"
     path.unlink(missing_ok=True)
     for event in said:
-        events.append(path, event)
-    assert [event for event, _ in events.read(path)] == said
+        events.append_event(path, event)
+    assert [event for event, _ in events.read_events(path)] == said
     content = path.read_bytes()
     path.write_bytes(content[: len(content) - torn])
-    left = [event for event, _ in events.read(path)]
+    left = [event for event, _ in events.read_events(path)]
     assert left == said[: len(left)]
-    events.append(path, said[0])
-    assert [event for event, _ in events.read(path)][-1] == said[0]
+    events.append_event(path, said[0])
+    assert [event for event, _ in events.read_events(path)][-1] == said[0]
 
 
 @given(FINITE, st.dictionaries(TEXT.filter(bool), FINITE | st.lists(FINITE, max_size=3).map(tuple), max_size=4))

@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from benchmark.al.datasets.split import class_counts, kept_indices, limited, per_class
+from benchmark.al.datasets.split import class_counts, kept_indices, per_class, subsample
 from benchmark.al.functional.bal_windows import sub_pool, window
 from benchmark.al.functional.pretext_batches import batches, first_picks, hardest_first
 from benchmark.al.functional.ranking import top
@@ -126,6 +126,6 @@ def test_an_imbalanced_pool_keeps_the_first_of_each_class(labels: np.ndarray, ma
 @given(st.integers(1, 200), st.integers(1, 250))
 def test_a_limit_keeps_order_and_smaller_limits_are_inside_larger_ones(size: int, count: int) -> None:
     images = np.arange(size) * 3
-    kept = limited(images, Limit(train=count, test=1), "train")
+    kept = subsample(images, Limit(train=count, test=1), "train")
     assert len(kept) == min(count, size) and (np.diff(kept) > 0).all()
-    assert set(kept) <= set(limited(images, Limit(train=count + 1, test=1), "train")) <= set(images)
+    assert set(kept) <= set(subsample(images, Limit(train=count + 1, test=1), "train")) <= set(images)

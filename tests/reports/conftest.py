@@ -9,9 +9,9 @@ import pytest
 
 from benchmark import reports as report
 from benchmark.spec.load import SuiteFile
-from benchmark.verdicts.judge import judge
+from benchmark.verdicts.judge import judge_suite
 from benchmark.verdicts.measurements import Measurement
-from benchmark.verdicts.results import Judgement
+from benchmark.verdicts.results import SuiteVerdict
 from tests.helpers import toy_suite as toy
 
 NASTY = 'a <b>bold</b> | "pipe" & 100 % \\ end'
@@ -23,7 +23,7 @@ class Judged:
     """A suite, what was measured, and what is said of it."""
 
     suite: SuiteFile
-    judgement: Judgement
+    judgement: SuiteVerdict
     measurements: list[Measurement]
 
 
@@ -37,7 +37,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Judged:
     claims = toy.claim("margin", "random") + toy.claim("random", "margin", "[300]").replace("claims.C1", "claims.C2")
     suite = toy.suite(tmp_path_factory.mktemp("suites"), table, more=claims + UNKNOWN)
     rows = toy.trials({"random": (70, 80, 85), "margin": (70, 83, 90)}, noise=0.3, note="90 of 101 classes")
-    return Judged(suite, judge(suite, rows), rows)
+    return Judged(suite, judge_suite(suite, rows), rows)
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +51,7 @@ def site(judged: Judged, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     other = toy.suite(root / "suites", [], name="letters")
     rows = toy.trials(suite="toy/letters", rng=3)
-    whole = judge(other, rows)
+    whole = judge_suite(other, rows)
     report.write(root / "toy/letters", other, whole, rows, "", {})
     pages = {root / "toy/digits/report.html": judged.judgement, root / "toy/letters/report.html": whole}
     prices = {"random": 1.0, "margin": 1.2}

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmark.reports import github, junit
-from benchmark.verdicts.judge import judge
+from benchmark.verdicts.judge import judge_suite
 from benchmark.verdicts.regression import regress
 from tests.helpers import toy_suite as toy
 from tests.reports.conftest import Judged
@@ -49,17 +49,17 @@ def test_junit_of_a_judgement(judged: Judged) -> None:
 
 def test_junit_of_what_was_not_asked(tmp_path: Path) -> None:
     suite = toy.suite(tmp_path)
-    smoke = judge(suite, toy.trials(profile="smoke", seeds=[0]), profile="smoke")
+    smoke = judge_suite(suite, toy.trials(profile="smoke", seeds=[0]), profile="smoke")
     assert set(results(junit.render([smoke])).values()) == {"skipped"}
-    one = judge(suite, toy.trials(seeds=[0]))
+    one = judge_suite(suite, toy.trials(seeds=[0]))
     assert set(results(junit.render([one])).values()) == {"skipped"}, "inconclusive is neither passed nor failed"
-    empty = judge(toy.suite(tmp_path, []), [])
+    empty = judge_suite(toy.suite(tmp_path, []), [])
     assert set(results(junit.render([empty])).values()) == {"error"}, "nothing measured never looks like success"
 
 
 def test_junit_holds_any_text(tmp_path: Path) -> None:
     rows = toy.trials({"random": (70, 80, 85)}, note="bell \x07 & <tag>")
-    text = junit.render([judge(toy.suite(tmp_path), rows)])
+    text = junit.render([judge_suite(toy.suite(tmp_path), rows)])
     assert "bell ? &amp; &lt;tag&gt;" in text
     ElementTree.fromstring(text)
 
@@ -93,7 +93,7 @@ def test_annotations_point_at_the_published_number(judged: Judged) -> None:
 
 def test_annotations_of_claims_point_at_the_claim(tmp_path: Path) -> None:
     suite = toy.suite(tmp_path, [], more=toy.claim("random", "margin"))
-    (found,) = github.annotate(suite, judge(suite, toy.trials()), tmp_path)
+    (found,) = github.annotate(suite, judge_suite(suite, toy.trials()), tmp_path)
     at = int(found.partition("line=")[2].partition(",")[0])
     assert found.startswith("::error file=toy/digits.toml")
     assert suite.text.splitlines()[at - 1] == "[claims.C1]"
@@ -101,7 +101,7 @@ def test_annotations_of_claims_point_at_the_claim(tmp_path: Path) -> None:
 
 def test_annotations_are_escaped(tmp_path: Path) -> None:
     suite = toy.suite(tmp_path)
-    found = judge(suite, toy.trials(shift=5.0))
+    found = judge_suite(suite, toy.trials(shift=5.0))
     wild = replace(found, suite="toy/a:b,c", numbers=(replace(found.numbers[0], source="100 %\nnext ::error::"),))
     (line,) = github.annotate(suite, wild, tmp_path)
     assert "title=toy/a%3Ab%2Cc::" in line
@@ -110,7 +110,7 @@ def test_annotations_are_escaped(tmp_path: Path) -> None:
 
 def test_nothing_to_annotate(tmp_path: Path) -> None:
     suite = toy.suite(tmp_path)
-    assert github.annotate(suite, judge(suite, toy.trials()), tmp_path) == []
+    assert github.annotate(suite, judge_suite(suite, toy.trials()), tmp_path) == []
 
 
 def test_annotations_of_a_regression(tmp_path: Path) -> None:

@@ -6,21 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.reports.leaderboard import board, cliques
-from benchmark.verdicts.judge import judge
-from benchmark.verdicts.results import Judgement
+from benchmark.reports.leaderboard import cliques, make_leaderboard
+from benchmark.verdicts.judge import judge_suite
+from benchmark.verdicts.results import SuiteVerdict
 from tests.helpers import toy_suite as toy
 
 
-def judged(tmp_path: Path, name: str, curves: dict | None = None) -> Judgement:
-    return judge(
+def judged(tmp_path: Path, name: str, curves: dict | None = None) -> SuiteVerdict:
+    return judge_suite(
         toy.suite(tmp_path, name=name), toy.trials(curves or toy.PUBLISHED, suite=f"toy/{name}", rng=len(name))
     )
 
 
 def test_average_ranks(tmp_path: Path) -> None:
     turned = {"random": (70, 80, 85), "margin": (70, 82, 88), "entropy": (70, 83, 90)}
-    found = board([judged(tmp_path, "a"), judged(tmp_path, "bb"), judged(tmp_path, "ccc", turned)], {"toy/a": "digits"})
+    found = make_leaderboard(
+        [judged(tmp_path, "a"), judged(tmp_path, "bb"), judged(tmp_path, "ccc", turned)], {"toy/a": "digits"}
+    )
     assert found is not None
     assert [(place.method, round(place.rank, 3)) for place in found.places] == [
         ("margin", 1.333),
@@ -44,7 +46,7 @@ def test_ranks_are_taken_where_the_same_methods_stand(tmp_path: Path) -> None:
         judged(tmp_path, "ccc", more),
         judged(tmp_path, "dddd"),
     ]
-    found = board(suites)
+    found = make_leaderboard(suites)
     assert found is not None
     assert {(place.method, place.suites) for place in found.places} == {(name, 3) for name in toy.PUBLISHED}
     assert "3 of 4 suites (toy/a, toy/ccc, toy/dddd)" in found.text
@@ -52,20 +54,20 @@ def test_ranks_are_taken_where_the_same_methods_stand(tmp_path: Path) -> None:
 
 
 def test_too_little_to_rank(tmp_path: Path) -> None:
-    one = board([judged(tmp_path, "a")])
+    one = make_leaderboard([judged(tmp_path, "a")])
     assert one is not None
     assert (one.places, len(one.entries)) == ((), 3)
     assert "too few" in one.text
     pair = {"random": (70, 80, 85), "margin": (70, 83, 90)}
-    two = board([judged(tmp_path, "a"), judged(tmp_path, "bb", pair)])
+    two = make_leaderboard([judged(tmp_path, "a"), judged(tmp_path, "bb", pair)])
     assert two is not None
     assert two.places == ()
-    assert board([]) is None
-    assert board([judged(tmp_path, "a", {"random": (70, 80, 85)})]) is None
+    assert make_leaderboard([]) is None
+    assert make_leaderboard([judged(tmp_path, "a", {"random": (70, 80, 85)})]) is None
 
 
 def test_costs_are_shown_against_the_control(tmp_path: Path) -> None:
-    found = board([judged(tmp_path, "a")], costs={("toy/a", "margin"): 30.0, ("toy/a", "random"): 20.0})
+    found = make_leaderboard([judged(tmp_path, "a")], costs={("toy/a", "margin"): 30.0, ("toy/a", "random"): 20.0})
     assert found is not None
     assert {entry.method: entry.cells[-1] for entry in found.entries} == {
         "margin": "1.50×",

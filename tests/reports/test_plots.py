@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from benchmark.reports import leaderboard, plots
-from benchmark.verdicts.judge import judge
+from benchmark.verdicts.judge import judge_suite
 from tests.helpers import toy_suite as toy
 from tests.reports.conftest import Judged
 
@@ -52,9 +52,9 @@ def test_panels_and_legend(judged: Judged) -> None:
 
 def test_other_profiles_are_drawn_without_published_numbers(tmp_path: Path) -> None:
     suite, rows = toy.suite(tmp_path), toy.trials(profile="smoke", seeds=[0])
-    found = plots.pictures(suite, judge(suite, rows, profile="smoke"), rows)
+    found = plots.pictures(suite, judge_suite(suite, rows, profile="smoke"), rows)
     assert all("published" not in texts(picture) for picture in found)
-    assert plots.pictures(toy.suite(tmp_path, []), judge(toy.suite(tmp_path, []), []), []) == []
+    assert plots.pictures(toy.suite(tmp_path, []), judge_suite(toy.suite(tmp_path, []), []), []) == []
 
 
 def test_published_spread_is_drawn(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_published_spread_is_drawn(tmp_path: Path) -> None:
     sizes = []
     for table in (toy.reported(), toy.reported(sd=2.0, n=3)):
         suite = toy.suite(tmp_path, table)
-        sizes.append(plots.pictures(suite, judge(suite, rows), rows)[0].svg.count(b"LineCollection"))
+        sizes.append(plots.pictures(suite, judge_suite(suite, rows), rows)[0].svg.count(b"LineCollection"))
     assert (sizes[0], sizes[1]) == (0, 3)
 
 
@@ -109,8 +109,8 @@ def test_leaderboard_pictures(tmp_path: Path) -> None:
     judgements = []
     for place in range(3):
         suite = toy.suite(tmp_path, name=f"set{place}")
-        judgements.append(judge(suite, toy.trials(suite=f"toy/set{place}", rng=place)))
-    found = leaderboard.board(judgements)
+        judgements.append(judge_suite(suite, toy.trials(suite=f"toy/set{place}", rng=place)))
+    found = leaderboard.make_leaderboard(judgements)
     assert found is not None
     picture = leaderboard.diagram(found)
     assert picture is not None

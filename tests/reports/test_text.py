@@ -13,7 +13,7 @@ from rich.console import Console
 
 from benchmark import reports as report
 from benchmark.reports import formatting, markdown, terminal
-from benchmark.verdicts.judge import judge
+from benchmark.verdicts.judge import judge_suite
 from tests.helpers import toy_suite as toy
 from tests.reports.conftest import Judged
 
@@ -46,7 +46,7 @@ def test_narrow_terminals_lose_no_verdict(judged: Judged, width: int) -> None:
 
 def test_other_profiles_show_what_was_measured(tmp_path: Path) -> None:
     suite, rows = toy.suite(tmp_path), toy.trials(profile="smoke", seeds=[0])
-    found = Judged(suite, judge(suite, rows, profile="smoke"), rows)
+    found = Judged(suite, judge_suite(suite, rows, profile="smoke"), rows)
     text = printed(found)
     assert "Not compared: profile smoke is not the published protocol" in text
     assert text.count("not comparable") == 1, "said once in the headline, not once a line"
@@ -58,7 +58,7 @@ def test_other_profiles_show_what_was_measured(tmp_path: Path) -> None:
 def test_a_number_of_another_metric_says_which(tmp_path: Path) -> None:
     (first, *_) = toy.reported()
     suite = toy.suite(tmp_path, [first, {**first, "metric": "accuracy/model0", "role": "context"}])
-    text = markdown.render(suite, judge(suite, toy.trials()))
+    text = markdown.render(suite, judge_suite(suite, toy.trials()))
     assert text.count("| 100, accuracy/model0 |") == 1 and "| 100 |" in text
 
 

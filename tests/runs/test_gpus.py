@@ -232,14 +232,14 @@ def test_torch_is_asked_in_a_process_of_its_own() -> None:
 # ------------------------------------------------------------------------------------------------------------- the worker
 
 
-def run_worker(store: Store, tmp_path: Path, device: str) -> tuple[int, jobs.Outcome]:
+def run_worker(store: Store, tmp_path: Path, device: str) -> tuple[int, jobs.JobOutcome]:
     trial = toy_trial(0)
     out = store.create(trial, ENVIRONMENT)
     status = worker.main(
         [str(out / "trial.json"), str(out), "--data", str(tmp_path), "--cache", str(tmp_path), "--device", device]
     )
     job = jobs.Job("toy", "t", out, tmp_path, tmp_path, device, "fp32", 1)
-    return status, jobs.judge(job, status)
+    return status, jobs.outcome_of(job, status)
 
 
 def test_a_trial_without_its_device_is_a_lost_gpu(

@@ -34,8 +34,8 @@ def test_this_hosts_clock_is_not_asked(folder: Path, monkeypatch: pytest.MonkeyP
     (folder / "lease").write_text(FOREIGN)
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + skew)
-    assert "elsewhere" in lock.holder(folder)
-    with pytest.raises(lock.Busy, match="elsewhere"), lock.claim(folder):
+    assert "elsewhere" in lock.lock_owner(folder)
+    with pytest.raises(lock.RunLocked, match="elsewhere"), lock.lock_run(folder):
         pass
     assert (folder / "lease").read_text() == FOREIGN
     assert sorted(path.name for path in folder.iterdir()) == ["events.jsonl", "lease", "state", "trial.json"]
@@ -60,7 +60,7 @@ def test_an_old_lease_that_is_touched_while_it_is_watched_is_alive(
     thread = threading.Thread(target=beat)
     thread.start()
     try:
-        with pytest.raises(lock.Busy, match="elsewhere"), lock.claim(folder):
+        with pytest.raises(lock.RunLocked, match="elsewhere"), lock.lock_run(folder):
             pass
     finally:
         stop.set()
@@ -71,7 +71,7 @@ def test_an_old_lease_that_is_touched_while_it_is_watched_is_alive(
 def test_an_old_lease_that_nobody_touches_is_taken_over(folder: Path) -> None:
     (folder / "lease").write_text(FOREIGN)
     os.utime(folder / "lease", (1e9, 1e9))
-    with lock.claim(folder) as held:
+    with lock.lock_run(folder) as held:
         held.verify()
         assert json.loads((folder / "lease").read_text())["pid"] == os.getpid()
     assert (folder / "lease").read_text() == ""
@@ -80,9 +80,9 @@ def test_an_old_lease_that_nobody_touches_is_taken_over(folder: Path) -> None:
 def test_a_lost_lease_is_found_out_and_left_to_its_new_holder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "BEAT", 0.02)
     told = threading.Event()
-    with lock.claim(folder, told.set) as held:
+    with lock.lock_run(folder, told.set) as held:
         (folder / "lease").write_text(FOREIGN)
-        with pytest.raises(lock.Taken, match="process 17 on elsewhere"):
+        with pytest.raises(lock.LockLost, match="process 17 on elsewhere"):
             held.verify()
         wait_for(told.is_set)
     assert (folder / "lease").read_text() == FOREIGN, "the first holder must not erase the second one's name"
@@ -91,7 +91,7 @@ def test_a_lost_lease_is_found_out_and_left_to_its_new_holder(folder: Path, monk
 def test_beats_show_that_the_holder_lives(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "BEAT", 0.02)
     path = folder / "lease"
-    with lock.claim(folder):
+    with lock.lock_run(folder):
         os.utime(path, (1e9, 1e9))
         wait_for(lambda: path.stat().st_mtime > 1e9)
 
@@ -113,7 +113,7 @@ def test_a_worker_that_was_suspended_writes_nothing_when_it_wakes(
                 lambda: say_started(folder, toy_trial(0), ENVIRONMENT),
                 lambda: events.write_bytes(folder / "state" / "cycle.state", b"mine"),
             ):
-                with pytest.raises(lock.Taken):
+                with pytest.raises(lock.LockLost):
                     write()
             return 0
 

@@ -16,8 +16,8 @@ import pytest
 
 from benchmark.errors import StoreError
 from benchmark.runs import events, lock
-from benchmark.runs.events import CycleDone, Finished, Record, Reused, Stopped
-from benchmark.runs.store import Refused, Store, check_record
+from benchmark.runs.events import CycleFinished, Record, Reused, TrialFinished, TrialStopped
+from benchmark.runs.store import RejectedRecord, Store, check_record
 from benchmark.spec.identity import trial_id
 from tests.helpers.runs import ENVIRONMENT, fail, finish, interrupt, result, say_started, toy_record, toy_trial
 
@@ -67,7 +67,9 @@ def test_states(store: Store) -> None:
     assert (died.state, died.note.split(":")[0]) == ("failed", "ended without a word"), (
         "an older failure no longer counts"
     )
-    events.append(store.run_dir(toy_trial(2), ENVIRONMENT) / "events.jsonl", Stopped(time=1.0, reason="signal"))
+    events.append_event(
+        store.run_dir(toy_trial(2), ENVIRONMENT) / "events.jsonl", TrialStopped(time=1.0, reason="signal")
+    )
     assert store.status(toy_trial(2), ENVIRONMENT).state == "new"
 
 
@@ -113,7 +115,7 @@ def test_damaged_records_are_refused_and_named(store: Store, damage: Callable[[P
     folder = finish(store, TRIAL)
     finish(store, toy_trial(1))
     damage(folder)
-    refused: list[Refused] = []
+    refused: list[RejectedRecord] = []
     assert [record.trial.seed for record in store.records(on_refused=refused.append)] == [1]
     assert len(refused) == 1
     assert reason in refused[0].reason
@@ -191,7 +193,7 @@ def test_a_record_without_a_seal_counts_where_its_event_stands(store: Store) -> 
     with pytest.raises(ValueError, match="bytes differ"):
         check_record(folder)
     file = hashlib.sha256((folder / "record.json").read_bytes()).hexdigest()
-    events.append(folder / "events.jsonl", Finished(time=3.0, digest=toy_record(TRIAL).digest, file=file))
+    events.append_event(folder / "events.jsonl", TrialFinished(time=3.0, digest=toy_record(TRIAL).digest, file=file))
     assert check_record(folder) == toy_record(TRIAL)
 
 
@@ -199,13 +201,13 @@ def took_over(store: Store, weights: str, made: str, *, finished: float = 9.0) -
     """A trial that tells whose training it took over, and what the maker tells of it."""
     maker = store.create(toy_trial(7), ENVIRONMENT)
     first = result(toy_trial(7), 0).model_copy(update={"weights": made})
-    events.append(maker / "events.jsonl", CycleDone(time=2.0, result=first, seconds={}, reused=False))
+    events.append_event(maker / "events.jsonl", CycleFinished(time=2.0, result=first, seconds={}, reused=False))
     whose = Reused(trial_id=trial_id(toy_trial(7)), env_id=ENVIRONMENT.env_id, weights=weights)
     record = toy_record(TRIAL).model_copy(update={"reused": whose, "finished": finished})
     folder = finish(store, TRIAL)
     events.write_record(folder / "record.json", record)
     file = hashlib.sha256((folder / "record.json").read_bytes()).hexdigest()
-    events.append(folder / "events.jsonl", Finished(time=3.0, digest=record.digest, file=file))
+    events.append_event(folder / "events.jsonl", TrialFinished(time=3.0, digest=record.digest, file=file))
     return folder
 
 
@@ -282,7 +284,7 @@ def test_clean(store: Store) -> None:
     torn.write_bytes(b"x")
     busy = interrupt(store, toy_trial(2))
     (busy / ".x.partial").write_bytes(b"")
-    with lock.claim(busy):
+    with lock.lock_run(busy):
         assert set(store.clean(dry=True)) == {finished / "state", torn}
         assert torn.exists()
         assert set(store.clean()) == {finished / "state", torn}
@@ -313,13 +315,13 @@ def test_kill_frees_the_lease(store: Store) -> None:
         status = store.status(TRIAL, ENVIRONMENT)
         assert status.state == "running"
         assert f"process {process.pid}" in status.note
-        with pytest.raises(lock.Busy, match=f"process {process.pid}"), lock.claim(folder):
+        with pytest.raises(lock.RunLocked, match=f"process {process.pid}"), lock.lock_run(folder):
             pass
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     assert store.status(TRIAL, ENVIRONMENT).state == "resumable"
-    with lock.claim(folder):
+    with lock.lock_run(folder):
         assert store.status(TRIAL, ENVIRONMENT).state == "running"
     assert store.status(TRIAL, ENVIRONMENT).state == "resumable"
 
@@ -327,9 +329,9 @@ def test_kill_frees_the_lease(store: Store) -> None:
 def test_looking_does_not_disturb_a_claim(store: Store) -> None:
     folder = interrupt(store, TRIAL)
     for _ in range(20):
-        with lock.claim(folder):
-            assert lock.holder(folder)
-        assert not lock.holder(folder)
+        with lock.lock_run(folder):
+            assert lock.lock_owner(folder)
+        assert not lock.lock_owner(folder)
 
 
 @pytest.mark.parametrize(("shared", "age", "held"), [(True, 10, True), (True, 1000, False), (False, 10, False)])
@@ -341,13 +343,13 @@ def test_another_hosts_lease(store: Store, monkeypatch: pytest.MonkeyPatch, shar
     os.utime(path, (then, then))
     monkeypatch.setattr(lock, "on_network", lambda _: shared)
     monkeypatch.setattr(lock, "WATCH", 0.2)
-    assert bool(lock.holder(folder)) == held
+    assert bool(lock.lock_owner(folder)) == held
     assert store.status(TRIAL, ENVIRONMENT).state == ("running" if held else "resumable")
     if held:
-        with pytest.raises(lock.Busy, match="elsewhere"), lock.claim(folder):
+        with pytest.raises(lock.RunLocked, match="elsewhere"), lock.lock_run(folder):
             pass
     else:
-        with lock.claim(folder):
+        with lock.lock_run(folder):
             assert json.loads(path.read_text())["pid"] == os.getpid()
 
 
@@ -362,9 +364,9 @@ def test_file_systems() -> None:
 
 def test_torn_lease_is_still_a_lock(store: Store) -> None:
     folder = interrupt(store, TRIAL)
-    with lock.claim(folder):
+    with lock.lock_run(folder):
         (folder / "lease").write_text("{")
-        assert lock.holder(folder) == "another process"
+        assert lock.lock_owner(folder) == "another process"
 
 
 def test_record_survives_the_trip(store: Store) -> None:

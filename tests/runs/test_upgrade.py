@@ -13,7 +13,7 @@ from benchmark import worker
 from benchmark.al.session import Session
 from benchmark.runs import environment as provenance
 from benchmark.runs import events
-from benchmark.runs.events import Started
+from benchmark.runs.events import TrialStarted
 from benchmark.runs.store import Store, check_record
 from benchmark.spec.identity import trial_id
 from benchmark.spec.models import Trial
@@ -69,7 +69,7 @@ def test_a_changed_record_of_then_is_refused(store: Store) -> None:
 def test_events_of_then_are_all_read(store: Store) -> None:
     for name in (FINISHED, STOPPED):
         path = folder(store, name) / "events.jsonl"
-        assert len(list(events.read(path))) == len(path.read_text().splitlines())
+        assert len(list(events.read_events(path))) == len(path.read_text().splitlines())
 
 
 def run_now(trial: Trial, store: Store, data: Path) -> Path:
@@ -102,7 +102,7 @@ def test_a_run_stopped_then_begins_anew_now(store: Store, tmp_path: Path) -> Non
     assert (store.status_of(path, trial).state, store.status_of(path, trial).cycles) == ("resumable", 1)
     assert store.status(trial, provenance.environment("cpu", "fp32", 1)).state == "new"
     out = run_now(trial, store, tmp_path / "data")
-    assert [e.cycle for e, _ in events.read(out / "events.jsonl") if isinstance(e, Started)] == [0]
+    assert [e.cycle for e, _ in events.read_events(out / "events.jsonl") if isinstance(e, TrialStarted)] == [0]
     assert (path / "state" / "cycle.state").read_bytes() == next(
         (OLD / STOPPED).glob("*/state/cycle.state")
     ).read_bytes()

@@ -10,7 +10,7 @@ import torch
 
 from benchmark.al.committee import Committee
 from benchmark.al.datasets import Dataset
-from benchmark.al.dry_run import rehearse
+from benchmark.al.dry_run import dry_run
 from benchmark.al.training import cuda_graphs as stepping
 from benchmark.al.training.numerics import Numerics
 from benchmark.spec.load import find_suite
@@ -36,7 +36,7 @@ def ends(made: Trial, device: str, precision: str, step: str, cache: Path) -> li
         learners.extend(learner.members if isinstance(learner, Committee) else [learner])
         return strategy, learner
 
-    rehearse(made, assembled)
+    dry_run(made, assembled)
     return [learner.weights() for learner in learners]
 
 

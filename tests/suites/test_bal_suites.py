@@ -18,7 +18,7 @@ from benchmark.al import datasets, registry
 from benchmark.al.networks import network
 from benchmark.al.networks.cost import macs, parameters
 from benchmark.al.training.schedules import rate
-from benchmark.planning.workload import total, work
+from benchmark.planning.workload import estimate_workload, sum_workloads
 from benchmark.runs import events
 from benchmark.spec.load import SuiteFile, find_suite, suite_files
 from benchmark.spec.models import Limit
@@ -190,7 +190,7 @@ def test_image_passes_are_the_sheets(suite: SuiteFile) -> None:
     name, regime = parts(suite)
     pretext, *regimes = PASSES[name]
     training, test, scoring = regimes[list(SHARES).index(regime)]
-    counted = total(work(suite.suite.protocol, suite.suite.methods["bal"].cost, suite.suite.cost))
+    counted = sum_workloads(estimate_workload(suite.suite.protocol, suite.suite.methods["bal"].cost, suite.suite.cost))
     assert counted.pretext / 1e6 == pytest.approx(pretext[0], rel=0.005)
     assert counted.pretext_checks / 1e6 == pytest.approx(pretext[1] + pretext[2], rel=0.005)
     assert counted.labelled / 1e6 == pytest.approx(training, rel=0.007)
@@ -203,7 +203,7 @@ def test_methods_build_in_every_variant(suite: SuiteFile) -> None:
     for profile in ("paper", "smoke"):
         for variant in ("as_published", "corrected", *suite.suite.variants):
             for trial in suite.trials(profile, variant, seeds=[0]):
-                registry.build("strategies", trial.strategy)
+                registry.build_component("strategies", trial.strategy)
     released = suite.resolve(variant="released").protocol
     assert released.pretext is not None and not released.pretext.upright and released.evaluation.epoch == "best"
     assert any(step.op == "swap_red_blue" for step in released.views.test)

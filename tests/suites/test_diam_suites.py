@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from benchmark.al import datasets, registry
-from benchmark.planning.workload import total, work
+from benchmark.planning.workload import estimate_workload, sum_workloads
 from benchmark.runs import events
 from benchmark.spec.load import SuiteFile, find_suite, suite_files
 from benchmark.spec.models import Sgd
@@ -75,7 +75,7 @@ def test_methods_build_in_every_variant_and_corrected_flips_every_switch(suite: 
     for profile in ("paper", "smoke"):
         for variant in ("as_published", "corrected", *suite.suite.variants):
             for trial in suite.trials(profile, variant, seeds=[0]):
-                registry.build("strategies", trial.strategy)
+                registry.build_component("strategies", trial.strategy)
     fixed = suite.resolve(variant="corrected")
     assert {fixed.methods[name].strategy.params["scaling"] for name in ("margin", "entropy", "least_conf")} == {
         "per_model"
@@ -110,7 +110,8 @@ def test_plans_cost_what_the_sheet_says(suite: SuiteFile, place: tuple[str, int]
     extra = {"random": 0.0, "margin": scoring, "entropy": scoring, "least_conf": scoring, "cal": votes, "diam": votes,
              "diam_qp": votes, "coreset": 0.34}  # fmt: skip
     counted = {
-        name: total(work(suite.suite.protocol, suite.suite.methods[name].cost, suite.suite.cost)) for name in extra
+        name: sum_workloads(estimate_workload(suite.suite.protocol, suite.suite.methods[name].cost, suite.suite.cost))
+        for name in extra
     }
     assert counted["random"].labelled == 2_310_000 * place[1] and counted["random"].test == 110_000 * place[1]
     assert counted["margin"].acquisition == 502_500 * place[1]
@@ -124,7 +125,7 @@ def test_at_their_own_size_networks_are_tested_and_scored_for_less(
 ) -> None:
     """Prices of the sheet's networks at 224 pixels, at their own sides in its place."""
     chosen, (training, test, scoring, _), count = suite.resolve(variant=variant), SHEET[place[1]], place[1]
-    counted = total(work(chosen.protocol, chosen.methods["margin"].cost, chosen.cost))
+    counted = sum_workloads(estimate_workload(chosen.protocol, chosen.methods["margin"].cost, chosen.cost))
     smaller = (test + scoring) * fmean(OWN[:count]) / fmean(AT_224[:count])
     assert counted.macs / 1e15 == pytest.approx(training + smaller, abs=0.021)
     assert smaller < test + scoring - 0.03

@@ -24,6 +24,6 @@ def test_nothing_of_a_component_is_left_to_its_defaults(name: str) -> None:
     """`albench show` says that what it does not list is off: a margin, a rate or the rule of the first cycle is not."""
     for method_name, method in find_suite(name, ROOT).suite.methods.items():
         for kind, component in (("strategies", method.strategy), ("objectives", method.objective)):
-            fields = dataclasses.fields(registry.build(kind, component))
+            fields = dataclasses.fields(registry.build_component(kind, component))
             on = {field.name for field in fields if field.default} - {EXACT_TIES}
             assert on <= set(component.params), method_name

@@ -14,7 +14,7 @@ from benchmark.al import datasets, registry
 from benchmark.al.networks import network
 from benchmark.al.networks.cost import macs
 from benchmark.al.training.schedules import rate
-from benchmark.planning.workload import total, work
+from benchmark.planning.workload import estimate_workload, sum_workloads
 from benchmark.runs import events
 from benchmark.spec.load import SuiteFile, find_suite
 from benchmark.worker import main
@@ -49,13 +49,13 @@ def test_order_and_its_switch(suite: SuiteFile) -> None:
     for profile in ("paper", "smoke"):
         for variant in ("as_published", "corrected", *suite.suite.variants):
             for trial in suite.trials(profile, variant, seeds=[0]):
-                registry.build("strategies", trial.strategy)
+                registry.build_component("strategies", trial.strategy)
 
 
 def test_cost_is_the_sheets(suite: SuiteFile) -> None:
     protocol, price = suite.suite.protocol, suite.suite.cost
     assert macs(network(protocol.models[0], 10, 3), 32) == price.forward_macs
-    counted = total(work(protocol, suite.suite.methods["pt4al"].cost, price))
+    counted = sum_workloads(estimate_workload(protocol, suite.suite.methods["pt4al"].cost, price))
     assert (counted.pretext, counted.pretext_checks) == (3_000_000, 3_200_000)
     assert (counted.labelled, counted.test, counted.acquisition) == (11_000_000, 20_000_000, 45_000)
     assert round(counted.macs / 1e15) == 36

@@ -96,8 +96,8 @@ def test_every_component_can_be_built_in_every_variant(suite: SuiteFile) -> None
     for profile in ("paper", "smoke"):
         for variant in ("as_published", "corrected", *suite.suite.variants):
             for trial in suite.trials(profile, variant):
-                registry.build("strategies", trial.strategy)
-                registry.build("objectives", trial.objective)
+                registry.build_component("strategies", trial.strategy)
+                registry.build_component("objectives", trial.objective)
 
 
 def test_switches_begin_at_what_is_pinned_and_corrected_flips_them(suite: SuiteFile) -> None:

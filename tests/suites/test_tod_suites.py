@@ -91,8 +91,8 @@ def test_switches_begin_at_what_is_pinned_and_every_variant_can_be_built(suite: 
     for profile in ("paper", "smoke"):
         for variant in ("corrected", *suite.suite.variants):
             for trial in suite.trials(profile, variant, seeds=[0]):
-                registry.build("strategies", trial.strategy)
-                registry.build("objectives", trial.objective)
+                registry.build_component("strategies", trial.strategy)
+                registry.build_component("objectives", trial.objective)
 
 
 def test_claims_are_those_of_the_paper(suite: SuiteFile) -> None:

@@ -15,7 +15,7 @@ from benchmark.executors.jobs import Job, guarded, is_foreign
 from benchmark.executors.local.executor import LocalExecutor
 from benchmark.runs import environment as provenance
 from benchmark.runs import events
-from benchmark.runs.events import CycleDone, Failed
+from benchmark.runs.events import CycleFinished, TrialFailed
 from benchmark.runs.store import Store, check_record, last_event
 from benchmark.spec.identity import trial_id
 from benchmark.spec.models import Component, Trial
@@ -67,7 +67,9 @@ def shared_states(store: Store) -> list[Path]:
 
 
 def reused(out: Path) -> bool:
-    return next(event.reused for event, _ in events.read(out / "events.jsonl") if isinstance(event, CycleDone))
+    return next(
+        event.reused for event, _ in events.read_events(out / "events.jsonl") if isinstance(event, CycleFinished)
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------ who is one
@@ -182,7 +184,7 @@ def test_weights_that_are_not_what_their_maker_told_are_not_taken_over(store: St
     change(path, told=False)
     code, out = run(other(), store)
     last = last_event(out)
-    assert code == 3 and isinstance(last, Failed)
+    assert code == 3 and isinstance(last, TrialFailed)
     assert "other weights than its maker told" in last.message and path.name in last.message
     path.unlink()
     code, out = run(other(), store)

@@ -15,7 +15,7 @@ import pytest
 
 from benchmark.cli import surroundings
 from benchmark.executors import base
-from benchmark.executors.jobs import FailureKind, Job, Outcome
+from benchmark.executors.jobs import FailureKind, Job, JobOutcome
 from tests.helpers.waiting import patience, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +51,9 @@ def test_the_loop_of_all_executors_leaves_ignored_signals_ignored(ignored: tuple
             precision="fp32",
             threads=1,
         )
-        drive = base.Drive(lambda job, limit: Looks(), lambda job, status: Outcome(job, "finished"), lambda *_: None)
+        drive = base.JobLoop(
+            lambda job, limit: Looks(), lambda job, status: JobOutcome(job, "finished"), lambda *_: None
+        )
         drive([job], 1, None)
         after = {number: signal.getsignal(number) for number in base.ASKED}
     finally:
@@ -114,7 +116,7 @@ def test_what_the_system_refuses_to_start_is_told_with_a_remedy() -> None:
     job = Job(
         name="x", trial_id="t", out=Path("none"), data=Path(), cache=Path(), device="cpu", precision="fp32", threads=1
     )
-    (end,) = base.Drive(refuse, lambda job, status: Outcome(job, "finished"), lambda *_: None)([job], 1, None)
+    (end,) = base.JobLoop(refuse, lambda job, status: JobOutcome(job, "finished"), lambda *_: None)([job], 1, None)
     assert (end.state, end.kind) == ("failed", FailureKind.program)
     assert "temporarily unavailable" in end.message
     assert "ulimit -u" in end.message

@@ -20,7 +20,7 @@ from benchmark.al import registry
 from benchmark.al.state.checkpoint import MAGIC, decode, encode
 from benchmark.errors import AlbenchError, UsageError, without_secrets
 from benchmark.spec.models import Component
-from benchmark.tracking.background import Background
+from benchmark.tracking.background import BackgroundSync
 from benchmark.tracking.mlflow import check, ui_argv
 
 ROOT = Path(__file__).parents[2]
@@ -87,13 +87,13 @@ def test_a_plug_in_runs_only_when_it_is_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "mine.py").write_text("from pathlib import Path\nPath('ran').touch()\n")
-    registry.names("strategies")
-    registry.build("strategies", Component(name="random"))
+    registry.component_names("strategies")
+    registry.build_component("strategies", Component(name="random"))
     with pytest.raises(UsageError):
-        registry.build("strategies", Component(name="mine"))
+        registry.build_component("strategies", Component(name="mine"))
     assert not Path("ran").exists()
     with pytest.raises(UsageError, match="is not a Strategy"):
-        registry.find("strategies", "mine.py:Mine")
+        registry.find_class("strategies", "mine.py:Mine")
     assert Path("ran").exists()
 
 
@@ -123,7 +123,7 @@ def test_what_a_library_says_about_an_address_is_cleaned(tmp_path: Path) -> None
     def make() -> None:
         raise RuntimeError(f"HTTPConnectionPool: cannot reach {ADDRESS}")
 
-    background = Background(make, every=0.01)  # type: ignore[arg-type]
+    background = BackgroundSync(make, every=0.01)  # type: ignore[arg-type]
     background.watch([tmp_path])
     background.close(5)
     assert background.problem is not None and "hunter2" not in background.problem

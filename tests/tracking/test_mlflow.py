@@ -24,7 +24,7 @@ import pytest
 from benchmark.runs.store import Store
 from benchmark.spec.identity import trial_id
 from benchmark.tracking import mlflow as tracking
-from benchmark.tracking.mlflow import BackgroundMirror, Mirror, TrackerError, embedded, publish_verdicts, sync
+from benchmark.tracking.mlflow import BackgroundMlflowSync, MlflowSync, TrackerError, embedded, publish_verdicts, sync
 from tests.helpers.runs import ENVIRONMENT, fail, finish, interrupt, toy_trial
 from tests.helpers.waiting import patience
 
@@ -86,7 +86,7 @@ def runs_of(store: Store, kind: str) -> list[Any]:
 def test_a_finished_trial(store: Store) -> None:
     trial = toy_trial(4)
     folder = finish(store, trial)
-    Mirror().mirror(folder)
+    MlflowSync().mirror(folder)
     (child,), (parent,) = runs_of(store, "trial"), runs_of(store, "cell")
     assert child.info.run_name == "random@4"
     assert (child.info.status, child.info.end_time) == ("FINISHED", 3000)
@@ -131,7 +131,7 @@ def test_nothing_doubles(store: Store, tmp_path: Path) -> None:
 def test_a_rebuilt_database_equals_the_lost_one(store: Store, template: Path) -> None:
     folder = finish(store, toy_trial(0))
     text = (folder / "events.jsonl").read_bytes()
-    mirror = Mirror()
+    mirror = MlflowSync()
     for size in (150, len(text) // 2, len(text) - 3):
         (folder / "events.jsonl").write_bytes(text[:size])
         mirror.mirror(folder, live=True)
@@ -157,9 +157,9 @@ def test_a_crash_between_metrics_and_tags(store: Store, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(tracking.MlflowTracker, "log", dies)
     with pytest.raises(TrackerError, match="the host died"):
-        Mirror().mirror(folder)
+        MlflowSync().mirror(folder)
     monkeypatch.undo()
-    Mirror().mirror(folder)
+    MlflowSync().mirror(folder)
     (child,) = runs_of(store, "trial")
     steps = [point.step for point in client(store).get_metric_history(child.info.run_id, "test/accuracy")]
     assert steps == [5000, 7500, 10000]
@@ -167,7 +167,7 @@ def test_a_crash_between_metrics_and_tags(store: Store, monkeypatch: pytest.Monk
 
 def test_a_run_removed_in_the_ui_comes_back(store: Store) -> None:
     folder = finish(store, toy_trial(0))
-    mirror = Mirror()
+    mirror = MlflowSync()
     mirror.mirror(folder)
     (child,) = runs_of(store, "trial")
     client(store).delete_run(child.info.run_id)
@@ -263,10 +263,10 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_a_tracker_behind_a_proxy_is_asked_through_it(proxy: str) -> None:
-    tracking._knock("http://tracker.invalid:5000")
+    tracking._check_reachable("http://tracker.invalid:5000")
     assert Proxy.asked == ["http://tracker.invalid:5000/health"]
     with pytest.raises(TrackerError, match=f"the proxy {proxy} answers 403") as caught:
-        tracking._knock("http://other.invalid")
+        tracking._check_reachable("http://other.invalid")
     assert "add other.invalid to NO_PROXY" in str(caught.value)
 
 
@@ -275,7 +275,7 @@ def test_a_server_of_this_machine_is_reached_without_the_proxy(proxy: str) -> No
     tracking._reach_directly(uri)
     assert "127.0.0.1" in os.environ["NO_PROXY"].split(",")
     with pytest.raises(TrackerError, match=r"nobody answers: .*refused"):
-        tracking._knock(uri)
+        tracking._check_reachable(uri)
     assert Proxy.asked == []
 
 
@@ -313,7 +313,7 @@ def test_a_dead_server_is_given_up_at_once(store: Store) -> None:
     with pytest.raises(TrackerError, match="nobody answers") as caught:
         sync(store.root, uri)
     assert uri in str(caught.value)
-    background = BackgroundMirror(uri, every=0.01)
+    background = BackgroundMlflowSync(uri, every=0.01)
     background.watch([folder])
     background.close()
     assert time.monotonic() - start < patience(2)
@@ -325,7 +325,7 @@ def test_a_server_that_never_answers_does_not_hold_the_run(store: Store) -> None
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        background = BackgroundMirror(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        background = BackgroundMlflowSync(f"http://127.0.0.1:{listener.getsockname()[1]}")
         background.watch([finish(store, toy_trial(0))])
         start = time.monotonic()
         background.close(seconds=0.5)
@@ -337,7 +337,7 @@ def test_a_locked_database_loses_nothing(store: Store) -> None:
     folder = finish(store, toy_trial(0))
     with sqlite3.connect(database(store), isolation_level=None) as other:
         other.execute("begin exclusive")
-        background = BackgroundMirror()
+        background = BackgroundMlflowSync()
         background.watch([folder])
         start = time.monotonic()
         background.close(seconds=0.5)

@@ -15,15 +15,15 @@ import pytest
 
 from benchmark.errors import StoreError
 from benchmark.runs import events
-from benchmark.runs.events import CycleDone, CycleResult, EpochDone, Finished, Stopped
-from benchmark.runs.lock import claim
+from benchmark.runs.events import CycleFinished, CycleResult, EpochFinished, TrialFinished, TrialStopped
+from benchmark.runs.lock import lock_run
 from benchmark.runs.store import Store
 from benchmark.spec.models import Trial
-from benchmark.tracking.background import Background
+from benchmark.tracking.background import BackgroundSync
 from benchmark.tracking.marks import Marks
 from benchmark.tracking.run_history import (
-    Mirrored,
-    Story,
+    RunHistory,
+    SyncedRun,
     params,
     points,
     tags,
@@ -31,7 +31,7 @@ from benchmark.tracking.run_history import (
     verdict_table,
     verdict_tags,
 )
-from benchmark.tracking.sync import RunMirror, SyncReport, TrackerError, sync_folders
+from benchmark.tracking.sync import RunSyncer, SyncResult, TrackerError, sync_run_folders
 from tests.helpers.runs import ENVIRONMENT, fail, finish, interrupt, result, say_started, toy_trial
 from tests.helpers.waiting import patience, wait_for
 
@@ -123,8 +123,8 @@ class FakeTracker:
         return found
 
 
-def mirror_to(tracker: FakeTracker) -> RunMirror:
-    return RunMirror(lambda runs: tracker)
+def mirror_to(tracker: FakeTracker) -> RunSyncer:
+    return RunSyncer(lambda runs: tracker)
 
 
 def mirrored(*folders: Path) -> dict[str, Any]:
@@ -138,8 +138,8 @@ def mirrored(*folders: Path) -> dict[str, Any]:
 
 
 def tell(folder: Path, trial: Trial, cycle: int, accuracy: float = 50.0, at: float = 2.0) -> None:
-    done = CycleDone(time=at, result=result(trial, cycle, accuracy), seconds={"train": 1.5}, reused=False)
-    events.append(folder / "events.jsonl", done)
+    done = CycleFinished(time=at, result=result(trial, cycle, accuracy), seconds={"train": 1.5}, reused=False)
+    events.append_event(folder / "events.jsonl", done)
 
 
 @pytest.fixture
@@ -187,11 +187,11 @@ def test_repeats_write_nothing(store: Store) -> None:
     folder = finish(store, toy_trial(0))
     tracker = FakeTracker()
     mirror = mirror_to(tracker)
-    assert mirror.mirror(folder) == Mirrored("finished", True)
+    assert mirror.mirror(folder) == SyncedRun("finished", True)
     calls = tracker.calls
-    assert mirror.mirror(folder) == Mirrored("finished", False)
+    assert mirror.mirror(folder) == SyncedRun("finished", False)
     assert tracker.calls == calls, "the same mirror does not even ask"
-    assert mirror_to(tracker).mirror(folder) == Mirrored("finished", False)
+    assert mirror_to(tracker).mirror(folder) == SyncedRun("finished", False)
     assert sorted(run.info.name for run in tracker.runs.values()) == ["random", "random@0"]
 
 
@@ -204,7 +204,7 @@ def test_torn_and_foreign_lines_are_passed_over(store: Store) -> None:
     tell(folder, trial, 0)
     with (folder / "events.jsonl").open("ab") as file:
         file.write(b'{"type": "fini')
-    story = Story(folder)
+    story = RunHistory(folder)
     story.update()
     assert len(story.cycles) == 1
     tell(folder, trial, 1)  # the torn line is closed first
@@ -266,20 +266,20 @@ def test_states(store: Store) -> None:
         return run.data.tags["albench.state"], run.info.status
 
     assert seen() == ("interrupted", "KILLED")
-    with claim(folder):
+    with lock_run(folder):
         assert seen() == ("running", "RUNNING")
-    events.append(folder / "events.jsonl", Stopped(time=5.0, reason="time_limit"))
+    events.append_event(folder / "events.jsonl", TrialStopped(time=5.0, reason="time_limit"))
     assert seen() == ("stopped", "KILLED")
     say_started(folder, trial)
     assert mirror.mirror(folder, live=True).state == "running"
-    story = Story(folder)
+    story = RunHistory(folder)
     story.update()
     assert story.resumed == 1
 
 
 def test_a_refused_record_is_said(store: Store) -> None:
     folder = finish(store, toy_trial(0))
-    events.append(folder / "events.jsonl", Finished(time=4.0, digest="other"))
+    events.append_event(folder / "events.jsonl", TrialFinished(time=4.0, digest="other"))
     tracker = FakeTracker()
     mirror_to(tracker).mirror(folder)
     (run,) = (run for run in tracker.runs.values() if run.info.name == "random@0")
@@ -295,7 +295,7 @@ def test_a_parent_has_the_state_of_its_children(store: Store) -> None:
 def test_nothing_is_written_for_a_run_that_has_not_begun(store: Store) -> None:
     folder = store.create(toy_trial(0), ENVIRONMENT)
     tracker = FakeTracker()
-    assert mirror_to(tracker).mirror(folder) == Mirrored(None, False)
+    assert mirror_to(tracker).mirror(folder) == SyncedRun(None, False)
     assert not tracker.runs
 
 
@@ -305,14 +305,14 @@ def test_sync_counts_and_goes_on_after_a_bad_folder(store: Store) -> None:
     broken = finish(store, toy_trial(2))
     (broken / "trial.json").write_text("{}")
     tracker, seen = FakeTracker(), []
-    report = sync_folders(mirror_to(tracker), store.root, (), lambda done, total: seen.append((done, total)))
+    report = sync_run_folders(mirror_to(tracker), store.root, (), lambda done, total: seen.append((done, total)))
     assert (report.written, report.unchanged, report.empty) == (1, 0, 1)
     assert len(report.problems) == 1
     assert "trial.json" in report.problems[0]
     assert seen[-1] == (3, 3)
-    again = sync_folders(mirror_to(tracker), store.root, (), lambda done, total: None)
+    again = sync_run_folders(mirror_to(tracker), store.root, (), lambda done, total: None)
     assert (again.written, again.unchanged) == (0, 1)
-    other = sync_folders(mirror_to(FakeTracker()), store.root, ("another/suite",), lambda done, total: None)
+    other = sync_run_folders(mirror_to(FakeTracker()), store.root, ("another/suite",), lambda done, total: None)
     assert (other.written, other.unchanged, other.empty) == (0, 0, 0)
 
 
@@ -320,8 +320,8 @@ def marks_of(store: Store, stamp: str = "") -> Marks:
     return Marks(store.root / ".tracking" / "marks.json", lambda: stamp)
 
 
-def quiet_sync(store: Store, tracker: FakeTracker, stamp: str = "") -> SyncReport:
-    return sync_folders(mirror_to(tracker), store.root, (), lambda done, total: None, marks_of(store, stamp))
+def quiet_sync(store: Store, tracker: FakeTracker, stamp: str = "") -> SyncResult:
+    return sync_run_folders(mirror_to(tracker), store.root, (), lambda done, total: None, marks_of(store, stamp))
 
 
 def test_costs_follow_what_is_new(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,8 +333,8 @@ def test_costs_follow_what_is_new(store: Store, monkeypatch: pytest.MonkeyPatch)
     assert quiet_sync(store, tracker, "t1").written == 20
     assert tracker.calls <= 20 * 20
     read: list[Path] = []
-    whole = Story.update
-    monkeypatch.setattr(Story, "update", lambda self: (read.append(self.folder), whole(self))[1])
+    whole = RunHistory.update
+    monkeypatch.setattr(RunHistory, "update", lambda self: (read.append(self.folder), whole(self))[1])
 
     tracker.calls = 0
     assert quiet_sync(store, tracker, "t1").unchanged == 20
@@ -354,7 +354,7 @@ def test_costs_follow_what_is_new(store: Store, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_run_that_changed_is_looked_at_again(store: Store) -> None:
     folder, other = interrupt(store, toy_trial(0)), finish(store, toy_trial(1))
-    events.append(folder / "events.jsonl", Stopped(time=5.0, reason="time_limit"))
+    events.append_event(folder / "events.jsonl", TrialStopped(time=5.0, reason="time_limit"))
     tracker = FakeTracker()
     quiet_sync(store, tracker, "t")
     tell(folder, toy_trial(0), 1)
@@ -409,7 +409,7 @@ def test_values_that_are_not_finite_are_left_out_and_named(store: Store) -> None
         "metrics": {"accuracy": 50.0, "loss/a": float("nan"), "loss/b": float("inf")},
         "diagnostics": {"rank": 0.5, "spread": float("-inf"), "list": (1.0, 2.0)},
     }
-    done = CycleDone.model_construct(
+    done = CycleFinished.model_construct(
         time=2.0, result=CycleResult.model_construct(**values), seconds={"train": 1.0}, reused=True,
         peak_host_bytes=5, peak_device_bytes=0,
     )  # fmt: skip
@@ -421,7 +421,7 @@ def test_values_that_are_not_finite_are_left_out_and_named(store: Store) -> None
     assert {(point.step, point.time) for point in found} == {(5000, 2000)}
     assert missing == ["diagnostics/spread", "test/loss/a", "test/loss/b"]
     folder = interrupt(store, trial)
-    story = Story(folder)
+    story = RunHistory(folder)
     story.update()
     story.cycles = [done]
     assert tags(story, "running")["albench.not_finite"] == "diagnostics/spread, test/loss/a, test/loss/b"
@@ -488,14 +488,14 @@ def test_background_follows_a_run_and_ends_up_to_date(store: Store) -> None:
     trial = toy_trial(0)
     folder = store.create(trial, ENVIRONMENT)
     tracker = FakeTracker()
-    with Background(lambda: mirror_to(tracker), every=0.01) as background:
+    with BackgroundSync(lambda: mirror_to(tracker), every=0.01) as background:
         background.watch([folder])
         say_started(folder, trial)
         tell(folder, trial, 0)
         wait_for(
             lambda: any(run.data.tags.get("albench.cycles", "").startswith("1 ") for run in list(tracker.runs.values()))
         )
-        events.append(folder / "events.jsonl", EpochDone(time=3.0, cycle=1, epoch=1, epochs=4))
+        events.append_event(folder / "events.jsonl", EpochFinished(time=3.0, cycle=1, epoch=1, epochs=4))
         folder = finish(store, trial)
     assert background.problem is None
     assert {run.info.status for run in tracker.runs.values()} == {"FINISHED"}
@@ -504,20 +504,20 @@ def test_background_follows_a_run_and_ends_up_to_date(store: Store) -> None:
 def test_a_dead_tracker_is_told_and_tried_again(store: Store) -> None:
     folder, tracker, tries = finish(store, toy_trial(0)), FakeTracker(), []
 
-    def make() -> RunMirror:
+    def make() -> RunSyncer:
         tries.append(1)
         if len(tries) < 3:
             raise ConnectionRefusedError("nobody there")
         return mirror_to(tracker)
 
-    background = Background(make, every=0.01)
+    background = BackgroundSync(make, every=0.01)
     background.watch([folder])
     wait_for(lambda: tracker.runs)
     background.close()
     assert background.problem is None
     assert len(tries) == 3
 
-    dead = Background(lambda: (_ for _ in ()).throw(ConnectionRefusedError("nobody there")), every=0.01)
+    dead = BackgroundSync(lambda: (_ for _ in ()).throw(ConnectionRefusedError("nobody there")), every=0.01)
     dead.watch([folder])
     dead.close()
     assert dead.problem == "nobody there"
@@ -527,13 +527,13 @@ def test_a_hanging_tracker_does_not_hold_the_run(store: Store) -> None:
     release = threading.Event()
 
     class Hanging:
-        def mirror(self, run_dir: Path, *, live: bool = False) -> Mirrored:
+        def mirror(self, run_dir: Path, *, live: bool = False) -> SyncedRun:
             release.wait(patience(30))
-            return Mirrored(None, False)
+            return SyncedRun(None, False)
 
         def close(self) -> None: ...
 
-    background = Background(Hanging)
+    background = BackgroundSync(Hanging)
     start = time.monotonic()
     background.watch([finish(store, toy_trial(0))])
     background.close(seconds=0.2)
@@ -547,7 +547,7 @@ def test_one_bad_folder_does_not_hide_the_others(store: Store) -> None:
     good, bad = finish(store, toy_trial(0)), finish(store, toy_trial(1))
     (bad / "trial.json").write_text("{}")
     tracker = FakeTracker()
-    background = Background(lambda: mirror_to(tracker), every=0.01)
+    background = BackgroundSync(lambda: mirror_to(tracker), every=0.01)
     background.watch([bad, good])
     background.close()
     assert background.problem is not None

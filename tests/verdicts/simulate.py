@@ -17,9 +17,9 @@ import numpy as np
 from benchmark.reports.markdown import between
 from benchmark.verdicts import stats
 from benchmark.verdicts.claims import judge_claims
-from benchmark.verdicts.judge import case_of
-from benchmark.verdicts.results import Kind, Outcome, decide
-from benchmark.verdicts.trials import select
+from benchmark.verdicts.judge import comparison_context
+from benchmark.verdicts.results import ClaimOutcome, VerdictKind, decide_verdict
+from benchmark.verdicts.trials import select_trials
 from tests.helpers import toy_suite as toy
 
 DRAWS, FEW = 10_000, 1_000
@@ -38,11 +38,11 @@ GAPS = (-1.0, 0.0, 0.5, 1.0, 2.0)
 
 def rates(
     n: int, sd: float, true: float, error: float = 0.0, other_n: int | None = None, rng: int = 0, draws: int = DRAWS
-) -> dict[Kind, float]:
+) -> dict[VerdictKind, float]:
     """Share of each verdict over simulated comparisons with a published mean of 90."""
     draw = np.random.default_rng(rng)
     other_se = 0.0 if other_n is None else sd / math.sqrt(other_n)
-    found: Counter[Kind] = Counter()
+    found: Counter[VerdictKind] = Counter()
     for _ in range(draws):
         published = 90.0 + other_se * draw.standard_normal() + error * draw.uniform(-1, 1)
         spread, df = 0.0, math.inf
@@ -51,14 +51,14 @@ def rates(
             spread = other_se * math.sqrt(draw.chisquare(df) / df)
         ours = 90.0 + true + sd * draw.standard_normal(n)
         test = stats.against_mean(ours, published, MARGIN, ALPHA, error, spread, df)
-        found[decide(test.low, test.high, MARGIN)] += 1
-    return {kind: found[kind] / draws for kind in Kind}
+        found[decide_verdict(test.low, test.high, MARGIN)] += 1
+    return {kind: found[kind] / draws for kind in VerdictKind}
 
 
-def claims(n: int, gap: float, rng: int = 0, draws: int = FEW) -> dict[Outcome, float]:
+def claims(n: int, gap: float, rng: int = 0, draws: int = FEW) -> dict[ClaimOutcome, float]:
     """Share of each outcome of a claim at two sizes (Holm), when the better side leads by `gap` paired standard deviations
     at both. Seeds shift both sides alike: only pairing takes that out."""
-    draw, found = np.random.default_rng(rng), Counter[Outcome]()
+    draw, found = np.random.default_rng(rng), Counter[ClaimOutcome]()
     with tempfile.TemporaryDirectory() as folder:
         suite = toy.suite(Path(folder), [], more=toy.claim("margin", "random"))
         for _ in range(draws):
@@ -67,10 +67,10 @@ def claims(n: int, gap: float, rng: int = 0, draws: int = FEW) -> dict[Outcome, 
                 shared = 80.0 + 2.0 * draw.standard_normal(3)
                 own = draw.standard_normal(3)
                 rows += toy.trial("random", seed, shared) + toy.trial("margin", seed, shared + gap + own)
-            trials = select(rows, suite.id, "paper", "as_published")
-            (claim,) = judge_claims(case_of(suite, trials, "paper", "as_published"), ())
+            trials = select_trials(rows, suite.id, "paper", "as_published")
+            (claim,) = judge_claims(comparison_context(suite, trials, "paper", "as_published"), ())
             found[claim.outcome] += 1
-    return {outcome: found[outcome] / draws for outcome in Outcome}
+    return {outcome: found[outcome] / draws for outcome in ClaimOutcome}
 
 
 def number_table() -> Iterator[str]:
@@ -84,8 +84,8 @@ def number_table() -> Iterator[str]:
         cells = []
         for place, true in enumerate(TRUTHS):
             found = rates(n, sd, true, error, other_n, rng=place)
-            beyond = found[Kind.ABOVE] + found[Kind.BELOW]
-            cells.append(f"{found[Kind.REPRODUCED]:.3f} / {beyond:.3f}")
+            beyond = found[VerdictKind.ABOVE] + found[VerdictKind.BELOW]
+            cells.append(f"{found[VerdictKind.REPRODUCED]:.3f} / {beyond:.3f}")
         power = f"{stats.equivalence_power(sd, n, MARGIN - error, ALPHA):.3f}" if other_n is None else "–"
         promised = f"at most {power}" if error else power
         yield f"| {n} | {sd:g} | {known} | {' | '.join(cells)} | {promised} |"
@@ -98,7 +98,7 @@ def claim_table() -> Iterator[str]:
     for n in (3, 5, 10):
         for place, gap in enumerate(GAPS):
             found = claims(n, gap, rng=place)
-            shares = [found[one] for one in (Outcome.HOLDS, Outcome.REFUTED, Outcome.INCONCLUSIVE)]
+            shares = [found[one] for one in (ClaimOutcome.HOLDS, ClaimOutcome.REFUTED, ClaimOutcome.INCONCLUSIVE)]
             yield f"| {n} | {gap:g} | {' | '.join(f'{share:.3f}' for share in shares)} |"
 
 

@@ -9,13 +9,13 @@ import pytest
 from scipy.stats import ttest_1samp, ttest_rel
 
 from benchmark.errors import Exit
-from benchmark.verdicts.judge import judge
+from benchmark.verdicts.judge import judge_suite
 from benchmark.verdicts.results import ClaimVerdict
 from tests.helpers import toy_suite as toy
 
 
 def verdict(tmp_path: Path, text: str, rows: list, table: list | None = None) -> ClaimVerdict:
-    (found,) = judge(toy.suite(tmp_path, table, more=text), rows).claims
+    (found,) = judge_suite(toy.suite(tmp_path, table, more=text), rows).claims
     return found
 
 
@@ -32,7 +32,7 @@ def test_holds_at_its_sizes_only(tmp_path: Path) -> None:
 
 def test_refuted_when_it_is_significantly_the_other_way(tmp_path: Path) -> None:
     suite = toy.suite(tmp_path, [], more=toy.claim("random", "margin"))
-    found = judge(suite, toy.trials())
+    found = judge_suite(suite, toy.trials())
     assert found.claims[0].outcome == "refuted"
     assert found.claims[0].reason == "significantly the other way at 200, 300 labels"
     assert found.exit_code is Exit.DISCREPANCY
@@ -40,17 +40,17 @@ def test_refuted_when_it_is_significantly_the_other_way(tmp_path: Path) -> None:
 
 def test_refuted_as_the_papers_own_numbers_refute_it(tmp_path: Path) -> None:
     text = toy.claim("random", "margin")
-    found = judge(toy.suite(tmp_path, more=text), toy.trials())
+    found = judge_suite(toy.suite(tmp_path, more=text), toy.trials())
     assert found.claims[0].outcome == "refuted"
     assert found.claims[0].reason.endswith("as in the paper's own numbers")
     assert found.exit_code is Exit.OK
     half = toy.reported({"random": (70, 84, 85), "margin": (70, 83, 90)}, role="target_weak")
-    assert not judge(toy.suite(tmp_path, half, more=text), toy.trials()).claims[0].as_printed
+    assert not judge_suite(toy.suite(tmp_path, half, more=text), toy.trials()).claims[0].as_printed
 
 
 def test_numbers_are_scipys_and_holms(tmp_path: Path) -> None:
     rows = toy.trials({"random": (70, 80, 85), "margin": (70.3, 80.5, 85.2)}, noise=0.4, rng=6)
-    (found,) = judge(
+    (found,) = judge_suite(
         toy.suite(tmp_path, more=toy.claim("margin", "random", '"all"')), rows, methods=["random", "margin"]
     ).claims
     value = {(row.method, row.labelled, row.seed): row.metrics["accuracy"] for row in rows}
@@ -97,10 +97,10 @@ def test_no_seed_in_common(tmp_path: Path) -> None:
 
 def test_a_side_that_was_not_run(tmp_path: Path) -> None:
     suite = toy.suite(tmp_path, [], more=toy.claim("margin", "random"))
-    found = judge(suite, toy.trials({"random": (70, 80, 85)}))
+    found = judge_suite(suite, toy.trials({"random": (70, 80, 85)}))
     assert (found.claims[0].outcome, found.claims[0].reason) == ("missing", "no trial of margin")
     assert found.exit_code is Exit.NOT_MEASURED
-    assert judge(suite, toy.trials({"random": (70, 80, 85)}), methods=["random"]).claims == ()
+    assert judge_suite(suite, toy.trials({"random": (70, 80, 85)}), methods=["random"]).claims == ()
 
 
 def constant(labelled: int | None, mean: float, error: float = 0.0) -> list:
@@ -133,6 +133,6 @@ def test_a_constant_that_is_not_in_the_table(tmp_path: Path) -> None:
 def test_a_cited_claim_is_only_cited(tmp_path: Path) -> None:
     text = '[claims.C9]\ntext = "it is fast"\nsource = "section 6"\n'
     suite = toy.suite(tmp_path, more=text)
-    found = judge(suite, toy.trials())
+    found = judge_suite(suite, toy.trials())
     assert found.claims[0].outcome == "not_testable"
     assert found.exit_code is Exit.OK

@@ -9,9 +9,9 @@ import pytest
 
 from benchmark.errors import Exit
 from benchmark.spec.load import SuiteFile
-from benchmark.verdicts.judge import judge
+from benchmark.verdicts.judge import judge_suite
 from benchmark.verdicts.measurements import Measurement
-from benchmark.verdicts.results import Judgement, Kind
+from benchmark.verdicts.results import SuiteVerdict, VerdictKind
 from tests.helpers import toy_suite as toy
 
 
@@ -20,7 +20,7 @@ def suite(tmp_path: Path) -> SuiteFile:
     return toy.suite(tmp_path, [], rule='reference = "records"')
 
 
-def verdicts(judgement: Judgement) -> set[str]:
+def verdicts(judgement: SuiteVerdict) -> set[str]:
     return {str(number.verdict) for number in judgement.numbers}
 
 
@@ -35,16 +35,18 @@ def moved(rows: list[Measurement], by: float, **changes: str) -> list[Measuremen
 
 def test_equal_bits_are_reproduced_even_by_one_trial(suite: SuiteFile) -> None:
     rows = toy.trials()
-    found = judge(suite, [row for row in rows if row.seed == 0], references=rows)
+    found = judge_suite(suite, [row for row in rows if row.seed == 0], references=rows)
     assert verdicts(found) == {"reproduced(bitwise equal)"}
     assert found.exit_code is Exit.OK
 
 
-@pytest.mark.parametrize(("by", "kind"), [(0.0, Kind.REPRODUCED), (2.0, Kind.ABOVE), (-2.0, Kind.BELOW)])
-def test_elsewhere_pairs_by_seed_decide(suite: SuiteFile, by: float, kind: Kind) -> None:
+@pytest.mark.parametrize(
+    ("by", "kind"), [(0.0, VerdictKind.REPRODUCED), (2.0, VerdictKind.ABOVE), (-2.0, VerdictKind.BELOW)]
+)
+def test_elsewhere_pairs_by_seed_decide(suite: SuiteFile, by: float, kind: VerdictKind) -> None:
     # Seeds spread by far more than the margin: only pairs can see a difference of two points.
     rows = toy.trials(noise=15.0)
-    found = judge(suite, moved(rows, by, env_id="env-b"), references=rows)
+    found = judge_suite(suite, moved(rows, by, env_id="env-b"), references=rows)
     assert {number.verdict.kind for number in found.numbers} == {kind}
     assert found.numbers[0].estimate is not None
     assert found.numbers[0].estimate.correlation == pytest.approx(1.0, abs=1e-3)
@@ -52,42 +54,42 @@ def test_elsewhere_pairs_by_seed_decide(suite: SuiteFile, by: float, kind: Kind)
 
 def test_lost_bits_in_the_same_environment_are_said(suite: SuiteFile) -> None:
     rows = toy.trials()
-    found = judge(suite, moved(rows, 0.0), references=rows)
-    assert {number.verdict.kind for number in found.numbers} == {Kind.REPRODUCED}
+    found = judge_suite(suite, moved(rows, 0.0), references=rows)
+    assert {number.verdict.kind for number in found.numbers} == {VerdictKind.REPRODUCED}
     assert all("5 trials differ although the environment is the same" in number.notes for number in found.numbers)
 
 
 def test_other_devices_need_leave_unless_the_bits_are_equal(suite: SuiteFile) -> None:
     rows = toy.trials()
     same = [replace(row, device_model="cpu-b", env_id="env-b") for row in rows]
-    assert verdicts(judge(suite, same, references=rows)) == {"reproduced(bitwise equal)"}
-    other = judge(suite, moved(rows, 0.0, device_model="cpu-b", env_id="env-b"), references=rows)
+    assert verdicts(judge_suite(suite, same, references=rows)) == {"reproduced(bitwise equal)"}
+    other = judge_suite(suite, moved(rows, 0.0, device_model="cpu-b", env_id="env-b"), references=rows)
     assert verdicts(other) == {"not_comparable(trials ran on different devices: cpu-a, cpu-b)"}
     assert other.exit_code is Exit.NOT_MEASURED
 
 
 def test_profiles_are_compared_with_their_own_records(suite: SuiteFile) -> None:
     smoke = toy.trials(seeds=range(3), profile="smoke")
-    found = judge(suite, moved(smoke, -3.0), profile="smoke", references=[*toy.trials(), *smoke])
-    assert {number.verdict.kind for number in found.numbers} == {Kind.BELOW}
+    found = judge_suite(suite, moved(smoke, -3.0), profile="smoke", references=[*toy.trials(), *smoke])
+    assert {number.verdict.kind for number in found.numbers} == {VerdictKind.BELOW}
     assert found.exit_code is Exit.DISCREPANCY
 
 
 def test_nothing_committed(suite: SuiteFile) -> None:
-    found = judge(suite, toy.trials())
+    found = judge_suite(suite, toy.trials())
     assert verdicts(found) == {"not_comparable(no committed records)"}
     assert found.exit_code is Exit.NOT_MEASURED
-    smoke = judge(suite, toy.trials(profile="smoke"), profile="smoke", references=toy.trials())
+    smoke = judge_suite(suite, toy.trials(profile="smoke"), profile="smoke", references=toy.trials())
     assert verdicts(smoke) == {"not_comparable(no committed records)"}
     assert smoke.exit_code is Exit.OK, "a smoke run that was never committed was not asked to match anything"
 
 
 def test_gaps_on_our_side(suite: SuiteFile) -> None:
     rows = toy.trials()
-    assert verdicts(judge(suite, toy.trials(seeds=[7, 8, 9]), references=rows)) == {
+    assert verdicts(judge_suite(suite, toy.trials(seeds=[7, 8, 9]), references=rows)) == {
         "not_comparable(no seed in common with the committed records)"
     }
-    found = judge(suite, [row for row in rows if row.method == "random" and row.cycle == 0], references=rows)
+    found = judge_suite(suite, [row for row in rows if row.method == "random" and row.cycle == 0], references=rows)
     assert {str(number.verdict) for number in found.numbers if number.method == "random"} == {
         "reproduced(bitwise equal)", "missing(no trial got this far)",
     }  # fmt: skip
@@ -97,6 +99,6 @@ def test_gaps_on_our_side(suite: SuiteFile) -> None:
 def test_published_numbers_stand_beside(tmp_path: Path) -> None:
     suite = toy.suite(tmp_path, toy.reported({"random": (10.0, 20.0, 30.0)}), rule='reference = "records"')
     rows = toy.trials()
-    found = judge(suite, rows, references=rows)
+    found = judge_suite(suite, rows, references=rows)
     assert {number.role for number in found.numbers if not number.decides} == {"target"}
     assert found.exit_code is Exit.OK

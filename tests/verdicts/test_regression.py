@@ -12,7 +12,7 @@ from benchmark.runs.events import CycleResult, DataUsed, Environment, Record
 from benchmark.spec.load import SuiteFile
 from benchmark.verdicts.determinism import Divergence, Level, close, divergence, level
 from benchmark.verdicts.measurements import Measurement
-from benchmark.verdicts.regression import Regression, State, regress
+from benchmark.verdicts.regression import Regression, RegressionState, regress
 from tests.helpers import toy_suite as toy
 
 
@@ -21,7 +21,7 @@ def suite(tmp_path: Path) -> SuiteFile:
     return toy.suite(tmp_path)
 
 
-def states(found: Regression) -> set[State]:
+def states(found: Regression) -> set[RegressionState]:
     return {trial.state for trial in found.trials}
 
 
@@ -32,7 +32,7 @@ def changed(row: Measurement, by: float = 0.0, digest: str = "x", **fields: str)
 def test_unchanged(suite: SuiteFile) -> None:
     rows = toy.trials()
     found = regress(suite, rows, rows)
-    assert states(found) == {State.EQUAL}
+    assert states(found) == {RegressionState.EQUAL}
     assert len(found.trials) == 15
     assert found.exit_code is Exit.OK
     assert regress(suite, [row for row in rows if row.seed == 1], rows, seeds=[1]).exit_code is Exit.OK
@@ -44,13 +44,13 @@ def test_a_changed_bit_in_the_same_environment_names_where(suite: SuiteFile) -> 
         changed(row, 1e-9 if row.cycle > 0 else 0.0) if (row.method, row.seed) == ("margin", 2) else row for row in rows
     ]
     found = regress(suite, mine, rows)
-    (lost,) = (trial for trial in found.trials if trial.state is State.LOST)
+    (lost,) = (trial for trial in found.trials if trial.state is RegressionState.LOST)
     assert (lost.method, lost.seed) == ("margin", 2)
     assert lost.divergence is not None
     assert (lost.divergence.cycle, lost.divergence.field) == (1, "metrics.accuracy")
     assert found.exit_code is Exit.DISCREPANCY
     hidden = [changed(row) if (row.method, row.seed) == ("margin", 2) else row for row in rows]
-    (lost,) = (trial for trial in regress(suite, hidden, rows).trials if trial.state is State.LOST)
+    (lost,) = (trial for trial in regress(suite, hidden, rows).trials if trial.state is RegressionState.LOST)
     assert lost.divergence is not None
     assert lost.divergence.field == "a value outside the table"
 
@@ -59,7 +59,7 @@ def test_another_environment_is_judged_by_the_rule(suite: SuiteFile) -> None:
     rows = toy.trials(noise=5.0)
     near = [changed(row, 0.05 * (-1) ** row.seed, env_id="env-b") for row in rows]
     found = regress(suite, near, rows)
-    assert states(found) == {State.ELSEWHERE}
+    assert states(found) == {RegressionState.ELSEWHERE}
     assert {str(number.verdict) for number in found.numbers} == {"reproduced"}
     assert found.exit_code is Exit.OK
     far = [changed(row, 3 + 0.05 * (-1) ** row.seed, env_id="env-b") for row in rows]
@@ -71,7 +71,7 @@ def test_another_environment_is_judged_by_the_rule(suite: SuiteFile) -> None:
 def test_close_metrics_elsewhere_need_no_statistics(suite: SuiteFile) -> None:
     rows = toy.trials(seeds=[0])
     found = regress(suite, [changed(row, 1e-8, env_id="env-b") for row in rows], rows)
-    assert (states(found), found.numbers, found.exit_code) == ({State.SELECTION}, (), Exit.OK)
+    assert (states(found), found.numbers, found.exit_code) == ({RegressionState.SELECTION}, (), Exit.OK)
 
 
 def test_equal_metrics_after_other_picks_are_not_the_same_selection(suite: SuiteFile) -> None:
@@ -81,7 +81,7 @@ def test_equal_metrics_after_other_picks_are_not_the_same_selection(suite: Suite
         for row in rows
     ]
     found = regress(suite, mine, rows)
-    assert states(found) == {State.ELSEWHERE}
+    assert states(found) == {RegressionState.ELSEWHERE}
     assert {trial.divergence for trial in found.trials} == {Divergence(2, "labelled_digest", "other", "0/2")}
 
 
@@ -89,13 +89,13 @@ def test_ours_is_held_against_its_own_environment(suite: SuiteFile) -> None:
     a, b = toy.trials(), toy.trials(env="env-b", rng=1)
     more = b + toy.trials(env="env-c", device="gpu", rng=2)
     found = regress(suite, a, [*more, *a])
-    assert states(found) == {State.EQUAL}
+    assert states(found) == {RegressionState.EQUAL}
 
 
 def test_missing_and_new_trials(suite: SuiteFile) -> None:
     rows = toy.trials()
     found = regress(suite, [row for row in rows if row.seed > 0], rows)
-    assert states(found) == {State.EQUAL, State.MISSING}
+    assert states(found) == {RegressionState.EQUAL, RegressionState.MISSING}
     assert found.exit_code is Exit.NOT_MEASURED
     assert regress(suite, rows, [row for row in rows if row.seed > 0]).exit_code is Exit.OK
     assert regress(suite, rows, []).exit_code is Exit.NOT_MEASURED

@@ -12,10 +12,10 @@ from benchmark.errors import Exit
 from benchmark.reports import formatting
 from benchmark.spec.load import SuiteFile, load_suite, suite_files
 from benchmark.spec.published import ReportedResult
-from benchmark.verdicts.judge import judge
+from benchmark.verdicts.judge import judge_suite
 from benchmark.verdicts.measurements import Measurement
 from benchmark.verdicts.published_numbers import TARGETS, spread
-from benchmark.verdicts.results import ClaimVerdict, Judgement, Kind, Outcome
+from benchmark.verdicts.results import ClaimOutcome, ClaimVerdict, SuiteVerdict, VerdictKind
 
 ROOT = Path(__file__).parents[2] / "suites"
 NOISE = 0.15
@@ -62,7 +62,7 @@ def runs(suite: SuiteFile, shift: float, seeds: tuple[int, ...]) -> list[Measure
     return found
 
 
-def verdicts(suite: SuiteFile, found: Judgement) -> list[Kind]:
+def verdicts(suite: SuiteFile, found: SuiteVerdict) -> list[VerdictKind]:
     """Verdicts of the numbers that can be decided at all: read exactly enough, and met by a run of the protocol."""
     margin = suite.suite.rule.margin
     exact = {row for row in suite.reported if row.reading_error < margin / 3 and spread(row).se < margin / 6}
@@ -81,24 +81,24 @@ def seeds(suite: SuiteFile) -> tuple[int, ...]:
 @pytest.mark.parametrize("path", COMPARED, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_the_papers_own_numbers(path: Path) -> None:
     suite = load(path)
-    plain = judge(suite, runs(suite, 0.0, seeds(suite)))
+    plain = judge_suite(suite, runs(suite, 0.0, seeds(suite)))
     found = verdicts(suite, plain)
     assert len(found) == sum(number.decides for number in plain.numbers), "every number of every suite can be decided"
-    assert found.count(Kind.REPRODUCED) >= 0.97 * len(found)
-    assert not {number.verdict.kind for number in plain.numbers} & {Kind.ABOVE, Kind.BELOW}
-    for shift, kind in ((2.0, Kind.ABOVE), (-2.0, Kind.BELOW)):
-        moved = judge(suite, runs(suite, shift, seeds(suite)))
+    assert found.count(VerdictKind.REPRODUCED) >= 0.97 * len(found)
+    assert not {number.verdict.kind for number in plain.numbers} & {VerdictKind.ABOVE, VerdictKind.BELOW}
+    for shift, kind in ((2.0, VerdictKind.ABOVE), (-2.0, VerdictKind.BELOW)):
+        moved = judge_suite(suite, runs(suite, shift, seeds(suite)))
         assert verdicts(suite, moved).count(kind) >= 0.97 * len(found)
-        assert Kind.REPRODUCED not in {number.verdict.kind for number in moved.numbers}
+        assert VerdictKind.REPRODUCED not in {number.verdict.kind for number in moved.numbers}
         assert moved.exit_code is Exit.DISCREPANCY
 
 
 @pytest.mark.parametrize("path", COMPARED, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_one_trial_decides_nothing(path: Path) -> None:
     suite = load(path)
-    found = judge(suite, runs(suite, 0.0, (0,)))
+    found = judge_suite(suite, runs(suite, 0.0, (0,)))
     measured = [number for number in found.numbers if number.decides and number.estimate]
-    assert {number.verdict.kind for number in measured} == {Kind.INCONCLUSIVE}
+    assert {number.verdict.kind for number in measured} == {VerdictKind.INCONCLUSIVE}
     for number in measured:
         assert number.estimate is not None
         assert math.isfinite(number.estimate.mean)
@@ -131,7 +131,7 @@ def claimed(path: Path, name: str, gap: float, count: int) -> ClaimVerdict:
                         f"{method}/{seed}", "env", "device", True, "", f"{method}/{seed}",
                     )
                 )  # fmt: skip
-    found = judge(suite, rows, methods=[claim.better, claim.worse])
+    found = judge_suite(suite, rows, methods=[claim.better, claim.worse])
     return next(one for one in found.claims if one.id == name)
 
 
@@ -139,10 +139,10 @@ def claimed(path: Path, name: str, gap: float, count: int) -> ClaimVerdict:
     ("path", "name"), CLAIMS, ids=[f"{path.parent.name}/{path.stem}:{name}" for path, name in CLAIMS]
 )
 def test_every_claim_can_hold_fail_and_stay_open(path: Path, name: str) -> None:
-    assert claimed(path, name, 2.0, 5).outcome is Outcome.HOLDS
-    assert claimed(path, name, -2.0, 5).outcome is Outcome.REFUTED
-    assert claimed(path, name, 0.0, 5).outcome is Outcome.INCONCLUSIVE
-    assert claimed(path, name, 2.0, 1).outcome is Outcome.INCONCLUSIVE
+    assert claimed(path, name, 2.0, 5).outcome is ClaimOutcome.HOLDS
+    assert claimed(path, name, -2.0, 5).outcome is ClaimOutcome.REFUTED
+    assert claimed(path, name, 0.0, 5).outcome is ClaimOutcome.INCONCLUSIVE
+    assert claimed(path, name, 2.0, 1).outcome is ClaimOutcome.INCONCLUSIVE
 
 
 def test_no_suite_of_a_paper_is_left_out() -> None:
@@ -171,10 +171,10 @@ def test_where_claims_are_only_cited_nothing_is_judged() -> None:
         for seed in range(3)
         for cycle, size in enumerate(sizes)
     ]  # fmt: skip
-    found = judge(suite, rows, methods=methods)
-    assert {claim.outcome for claim in found.claims} == {Outcome.NOT_TESTABLE} and found.exit_code is Exit.OK
+    found = judge_suite(suite, rows, methods=methods)
+    assert {claim.outcome for claim in found.claims} == {ClaimOutcome.NOT_TESTABLE} and found.exit_code is Exit.OK
     assert {str(number.verdict) for number in found.numbers} == {"not_comparable(no published number)"}
     assert found.notes[0].endswith("its claims are only cited, so nothing is judged")
     assert formatting.headline(found).endswith("2 not comparable; claims: 1 not testable; nothing to compare (exit 0)")
-    assert judge(suite, rows).exit_code is Exit.NOT_MEASURED, "the other methods were not run"
-    assert judge(suite, []).exit_code is Exit.NOT_MEASURED
+    assert judge_suite(suite, rows).exit_code is Exit.NOT_MEASURED, "the other methods were not run"
+    assert judge_suite(suite, []).exit_code is Exit.NOT_MEASURED

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 Movable: TypeAlias = RandomCrop | CenterCrop | HorizontalFlip
 
 
-class Step(Protocol):
+class TransformStep(Protocol):
     """One or more neighbouring transforms."""
 
     @property
@@ -46,26 +46,28 @@ class Step(Protocol):
         """The images after this step; `words` are (b, n) uint32 values in int64, one tensor per draw."""
 
 
-def compiled(transforms: Sequence[Transform], shape: Shape, device: torch.device) -> tuple[tuple[Step, ...], Shape]:
+def compile_view(
+    transforms: Sequence[Transform], shape: Shape, device: torch.device
+) -> tuple[tuple[TransformStep, ...], Shape]:
     """Steps for images of a shape, and the shape they end in. Raises UsageError for what cannot be done."""
-    steps: list[Step] = []
+    steps: list[TransformStep] = []
     for place, transform in enumerate(transforms):
-        step: Step | None
+        step: TransformStep | None
         step, shape = _step(place, transform, shape, device)
         before = steps[-1] if steps else None
-        if isinstance(step, Window) and isinstance(before, Window) and before.takes(step):
+        if isinstance(step, GatherStep) and isinstance(before, GatherStep) and before.takes(step):
             steps[-1] = before.then(step)
         elif step is not None:
             steps.append(step)
-    if shape.ragged or any(isinstance(step, Window) and step.shape.ragged for step in steps):
+    if shape.ragged or any(isinstance(step, GatherStep) and step.shape.ragged for step in steps):
         raise _ragged("not cropping")
     return tuple(steps), shape
 
 
-def _step(place: int, transform: Transform, shape: Shape, device: torch.device) -> tuple[Step | None, Shape]:
+def _step(place: int, transform: Transform, shape: Shape, device: torch.device) -> tuple[TransformStep | None, Shape]:
     if isinstance(transform, RandomCrop | CenterCrop | HorizontalFlip):
         after = _cropped(transform, shape)
-        return Window(((place, transform),), after, _pads(transform, shape)), after
+        return GatherStep(((place, transform),), after, _pads(transform, shape)), after
     if isinstance(transform, ToRgb):
         return None, replace(shape, rgb=shape.channels == 1)
     if isinstance(transform, SwapRedBlue):
@@ -114,7 +116,7 @@ def _cropped(transform: Movable, shape: Shape) -> Shape:
 
 
 @dataclass(frozen=True)
-class Window:
+class GatherStep:
     """Crops and flips: each image's window moves over it and may be mirrored; the pixels are read once, at the end."""
 
     moves: tuple[tuple[int, Movable], ...]
@@ -129,13 +131,13 @@ class Window:
         words = [(place, 2 if isinstance(move, RandomCrop) else 1, move) for place, move in self.moves]
         return tuple((place, count) for place, count, move in words if not isinstance(move, CenterCrop))
 
-    def takes(self, other: Window) -> bool:
+    def takes(self, other: GatherStep) -> bool:
         """Whether one gather can do both: not if padding follows a crop, for around the crop the image goes on."""
         return not (other.beyond and any(not isinstance(move, HorizontalFlip) for _, move in self.moves))
 
-    def then(self, other: Window) -> Window:
+    def then(self, other: GatherStep) -> GatherStep:
         """Both in one."""
-        return Window(self.moves + other.moves, other.shape, self.beyond or other.beyond)
+        return GatherStep(self.moves + other.moves, other.shape, self.beyond or other.beyond)
 
     def __call__(self, frames: Frames, words: Sequence[Tensor]) -> Frames:
         drawn = iter(words)

@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
-from benchmark.al.augmentation.compile import Step, compiled
+from benchmark.al.augmentation.compile import TransformStep, compile_view
 from benchmark.al.augmentation.kernels import Frames, Shape
 from benchmark.al.random.philox import Counter
 from benchmark.errors import UsageError
@@ -50,7 +50,7 @@ class ImageSource(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Pixels:
+class DeviceImages:
     """A part's bytes on a device, shared by all views of it."""
 
     part: Part
@@ -73,10 +73,10 @@ class Pixels:
         return Frames(self.flat, self.offsets[indices], sizes[:, 0], sizes[:, 1], self.shape.channels)
 
 
-_uploaded: WeakValueDictionary[tuple[int, str], Pixels] = WeakValueDictionary()
+_uploaded: WeakValueDictionary[tuple[int, str], DeviceImages] = WeakValueDictionary()
 
 
-def upload(part: Part, device: torch.device) -> Pixels:
+def upload(part: Part, device: torch.device) -> DeviceImages:
     """A part's bytes on the device: the same tensor for every view that lives at the same time. On a CPU nothing is copied."""
     key = (id(part), str(device))  # the value keeps the part alive, so its id stays its own
     found = _uploaded.get(key)
@@ -85,20 +85,20 @@ def upload(part: Part, device: torch.device) -> Pixels:
     return found
 
 
-def _upload(part: Part, device: torch.device) -> Pixels:
+def _upload(part: Part, device: torch.device) -> DeviceImages:
     with warnings.catch_warnings():
         # Parts are memory-mapped read-only; nothing here writes to them.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         flat = torch.from_numpy(part.pixels.reshape(-1)).to(device)
         if part.sizes is None or part.offsets is None:
             _, height, width, channels = part.pixels.shape
-            return Pixels(part, flat, None, None, Shape(height, width, channels))
+            return DeviceImages(part, flat, None, None, Shape(height, width, channels))
         sizes, offsets = (torch.from_numpy(table).to(device) for table in (part.sizes, part.offsets))
     height, width = (int(side) for side in part.sizes.min(axis=0))
-    return Pixels(part, flat, sizes, offsets, Shape(height, width, part.channels, ragged=True))
+    return DeviceImages(part, flat, sizes, offsets, Shape(height, width, part.channels, ragged=True))
 
 
-class Images:
+class ImageView:
     """A part of a data set on a device, through a view."""
 
     memory_format: torch.memory_format = torch.contiguous_format
@@ -123,7 +123,7 @@ class Images:
         transforms = transforms if size is None else at_size(transforms, size)
         self.device, self._pixels = device, upload(part, device)
         of_bytes, normalise = _split(transforms)
-        self._steps, shape = compiled(of_bytes, self._pixels.shape, device)
+        self._steps, shape = compile_view(of_bytes, self._pixels.shape, device)
         self._levels = _Levels(normalise, shape, device, dtype)
         self.shape = (self._levels.channels, shape.height, shape.width)
         self._layout = _Layout.of(self._steps, device)
@@ -174,7 +174,7 @@ class _Layout:
     """(first word, words) of every draw."""
 
     @staticmethod
-    def of(steps: Sequence[Step], device: torch.device) -> _Layout:
+    def of(steps: Sequence[TransformStep], device: torch.device) -> _Layout:
         rows: list[tuple[int, int]] = []
         counts = []
         for place, words in (draw for step in steps for draw in step.draws):

@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Facts:
+class SourceFacts:
     """What is known of a set of source files: digest of names and contents, and why they are not the published ones."""
 
     sources: str
@@ -66,12 +66,12 @@ class Cache:
 
     # ------------------------------------------------------------------------------------------------------- sources
 
-    def facts(self, stamp: str) -> Facts | None:
+    def facts(self, stamp: str) -> SourceFacts | None:
         """What was found out about the source files with this stamp."""
         content = _read_sealed(self.folder / "index" / f"{stamp}.json")
-        return None if content is None else Facts(content["sources"], content["differs"])
+        return None if content is None else SourceFacts(content["sources"], content["differs"])
 
-    def remember(self, stamp: str, facts: Facts) -> None:
+    def remember(self, stamp: str, facts: SourceFacts) -> None:
         """Keep what was found out."""
         with _writing(self.folder):
             folder = self.folder / "index"
@@ -121,7 +121,7 @@ class Cache:
             with _writing(self.folder):
                 partial.mkdir(parents=True)
                 parts = {name: _write_part(partial, name, *part) for name, part in (("train", train), ("test", test))}
-                identity = digest.content(parts["train"]["content"], parts["test"]["content"])
+                identity = digest.digest_content(parts["train"]["content"], parts["test"]["content"])
                 content = {"format": FORMAT, "digest": identity, "class_names": list(class_names), "parts": parts}
                 _write_sealed(partial / "entry.json", content)
                 shutil.rmtree(place, ignore_errors=True)
@@ -158,11 +158,11 @@ def _write_part(folder: Path, name: str, images: Iterable[Bytes], labels: Whole)
     return {
         "channels": channels,
         "shape": shape,
-        "arrays": {kind: digest.of_array(values) for kind, values in arrays.items()},
+        "arrays": {kind: digest.digest_array(values) for kind, values in arrays.items()},
         "content": {
             "pixels": pixels,
             "shapes": digest.shapes(len(labels), channels, sizes),
-            "labels": digest.of_array(labels),
+            "labels": digest.digest_array(labels),
         },
         "file": _facts(folder / f"{name}.npy"),
     }
@@ -202,7 +202,7 @@ def _open_part(folder: Path, name: str, content: dict[str, Any]) -> Part:
     arrays = {}
     for kind, expected in content["arrays"].items():
         values = np.load(io.BytesIO(files.read(folder / f"{name}_{kind}.npy", files.STATE)), allow_pickle=False)
-        if values.dtype != np.int64 or digest.of_array(values) != expected:
+        if values.dtype != np.int64 or digest.digest_array(values) != expected:
             raise ValueError(f"{name}_{kind}.npy has changed")
         values.setflags(write=False)
         arrays[kind] = values
@@ -271,7 +271,7 @@ def _read_sealed(path: Path) -> dict[str, Any] | None:
     try:
         content = json.loads(files.read(path))
         seal = content.pop("seal")
-        return content if seal == digest.of_json(content) and content["format"] == FORMAT else None
+        return content if seal == digest.digest_json(content) and content["format"] == FORMAT else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
@@ -280,7 +280,7 @@ def _write_sealed(path: Path, content: dict[str, Any]) -> None:
     # A process number would not do: in containers that share a cache they are all alike.
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     with files.writer(partial) as file:
-        file.write(json.dumps(content | {"seal": digest.of_json(content)}).encode())
+        file.write(json.dumps(content | {"seal": digest.digest_json(content)}).encode())
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)

@@ -21,7 +21,7 @@ from benchmark.al.datasets.source import (
     Published,
     Source,
     listing,
-    missing,
+    missing_error,
     subfolders,
 )  # fmt: skip
 from benchmark.al.datasets.split import CLUTTER
@@ -42,10 +42,10 @@ class Caltech:
         place = Path(self.origin.place)
         folder = next((root / there for there in (place, place.name) if (root / there).is_dir()), None)
         if folder is None:
-            raise missing(self.origin, root, self.origin.place)
+            raise missing_error(self.origin, root, self.origin.place)
         found = [file for name in subfolders(folder) for file in listing(folder / name, f"{name}/", JPEG)]
         if not found:
-            raise missing(self.origin, root, f"every image in {self.origin.place}")
+            raise missing_error(self.origin, root, f"every image in {self.origin.place}")
         return found
 
     def differs(self, files: Sequence[File]) -> str:

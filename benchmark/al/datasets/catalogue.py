@@ -9,17 +9,17 @@ from benchmark.al.datasets.cifar import CIFAR10, CIFAR100
 from benchmark.al.datasets.class_folders import ClassFolders
 from benchmark.al.datasets.digits import DIGITS
 from benchmark.al.datasets.mnist import KMNIST, MNIST
-from benchmark.al.datasets.source import Family, Origin
+from benchmark.al.datasets.source import DatasetFormat, Origin
 from benchmark.al.datasets.svhn import SVHN
 from benchmark.al.datasets.tiny_imagenet import TINY_IMAGENET
 from benchmark.errors import DataError
 from benchmark.spec.models import Data
 
-FAMILIES: Mapping[str, Family] = {
+FORMATS: Mapping[str, DatasetFormat] = {
     known.origin.name: known
     for known in (CIFAR10, CIFAR100, SVHN, CALTECH101, CALTECH256, TINY_IMAGENET, MNIST, KMNIST, DIGITS)
 }
-SOURCES: Mapping[str, Origin] = {name: known.origin for name, known in FAMILIES.items()}
+SOURCES: Mapping[str, Origin] = {name: known.origin for name, known in FORMATS.items()}
 """Where each data set comes from and where it belongs."""
 SIDES: Mapping[str, int] = {
     "cifar10": 32, "cifar100": 32, "svhn": 32, "tiny_imagenet": 64, "mnist": 28, "kmnist": 28, "digits": 8,
@@ -27,19 +27,19 @@ SIDES: Mapping[str, int] = {
 """Pixels of data sets whose images all have one size, high and wide."""
 
 
-def family(data: Data) -> Family:
+def format_of(data: Data) -> DatasetFormat:
     """How this data set lies on disk. Raises DataError for an unknown name."""
     if data.layout == "class_folders":
         # A protocol made for 32 pixels would run on others too, and measure something else; what decodes to a size may read any.
         return ClassFolders(data.name, None if data.decode else SIDES.get(data.name))
-    return named(data.name)
+    return official_format(data.name)
 
 
-def named(name: str) -> Family:
+def official_format(name: str) -> DatasetFormat:
     """The data set of this name in its official layout. Raises DataError for an unknown name."""
-    if name not in FAMILIES:
+    if name not in FORMATS:
         raise DataError(
             f"no data set '{name}'",
-            remedy=f"use one of {', '.join(FAMILIES)}, or layout = 'class_folders' for your own",
+            remedy=f"use one of {', '.join(FORMATS)}, or layout = 'class_folders' for your own",
         )
-    return FAMILIES[name]
+    return FORMATS[name]

@@ -12,7 +12,17 @@ import numpy as np
 
 from benchmark.al.datasets import digest, unpickle
 from benchmark.al.datasets.dataset import Bytes, Whole
-from benchmark.al.datasets.source import ArrayImages, Download, File, Origin, Published, Source, damaged, missing, stat
+from benchmark.al.datasets.source import (
+    ArrayImages,
+    Download,
+    File,
+    Origin,
+    Published,
+    Source,
+    damaged_error,
+    file_info,
+    missing_error,
+)
 
 SIDE = 32
 HOME = "https://www.cs.toronto.edu/~kriz/cifar.html"
@@ -33,9 +43,9 @@ class Cifar:
         """The batches and the class names."""
         found = []
         for published in (*self.train, *self.test, self.meta):
-            file = stat(root / self.origin.place / published.name, published.name)
+            file = file_info(root / self.origin.place / published.name, published.name)
             if file is None:
-                raise missing(self.origin, root, f"{self.origin.place}/{published.name}")
+                raise missing_error(self.origin, root, f"{self.origin.place}/{published.name}")
             found.append(file)
         return found
 
@@ -82,7 +92,7 @@ class Cifar:
         return pixels, numbers
 
     def _damaged(self, file: File, reason: str) -> Exception:
-        return damaged(self.origin, file, reason, (*self.train, *self.test, self.meta))
+        return damaged_error(self.origin, file, reason, (*self.train, *self.test, self.meta))
 
 
 def _origin(name: str, title: str, place: str, archive: Published) -> Origin:

@@ -14,9 +14,9 @@ from benchmark.al.datasets.source import (
     FileImages,
     Origin,
     Source,
-    damaged,
+    damaged_error,
     listing,
-    missing,
+    missing_error,
     subfolders,
 )  # fmt: skip
 from benchmark.errors import DataError
@@ -44,12 +44,12 @@ class ClassFolders:
         for part in PARTS:
             folder = root / self.name / part
             if not folder.is_dir():
-                raise missing(self.origin, root, f"{self.name}/{part}")
+                raise missing_error(self.origin, root, f"{self.name}/{part}")
             for name in _numbered(folder):
                 found += listing(folder / name, f"{part}/{name}/", IMAGES)
         for part in PARTS:
             if not any(file.name.startswith(f"{part}/") for file in found):
-                raise missing(self.origin, root, f"every image in {self.name}/{part}")
+                raise missing_error(self.origin, root, f"every image in {self.name}/{part}")
         return found
 
     def differs(self, files: Sequence[File]) -> str:
@@ -62,7 +62,9 @@ class ClassFolders:
         classes = set(numbers)
         if classes != set(range(len(classes))):
             gap = min(set(range(len(classes))) - classes)
-            raise damaged(self.origin, files[0], f"the class folders have numbers up to {max(classes)} but no {gap}")
+            raise damaged_error(
+                self.origin, files[0], f"the class folders have numbers up to {max(classes)} but no {gap}"
+            )
 
         def part(wanted: str) -> FileImages:
             pairs = zip(numbers, files, strict=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmark.al.datasets.dataset import Bytes, Whole
 from benchmark.al.datasets.digest import threads
-from benchmark.al.datasets.source import ArrayImages, Images
+from benchmark.al.datasets.source import ArrayImages, RawImages
 from benchmark.errors import DataError
 from benchmark.spec.models import CenterCrop, Resize, SwapRedBlue, ToRgb, Transform
 
@@ -17,7 +17,7 @@ CHUNK = 256
 """Images decoded ahead of the writer: bounds memory."""
 
 
-def decoded(images: Images, indices: Whole, transforms: Sequence[Transform]) -> Iterator[Bytes]:
+def decoded(images: RawImages, indices: Whole, transforms: Sequence[Transform]) -> Iterator[Bytes]:
     """The chosen images in order, each (height, width, channels) uint8, decoded and transformed."""
     if isinstance(images, ArrayImages) and not transforms:
         yield from (images.read(int(index)) for index in indices)

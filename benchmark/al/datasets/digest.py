@@ -26,19 +26,19 @@ def threads() -> int:
     return min(16, usable)
 
 
-def of_file(path: str | Path, algorithm: Literal["sha256", "md5"] = "sha256") -> str:
+def digest_file(path: str | Path, algorithm: Literal["sha256", "md5"] = "sha256") -> str:
     """Checksum (hex) of a file. md5 is what data set authors publish; it identifies, it does not protect."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
-def of_array(values: npt.NDArray[Any]) -> str:
+def digest_array(values: npt.NDArray[Any]) -> str:
     """sha256 (hex) of an array's bytes in C order, little-endian."""
     ordered = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
     return hashlib.sha256(ordered.reshape(-1).view(np.uint8).data).hexdigest()
 
 
-def of_json(value: object) -> str:
+def digest_json(value: object) -> str:
     """sha256 (hex) of canonical JSON: sorted keys, no spaces."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
@@ -51,10 +51,10 @@ def stamp(files: Iterable[File]) -> str:
     return total.hexdigest()
 
 
-def of_files(files: Sequence[File]) -> str:
+def digest_files(files: Sequence[File]) -> str:
     """sha256 (hex) of names and contents."""
     with ThreadPoolExecutor(threads()) as pool:
-        contents = pool.map(lambda file: of_file(file.path), files)
+        contents = pool.map(lambda file: digest_file(file.path), files)
         total = hashlib.sha256()
         for file, content in zip(files, contents, strict=True):
             total.update(f"{file.name}\0{content}\n".encode(errors="surrogateescape"))
@@ -64,7 +64,9 @@ def of_files(files: Sequence[File]) -> str:
 def differing(files: Iterable[File], published: Iterable[Published]) -> str:
     """Which files are not the published ones, in words; empty when all are."""
     known = {entry.name: entry for entry in published}
-    wrong = [file.name for file in files if file.name in known and of_file(file.path, "md5") != known[file.name].md5]
+    wrong = [
+        file.name for file in files if file.name in known and digest_file(file.path, "md5") != known[file.name].md5
+    ]
     if not wrong:
         return ""
     listed = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
@@ -75,22 +77,22 @@ def shapes(count: int, channels: int, sizes: Whole) -> str:
     """sha256 (hex) of the images' shapes; `sizes` is (n, 2) or, for equal sizes, (2,)."""
     full = np.empty((count, 3), dtype=np.int64)
     full[:, :2], full[:, 2] = sizes, channels
-    return of_array(full)
+    return digest_array(full)
 
 
-def content(train: dict[str, str], test: dict[str, str]) -> str:
+def digest_content(train: dict[str, str], test: dict[str, str]) -> str:
     """Identity of a data set's content: sha256 (hex) over the digests of pixels, shapes and labels of both parts.
 
     Storage does not enter: the same images give the same digest however they are kept.
     """
-    return of_json({"format": 1, "train": train, "test": test})
+    return digest_json({"format": 1, "train": train, "test": test})
 
 
-def of_part(part: Part) -> dict[str, str]:
+def digest_part(part: Part) -> dict[str, str]:
     """Digests of pixels, shapes and labels of a part, from the arrays themselves."""
     sizes = part.sizes if part.sizes is not None else np.array(part.pixels.shape[1:3], dtype=np.int64)
     return {
-        "pixels": of_array(part.pixels),
+        "pixels": digest_array(part.pixels),
         "shapes": shapes(len(part), part.channels, sizes),
-        "labels": of_array(part.labels),
+        "labels": digest_array(part.labels),
     }

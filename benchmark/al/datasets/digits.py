@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmark.al.datasets import digest
 from benchmark.al.datasets.dataset import Bytes, Whole
-from benchmark.al.datasets.source import ArrayImages, File, Origin, Source, stat
+from benchmark.al.datasets.source import ArrayImages, File, Origin, Source, file_info
 from benchmark.errors import DataError
 
 TEST, SEED = 500, 0
@@ -31,7 +31,11 @@ class Digits:
         """The file inside scikit-learn; `root` plays no part."""
         found = importlib.util.find_spec("sklearn")
         name = "datasets/data/digits.csv.gz"
-        file = stat(Path(found.origin).parent / name, name) if found is not None and found.origin is not None else None
+        file = (
+            file_info(Path(found.origin).parent / name, name)
+            if found is not None and found.origin is not None
+            else None
+        )
         if file is None:
             raise DataError(
                 "digits is not there: scikit-learn or its data are missing", remedy="install scikit-learn again"
@@ -41,7 +45,7 @@ class Digits:
     def differs(self, files: Sequence[File]) -> str:
         """By the digest of the images and labels, whatever the file is packed like."""
         pixels, labels = _whole(files[0])
-        same = digest.of_json([digest.of_array(pixels), digest.of_array(labels)]) == CONTENT
+        same = digest.digest_json([digest.digest_array(pixels), digest.digest_array(labels)]) == CONTENT
         return "" if same else "the installed scikit-learn has other digits"
 
     def read(self, files: Sequence[File]) -> Source:

@@ -113,7 +113,7 @@ def _open(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
 
 
 def _verify(path: Path, file: Published, urls: tuple[str, ...]) -> None:
-    found = digest.of_file(path, "md5")
+    found = digest.digest_file(path, "md5")
     if found != file.md5:
         raise DataError(
             f"{file.name} has md5 {found} and {path.stat().st_size:,} bytes, expected is {file}",

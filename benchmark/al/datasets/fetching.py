@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmark.al.datasets.archive import unpack
-from benchmark.al.datasets.catalogue import named
+from benchmark.al.datasets.catalogue import official_format
 from benchmark.al.datasets.digest import Progress
 from benchmark.al.datasets.download import download
-from benchmark.al.datasets.source import Download, Family
+from benchmark.al.datasets.source import DatasetFormat, Download
 from benchmark.errors import DataError
 
 FOLDER = ".downloads"
@@ -25,7 +25,7 @@ def fetch(name: str, root: Path, progress: Progress) -> None:
     `progress(file, bytes done, bytes in all or 0)` is called on the way. Raises DataError for an unknown name, when no mirror
     answers, when a checksum differs, when an archive is refused, or when something else is in the place.
     """
-    kind = named(name)
+    kind = official_format(name)
     try:
         if _present(kind, root):
             return
@@ -41,7 +41,7 @@ def fetch(name: str, root: Path, progress: Progress) -> None:
         ) from error
 
 
-def _present(kind: Family, root: Path, surely: bool = False) -> bool:
+def _present(kind: DatasetFormat, root: Path, surely: bool = False) -> bool:
     """Whether the published data are there. Raises DataError when others are, or when `surely` and they are not."""
     try:
         files = kind.files(root)

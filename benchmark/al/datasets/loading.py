@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmark.al.datasets import digest
-from benchmark.al.datasets.cache import Cache, Entry, Facts
-from benchmark.al.datasets.catalogue import family
+from benchmark.al.datasets.cache import Cache, Entry, SourceFacts
+from benchmark.al.datasets.catalogue import format_of
 from benchmark.al.datasets.dataset import Dataset, DataStatus
 from benchmark.al.datasets.decode import check as check_transforms
 from benchmark.al.datasets.decode import decoded
-from benchmark.al.datasets.source import Family, File
-from benchmark.al.datasets.split import divide
+from benchmark.al.datasets.source import DatasetFormat, File
+from benchmark.al.datasets.split import split_dataset
 from benchmark.errors import DataError
 from benchmark.spec.models import Data
 
@@ -45,15 +45,15 @@ def describe(data: Data, root: Path, cache: Path) -> DataStatus:
 
 
 def _load(data: Data, root: Path, caches: list[Cache], check: bool) -> Dataset:
-    kind = family(data)
+    kind = format_of(data)
     files = kind.files(root)
     store = caches[-1]
-    stamp = digest.of_json([kind.origin.name, digest.stamp(files)])
+    stamp = digest.digest_json([kind.origin.name, digest.stamp(files)])
     facts = next((found for one in caches if (found := one.facts(stamp))), None)
     if facts is None:
-        facts = Facts(digest.of_files(files), kind.differs(files))
+        facts = SourceFacts(digest.digest_files(files), kind.differs(files))
         store.remember(stamp, facts)
-    key = f"{data.name}-{digest.of_json([facts.sources, data.model_dump(mode='json')])[:24]}"
+    key = f"{data.name}-{digest.digest_json([facts.sources, data.model_dump(mode='json')])[:24]}"
     entry = next((made for one in caches if (made := one.open(key, check))), None)
     if entry is None:
         with store.lock(key):
@@ -63,10 +63,10 @@ def _load(data: Data, root: Path, caches: list[Cache], check: bool) -> Dataset:
     )
 
 
-def _make(data: Data, kind: Family, files: list[File], store: Cache, key: str) -> Entry:
+def _make(data: Data, kind: DatasetFormat, files: list[File], store: Cache, key: str) -> Entry:
     check_transforms(data.decode)
     source = kind.read(files)
-    chosen = divide(data, source)
+    chosen = split_dataset(data, source)
     held_out = source.train if source.test is None else source.test
     store.store(
         key,

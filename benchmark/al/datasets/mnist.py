@@ -14,7 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.al.datasets import digest
-from benchmark.al.datasets.source import ArrayImages, Download, File, Origin, Published, Source, damaged, missing, stat
+from benchmark.al.datasets.source import (
+    ArrayImages,
+    Download,
+    File,
+    Origin,
+    Published,
+    Source,
+    damaged_error,
+    file_info,
+    missing_error,
+)
 
 LIMIT = 2**31
 """Largest file in bytes after unpacking."""
@@ -36,9 +46,9 @@ class Idx:
         found = []
         for published in self.published:
             names = (published.name, published.name.removesuffix(".gz"))
-            there = [file for name in names if (file := stat(root / self.origin.place / name, name)) is not None]
+            there = [file for name in names if (file := file_info(root / self.origin.place / name, name)) is not None]
             if not there:
-                raise missing(self.origin, root, f"{self.origin.place}/{published.name}")
+                raise missing_error(self.origin, root, f"{self.origin.place}/{published.name}")
             found.append(there[0])
         return found
 
@@ -84,7 +94,7 @@ class Idx:
         return np.frombuffer(content, dtype=np.uint8).reshape(shape)
 
     def _damaged(self, file: File, reason: str) -> Exception:
-        return damaged(self.origin, file, reason, (*self.published, *self.unpacked))
+        return damaged_error(self.origin, file, reason, (*self.published, *self.unpacked))
 
 
 def _origin(name: str, title: str, home: str, place: str, mirrors: Sequence[str], files: Sequence[Published]) -> Origin:

@@ -75,7 +75,7 @@ class File(NamedTuple):
     ctime_ns: int
 
 
-class Images(Protocol):
+class RawImages(Protocol):
     """Images by number with their labels."""
 
     @property
@@ -135,12 +135,12 @@ class FileImages:
 class Source:
     """A whole data set. `test` is None where there is no official division."""
 
-    train: Images
-    test: Images | None
+    train: RawImages
+    test: RawImages | None
     class_names: tuple[str, ...]
 
 
-class Family(Protocol):
+class DatasetFormat(Protocol):
     """How one data set lies on disk."""
 
     @property
@@ -157,7 +157,7 @@ class Family(Protocol):
         """The images. Raises DataError when a file is damaged."""
 
 
-def missing(origin: Origin, root: Path, what: str) -> DataError:
+def missing_error(origin: Origin, root: Path, what: str) -> DataError:
     """The error for data that are not there."""
     if not root.is_dir():
         return DataError(
@@ -166,7 +166,7 @@ def missing(origin: Origin, root: Path, what: str) -> DataError:
     return DataError(f"{origin.name} is not there: {what} is missing", where=str(root), remedy=origin.remedy(root))
 
 
-def damaged(origin: Origin, file: File, reason: str, published: Iterable[Published] = ()) -> DataError:
+def damaged_error(origin: Origin, file: File, reason: str, published: Iterable[Published] = ()) -> DataError:
     """The error for a file that is there but cannot be used."""
     expected = next((f", expected {known}" for known in published if known.name == file.name), "")
     return DataError(
@@ -176,7 +176,7 @@ def damaged(origin: Origin, file: File, reason: str, published: Iterable[Publish
     )
 
 
-def stat(path: Path, name: str) -> File | None:
+def file_info(path: Path, name: str) -> File | None:
     """The file, or None where there is none."""
     try:
         found = path.stat()

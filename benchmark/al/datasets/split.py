@@ -30,7 +30,7 @@ class Division:
     class_names: tuple[str, ...]
 
 
-def divide(data: Data, source: Source) -> Division:
+def split_dataset(data: Data, source: Source) -> Division:
     """Apply split, imbalance and limit. `source.test` None: both parts are cut from `source.train`.
 
     Raises DataError when the rule does not fit the data set, or sizes or classes are not the pinned ones.
@@ -51,7 +51,7 @@ def divide(data: Data, source: Source) -> Division:
     if data.imbalance is not None:
         have = [int(count) for count in np.bincount(labels[train], minlength=len(names))]
         train = train[kept_indices(labels[train], class_counts(data.imbalance, have))]
-    train, kept = limited(train, data.limit, "train"), limited(_all(len(test)), data.limit, "test")
+    train, kept = subsample(train, data.limit, "train"), subsample(_all(len(test)), data.limit, "test")
     found = Division(train, labels[train], test[kept], test_labels[kept], names)
     _expect(data, found)
     return found
@@ -87,10 +87,10 @@ def per_class(labels: Whole, fraction: float, rounding: str, seed: int) -> tuple
     Philox(key=seed), classes in order. The product is exact in decimals: 0.9 is nine tenths, not the nearest double.
     """
     share, whole = Fraction(str(fraction)), math.ceil if rounding == "ceil" else math.floor
-    return drawn(labels, seed, lambda members: whole(share * members))
+    return draw_per_class(labels, seed, lambda members: whole(share * members))
 
 
-def drawn(labels: Whole, seed: int, pool_size: Callable[[int], int]) -> tuple[Whole, Whole]:
+def draw_per_class(labels: Whole, seed: int, pool_size: Callable[[int], int]) -> tuple[Whole, Whole]:
     """As `per_class`, with the number of a class's images that go to the pool as a function of all it has."""
     # A negative seed is a valid number in a suite, but no valid key.
     generator = np.random.Generator(np.random.Philox(key=seed % 2**64))
@@ -101,7 +101,7 @@ def drawn(labels: Whole, seed: int, pool_size: Callable[[int], int]) -> tuple[Wh
     return np.flatnonzero(in_pool), np.flatnonzero(~in_pool)
 
 
-def limited(indices: Whole, limit: Limit | None, part: str) -> Whole:
+def subsample(indices: Whole, limit: Limit | None, part: str) -> Whole:
     """The first n of a seeded shuffle, whatever their class, in the order they had."""
     if limit is None:
         return indices
@@ -119,7 +119,7 @@ def _cut(split: Split, labels: Whole, names: tuple[str, ...]) -> tuple[Whole, Wh
     members = np.flatnonzero(renumbered >= 0)
     assert split.seed is not None
     if (held_out := split.test_per_class) is not None:
-        train, test = drawn(renumbered[members], split.seed, lambda size: max(size - held_out, 0))
+        train, test = draw_per_class(renumbered[members], split.seed, lambda size: max(size - held_out, 0))
     else:
         assert split.train_fraction is not None and split.rounding is not None
         train, test = per_class(renumbered[members], split.train_fraction, split.rounding, split.seed)

@@ -9,7 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.al.datasets import digest
-from benchmark.al.datasets.source import ArrayImages, Download, File, Origin, Published, Source, damaged, missing, stat
+from benchmark.al.datasets.source import (
+    ArrayImages,
+    Download,
+    File,
+    Origin,
+    Published,
+    Source,
+    damaged_error,
+    file_info,
+    missing_error,
+)
 
 FOLDERS = ("", "svhn", "SVHN")
 LIMIT = 2**31
@@ -28,9 +38,9 @@ class Svhn:
         """Both files, each where it is found first."""
         found = []
         for published in self.published:
-            there = [file for folder in FOLDERS if (file := stat(root / folder / published.name, published.name))]
+            there = [file for folder in FOLDERS if (file := file_info(root / folder / published.name, published.name))]
             if not there:
-                raise missing(self.origin, root, published.name)
+                raise missing_error(self.origin, root, published.name)
             found.append(there[0])
         return found
 
@@ -56,9 +66,9 @@ class Svhn:
         except Exception as error:  # damaged bytes make scipy fail in many ways
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the disk, not the content
-            raise damaged(self.origin, file, f"{type(error).__name__}: {error}", self.published) from error
+            raise damaged_error(self.origin, file, f"{type(error).__name__}: {error}", self.published) from error
         if labels.shape != pixels.shape[3:] or not set(np.unique(labels)) <= set(range(11)):
-            raise damaged(self.origin, file, "labels do not fit the images", self.published)
+            raise damaged_error(self.origin, file, "labels do not fit the images", self.published)
         return ArrayImages(np.ascontiguousarray(pixels.transpose(3, 0, 1, 2)), labels % 10)
 
 

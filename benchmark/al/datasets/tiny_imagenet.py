@@ -21,10 +21,10 @@ from benchmark.al.datasets.source import (
     Origin,
     Published,
     Source,
-    damaged,
+    damaged_error,
+    file_info,
     listing,
-    missing,
-    stat,
+    missing_error,
     subfolders,
 )  # fmt: skip
 
@@ -42,10 +42,10 @@ class TinyImageNet:
     def files(self, root: Path) -> list[File]:
         """The lists, the training images by class, the validation images by name."""
         folder = root / self.origin.place
-        lists = [stat(folder / name, name) for name in (WNIDS, ANNOTATIONS, WORDS)]
+        lists = [file_info(folder / name, name) for name in (WNIDS, ANNOTATIONS, WORDS)]
         for file, name in zip(lists[:2], (WNIDS, ANNOTATIONS), strict=True):
             if file is None:
-                raise missing(self.origin, root, f"{self.origin.place}/{name}")
+                raise missing_error(self.origin, root, f"{self.origin.place}/{name}")
         found = [file for file in lists if file is not None]
         for name in subfolders(folder / "train") if (folder / "train").is_dir() else []:
             if (folder / "train" / name / "images").is_dir():
@@ -54,7 +54,7 @@ class TinyImageNet:
             found += listing(folder / "val" / "images", "val/images/", JPEG)
         for part in ("train/", "val/images/"):
             if not any(file.name.startswith(part) for file in found):
-                raise missing(self.origin, root, f"every image in {self.origin.place}/{part}")
+                raise missing_error(self.origin, root, f"every image in {self.origin.place}/{part}")
         return found
 
     def differs(self, files: Sequence[File]) -> str:
@@ -82,7 +82,7 @@ class TinyImageNet:
         def part(pairs: list[tuple[str, File]]) -> FileImages:
             for wnid, file in pairs:
                 if wnid not in number:
-                    raise damaged(self.origin, file, f"its class {wnid} is not in {WNIDS}")
+                    raise damaged_error(self.origin, file, f"its class {wnid} is not in {WNIDS}")
             pairs = sorted(pairs, key=lambda pair: (pair[0], pair[1].name))
             labels = np.array([number[wnid] for wnid, _ in pairs], dtype=np.int64)
             return FileImages(tuple(file for _, file in pairs), labels)
@@ -96,15 +96,15 @@ class TinyImageNet:
         for number, line in enumerate(_text(annotations).splitlines(), start=1):
             file, _, rest = line.partition("\t")
             if not line.strip():
-                raise damaged(
+                raise damaged_error(
                     self.origin, annotations, f"its line {number} is blank; the published file has no such line"
                 )
             if f"val/images/{file}" not in by_name:
-                raise damaged(self.origin, annotations, f"it names {file!r}, which is not there")
+                raise damaged_error(self.origin, annotations, f"it names {file!r}, which is not there")
             found[f"val/images/{file}"] = rest.partition("\t")[0].strip()
         unlisted = [name for name in by_name if name.startswith("val/images/") and name not in found]
         if unlisted:
-            raise damaged(self.origin, annotations, f"it does not name {unlisted[0]}")
+            raise damaged_error(self.origin, annotations, f"it does not name {unlisted[0]}")
         return [(wnid, by_name[name]) for name, wnid in found.items()]
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from benchmark.errors import AlbenchError
 
 
-def demand_finite(name: str, values: Tensor) -> None:
+def require_finite(name: str, values: Tensor) -> None:
     """Raises AlbenchError unless all `values` (any shape) are finite."""
     if not bool(torch.isfinite(values).all()):
         raise AlbenchError(f"the {name} are not finite", remedy="check the training for divergence")

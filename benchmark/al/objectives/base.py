@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from benchmark.al.augmentation.images import ImageSource
 from benchmark.al.networks.outputs import Outputs
 from benchmark.al.random.streams import Streams
-from benchmark.al.training.joint_batch import Halves, in_turn
+from benchmark.al.training.joint_batch import JointBatch, forward_separately
 from benchmark.al.training.numerics import Number
 from benchmark.spec.models import Training
 
@@ -190,7 +190,7 @@ class Build:
     """Context manager that seeds torch's generator for the initialisation of a named module."""
     training: Training
     classes: int
-    halves: Halves = in_turn
+    halves: JointBatch = forward_separately
     """Runs a network on labelled and on unlabelled images, so that batch statistics stay apart."""
     number: Callable[[], Number] = Number
     """Makes what a number that changes from step to step is kept in."""

@@ -20,13 +20,13 @@ from torch import Tensor
 
 from benchmark.al.committee import Committee
 from benchmark.al.functional.cluster_distance import cluster_distance_difference, k_means
-from benchmark.al.learner import Learner, Parts
+from benchmark.al.learner import Learner, LearnerData
 from benchmark.al.objectives.base import TURNS
 from benchmark.al.pool import Indices
 from benchmark.al.pretext.rotation import RotatedImages, Rotation
 from benchmark.al.random.streams import Name, Streams
 from benchmark.al.session import AfterEpoch, Session
-from benchmark.al.state.training_cache import State
+from benchmark.al.state.training_cache import TrainingState
 from benchmark.al.strategies.base import STATIC, Strategy
 from benchmark.errors import UsageError
 from benchmark.spec.models import Evaluation, Pretext, Protocol
@@ -34,10 +34,10 @@ from benchmark.spec.models import Evaluation, Pretext, Protocol
 STAGE = "pretext"
 
 
-def statics_of(
+def pretext_outputs(
     protocol: Protocol, strategy: Strategy, learner: Learner | Committee, session: Session
 ) -> Mapping[str, Tensor]:
-    """What the strategy declared under `pretext.`, made or found; empty if it declared nothing. May raise `Pause`.
+    """What the strategy declared under `pretext.`, made or found; empty if it declared nothing. May raise `TrainingInterrupted`.
 
     Raises UsageError where the protocol has no such stage or the stage does not give what is asked for.
     """
@@ -49,8 +49,8 @@ def statics_of(
         raise UsageError(f"the strategy needs {', '.join(wanted)}", remedy="pin [protocol.pretext] in the suite")
     asked = [pretext.model_dump(mode="json", exclude_defaults=True), protocol.evaluation.batch_size]
 
-    def make(resume: State | None, after_epoch: AfterEpoch) -> State:
-        return arrays(pretext, learner_of(protocol, pretext, learner), resume, after_epoch)
+    def make(resume: TrainingState | None, after_epoch: AfterEpoch) -> TrainingState:
+        return compute_pretext_outputs(pretext, learner_of(protocol, pretext, learner), resume, after_epoch)
 
     found = session.stage(STAGE, asked, pretext.training.epochs, make)
     if missing := [name for name in wanted if name not in found]:
@@ -60,7 +60,9 @@ def statics_of(
     return {name: found[name] for name in wanted}
 
 
-def arrays(pretext: Pretext, learner: Learner, resume: State | None, after_epoch: AfterEpoch) -> State:
+def compute_pretext_outputs(
+    pretext: Pretext, learner: Learner, resume: TrainingState | None, after_epoch: AfterEpoch
+) -> TrainingState:
     """Train the task and describe every image of the pool: the arrays above, and the rotation accuracy in percent."""
     size = len(learner.parts.train_labels)
     learner.fit(0, np.arange(size), np.empty(0, dtype=np.int64), (), resume, after_epoch)
@@ -68,7 +70,7 @@ def arrays(pretext: Pretext, learner: Learner, resume: State | None, after_epoch
     # Upright, or each image under one rotation of its own.
     turns = np.zeros(size, np.int64) if pretext.upright else learner.orders.described(learner.streams, size).numpy()
     losses, features = _described(learner, size, turns)
-    found: State = {"pretext.loss": losses.cpu(), "accuracy": learner.metrics["accuracy"]}
+    found: TrainingState = {"pretext.loss": losses.cpu(), "accuracy": learner.metrics["accuracy"]}
     if pretext.clusters is not None:
         assert pretext.n_init is not None
         rng = learner.streams.generator("query")
@@ -94,7 +96,7 @@ def learner_of(protocol: Protocol, pretext: Pretext, learner: Learner | Committe
     parts, streams = learner.parts, learner.streams
     assert parts.pretext is not None and parts.pretext_test is not None
     rotated, turns = RotatedImages(parts.pretext_test), torch.arange(TURNS, device=parts.train_labels.device)
-    own = Parts(
+    own = LearnerData(
         train=parts.pretext,
         pool=rotated,
         test=rotated,

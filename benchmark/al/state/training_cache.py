@@ -10,26 +10,26 @@ from pathlib import Path
 from typing import IO, Any
 
 from benchmark import files
-from benchmark.al.learner import Pause
+from benchmark.al.learner import TrainingInterrupted
 from benchmark.al.state.checkpoint import decode, encode
 from benchmark.runs.events import write_bytes
 from benchmark.spec.identity import SHORT
 
 POLL = 0.2
 """Seconds between looks at a lock that another process holds."""
-State = dict[str, Any]
+TrainingState = dict[str, Any]
 
 
 @contextmanager
-def shared(
+def cached_training(
     folder: Path | None, key: str, must_stop: Callable[[], bool] = lambda: False, source: Path | None = None
-) -> Iterator[tuple[State | None, Callable[[State], None]]]:
+) -> Iterator[tuple[TrainingState | None, Callable[[TrainingState], None]]]:
     """The state under `key` in `folder`, if any, and a function that publishes ours; nothing is shared without a folder.
 
     Whoever comes second waits until the first one is done or dead. A damaged state counts as none. Raises Pause when it
     is time to stop while waiting. `source` is a folder of others that is only read: what is there is not made again.
     """
-    found = None if source is None else _load(source / f"{short(key)}.state", key)
+    found = None if source is None else _load(source / f"{key_prefix(key)}.state", key)
     if found is not None:
         yield found, lambda _: None
         return
@@ -37,13 +37,13 @@ def shared(
         yield None, lambda _: None
         return
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{short(key)}.state"
+    path = folder / f"{key_prefix(key)}.state"
     with files.writer(path.with_suffix(".lock")) as lock:
         _wait(lock, must_stop)
         yield _load(path, key), lambda made: write_bytes(path, encode({"key": key, **made}))
 
 
-def _load(path: Path, key: str) -> State | None:
+def _load(path: Path, key: str) -> TrainingState | None:
     try:
         state = decode(files.read(path, files.STATE))
     except OSError:
@@ -51,7 +51,7 @@ def _load(path: Path, key: str) -> State | None:
     return state if state is not None and state.get("key") == key else None
 
 
-def short(key: str) -> str:
+def key_prefix(key: str) -> str:
     """The part of a key that is in file names."""
     return key[: 2 * SHORT]
 
@@ -64,5 +64,5 @@ def _wait(lock: IO[bytes], must_stop: Callable[[], bool]) -> None:
         except BlockingIOError:
             # A blocking call would not notice that it is time to stop, and a pretext stage takes hours.
             if must_stop():
-                raise Pause from None
+                raise TrainingInterrupted from None
             time.sleep(POLL)

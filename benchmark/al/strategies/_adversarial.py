@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from benchmark.al.functional.finite import demand_finite
+from benchmark.al.functional.finite import require_finite
 from benchmark.al.functional.vaal import adversarial_loss, discriminator_loss, vae_loss
 from benchmark.al.networks.vae import SIDES, Discriminator, Encoded, Init, Vae
 from benchmark.al.pool import Indices
@@ -21,7 +21,7 @@ from benchmark.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Recipe:
+class AdversarialTraining:
     """How the two networks are trained."""
 
     latent: int
@@ -55,7 +55,7 @@ class Recipe:
         return seen * self.passes // self.batch_size if self.iterations is None else self.iterations
 
 
-class Side(NamedTuple):
+class AdversarialBatch(NamedTuple):
     """A batch of labelled images or of candidates."""
 
     images: Tensor
@@ -66,10 +66,10 @@ class Side(NamedTuple):
     """(b, 1) condition of the decoder."""
 
 
-class Game:
+class AdversarialPair:
     """Both networks, freshly initialised from the strategy's stream, and the two lists of images they are trained on."""
 
-    def __init__(self, view: View, recipe: Recipe, ranks: tuple[Tensor, Tensor] | None = None) -> None:
+    def __init__(self, view: View, recipe: AdversarialTraining, ranks: tuple[Tensor, Tensor] | None = None) -> None:
         """`ranks`: a number for every labelled image (m,) and every candidate (n,). Raises UsageError for images that are
         not of 32 or 224 pixels."""
         self.view, self.recipe = view, recipe
@@ -82,7 +82,7 @@ class Game:
             )
         conditions = 0 if ranks is None else 1
         for rank in ranks or ():
-            demand_finite("predicted losses", rank)
+            require_finite("predicted losses", rank)
         self.chance: Chance = (view.chance or Chance)(view.rng, view.device)
         with seeded_training(view.rng):
             made = Vae(recipe.latent, conditions, channels, recipe.width, height, recipe.init)
@@ -120,7 +120,7 @@ class Game:
         sides = self._once(self.view.candidates, 1)
         return 1 - torch.cat([self._judged(side).squeeze(1) for side in sides])
 
-    def _autoencoder_loss(self, labelled: Side, unlabelled: Side) -> Tensor:
+    def _autoencoder_loss(self, labelled: AdversarialBatch, unlabelled: AdversarialBatch) -> Tensor:
         total, judged = [], []
         for side in (labelled, unlabelled):
             mean, log_variance = self.vae.encode(side.images)
@@ -130,25 +130,27 @@ class Game:
             judged.append(self.discriminator(_conditioned(code.mean, side.rank)))
         return total[0] + total[1] + adversarial_loss(judged[0], judged[1])
 
-    def _judged(self, side: Side) -> Tensor:
+    def _judged(self, side: AdversarialBatch) -> Tensor:
         """(b, 1) the discriminator's word on the autoencoder's means, which get no gradient."""
         with torch.no_grad():
             mean, _ = self.vae.encode(side.images)
         judged: Tensor = self.discriminator(_conditioned(mean, side.rank))
         return judged
 
-    def _rounds(self, indices: Indices, which: int) -> Iterator[Side]:
+    def _rounds(self, indices: Indices, which: int) -> Iterator[AdversarialBatch]:
         while True:
             yield from self._once(indices, which)
 
-    def _once(self, indices: Indices, which: int) -> Iterator[Side]:
+    def _once(self, indices: Indices, which: int) -> Iterator[AdversarialBatch]:
         """Batches in list order; the last one may be short."""
         for start in range(0, len(indices), self.recipe.batch_size):
             chunk = slice(start, start + self.recipe.batch_size)
             rank = None if self.ranks is None else self.ranks[which][chunk]
-            yield Side(self.view.images(indices[chunk]), rank, None if rank is None else torch.sigmoid(rank))
+            yield AdversarialBatch(
+                self.view.images(indices[chunk]), rank, None if rank is None else torch.sigmoid(rank)
+            )
 
-    def _drawn(self, rounds: Iterator[Side], iteration: int) -> Side:
+    def _drawn(self, rounds: Iterator[AdversarialBatch], iteration: int) -> AdversarialBatch:
         """The next batch of a list; in the first iteration with noise for ranks."""
         side = next(rounds)
         if side.rank is None or iteration > 0:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from benchmark.al.functional.finite import demand_finite
+from benchmark.al.functional.finite import require_finite
 from benchmark.al.functional.model_scores import Kind, Scaling, combined, drawn, raw_scores, smallest
 from benchmark.al.strategies.base import Picks, Strategy, View
 
@@ -18,12 +18,12 @@ def votes(view: View) -> Tensor:
     return (cast if cast.dim() == 3 else cast[None]).transpose(0, 1)
 
 
-def side_by_side(features: Tensor) -> Tensor:
+def concatenate_models(features: Tensor) -> Tensor:
     """(n, models * d): what several models make of each image in one row; (n, d) stays as it is."""
     return features if features.dim() == 2 else features.movedim(0, 1).flatten(1)
 
 
-def dispute(models: Tensor) -> dict[str, float]:
+def disagreement_diagnostics(models: Tensor) -> dict[str, float]:
     """Diagnostics of DIAM's D (n,): its mean, and the share of images that any model is in dispute about."""
     return {
         "disagreement/mean": float(models.double().mean()),
@@ -52,7 +52,7 @@ class CommitteeUncertainty(Strategy):
         logits = logits if logits.dim() == 3 else logits[None]
         if self.scaling == "official":
             # The release's own NaN come from a probability that underflows; these would come from a diverged training.
-            demand_finite("logits", logits)
+            require_finite("logits", logits)
             scores = combined(raw_scores(logits, self.kind), "official")
             return Picks(drawn(scores, budget, view.rng))
         scores = combined(raw_scores(logits, self.kind, underflow="zero"), self.scaling)

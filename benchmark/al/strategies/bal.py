@@ -20,7 +20,7 @@ from benchmark.al.functional.cluster_distance import ranked
 from benchmark.al.functional.normalised_confidence import normalised_confidence
 from benchmark.al.functional.ranking import top
 from benchmark.al.functional.scores import entropy
-from benchmark.al.strategies.base import BEFORE, Picks, Strategy, View
+from benchmark.al.strategies.base import BEFORE_FIRST_TRAINING, Picks, Strategy, View
 
 FIRST_SEED = 0
 """Of Python's generator, which nothing draws from before the first selection (main.py at 140d279)."""
@@ -66,7 +66,7 @@ class Bal(Strategy):
             "window/end": float(min(end, view.pool_size)),
             "window/unlabelled": float(len(view.candidates)),
         }
-        if view.cycle == BEFORE:
+        if view.cycle == BEFORE_FIRST_TRAINING:
             return Picks(self.first_ranks(len(view.candidates), budget), diagnostics=facts)
         scores = self.score(view)
         return Picks(top(scores, budget), scores, diagnostics=facts)

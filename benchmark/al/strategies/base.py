@@ -16,7 +16,7 @@ from benchmark.al.functional.ranking import top
 from benchmark.al.pool import Indices
 from benchmark.errors import UsageError
 
-BEFORE = -1
+BEFORE_FIRST_TRAINING = -1
 """`View.cycle` of a strategy that picks the first labelled set, before any training."""
 STATIC = "pretext."
 """Prefix of needs that a stage before the first cycle fulfils, for the whole pool and for good."""
@@ -65,7 +65,7 @@ class View:
         """A declared output. Raises UsageError for one that the strategy did not declare."""
         if name in self.statics:
             return self.statics[name][torch.from_numpy(self.candidates).to(self.statics[name].device)]
-        if name not in self.outputs and self.cycle == BEFORE:
+        if name not in self.outputs and self.cycle == BEFORE_FIRST_TRAINING:
             raise UsageError(
                 f"the strategy reads '{name}' before the first training",
                 remedy='pin acquisition.initial.rule = "uniform" for it, or read only `pretext.` outputs in cycle -1',

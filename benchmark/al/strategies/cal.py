@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from benchmark.al.functional.votes import cal_candidates, disagreement
-from benchmark.al.strategies._committee import dispute, votes
+from benchmark.al.strategies._committee import disagreement_diagnostics, votes
 from benchmark.al.strategies.base import Picks, Strategy, View
 
 
@@ -25,4 +25,4 @@ class Cal(Strategy):
         cast = votes(view)
         disputed = cal_candidates(cast)
         drawn = torch.from_numpy(view.rng.permutation(len(disputed))[:budget]).to(disputed.device)
-        return Picks(disputed[drawn], diagnostics=dispute(disagreement(cast)))
+        return Picks(disputed[drawn], diagnostics=disagreement_diagnostics(disagreement(cast)))

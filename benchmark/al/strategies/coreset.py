@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmark.al.functional.kcenter import k_center_greedy
-from benchmark.al.strategies._committee import side_by_side
+from benchmark.al.strategies._committee import concatenate_models
 from benchmark.al.strategies.base import Picks, Strategy, View
 
 
@@ -30,5 +30,7 @@ class Coreset(Strategy):
 
     def select(self, view: View, budget: int) -> Picks:
         """Greedy picks by Euclidean distance on penultimate-layer features."""
-        candidates, labelled = (side_by_side(view[name]) for name in (self._features, f"labelled.{self._features}"))
+        candidates, labelled = (
+            concatenate_models(view[name]) for name in (self._features, f"labelled.{self._features}")
+        )
         return Picks(k_center_greedy(candidates, labelled, budget))

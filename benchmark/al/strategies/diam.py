@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 
 from benchmark.al.functional.votes import diam_candidates, disagreement
-from benchmark.al.strategies._committee import dispute, votes
+from benchmark.al.strategies._committee import disagreement_diagnostics, votes
 from benchmark.al.strategies.base import Picks, Strategy, View
 
 
@@ -28,4 +28,4 @@ class Diam(Strategy):
         cast = votes(view)
         best = diam_candidates(cast, budget, view.classes, self.formula)
         drawn = torch.from_numpy(view.rng.permutation(len(best))[:budget]).to(best.device)
-        return Picks(best[drawn], diagnostics=dispute(disagreement(cast)))
+        return Picks(best[drawn], diagnostics=disagreement_diagnostics(disagreement(cast)))

@@ -9,7 +9,7 @@ from typing import Literal
 
 from benchmark.al.functional.diam_qp import diam_qp, disputed
 from benchmark.al.functional.votes import disagreement
-from benchmark.al.strategies._committee import dispute, votes
+from benchmark.al.strategies._committee import disagreement_diagnostics, votes
 from benchmark.al.strategies.base import Picks, Strategy, View
 
 
@@ -33,4 +33,6 @@ class DiamQp(Strategy):
         names = [f"model{place}.features" for place in range(models)] or ["features"]
         embeddings = (view.ask({name}, indices)[name] for name in names)
         picks = chosen[diam_qp(disagreed[chosen], embeddings, min(budget, len(chosen)), self.q)]
-        return Picks(picks.flip(0) if self.order == "descending" else picks, diagnostics=dispute(disagreed))
+        return Picks(
+            picks.flip(0) if self.order == "descending" else picks, diagnostics=disagreement_diagnostics(disagreed)
+        )

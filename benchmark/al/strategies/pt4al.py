@@ -17,7 +17,7 @@ from torch import Tensor
 
 from benchmark.al.functional.normalised_confidence import normalised_confidence
 from benchmark.al.functional.pretext_batches import FIRST_STRIDE, batches, first_picks, hardest_first
-from benchmark.al.strategies.base import BEFORE, Picks, ScoreStrategy, View
+from benchmark.al.strategies.base import BEFORE_FIRST_TRAINING, Picks, ScoreStrategy, View
 from benchmark.errors import UsageError
 
 
@@ -42,7 +42,7 @@ class Pt4al(ScoreStrategy):
         losses = view.statics["pretext.loss"].double().numpy()
         parts = batches(hardest_first(losses, self.order), self.batches or view.cycles)
         cycle = view.cycle + 1
-        if view.cycle == BEFORE:
+        if view.cycle == BEFORE_FIRST_TRAINING:
             if self.first_batch >= len(parts):
                 raise UsageError(
                     f"there is no batch {self.first_batch} among {len(parts)}, counted from 0",
@@ -58,7 +58,7 @@ class Pt4al(ScoreStrategy):
 
     def select(self, view: View, budget: int) -> Picks:
         """The first labelled set in order of the stride; later the least confident."""
-        return Picks(torch.arange(budget)) if view.cycle == BEFORE else super().select(view, budget)
+        return Picks(torch.arange(budget)) if view.cycle == BEFORE_FIRST_TRAINING else super().select(view, budget)
 
     def score(self, view: View) -> Tensor:
         """(n,) minus the confidence."""

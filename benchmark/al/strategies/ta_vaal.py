@@ -10,7 +10,7 @@ from typing import Literal
 
 from benchmark.al.functional.ranking import top
 from benchmark.al.networks.vae import Init
-from benchmark.al.strategies._adversarial import Game, Recipe
+from benchmark.al.strategies._adversarial import AdversarialPair, AdversarialTraining
 from benchmark.al.strategies.base import Picks, Strategy, View
 from benchmark.al.strategies.vaal import played
 
@@ -38,13 +38,13 @@ class TaVaal(Strategy):
 
     needs = frozenset({"predicted_loss", "labelled.predicted_loss"})
 
-    def game(self, view: View) -> Game:
+    def game(self, view: View) -> AdversarialPair:
         """Both networks before their training."""
-        recipe = Recipe(
+        recipe = AdversarialTraining(
             self.latent, self.width, self.batch_size, self.lr, self.passes, self.iterations, self.vae_steps, self.kl,
             self.scoring == "train", self.redraw, self.first_rank, self.init, self.hidden,
         )  # fmt: skip
-        return Game(view, recipe, (view["labelled.predicted_loss"], view["predicted_loss"]))
+        return AdversarialPair(view, recipe, (view["labelled.predicted_loss"], view["predicted_loss"]))
 
     def select(self, view: View, budget: int) -> Picks:
         """The largest 1 - D."""

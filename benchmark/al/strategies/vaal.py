@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmark.al.functional.ranking import top
 from benchmark.al.networks.vae import Init
-from benchmark.al.strategies._adversarial import Game, Recipe
+from benchmark.al.strategies._adversarial import AdversarialPair, AdversarialTraining
 from benchmark.al.strategies.base import Picks, Strategy, View
 
 
@@ -36,9 +36,9 @@ class Vaal(Strategy):
     hidden: int = 512
     """Of the discriminator's two hidden layers."""
 
-    def game(self, view: View) -> Game:
+    def game(self, view: View) -> AdversarialPair:
         """Both networks before their training."""
-        return Game(view, Recipe(
+        return AdversarialPair(view, AdversarialTraining(
             self.latent, self.width, self.batch_size, self.lr, self.passes, self.iterations, self.vae_steps, self.kl,
             self.scoring == "train", self.redraw, init=self.init, hidden=self.hidden,
         ))  # fmt: skip
@@ -49,7 +49,7 @@ class Vaal(Strategy):
         return Picks(top(scores, budget), scores)
 
 
-def played(game: Game, view: View, budget: int) -> Tensor:
+def played(game: AdversarialPair, view: View, budget: int) -> Tensor:
     """(n,) scores of the candidates after the training that the recipe asks for."""
     game.play(game.recipe.count(view, budget))
     return game.unlikely_labelled()

@@ -19,7 +19,7 @@ from benchmark.al.objectives.base import Batch
 
 WARM_UP = 3
 """Steps of a kind before it is captured, as torch's documentation of CUDA graphs has it."""
-Update = Callable[[Batch], Tensor]
+TrainStep = Callable[[Batch], Tensor]
 """Changes weights in place by one step on a batch; returns the loss."""
 
 
@@ -66,22 +66,22 @@ class CudaGraphs:
 class Captured:
     """An update with a graph for every kind of batch: its sizes (a short last batch is a kind), and what `kind` says."""
 
-    def __init__(self, update: Update, kind: Callable[[Batch], Hashable], graphs: Graphs) -> None:
+    def __init__(self, update: TrainStep, kind: Callable[[Batch], Hashable], graphs: Graphs) -> None:
         self._update, self._kind, self._graphs = update, kind, graphs
-        self._tapes: dict[Hashable, _Tape] = {}
+        self._tapes: dict[Hashable, _CapturedStep] = {}
 
     def __call__(self, batch: Batch) -> Tensor:
         """One step; the loss is to be read before the next one."""
         key = (self._kind(batch), *((name, value.shape) for name, value in tensors(batch).items()))
         if key not in self._tapes:
-            self._tapes[key] = _Tape(self._update, batch, self._graphs)
+            self._tapes[key] = _CapturedStep(self._update, batch, self._graphs)
         return self._tapes[key](batch)
 
 
-class _Tape:
+class _CapturedStep:
     """Steps on batches of one kind."""
 
-    def __init__(self, update: Update, batch: Batch, graphs: Graphs) -> None:
+    def __init__(self, update: TrainStep, batch: Batch, graphs: Graphs) -> None:
         own: dict[str, Any] = {name: value.clone() for name, value in tensors(batch).items()}
         self._batch = replace(batch, **own)
         self._update, self._graphs, self._done = update, graphs, 0

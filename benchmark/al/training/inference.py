@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.al.augmentation.images import ImageSource
-from benchmark.al.functional.finite import demand_finite
+from benchmark.al.functional.finite import require_finite
 from benchmark.al.networks.outputs import Outputs
 from benchmark.al.random.philox import Counter
 from benchmark.al.training.numerics import Numerics, promoted
@@ -82,7 +82,7 @@ class Inference:
     def evaluate(self, model: nn.Module, labels: Tensor) -> Evaluated:
         """Accuracy on all images of the view. Raises AlbenchError where a logit is not finite."""
         logits = self.outputs({"": model}, {"logits"}, torch.arange(len(labels)))["logits"]
-        demand_finite("logits of the test images", logits)
+        require_finite("logits of the test images", logits)
         hit = (logits.argmax(dim=1) == labels).double()
         per_class = tuple(
             float(hit[labels == k].mean()) * 100 if bool((labels == k).any()) else 0.0 for k in range(logits.shape[1])

@@ -16,16 +16,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from benchmark.al.networks.outputs import Outputs
 
-Halves = Callable[[nn.Module, Tensor, Tensor], tuple[Outputs, Outputs]]
+JointBatch = Callable[[nn.Module, Tensor, Tensor], tuple[Outputs, Outputs]]
 """(network, b images, u images) -> what it says of the b and of the u."""
 
 
-def in_turn(network: nn.Module, first: Tensor, second: Tensor) -> tuple[Outputs, Outputs]:
+def forward_separately(network: nn.Module, first: Tensor, second: Tensor) -> tuple[Outputs, Outputs]:
     """One after the other."""
     return network(first), network(second)
 
 
-def together(network: nn.Module, first: Tensor, second: Tensor) -> tuple[Outputs, Outputs]:
+def forward_jointly(network: nn.Module, first: Tensor, second: Tensor) -> tuple[Outputs, Outputs]:
     """As one batch of b + u images; either may be the smaller."""
     with _statistics_apart(network, len(first)):
         out: Outputs = network(torch.cat([first, second]))

@@ -21,7 +21,7 @@ Batches = Callable[[], Iterable[Tensor]]
 """The labelled images of this cycle in batches through the train view, for batch-norm statistics."""
 
 
-class SnapshotTrail:
+class SnapshotRecorder:
     """Takes snapshots of a network while it is trained in one cycle."""
 
     def __init__(self, training: Training, number: Callable[[], Number] = Number) -> None:

@@ -23,7 +23,7 @@ BYTE = 256
 """Classes that a byte can tell apart."""
 
 
-class Ballot:
+class VoteRecorder:
     """Votes of one network in one cycle."""
 
     def __init__(self, voters: Indices, first_epoch: int) -> None:
@@ -54,8 +54,8 @@ class Ballot:
         }
 
     @staticmethod
-    def load(state: Mapping[str, Any], device: torch.device) -> Ballot:
+    def load(state: Mapping[str, Any], device: torch.device) -> VoteRecorder:
         """A saved ballot."""
-        made = Ballot(state["voters"].numpy(), int(state["first"]))
+        made = VoteRecorder(state["voters"].numpy(), int(state["first"]))
         made.votes = [votes.to(device) for votes in state["votes"]]
         return made

@@ -20,13 +20,13 @@ from benchmark.executors.docker import image, sandbox
 from benchmark.executors.docker.executor import (
     PATIENCE,
     ContainerExecutor,
-    EngineAway,
+    ContainerNotFound,
+    EngineUnavailable,
     Found,
-    Gone,
+    StartFailed,
     State,
-    Unstartable,
 )
-from benchmark.executors.docker.sandbox import Limits, Place
+from benchmark.executors.docker.sandbox import ContainerSettings, Limits
 from benchmark.executors.gpus import GpuPool
 from benchmark.executors.jobs import FailureKind
 from benchmark.text import line
@@ -93,7 +93,7 @@ class DockerEngine:
             said = [self.log(container, stdout=out, stderr=not out).decode(errors="replace") for out in (True, False)]
             return status, said[0], said[1]
         finally:
-            with suppress(EngineAway, Gone):
+            with suppress(EngineUnavailable, ContainerNotFound):
                 self.remove(container)
 
     def list(self, labels: dict[str, str]) -> list[Found]:
@@ -114,9 +114,9 @@ def _away() -> Iterator[None]:
     try:
         yield
     except errors.NotFound as error:
-        raise Gone(_said(error)) from error
+        raise ContainerNotFound(_said(error)) from error
     except AWAY as error:
-        raise EngineAway(_said(error), remedy=START_REMEDY) from error
+        raise EngineUnavailable(_said(error), remedy=START_REMEDY) from error
 
 
 def _said(error: Exception) -> str:
@@ -124,16 +124,16 @@ def _said(error: Exception) -> str:
     return line(str(text))
 
 
-def _unstartable(error: Exception) -> Unstartable:
+def _unstartable(error: Exception) -> StartFailed:
     """Kind and words for a container that could not be started."""
     text = _said(error)
     if isinstance(error, errors.ImageNotFound):
-        return Unstartable(FailureKind.image, f"the image is gone: {text}", remedy=IMAGE_REMEDY)
+        return StartFailed(FailureKind.image, f"the image is gone: {text}", remedy=IMAGE_REMEDY)
     if "select device driver" in text or "nvidia" in text.lower():
-        return Unstartable(FailureKind.gpu_lost, f"no GPU in containers: {text}", remedy=GPU_REMEDY)
+        return StartFailed(FailureKind.gpu_lost, f"no GPU in containers: {text}", remedy=GPU_REMEDY)
     if "executable file not found" in text or "exec format error" in text:
-        return Unstartable(FailureKind.image, f"the image cannot run the worker: {text}", remedy=IMAGE_REMEDY)
-    return Unstartable(FailureKind.daemon, f"the engine does not start it: {text}", remedy=START_REMEDY)
+        return StartFailed(FailureKind.image, f"the image cannot run the worker: {text}", remedy=IMAGE_REMEDY)
+    return StartFailed(FailureKind.daemon, f"the engine does not start it: {text}", remedy=START_REMEDY)
 
 
 def create(
@@ -149,7 +149,7 @@ def create(
     with _errors("the image cannot be used", IMAGE_REMEDY):
         chosen = image_id or _image(client, build)
     rootless = any("rootless" in option for option in info.get("SecurityOptions") or ())
-    place = Place(
+    place = ContainerSettings(
         chosen,
         user or sandbox.container_user(os.environ.get("ALBENCH_DOCKER_USER"), rootless=rootless),
         limits or _limits(int(info["MemTotal"]), int(info.get("NCPU") or os.cpu_count() or 1)),

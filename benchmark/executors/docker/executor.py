@@ -21,16 +21,16 @@ from pydantic import ValidationError
 from benchmark import files
 from benchmark.errors import AlbenchError, ExecutorError, Exit
 from benchmark.executors import jobs
-from benchmark.executors.base import GRACE, Drive, OnEvent, Running
+from benchmark.executors.base import GRACE, JobLoop, OnEvent, Running
 from benchmark.executors.docker import sandbox
-from benchmark.executors.docker.sandbox import ALIVE, LABEL, Place
+from benchmark.executors.docker.sandbox import ALIVE, LABEL, ContainerSettings
 from benchmark.executors.gpus import GpuPool
-from benchmark.executors.jobs import FINISHED, STOPPED, FailureKind, Job, Outcome
+from benchmark.executors.jobs import FINISHED, STOPPED, FailureKind, Job, JobOutcome
 from benchmark.executors.local.executor import cores
 from benchmark.runs import environment as provenance
 from benchmark.runs import events
-from benchmark.runs.events import Environment, Precision, Step, Stopped
-from benchmark.runs.lock import Busy, Lease, Taken, claim, holder
+from benchmark.runs.events import Environment, Precision, Step, TrialStopped
+from benchmark.runs.lock import LockLost, RunLock, RunLocked, lock_owner, lock_run
 from benchmark.runs.store import WORK, last_event, outputs
 from benchmark.spec.models import Trial
 
@@ -45,15 +45,15 @@ AGAIN = (FailureKind.gpu_lost, FailureKind.daemon)
 """Failures of the machine and not of the trial: such a trial is started once more."""
 
 
-class EngineAway(ExecutorError):
+class EngineUnavailable(ExecutorError):
     """The engine does not answer, or cannot do it."""
 
 
-class Gone(ExecutorError):
+class ContainerNotFound(ExecutorError):
     """There is no such container."""
 
 
-class Unstartable(ExecutorError):
+class StartFailed(ExecutorError):
     """A container that did not start; nothing of it is left."""
 
     def __init__(self, kind: FailureKind, message: str, *, remedy: str = "") -> None:
@@ -129,7 +129,7 @@ class ContainerExecutor:
         self,
         name: str,
         engine: Engine,
-        place: Place,
+        place: ContainerSettings,
         gpus: GpuPool,
         *,
         grace: float = GRACE,
@@ -160,15 +160,15 @@ class ContainerExecutor:
 
     def run(
         self, jobs: Sequence[Job], *, jobs_at_once: int, deadline: float | None, on_event: OnEvent
-    ) -> list[Outcome]:
+    ) -> list[JobOutcome]:
         """See `Executor.run`. Failures of the machine are tried once more before they are told."""
-        with suppress(EngineAway):
+        with suppress(EngineUnavailable):
             self.sweep()
         self._at_once = min(jobs_at_once, len(jobs))
-        withheld: dict[int, Outcome] = {}
+        withheld: dict[int, JobOutcome] = {}
 
         def first(job: Job, event: Any) -> None:
-            if isinstance(event, Outcome) and event.kind in AGAIN:
+            if isinstance(event, JobOutcome) and event.kind in AGAIN:
                 withheld[id(job)] = event
             else:
                 on_event(job, event)
@@ -194,7 +194,7 @@ class ContainerExecutor:
         removed = []
         for found in self._ours():
             out = found.labels.get(f"{LABEL}.out", "")
-            if (out and holder(Path(out))) or (found.status in ALIVE and found.status != "created" and not running):
+            if (out and lock_owner(Path(out))) or (found.status in ALIVE and found.status != "created" and not running):
                 continue
             self._discard(found, Path(out) if out else None)
             removed.append(found.name)
@@ -204,9 +204,9 @@ class ContainerExecutor:
 
     def _drive(
         self, chosen: Sequence[Job], jobs_at_once: int, deadline: float | None, on_event: OnEvent
-    ) -> list[Outcome]:
+    ) -> list[JobOutcome]:
         try:
-            return Drive(self._start, self._judge, on_event, self.grace)(chosen, jobs_at_once, deadline)
+            return JobLoop(self._start, self._judge, on_event, self.grace)(chosen, jobs_at_once, deadline)
         finally:
             for container in self._containers.values():  # only after an error of ours
                 container.discard()
@@ -215,10 +215,10 @@ class ContainerExecutor:
     def _start(self, job: Job, time_limit: float | None) -> Running:
         held = ExitStack()
         try:
-            lease = held.enter_context(claim(job.out))
+            lease = held.enter_context(lock_run(job.out))
             gpu = self.gpus.take(job.device)
             held.callback(self.gpus.give_back, gpu)
-            started = self._left_behind(job, time_limit) or self._begin(job, time_limit, gpu)
+            started = self._orphan_for(job, time_limit) or self._begin(job, time_limit, gpu)
             container = Container(job, self.engine, started, held, self.patience, lease)
         except (AlbenchError, OSError) as error:
             held.close()
@@ -231,9 +231,9 @@ class ContainerExecutor:
         trial = Trial.model_validate_json(files.read(job.out / "trial.json"))
         (job.out / WORK).mkdir(exist_ok=True)
         for folder in (job.out / WORK, *(() if jobs.is_foreign(trial) else (job.cache,))):
-            sandbox.hand_over(folder, self.place.user)
-        labels = {"trial": job.trial_id, "env": job.out.name, "out": str(job.out), **_whose()}
-        options = sandbox.contract(self.place.shared_by(self._at_once), gpu, job.threads, labels)
+            sandbox.chown_to_container_user(folder, self.place.user)
+        labels = {"trial": job.trial_id, "env": job.out.name, "out": str(job.out), **_owner_labels()}
+        options = sandbox.container_options(self.place.shared_by(self._at_once), gpu, job.threads, labels)
         return self.engine.start(
             options
             | {
@@ -243,18 +243,18 @@ class ContainerExecutor:
             }
         )
 
-    def _left_behind(self, job: Job, time_limit: float | None) -> str | None:
+    def _orphan_for(self, job: Job, time_limit: float | None) -> str | None:
         """The container that still works on this very job for a host process that is gone; others of it are ended."""
-        wanted = sandbox.essence(sandbox.command(self.place, job, time_limit))
+        wanted = sandbox.command_identity(sandbox.command(self.place, job, time_limit))
         for found in self._ours(out=str(job.out)):
-            same = found.image == self.place.image and sandbox.essence(found.command) == wanted
+            same = found.image == self.place.image and sandbox.command_identity(found.command) == wanted
             if found.status == "running" and same and not job.fresh:
                 return found.id
             self._discard(found, job.out)
         return None
 
     def _discard(self, found: Found, out: Path | None) -> None:
-        with suppress(Gone):
+        with suppress(ContainerNotFound):
             if found.status == "running":
                 self.engine.stop(found.id, STOP_SECONDS)
             if out is not None:
@@ -262,7 +262,7 @@ class ContainerExecutor:
             self.engine.remove(found.id)
 
     def _ours(self, **labels: str) -> list[Found]:
-        whose = {name: value for name, value in _whose().items() if name != "lease"}
+        whose = {name: value for name, value in _owner_labels().items() if name != "lease"}
         named = {f"{LABEL}.{name}": value for name, value in (whose | labels).items()}
         return self.engine.list({LABEL: "1"} | named)
 
@@ -270,7 +270,7 @@ class ContainerExecutor:
         device = "cpu" if gpu is None else "cuda"
         asked = ["--device", device, "--precision", precision, "--threads", str(threads)]
         asked += [] if step == "eager" else ["--step", step]
-        options = sandbox.contract(self.place, gpu, threads, {"out": "", **_whose()})
+        options = sandbox.container_options(self.place, gpu, threads, {"out": "", **_owner_labels()})
         status, said, complaint = self.engine.ask(
             options | {"command": ["python", "-m", "benchmark.runs.environment", *asked]}
         )
@@ -296,7 +296,7 @@ class ContainerExecutor:
             time.sleep(LOOK)
         return True
 
-    def _judge(self, job: Job, status: int) -> Outcome:
+    def _judge(self, job: Job, status: int) -> JobOutcome:
         container = self._containers.pop(job.out)
         if container.verdict is not None:
             return container.verdict
@@ -305,10 +305,12 @@ class ContainerExecutor:
             message = (
                 f"the engine or somebody else ended the container (status {status}); the state it saved last is kept"
             )
-            return Outcome(job, "failed", FailureKind.daemon, message, log)
+            return JobOutcome(job, "failed", FailureKind.daemon, message, log)
         if status in (126, 127):
-            return Outcome(job, "failed", FailureKind.image, f"the image cannot run the worker (status {status})", log)
-        end = jobs.judge(job, status, out_of_memory=container.out_of_memory)
+            return JobOutcome(
+                job, "failed", FailureKind.image, f"the image cannot run the worker (status {status})", log
+            )
+        end = jobs.outcome_of(job, status, out_of_memory=container.out_of_memory)
         return replace(end, message=self._starved()) if end.kind is FailureKind.oom and container.out_of_memory else end
 
     def _starved(self) -> str:
@@ -320,10 +322,10 @@ class Container:
     """A job under way in a container, which is removed as soon as it has ended, whatever happens."""
 
     def __init__(
-        self, job: Job, engine: Engine, container: str, held: ExitStack, patience: float, lease: Lease | None = None
+        self, job: Job, engine: Engine, container: str, held: ExitStack, patience: float, lease: RunLock | None = None
     ) -> None:
         self.where = f"container {container[:12]}" if container else "no container"
-        self.verdict: Outcome | None = None
+        self.verdict: JobOutcome | None = None
         self.out_of_memory = self.outage = self._asked = False
         self._job, self._engine, self._id, self._held, self._patience = job, engine, container, held, patience
         self._lease = lease
@@ -334,7 +336,7 @@ class Container:
     def ended(cls, job: Job, engine: Engine, kind: FailureKind, message: str) -> Container:
         """A job that could not be started."""
         container = cls(job, engine, "", ExitStack(), 0.0)
-        container.verdict, container._status = Outcome(job, "failed", kind, message), -1
+        container.verdict, container._status = JobOutcome(job, "failed", kind, message), -1
         return container
 
     def poll(self) -> int | None:
@@ -346,14 +348,16 @@ class Container:
             if self._lease is not None:
                 self._lease.verify()
             state = self._engine.state(self._id)
-        except Taken as error:  # this process was suspended: the folder is another host's, so nothing is written there
-            with suppress(EngineAway, Gone):
+        except (
+            LockLost
+        ) as error:  # this process was suspended: the folder is another host's, so nothing is written there
+            with suppress(EngineUnavailable, ContainerNotFound):
                 self._engine.remove(self._id)
             return self._end(-1, FailureKind.busy, error.message)
-        except Gone:
+        except ContainerNotFound:
             kind = FailureKind.daemon if self.outage else FailureKind.cancelled
             return self._end(-1, kind, "the container was removed by somebody else")
-        except EngineAway as error:
+        except EngineUnavailable as error:
             return self._wait(error)
         if state.status in ALIVE:
             self._away_since = 0.0
@@ -361,27 +365,27 @@ class Container:
         self.out_of_memory = state.out_of_memory
         try:
             self._remove()
-        except Gone:
+        except ContainerNotFound:
             pass
-        except EngineAway as error:  # it ended because the engine does
+        except EngineUnavailable as error:  # it ended because the engine does
             return self._wait(error)
         return self._end(128 - state.exit_code if state.exit_code > 128 else state.exit_code)
 
     def stop(self) -> None:
         """See `Running.stop`."""
         self._asked = True
-        with suppress(EngineAway, Gone):
+        with suppress(EngineUnavailable, ContainerNotFound):
             self._engine.signal(self._id, "SIGTERM")
 
     def kill(self) -> None:
         """See `Running.kill`."""
-        with suppress(EngineAway, Gone):
+        with suppress(EngineUnavailable, ContainerNotFound):
             self._engine.signal(self._id, "SIGKILL")
 
     def discard(self) -> None:
         """End it and remove it."""
         if self._status is None:
-            with suppress(EngineAway, Gone):
+            with suppress(EngineUnavailable, ContainerNotFound):
                 self._engine.stop(self._id, STOP_SECONDS)
                 self._remove()
             self._end(-1)
@@ -389,9 +393,9 @@ class Container:
     def stopped_by_others(self) -> bool:
         """Whether it was neither us who asked it to stop nor its own time limit."""
         last = last_event(self._job.out)
-        return not self._asked and not (isinstance(last, Stopped) and last.reason == "time_limit")
+        return not self._asked and not (isinstance(last, TrialStopped) and last.reason == "time_limit")
 
-    def _wait(self, error: EngineAway) -> int | None:
+    def _wait(self, error: EngineUnavailable) -> int | None:
         self.outage = True
         self._away_since = self._away_since or time.monotonic()
         if time.monotonic() - self._away_since < self._patience:
@@ -401,7 +405,7 @@ class Container:
     def _end(self, status: int, kind: FailureKind | None = None, message: str = "") -> int:
         self._status = status
         if kind is not None:
-            self.verdict = Outcome(self._job, "failed", kind, message)
+            self.verdict = JobOutcome(self._job, "failed", kind, message)
         self._held.close()
         return status
 
@@ -417,19 +421,19 @@ def save_log(engine: Engine, container: str, out: Path) -> None:
         file.write(said)
 
 
-def _whose() -> dict[str, str]:
+def _owner_labels() -> dict[str, str]:
     """Labels that tell our containers from those of other users and machines."""
     host = socket.gethostname()
     return {"user": str(os.getuid()), "host": host, "lease": f"{host}/{os.getpid()}"}
 
 
 def _kind(error: Exception) -> FailureKind:
-    if isinstance(error, Busy):
+    if isinstance(error, RunLocked):
         return FailureKind.busy
-    return error.kind if isinstance(error, Unstartable) else FailureKind.daemon
+    return error.kind if isinstance(error, StartFailed) else FailureKind.daemon
 
 
 def _begun_since(job: Job, moment: float) -> bool:
     """Whether a worker has begun a new file of events since then, and so has forgotten what was before."""
-    first = next(iter(events.read(outputs(job.out) / "events.jsonl")), None)
+    first = next(iter(events.read_events(outputs(job.out) / "events.jsonl")), None)
     return first is not None and first[0].time >= moment

@@ -55,7 +55,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Place:
+class ContainerSettings:
     """What is the same for all containers of an executor: image id, user and group, limits."""
 
     image: str
@@ -63,14 +63,16 @@ class Place:
     limits: Limits
     command: tuple[str, ...] = COMMAND
 
-    def shared_by(self, containers: int) -> Place:
+    def shared_by(self, containers: int) -> ContainerSettings:
         """The place where so many containers run at once."""
         if not self.limits.divided:
             return self
         return replace(self, limits=replace(self.limits, memory=self.limits.memory // max(1, containers)))
 
 
-def contract(place: Place, gpu: str | None, threads: int, labels: Mapping[str, str]) -> dict[str, Any]:
+def container_options(
+    place: ContainerSettings, gpu: str | None, threads: int, labels: Mapping[str, str]
+) -> dict[str, Any]:
     """Arguments of `containers.create` that hold for every container. `gpu` is an index or UUID."""
     uid, gid = place.user
     limits = place.limits
@@ -111,7 +113,7 @@ def chosen_gpu(gpu: str) -> dict[str, str]:
     return {CHOSEN_GPU: gpu} if gpu.startswith(("GPU-", "MIG-")) else {}
 
 
-def command(place: Place, job: Job, time_limit: float | None) -> list[str]:
+def command(place: ContainerSettings, job: Job, time_limit: float | None) -> list[str]:
     """What runs: the worker, with folders as the container sees them."""
     _, *rest = guarded(job, OUT).argv(time_limit, out=OUT, data="/data", cache="/cache")
     if job.device.startswith("cuda"):  # the one GPU it is given is its first
@@ -132,7 +134,7 @@ def mounts(job: Job, trial: Trial) -> list[dict[str, Any]]:
     return bound + [_bind(Path(file), file) for file in plugins(trial)]
 
 
-def essence(command: Sequence[str]) -> list[str]:
+def command_identity(command: Sequence[str]) -> list[str]:
     """A command without its time limit and without --fresh, which is history once it runs."""
     rest = [word for word in command if word != "--fresh"]
     place = rest.index("--time-limit") if "--time-limit" in rest else len(rest)
@@ -230,7 +232,7 @@ def container_user(override: str | None, *, rootless: bool = False) -> tuple[int
     return NOBODY if os.geteuid() == 0 else (os.getuid(), os.getgid())
 
 
-def hand_over(folder: Path, user: tuple[int, int]) -> None:
+def chown_to_container_user(folder: Path, user: tuple[int, int]) -> None:
     """Where root runs the host side: give what root owns in a folder to the container's user."""
     if os.geteuid() != 0 or user[0] == 0:
         return

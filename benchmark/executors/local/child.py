@@ -22,7 +22,7 @@ from benchmark import files
 from benchmark.errors import StoreError
 from benchmark.executors.jobs import BUSY, FAILED
 from benchmark.runs import events
-from benchmark.runs.lock import Busy, claim
+from benchmark.runs.lock import RunLocked, lock_run
 
 PR_SET_PDEATHSIG = 1
 ASKED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
@@ -30,7 +30,7 @@ ASKED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 @contextmanager
-def shielded() -> Iterator[None]:
+def signals_blocked() -> Iterator[None]:
     """Processes started in here do not hear ASKED until they say so: a fork server that died of them would take the
     children's exit statuses with it."""
     resource_tracker.ensure_running()  # its own start lets the signals through again
@@ -46,11 +46,11 @@ def main(worker: str, out: str, argv: list[str]) -> int:
     _detach()
     _redirect(Path(out) / "worker.log")
     try:
-        with claim(Path(out), lambda: os.kill(os.getpid(), signal.SIGTERM)) as lease:
+        with lock_run(Path(out), lambda: os.kill(os.getpid(), signal.SIGTERM)) as lease:
             events.before_write = lease.verify
             status = importlib.import_module(worker).main(argv)
             lease.verify()  # whatever it says of its end, the folder is somebody else's
-    except Busy as error:
+    except RunLocked as error:
         print(f"in use: {error.message}", file=sys.stderr)
         status = BUSY
     except StoreError as error:
@@ -61,13 +61,13 @@ def main(worker: str, out: str, argv: list[str]) -> int:
     return int(status)
 
 
-def enter(worker: str, out: str, argv: list[str]) -> None:
+def run_and_exit(worker: str, out: str, argv: list[str]) -> None:
     """`main` for a process object: leaves with the exit status."""
-    threading.Thread(target=_follow, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     sys.exit(main(worker, out, argv))
 
 
-def _follow() -> None:
+def _exit_with_parent() -> None:
     """The fork server outlives a killed host; the host's end of this pipe does not."""
     host = multiprocessing.parent_process()
     if host is not None:

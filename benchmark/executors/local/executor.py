@@ -17,9 +17,9 @@ from pathlib import Path
 
 from benchmark.errors import ExecutorError
 from benchmark.executors import jobs as outcomes
-from benchmark.executors.base import GRACE, Drive, OnEvent, Running, worker_environment
+from benchmark.executors.base import GRACE, JobLoop, OnEvent, Running, worker_environment
 from benchmark.executors.gpus import GpuPool
-from benchmark.executors.jobs import Job, Outcome, guarded
+from benchmark.executors.jobs import Job, JobOutcome, guarded
 from benchmark.executors.local import child
 from benchmark.runs import environment as provenance
 from benchmark.runs.events import Environment, Precision, Step
@@ -63,15 +63,15 @@ class LocalExecutor:
 
     def run(
         self, jobs: Sequence[Job], *, jobs_at_once: int, deadline: float | None, on_event: OnEvent
-    ) -> list[Outcome]:
+    ) -> list[JobOutcome]:
         """See `Executor.run`."""
         before = kernel_kills()
 
-        def judge(job: Job, status: int) -> Outcome:
+        def judge(job: Job, status: int) -> JobOutcome:
             starved = status == -signal.SIGKILL and kernel_kills() > before
-            return outcomes.judge(job, status, out_of_memory=starved)
+            return outcomes.outcome_of(job, status, out_of_memory=starved)
 
-        drive = Drive(self._start, judge, on_event, self.grace)
+        drive = JobLoop(self._start, judge, on_event, self.grace)
         return drive(jobs, jobs_at_once, deadline)
 
     def _start(self, job: Job, time_limit: float | None) -> Running:
@@ -106,9 +106,9 @@ class Forked:
             raise ConnectionError("the fork server of this process serves another setting")
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([worker, *SLOW_IMPORTS])
-        with _environ(worker_env(job.threads)), child.shielded():
+        with _environ(worker_env(job.threads)), child.signals_blocked():
             _served = (worker, job.threads)
-            self._process = context.Process(target=child.enter, args=(worker, str(job.out), argv), daemon=True)
+            self._process = context.Process(target=child.run_and_exit, args=(worker, str(job.out), argv), daemon=True)
             self._process.start()
         self.where = f"process {self._process.pid}"
 

@@ -26,13 +26,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from benchmark.errors import AlbenchError, ExecutorError, UsageError
 from benchmark.executors import jobs
-from benchmark.executors.base import GRACE, Drive, OnEvent, Running
-from benchmark.executors.jobs import FailureKind, Job, Outcome
+from benchmark.executors.base import GRACE, JobLoop, OnEvent, Running
+from benchmark.executors.jobs import FailureKind, Job, JobOutcome
 from benchmark.executors.ray import node
 from benchmark.executors.ray.node import Node
 from benchmark.runs.environment import PACKAGE, check_step
 from benchmark.runs.events import Environment, Precision, Step
-from benchmark.runs.lock import Busy, Lease, Taken, claim
+from benchmark.runs.lock import LockLost, RunLock, RunLocked, lock_run
 
 LOOK = 1.0
 """Seconds between looks at one trial."""
@@ -106,10 +106,10 @@ class RayExecutor:
 
     def run(
         self, jobs: Sequence[Job], *, jobs_at_once: int, deadline: float | None, on_event: OnEvent
-    ) -> list[Outcome]:
+    ) -> list[JobOutcome]:
         """See `Executor.run`."""
         try:
-            return Drive(self._start, self._judge, on_event, self.grace)(jobs, jobs_at_once, deadline)
+            return JobLoop(self._start, self._judge, on_event, self.grace)(jobs, jobs_at_once, deadline)
         finally:
             for remote in self._remotes.values():  # only after an error of ours
                 remote.discard()
@@ -118,7 +118,7 @@ class RayExecutor:
     def _start(self, job: Job, time_limit: float | None) -> Running:
         held = ExitStack()
         try:
-            lease = held.enter_context(claim(job.out))
+            lease = held.enter_context(lock_run(job.out))
             if not self._able(job.device):
                 raise ExecutorError(f"no node of the cluster has what device {job.device} needs", remedy=REMEDY)
             if job.fresh:
@@ -130,9 +130,11 @@ class RayExecutor:
         self._remotes[job.out] = remote
         return remote
 
-    def _judge(self, job: Job, status: int) -> Outcome:
+    def _judge(self, job: Job, status: int) -> JobOutcome:
         remote = self._remotes.pop(job.out)
-        return remote.verdict or jobs.judge(job, status, out_of_memory=status == -signal.SIGKILL and remote.starved)
+        return remote.verdict or jobs.outcome_of(
+            job, status, out_of_memory=status == -signal.SIGKILL and remote.starved
+        )
 
     def actor(self, job: Job) -> Any:
         """A worker for a job, wherever there is room."""
@@ -140,7 +142,7 @@ class RayExecutor:
         made = ray.remote(Node).options(
             num_cpus=job.threads, num_gpus=self._gpus(job.device), max_restarts=0, max_task_retries=0, **where
         )
-        return made.remote(job, node.collect(job.out), self.data, self.cache, share=self.share)
+        return made.remote(job, node.read_files(job.out), self.data, self.cache, share=self.share)
 
     def _able(self, device: str) -> list[str]:
         kind = "GPU" if device.startswith("cuda") else "CPU"
@@ -157,9 +159,9 @@ class RayExecutor:
 class Remote:
     """A job under way on some node. See `Running`."""
 
-    def __init__(self, executor: RayExecutor, job: Job, held: ExitStack, lease: Lease) -> None:
+    def __init__(self, executor: RayExecutor, job: Job, held: ExitStack, lease: RunLock) -> None:
         self.where, self.starved = "the cluster", False
-        self.verdict: Outcome | None = None
+        self.verdict: JobOutcome | None = None
         self._executor, self._job, self._held, self._lives = executor, job, held, LIVES
         self._lease = lease
         self._status: int | None = None
@@ -173,7 +175,7 @@ class Remote:
         """A job that could not be started."""
         remote = cls.__new__(cls)
         remote.where, remote.starved = "nowhere", False
-        remote._status, remote.verdict = -1, Outcome(job, "failed", kind, message)
+        remote._status, remote.verdict = -1, JobOutcome(job, "failed", kind, message)
         return remote
 
     def poll(self) -> int | None:
@@ -190,16 +192,18 @@ class Remote:
         if not ray.wait([self._look], timeout=0)[0]:
             return None
         try:
-            look: node.Look = ray.get(self._look)
+            look: node.NodeSnapshot = ray.get(self._look)
         except RayError as error:
             self._seen = False
             return self._lost(error)
         self._look, self._seen, self.starved = None, True, look.starved
         try:
             self._lease.verify()
-            node.take_over(self._job.out, look)
-        except Taken as error:  # this process was suspended: the folder is another host's, so nothing is written there
-            self.verdict = Outcome(self._job, "failed", FailureKind.busy, error.message)
+            node.apply_snapshot(self._job.out, look)
+        except (
+            LockLost
+        ) as error:  # this process was suspended: the folder is another host's, so nothing is written there
+            self.verdict = JobOutcome(self._job, "failed", FailureKind.busy, error.message)
             return self._end(-1)
         except (AlbenchError, OSError) as error:
             return self._fail(FailureKind.program, _words(error))
@@ -243,7 +247,7 @@ class Remote:
         return None
 
     def _fail(self, kind: FailureKind, message: str) -> int:
-        self.verdict = Outcome(self._job, "failed", kind, message, jobs.tail_log(self._job.out / "worker.log"))
+        self.verdict = JobOutcome(self._job, "failed", kind, message, jobs.tail_log(self._job.out / "worker.log"))
         return self._end(-1)
 
     def _end(self, status: int) -> int:
@@ -305,7 +309,7 @@ def _plain(device: str) -> str:
 
 
 def _kind(error: Exception) -> FailureKind:
-    if isinstance(error, Busy):
+    if isinstance(error, RunLocked):
         return FailureKind.busy
     if isinstance(error, RuntimeEnvSetupError | RayTaskError):
         return FailureKind.image

@@ -24,7 +24,7 @@ from benchmark.executors.local.executor import WORKER, Spawned, kernel_kills
 from benchmark.runs import environment as provenance
 from benchmark.runs.events import Precision, Step
 from benchmark.runs.gpus import MEMORY_SHARE
-from benchmark.runs.lock import holder
+from benchmark.runs.lock import lock_owner
 
 APPENDED = ("events.jsonl", "worker.log")
 """Files of a run folder that only grow; others are replaced."""
@@ -41,7 +41,7 @@ STALE = 3600.0
 
 
 @dataclass(frozen=True)
-class Look:
+class NodeSnapshot:
     """What is new since the last look; `status` is the worker's exit status once it has ended."""
 
     status: int | None
@@ -69,7 +69,7 @@ class Node:
         self._out = base / uuid.uuid4().hex / job.out.name
         own = Path(cache) if cache else base / "cache"
         own.mkdir(parents=True, exist_ok=True)
-        put(self._out, contents)
+        write_files(self._out, contents)
         self._told = {name: len(contents.get(name, b"")) for name in APPENDED}
         self._stamps = {name: _stamp(self._out / name) for name in contents}
         self._kills = kernel_kills()
@@ -80,13 +80,13 @@ class Node:
         limits = {MEMORY_SHARE: f"{share:g}"} if share < 1 and plain == "cuda" else {}
         self._worker = Spawned(worker, here, here.argv(None), limits)
 
-    def look(self) -> Look:
+    def look(self) -> NodeSnapshot:
         """What is new. The status is asked first: after it, nothing changes."""
         status = self._worker.poll()
         appended = {name: text for name in APPENDED if (text := self._rest(name))}
         state = {path.relative_to(self._out).as_posix() for path in _files(self._out / "state")}
         replaced = {name: content for name in [*sorted(state), *LEFT] if (content := self._changed(name)) is not None}
-        return Look(status, kernel_kills() > self._kills, appended, replaced, frozenset(state))
+        return NodeSnapshot(status, kernel_kills() > self._kills, appended, replaced, frozenset(state))
 
     def stop(self) -> None:
         """Ask the worker to save its state and end."""
@@ -126,7 +126,7 @@ def describe(device: str, precision: Precision, threads: int, step: Step = "eage
     return provenance.environment(device, precision, threads, step, image=image).model_dump_json()
 
 
-def collect(out: Path) -> dict[str, bytes]:
+def read_files(out: Path) -> dict[str, bytes]:
     """Content of a run folder's files that a worker goes on from, by name."""
     found = [*(out / name for name in KEPT), *_files(out / "state")]
     return {
@@ -136,7 +136,7 @@ def collect(out: Path) -> dict[str, bytes]:
     }
 
 
-def put(out: Path, contents: Mapping[str, bytes]) -> None:
+def write_files(out: Path, contents: Mapping[str, bytes]) -> None:
     """Write files into a run folder, each as a whole. Raises StoreError for names that no worker has."""
     for name in contents:
         if name not in (*KEPT, *LEFT) and not re.fullmatch(STATE, name):
@@ -150,11 +150,11 @@ def put(out: Path, contents: Mapping[str, bytes]) -> None:
         files.write(out / name, content, base=out)
 
 
-def take_over(out: Path, look: Look) -> None:
+def apply_snapshot(out: Path, look: NodeSnapshot) -> None:
     """Bring a run folder up to a look: the state before the events that tell of it, the record before its end is told."""
     if odd := sorted(set(look.replaced) & {*KEPT} | set(look.appended) - {*APPENDED}):
         raise StoreError(f"a node sends a file that is not its own: {odd[0]!r}", where=str(out))
-    put(out, look.replaced)
+    write_files(out, look.replaced)
     for path in _files(out / "state"):
         if path.relative_to(out).as_posix() not in look.state:
             files.remove(path, base=out)
@@ -183,5 +183,5 @@ def _sweep(base: Path) -> None:
     """Folders of trials whose node process died before it could clear up."""
     for folder in base.glob("*/*"):
         old = time.time() - folder.lstat().st_mtime > STALE
-        if folder.parent.name != "cache" and old and not holder(folder):
+        if folder.parent.name != "cache" and old and not lock_owner(folder):
             shutil.rmtree(folder.parent, ignore_errors=True)

@@ -12,7 +12,7 @@ import torch
 from pydantic import TypeAdapter
 
 from benchmark.al.augmentation import images as module
-from benchmark.al.augmentation.images import Images, at_size, upload
+from benchmark.al.augmentation.images import ImageView, at_size, upload
 from benchmark.al.datasets import Part
 from benchmark.al.random.philox import Counter
 from benchmark.errors import UsageError
@@ -116,7 +116,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_equals_torchvision_on_pillow_images(case: str) -> None:
     part, transforms = CASES[case]
-    made = Images(part, transforms, CPU)
+    made = ImageView(part, transforms, CPU)
     count = len(part.labels)
     indices = torch.arange(count).flip(0)
     batch = made.batch(indices, Counter(KEY), epoch=5, pass_=3)
@@ -136,7 +136,7 @@ def test_real_photographs_within_one_level_of_the_installed_pillow() -> None:
 
     part = ragged([np.ascontiguousarray(load_sample_images().images[k][:400, : 500 + 60 * k]) for k in (0, 1)])
     transforms = view(resized_crop(224, (0.3, 1.0)), FLIP)
-    batch = Images(part, transforms, CPU).batch(torch.tensor([0, 1, 1]), Counter(KEY))
+    batch = ImageView(part, transforms, CPU).batch(torch.tensor([0, 1, 1]), Counter(KEY))
     for got, index in zip(batch, (0, 1, 1), strict=True):
         wanted = reference(part.image(index), transforms, KEY, index)
         assert float((got - wanted).abs().max()) < 1.001 / 255
@@ -148,9 +148,9 @@ def test_real_photographs_within_one_level_of_the_installed_pillow() -> None:
 def test_an_image_does_not_depend_on_its_batch(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     part, transforms = CASES[case]
     counter, count = Counter(KEY), len(part.labels)
-    together = Images(part, transforms, CPU).batch(torch.arange(count), counter)
+    together = ImageView(part, transforms, CPU).batch(torch.arange(count), counter)
     monkeypatch.setitem(module.CHUNK, "cpu", 1)
-    made = Images(part, transforms, CPU)
+    made = ImageView(part, transforms, CPU)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(1))
     assert torch.equal(made.batch(order, counter), together[order])
     assert torch.equal(made.batch(order[:1], counter), together[order[:1]])
@@ -158,7 +158,7 @@ def test_an_image_does_not_depend_on_its_batch(case: str, monkeypatch: pytest.Mo
 
 
 def test_epochs_and_passes_differ_and_return() -> None:
-    made = Images(CASES["crop then flip, as ST-CoNAL and BAL"][0], view(crop(32, 4), FLIP), CPU)
+    made = ImageView(CASES["crop then flip, as ST-CoNAL and BAL"][0], view(crop(32, 4), FLIP), CPU)
     indices = torch.arange(30)
     seen = [
         made.batch(indices, Counter(key), epoch, pass_)
@@ -172,9 +172,9 @@ def test_epochs_and_passes_differ_and_return() -> None:
 
 def test_random_says_whether_anything_is_drawn() -> None:
     part = equal(16, 16, 3)
-    assert not Images(part, view(shorter(12), middle(10), SWAP, NORMALISE), CPU).random
+    assert not ImageView(part, view(shorter(12), middle(10), SWAP, NORMALISE), CPU).random
     for transform in (crop(16, 2), FLIP, resized_crop(8), JITTER, TURN):
-        made = Images(part, view(transform), CPU)
+        made = ImageView(part, view(transform), CPU)
         assert made.random
         with pytest.raises(UsageError, match="no counter"):
             made.batch(torch.arange(2))
@@ -182,7 +182,7 @@ def test_random_says_whether_anything_is_drawn() -> None:
 
 def test_autocast_around_a_batch_changes_nothing() -> None:
     part, transforms = CASES["Tiny ImageNet train"]
-    made = Images(part, transforms, CPU)
+    made = ImageView(part, transforms, CPU)
     plain = made.batch(torch.arange(4), Counter(KEY))
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(made.batch(torch.arange(4), Counter(KEY)), plain)
@@ -190,7 +190,7 @@ def test_autocast_around_a_batch_changes_nothing() -> None:
 
 def test_layout_on_request() -> None:
     part, transforms = CASES["flip then crop, as TOD"]
-    made = Images(part, transforms, CPU)
+    made = ImageView(part, transforms, CPU)
     plain = made.batch(torch.arange(4), Counter(KEY))
     made.memory_format = torch.channels_last
     last = made.batch(torch.arange(4), Counter(KEY))
@@ -200,7 +200,7 @@ def test_layout_on_request() -> None:
 
 def test_views_of_a_part_share_its_bytes() -> None:
     part = equal(16, 16, 3)
-    first, second = (Images(part, view(*ops), CPU) for ops in ([crop(16, 2)], [NORMALISE]))
+    first, second = (ImageView(part, view(*ops), CPU) for ops in ([crop(16, 2)], [NORMALISE]))
     pixels = upload(part, CPU)
     assert first._pixels is second._pixels is pixels
     assert pixels.flat.data_ptr() == part.pixels.ctypes.data  # nothing was copied
@@ -231,7 +231,7 @@ def test_a_network_of_another_size(given: list[dict[str, Any]], expected: list[d
 
 def test_the_test_view_of_224_pixels_resizes_to_256() -> None:
     assert at_size(view(shorter(7), middle(5)), 224) == view(shorter(256), middle(224))
-    made = Images(equal(28, 28, 1), view(RGB, shorter(256), middle(224), NORMALISE), CPU, size=40)
+    made = ImageView(equal(28, 28, 1), view(RGB, shorter(256), middle(224), NORMALISE), CPU, size=40)
     assert made.shape == (3, 40, 40)
 
 
@@ -250,13 +250,13 @@ def test_the_test_view_of_224_pixels_resizes_to_256() -> None:
 )
 def test_views_that_cannot_be_are_refused(part: Part, transforms: tuple[Transform, ...], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        Images(part, transforms, CPU)
+        ImageView(part, transforms, CPU)
 
 
 def test_sizes_and_passes_that_cannot_be_are_refused() -> None:
     with pytest.raises(UsageError, match="no transform"):
-        Images(equal(8, 8, 3), view(FLIP, NORMALISE), CPU, size=6)
-    made = Images(equal(8, 8, 3), view(FLIP), CPU)
+        ImageView(equal(8, 8, 3), view(FLIP, NORMALISE), CPU, size=6)
+    made = ImageView(equal(8, 8, 3), view(FLIP), CPU)
     for pass_ in (-1, 64):
         with pytest.raises(UsageError, match="pass"):
             made.batch(torch.arange(2), Counter(0), 0, pass_)
@@ -269,8 +269,8 @@ def test_the_same_pixels_on_a_gpu(case: str) -> None:
         pytest.skip("no CUDA device")
     part, transforms = CASES[case]
     counter, indices = Counter(KEY), torch.arange(len(part.labels))
-    wanted = Images(part, transforms, CPU).batch(indices, counter)
-    made = Images(part, transforms, torch.device("cuda"))
+    wanted = ImageView(part, transforms, CPU).batch(indices, counter)
+    made = ImageView(part, transforms, torch.device("cuda"))
     for tf32 in (False, True):
         with kit.tf32(tf32):
             assert torch.equal(made.batch(indices.cuda(), counter).cpu(), wanted)

@@ -51,7 +51,7 @@ def _entry(folder: Path) -> Path:
 def test_the_second_time_nothing_is_read(ready: Any, reads: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     data, root, folder = ready
     first = load(data, root, folder)
-    monkeypatch.setattr(digest, "of_file", lambda *_: pytest.fail("a file was read"))
+    monkeypatch.setattr(digest, "digest_file", lambda *_: pytest.fail("a file was read"))
     monkeypatch.setattr(cache, "_pixel_digest", lambda _: pytest.fail("pixels were read"))
     second = load(data, root, folder)
     assert _same(first, second) and reads == [1]
@@ -62,7 +62,7 @@ def test_the_second_time_nothing_is_read(ready: Any, reads: list[int], monkeypat
 def test_the_digest_is_of_what_is_in_it(ready: Any) -> None:
     data, root, folder = ready
     found = load(data, root, folder)
-    assert found.digest == digest.content(digest.of_part(found.train), digest.of_part(found.test))
+    assert found.digest == digest.digest_content(digest.digest_part(found.train), digest.digest_part(found.test))
 
 
 def test_the_digest_of_images_of_different_sizes(spec: Any, per_class: Any, places: Any, jpeg: Any) -> None:
@@ -72,7 +72,7 @@ def test_the_digest_of_images_of_different_sizes(spec: Any, per_class: Any, plac
             jpeg(root / "caltech101" / "101_ObjectCategories" / name / f"image_{number}.jpg", height, 10 + number)
     found = load(spec("caltech101", 4, 4, 2, split=per_class(0.5)), root, folder)
     assert found.train.sizes is not None
-    assert found.digest == digest.content(digest.of_part(found.train), digest.of_part(found.test))
+    assert found.digest == digest.digest_content(digest.digest_part(found.train), digest.digest_part(found.test))
     again = load(spec("caltech101", 4, 4, 2, split=per_class(0.5)), root, folder)
     assert all(np.array_equal(found.train.image(place), again.train.image(place)) for place in range(4))
 
@@ -80,13 +80,13 @@ def test_the_digest_of_images_of_different_sizes(spec: Any, per_class: Any, plac
 def test_every_number_of_the_content_is_in_the_digest(ready: Any) -> None:
     data, root, folder = ready
     part = load(data, root, folder).train
-    base = digest.of_part(part)
+    base = digest.digest_part(part)
     pixels, labels = np.array(part.pixels), np.array(part.labels)
     pixels[99, 31, 31, 2] ^= 1
     labels[0] += 1
-    assert digest.of_part(type(part)(pixels, part.labels, None, None, 3))["pixels"] != base["pixels"]
-    assert digest.of_part(type(part)(part.pixels, labels, None, None, 3))["labels"] != base["labels"]
-    other = digest.of_part(type(part)(part.pixels.reshape(100, 16, 64, 3), part.labels, None, None, 3))
+    assert digest.digest_part(type(part)(pixels, part.labels, None, None, 3))["pixels"] != base["pixels"]
+    assert digest.digest_part(type(part)(part.pixels, labels, None, None, 3))["labels"] != base["labels"]
+    other = digest.digest_part(type(part)(part.pixels.reshape(100, 16, 64, 3), part.labels, None, None, 3))
     assert other["pixels"] == base["pixels"] and other["shapes"] != base["shapes"]
 
 
@@ -199,7 +199,7 @@ def test_silent_damage_is_found_on_demand(ready: Any, reads: list[int], monkeypa
     assert load(data, root, folder).digest == first and reads == [1], "not noticed without reading"
     found = load(data, root, folder, check=True)
     assert reads == [1, 1]
-    assert digest.content(digest.of_part(found.train), digest.of_part(found.test)) == first
+    assert digest.digest_content(digest.digest_part(found.train), digest.digest_part(found.test)) == first
 
 
 @pytest.mark.parametrize("after", [0, 50, 129])
@@ -221,7 +221,7 @@ def test_an_interrupted_write_leaves_nothing(ready: Any, after: int, monkeypatch
     assert not [path for path in (folder / "data").iterdir() if path.is_dir() and path.name != "index"]
     monkeypatch.setattr(loading, "decoded", original)
     found = load(data, root, folder)
-    assert found.digest == digest.content(digest.of_part(found.train), digest.of_part(found.test))
+    assert found.digest == digest.digest_content(digest.digest_part(found.train), digest.digest_part(found.test))
 
 
 def test_what_a_killed_process_left_is_cleared(ready: Any, tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ def caltech(site: Site, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], No
         old = CALTECH101.origin.downloads[0]
         new = replace(old, file=_published("caltech-101.zip", content), urls=(f"{site.address}/caltech-101.zip",))
         kind = replace(CALTECH101, origin=replace(CALTECH101.origin, downloads=(new,)), classes=2, images=4)
-        monkeypatch.setattr(catalogue, "FAMILIES", {"caltech101": kind})
+        monkeypatch.setattr(catalogue, "FORMATS", {"caltech101": kind})
 
     return serve
 
@@ -269,7 +269,7 @@ def test_single_files_are_fetched_where_they_are_missing(
         for file in published
     )
     kind = replace(KMNIST, origin=replace(KMNIST.origin, downloads=downloads), published=published)
-    monkeypatch.setattr(catalogue, "FAMILIES", {"kmnist": kind})
+    monkeypatch.setattr(catalogue, "FORMATS", {"kmnist": kind})
     folder = tmp_path / "KMNIST" / "raw"
     folder.mkdir(parents=True)
     (folder / "f1.gz").write_bytes(files["f1.gz"])

@@ -85,7 +85,7 @@ def test_caltech101_by_what_is_there(spec: Any, per_class: Any, cache: Path) -> 
     found = load(spec("caltech101", train, test, 101, split=cut, decode=square), ROOT, cache)
     assert found.train.pixels.shape == (train, 224, 224, 3)
     assert np.bincount(found.train.labels).tolist() == [9 * sizes[name] // 10 for name in found.class_names]
-    assert found.digest == digest.content(digest.of_part(found.train), digest.of_part(found.test))
+    assert found.digest == digest.digest_content(digest.digest_part(found.train), digest.digest_part(found.test))
     assert found.canonical == (train + test == 8_677)
     if not found.canonical:
         with pytest.raises(DataError, match="where the suite pins 7,766"):

@@ -90,11 +90,11 @@ def test_per_class_draws_are_philox_permutations_of_each_class() -> None:
 
 def test_limit_keeps_order_and_ignores_classes() -> None:
     indices = np.arange(100, 1100)
-    kept = split.limited(indices, Limit(train=50, test=7), "train")
+    kept = split.subsample(indices, Limit(train=50, test=7), "train")
     order = np.random.Generator(np.random.Philox(key=0)).permutation(1000)
     assert kept.tolist() == sorted(100 + int(place) for place in order[:50])
-    assert len(split.limited(indices, Limit(train=50, test=7), "test")) == 7
-    assert split.limited(indices, None, "train") is indices
+    assert len(split.subsample(indices, Limit(train=50, test=7), "test")) == 7
+    assert split.subsample(indices, None, "train") is indices
 
 
 def _source(names: tuple[str, ...], per_class: int, divided: bool = False) -> Source:
@@ -106,7 +106,7 @@ def _source(names: tuple[str, ...], per_class: int, divided: bool = False) -> So
 def test_background_is_dropped_by_name(spec: Any, per_class: Any) -> None:
     names = ("Apples", "BACKGROUND_Google", "Cats")
     data = spec("x", 10, 10, 2, split=per_class(0.5, "floor", "by_name"))
-    found = split.divide(data, _source(names, 10))
+    found = split.split_dataset(data, _source(names, 10))
     assert found.class_names == ("Apples", "Cats")
     assert set(found.train) | set(found.test) == {*range(10), *range(20, 30)}
     assert [int(index) // 20 for index in found.train] == found.train_labels.tolist()
@@ -115,16 +115,16 @@ def test_background_is_dropped_by_name(spec: Any, per_class: Any) -> None:
 def test_first_sorted_is_dropped_blindly(spec: Any, per_class: Any) -> None:
     """As TOD's release does: where the background folder was removed before, an object class goes."""
     data = spec("x", 10, 10, 2, split=per_class(0.5, "floor", "first_sorted"))
-    found = split.divide(data, _source(("Faces", "Hats", "Zebras"), 10))
+    found = split.split_dataset(data, _source(("Faces", "Hats", "Zebras"), 10))
     assert found.class_names == ("Hats", "Zebras")
     assert found.train.min() >= 10
 
 
 def test_imbalance_then_limit(spec: Any) -> None:
     more = {"imbalance": {"kind": "step", "majority": 8, "minority": 2}, "limit": {"train": 5, "test": 4}}
-    found = split.divide(spec("x", 5, 4, 2, **more), _source(("a", "b"), 10, divided=True))
+    found = split.split_dataset(spec("x", 5, 4, 2, **more), _source(("a", "b"), 10, divided=True))
     pool = np.array([0, 1, *range(10, 18)])
-    assert found.train.tolist() == split.limited(pool, Limit(train=5, test=4), "train").tolist()
+    assert found.train.tolist() == split.subsample(pool, Limit(train=5, test=4), "train").tolist()
     assert set(found.test) <= set(range(20)) and len(found.test) == 4
 
 
@@ -145,7 +145,7 @@ def test_what_does_not_fit_is_refused(
     more = {key: per_class() if value == "cut" else value for key, value in more.items()}
     data = spec("x", more.pop("train_size", 20), more.pop("test_size", 20), more.pop("classes", 2), **more)
     with pytest.raises(DataError, match=message):
-        split.divide(data, _source(("a", "b"), 10, divided))
+        split.split_dataset(data, _source(("a", "b"), 10, divided))
 
 
 def test_a_fixed_number_of_test_images_per_class(spec: Any) -> None:
@@ -156,7 +156,7 @@ def test_a_fixed_number_of_test_images_per_class(spec: Any) -> None:
     images = ArrayImages(np.zeros((len(labels), 1, 1, 1), np.uint8), labels)
     rule = {"rule": "per_class", "test_per_class": 20, "seed": 1}
     source = Source(images, None, tuple(str(place) for place in range(256)))
-    found = split.divide(spec("x", 24_660, 5_120, 256, split=rule), source)
+    found = split.split_dataset(spec("x", 24_660, 5_120, 256, split=rule), source)
     assert np.bincount(found.test_labels).tolist() == [20] * 256
     assert np.array_equal(np.sort(np.concatenate([found.train, found.test])), np.arange(29_780))
     generator = np.random.Generator(np.random.Philox(key=1))

@@ -84,11 +84,11 @@ def experiment(
 
 
 def bal(**params: Any) -> Strategy:
-    return registry.build("strategies", Component(name="bal", params=params))
+    return registry.build_component("strategies", Component(name="bal", params=params))
 
 
 def pt4al(**params: Any) -> Strategy:
-    return registry.build("strategies", Component(name="pt4al", params=params))
+    return registry.build_component("strategies", Component(name="pt4al", params=params))
 
 
 def ranked_pool(size: int, seed: int = 3) -> tuple[dict[str, torch.Tensor], np.ndarray]:

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from benchmark.al.loop import run
-from benchmark.al.registry import build
+from benchmark.al.registry import build_component
 from benchmark.al.strategies import Picks, Strategy, View
-from benchmark.al.strategies._adversarial import Game, Recipe
+from benchmark.al.strategies._adversarial import AdversarialPair, AdversarialTraining
 from benchmark.errors import AlbenchError, UsageError
 from benchmark.spec.models import Component, Trial
 from tests.helpers.trials import assembled, session, trial
@@ -93,7 +93,7 @@ def view(outputs: dict[str, torch.Tensor], labelled: int = 0, seed: int = 0, ima
 
 
 def strategy(name: str, **params: Any) -> Any:
-    return build("strategies", Component(name=name, params=params))
+    return build_component("strategies", Component(name=name, params=params))
 
 
 def test_stconal_buys_what_the_students_disagree_on() -> None:
@@ -170,12 +170,12 @@ def test_core_gcn_covers_what_is_not_labelled() -> None:
     assert a == b
 
 
-def recipe(**more: Any) -> Recipe:
+def recipe(**more: Any) -> AdversarialTraining:
     plain = {
         "latent": 4, "width": 4, "batch_size": 8, "lr": 1e-3, "passes": 100, "iterations": None, "vae_steps": 1,
         "kl": "mean", "train_mode": True,
     }  # fmt: skip
-    return Recipe(**(plain | more))
+    return AdversarialTraining(**(plain | more))
 
 
 def dark_and_bright(count: int = 24, labelled: int = 16) -> View:
@@ -190,7 +190,7 @@ def dark_and_bright(count: int = 24, labelled: int = 16) -> View:
 
 def test_vaal_finds_images_of_another_kind() -> None:
     shown = dark_and_bright()
-    game = Game(shown, recipe(lr=2e-3, train_mode=True))
+    game = AdversarialPair(shown, recipe(lr=2e-3, train_mode=True))
     game.play(60)
     scores = game.unlikely_labelled()
     assert scores.shape == (24,) and 0 <= float(scores.min()) <= float(scores.max()) <= 1
@@ -210,7 +210,7 @@ def test_vaal_trains_as_long_as_pinned_and_no_gradient_leaks() -> None:
 def test_vaal_scores_with_batch_statistics_as_released_or_running_ones() -> None:
     found = {}
     for train_mode in (True, False):
-        game = Game(dark_and_bright(), recipe(train_mode=train_mode))
+        game = AdversarialPair(dark_and_bright(), recipe(train_mode=train_mode))
         game.play(2)
         found[train_mode] = game.unlikely_labelled()
         game.recipe = recipe(train_mode=train_mode, batch_size=24)
@@ -222,7 +222,7 @@ def test_vaal_scores_with_batch_statistics_as_released_or_running_ones() -> None
 def test_vaal_plays_on_224_pixels_too(ranked: bool) -> None:
     images = torch.randn(12, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     shown = view({"predicted_loss": torch.zeros(8)}, 4, images=lambda indices: images[torch.from_numpy(indices)])
-    game = Game(shown, recipe(batch_size=4), (torch.zeros(4), torch.zeros(8)) if ranked else None)
+    game = AdversarialPair(shown, recipe(batch_size=4), (torch.zeros(4), torch.zeros(8)) if ranked else None)
     game.play(1)
     assert game.unlikely_labelled().shape == (8,)
     assert game.vae(images[:2], torch.zeros(2, 1) if ranked else None).reconstruction.shape == (2, 3, 224, 224)
@@ -234,7 +234,7 @@ def test_every_autoencoder_step_but_the_first_may_draw_new_batches(redraw: bool,
     shown, asked = dark_and_bright(), []
     whole = shown.images
     shown = dataclasses.replace(shown, images=lambda indices: asked.append(indices.tolist()) or whole(indices))
-    game = Game(shown, recipe(vae_steps=steps, redraw=redraw))
+    game = AdversarialPair(shown, recipe(vae_steps=steps, redraw=redraw))
     asked.clear()
     seen: list[torch.Tensor] = []
     judged = game._judged
@@ -248,7 +248,7 @@ def test_every_autoencoder_step_but_the_first_may_draw_new_batches(redraw: bool,
 def test_ta_vaal_depends_on_the_predicted_losses() -> None:
     scores = []
     for ranks in (torch.zeros(24), torch.linspace(-4, 4, 24)):
-        game = Game(dark_and_bright(), recipe(), (torch.zeros(16), ranks))
+        game = AdversarialPair(dark_and_bright(), recipe(), (torch.zeros(16), ranks))
         assert game.discriminator.net[0].in_features == 5 and game.vae.decoder[0].in_features == 5
         game.play(3)
         scores.append(game.unlikely_labelled())
@@ -260,7 +260,7 @@ def test_noise_stands_for_the_ranks_in_the_first_iteration_only() -> None:
     for iterations, same in ((1, True), (2, False)):
         games = []
         for ranks in (torch.zeros(24), torch.linspace(-4, 4, 24)):
-            game = Game(dark_and_bright(), recipe(), (torch.ones(16), ranks))
+            game = AdversarialPair(dark_and_bright(), recipe(), (torch.ones(16), ranks))
             game.play(iterations)
             games.append(torch.cat([value.flatten() for value in game.discriminator.parameters()]))
         assert torch.equal(*games) is same

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmark.al.learner import Learner, Pause
+from benchmark.al.learner import Learner, TrainingInterrupted
 from benchmark.al.loop import run
 from benchmark.al.objectives.supervised import Supervised
 from benchmark.al.strategies import Strategy
@@ -159,7 +159,7 @@ def test_resumed_anywhere_it_ends_where_an_uninterrupted_eager_trial_ends(case: 
         try:
             run(asked.protocol, strategy, learner, live)
             results = live.results
-        except Pause:
+        except TrainingInterrupted:
             stops += 1
     assert stops >= 2 and results == whole.results
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from benchmark.al.learner import Learner
 from benchmark.al.networks.outputs import Outputs
 from benchmark.al.networks.resnet_cifar import ResNetCifar
-from benchmark.al.training.joint_batch import _apart, in_turn, together
+from benchmark.al.training.joint_batch import _apart, forward_jointly, forward_separately
 from benchmark.al.training.numerics import Numerics
 from benchmark.spec.models import Component
 from benchmark.worker import assemble
@@ -45,7 +45,7 @@ def test_one_batch_says_what_two_say(labelled: int, unlabelled: int) -> None:
     twin, images = copy.deepcopy(network), torch.randn(labelled + unlabelled, 3, 8, 8)
     images[labelled:] += 2  # statistics of both halves differ
     parts = images[:labelled], images[labelled:]
-    for apart, joined in zip(in_turn(network, *parts), together(twin, *parts), strict=True):
+    for apart, joined in zip(forward_separately(network, *parts), forward_jointly(twin, *parts), strict=True):
         for one, other in zip(tensors(apart), tensors(joined), strict=True):
             torch.testing.assert_close(other, one, rtol=RTOL, atol=ATOL)
         (apart.logits.square().sum() + apart.consistency.square().sum()).backward()
@@ -72,10 +72,10 @@ def test_labelled_images_move_the_statistics_first() -> None:
         def forward(self, x: Tensor) -> Outputs:
             return Outputs(self.norm(x), x)
 
-    together(Network(), torch.zeros(4, 1), torch.ones(4, 1) * 10)
+    forward_jointly(Network(), torch.zeros(4, 1), torch.ones(4, 1) * 10)
     assert float(norm.running_mean) == pytest.approx(0.1 * 10)
     norm.reset_running_stats()
-    together(Network(), torch.ones(4, 1) * 10, torch.zeros(4, 1))
+    forward_jointly(Network(), torch.ones(4, 1) * 10, torch.zeros(4, 1))
     assert float(norm.running_mean) == pytest.approx(0.9 * 0.1 * 10)
 
 

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from benchmark.al.acquisition import acquire
-from benchmark.al.learner import Learner, Pause
+from benchmark.al.learner import Learner, TrainingInterrupted
 from benchmark.al.loop import run
 from benchmark.al.pool import Pool
 from benchmark.runs import events
-from benchmark.runs.events import CycleDone, CycleResult
+from benchmark.runs.events import CycleFinished, CycleResult
 from benchmark.spec.models import Component, Training, Trial
 from tests.helpers.trials import assembled, session, trial
 
@@ -196,7 +196,7 @@ def test_resume_at_every_point_equals_the_uninterrupted_trial(trajectory: dict[s
         try:
             run(asked.protocol, strategy, learner, live)
             break
-        except Pause:
+        except TrainingInterrupted:
             stops += 1
     assert stops >= 6
     assert live.results == whole
@@ -207,7 +207,7 @@ def test_a_shared_first_training_brings_its_snapshots(tmp_path: Path) -> None:
     alone = results(made(), tmp_path / "alone", tmp_path)
     results(made(strategy=Component(name="random")), tmp_path / "first", tmp_path, tmp_path / "shared")
     assert results(made(), tmp_path / "second", tmp_path, tmp_path / "shared") == alone
-    told = [e.reused for e, _ in events.read(tmp_path / "second/events.jsonl") if isinstance(e, CycleDone)]
+    told = [e.reused for e, _ in events.read_events(tmp_path / "second/events.jsonl") if isinstance(e, CycleFinished)]
     assert told == [True, False, False]
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from adapters import load_canonical
-from benchmark.al.learner import Learner, Parts
+from benchmark.al.learner import Learner, LearnerData
 from benchmark.al.objectives.base import LABELLED, REFRESH, CycleData, Objective, Orders
 from benchmark.al.objectives.mean_teacher import AGAIN, ROUNDS
 from benchmark.al.random.streams import Streams
@@ -148,7 +148,7 @@ def learner_of(
     )  # fmt: skip
     step, shift = inputs["images"]["x_step"], inputs["images"]["x_shift"]
     train = FormulaImages(step, shift)
-    parts = Parts(
+    parts = LearnerData(
         train=train, pool=train, test=FormulaImages(step, shift, TEST_FROM),
         train_labels=labels_of(pool), test_labels=labels_of(inputs["test_images"]),
     )  # fmt: skip

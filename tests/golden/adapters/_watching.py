@@ -18,7 +18,7 @@ from adapters import load_canonical
 from benchmark.al.learner import Learner
 from benchmark.al.pretext.stage import StageStreams
 from benchmark.al.session import Session
-from benchmark.al.strategies.base import BEFORE, Picks, Strategy, View
+from benchmark.al.strategies.base import BEFORE_FIRST_TRAINING, Picks, Strategy, View
 from benchmark.al.training.inference import Evaluated
 from benchmark.al.training.numerics import Numerics, prepare
 from benchmark.spec.load import find_suite
@@ -131,7 +131,7 @@ class Watched:
 
     def bought(self, cycle: int) -> list[int]:
         """Images in the order of buying; the first labelled set is that of cycle 0."""
-        view, picks = next(pair for pair in self.seen if pair[0].cycle - BEFORE == cycle)
+        view, picks = next(pair for pair in self.seen if pair[0].cycle - BEFORE_FIRST_TRAINING == cycle)
         images: list[int] = view.candidates[picks.positions.numpy()].tolist()
         return images
 

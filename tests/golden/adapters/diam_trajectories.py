@@ -16,7 +16,7 @@ from benchmark.al.committee import Committee
 from benchmark.al.functional.model_scores import Kind, raw_scores
 from benchmark.al.functional.votes import cal_candidates, diam_candidates
 from benchmark.al.initial import torch_randperm
-from benchmark.al.learner import Learner, Parts
+from benchmark.al.learner import Learner, LearnerData
 from benchmark.al.pool import Pool
 from benchmark.al.random.philox import Counter
 from benchmark.al.random.streams import Streams
@@ -71,7 +71,7 @@ def committee(trial, inputs, cycles: int) -> Committee:
     voting = [(cycle, epoch) for cycle in range(cycles) for epoch in range(inputs["epochs"])]
     members, scored = [], inputs["sides"][0]
     for place, (side, canonical) in enumerate(zip(inputs["sides"], inputs["canonical"], strict=True)):
-        parts = Parts(
+        parts = LearnerData(
             train=Waves(truth, side, TRAINING, streams),
             pool=Waves(truth, scored, SCORING, streams),
             test=Waves(tested, scored, TESTING, streams),
@@ -83,7 +83,7 @@ def committee(trial, inputs, cycles: int) -> Committee:
         def initial(name, cycle, module, canonical=canonical) -> None:
             filled(module, canonical, inputs["mul"], inputs["fill"]["mod"])
 
-        objective = registry.build("objectives", trial.objective)
+        objective = registry.build_component("objectives", trial.objective)
         members.append(Learner(protocol, objective, parts, streams, numerics, place=place, initial=initial))
     return Committee(members)
 
@@ -146,7 +146,7 @@ def check_picks(wanted, trials, learner, pool, cycle, budget, classes) -> list[i
     assert disputed == wanted["cal_candidates_ascending"]
     taken = {}
     for name, trial in trials.items():
-        watched = Watched(registry.build("strategies", trial.strategy))
+        watched = Watched(registry.build_component("strategies", trial.strategy))
         view, picks = acquire(watched, learner, pool, cycle, trial.protocol, budget)
         taken[name] = view.candidates[picks.positions.numpy()].tolist()
     assert taken["diam"] == wanted["diam_first_of_the_top"] == best[: len(taken["diam"])]

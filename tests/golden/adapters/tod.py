@@ -43,7 +43,7 @@ from benchmark.al.strategies.base import ScoreStrategy
 from benchmark.al.strategies.learning_loss import PredictedLoss
 from benchmark.al.strategies.random import Random
 from benchmark.al.strategies.tod import Tod
-from benchmark.al.training.joint_batch import in_turn
+from benchmark.al.training.joint_batch import forward_separately
 from benchmark.al.training.numerics import Number
 from benchmark.al.training.schedules import rate
 from benchmark.errors import AlbenchError
@@ -70,7 +70,7 @@ def objective_build(network: nn.Module | None = None) -> Any:
         network=lambda name: network,
         seeded=lambda name: torch.random.fork_rng(),
         training=SimpleNamespace(label_smoothing=0.0),
-        halves=in_turn,
+        halves=forward_separately,
         number=Number,
     )
 
