@@ -113,7 +113,8 @@ class Learner:
         resume: Mapping[str, Any] | None = None,
         after_epoch: Callable[[int, float, Callable[[], dict[str, Any]]], None] = lambda *_: None,
     ) -> None:
-        """Train for one cycle. `after_epoch(epochs done, mean loss, state)` may raise `TrainingInterrupted`; `resume` is such a state."""
+        """Train for one cycle. `after_epoch(epochs done, mean loss, state)` may raise `TrainingInterrupted`; `resume` is such
+        a state."""
         training = self.protocol.training
         self.start_cycle(cycle, needs)
         optimizer = self._optimizer()
