@@ -28,7 +28,16 @@ from benchmark.tracking.run_history import Point
 from benchmark.tracking.sync import RunSyncer, SyncResult, Tracker, TrackerError, sync_run_folders
 
 __all__ = [
-    "BackgroundMlflowSync", "MlflowSync", "SyncResult", "TrackerError", "check", "embedded", "load", "publish_verdicts", "sync", "ui_argv",
+    "BackgroundMlflowSync",
+    "MlflowSync",
+    "SyncResult",
+    "TrackerError",
+    "check",
+    "embedded",
+    "load",
+    "publish_verdicts",
+    "sync",
+    "ui_argv",
 ]  # fmt: skip
 
 QUIET = {
