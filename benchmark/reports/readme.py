@@ -1,6 +1,7 @@
-"""What the README shows of the committed results: the quickstart's picture and the verdicts as they stand today.
+"""What the README shows of the committed results: the state of the claims, the verdicts as they stand today, and the
+quickstart's picture.
 
-python -m benchmark.reports.readme README.md        writes between the markers; make readme
+`python -m benchmark.reports.readme README.md` (`make readme`) writes between the markers, and the page docs/claims.md.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from benchmark.errors import Exit
-from benchmark.reports import formatting, markdown
+from benchmark.reports import claims, formatting, markdown
+from benchmark.runs.events import write_bytes
 from benchmark.spec.load import SuiteFile, load_suite, suite_files
 from benchmark.spec.published import TARGETS
 from benchmark.verdicts.judge import judge_suite
@@ -20,26 +22,34 @@ from benchmark.verdicts.results import SuiteVerdict
 RECORDS = "records.csv"
 SHOWN = "quickstart/digits"
 PICTURE = "gain.png"
-MARKER = "results"
+MARKER, CLAIMS_MARKER = "results", "claims"
 HEADS = ("suite", "profile", "trials", "numbers", "claims", "in all")
 METHOD_HEADS = ("method", "trials", "area under the curve (%)", "gain over random", "labels saved")
 
 
 def showcase(root: Path) -> str:
     """Markdown of the committed results of a checkout; says so where there are none."""
-    suites = [load_suite(path, root / "suites") for path in suite_files(root / "suites")]
-    tables = {suite.id: _committed(root, suite) for suite in suites}
-    parts = [_quickstart(root, suite, tables[suite.id]) for suite in suites if suite.id == SHOWN]
+    suites, tables = _everything(root)
     rows = [row for suite in suites for row in _verdicts(suite, tables[suite.id])]
-    parts.append(markdown.table(HEADS, rows) if rows else "No results are committed yet.")
+    parts = [markdown.table(HEADS, rows) if rows else "No results are committed yet."]
     parts.append(_waiting([suite for suite in suites if not tables[suite.id]]))
+    parts += [_quickstart(root, suite, tables[suite.id]) for suite in suites if suite.id == SHOWN]
     return "\n\n".join(part for part in parts if part)
 
 
 def main(readme: Path) -> None:
     """Write the README's part. Raises UsageError where its markers are missing."""
-    text = readme.read_text(encoding="utf-8")
-    readme.write_text(markdown.between(text, MARKER, showcase(readme.resolve().parent)), encoding="utf-8")
+    root, text = readme.resolve().parent, readme.read_text(encoding="utf-8")
+    suites, committed = _everything(root)
+    text = markdown.between(text, CLAIMS_MARKER, claims.state_table(suites, committed))
+    readme.write_text(markdown.between(text, MARKER, showcase(root)), encoding="utf-8")
+    write_bytes(root / claims.PAGE, claims.claims_page(suites, committed).encode())
+
+
+def _everything(root: Path) -> tuple[list[SuiteFile], dict[str, list[Measurement]]]:
+    """The suites of a checkout, and what is committed for each."""
+    suites = [load_suite(path, root / "suites") for path in suite_files(root / "suites")]
+    return suites, {suite.id: _committed(root, suite) for suite in suites}
 
 
 def _committed(root: Path, suite: SuiteFile) -> list[Measurement]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import UsageError
+from benchmark.reports.claims import claims_page, state_table
 from benchmark.reports.markdown import between
 from benchmark.reports.readme import MARKER, main, showcase
 from benchmark.verdicts.measurements import write_results
@@ -25,6 +26,28 @@ def commit(root: Path, name: str, rows: list) -> Path:
 def test_the_readme_is_current() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert between(text, MARKER, showcase(ROOT)) == text, "run `make readme`"
+
+
+def test_the_claims_are_current(tmp_path: Path) -> None:
+    for name in ("suites", "results"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "README.md").write_bytes((ROOT / "README.md").read_bytes())
+    main(tmp_path / "README.md")
+    for name in ("README.md", "docs/claims.md"):
+        assert (tmp_path / name).read_text() == (ROOT / name).read_text(), "run `make readme`"
+
+
+def test_claims_are_counted_by_state(tmp_path: Path) -> None:
+    suite = toy.suite(tmp_path / "suites", more=toy.claim("margin", "random"))
+    none = state_table([suite], {})
+    assert "| toy | 9 | 0 | 1 | 0 | 0 | 0 | 0 | 1 |" in none
+    assert "| `toy/digits` | C1: " in claims_page([suite], {})
+    run = {suite.id: toy.trials()}
+    assert "| toy | 9 | 9 | 1 | 1 | 0 | 0 | 0 | 0 |" in state_table([suite], run)
+    assert "[report](../results/toy/digits/report.md)" in claims_page([suite], run)
+    smoke = {suite.id: toy.trials(profile="smoke")}
+    assert state_table([suite], smoke) == none, "only the published protocol decides"
 
 
 def test_nothing_committed_is_said(tmp_path: Path) -> None:
@@ -64,11 +87,12 @@ def test_markers_are_needed_and_the_rest_stays(tmp_path: Path) -> None:
     readme.write_text("before\n")
     with pytest.raises(UsageError, match="places"):
         main(readme)
-    readme.write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
+    (tmp_path / "docs").mkdir()
+    readme.write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n<!-- claims -->\n<!-- /claims -->\n")
     main(readme)
     once = readme.read_text()
     assert once.startswith("before\n<!-- results -->\n\n")
-    assert once.endswith("\n\n<!-- /results -->\nafter\n")
+    assert "\n\n<!-- /results -->\nafter\n<!-- claims -->\n\n|" in once
     assert "old" not in once
     main(readme)
     assert readme.read_text() == once
