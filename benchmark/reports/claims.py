@@ -91,7 +91,7 @@ def _verdicts(suite: SuiteFile, rows: Sequence[Measurement]) -> dict[str, SuiteV
     return {name: judge_suite(suite, rows, profile=name, variant="as_published") for name in sorted(kept)}
 
 
-def _judged_numbers(verdicts: Iterable[SuiteVerdict]) -> set[tuple[str, int, str]]:
+def _judged_numbers(verdicts: Iterable[SuiteVerdict]) -> set[tuple[str, int | None, str]]:
     """Published numbers with a verdict, each once however many profiles measured it."""
     return {
         (item.method, item.labelled, item.metric)

@@ -92,7 +92,7 @@ def test_markers_are_needed_and_the_rest_stays(tmp_path: Path) -> None:
     main(readme)
     once = readme.read_text()
     assert once.startswith("before\n<!-- results -->\n\n")
-    assert "\n\n<!-- /results -->\nafter\n<!-- claims -->\n\n|" in once
-    assert "old" not in once
+    assert "\n\n<!-- /results -->\nafter\n<!-- claims -->\n\n| paper |" in once
+    assert "\nold\n" not in once
     main(readme)
     assert readme.read_text() == once
