@@ -47,31 +47,40 @@ class ComparisonResult:
 
 
 def compare_suite(
-    settings: Workspace, selection: Selection, suite: SuiteFile, *, borrow: bool = False, publish: bool = False
-) -> ComparisonResult:
+    settings: Workspace, selection: Selection, suite: SuiteFile, *, borrow: bool = False, publish: bool = False,
+    looks: Sequence[int] = (),
+) -> ComparisonResult:  # fmt: skip
     """Verdicts on a suite from the store, and from committed records where the suite compares with those.
 
     `borrow`: trials that are not in the store are taken from the committed records. `publish`: these trials become the
     committed records. Trials that a suite would compare with themselves then stand in tables and pictures without a verdict.
+    `looks` are planned numbers of trials: see `benchmark.verdicts.judge.judge`.
     """
     from benchmark.verdicts.judge import judge_suite
     from benchmark.verdicts.measurements import from_records
     from benchmark.verdicts.method_table import with_controls
+    from benchmark.verdicts.parts import part_profiles, with_parts
 
     methods, records = chosen_methods(selection, suite), records_of(settings, selection, suite)
     resolved = suite.resolve(selection.profile, selection.variant)
     guests = _guests(resolved.methods, records)
-    own, committed = from_records(records), committed_rows(settings, suite)
-    measurements = [*own, *_absent(own, committed, selection)] if borrow else own
+    profiles = part_profiles(suite, selection.profile, selection.variant)
+    pieces = [record for name in profiles for record in records_of(settings, replace(selection, profile=name), suite)]
+    own, committed = from_records([*records, *pieces]), committed_rows(settings, suite)
+    rows = [*own, *_absent(own, committed, selection, profiles)] if borrow else own
+    whole = with_parts(suite, rows, selection.profile, selection.variant)
+    measurements = [row for row in whole if row.profile == selection.profile]
+    records = [*records, *_used(pieces, measurements)]
     if methods is not None:
         wanted = with_controls(resolved, methods, dict.fromkeys(row.method for row in measurements), guests)
         measurements = [row for row in measurements if row.method in wanted]
         records = [record for record in records if record.trial.method_name in wanted]
     here = {row.method for row in own} if not publish else set()
     unjudged = {row.method for row in measurements} - here if resolved.rule.reference == "records" else set()
+    pieces_here = [row for row in whole if row.profile in profiles and (methods is None or row.method in methods)]
     judgement = judge_suite(
-        suite, measurements, profile=selection.profile, variant=selection.variant, methods=methods, references=committed,
-        guests=guests, unjudged=unjudged,
+        suite, [*measurements, *pieces_here], profile=selection.profile, variant=selection.variant, methods=methods,
+        references=committed, guests=guests, unjudged=unjudged, looks=looks,
     )  # fmt: skip
     borrowed = sorted({row.method for row in measurements} - {row.method for row in own})
     facts = {"Taken from results/": ", ".join(borrowed)} if borrowed else {}
@@ -103,14 +112,22 @@ def committed_rows(settings: Workspace, suite: SuiteFile) -> list[Measurement]:
     return read_results(path) if path.exists() else []
 
 
-def _absent(own: Sequence[Measurement], committed: Sequence[Measurement], selection: Selection) -> list[Measurement]:
-    """Committed trials that the store does not have."""
-    here, seeds = {(row.method, row.seed) for row in own}, chosen_seeds(selection)
+def _absent(
+    own: Sequence[Measurement], committed: Sequence[Measurement], selection: Selection, parts: Iterable[str]
+) -> list[Measurement]:
+    """Committed trials of the selection, or of these profiles that are parts of its own, that the store does not have."""
+    here, seeds = {(row.profile, row.method, row.seed) for row in own}, chosen_seeds(selection)
     return [
         row for row in committed
-        if (row.method, row.seed) not in here and (seeds is None or row.seed in seeds)
-        and (row.profile, row.variant) == (selection.profile, selection.variant)
+        if (row.profile, row.method, row.seed) not in here and (seeds is None or row.seed in seeds)
+        and row.profile in (selection.profile, *parts) and row.variant == selection.variant
     ]  # fmt: skip
+
+
+def _used(pieces: Sequence[Record], measurements: Sequence[Measurement]) -> list[Record]:
+    """The records that trials were put together from."""
+    used = {(part.trial_id, part.env_id) for row in measurements for part in row.parts}
+    return [record for record in pieces if (record.trial_id, record.env_id) in used]
 
 
 def chosen_methods(selection: Selection, suite: SuiteFile) -> tuple[str, ...] | None:
@@ -199,9 +216,10 @@ def _is_complete(selection: Selection, suite: SuiteFile, measurements: Sequence[
     known = _own_methods(selection, suite)
     if selection.methods is not None and not known:
         return bool(measurements)
-    here = {(row.method, row.seed) for row in measurements}
+    last = suite.resolve(selection.profile, selection.variant).protocol.acquisition.cycles - 1
+    reached = {(row.method, row.seed) for row in measurements if not row.parts or row.cycle == last}
     asked = replace(selection, methods=known or None).trials(Path(), [suite])
-    return all((item.trial.method_name, item.trial.seed) in here for item in asked)
+    return all((item.trial.method_name, item.trial.seed) in reached for item in asked)
 
 
 def _own_methods(selection: Selection, suite: SuiteFile) -> tuple[str, ...]:

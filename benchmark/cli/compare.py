@@ -16,7 +16,7 @@ from benchmark.cli.tables import console
 from benchmark.errors import Exit
 from benchmark.runs.events import write_bytes
 from benchmark.spec.load import SuiteFile
-from benchmark.spec.selectors import Selection
+from benchmark.spec.selectors import Selection, parse_seeds
 
 if TYPE_CHECKING:
     from benchmark.verdicts.regression import Regression
@@ -33,16 +33,22 @@ WORST_FIRST = (Exit.DISCREPANCY, Exit.NOT_MEASURED, Exit.INCONCLUSIVE, Exit.OK)
     help="Hold the records against those committed under results/: equal bits where the "
     "environment is the same, else equal picks, else the suite's rule.",
 )
+@click.option(
+    "--looks", metavar="N,...", help="Trials at which it was planned to look, where seeds were added until decided."
+)
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Also write the verdicts as JUnit XML.")
 @click.option("--github", is_flag=True, help="Also print annotations for GitHub Actions and add to its step summary.")
 @click.pass_obj
-def compare(settings: Workspace, selection: Selection, regress: bool, junit: Path | None, github: bool) -> int:  # fmt: skip
+def compare(
+    settings: Workspace, selection: Selection, regress: bool, looks: str | None, junit: Path | None, github: bool
+) -> int:
     """Judge the records of the selection: a verdict for each published number, curve and claim.
 
     Exit code 0 all matched or nothing to compare, 1 a discrepancy, 3 not (completely) measured, 4 inconclusive only.
     """
     suites = selection.suites(settings.suites)
-    judgements = [] if regress else [_judge(settings, selection, suite) for suite in suites]
+    planned = tuple(sorted(parse_seeds(looks))) if looks else ()
+    judgements = [] if regress else [_judge(settings, selection, suite, planned) for suite in suites]
     regressions = [_regress(settings, selection, suite) for suite in suites] if regress else []
     if junit is not None:
         from benchmark.reports.junit import render
@@ -60,10 +66,10 @@ def worst(codes: Iterable[Exit]) -> Exit:
     return next(code for code in WORST_FIRST if code in found)
 
 
-def _judge(settings: Workspace, selection: Selection, suite: SuiteFile) -> SuiteVerdict:
+def _judge(settings: Workspace, selection: Selection, suite: SuiteFile, looks: Sequence[int]) -> SuiteVerdict:
     from benchmark.reports import terminal
 
-    item = compare_suite(settings, selection, suite)
+    item = compare_suite(settings, selection, suite, looks=looks)
     terminal.show(item.judgement, console(), item.cost_note, item.commands)
     return item.judgement
 

@@ -150,18 +150,20 @@ def _track(settings: Workspace, item: ComparisonResult, files: Sequence[Path], u
 
 def tracked_rows(judgement: SuiteVerdict) -> list[dict[str, Any]]:
     """Verdicts on numbers, areas and claims, and how methods stand, one row each. Rows without a method concern all."""
+    curve = "area under {}" if judgement.rule.curve == "area" else "mean over sizes of {}"
+    gain = "area" if judgement.rule.curve == "area" else "mean over sizes"
     rows: list[dict[str, Any]] = [
         {"method": item.method, "what": item.metric, "labelled": item.labelled, "verdict": str(item.verdict.kind),
          **_estimate(item.estimate), "reason": item.verdict.reason, "source": item.source}
         for item in judgement.numbers if item.decides
     ]  # fmt: skip
     rows += [
-        {"method": item.method, "what": f"area under {item.metric}", "labelled": None, "verdict": str(item.verdict.kind),
+        {"method": item.method, "what": curve.format(item.metric), "labelled": None, "verdict": str(item.verdict.kind),
          **_estimate(item.estimate), "reason": item.verdict.reason, "source": item.source}
         for item in judgement.curves
     ]  # fmt: skip
     rows += [
-        {"method": item.method, "what": f"gain over {item.control} (area)", "difference": item.gain, "low": item.gain_low,
+        {"method": item.method, "what": f"gain over {item.control} ({gain})", "difference": item.gain, "low": item.gain_low,
          "high": item.gain_high, "n": item.n}
         for item in judgement.standings if item.control
     ]  # fmt: skip

@@ -17,7 +17,7 @@ from benchmark.cli.options import Seconds, machine, selecting
 from benchmark.cli.plan import advised_device, build_plan, environment_of
 from benchmark.cli.progress import Mode, Progress
 from benchmark.cli.tables import console, print_plan, summary
-from benchmark.errors import Exit, without_secrets
+from benchmark.errors import Exit, UsageError, without_secrets
 from benchmark.executors.jobs import FailureKind, Job, JobOutcome
 from benchmark.planning.plan import Plan, name_of
 from benchmark.runs.events import write_json
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 """Failures whose logs are named."""
+MOST_SEEDS = 20
+"""Seeds of each method that --until-decided runs at most where no other number is given."""
 PLANS = ".plans"
 """Folder of the store that keeps executed plans."""
 
@@ -43,6 +45,10 @@ PLANS = ".plans"
 @click.option(
     "--time-limit", type=Seconds(), metavar="TIME", help="Stop cleanly after 9m, 1.5h, ...; run again to go on."
 )
+@click.option("--until-decided", is_flag=True, help="Add seeds until the verdicts of the selection are decided.")
+@click.option(
+    "--max-seeds", type=click.IntRange(2, 1000), metavar="N", help="Seeds at most, with --until-decided.  [default: 20]"
+)
 @click.option("--progress", type=click.Choice(["auto", "live", "plain", "none"]), default="auto", show_default=True)
 @click.option("--no-tracking", is_flag=True, help="Do not mirror to MLflow.")
 @click.option("--tracking-uri", metavar="URI", envvar=["ALBENCH_RUN_TRACKING_URI", "MLFLOW_TRACKING_URI"],
@@ -51,32 +57,47 @@ PLANS = ".plans"
 def run(
     settings: Workspace, selection: Selection, executor: str, device: str, precision: str, step: str,
     threads: int | None, allow_noncanonical_data: bool, fresh: bool, only: tuple[str, ...], jobs: int | None,
-    time_limit: float | None, progress: str, no_tracking: bool, tracking_uri: str | None,
+    time_limit: float | None, until_decided: bool, max_seeds: int | None, progress: str, no_tracking: bool,
+    tracking_uri: str | None,
 ) -> int:  # fmt: skip
     """Run the trials of the selection. What is finished is not done again; what was interrupted is resumed.
 
-    Exit code 0 when every trial is finished, 3 when some are not, 130 after Ctrl-C (which saves everything first).
+    With --until-decided the verdicts are looked at after planned numbers of seeds, and a method gets more seeds only while a
+    verdict on it is open: tests at levels that together err no oftener than one test at the end (docs/statistics.md).
+
+    Exit code 0 when every trial is finished, 3 when some are not, 4 when verdicts are still open with --max-seeds, 130 after
+    Ctrl-C (which saves everything first).
     """
+    if max_seeds is not None and not until_decided:
+        raise UsageError("--max-seeds belongs to --until-decided", remedy="give both, or name seeds with --seeds")
     deadline = None if time_limit is None else time.monotonic() + time_limit
     store = Store(settings.runs)
     store.prepare()
     device = advised_device(settings, selection, device, step)
     chosen, environment, place = environment_of(executor, device, precision, step, threads)
-    plan = build_plan(
-        settings, selection, environment, tuple(map(parse_selector, only)),
-        allow_noncanonical=allow_noncanonical_data, fresh=fresh,
-    )  # fmt: skip
-    if not plan.todo:
-        return _nothing_to_do(plan)
-    _warn(plan)
-    todo = jobs_of(plan, store, settings, place)
-    (settings.runs / PLANS).mkdir(exist_ok=True)
-    write_json(settings.runs / PLANS / f"{plan.digest[:16]}.json", plan)
-    at_once = jobs or chosen.slots(place, environment.threads)
-    click.echo(f"{summary(plan)}; {chosen.name}, {at_once} at a time")
-    with _mirroring(settings, plan, store, None if no_tracking else tracking_uri or "") as problems:
-        outcomes = _execute(chosen, todo, plan, at_once, deadline, _mode(progress))
-    return _conclude(outcomes, plan, settings, problems)
+
+    def once(meant: Selection) -> int:
+        plan = build_plan(
+            settings, meant, environment, tuple(map(parse_selector, only)),
+            allow_noncanonical=allow_noncanonical_data, fresh=fresh,
+        )  # fmt: skip
+        if not plan.todo:
+            return _nothing_to_do(plan)
+        _warn(plan)
+        todo = jobs_of(plan, store, settings, place)
+        (settings.runs / PLANS).mkdir(exist_ok=True)
+        write_json(settings.runs / PLANS / f"{plan.digest[:16]}.json", plan)
+        at_once = jobs or chosen.slots(place, environment.threads)
+        click.echo(f"{summary(plan)}; {chosen.name}, {at_once} at a time")
+        with _mirroring(settings, plan, store, None if no_tracking else tracking_uri or "") as problems:
+            outcomes = _execute(chosen, todo, plan, at_once, deadline, _mode(progress))
+        return _conclude(outcomes, plan, settings, problems)
+
+    if not until_decided:
+        return once(selection)
+    from benchmark.cli.until_decided import run_until_decided
+
+    return run_until_decided(settings, selection, once, max_seeds or MOST_SEEDS)
 
 
 def jobs_of(plan: Plan, store: Store, settings: Workspace, device: str) -> list[Job]:

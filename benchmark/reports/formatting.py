@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from string import ascii_lowercase
 
 from benchmark.errors import Exit
 from benchmark.spec.models import Rule
+from benchmark.verdicts.claims import BETTER_FROM
 from benchmark.verdicts.results import (
     BudgetTest,
+    Cell,
     ClaimOutcome,
     ClaimVerdict,
     CurveVerdict,
     Estimate,
+    ModelRow,
     NumberVerdict,
     Standing,
     SuiteVerdict,
@@ -36,7 +40,6 @@ MEANING = {
 }  # fmt: skip
 
 
-AREA = "Normalised area under the budget curve: one number per trial, one test per curve."
 BESIDE = "Published numbers that decide nothing: other sources, superseded values, context."
 
 
@@ -132,9 +135,88 @@ def needed(estimate: Estimate | BudgetTest) -> str:
 
 
 def number_lines(judgement: SuiteVerdict, notes: Footnotes, decides: bool = True) -> list[Line]:
-    """Lines of the reported numbers: those that decide, or those shown beside."""
-    shown = [item for item in judgement.numbers if item.decides is decides]
+    """Lines of the reported numbers: those that decide, or those shown beside. Single models have lines of their own: see
+    `single_rows`."""
+    shown = [
+        item for item in judgement.numbers if item.decides is decides and (decides or not SINGLE.match(item.metric))
+    ]
     return [line(item, notes, item.metric if item.metric != judgement.rule.metric else "") for item in shown]
+
+
+SINGLE = re.compile(r"accuracy/model\d+$")
+SINGLE_HEADS = ("method", "models", "labels", "numbers", "mean difference", "smallest", "largest", "verdicts")
+SINGLE_TEXT = (
+    "Single target models against the published single runs, a line per method: these numbers scatter more than the margin "
+    "and decide nothing."
+)
+
+
+def single_rows(judgement: SuiteVerdict) -> list[list[str]]:
+    """One row per method for the published numbers of single target models; none for a method without a comparable one."""
+    found: dict[str, list[NumberVerdict]] = {}
+    for item in judgement.numbers:
+        if not item.decides and SINGLE.match(item.metric) and item.estimate and item.estimate.difference is not None:
+            found.setdefault(item.method, []).append(item)
+    rows = []
+    for method, items in found.items():
+        gaps = [item.estimate.difference for item in items if item.estimate and item.estimate.difference is not None]
+        kinds = [item.verdict.kind for item in items]
+        sizes = sorted({item.labelled for item in items if item.labelled is not None})
+        labels = count(sizes[0]) if len(sizes) == 1 else f"{sizes[0]:,}-{sizes[-1]:,}"
+        verdicts = ", ".join(
+            f"{kinds.count(kind)} {str(kind).replace('_', ' ')}" for kind in VerdictKind if kind in kinds
+        )
+        rows.append([
+            method, str(len({item.metric for item in items})), labels, str(len(items)),
+            number(sum(gaps) / len(gaps), signed=True), number(min(gaps), signed=True), number(max(gaps), signed=True),
+            verdicts,
+        ])  # fmt: skip
+    return rows
+
+
+CURVES = {"area": "normalised area over the labels", "mean": "plain mean over its sizes"}
+
+
+def curve_name(rule: Rule) -> str:
+    """The one number of a curve, in a column's head."""
+    return "area" if rule.curve == "area" else "mean over sizes"
+
+
+def curve_text(rule: Rule) -> str:
+    """The one number of a curve, in a sentence."""
+    what = (
+        "Normalised area under the budget curve" if rule.curve == "area" else "Plain mean over the sizes of the curve"
+    )
+    return f"{what}: one number per trial, one test per curve."
+
+
+MODEL_HEADS = (
+    "method", "trials", "mean ± over models", "s.d. over seeds", "published ± over models", "verdict", "models won", "in the paper",
+)  # fmt: skip
+
+
+def model_text(judgement: SuiteVerdict) -> str:
+    """What the table of target models shows."""
+    return (
+        f"{judgement.models[0].models} target models. The {curve_name(judgement.rule)} of the accuracy averaged over the models, ± "
+        "the standard deviation over models averaged over the sizes; apart from it, the standard deviation over seeds. Models won: "
+        "those on which the method has the best curve. ★ marks the best mean."
+    )
+
+
+def model_cells(row: ModelRow) -> list[str]:
+    """One row of the table of target models."""
+    return [
+        row.method, str(row.n) if row.n else "–", model_cell(row), number(row.over_seeds),
+        mean_sd(row.published, row.published_over_models, None),
+        f"{SIGNS[row.verdict.kind]} {str(row.verdict.kind).replace('_', ' ')}" if row.verdict else "–",
+        "–" if row.wins is None else str(row.wins), "–" if row.published_wins is None else str(row.published_wins),
+    ]  # fmt: skip
+
+
+def model_cell(row: ModelRow) -> str:
+    """Mean and spread over models; a star at the best."""
+    return mean_sd(row.mean, row.over_models, None) + (" ★" if row.best else "")
 
 
 def curve_lines(judgement: SuiteVerdict, notes: Footnotes) -> list[Line]:
@@ -196,18 +278,21 @@ def headline(judgement: SuiteVerdict) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def reference_head(rule: Rule) -> str:
+def reference_head(judgement: SuiteVerdict) -> str:
     """Head of the column with what our numbers are held to."""
-    return "published" if rule.reference == "reported" else "committed"
+    return judgement.reference or ("published" if judgement.rule.reference == "reported" else "committed")
 
 
 def rule_text(judgement: SuiteVerdict) -> str:
     """The rule in words."""
     rule = judgement.rule
     against = "the reported table" if rule.reference == "reported" else "the committed records, paired by seed"
+    if judgement.reference:
+        against = judgement.reference + (", paired by seed" if rule.reference == "records" else "")
     return (
         f"Rule {rule.version}: {rule.metric} against {against}; two one-sided tests at {rule.alpha:g} with a margin of "
-        f"±{rule.margin:g} ({rule.margin_reason}); at least {rule.min_trials} trials; each "
+        f"±{rule.margin:g} ({rule.margin_reason}); at least {rule.min_trials} trials; "
+        f"the one number of a curve is its {CURVES[rule.curve]}; each "
         "number and curve at that level on its own, the sizes of a claim together (Holm); "
         f"devices {'may' if rule.mix_devices else 'may not'} be mixed. Intervals are {100 * (1 - 2 * rule.alpha):g} % and include "
         "the reading error; MDD is the smallest true difference these trials find with power 0.8; needed is the number of "
@@ -232,19 +317,24 @@ def other_data(notes: Iterable[str]) -> str:
     return " [other data]" if any(note.startswith(OTHER_DATA) for note in notes) else ""
 
 
+def budget_place(test: BudgetTest) -> str:
+    """Where or between what a claim was tested."""
+    return test.what or count(test.labelled)
+
+
 def budget_cells(test: BudgetTest) -> list[str]:
     """Labelled, n, difference, p after Holm, correlation, MDD, needed pairs, the paper's own difference."""
     return [
-        count(test.labelled), str(test.n), interval(test.difference, test.low, test.high), p_value(test.p_holm),
+        budget_place(test), str(test.n), interval(test.difference, test.low, test.high), p_value(test.p_holm),
         number(test.correlation), number(test.mdd), needed(test), number(test.published, signed=True),
     ]  # fmt: skip
 
 
 BUDGET_HEADS = ("labels", "pairs", "difference [interval]", "p (Holm)", "correlation", "MDD", "needed", "in the paper")
-STANDING_HEADS = (
+_STANDING_HEADS = (
     "method",
     "n",
-    "area",
+    "{}",
     "gain over control",
     "control",
     "p (Holm)",
@@ -254,14 +344,25 @@ STANDING_HEADS = (
 )
 
 
+def standing_heads(judgement: SuiteVerdict) -> list[str]:
+    """Heads of the table of methods."""
+    return [head.format(curve_name(judgement.rule)) for head in _STANDING_HEADS]
+
+
 def standing_cells(item: Standing) -> list[str]:
     """One row of the table of methods."""
     rank = "–" if item.rank is None else f"{item.rank:g} [{number(item.rank_low, 1)}, {number(item.rank_high, 1)}]"
     return [
-        item.method, str(item.n), mean_sd(item.area, item.area_sd, None), interval(item.gain, item.gain_low, item.gain_high),
-        item.control or "–", p_value(item.gain_p), saved_text(item), rank,
+        item.method, str(item.n), mean_sd(item.area, item.area_sd, None), gain_text(item),
+        item.control or "–", p_value(item.gain_p) if len(item.paired) >= BETTER_FROM else "–", saved_text(item), rank,
         "–" if item.first is None else f"{100 * item.first:.0f} %",
     ]  # fmt: skip
+
+
+def gain_text(item: Standing) -> str:
+    """Gain over the control with its interval; below five pairs with the degrees of freedom that the interval rests on."""
+    few = item.gain_low is not None and len(item.paired) < BETTER_FROM
+    return interval(item.gain, item.gain_low, item.gain_high) + (f" on {len(item.paired) - 1} d.f." if few else "")
 
 
 def method_titles(judgement: SuiteVerdict) -> list[tuple[str, str]]:
@@ -289,6 +390,23 @@ def kendall_text(judgement: SuiteVerdict) -> str:
     return f"Order of {methods} methods against the paper's: Kendall tau {number(tau, signed=True)}, p {p_value(p)}."
 
 
+def measured_text(cell: Cell) -> str:
+    """Mean, standard deviation and trials; and the 95 % interval of the mean with the error of the test set."""
+    text = mean_sd(cell.mean, cell.sd, cell.n)
+    return text if cell.low is None else f"{text} [{number(cell.low)}, {number(cell.high)}]"
+
+
+def measured_lead(judgement: SuiteVerdict) -> str:
+    """What the brackets of the table of what was measured are; empty where there are none."""
+    if all(cell.low is None for cell in judgement.cells):
+        return ""
+    return (
+        "In brackets: 95 % interval of the mean for other test images of the same kind. It holds the error of the mean over seeds "
+        "and the binomial error of the test set that all seeds share, which no number of seeds makes smaller. Verdicts do not "
+        "use it: published numbers were measured on the same test set."
+    )
+
+
 def measured_grid(judgement: SuiteVerdict) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of what was measured: methods by sizes."""
     sizes = sorted({cell.labelled for cell in judgement.cells})
@@ -297,11 +415,12 @@ def measured_grid(judgement: SuiteVerdict) -> tuple[list[str], list[list[str]]]:
     rows = []
     for method in methods:
         cells = [at.get((method, size)) for size in sizes]
-        rows.append([method, *(mean_sd(cell.mean, cell.sd, cell.n) if cell else "–" for cell in cells)])
+        rows.append([method, *(measured_text(cell) if cell else "–" for cell in cells)])
     return ["method", *(f"{size:,}" for size in sizes)], rows
 
 
 def environment_text(judgement: SuiteVerdict) -> str:
     """Devices and environments in words."""
-    ids = ", ".join(env[:16] for env in judgement.environments)
-    return f"{', '.join(judgement.devices)} (environment {ids})" if judgement.devices else "nothing was run"
+    ids = ", ".join(env[:16] for env in judgement.environments if env)
+    devices = ", ".join(judgement.devices)
+    return f"{devices} (environment {ids})" if ids else devices or "nothing was run"

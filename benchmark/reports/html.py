@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmark.errors import Exit
 from benchmark.reports import formatting
-from benchmark.reports.leaderboard import ENTRY_HEADS, RANK_HEADS, Leaderboard
+from benchmark.reports.leaderboard import ACROSS_HEADS, ENTRY_HEADS, RANK_HEADS, Leaderboard, model_tables
 from benchmark.reports.plots import Picture, inline
 from benchmark.spec.load import SuiteFile
 from benchmark.verdicts.results import SuiteVerdict
@@ -68,17 +68,20 @@ def suite_page(
         "pictures": [{"svg": _safe(inline(picture)), "description": picture.description} for picture in pictures],
         "numbers": [] if collapsed else numbers, "claims": claims, "methods": formatting.method_titles(judgement), "beside": beside,
         "measured": measured, "notes": [*notes.lines(), *judgement.notes], "deviations": deviations,
-        "commands": list((commands or {}).items()),
+        "commands": list((commands or {}).items()), "models": [formatting.model_cells(row) for row in judgement.models],
+        "singles": formatting.single_rows(judgement),
     }  # fmt: skip
     return _render(
         "suite.html.j2", f"{judgement.title}: {judgement.suite}", judgement=judgement, suite=suite, index=index,
         headline=formatting.headline(judgement), paper_url=_address(suite.paper.preprint), sections=_sections(judgement, parts),
-        collapsed=collapsed, curves=curves, area=formatting.AREA, filters=_filters(numbers),
-        reference=formatting.reference_head(judgement.rule), budget_heads=formatting.BUDGET_HEADS,
-        standings=standings, standing_heads=formatting.STANDING_HEADS, penalties=penalties if standings else [],
+        collapsed=collapsed, curves=curves, area=formatting.curve_text(judgement.rule), filters=_filters(numbers),
+        reference=formatting.reference_head(judgement), budget_heads=formatting.BUDGET_HEADS,
+        standings=standings, standing_heads=formatting.standing_heads(judgement), penalties=penalties if standings else [],
         penalty_heads=["method", *judgement.penalty_methods], kendall=formatting.kendall_text(judgement),
         beside_text=formatting.BESIDE,
-        measured_heads=measured_heads, footnotes=notes.lines(), notes_plain=judgement.notes,
+        measured_heads=measured_heads, model_heads=formatting.MODEL_HEADS,
+        model_text=formatting.model_text(judgement) if judgement.models else "", single_heads=formatting.SINGLE_HEADS,
+        single_text=formatting.SINGLE_TEXT, footnotes=notes.lines(), notes_plain=judgement.notes,
         deviation_state=formatting.deviation_state(judgement).replace("`", ""), rule=formatting.rule_text(judgement),
         facts=[(name, text) for name, text in conditions.items() if text], **parts,
     )  # fmt: skip
@@ -101,12 +104,15 @@ def index_page(pages: Sequence[Page], board: Leaderboard | None = None, pictures
             for name, title in (("paper", "Paper"), ("dataset", "Data set"), ("budget", "Budget"), ("method", "Method"))
         ],
         pictures=[{"svg": _safe(inline(picture)), "description": picture.description} for picture in pictures],
+        across=[row.cells() for row in board.across] if board else [], across_heads=ACROSS_HEADS,
+        model_tables=model_tables([page.judgement for page in pages]),
     )  # fmt: skip
 
 
 def _sections(judgement: SuiteVerdict, parts: Mapping[str, Any]) -> list[tuple[str, str]]:
     names = {
-        "pictures": "Curves", "numbers": "Numbers", "claims": "Claims", "methods": "Methods", "beside": "Shown beside",
+        "pictures": "Curves", "numbers": "Numbers", "claims": "Claims", "methods": "Methods", "models": "Target models",
+        "beside": "Shown beside",
         "measured": "Measured", "notes": "Notes", "deviations": "Deviations", "conditions": "Conditions", "commands": "Commands",
     }  # fmt: skip
     always = {"numbers", "conditions", *(["commands"] if judgement.missing else [])}

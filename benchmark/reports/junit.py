@@ -37,7 +37,7 @@ class TestCase:
 def cases(judgement: SuiteVerdict) -> list[TestCase]:
     """A case per deciding number, per curve, per claim, and per method that is missing."""
     found = [_verdict(judgement.suite, item) for item in judgement.numbers if item.decides]
-    found += [_verdict(judgement.suite, item) for item in judgement.curves]
+    found += [_verdict(judgement.suite, item, formatting.curve_name(judgement.rule)) for item in judgement.curves]
     found += [_claim(judgement, claim) for claim in judgement.claims]
     judged = {case.group for case in found}
     for method in judgement.missing:
@@ -87,7 +87,7 @@ def _suite(root: ElementTree.Element, name: str, found: list[TestCase]) -> None:
             ElementTree.SubElement(node, "system-out").text = _clean(case.detail)
 
 
-def _verdict(suite: str, item: NumberVerdict | CurveVerdict) -> TestCase:
+def _verdict(suite: str, item: NumberVerdict | CurveVerdict, curve: str = "area") -> TestCase:
     kind = item.verdict.kind
     if kind in (VerdictKind.ABOVE, VerdictKind.BELOW):
         result = "failure"
@@ -99,7 +99,7 @@ def _verdict(suite: str, item: NumberVerdict | CurveVerdict) -> TestCase:
     what = (
         f"{item.metric} at {line.labelled}"
         if isinstance(item, NumberVerdict)
-        else f"{item.metric} area {line.labelled}"
+        else f"{item.metric} {curve} {line.labelled}"
     )
     detail = f"ours {line.ours}, reference {line.published}, difference {line.difference}, MDD {line.mdd}, needed {line.needed}"
     return TestCase(
@@ -114,7 +114,7 @@ def _claim(judgement: SuiteVerdict, claim: ClaimVerdict) -> TestCase:
     )
     result = "skipped" if claim.as_printed else result
     detail = "\n".join(
-        f"{formatting.count(test.labelled)} labels: {'; '.join(formatting.budget_cells(test)[1:4])}"
+        f"{test.what or f'{formatting.count(test.labelled)} labels'}: {'; '.join(formatting.budget_cells(test)[1:4])}"
         for test in claim.budgets
     )
     return TestCase(

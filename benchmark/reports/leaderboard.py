@@ -1,4 +1,4 @@
-"""Methods across suites: average ranks with a critical-difference diagram, and gain against cost.
+"""Methods across suites: average ranks with cliques, gains and chances of improvement, and gain against cost.
 
 Suites differ in data, budgets and networks, so areas are never averaged: ranks are. Average ranks need the same methods
 everywhere (Demsar 2006): they are taken over the largest block of suites that measured the same three methods or more.
@@ -6,15 +6,18 @@ everywhere (Demsar 2006): they are taken over the largest block of suites that m
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from benchmark.reports import formatting
 from benchmark.reports.plots import COLOURS, INK, MARKERS, NEUTRAL, Picture, drawing, figure_of, picture_of
 from benchmark.verdicts import ranking
-from benchmark.verdicts.results import Standing, SuiteVerdict
+from benchmark.verdicts.results import ModelRow, Standing, SuiteVerdict
+from benchmark.verdicts.stats import Array
 
 ALPHA = 0.05
 MULTIPLES = (0.1, 0.2, 0.5, 0.8, 1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -25,11 +28,12 @@ ENTRY_HEADS = (
     "data set",
     "budget",
     "rank",
-    "area",
+    "area or mean of the curve",
     "gain over control",
     "labels saved",
     "cost against control",
 )
+ACROSS_HEADS = ("method", "suites", "trials", "interquartile mean of gains", "probability of improvement")
 RANK_HEADS = ("method", "suites", "average rank", "mean gain", "not worse than the best")
 
 
@@ -55,18 +59,37 @@ class RankRow:
     gain: float | None
     """Mean of the gains over random sampling, in points."""
     tied: bool
-    """Within the critical difference of the best."""
+    """Not shown to differ from the best."""
+    guest: bool = False
+    """Not a method of these suites: ranked among theirs, which do not see it."""
 
     def cells(self) -> tuple[str, ...]:
         """One row of the table."""
         tied = "yes" if self.tied else "no"
+        name = f"{self.method} (guest)" if self.guest else self.method
+        return name, str(self.suites), formatting.number(self.rank), formatting.number(self.gain, signed=True), tied
+
+
+@dataclass(frozen=True)
+class Across:
+    """One method over every suite in which it stands against its control. It depends on no other method."""
+
+    method: str
+    suites: int
+    trials: int
+    gain: ranking.Bootstrap
+    """Interquartile mean of the gains over random sampling, in points."""
+    improvement: ranking.Bootstrap
+    """Probability of improvement over random sampling."""
+
+    def cells(self) -> tuple[str, ...]:
+        """One row of the table."""
+        gain, share = self.gain, self.improvement
         return (
-            self.method,
-            str(self.suites),
-            formatting.number(self.rank),
-            formatting.number(self.gain, signed=True),
-            tied,
-        )
+            self.method, str(self.suites), str(self.trials), formatting.interval(gain.value, gain.low, gain.high),
+            formatting.number(share.value) + ("" if share.low is None else f" [{formatting.number(share.low)},
+            {formatting.number(share.high)}]"),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -76,10 +99,12 @@ class Leaderboard:
     entries: tuple[Entry, ...]
     places: tuple[RankRow, ...]
     """Best first; empty where no three methods stand in two suites or more."""
-    critical: float | None
+    joined: tuple[tuple[int, int], ...]
+    """Cliques: first and last place (guests left out) of runs in which no two methods were shown to differ."""
     p: float | None
     """Friedman's p value of 'all methods rank alike'."""
     text: str
+    across: tuple[Across, ...] = ()
 
 
 def make_leaderboard(
@@ -90,6 +115,7 @@ def make_leaderboard(
     """The leaderboard of judged suites; None where no suite has two methods to compare.
 
     `datasets` names the data set of a suite by its id; `costs` are seconds (or any one unit) of a trial by suite and method.
+    Methods that are not a suite's own are placed among those that are, one by one: they move nobody else.
     """
     ranked = [judgement for judgement in judgements if len(judgement.standings) > 1]
     if not ranked:
@@ -97,34 +123,83 @@ def make_leaderboard(
     entries = tuple(
         entry for one in ranked for entry in _entries(one, (datasets or {}).get(one.suite, ""), costs or {})
     )
+    across = _across(ranked)
     block, methods = _block(ranked)
     if not block:
         few = f"{len(ranked)} suite{'s' * (len(ranked) != 1)}"
         text = f"{few}: too few for average ranks, which need the same three methods in two suites."
-        return Leaderboard(entries, (), None, None, text)
-    areas = np.array([[_row(one, method).area for one in block] for method in methods])
-    average = ranking.ranks(areas).mean(axis=1)
-    critical = ranking.critical_difference(len(methods), len(block), ALPHA)
-    p = ranking.friedman(average, len(block))
-    places = [
-        RankRow(method, len(block), float(rank), _mean_gain(block, method), bool(rank - average.min() <= critical))
-        for method, rank in zip(methods, average, strict=True)
-    ]
+        return Leaderboard(entries, (), (), None, text, across)
+    places, _ = _places(block, methods)
+    own = [place for place in places if not place.guest]
+    areas = np.array([[_row(one, place.method).area for one in block] for place in own])
+    joined = tuple(cliques(ranking.wilcoxon_holm(areas)))
+    p = ranking.friedman([place.rank for place in own], len(block))
+    for guest in _guests(block, methods):
+        places += [place for place in _places(block, [*methods, guest])[0] if place.method == guest]
     names = ", ".join(one.suite for one in block)
     which = (
         f"all {len(ranked)} suites" if len(block) == len(ranked) else f"{len(block)} of {len(ranked)} suites ({names})"
     )
     text = (
-        f"Average rank of the {len(methods)} methods that {which} measured. Friedman's test that all rank "
-        f"alike: p {formatting.p_value(p)}. Two methods differ at {ALPHA:g} when their average ranks differ by more than "
-        f"{critical:.2f} (Nemenyi)."
+        f"Average rank of the {len(methods)} methods that {which} measured. Friedman's test that all rank alike: p "
+        f"{formatting.p_value(p)}. Two methods differ at {ALPHA:g} by Wilcoxon's signed-rank test over the suites, adjusted by Holm"
     )
-    return Leaderboard(entries, tuple(sorted(places, key=lambda place: (place.rank, place.method))), critical, p, text)
+    text += "." if len(block) > 5 else f"; with {len(block)} suites none can be shown to."
+    return Leaderboard(entries, tuple(sorted(places, key=_order)), joined, p, text, across)
+
+
+def _order(place: RankRow) -> tuple[float, bool, str]:
+    return place.rank, place.guest, place.method
+
+
+def _places(block: Sequence[SuiteVerdict], methods: Sequence[str]) -> tuple[list[RankRow], Array]:
+    """Places of these methods among each other, best first, and the adjusted p values of their pairs in that order."""
+    areas = np.array([[_row(one, method).area for one in block] for method in methods])
+    average = ranking.ranks(areas).mean(axis=1)
+    p_values, best = ranking.wilcoxon_holm(areas), int(np.argmin(average))
+    guests = {method for method in methods if any(_row(one, method).guest for one in block)}
+    places = [
+        RankRow(
+            method, len(block), float(average[place]), _mean_gain(block, method), bool(p_values[best, place] >= ALPHA),
+            method in guests,
+        )
+        for place, method in enumerate(methods)
+    ]  # fmt: skip
+    return sorted(places, key=_order), p_values
+
+
+def _guests(block: Sequence[SuiteVerdict], methods: Sequence[str]) -> list[str]:
+    """Methods that are not the suites' own and that every suite of the block measured."""
+    everywhere = set.intersection(*({row.method for row in one.standings} for one in block))
+    return sorted(everywhere - set(methods))
+
+
+def _across(judgements: Sequence[SuiteVerdict]) -> tuple[Across, ...]:
+    """Every method against its control over all suites that have both, best gain first."""
+    found: dict[str, list[Array]] = {}
+    for one in judgements:
+        for row in one.standings:
+            if row.paired:
+                found.setdefault(row.method, []).append(np.array(row.paired))
+    rows = [
+        Across(
+            method, len(runs), sum(map(len, runs)),
+            ranking.resampled(lambda drawn: ranking.interquartile_mean([one[:, 0] - one[:, 1] for one in drawn]), runs),
+            ranking.resampled(
+                lambda drawn: ranking.probability_of_improvement(
+                    [one[:, 0] for one in drawn], [one[:, 1] for one in drawn]
+                ),
+                runs,
+            ),
+        )
+        for method, runs in found.items()
+    ]  # fmt: skip
+    return tuple(sorted(rows, key=lambda row: (-(row.gain.value or 0.0), row.method)))
 
 
 def _block(judgements: Sequence[SuiteVerdict]) -> tuple[list[SuiteVerdict], list[str]]:
     """The suites and the three or more methods that fill the largest table without gaps; nothing without two suites."""
-    measured = [frozenset(row.method for row in one.standings) for one in judgements]
+    measured = [frozenset(row.method for row in one.standings if not row.guest) for one in judgements]
     shared: set[frozenset[str]] = set()
     for own in measured:
         shared |= {own} | {own & other for other in shared}
@@ -160,23 +235,66 @@ def _entries(judgement: SuiteVerdict, dataset: str, costs: Mapping[tuple[str, st
     return found
 
 
-def cliques(average: Sequence[float], critical: float) -> list[tuple[int, int]]:
-    """Longest runs of ranks (ascending) whose ends differ by no more than the critical difference, as first and last index."""
+@dataclass(frozen=True)
+class ModelTable:
+    """The paper's table of several target models: methods by number of models, over the suites of one data set."""
+
+    suite: str
+    """Suite that the others are named after."""
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def model_tables(judgements: Sequence[SuiteVerdict]) -> list[ModelTable]:
+    """A table for every paper and data set whose suites have several target models; columns ascend by their number.
+
+    A cell holds our mean over rounds with the spread over models, a star at the column's best, the sign of the verdict on the
+    curve, and what was published in brackets.
+    """
+    groups: dict[str, list[SuiteVerdict]] = {}
+    for one in judgements:
+        if one.models:
+            groups.setdefault(re.sub(r"-\d+$", "", one.suite), []).append(one)
+    found = []
+    for suite, own in groups.items():
+        columns = sorted(own, key=lambda one: one.models[0].models)
+        cells = [{row.method: row for row in one.models} for one in columns]
+        methods = list(dict.fromkeys(method for column in cells for method in column))
+        rows = tuple(
+            (method, *(_model_cell(column[method]) if method in column else "–" for column in cells))
+            for method in methods
+        )
+        found.append(ModelTable(suite, ("method", *(f"{one.models[0].models} models" for one in columns)), rows))
+    return found
+
+
+def _model_cell(row: ModelRow) -> str:
+    text = formatting.model_cell(row) + (f" {formatting.SIGNS[row.verdict.kind]}" if row.verdict else "")
+    return (
+        text
+        if row.published is None
+        else f"{text} ({formatting.mean_sd(row.published, row.published_over_models, None)})"
+    )
+
+
+def cliques(p_values: ArrayLike) -> list[tuple[int, int]]:
+    """Longest runs, as first and last index, in which no two methods differ at ALPHA; `p_values` of pairs, in order of rank."""
+    alike = np.asarray(p_values, dtype=np.float64) >= ALPHA
     runs: list[tuple[int, int]] = []
-    for first in range(len(average)):
-        last = max(place for place in range(first, len(average)) if average[place] - average[first] <= critical)
+    for first in range(len(alike)):
+        last = max(end for end in range(first, len(alike)) if alike[first : end + 1, first : end + 1].all())
         if last > first and not any(start <= first and last <= end for start, end in runs):
             runs.append((first, last))
     return runs
 
 
 def diagram(found: Leaderboard) -> Picture | None:
-    """The critical-difference diagram; None where there are no average ranks."""
-    if not found.places or found.critical is None:
+    """Average ranks of the suites' own methods with bars over cliques; None where there are no average ranks."""
+    places = [place for place in found.places if not place.guest]
+    if not places:
         return None
-    places, critical = found.places, found.critical
     half = (len(places) + 1) // 2
-    runs = cliques([place.rank for place in places], critical)
+    runs = found.joined
     with drawing():
         figure = figure_of(7.4, 1.3 + 0.28 * half + 0.12 * len(runs), layout=None)
         axis = figure.add_axes((0.0, 0.02, 1.0, 0.96))
@@ -191,8 +309,6 @@ def diagram(found: Leaderboard) -> Picture | None:
         for tick in range(1, len(places) + 1):
             axis.plot([tick, tick], [0, 0.12], color=INK, linewidth=1.0)
             axis.text(tick, 0.2, str(tick), ha="center", va="bottom")
-        axis.plot([1, 1 + critical], [0.85, 0.85], color=NEUTRAL, linewidth=2)
-        axis.text(1 + critical / 2, 0.92, f"critical difference {critical:.2f}", ha="center", va="bottom")
         for place, item in enumerate(places):
             left = place < half
             depth = -(start + 0.42 * (place if left else len(places) - 1 - place))
@@ -203,8 +319,10 @@ def diagram(found: Leaderboard) -> Picture | None:
             depth = -(0.18 + 0.2 * level)
             axis.plot([places[first].rank - 0.04, places[last].rank + 0.04], [depth, depth], color=INK, linewidth=3.2)
         order = ", ".join(f"{item.method} {item.rank:.2f}" for item in places)
-        description = f"Average ranks, best first: {order}. Methods joined by a bar do not differ at {ALPHA:g}."
-        return picture_of(figure, "ranks", "Critical-difference diagram", description)
+        description = (
+            f"Average ranks, best first: {order}. Methods joined by a bar were not shown to differ at {ALPHA:g}."
+        )
+        return picture_of(figure, "ranks", "Average ranks", description)
 
 
 def cost_picture(judgements: Sequence[SuiteVerdict], costs: Mapping[tuple[str, str], float]) -> Picture | None:
@@ -235,7 +353,7 @@ def cost_picture(judgements: Sequence[SuiteVerdict], costs: Mapping[tuple[str, s
         axis.xaxis.set_minor_locator(NullLocator())
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
         axis.set_xlabel("cost of a trial, times that of random sampling")
-        axis.set_ylabel("gain over random (points of area)")
+        axis.set_ylabel("gain over random (points of the curve)")
         figure.legend(loc="outside right upper")
         description = (
             "Mean gain over random sampling against the cost of a trial as a multiple of random sampling's, by method."

@@ -21,7 +21,7 @@ def render(
     pictures: Mapping[str, str] | None = None,
 ) -> str:
     """The whole report. `pictures` are alternative text and path, relative to where the text will lie."""
-    notes, head = formatting.Footnotes(), formatting.reference_head(judgement.rule)
+    notes, head = formatting.Footnotes(), formatting.reference_head(judgement)
     paper = suite_file.suite.paper
     parts = [
         f"# {cell(judgement.title)}",
@@ -30,16 +30,21 @@ def render(
         f"**{cell(formatting.headline(judgement))}**",
         *(f"![{cell(alt)}]({path})" for alt, path in (pictures or {}).items()),
         _numbers(judgement, notes),
-        _section("Curves", _verdict_table(formatting.curve_lines(judgement, notes), head), formatting.AREA),
+        _section("Curves", _verdict_table(formatting.curve_lines(judgement, notes), head), formatting.curve_text(judgement.rule)),
         _claims(judgement, notes),
         _standings(judgement),
+        _models(judgement),
         _section(
             "Shown beside",
             _verdict_table(formatting.number_lines(judgement, notes, decides=False), "published"),
             formatting.BESIDE,
         ),
         "\n".join(f"- {mark}) {cell(text)}" for mark, text in notes.lines()),
-        _section("Measured", table(*formatting.measured_grid(judgement)) if judgement.cells else ""),
+        _section(
+            "Measured",
+            table(*formatting.measured_grid(judgement)) if judgement.cells else "",
+            formatting.measured_lead(judgement),
+        ),
         _deviations(suite_file, judgement),
         _section("Notes", "\n".join(f"- {cell(note)}" for note in judgement.notes)),
         _conditions(judgement, cost_note, facts or {}),
@@ -100,9 +105,7 @@ def _section(title: str, body: str, lead: str = "") -> str:
 def _numbers(judgement: SuiteVerdict, notes: formatting.Footnotes, heading: bool = True) -> str:
     reason = formatting.collapsed(judgement)
     lines = formatting.number_lines(judgement, notes)
-    body = (
-        f"Not compared: {cell(reason)}." if reason else _verdict_table(lines, formatting.reference_head(judgement.rule))
-    )
+    body = f"Not compared: {cell(reason)}." if reason else _verdict_table(lines, formatting.reference_head(judgement))
     return _section("Numbers", body) if heading else body
 
 
@@ -135,7 +138,7 @@ def _claims(judgement: SuiteVerdict, notes: formatting.Footnotes) -> str:
 def _standings(judgement: SuiteVerdict) -> str:
     parts = ["\n".join(f"- `{name}`: {cell(title)}" for name, title in formatting.method_titles(judgement))]
     if len(judgement.standings) > 1:
-        parts.append(table(formatting.STANDING_HEADS, map(formatting.standing_cells, judgement.standings)))
+        parts.append(table(formatting.standing_heads(judgement), map(formatting.standing_cells, judgement.standings)))
     if len(judgement.penalties) > 1:
         rows = [
             [name, *(formatting.number(value) for value in row)]
@@ -146,6 +149,19 @@ def _standings(judgement: SuiteVerdict) -> str:
     if judgement.kendall:
         parts += [formatting.kendall_text(judgement)]
     return _section("Methods", "\n\n".join(part for part in parts if part))
+
+
+def _models(judgement: SuiteVerdict) -> str:
+    """Target models: the paper's table, and single models against single published runs."""
+    parts = []
+    if judgement.models:
+        parts += [
+            cell(formatting.model_text(judgement)),
+            table(formatting.MODEL_HEADS, map(formatting.model_cells, judgement.models)),
+        ]
+    if rows := formatting.single_rows(judgement):
+        parts += [formatting.SINGLE_TEXT, table(formatting.SINGLE_HEADS, rows)]
+    return _section("Target models", "\n\n".join(parts))
 
 
 def _deviations(suite_file: SuiteFile, judgement: SuiteVerdict) -> str:

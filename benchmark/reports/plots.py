@@ -69,7 +69,8 @@ def pictures(suite_file: SuiteFile, judgement: SuiteVerdict, measurements: Seque
     with drawing():
         found = [_curves(suite_file, judgement, trials, rows, looks)]
         gains = _gains(suite_file, judgement, trials, rows, looks)
-    return [*found, gains] if gains else found
+        models = _models(suite_file, judgement, trials, published, looks)
+    return [*found, *filter(None, (gains, models))]
 
 
 def _methods(
@@ -100,7 +101,7 @@ def _curves(
         _beside(axis, [row for row in rows if row.method == method and row.role not in TARGETS])
         _published(axis, [row for row in rows if row.method == method and row.role in TARGETS], look)
         _band(axis, trials, method, metric, look, "ours")
-    _finish(figure, axes, f"{metric} (%)" if metric.startswith("accuracy") else metric)
+    _finish(figure, axes, _vertical(suite_file, metric))
     theirs = any(row.role in TARGETS for row in rows)
     description = (
         f"{_one_each(looks)}: our mean {metric} over labelled images with a 95 % confidence band"
@@ -166,6 +167,53 @@ def _published(axis: Any, rows: Sequence[ReportedResult], look: _Look) -> None:
             [row.labelled for row in own], [row.mean for row in own], yerr=spread if any(map(bool, spread)) else None,
             label="published", **_hollow(look),
         )  # fmt: skip
+
+
+def _vertical(suite_file: SuiteFile, metric: str) -> str:
+    models = len(suite_file.suite.protocol.models)
+    if models > 1 and metric == "accuracy":
+        return f"mean accuracy over {models} models (%)"
+    return f"{metric} (%)" if metric.startswith("accuracy") else metric
+
+
+def _models(
+    suite_file: SuiteFile, judgement: SuiteVerdict, trials: Trials, published: Sequence[ReportedResult],
+    looks: dict[str, _Look],
+) -> Picture | None:  # fmt: skip
+    """The paper's figure of several target models: the mean over them with the spread over them, ours and published."""
+    if not judgement.models:
+        return None
+    places = suite_file.resolve(judgement.profile, judgement.variant).protocol.trained()
+    names = [f"accuracy/model{place}" for place in places]
+    figure, axes = _panels(looks)
+    for axis, (method, look) in zip(axes, looks.items(), strict=True):
+        theirs: dict[int, list[float]] = {}
+        for row in published:
+            if row.method == method and row.metric in names and row.labelled is not None and row.mean is not None:
+                theirs.setdefault(row.labelled, []).append(row.mean)
+        ours = {
+            size: np.array([list(trials.values(method, size, name).values()) for name in names])
+            for size in trials.sizes(method)
+            if all(trials.values(method, size, name) for name in names)
+        }
+        if theirs:
+            sizes = sorted(theirs)
+            axis.errorbar(
+                sizes, [np.mean(theirs[size]) for size in sizes], yerr=[np.std(theirs[size]) for size in sizes],
+                label="published", **_hollow(look),
+            )  # fmt: skip
+        if ours:
+            means, spreads = (
+                np.array([value.mean() for value in ours.values()]),
+                np.array([value.std(axis=0).mean() for value in ours.values()]),
+            )
+            _line(axis, list(ours), means, spreads, look, "ours")
+    _finish(figure, axes, _vertical(suite_file, "accuracy"))
+    description = (
+        f"{_one_each(looks)}: accuracy averaged over {len(places)} target models over labelled images; band and bars are one "
+        "standard deviation over models (not over seeds), ours averaged over seeds."
+    )
+    return picture_of(figure, "models", f"{judgement.title}: spread over models", description)
 
 
 # -------------------------------------------------------------------------------------------------------------- gains

@@ -17,6 +17,7 @@ from benchmark.spec.load import SuiteFile, load_suite, suite_files
 from benchmark.spec.published import TARGETS
 from benchmark.verdicts.judge import judge_suite
 from benchmark.verdicts.measurements import Measurement, read_results
+from benchmark.verdicts.parts import part_profiles, with_parts
 from benchmark.verdicts.results import SuiteVerdict
 
 RECORDS = "records.csv"
@@ -83,10 +84,11 @@ def _quickstart(root: Path, suite: SuiteFile, rows: Sequence[Measurement]) -> st
 
 def _verdicts(suite: SuiteFile, rows: Sequence[Measurement]) -> Iterable[tuple[str, ...]]:
     """A row for every profile and variant of a suite with committed trials, the paper's first."""
-    kept = dict.fromkeys((row.profile, row.variant) for row in rows)
+    kept = _shown(suite, rows)
     for profile, variant in sorted(kept, key=lambda one: (one != ("paper", "as_published"), one)):
         found = _judged(suite, rows, profile, variant)
-        trials = {(r.method, r.seed) for r in rows if (r.profile, r.variant) == (profile, variant)}
+        whole = with_parts(suite, rows, profile, variant)
+        trials = {(r.method, r.seed) for r in whole if (r.profile, r.variant) == (profile, variant)}
         counts = {str(kind).replace("_", " "): count for kind, count in found.counts().items()}
         outcomes = [str(claim.outcome).replace("_", " ") for claim in found.claims]
         claims = {outcome: outcomes.count(outcome) for outcome in dict.fromkeys(outcomes)}
@@ -96,6 +98,18 @@ def _verdicts(suite: SuiteFile, rows: Sequence[Measurement]) -> Iterable[tuple[s
             f"`{suite.id}`", named, str(len(trials)), f"not compared: {reason}" if reason else _counted(counts),
             _counted(claims), _meaning(suite, found),
         )  # fmt: skip
+
+
+def _shown(suite: SuiteFile, rows: Sequence[Measurement]) -> set[tuple[str, str]]:
+    """Profiles and variants with committed trials; what was put together stands for its parts."""
+    kept = {(row.profile, row.variant) for row in rows}
+    for variant in {variant for _, variant in kept}:
+        for profile, item in suite.suite.profiles.items():
+            whole = with_parts(suite, rows, profile, variant) if item.part else []
+            if any(row.parts for row in whole):
+                kept -= {(name, variant) for name in part_profiles(suite, profile, variant)}
+                kept.add((profile, variant))
+    return kept
 
 
 def _counted(found: Mapping[str, int]) -> str:

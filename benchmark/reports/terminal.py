@@ -24,7 +24,7 @@ def show(
     judgement: SuiteVerdict, console: Console, cost_note: str = "", commands: Mapping[str, str] | None = None
 ) -> None:
     """Print the verdicts, the claims, what is missing and what to do about it."""
-    notes, head = formatting.Footnotes(), formatting.reference_head(judgement.rule)
+    notes, head = formatting.Footnotes(), formatting.reference_head(judgement)
     console.print(f"[bold]{escape(judgement.title)}[/bold]")
     console.print(escape(formatting.headline(judgement)))
     reason = formatting.collapsed(judgement)
@@ -37,10 +37,22 @@ def show(
             _grid(console, heads, rows)
     else:
         _verdicts(console, "Numbers", formatting.number_lines(judgement, notes), head)
-    _verdicts(console, "Curves: normalised area", formatting.curve_lines(judgement, notes), head)
+    _verdicts(
+        console, f"Curves: {formatting.curve_name(judgement.rule)}", formatting.curve_lines(judgement, notes), head
+    )
     _claims(console, judgement, notes)
     if len(judgement.standings) > 1:
-        _grid(console, formatting.STANDING_HEADS, [formatting.standing_cells(item) for item in judgement.standings])
+        _grid(
+            console,
+            formatting.standing_heads(judgement),
+            [formatting.standing_cells(item) for item in judgement.standings],
+        )
+    if judgement.models:
+        console.print(escape(formatting.model_text(judgement)))
+        _grid(console, formatting.MODEL_HEADS, map(formatting.model_cells, judgement.models))
+    if rows := formatting.single_rows(judgement):
+        console.print(escape(formatting.SINGLE_TEXT))
+        _grid(console, formatting.SINGLE_HEADS, rows)
     if judgement.kendall:
         console.print(escape(formatting.kendall_text(judgement)))
     for mark, text in notes.lines():
@@ -115,7 +127,7 @@ def _claims(console: Console, judgement: SuiteVerdict, notes: formatting.Footnot
     for claim in judgement.claims:
         colour = COLOURS[str(claim.outcome).replace("_", " ")]
         tests = "; ".join(
-            f"{formatting.count(test.labelled)}: {formatting.interval(test.difference, test.low, test.high)}"
+            f"{formatting.budget_place(test)}: {formatting.interval(test.difference, test.low, test.high)}"
             for test in claim.budgets
         )
         table.add_row(

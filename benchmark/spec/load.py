@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,12 @@ class SuiteFile:
         """Published numbers of `<name>.reported.csv`; empty where the suite has none."""
         table = self.path.with_name(f"{self.path.stem}.reported.csv")
         return read_reported(table) if table.exists() else ()
+
+    def with_reported(self, rows: Iterable[ReportedResult]) -> SuiteFile:
+        """The suite with other numbers to be compared with."""
+        other = replace(self)
+        other.__dict__["reported"] = tuple(rows)
+        return other
 
     @property
     def files(self) -> tuple[Source, ...]:

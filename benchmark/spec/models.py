@@ -597,6 +597,10 @@ class Claim(Spec):
     """Method that is claimed to be better; or `reported:<name>` for a published constant."""
     worse: str | None = None
     labelled: tuple[Positive, ...] | Literal["all", "after_first"] | None = None
+    worse_labelled: Positive | None = None
+    """Labels at which the worse side is read, where the claim is that the better one gets there with fewer."""
+    each_model: bool = False
+    """The claim is about the curve of every single target model: `better` has the best one among all methods."""
     published: str = ""
     """Whether the claim holds in the paper's own numbers."""
 
@@ -614,6 +618,8 @@ class Rule(Spec):
     """Fewer trials than this give `inconclusive`, never `reproduced`."""
     reference: Literal["reported", "records"] = "reported"
     """What is compared with: the reported table, or the suite's own committed records (paired by seed)."""
+    curve: Literal["area", "mean"] = "area"
+    """The one number of a curve: its normalised area over the labels (trapezoids), or the plain mean over its sizes."""
     mix_devices: bool = False
     """Whether trials from different device models may stand in one comparison."""
 
@@ -693,6 +699,10 @@ class Suite(Spec):
             for side in (claim.better, claim.worse):
                 if side is not None and not side.startswith("reported:") and side not in self.methods:
                     raise ValueError(f"claim {name} names the unknown method '{side}'")
+            if claim.each_model and (claim.better not in self.methods or claim.worse is not None):
+                raise ValueError(
+                    f"claim {name} about every model names a method that is better, and none that is worse"
+                )
         return self
 
 

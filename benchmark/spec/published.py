@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from benchmark.errors import SuiteError
 from benchmark.spec.models import Spec
+from benchmark.spec.tables import cells_of, number, read_table
 
 Role = Literal["target", "target_weak", "context", "external", "unreleased", "reference"]
 TARGETS = ("target", "target_weak")
@@ -63,47 +64,27 @@ class ReportedResult(Spec):
 
 
 COLUMNS = tuple(ReportedResult.model_fields)
-_NUMBERS: dict[str, type[int] | type[float]] = {
-    "labelled": int,
-    "mean": float,
-    "dispersion": float,
-    "n": int,
-    "reading_error": float,
-}
+_WHOLE = ("labelled", "n")
+_NUMBERS = (*_WHOLE, "mean", "dispersion", "reading_error")
 
 
 def read_reported(path: Path) -> tuple[ReportedResult, ...]:
     """Rows of a reported table. Raises SuiteError with file and line for whatever is not a valid number."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SuiteError(f"cannot be read: {error}", where=str(path), remedy="restore the file") from error
-    rows = csv.reader(StringIO(text), strict=True)
-    results: list[ReportedResult] = []
-    try:
-        header = next(rows, [])
-        if tuple(header) != COLUMNS:
-            raise SuiteError(f"the header is {header}", where=f"{path}:1", remedy=f"use exactly {','.join(COLUMNS)}")
-        results.extend(_row(row, f"{path}:{rows.line_num}") for row in rows if row)
-    except csv.Error as error:
-        raise SuiteError(str(error), where=f"{path}:{rows.line_num}", remedy="mend the quoting of this line") from error
-    return tuple(results)
+    table = read_table(path, SuiteError)
+    if tuple(table.header) != COLUMNS:
+        raise SuiteError(f"the header is {table.header}", where=f"{path}:1", remedy=f"use exactly {','.join(COLUMNS)}")
+    return tuple(_row(cells, where) for where, cells in cells_of(table, SuiteError))
 
 
 def _row(cells: list[str], where: str) -> ReportedResult:
-    if len(cells) != len(COLUMNS):
-        raise SuiteError(
-            f"{len(cells)} cells instead of {len(COLUMNS)}", where=where, remedy="quote commas inside cells"
-        )
     named = {column: cell for column, cell in zip(COLUMNS, cells, strict=True) if cell != "" or column == "method"}
     values: dict[str, object] = {"labelled": None, "mean": None}
     for column, cell in named.items():
         try:
-            values[column] = _number(_NUMBERS[column], cell) if column in _NUMBERS else cell
+            values[column] = number(cell, whole=column in _WHOLE) if column in _NUMBERS else cell
         except ValueError as error:
-            raise SuiteError(
-                f"{column} is '{cell}', not a number", where=where, remedy="write a plain number"
-            ) from error
+            kind = "a whole number" if column in _WHOLE else "a finite number"
+            raise SuiteError(f"{column} is '{cell}', not {kind}", where=where, remedy="write a plain number") from error
     try:
         return ReportedResult.model_validate(values)
     except ValidationError as error:
@@ -112,13 +93,6 @@ def _row(cells: list[str], where: str) -> ReportedResult:
         raise SuiteError(
             f"{field}: {first['msg']}", where=where, remedy="see the columns in benchmark/spec/published.py"
         ) from error
-
-
-def _number(kind: type[int] | type[float], cell: str) -> int | float:
-    # Python also reads blanks around digits, underscores between them, and digits of other scripts.
-    if not cell.isascii() or "_" in cell or cell != cell.strip():
-        raise ValueError(cell)
-    return kind(cell)
 
 
 def write_reported(results: Iterable[ReportedResult]) -> str:

@@ -16,6 +16,8 @@ from benchmark.spec.published import TARGETS
 from benchmark.verdicts.claims import judge_claims
 from benchmark.verdicts.measurements import Measurement
 from benchmark.verdicts.method_table import agreement, cells, penalties, standings, with_controls
+from benchmark.verdicts.models_axis import model_rows
+from benchmark.verdicts.parts import gap_notes, part_notes, with_parts
 from benchmark.verdicts.published_numbers import ComparisonContext, judge_curves, judge_numbers
 from benchmark.verdicts.reference_records import judge_committed
 from benchmark.verdicts.results import Cell, Estimate, NumberVerdict, SuiteVerdict, Verdict, VerdictKind
@@ -32,20 +34,26 @@ def judge_suite(
     references: Sequence[Measurement] = (),
     guests: Mapping[str, Component] | None = None,
     unjudged: Collection[str] = (),
+    looks: Sequence[int] = (),
 ) -> SuiteVerdict:
     """What the measurements say about the suite.
 
     `methods` limits what is asked for (None: all that the profile plans, and any other that was measured). `references`
     are the suite's committed records, `guests` the objectives of methods that are not its own. The random sampling that
     they are held against stands with them even where it was not asked for. `unjudged` methods stand in tables and pictures
-    without a verdict. Raises UsageError for an unknown profile or variant.
+    without a verdict. `looks` are the numbers of trials at which one planned to look, where trials are added until decided:
+    tests are then made at the level of the look that was reached. Raises UsageError for an unknown profile or variant.
     """
-    trials = select_trials(measurements, suite_file.id, profile, variant)
+    measurements = with_parts(suite_file, measurements, profile, variant)
+    gaps, own = gap_notes(suite_file, measurements, profile, variant), suite_file.suite.methods
+    trials = select_trials(measurements, suite_file.id, profile, variant, own=own)
     if methods is not None:
         suite = suite_file.resolve(profile, variant)
         wanted = with_controls(suite, methods, trials.methods, guests or {})
-        trials = select_trials(measurements, suite_file.id, profile, variant, wanted)
-    case = replace(comparison_context(suite_file, trials, profile, variant, methods), guests=guests or {})
+        trials = select_trials(measurements, suite_file.id, profile, variant, wanted, own)
+    case = replace(
+        comparison_context(suite_file, trials, profile, variant, methods), guests=guests or {}, looks=tuple(looks)
+    )
     suite, asked = case.suite, tuple(method for method in case.methods if method not in unjudged)
     excuse, whole = _excuses(suite, profile)
     against_records = suite.rule.reference == "records"
@@ -59,16 +67,19 @@ def judge_suite(
         numbers = [*(_unpublished(case, method, measured) for method in trials.methods if method in asked), *numbers]
     curves = [] if whole or against_records else judge_curves(case, suite_file.reported)
     names, matrix = penalties(case)
+    rows = () if excuse else suite_file.reported
     return SuiteVerdict(
         suite=suite_file.id, title=suite.title, profile=profile, variant=variant, rule=suite.rule,
         numbers=tuple(numbers), curves=tuple(curves),
         claims=tuple(judge_claims(case, suite_file.reported, whole)),
+        models=tuple(model_rows(case, rows, curves)),
         cells=tuple(measured), standings=tuple(standings(case)), penalty_methods=names, penalties=matrix,
         kendall=None if whole else agreement(case, suite_file.reported),
         missing=tuple(method for method in asked if method not in trials.methods),
         devices=tuple(sorted({row.device_model for row in trials.rows})),
-        environments=tuple(sorted({row.env_id for row in trials.rows})),
-        notes=(*_notes(suite_file, case, profile, excuse), *_reference(trials, unjudged)), measured=bool(trials.rows),
+        environments=tuple(sorted({part.env_id for row in trials.rows for part in row.parts or (row,)})),
+        notes=(*_notes(suite_file, case, profile, excuse), *gaps, *_reference(trials, unjudged), *_looks(looks)),
+        measured=bool(trials.rows),
     )  # fmt: skip
 
 
@@ -134,10 +145,18 @@ def _notes(suite_file: SuiteFile, case: ComparisonContext, profile: str, excuse:
         judged = any(claim.better and claim.worse for claim in suite.claims.values())
         what = "only its claims are judged" if judged else "and its claims are only cited, so nothing is judged"
         notes.append(f"no published number could be established for this suite: {what}")
+    notes.extend(part_notes(trials.rows))
     if trials.repeated:
         notes.append(f"{trials.repeated} trials were also run in other environments; each is counted once")
     notes.extend(f"no source establishes {path}: {note}" for path, note in suite.unknowns.items())
     return notes
+
+
+def _looks(looks: Sequence[int]) -> list[str]:
+    if not looks:
+        return []
+    planned = ", ".join(map(str, looks))
+    return [f"group-sequential: looks planned at {planned} trials, each test at the level of the look it has reached"]
 
 
 def _reference(trials: Trials, unjudged: Collection[str]) -> list[str]:

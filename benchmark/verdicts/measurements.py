@@ -7,7 +7,6 @@ form that reads back to the same bits, so that its diff is the report of what ch
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from io import StringIO
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from benchmark.errors import StoreError
 from benchmark.runs.events import Record
+from benchmark.spec.tables import cells_of, number, read_table
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,11 @@ class Measurement:
     """sha256 over all cycle results of the trial: equal digests mean bit-equal outcomes."""
     labelled_digest: str = ""
     """Beginning of the digest of the ordered labelled set that was trained on: equal all along means equal picks."""
+    parts: tuple[Measurement, ...] = ()
+    """What it was put together from, where the trial was not run as a whole (see `parts.py`)."""
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
     @property
     def key(self) -> tuple[str, str, str, str, int, str, str, int]:
@@ -78,8 +83,10 @@ def _cycles(record: Record) -> list[Measurement]:
 
 
 def write_results(measurements: Iterable[Measurement]) -> str:
-    """The committed table: `read_results` of it gives equal measurements, whatever order they came in."""
-    rows = sorted(measurements, key=lambda item: item.key)
+    """The committed table: `read_results` of it gives equal measurements, whatever order they came in. A trial that was put
+    together is written as its parts."""
+    written = {part.key: part for row in measurements for part in row.parts or (row,)}
+    rows = [written[key] for key in sorted(written)]
     metrics = sorted({name for row in rows for name in row.metrics})
     out = StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -98,39 +105,25 @@ def _text(value: object) -> str:
 
 def read_results(path: Path) -> list[Measurement]:
     """Measurements of a committed table. Raises StoreError with file and line for whatever is not one."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise StoreError(f"cannot be read: {error}", where=str(path), remedy="restore the file") from error
-    lines = csv.reader(StringIO(text), strict=True)
-    found: dict[tuple[object, ...], Measurement] = {}
-    try:
-        header = next(lines, [])
-        metrics = header[len(COLUMNS) :]
-        if tuple(header[: len(COLUMNS)]) != COLUMNS or not metrics or metrics != sorted(set(metrics)):
-            raise StoreError(
-                "the header is not that of a results table", where=f"{path}:1",
-                remedy=f"use {','.join(COLUMNS)} and then the sorted names of the metrics",
-            )  # fmt: skip
-        for cells in lines:
-            row = _row(cells, metrics, f"{path}:{lines.line_num}")
-            if row.key in found:
-                raise StoreError(
-                    "the same trial, environment and cycle stand twice", where=f"{path}:{lines.line_num}",
-                    remedy="keep one of the two rows",
-                )  # fmt: skip
-            found[row.key] = row
-    except csv.Error as error:
+    table = read_table(path, StoreError)
+    metrics = table.header[len(COLUMNS) :]
+    if tuple(table.header[: len(COLUMNS)]) != COLUMNS or not metrics or metrics != sorted(set(metrics)):
         raise StoreError(
-            str(error), where=f"{path}:{lines.line_num}", remedy="mend the quoting of this line"
-        ) from error
+            "the header is not that of a results table", where=f"{path}:1",
+            remedy=f"use {','.join(COLUMNS)} and then the sorted names of the metrics",
+        )  # fmt: skip
+    found: dict[tuple[object, ...], Measurement] = {}
+    for where, cells in cells_of(table, StoreError):
+        row = _row(cells, metrics, where)
+        if row.key in found:
+            raise StoreError(
+                "the same trial, environment and cycle stand twice", where=where, remedy="keep one of the two rows"
+            )
+        found[row.key] = row
     return sorted(found.values(), key=lambda item: item.key)
 
 
 def _row(cells: list[str], metrics: list[str], where: str) -> Measurement:
-    wanted = len(COLUMNS) + len(metrics)
-    if len(cells) != wanted:
-        raise StoreError(f"{len(cells)} cells instead of {wanted}", where=where, remedy="quote commas inside cells")
     named = dict(zip(COLUMNS, cells, strict=False))
     whole = {column: _number(named[column], column, where, whole=True) for column in _WHOLE}
     if named["canonical"] not in ("true", "false"):
@@ -148,10 +141,9 @@ def _row(cells: list[str], metrics: list[str], where: str) -> Measurement:
 
 def _number(cell: str, column: str, where: str, *, whole: bool = False) -> float:
     try:
-        value = int(cell) if whole else float(cell)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or (whole and value < 0):
+        return number(cell, whole=whole)
+    except ValueError as error:
         kind = "a whole number" if whole else "a finite number"
-        raise StoreError(f"{column} is '{cell}', not {kind}", where=where, remedy="regenerate the table from the runs")
-    return value
+        raise StoreError(
+            f"{column} is '{cell}', not {kind}", where=where, remedy="regenerate the table from the runs"
+        ) from error

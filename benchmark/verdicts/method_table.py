@@ -10,6 +10,7 @@ import numpy as np
 from benchmark.spec.models import Component, Suite
 from benchmark.spec.published import TARGETS, ReportedResult
 from benchmark.verdicts import ranking, stats
+from benchmark.verdicts.measurements import Measurement
 from benchmark.verdicts.published_numbers import ComparisonContext
 from benchmark.verdicts.results import Cell, Standing
 from benchmark.verdicts.trials import comparison_blocker
@@ -26,7 +27,10 @@ def cells(case: ComparisonContext) -> list[Cell]:
             values = list(case.trials.values(method, size, case.suite.rule.metric).values())
             if values:
                 sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
-                found.append(Cell(method, size, float(np.mean(values)), sd, len(values)))
+                ends: tuple[float | None, float | None] = (None, None)
+                if len(values) > 1 and case.suite.rule.metric == "accuracy" and len(case.suite.protocol.models) == 1:
+                    ends = stats.interval_with_test_set(values, case.suite.protocol.data.test_size)
+                found.append(Cell(method, size, float(np.mean(values)), sd, len(values), *ends))
     return found
 
 
@@ -62,26 +66,51 @@ def standings(case: ComparisonContext) -> list[Standing]:
     curves = {method: case.trials.curves(method, sizes, metric) for method in case.trials.methods}
     curves = {method: by_seed for method, by_seed in curves.items() if by_seed}
     rows = []
+    own = [row for row in case.trials.rows if row.method in case.suite.methods]
     for method, by_seed in curves.items():
-        areas = ranking.area(sizes, list(by_seed.values()))
+        areas = ranking.area(sizes, list(by_seed.values()), case.suite.rule.curve)
         sd = float(areas.std(ddof=1)) if len(areas) > 1 else None
-        rows.append(Standing(method, case.title(method), len(areas), float(areas.mean()), sd))
-    if not comparison_blocker(case.trials.rows, case.suite.rule.mix_devices):
-        rows = _ranked(_gains(case, rows, sizes, curves), sizes, curves)
+        rows.append(
+            Standing(
+                method, case.title(method), len(areas), float(areas.mean()), sd, guest=method not in case.suite.methods,
+                areas=tuple(map(float, areas)),
+            )
+        )  # fmt: skip
+    free = [row for row in rows if not comparison_blocker(_beside(case, own, row), case.suite.rule.mix_devices)]
+    found = {row.method: row for row in _gains(case, free, sizes, curves)}
+    ranked = {
+        row.method: row
+        for group in _families(list(found.values()))
+        for row in _ranked(group, sizes, curves, case.suite.rule.curve)
+        if row.guest or not any(one.guest for one in group)
+    }
+    rows = [ranked.get(row.method, row) for row in rows]
     return sorted(rows, key=lambda row: (-row.area, row.method))
 
 
 def shared_sizes(case: ComparisonContext) -> tuple[int, ...]:
-    """Sizes that every measured method has."""
-    sizes = [set(case.trials.sizes(method)) for method in case.trials.methods]
+    """Sizes that every measured method of the suite has; those of all methods where none of them is the suite's."""
+    own = [method for method in case.trials.methods if method in case.suite.methods]
+    sizes = [set(case.trials.sizes(method)) for method in own or case.trials.methods]
     return tuple(sorted(set.intersection(*sizes))) if sizes else ()
 
 
 Curves = dict[str, dict[int, list[float]]]
 
 
+def _beside(case: ComparisonContext, own: list[Measurement], row: Standing) -> list[Measurement]:
+    """The measurements that a method is compared among: the suite's, and its own where it is a guest."""
+    return [*own, *(one for one in case.trials.rows if one.method == row.method)] if row.guest else own
+
+
+def _families(rows: list[Standing]) -> list[list[Standing]]:
+    """The suite's methods, and once more with each guest: what is said of a guest never moves what is said of others."""
+    own = [row for row in rows if not row.guest]
+    return [own, *([*own, row] for row in rows if row.guest)] if own else [rows]
+
+
 def _gains(case: ComparisonContext, rows: list[Standing], sizes: tuple[int, ...], curves: Curves) -> list[Standing]:
-    rule, found, p_values = case.suite.rule, [], []
+    rule, found = case.suite.rule, []
     for row in rows:
         other = control(case.suite, row.method, curves, case.guests)
         seeds = sorted(curves[row.method].keys() & curves[other].keys()) if other else []
@@ -90,27 +119,31 @@ def _gains(case: ComparisonContext, rows: list[Standing], sizes: tuple[int, ...]
             continue
         ours = np.array([curves[row.method][seed] for seed in seeds])
         theirs = np.array([curves[other][seed] for seed in seeds])
-        left, right = ranking.area(sizes, ours), ranking.area(sizes, theirs)
+        left, right = ranking.area(sizes, ours, rule.curve), ranking.area(sizes, theirs, rule.curve)
         saved = ranking.labels_saved(sizes, ours, theirs)
         row = replace(
             row, control=other, gain=float((left - right).mean()),
+            paired=tuple((float(mine), float(base)) for mine, base in zip(left, right, strict=True)),
             saved=saved.value, saved_low=saved.low, saved_high=saved.high,
         )  # fmt: skip
         if len(seeds) > 1:
             test = stats.paired(left, right, rule.margin, 0.025)
             row = replace(row, gain_low=test.low, gain_high=test.high, gain_p=test.p_different)
         found.append(row)
-    p_values = [row.gain_p for row in found if row.gain_p is not None]
-    adjusted = iter(stats.holm(p_values))
-    return [row if row.gain_p is None else replace(row, gain_p=next(adjusted)) for row in found]
+    adjusted: dict[str, float] = {}
+    for family in _families(found):
+        tested = [(row.method, row.gain_p) for row in family if row.gain_p is not None]
+        for (method, _), p in zip(tested, stats.holm([p for _, p in tested]), strict=True):
+            adjusted.setdefault(method, p)
+    return [replace(row, gain_p=adjusted.get(row.method)) for row in found]
 
 
-def _ranked(rows: list[Standing], sizes: tuple[int, ...], curves: Curves) -> list[Standing]:
+def _ranked(rows: list[Standing], sizes: tuple[int, ...], curves: Curves, rule: str) -> list[Standing]:
     """Ranks over the seeds that every method has; none with fewer than two methods or two seeds."""
-    seeds = sorted(set.intersection(*(set(curves[row.method]) for row in rows)))
+    seeds = sorted(set.intersection(*(set(curves[row.method]) for row in rows))) if rows else []
     if len(rows) < 2 or len(seeds) < 2:
         return rows
-    scores = [ranking.area(sizes, [curves[row.method][seed] for seed in seeds]) for row in rows]
+    scores = [ranking.area(sizes, [curves[row.method][seed] for seed in seeds], rule) for row in rows]
     return [
         replace(row, rank=found.rank, rank_low=found.low, rank_high=found.high, first=found.first)
         for row, found in zip(rows, ranking.rank_stability(scores), strict=True)
@@ -119,12 +152,19 @@ def _ranked(rows: list[Standing], sizes: tuple[int, ...], curves: Curves) -> lis
 
 def penalties(case: ComparisonContext) -> tuple[tuple[str, ...], tuple[tuple[float, ...], ...]]:
     """Methods, and the share of sizes at which the row's beats the column's."""
-    if comparison_blocker(case.trials.rows, case.suite.rule.mix_devices):
-        return (), ()
     metric, trials = case.suite.rule.metric, case.trials
+    own = [row for row in trials.rows if row.method in case.suite.methods]
+    together = [
+        method for method in trials.methods
+        if not comparison_blocker(
+            own if method in case.suite.methods else [*own, *(row for row in trials.rows if row.method == method)],
+            case.suite.rule.mix_devices,
+        )
+    ]  # fmt: skip
+    if not together:
+        return (), ()
     curves = {
-        method: {size: trials.values(method, size, metric) for size in trials.sizes(method)}
-        for method in trials.methods
+        method: {size: trials.values(method, size, metric) for size in trials.sizes(method)} for method in together
     }
     matrix = ranking.penalties(curves, case.suite.rule.alpha)
     return tuple(curves), tuple(tuple(map(float, row)) for row in matrix)
@@ -148,7 +188,8 @@ def agreement(case: ComparisonContext, reported: Iterable[ReportedResult]) -> tu
     methods = [method for method, found in curves.items() if found]
     if len(methods) < 3:
         return None
-    ours = [float(ranking.area(sizes, list(curves[method].values())).mean()) for method in methods]
-    theirs = [float(ranking.area(sizes, [published[method][size] for size in sizes])) for method in methods]
+    rule = case.suite.rule.curve
+    ours = [float(ranking.area(sizes, list(curves[method].values()), rule).mean()) for method in methods]
+    theirs = [float(ranking.area(sizes, [published[method][size] for size in sizes], rule)) for method in methods]
     found = ranking.kendall(ours, theirs)
     return None if found is None else (*found, len(methods))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -11,9 +12,17 @@ import numpy as np
 from benchmark.spec.models import Component, Protocol, Suite
 from benchmark.spec.published import TARGETS, ReportedResult
 from benchmark.verdicts import stats
-from benchmark.verdicts.ranking import area, area_weights
+from benchmark.verdicts.ranking import area, curve_weights
 from benchmark.verdicts.results import CurveVerdict, Estimate, NumberVerdict, Verdict, VerdictKind, decide_verdict
+from benchmark.verdicts.sequential import level_at
 from benchmark.verdicts.trials import Trials, comparison_blocker, data_notes
+
+ROUND = re.compile(r"/\d+$")
+"""End of a source that is one file per round: the files of all rounds hold one curve."""
+
+
+LEAST_LEVEL = 1e-12
+"""Stands for the level zero before the first look."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,12 @@ class ComparisonContext:
     """Objectives of methods that are not the suite's own."""
     part: bool = False
     """Whether the profile leaves out some of what was published."""
+    looks: tuple[int, ...] = ()
+    """Numbers of trials at which one planned to look, where trials are added until decided; empty: one look at the end."""
+
+    def level(self, n: int, alpha: float) -> float:
+        """One-sided level of tests on n trials: alpha, or what the planned looks have for this many."""
+        return max(level_at(self.looks, n, alpha), LEAST_LEVEL) if self.looks else alpha
 
     def title(self, method: str) -> str:
         """The method as the paper calls it, or its own name."""
@@ -156,7 +171,8 @@ def _guess(case: ComparisonContext, row: ReportedResult, known: Spread) -> float
     if known.sd is not None:
         return known.sd
     size = row.labelled or 0
-    columns = [list(case.trials.values(method, size, row.metric).values()) for method in case.trials.methods]
+    own = [method for method in case.trials.methods if method in case.suite.methods]
+    columns = [list(case.trials.values(method, size, row.metric).values()) for method in own]
     spreads = [(len(values) - 1, float(np.var(values, ddof=1))) for values in columns if len(values) > 1]
     total = sum(df for df, _ in spreads)
     return math.sqrt(sum(df * variance for df, variance in spreads) / total) if total else None
@@ -186,7 +202,8 @@ def estimated(
 
     if sd is None:
         return replace(base, needed=needed(0.0))
-    test = stats.against_mean(values, reference, rule.margin, rule.alpha, reading_error, known.se, known.df)
+    level = case.level(n, rule.alpha)
+    test = stats.against_mean(values, reference, rule.margin, level, reading_error, known.se, known.df)
     return replace(
         base, low=test.low, high=test.high, p_equivalent=test.p_equivalent, p_different=test.p_different,
         p_beyond=test.p_above if test.difference > 0 else test.p_below,
@@ -226,7 +243,7 @@ def judge_curves(case: ComparisonContext, reported: Iterable[ReportedResult]) ->
     for row in reported:
         asked = row.role in TARGETS and row.method in case.methods
         if asked and row.labelled is not None and case.reaches(row.method, row.labelled):
-            curves.setdefault((row.method, row.metric, row.source), {}).setdefault(row.labelled, row)
+            curves.setdefault((row.method, row.metric, ROUND.sub("", row.source)), {}).setdefault(row.labelled, row)
     return [_curve(case, *key, points) for key, points in curves.items() if len(points) > 1]
 
 
@@ -243,7 +260,7 @@ def _curve(
     if not curves:
         return replace(line, verdict=Verdict(VerdictKind.MISSING, "no trial has two of its sizes"))
     used = [points[size] for size in sizes]
-    weights, spreads = area_weights(sizes), [spread(row) for row in used]
+    weights, spreads = curve_weights(sizes, case.suite.rule.curve), [spread(row) for row in used]
     sds = [item.sd for item in spreads]
     known = Spread(
         float(weights @ [item.se for item in spreads]), min(item.df for item in spreads),
@@ -251,7 +268,7 @@ def _curve(
     )  # fmt: skip
     error = float(weights @ [row.reading_error for row in used])
     mean = float(weights @ [row.value for row in used])
-    values = [float(value) for value in area(sizes, list(curves.values()))]
+    values = [float(value) for value in area(sizes, list(curves.values()), case.suite.rule.curve)]
     estimate = estimated(case, values, mean, known, error, used[0].n, known.sd)
     rows = [row for size in sizes for seed, row in case.trials.at(method, size).items() if seed in curves]
     partial = (f"{len(sizes)} of {len(points)} published sizes",) if len(sizes) < len(points) else ()

@@ -88,7 +88,7 @@ def _estimate(case: ComparisonContext, ours: stats.Array, theirs: stats.Array) -
         found = stats.needed_trials(sd, rule.margin, rule.alpha, true)
         return None if found is None else max(found, rule.min_trials)
 
-    test = stats.paired(ours, theirs, rule.margin, rule.alpha)
+    test = stats.paired(ours, theirs, rule.margin, case.level(n, rule.alpha))
     return replace(
         base, low=test.low, high=test.high, p_equivalent=test.p_equivalent, p_different=test.p_different,
         p_beyond=test.p_above if test.difference > 0 else test.p_below,

@@ -137,6 +137,8 @@ class BudgetTest:
     """Pairs needed to detect a difference of this size with power 0.8."""
     published: float | None = None
     """The same difference in the paper's own numbers, where it printed both."""
+    what: str = ""
+    """What is compared, where it is not the two sides at this size: `model 3 against cal`."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,8 @@ class ClaimVerdict:
     notes: tuple[str, ...] = ()
     as_printed: bool = False
     """Refuted, but only where the paper's own numbers say the same: its text fails, our numbers agree with its numbers."""
+    methods: tuple[str, ...] = ()
+    """Methods of the suite that are compared."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,10 @@ class Cell:
     mean: float
     sd: float | None
     n: int
+    low: float | None = None
+    """Ends of the 95 % interval of the mean on other test images of the same kind: the error of the mean over seeds, and the
+    binomial error of the test set that all seeds share. None for one trial, and for metrics that are no share of test images."""
+    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -192,6 +200,38 @@ class Standing:
     rank_high: float | None = None
     first: float | None = None
     """Share of resampled seed sets in which it comes first."""
+    guest: bool = False
+    """Not a method of the suite: what it gets depends on the suite's methods, what they get never on it."""
+    areas: tuple[float, ...] = ()
+    """Of its trials, by seed."""
+    paired: tuple[tuple[float, float], ...] = ()
+    """Its area and its control's, by shared seed."""
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One method over several target models: the spread over models apart from the spread over seeds."""
+
+    method: str
+    title: str
+    models: int
+    n: int
+    """Trials."""
+    mean: float | None
+    """Mean over seeds of the one number of the curve (`Rule.curve`) of the mean over models; None where nothing was run."""
+    over_models: float | None
+    """Mean over sizes and seeds of the standard deviation over models (divisor: their number)."""
+    over_seeds: float | None
+    """Standard deviation over seeds of the number that `mean` is the mean of."""
+    published: float | None = None
+    published_over_models: float | None = None
+    verdict: Verdict | None = None
+    """On the curve."""
+    wins: int | None = None
+    """Single models on which its curve is the best of all methods measured."""
+    published_wins: int | None = None
+    best: bool = False
+    """Whether no other method has a higher mean."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +248,8 @@ class SuiteVerdict:
     claims: tuple[ClaimVerdict, ...] = ()
     cells: tuple[Cell, ...] = ()
     standings: tuple[Standing, ...] = ()
+    models: tuple[ModelRow, ...] = ()
+    """Where the paper has several target models: methods in the order of the suite."""
     penalty_methods: tuple[str, ...] = ()
     penalties: tuple[tuple[float, ...], ...] = ()
     """Share of sizes at which the row's method beats the column's."""
@@ -218,6 +260,8 @@ class SuiteVerdict:
     devices: tuple[str, ...] = ()
     environments: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    reference: str = ""
+    """Name of other numbers that ours were held to, in place of published or committed ones."""
     measured: bool = field(default=False)
     """Whether there is any measurement at all."""
 

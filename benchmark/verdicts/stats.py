@@ -109,7 +109,27 @@ def welch(sd: float, n: int, other_se: float, other_df: float) -> tuple[float, f
     total = own + other_se**2
     if total == 0 or other_se == 0:
         return math.sqrt(total), n - 1
-    return math.sqrt(total), total**2 / (own**2 / (n - 1) + other_se**4 / other_df)
+    doubt = own**2 / (n - 1) + other_se**4 / other_df
+    return math.sqrt(total), total**2 / doubt if doubt > 0 else math.inf
+
+
+def test_set_error(percent: float, images: int) -> float:
+    """Standard error in points of an accuracy in percent that comes from the choice of the test images (binomial)."""
+    share = min(max(percent / 100, 0.0), 1.0)
+    return 100 * math.sqrt(share * (1 - share) / images)
+
+
+def interval_with_test_set(values: ArrayLike, images: int, alpha: float = 0.05) -> tuple[float, float]:
+    """The (1 - alpha) interval of a mean accuracy in percent over seeds that share one test set of so many images.
+
+    More seeds do not take the error of the test set out of it: it is added to the error of the mean, with
+    Welch-Satterthwaite degrees of freedom (that of the test set counts as known).
+    """
+    own = _values(values, 2)
+    mean = float(own.mean())
+    se, df = welch(float(own.std(ddof=1)), len(own), test_set_error(mean, images), math.inf)
+    half = t_critical(alpha / 2, df) * se
+    return mean - half, mean + half
 
 
 def pair(ours: Mapping[int, float], theirs: Mapping[int, float]) -> tuple[tuple[int, ...], Array, Array]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -58,10 +58,12 @@ class Trials:
 
 
 def select_trials(
-    measurements: Iterable[Measurement], suite: str, profile: str, variant: str, methods: Iterable[str] | None = None
-) -> Trials:
+    measurements: Iterable[Measurement], suite: str, profile: str, variant: str, methods: Iterable[str] | None = None,
+    own: Collection[str] = (),
+) -> Trials:  # fmt: skip
     """The measurements of a comparison. Where a trial was answered more than once, the answer from the device and the
-    environment that answered most of the others is kept, so that comparisons mix as little as possible."""
+    environment that answered most of the others is kept, so that comparisons mix as little as possible. Where `own` names the
+    methods of the suite, only those count for that."""
     wanted = set(methods) if methods is not None else None
     rows = [
         row
@@ -69,7 +71,8 @@ def select_trials(
         if (row.suite, row.profile, row.variant) == (suite, profile, variant)
         and (wanted is None or row.method in wanted)
     ]
-    devices, environments = Counter(row.device_model for row in rows), Counter(row.env_id for row in rows)
+    counted = [row for row in rows if row.method in own] or rows
+    devices, environments = Counter(row.device_model for row in counted), Counter(row.env_id for row in counted)
     answers: dict[tuple[str, int], dict[tuple[str, str], list[Measurement]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         answers[row.method, row.seed][row.trial_id, row.env_id].append(row)

@@ -468,6 +468,16 @@ def test_clean(cli: Cli) -> None:
     assert not leftover.exists()
 
 
+def test_run_until_decided_adds_planned_seeds(cli: Cli) -> None:
+    assert cli.run("toy/one/random", "--until-decided", "--max-seeds", "3") == 3
+    assert "toy/one: looks at 2, 3 seeds" in cli.out
+    assert "2 finished" in cli.out
+    assert "seeds decide nothing" in cli.err
+    assert {record.trial.seed for record in cli.store.records()} == {0, 1}
+    assert cli.run("toy/one/random", "--max-seeds", "3") == 2
+    assert cli.run("toy/one/random@0", "--until-decided") == 2
+
+
 # ------------------------------------------------------------------------------------------------------------- judging
 
 

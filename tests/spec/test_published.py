@@ -33,7 +33,7 @@ def test_targets_are_methods_of_the_suite_at_its_budgets(path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ("random,5000,accuracy,high,,,3,Fig. 1,0.1,target,", "mean is 'high', not a number"),
+        ("random,5000,accuracy,high,,,3,Fig. 1,0.1,target,", "mean is 'high', not a finite number"),
         ("random,5000,accuracy,80,,,3,Fig. 1,0.1,goal,", "role"),
         ("random,5000,accuracy,80,,,3,Fig. 1,0.1", "9 cells instead of 11"),
         ("random,5000,accuracy,80,0.5,,3,Fig. 1,0.1,target,", "dispersion and dispersion_kind go together"),

@@ -95,7 +95,7 @@ def claim_table() -> Iterator[str]:
     """Rates of outcomes of a claim."""
     yield "| pairs | lead | holds | refuted | inconclusive |"
     yield "| --- | --- | --- | --- | --- |"
-    for n in (3, 5, 10):
+    for n in (5, 10):
         for place, gap in enumerate(GAPS):
             found = claims(n, gap, rng=place)
             shares = [found[one] for one in (ClaimOutcome.HOLDS, ClaimOutcome.REFUTED, ClaimOutcome.INCONCLUSIVE)]

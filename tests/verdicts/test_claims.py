@@ -70,24 +70,35 @@ def test_numbers_are_scipys_and_holms(tmp_path: Path) -> None:
 
 def test_pairs_are_made_by_seed(tmp_path: Path) -> None:
     # Seeds differ by tens of points, methods by one: only pairing by seed sees it. One method lacks seed 0.
-    levels = {seed: 10.0 * seed for seed in range(6)}
-    rows = [row for seed in range(5) for row in toy.trial("random", seed, np.array([10, 20, 30]) + levels[seed])]
+    levels = {seed: 10.0 * seed for seed in range(7)}
+    rows = [row for seed in range(6) for row in toy.trial("random", seed, np.array([10, 20, 30]) + levels[seed])]
     rows += [
         row
-        for seed in reversed(range(1, 6))
+        for seed in reversed(range(1, 7))
         for row in toy.trial("margin", seed, np.array([11, 21, 31]) + levels[seed] + 0.1 * (seed % 2))
     ]
     found = verdict(tmp_path, toy.claim("margin", "random"), rows)
     assert found.outcome == "holds"
-    assert {test.n for test in found.budgets} == {4}
-    assert found.budgets[0].difference == pytest.approx(1.05)
+    assert {test.n for test in found.budgets} == {5}
+    assert found.budgets[0].difference == pytest.approx(1.06)
 
 
 def test_too_few_pairs(tmp_path: Path) -> None:
     found = verdict(tmp_path, toy.claim("margin", "random"), toy.trials(seeds=[0, 1], noise=0.01))
-    assert (found.outcome, found.reason) == ("inconclusive", "2 of at least 3 pairs")
+    assert (found.outcome, found.reason) == (
+        "inconclusive",
+        "2 of at least 5 pairs: intervals rest on 1 degrees of freedom",
+    )
     alone = verdict(tmp_path, toy.claim("margin", "random"), toy.trials(seeds=[0]))
-    assert (alone.outcome, alone.budgets[0].needed, alone.budgets[0].p) == ("inconclusive", 3, None)
+    assert (alone.outcome, alone.budgets[0].needed, alone.budgets[0].p) == ("inconclusive", 5, None)
+
+
+def test_better_only_from_five_pairs(tmp_path: Path) -> None:
+    """However clear it looks: with four pairs no method is called better, with five it is."""
+    four = verdict(tmp_path, toy.claim("margin", "random"), toy.trials(seeds=range(4), noise=0.01))
+    assert (four.outcome, max(test.p_holm or 1.0 for test in four.budgets) < 0.001) == ("inconclusive", True)
+    assert "on 3 degrees of freedom" in four.reason
+    assert verdict(tmp_path, toy.claim("margin", "random"), toy.trials(seeds=range(5), noise=0.01)).outcome == "holds"
 
 
 def test_no_seed_in_common(tmp_path: Path) -> None:

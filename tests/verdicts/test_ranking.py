@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import friedmanchisquare, kendalltau, ttest_rel
+from scipy.stats import friedmanchisquare, kendalltau, mannwhitneyu, trim_mean, ttest_rel, wilcoxon
+from statsmodels.stats.multitest import multipletests
 
 from benchmark.verdicts import ranking
 
@@ -115,17 +116,64 @@ def test_kendall() -> None:
     assert ranking.kendall([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]) is None
 
 
-# Demsar 2006, table 5(a): critical values of the two-tailed Nemenyi test at 0.05, for 2 to 10 classifiers.
-NEMENYI = {2: 1.960, 3: 2.343, 4: 2.569, 5: 2.728, 6: 2.850, 7: 2.949, 8: 3.031, 9: 3.102, 10: 3.164}
-
-
-@pytest.mark.parametrize(("methods", "quantile"), NEMENYI.items())
-def test_critical_difference_has_the_published_quantiles(methods: int, quantile: float) -> None:
-    expected = quantile * np.sqrt(methods * (methods + 1) / (6 * 14))
-    assert ranking.critical_difference(methods, 14) == pytest.approx(expected, rel=5e-4)
-
-
 def test_friedman_is_scipys_without_ties() -> None:
     scores = np.random.default_rng(5).normal(size=(4, 9))
     average = ranking.ranks(scores).mean(axis=1)
     assert ranking.friedman(average, 9) == pytest.approx(friedmanchisquare(*scores).pvalue)
+
+
+def test_wilcoxon_holm_is_pairwise() -> None:
+    rng = np.random.default_rng(6)
+    scores = rng.normal(size=(4, 12)) + np.array([[0.0], [0.2], [1.5], [3.0]])
+    found = ranking.wilcoxon_holm(scores)
+    pairs = [(first, second) for first in range(4) for second in range(first + 1, 4)]
+    raw = [wilcoxon(scores[first], scores[second]).pvalue for first, second in pairs]
+    adjusted = multipletests(raw, method="holm")[1]
+    assert [found[pair] for pair in pairs] == pytest.approx(adjusted)
+    assert np.array_equal(found, found.T)
+    assert ranking.wilcoxon_holm([[1.0, 2.0], [1.0, 2.0]])[0, 1] == 1.0
+
+
+def slow_interquartile_mean(suites: list[list[float]]) -> float:
+    """As rliable's `aggregate_iqm`: scipy's trimmed mean of all scores, a quarter cut off at either end."""
+    return float(trim_mean(np.array([score for suite in suites for score in suite]), proportiontocut=0.25))
+
+
+def slow_improvement(ours: list[list[float]], theirs: list[list[float]]) -> float:
+    """As rliable's `probability_of_improvement`: per suite Mann and Whitney's U over the number of pairs, then the mean."""
+    shares = []
+    for left, right in zip(ours, theirs, strict=True):
+        u = mannwhitneyu(left, right, alternative="greater").statistic
+        shares.append(u / (len(left) * len(right)))
+    return float(np.mean(shares))
+
+
+@pytest.mark.parametrize("runs", [1, 2, 3, 5, 7])
+@pytest.mark.parametrize("suites", [1, 2, 4])
+def test_interquartile_mean_and_improvement_are_rliables(runs: int, suites: int) -> None:
+    rng = np.random.default_rng(10 * runs + suites)
+    ours = np.round(rng.normal(0.3, 1, (suites, runs)), 1).tolist()
+    theirs = np.round(rng.normal(0, 1, (suites, runs + 1)), 1).tolist()
+    assert ranking.interquartile_mean(ours) == pytest.approx(slow_interquartile_mean(ours))
+    assert ranking.probability_of_improvement(ours, theirs) == pytest.approx(slow_improvement(ours, theirs))
+
+
+def test_values_by_hand() -> None:
+    assert ranking.interquartile_mean([[0.0, 100.0, 2.0, 4.0], [1.0, 3.0, 5.0, -9.0]]) == pytest.approx(
+        (1 + 2 + 3 + 4) / 4
+    )
+    assert ranking.probability_of_improvement([[1.0, 3.0]], [[2.0, 3.0]]) == pytest.approx(1.5 / 4)
+
+
+def test_runs_are_drawn_again_within_their_suite() -> None:
+    """The interval covers the truth; a suite never lends its runs to another one."""
+    rng, hits = np.random.default_rng(7), 0
+    for draw in range(100):
+        runs = [rng.normal(0.0, 1.0, 20), rng.normal(10.0, 1.0, 20)]
+        found = ranking.resampled(lambda own: float(np.mean([one.mean() for one in own])), runs, draws=200, seed=draw)
+        assert found.low is not None
+        assert found.high is not None
+        assert found.high - found.low < 2.0
+        hits += found.low <= 5.0 <= found.high
+    assert hits >= 85
+    assert ranking.resampled(lambda own: 1.0, [np.array([1.0])]).low is None

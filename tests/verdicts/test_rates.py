@@ -45,8 +45,8 @@ def test_the_pages_table_of_numbers_holds_with_other_draws() -> None:
 
 def test_the_pages_table_of_claims_holds_with_other_draws() -> None:
     rows = published("claims")
-    assert len(rows) == 3 * len(simulate.GAPS)
-    for row in rows[5:10:2]:
+    assert len(rows) == 2 * len(simulate.GAPS)
+    for row in rows[0:5:2]:
         found = simulate.claims(int(row[0]), float(row[1]), rng=100, draws=150)
         shares = [found[one] for one in (ClaimOutcome.HOLDS, ClaimOutcome.REFUTED, ClaimOutcome.INCONCLUSIVE)]
         assert [float(share) for share in row[2:]] == pytest.approx(shares, abs=0.15), row

@@ -161,3 +161,27 @@ def test_correlation_of_pairs() -> None:
     assert stats.correlation(OURS, THEIRS) == pytest.approx(reference.pearsonr(OURS, THEIRS)[0])
     assert stats.correlation([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]) is None
     assert stats.correlation([1.0, 2.0], [1.0, 2.0]) is None
+
+
+def test_the_error_of_the_test_set_is_binomial() -> None:
+    draw = np.random.default_rng(11)
+    seen = 100 * draw.binomial(2000, 0.9, 20_000) / 2000
+    assert stats.test_set_error(90.0, 2000) == pytest.approx(seen.std(), rel=0.02)
+    assert stats.test_set_error(100.0, 2000) == 0.0
+
+
+def test_seeds_that_share_a_test_set_do_not_take_its_error_away() -> None:
+    """The interval covers the accuracy on all images 95 times in 100; without the test set's error hardly ever."""
+    draw, hits, without = np.random.default_rng(12), 0, 0
+    for _ in range(600):
+        shared = 100 * draw.binomial(1000, 0.9) / 1000
+        values = shared + 0.3 * draw.standard_normal(5)
+        low, high = stats.interval_with_test_set(values, 1000)
+        hits += low <= 90 <= high
+        narrow = stats.t_critical(0.025, 4) * values.std(ddof=1) / 5**0.5
+        without += abs(values.mean() - 90) <= narrow
+    assert 0.92 <= hits / 600 <= 0.98
+    assert without / 600 < 0.6
+    same = [90.0] * 3
+    low, high = stats.interval_with_test_set(same, 1000)
+    assert high - low == pytest.approx(2 * 1.96 * stats.test_set_error(90.0, 1000), rel=1e-3)
