@@ -87,8 +87,8 @@ class Across:
         gain, share = self.gain, self.improvement
         return (
             self.method, str(self.suites), str(self.trials), formatting.interval(gain.value, gain.low, gain.high),
-            formatting.number(share.value) + ("" if share.low is None else f" [{formatting.number(share.low)},
-            {formatting.number(share.high)}]"),
+            formatting.number(share.value)
+            + ("" if share.low is None else f" [{formatting.number(share.low)}, {formatting.number(share.high)}]"),
         )  # fmt: skip
 
 
