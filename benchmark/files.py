@@ -11,6 +11,7 @@ tests/test_files.py holds that no other module opens a file there in another way
 from __future__ import annotations
 
 import errno
+import importlib.resources
 import os
 import shutil
 import stat
@@ -232,3 +233,11 @@ def _kind(name: str | Path, folder: int | None) -> str:
     with suppress(OSError):
         return _KINDS.get(stat.S_IFMT(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode), "no folder")
     return "no plain file"
+
+
+def shipped(name: str) -> Path:
+    """Where `suites`, `results` or `requirements.lock` lie for this installation: in the package when it was built as a
+    wheel, beside it in a checkout. The path need not exist."""
+    package = Path(str(importlib.resources.files("benchmark")))
+    inside = package / "shipped"
+    return (inside if inside.is_dir() else package.parent) / name

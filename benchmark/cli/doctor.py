@@ -20,6 +20,7 @@ from benchmark.api.workspace import Workspace
 from benchmark.cli.check import BAD, GOOD, HINT, data_findings
 from benchmark.errors import AlbenchError, ExecutorError, Exit, without_secrets
 from benchmark.executors.local.executor import cores
+from benchmark.files import shipped
 from benchmark.runs.lock import lock_run, on_network
 from benchmark.runs.store import Store
 from benchmark.spec.load import load_suite, suite_files
@@ -107,7 +108,7 @@ def python() -> Findings:
     yield Diagnosis(GOOD, f"{sys.version.split()[0]} at {sys.executable}")
 
 
-def packages(lock: Path = Path(__file__).parents[2] / "requirements.lock") -> Findings:
+def packages(lock: Path = shipped("requirements.lock")) -> Findings:  # noqa: B008 -- a constant
     """Whether what we use is installed, and as the lock pins it."""
     text = lock.read_text(encoding="utf-8") if lock.is_file() else ""
     pinned: dict[str, set[str]] = {}

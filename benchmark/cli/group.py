@@ -10,6 +10,7 @@ import click
 
 from benchmark.api.workspace import Workspace
 from benchmark.errors import AlbenchError, Exit
+from benchmark.files import shipped
 
 VERBS = {
     "ls": ("show", "List the suites."),
@@ -87,8 +88,7 @@ def albench(
     Exit codes: 0 all well, 1 a discrepancy, 2 usage or suite invalid, 3 could not measure, 4 inconclusive only,
     130 interrupted.
     """
-    shipped = Path(__file__).parents[2]
-    suites = suites or (Path("suites") if Path("suites").is_dir() else shipped / "suites")
+    suites = suites or (Path("suites") if Path("suites").is_dir() else shipped("suites"))
     ctx.obj = Workspace(
         suites=suites, runs=runs, data=data, cache=cache or runs / ".cache", results=results or suites.parent / "results",
         arguments=tuple(ctx.meta.get("albench.arguments", ())),
