@@ -127,14 +127,13 @@ def deviations(every: list[Suite]) -> list[str]:
     """One line for each deviation that any suite of a paper registers."""
     found: dict[str, Deviation] = {}
     for suite in every:
-        for item in suite.deviations:
-            found.setdefault(item.id, item)
+        for key, item in suite.deviations.items():
+            found.setdefault(key, item)
     lines = ["| id | about | the code | pinned here | switch |", "| --- | --- | --- | --- | --- |"]
-    for item in sorted(
-        found.values(), key=lambda item: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", item.id)]
-    ):
+    for key in sorted(found, key=lambda key: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", key)]):
+        item = found[key]
         switch = ", ".join(f"`{switch.path}`" for switch in item.switches) or "-"
-        lines.append(f"| {item.id} | {item.topic} | {cell(item.code)} | {cell(item.pinned)} | {switch} |")
+        lines.append(f"| {key} | {cell(item.topic)} | {cell(item.code)} | {cell(item.pinned)} | {switch} |")
     return lines
 
 
