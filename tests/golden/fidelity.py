@@ -2,6 +2,7 @@
 
     .venv/bin/python tests/golden/fidelity.py             # runs every recorded run (minutes), writes the page
     .venv/bin/python tests/golden/fidelity.py 40_bal ...  # only these; the rows of the others stay as they are
+    .venv/bin/python tests/golden/fidelity.py --page      # runs nothing: the rows stay, all else is made anew
 
 The rows come from the golden run itself: every comparison that an adapter makes is measured. The deviations beside them come from
 the suites.
@@ -195,6 +196,7 @@ def main(wanted: list[str]) -> None:
                 rows[item, case["name"]] = row(item, content, place)
                 print(rows[item, case["name"]], flush=True)
                 PAGE.write_text(page(rows), encoding="utf-8")
+    PAGE.write_text(page(rows), encoding="utf-8")
 
 
 if __name__ == "__main__":
