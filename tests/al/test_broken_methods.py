@@ -1,10 +1,12 @@
 """What a smoke profile is for: a training that learns is far above chance, and one broken on purpose stays at it.
 
-On the handwritten digits that every installation has; smoke profiles of papers are held to the same rule where their data are.
+On the handwritten digits that every installation has; profiles of papers are held to the threshold that their notes name where
+ALBENCH_TEST_DATA names a data root.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
@@ -12,9 +14,13 @@ from unittest.mock import patch
 import pytest
 import torch
 
+from benchmark.al import datasets
 from benchmark.al.learner import Learner
 from benchmark.al.objectives import cod
-from tests.helpers.trials import assembled, trial
+from benchmark.al.training.numerics import Numerics
+from benchmark.spec.load import find_suite
+from benchmark.worker import assemble
+from tests.helpers.trials import SUITES, assembled, trial
 
 CHANCE = 10.0
 SETS = {"protocol.training.epochs": 8, "protocol.training.schedule.milestones": [6]}
@@ -67,3 +73,42 @@ def test_a_teacher_that_is_not_updated_stays_at_chance(cache: Path) -> None:
     with patch.object(cod, "ema_update", lambda *_, **__: None):
         found = reached(cache, "random+cod")
     assert found["student"] > 2 * CHANCE > found["teacher"]
+
+
+THRESHOLD = 20.0
+"""Percent below which the notes of these profiles call a network broken."""
+REAL = pytest.mark.skipif("ALBENCH_TEST_DATA" not in os.environ, reason="ALBENCH_TEST_DATA names no data root")
+PROFILES = [("tod/cifar10", "learns"), ("st-conal/cifar10", "smoke")]
+
+
+def reached_by_profile(
+    suite: str, profile: str, method: str, cache: Path, damage: Callable[[Learner], None] = lambda _: None
+) -> dict[str, float]:
+    """Test accuracy of every network in percent after one training on as many labels as the profile ends with."""
+    (made,) = find_suite(suite, SUITES).trials(profile, methods=[method], seeds=[0])
+    data = datasets.load(made.protocol.data, Path(os.environ["ALBENCH_TEST_DATA"]), cache)
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    _, learner = assemble(made, data, Numerics(torch.device("cpu")), cache / "weights")
+    damage(learner)
+    pool, labelled = torch.arange(made.protocol.data.train_size).numpy(), made.protocol.acquisition.labelled()[-1]
+    learner.fit(0, pool[:labelled], pool[labelled:], ())
+    networks = {"student": learner.student, **learner.objective.modules()}
+    return {name: learner.evaluate(network).accuracy for name, network in networks.items()}
+
+
+@REAL
+@pytest.mark.slow
+@pytest.mark.parametrize(("suite", "profile"), PROFILES)
+def test_the_threshold_of_a_profile_tells_a_broken_training(suite: str, profile: str, cache: Path) -> None:
+    assert reached_by_profile(suite, profile, "random", cache)["student"] > THRESHOLD
+    for damage in (shuffle_labels, freeze):
+        assert reached_by_profile(suite, profile, "random", cache, damage)["student"] < THRESHOLD, damage.__name__
+
+
+@REAL
+@pytest.mark.slow
+def test_the_threshold_of_tods_profile_tells_a_teacher_that_is_not_updated(cache: Path) -> None:
+    assert min(reached_by_profile("tod/cifar10", "learns", "tod+cod", cache).values()) > THRESHOLD
+    with patch.object(cod, "ema_update", lambda *_, **__: None):
+        assert reached_by_profile("tod/cifar10", "learns", "tod+cod", cache)["teacher"] < THRESHOLD

@@ -2,6 +2,7 @@
 
     .venv/bin/python tests/golden/fidelity.py             # runs every recorded run (minutes), writes the page
     .venv/bin/python tests/golden/fidelity.py 40_bal ...  # only these; the rows of the others stay as they are
+    .venv/bin/python tests/golden/fidelity.py --page      # runs nothing: the rows stay, all else is made anew
 
 The rows come from the golden run itself: every comparison that an adapter makes is measured. The deviations beside them come from
 the suites.
@@ -127,14 +128,13 @@ def deviations(every: list[Suite]) -> list[str]:
     """One line for each deviation that any suite of a paper registers."""
     found: dict[str, Deviation] = {}
     for suite in every:
-        for item in suite.deviations:
-            found.setdefault(item.id, item)
+        for key, item in suite.deviations.items():
+            found.setdefault(key, item)
     lines = ["| id | about | the code | pinned here | switch |", "| --- | --- | --- | --- | --- |"]
-    for item in sorted(
-        found.values(), key=lambda item: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", item.id)]
-    ):
+    for key in sorted(found, key=lambda key: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", key)]):
+        item = found[key]
         switch = ", ".join(f"`{switch.path}`" for switch in item.switches) or "-"
-        lines.append(f"| {item.id} | {item.topic} | {cell(item.code)} | {cell(item.pinned)} | {switch} |")
+        lines.append(f"| {key} | {cell(item.topic)} | {cell(item.code)} | {cell(item.pinned)} | {switch} |")
     return lines
 
 
@@ -196,6 +196,7 @@ def main(wanted: list[str]) -> None:
                 rows[item, case["name"]] = row(item, content, place)
                 print(rows[item, case["name"]], flush=True)
                 PAGE.write_text(page(rows), encoding="utf-8")
+    PAGE.write_text(page(rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

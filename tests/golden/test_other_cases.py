@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 HERE = Path(__file__).resolve().parent
 if str(HERE) not in sys.path:
     sys.path.insert(0, str(HERE))
 
-from adapters import Expected, decode, discover  # noqa: E402
+from adapters import ENDS, Expected, decode, discover  # noqa: E402
 
 ADAPTERS = discover()
 Case = dict[str, Any]
@@ -40,7 +41,7 @@ def loaded(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 def trains(content: Mapping[str, Any]) -> bool:
     """Whether the cases are whole trainings, which take long: those are cut below instead of repeated."""
-    return any(word in content["item"] for word in ("trajectory", "game"))
+    return any(word in content.get("item", "") for word in ("trajectory", "game"))
 
 
 FILES = [
@@ -102,6 +103,69 @@ def one_cycle(case: Case) -> Case:
     return made
 
 
+def renamed(case: Case) -> Case:
+    """The whole case: the test gives it another name."""
+    return copy.deepcopy(case)
+
+
+def fewer_ends(case: Case) -> Case:
+    """Shorter heads and tails of long lists, under the names that say how long."""
+    made = copy.deepcopy(case)
+    for name in list(made["expected"]):
+        match = ENDS.match(name)
+        if match and int(match["count"]) > 2:
+            values, count = decode(made["expected"].pop(name)), int(match["count"])
+            values = values.tolist() if isinstance(values, np.ndarray) else values
+            kept = slice(count - 2) if match["end"] == "first" else slice(2, None)
+            values = [row[kept] for row in values] if match["rest"] else values[kept]
+            made["expected"][
+                name.replace(f"_{count}", f"_{count - 2}").replace(f"first_{count}_", f"first_{count - 2}_")
+            ] = values
+    assert made["expected"].keys() != case["expected"].keys()
+    return made
+
+
+def without(*names: str) -> Callable[[Case], Case]:
+    """A case that leaves fields out."""
+
+    def cut(case: Case) -> Case:
+        made = copy.deepcopy(case)
+        for name in names:
+            made["expected"].pop(name)
+        return made
+
+    return cut
+
+
+def fewer_nets(case: Case) -> Case:
+    made = copy.deepcopy(case)
+    made["expected"]["nets"] = made["expected"]["nets"][3:5]
+    return made
+
+
+def one_round(case: Case) -> Case:
+    """DIAM's recorded rounds, cut after the first."""
+    made = copy.deepcopy(case)
+    made["expected"]["cycles"] = made["expected"]["cycles"][:1]
+    return made
+
+
+def shorter_rates(case: Case) -> Case:
+    made = copy.deepcopy(case)
+    made["inputs"]["epochs"] = epochs = made["inputs"]["epochs"] - 7
+    made["expected"]["lr_per_epoch"] = list(decode(made["expected"]["lr_per_epoch"]))[:epochs]
+    return made
+
+
+def other_split(case: Case) -> Case:
+    """A split of another size: the seeded permutation of torch, written out."""
+    order = torch.randperm(500, generator=torch.Generator().manual_seed(7)).tolist()
+    return {
+        "inputs": {"pool": 500, "initial": 40, "seed": 7},
+        "expected": {"labelled_first_4": order[:4], "labelled_sum": sum(order[:40]), "pool_last_6": order[-6:]},
+    }
+
+
 CUTS: dict[str, Callable[[Case], Case]] = {
     "01_tod_uncertainty": fewer_scores,
     "10_stconal_lr": fewer_epochs,
@@ -109,7 +173,28 @@ CUTS: dict[str, Callable[[Case], Case]] = {
     "32_tod_trajectory": one_cycle,
     "33_ll4al_trajectory": one_cycle,
     "34_stconal_trajectory": one_cycle,
+    "17_bal_confidence": without("entropy_score_array_shape_in_official_code", "entropy_official_return_shape"),
+    "18_pt4al_batches": fewer_ends,
+    "19_bal_pt4al_lr": shorter_rates,
+    "20_diam_votes": without("top_5B_must_contain", "tie_group_at_cut", "number_from_tie_group"),
+    "21_diam_uncertainty": without("margin"),
+    "24_diam_label_smoothing": without("soft_target_first_row"),
+    "25_diam_split": other_split,
+    "26_diam_params_macs": fewer_nets,
+    "35_stconal_semi_trajectory": one_cycle,
+    "36_vaal_game": renamed,
+    "40_bal_trajectory": renamed,
+    "41_pt4al_trajectory": renamed,
+    "42_diam_trajectory": one_round,
 }
+"""Every training is here, so that each is run under another name."""
+
+
+def test_every_training_is_run_under_another_name() -> None:
+    items = {
+        json.loads(path.read_text()).get("item") for path in HERE.glob("*.json") if trains(json.loads(path.read_text()))
+    }
+    assert items <= set(CUTS)
 
 
 @pytest.mark.parametrize("item", CUTS)

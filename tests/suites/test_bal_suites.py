@@ -1,4 +1,4 @@
-"""The BAL suites say what the protocol sheet says, their tables are the digitised figure, and their smoke profiles run,
+"""The BAL suites say what the release at 140d279 does, their tables are the digitised figure, and their smoke profiles run,
 pretext stage included: on real CIFAR-10 where it is to be had (ALBENCH_TEST_DATA), else on small files in the official layouts
 and in the class folders of BAL's README."""
 
@@ -85,7 +85,7 @@ def test_there_is_a_suite_for_every_panel() -> None:
     assert found == {f"{name}-{regime}" for name in DATA for regime in SHARES}
 
 
-def test_pool_and_budgets_are_the_sheets(suite: SuiteFile) -> None:
+def test_pool_and_budgets_are_the_released_ones(suite: SuiteFile) -> None:
     name, regime = parts(suite)
     protocol, shares = suite.suite.protocol, SHARES[regime]
     assert (protocol.data.train_size, protocol.data.test_size, protocol.data.classes) == DATA[name]
@@ -164,7 +164,7 @@ def test_claims_of_the_large_regime_name_sizes_that_bal_reaches(suite: SuiteFile
             assert named in (reached, reached[1:])
 
 
-def test_networks_have_the_sheets_size(suite: SuiteFile) -> None:
+def test_networks_have_the_released_size(suite: SuiteFile) -> None:
     protocol, price = suite.suite.protocol, suite.suite.cost
     assert protocol.pretext is not None
     side = 224 if parts(suite)[0] in ("caltech101", "tiny-imagenet") else 32
@@ -186,7 +186,7 @@ PASSES = {
 }
 
 
-def test_image_passes_are_the_sheets(suite: SuiteFile) -> None:
+def test_image_passes_are_the_released_ones(suite: SuiteFile) -> None:
     name, regime = parts(suite)
     pretext, *regimes = PASSES[name]
     training, test, scoring = regimes[list(SHARES).index(regime)]

@@ -1,4 +1,4 @@
-"""The DIAM suites say what the protocol sheet says, their tables are the official files, and their smoke profiles run: on
+"""The DIAM suites say what the release at cddf397 does, their tables are the official files, and their smoke profiles run: on
 real MNIST where it is to be had (ALBENCH_TEST_DATA), else on small files in the official layout."""
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def test_every_number_of_target_models_is_a_suite() -> None:
     assert found == {name.partition("/")[2] for name in IDS.values()}
 
 
-def test_the_protocol_is_the_sheets(suite: SuiteFile, place: tuple[str, int]) -> None:
+def test_the_protocol_is_the_released_one(suite: SuiteFile, place: tuple[str, int]) -> None:
     protocol, (data, count) = suite.suite.protocol, place
     assert (protocol.data.name, protocol.data.train_size, protocol.data.test_size) == (data, 60_000, 10_000)
     assert [(model.params["net"], model.size) for model in protocol.models] == list(enumerate(SIDES[:count]))
@@ -89,7 +89,7 @@ def test_methods_build_in_every_variant_and_corrected_flips_every_switch(suite: 
 
 # 1e15 multiply-accumulates of one trial by number of models: training, final test, scoring by margin, entropy or least
 # confidence, and the second training with the pool passes of its snapshots.
-SHEET = {
+RELEASED = {
     2: (2.75, 0.05, 0.23, 4.32), 4: (4.02, 0.08, 0.39, 6.31), 6: (6.66, 0.14, 0.64, 10.45),
     8: (7.80, 0.18, 0.81, 12.25), 12: (11.42, 0.27, 1.23, 17.92),
 }  # fmt: skip
@@ -102,8 +102,8 @@ def test_prices_are_those_of_the_networks(suite: SuiteFile, place: tuple[str, in
     assert price.scored_macs / 1e6 == pytest.approx(fmean(AT_224[:count]), abs=0.006)
 
 
-def test_plans_cost_what_the_sheet_says(suite: SuiteFile, place: tuple[str, int]) -> None:
-    training, test, scoring, snapshots = SHEET[place[1]]
+def test_plans_cost_what_the_released_networks_do(suite: SuiteFile, place: tuple[str, int]) -> None:
+    training, test, scoring, snapshots = RELEASED[place[1]]
     # Votes are taken in the one training. The second one would have covered all rounds but the last.
     votes = snapshots - training * 97_500 / 115_500
     # Embeddings of labelled and pool images: 60,000 in each of ten rounds by a network of 564.9 million.
@@ -123,8 +123,8 @@ def test_plans_cost_what_the_sheet_says(suite: SuiteFile, place: tuple[str, int]
 def test_at_their_own_size_networks_are_tested_and_scored_for_less(
     variant: str, suite: SuiteFile, place: tuple[str, int]
 ) -> None:
-    """Prices of the sheet's networks at 224 pixels, at their own sides in its place."""
-    chosen, (training, test, scoring, _), count = suite.resolve(variant=variant), SHEET[place[1]], place[1]
+    """Prices of the released networks at 224 pixels, at their own sides in its place."""
+    chosen, (training, test, scoring, _), count = suite.resolve(variant=variant), RELEASED[place[1]], place[1]
     counted = sum_workloads(estimate_workload(chosen.protocol, chosen.methods["margin"].cost, chosen.cost))
     smaller = (test + scoring) * fmean(OWN[:count]) / fmean(AT_224[:count])
     assert counted.macs / 1e15 == pytest.approx(training + smaller, abs=0.021)

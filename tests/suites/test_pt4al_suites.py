@@ -1,4 +1,4 @@
-"""The PT4AL suite says what the protocol sheet says, and its smoke profile runs on real CIFAR-10 (ALBENCH_TEST_DATA)."""
+"""The PT4AL suite says what the release at 9a0da4a does, and its smoke profile runs on real CIFAR-10 (ALBENCH_TEST_DATA)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def suite() -> SuiteFile:
     return find_suite("pt4al/cifar10", ROOT)
 
 
-def test_the_protocol_is_the_sheets(suite: SuiteFile) -> None:
+def test_the_protocol_is_the_released_one(suite: SuiteFile) -> None:
     protocol = suite.suite.protocol
     assert protocol.acquisition.labelled() == tuple(range(1_000, 10_001, 1_000))
     training = protocol.training
@@ -52,7 +52,7 @@ def test_order_and_its_switch(suite: SuiteFile) -> None:
                 registry.build_component("strategies", trial.strategy)
 
 
-def test_cost_is_the_sheets(suite: SuiteFile) -> None:
+def test_cost_is_the_released_one(suite: SuiteFile) -> None:
     protocol, price = suite.suite.protocol, suite.suite.cost
     assert macs(network(protocol.models[0], 10, 3), 32) == price.forward_macs
     counted = sum_workloads(estimate_workload(protocol, suite.suite.methods["pt4al"].cost, price))

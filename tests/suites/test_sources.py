@@ -45,7 +45,7 @@ def wrong(source: str) -> str:
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_source_names_a_file_of_the_official_repository(path: Path) -> None:
     suite = load_suite(path, ROOT).suite
-    cited = {**suite.sources, **{f"deviation {item.id}": item.source for item in suite.deviations}}
+    cited = {**suite.sources, **{f"deviation {key}": item.source for key, item in suite.deviations.items()}}
     assert {where: said for where, source in cited.items() if (said := wrong(source))} == {}
 
 

@@ -195,7 +195,7 @@ def test_smoke_profiles_run_on_small_files_in_the_official_layout(
     (tmp_path / "trial.json").write_text(trial.model_dump_json())
     options = ["--data", str(root), "--cache", str(tmp_path / "cache"), "--device", "cpu", "--allow-noncanonical-data"]
     assert main([str(tmp_path / "trial.json"), str(tmp_path), *options]) == 0
-    record = events.Record.model_validate_json((tmp_path / "record.json").read_bytes())
+    record = events.read_record(tmp_path / "record.json")
     assert [cycle.labelled for cycle in record.cycles] == [8, 16]
     assert all({"accuracy", "accuracy/last", "accuracy/averaged"} <= set(cycle.metrics) for cycle in record.cycles)
     assert all(len(cycle.per_class) == trial.protocol.data.classes for cycle in record.cycles)

@@ -23,7 +23,7 @@ from benchmark.worker import main
 
 ROOT = Path(__file__).parents[2] / "suites"
 # Labelled sizes; candidates, pool, test, classes; epochs, batch, rate, last epoch of it; lambda; steps per epoch; parameters.
-SHEET: dict[str, dict[str, Any]] = {
+RELEASED: dict[str, dict[str, Any]] = {
     "cifar10": {
         "labelled": (5_000, 7_500, 10_000, 12_500, 15_000, 17_500, 20_000), "sizes": (25_000, 50_000, 10_000, 10),
         "recipe": (200, 128, 0.1, 160), "weight": 0.02, "steps": (40, 59, 79, 98, 118, 137, 157), "parameters": 11_179_092,
@@ -44,13 +44,13 @@ SHEET: dict[str, dict[str, Any]] = {
 REAL = pytest.mark.skipif("ALBENCH_TEST_DATA" not in os.environ, reason="ALBENCH_TEST_DATA names no data root")
 
 
-@pytest.fixture(scope="module", params=SHEET)
+@pytest.fixture(scope="module", params=RELEASED)
 def suite(request: pytest.FixtureRequest) -> SuiteFile:
     return find_suite(f"tod/{request.param}", ROOT)
 
 
 def published(suite: SuiteFile) -> dict[str, Any]:
-    return SHEET[suite.id.partition("/")[2]]
+    return RELEASED[suite.id.partition("/")[2]]
 
 
 def test_sizes_and_recipe_are_the_released_ones(suite: SuiteFile) -> None:

@@ -153,6 +153,35 @@ def close_to_scale(actual: Any, expected: Any, text: str) -> None:
     np.testing.assert_allclose(actual, expected, rtol=0, atol=relative * np.abs(expected).max())
 
 
+ENDS = re.compile(r"^(?P<what>.*_)?(?P<end>first|last)_(?P<count>\d+)(?P<rest>_of_each_\w+)?$")
+"""Fields that hold so many of the first or last entries of a list: `picked_first_20`, `first_12_of_each_batch`."""
+
+
+def check_ends(rows: Any, expected: Expected, what: str, text: str | None = None) -> int:
+    """Compare the first and last entries of `rows` with every field `<what>_first_<n>` or `<what>_last_<n>` that is given.
+
+    Exactly, or within a tolerance text. Returns how many fields there were.
+    """
+    found = 0
+    for name in expected:
+        match = ENDS.match(name)
+        if match is None or (match["what"] or "").rstrip("_") != what or match["rest"]:
+            continue
+        count, found = int(match["count"]), found + 1
+        some = rows[:count] if match["end"] == "first" else rows[len(rows) - count :]
+        if text is None:
+            assert [int(value) for value in some] == list(expected[name]), name
+        else:
+            close(some, expected[name], text)
+    return found
+
+
+def given(expected: Expected, name: str, found: Any) -> None:
+    """Assert that a value is the expected one, where the case gives it."""
+    if name in expected:
+        assert found == expected[name], name
+
+
 def float_kind(array: np.ndarray) -> str:
     """`float64` or `float32`: the key of a tolerance that differs by type."""
     name = np.asarray(array).dtype.name

@@ -12,7 +12,20 @@ import pytest
 import torch
 from torch import nn
 
-from adapters import adapter, bounds, close, close_to_scale, float_kind, load_canonical, referenced, tensor, wave
+from adapters import (
+    ENDS,
+    adapter,
+    bounds,
+    check_ends,
+    close,
+    close_to_scale,
+    float_kind,
+    given,
+    load_canonical,
+    referenced,
+    tensor,
+    wave,
+)
 from benchmark.al.functional.bal_windows import quota, sub_pool, window
 from benchmark.al.functional.cluster_distance import cluster_distance_difference, ranked
 from benchmark.al.functional.normalised_confidence import normalised_confidence
@@ -127,17 +140,19 @@ def confidence(inputs, expected, tolerance, npz, case):
     score, uncertainty = normalised_confidence(logits), entropy(logits.softmax(dim=1))
     close(score, expected["confidence_score"], text)
     picks = top(-score, count).tolist()
-    assert picks == expected["confidence_picks_in_order"]
-    assert sorted(picks) == expected["confidence_picks_set"]
+    given(expected, "confidence_picks_in_order", picks)
+    given(expected, "confidence_picks_set", sorted(picks))
+    if "entropy_score" not in expected:
+        return
     close(uncertainty, expected["entropy_score"], text)
-    assert sorted(top(uncertainty, count).tolist()) == expected["entropy_intended_largest_n_set"]
+    given(expected, "entropy_intended_largest_n_set", sorted(top(uncertainty, count).tolist()))
     # What the release does instead with numpy 1.26 and later: a list of one-element tensors is a column, and sorting
     # along its last axis orders nothing, so the first image of the sub-pool is returned `count` times.
     column = np.array([[value] for value in uncertainty.tolist()])
-    assert list(column.shape) == expected["entropy_score_array_shape_in_official_code"]
+    given(expected, "entropy_score_array_shape_in_official_code", list(column.shape))
     returned = np.argsort(column)[::-1][:count]
-    assert list(returned.shape) == expected["entropy_official_return_shape"]
-    assert returned.ravel().tolist() == expected["entropy_official_return"]
+    given(expected, "entropy_official_return_shape", list(returned.shape))
+    given(expected, "entropy_official_return", returned.ravel().tolist())
 
 
 # --------------------------------------------------------------------------------------------------------------- PT4AL
@@ -184,33 +199,35 @@ def pretext_batches(inputs, expected, tolerance, npz, case):
         sizes = expected["batch_sizes"]
         found = batches(hardest_first(losses, "text"), len(sizes))
         assert [len(batch) for batch in found] == sizes
-        assert [batch[:12].tolist() for batch in found] == expected["first_12_of_each_batch"]
-        assert [sha1(batch) for batch in found] == expected["sha1_of_each_batch_order"]
-        assert [int(batch.sum()) for batch in found] == expected["sum_of_each_batch"]
+        for name in expected:
+            match = ENDS.match(name)
+            if match and match["rest"]:
+                assert [batch[: int(match["count"])].tolist() for batch in found] == expected[name], name
+        given(expected, "sha1_of_each_batch_order", [sha1(batch) for batch in found])
+        given(expected, "sum_of_each_batch", [int(batch.sum()) for batch in found])
         hardest = hardest_first(losses, "number")[: sizes[0]]
-        assert len(np.intersect1d(found[0], hardest)) == expected[f"batch0_overlap_with_true_hardest_{sizes[0]}"]
+        given(expected, f"batch0_overlap_with_true_hardest_{sizes[0]}", len(np.intersect1d(found[0], hardest)))
         first = first_picks(found[0])
-        assert first[:20].tolist() == expected["cycle0_first_20"]
-        assert len(first) == expected["cycle0_count"]
-        assert sha1(first) == expected["cycle0_sha1_order"]
+        check_ends(first, expected, "cycle0")
+        given(expected, "cycle0_count", len(first))
+        given(expected, "cycle0_sha1_order", sha1(first))
         return
     score = normalised_confidence(formula_logits(inputs["logit_formula"], inputs["m"]))
     picks = top(-score, inputs["n"])
-    close(score[:10], expected["score_first_10"], tolerance["score"])
+    assert check_ends(score, expected, "score", tolerance["score"]) + check_ends(picks, expected, "picked")
     close(score.mean(), expected["score_sum"] / inputs["m"], tolerance["score"])
-    assert len(picks) == expected["picked"]
-    assert picks[:20].tolist() == expected["picked_first_20"]
-    assert int(picks.sum()) == expected["picked_sum"]
-    assert sha1(sorted(picks.tolist())) == expected["sha1_of_sorted_picks"]
+    given(expected, "picked", len(picks))
+    given(expected, "picked_sum", int(picks.sum()))
+    given(expected, "sha1_of_sorted_picks", sha1(sorted(picks.tolist())))
 
 
-PT4AL_MILESTONES = {"main": (160,), "rotation pretext": (30, 60, 90)}
-"""Epochs of PT4AL's tenfold drops, which its release hard-codes (protocol: one step at 160, pretext as BAL)."""
+PT4AL_MILESTONES = {False: (160,), True: (30, 60, 90)}
+"""Epochs of PT4AL's tenfold drops, which its release hard-codes, by whether it is the pretext stage (main.py, rotation.py)."""
 
 
 @adapter("19_bal_pt4al_lr")
 def rates(inputs, expected, tolerance, npz, case):
-    milestones = inputs.get("milestones", PT4AL_MILESTONES[inputs["stage"]])
+    milestones = inputs.get("milestones", PT4AL_MILESTONES[bool(re.search("pretext|rotation", inputs["stage"]))])
     schedule = MultiStep(kind="multistep", milestones=tuple(milestones), gamma=0.1)
     epochs, full = inputs["epochs"], inputs.get("lr", 0.1)
     found = [rate(schedule, full, epoch, 0, epochs, 1) for epoch in range(epochs)]

@@ -7,16 +7,28 @@ import re
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
-from adapters import adapter, bounds, check_map, close, close_to_scale, float_kind, referenced, tensor
+from adapters import (
+    adapter,
+    bounds,
+    check_ends,
+    check_map,
+    close,
+    close_to_scale,
+    float_kind,
+    given,
+    referenced,
+    tensor,
+)
 from adapters.bal import check_forward
 from benchmark.al.functional.kcenter import k_center_greedy
 from benchmark.al.functional.label_smoothing import smoothed_cross_entropy, soft_targets
-from benchmark.al.functional.model_scores import combined, drawn, raw_scores, smallest
+from benchmark.al.functional.model_scores import Kind, combined, drawn, raw_scores, smallest
 from benchmark.al.functional.votes import (
     OVERSAMPLING,
     cal_candidates,
@@ -104,34 +116,35 @@ def distinct(values, tolerance):
 
 @adapter("20_diam_votes")
 def votes(inputs, expected, tolerance, npz, case):
-    given, budget = tensor(referenced(inputs["votes"], npz)), inputs["B"]
-    classes = int(given.max()) + 1
-    first, second = disagreement(given), vote_entropy(given, classes)
+    cast, budget = tensor(referenced(inputs["votes"], npz)), inputs["B"]
+    classes = int(cast.max()) + 1
+    first, second = disagreement(cast), vote_entropy(cast, classes)
     assert first.tolist() == list(expected["first_key_D"])
     near, _ = bounds(tolerance["V"].partition(" (")[0])
     close(second, expected["second_key_V"], f"abs {near}")
-    best = diam_candidates(given, budget, classes).tolist()
+    best = diam_candidates(cast, budget, classes).tolist()
     wanted = expected["top_5B_in_order"]
     groups = distinct(np.stack([first.numpy(), second.numpy()], axis=1), near)
     assert groups[best].tolist() == groups[wanted].tolist()
-    must, tied = set(expected["top_5B_must_contain"]), set(expected["tie_group_at_cut"])
-    assert must <= set(best)
-    assert set(best) - must <= tied
-    assert len(set(best) & tied - must) == expected["number_from_tie_group"]
-    assert len(best) == len(set(best)) == min(OVERSAMPLING * budget, given.shape[2])
+    if "top_5B_must_contain" in expected:
+        must, tied = set(expected["top_5B_must_contain"]), set(expected["tie_group_at_cut"])
+        assert must <= set(best)
+        assert set(best) - must <= tied
+        assert len(set(best) & tied - must) == expected["number_from_tie_group"]
+    assert len(best) == len(set(best)) == min(OVERSAMPLING * budget, cast.shape[2])
     # Inside a group of equal bits the later position comes first.
     bits = list(zip(first.tolist(), second.tolist(), strict=True))
     assert all(a > b for a, b in pairwise(best) if bits[a] == bits[b])
-    assert min(budget, len(best)) == expected["number_bought"]
-    cal = cal_candidates(given).tolist()
-    assert cal == expected["CAL_candidates_in_order"]
-    assert min(budget, len(cal)) == expected["CAL_number_bought"]
+    given(expected, "number_bought", min(budget, len(best)))
+    cal = cal_candidates(cast).tolist()
+    given(expected, "CAL_candidates_in_order", cal)
+    given(expected, "CAL_number_bought", min(budget, len(cal)))
 
 
 @adapter("21_diam_uncertainty")
 def uncertainty(inputs, expected, tolerance, npz, case):
     logits, pool, budget = tensor(inputs["logits_by_model"]), inputs["pool_list"], inputs["B"]
-    assert set(expected) == {"margin", "entropy", "least_conf"}
+    assert set(expected) <= set(get_args(Kind))
     for kind in expected:
         wanted = expected[kind]
         raw = raw_scores(logits, kind)
@@ -176,14 +189,12 @@ def listed(indices):
 @adapter("25_diam_split")
 def split(inputs, expected, tolerance, npz, case):
     labelled, pool = (part.tolist() for part in torch_randperm(inputs["pool"], inputs["initial"], inputs["seed"]))
-    assert labelled[:10] == expected["labelled_first_10"]
-    assert labelled[-3:] == expected["labelled_last_3"]
-    assert sum(labelled) == expected["labelled_sum"]
-    assert listed(labelled) == expected["labelled_sha1"]
-    assert pool[:5] == expected["pool_first_5"]
-    assert pool[-3:] == expected["pool_last_3"]
-    assert len(pool) == expected["pool_size"]
-    assert listed(pool) == expected["pool_sha1"]
+    assert sorted(labelled + pool) == list(range(inputs["pool"]))
+    for name, part in (("labelled", labelled), ("pool", pool)):
+        check_ends(part, expected, name)
+        given(expected, f"{name}_sum", sum(part))
+        given(expected, f"{name}_size", len(part))
+        given(expected, f"{name}_sha1", listed(part))
 
 
 def pinned():
@@ -249,11 +260,11 @@ def cosine(inputs, expected, tolerance, npz, case):
     if "lr_per_step" in expected:
         close(rates, expected["lr_per_step"], text)
         return
-    close(rates[:20], expected["lr_first_20"], text)
-    close(rates[-5:], expected["lr_last_5"], text)
-    for step in expected["lr_at_step"]:
+    check_ends(rates, expected, "lr", text)
+    for step in expected.get("lr_at_step", ()):
         close(rates[int(step)], expected["lr_at_step"][step], text)
-    close(np.mean(rates), expected["sum"] / len(rates), text)
+    if "sum" in expected:
+        close(np.mean(rates), expected["sum"] / len(rates), text)
 
 
 @adapter("24_diam_label_smoothing")
@@ -276,4 +287,5 @@ def label_smoothing(inputs, expected, tolerance, npz, case):
         close(loss, expected["loss"], text)
         (close_to_scale if kind == "float32" else close)(leaf.grad, expected["grad"], text)
     targets = soft_targets(labels, logits.shape[1], smoothing)
-    close(targets[0], expected["soft_target_first_row"], "abs 1e-8")
+    if "soft_target_first_row" in expected:
+        close(targets[0], expected["soft_target_first_row"], "abs 1e-8")
