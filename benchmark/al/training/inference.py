@@ -84,13 +84,20 @@ class Inference:
         """Accuracy on all images of the view. Raises AlbenchError where a logit is not finite."""
         everything = torch.arange(len(labels), device=self.numerics.device)
         logits = self.outputs({"": model}, {"logits"}, everything)["logits"]
-        hit, belongs = logits.argmax(dim=1) == labels, labels[:, None] == torch.arange(logits.shape[1], device=labels.device)
+        hit, belongs = (
+            logits.argmax(dim=1) == labels,
+            labels[:, None] == torch.arange(logits.shape[1], device=labels.device),
+        )
         loss = nn.functional.cross_entropy(logits.double(), labels)
         # One copy for all figures, so that the host waits once.
         single = torch.stack([torch.isfinite(logits).all().double(), loss, hit.sum().double()])
         of_classes = torch.stack([(belongs & hit[:, None]).sum(dim=0), belongs.sum(dim=0)]).double()
         found = torch.cat([single, of_classes.flatten()]).tolist()
-        (finite, mean, right), rights, sizes = found[:3], found[3 : 3 + len(of_classes[0])], found[-len(of_classes[0]) :]
+        (finite, mean, right), rights, sizes = (
+            found[:3],
+            found[3 : 3 + len(of_classes[0])],
+            found[-len(of_classes[0]) :],
+        )
         if not finite:
             require_finite("logits of the test images", logits)
         per_class = tuple(some / size * 100 if size else 0.0 for some, size in zip(rights, sizes, strict=True))
