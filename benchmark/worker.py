@@ -87,7 +87,7 @@ def _run(trial: Trial, options: argparse.Namespace) -> int:
         image=os.environ.get("ALBENCH_IMAGE", ""),
         survey=survey,
     )
-    numerics = prepare(device, options.precision, options.threads, options.step)
+    numerics = prepare(device, options.precision, options.threads, options.step, environment.memory_format)
     identity, env_id = trial_id(trial), environment.env_id
     if options.fresh:
         _forget(options.out)

@@ -28,6 +28,11 @@ from benchmark.runs.gpus import Gpu, Survey
 from benchmark.runs.variables import numeric_variables
 from benchmark.spec.models import Spec
 
+MemoryFormat = Literal["contiguous", "channels_last"]
+MEMORY_FORMATS: Mapping[tuple[str, Precision], MemoryFormat] = {}
+"""Layout of images and convolution weights by device and precision, where it is not channels_last. It is part of the
+environment's identity. On a CPU channels_last is the faster one (docs/performance.md); GPUs were not measured, and the rows
+NCHW and NHWC of tests/bench/gpu_rows.py decide."""
 PACKAGE = Path(__file__).parents[1]
 QUERY_SECONDS = 20.0
 """git may wait for a lock or a dead network folder; after this long nothing is known of the revision."""
@@ -66,14 +71,15 @@ def environment(
     step: Step = "eager",
     *,
     image: str = "",
-    memory_format: Literal["contiguous", "channels_last"] = "channels_last",
+    memory_format: MemoryFormat | None = None,
     compiled: bool = False,
     survey: Survey | None = None,
     gpu: Gpu | None = None,
 ) -> Environment:
     """The environment of a trial on this machine. `device` is `auto`, `cpu`, `cuda` or `cuda:N`.
 
-    `survey` is what is known of the GPUs (None: they are asked), `gpu` the one that is meant (None: `device` says which).
+    `survey` is what is known of the GPUs (None: they are asked), `gpu` the one that is meant (None: `device` says which);
+    `memory_format` None is that of MEMORY_FORMATS.
     Raises UsageError for other names and for a step that the device cannot do, DeviceMissing for a GPU that cannot be used.
     """
     chosen = resolve_device(device)
@@ -90,7 +96,8 @@ def environment(
     return Environment(
         code=loaded_code(), python=platform.python_version(), torch=torch_version(), libraries=versions, device=kind,
         device_model=model, isa=isa, driver=driver, multiprocessors=multiprocessors, variables=numeric_variables(kind),
-        threads=threads, precision=precision, step=step, memory_format=memory_format, compiled=compiled,
+        threads=threads, precision=precision, step=step,
+        memory_format=memory_format or MEMORY_FORMATS.get((kind, precision), "channels_last"), compiled=compiled,
         deterministic=True, image=image,
     )  # fmt: skip
 

@@ -82,16 +82,27 @@ def step(batch: int, precision: str = "fp32", device: str = "cpu", deterministic
 
 def tod_learner(numerics: Numerics, batch: int = 128) -> Learner:
     """A learner of the TOD suite on made-up images of CIFAR's shape."""
-    sets = {} if batch == 128 else {"protocol.training.batch_size": batch}
-    (trial,) = find_suite("tod/cifar10", SUITES).trials(methods=["tod+cod"], seeds=[0], sets=sets)
+    return suite_learner("tod/cifar10/tod+cod", numerics, None if batch == 128 else batch)
+
+
+def suite_learner(name: str, numerics: Numerics, batch: int | None = None) -> Learner:
+    """A learner of `suite/method` on made-up images, with another batch size where one is given; the last target model's."""
+    suite, _, method = name.rpartition("/")
+    sets = {} if batch is None else {"protocol.training.batch_size": batch}
+    (trial,) = find_suite(suite, SUITES).trials(methods=[method], seeds=[0], sets=sets)
     dry_run.POOL, dry_run.TEST = POOL, SCORED
     _, learner = assemble(trial, dry_run.synthetic_dataset(trial.protocol), numerics, Path("weights"))
-    assert isinstance(learner, Learner)
-    return learner
+    return learner if isinstance(learner, Learner) else learner.members[-1]
 
 
 def stepper(learner: Learner) -> Do:
     """A function that makes one more step of the learner's first training."""
+    update, batches = fed(learner)
+    return lambda: update(next(batches))
+
+
+def fed(learner: Learner) -> tuple[Callable[[Any], Tensor], Iterator[Any]]:
+    """What makes a step of the learner's first training, and the batches it is made of, without end."""
     update, objective = learner.updates(learner._optimizer()), learner.objective
     data = learner._cycle_data(0, np.arange(LABELLED), np.arange(LABELLED, POOL))
     objective.start_cycle(0, learner.student)
@@ -105,8 +116,7 @@ def stepper(learner: Learner) -> Do:
                 yield batch
             epoch += 1
 
-    batches = feed()
-    return lambda: update(next(batches))
+    return update, feed()
 
 
 # ------------------------------------------------------------------------------------------------------------ the images

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from benchmark.al.training.numerics import prepare
 from benchmark.errors import UsageError
 from benchmark.executors.base import worker_environment
 from benchmark.runs import environment as provenance
@@ -86,6 +88,16 @@ def test_another_step_is_another_environment() -> None:
     with pytest.raises(UsageError, match="CUDA graphs") as refused:
         provenance.environment("cpu", step="captured")
     assert "--step together" in refused.value.remedy
+
+
+def test_a_layout_by_device_and_precision_is_part_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = provenance.environment("cpu")
+    assert before.memory_format == "channels_last"
+    monkeypatch.setattr(provenance, "MEMORY_FORMATS", {("cpu", "bf16"): "contiguous"})
+    assert provenance.environment("cpu").env_id == before.env_id
+    assert provenance.environment("cpu", "bf16").memory_format == "contiguous"
+    assert prepare("cpu", "bf16", 1, memory_format="contiguous").memory_format == torch.contiguous_format
+    assert prepare("cpu", "bf16", 1).memory_format == torch.channels_last
 
 
 def test_libraries_are_part_of_an_environment() -> None:

@@ -140,6 +140,8 @@ class World(TorchDispatchMode):
         super().__init__()
         self.strict, self.faults = strict, Counter[str]()
         self.waits, self.operations, self.launches = Counter[str](), Counter[str](), Counter[str]()
+        self.draws = Counter[str]()
+        """Operations that draw from a generator of the device, whose numbers are not the CPU's."""
         self.sync_error = False
         self.generator = SimGenerator()
         self.recording: Recording | None = None
@@ -147,7 +149,7 @@ class World(TorchDispatchMode):
 
     def clear(self) -> None:
         """Count from zero."""
-        for counter in (self.waits, self.operations, self.launches):
+        for counter in (self.waits, self.operations, self.launches, self.draws):
             counter.clear()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -208,6 +210,8 @@ class World(TorchDispatchMode):
         if "device" in plain:
             plain["device"] = torch.device("cpu")
         drawn = torch.Tag.nondeterministic_seeded in func.tags and plain.get("generator") is None
+        if drawn or of_device(plain.get("generator")):
+            self.draws[f"{_line()} {name}"] += 1
         kernel = KERNELS.get(func, func)
 
         def once() -> Any:

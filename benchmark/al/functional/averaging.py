@@ -89,9 +89,11 @@ def refresh_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> None:
     before, was_training = [norm.momentum for norm in norms], model.training
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None
     model.train()
-    for images in batches:
+    for seen, images in enumerate(batches, start=1):
+        # What a momentum of None comes to; that reads the count from the device in every batch norm, and waits for it.
+        for norm in norms:
+            norm.momentum = 1 / seen
         model(images)
     for norm, momentum in zip(norms, before, strict=True):
         norm.momentum = momentum

@@ -36,9 +36,12 @@ def squared_norms(residual: Tensor, features: Tensor) -> Tensor:
 
 def squared_distances(residual: Tensor, features: Tensor, norms: Tensor, centre: Tensor) -> Tensor:
     """(n,) squared distances of all embeddings to that of point `centre` (a 0-d int64 tensor); its own is exactly 0."""
-    product = (residual @ residual[centre]) * (features @ features[centre])
-    distances = (norms + norms[centre] - 2 * product).clamp_(min=0)
-    return distances.index_fill(0, centre.reshape(1), 0.0)
+    # Not `residual[centre]`, which would read the position on the host.
+    chosen = centre.reshape(1)
+    own = residual.index_select(0, chosen)[0]
+    product = (residual @ own) * (features @ features.index_select(0, chosen)[0])
+    distances = (norms + norms.index_select(0, chosen) - 2 * product).clamp_(min=0)
+    return distances.index_fill(0, chosen, 0.0)
 
 
 def next_centre_distribution(nearest: Tensor) -> Tensor:
@@ -64,7 +67,7 @@ def kmeanspp_seeds(residual: Tensor, features: Tensor, count: int, rng: np.rando
     for place in range(count):
         centre = norms.argmax() if place == 0 else _draw(nearest, picked, rng.random())
         seeds[place] = centre
-        picked[centre] = True
+        picked.index_fill_(0, centre.reshape(1), True)
         nearest = torch.minimum(nearest, squared_distances(residual, features, norms, centre))
         nearest.masked_fill_(picked, 0.0)
     return seeds
@@ -73,9 +76,8 @@ def kmeanspp_seeds(residual: Tensor, features: Tensor, count: int, rng: np.rando
 def _draw(nearest: Tensor, picked: Tensor, uniform: float) -> Tensor:
     """The point at `uniform` of the way through the cumulative distribution, as a 0-d tensor."""
     total = nearest.double().cumsum(dim=0)
-    if not bool(total[-1] > 0):
-        return (~picked).to(torch.uint8).argmax()
+    unpicked = (~picked).to(torch.uint8).argmax()
     place = torch.searchsorted(total, total[-1] * uniform, right=True).clamp(max=len(total) - 1)
     # At the very end rounding may point behind the last point that has any weight.
-    last = torch.nonzero(nearest).max()
-    return torch.minimum(place, last)
+    last = torch.where(nearest != 0, torch.arange(len(nearest), device=nearest.device), 0).max()
+    return torch.where(total[-1] > 0, torch.minimum(place, last), unpicked)

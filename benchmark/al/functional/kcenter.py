@@ -63,23 +63,25 @@ class _Centres:
 
 
 class _Greedy:
-    """Squared distances to the nearest centre, kept lazily per chunk of points."""
+    """Squared distances to the nearest centre, kept lazily per chunk of points, on the host."""
 
     def __init__(self, features: Tensor, centres: Tensor, budget: int) -> None:
         count = len(features)
-        self.features = features
-        self.chosen = torch.empty((budget,), dtype=torch.int64, device=features.device)
+        self.device = features.device
+        self.chosen = torch.empty((budget,), dtype=torch.int64)
         self.done = 0
         if len(centres) == 0:
             centres, self.chosen[0], self.done = features[:1], 0, 1
-        distances = _covered(features, centres)
+        # The first distances are nearly all the work; picks are a few numbers each, for which a device would be waited for.
+        distances = _covered(features, centres).cpu()
+        self.features = features.cpu()
         distances[self.chosen[: self.done]] = -1.0  # below every distance, so that it never returns
         order = distances.argsort(descending=True, stable=True)
         self.chunks = [slice(start, start + CHUNK) for start in range(0, count, CHUNK)]
         self.order = torch.cat([order[rows].sort().values for rows in self.chunks])
         """(n,) the points chunk by chunk, farthest chunk first, in their own order inside."""
         self.nearest = distances[self.order]
-        self.bound = torch.stack([self.nearest[rows].max() for rows in self.chunks]).cpu()
+        self.bound = torch.stack([self.nearest[rows].max() for rows in self.chunks])
         self.applied = [self.done] * len(self.chunks)
 
     def pick(self) -> Tensor:
@@ -91,7 +93,7 @@ class _Greedy:
                 self._bring_up_to_date(stale[0])
             else:
                 self._take(highest)
-        return self.chosen
+        return self.chosen.to(self.device)
 
     def _bring_up_to_date(self, number: int) -> None:
         """Let a chunk meet the picks it has missed."""
@@ -154,4 +156,5 @@ def _block(features: Tensor) -> int:
 
 def _finite(values: Tensor) -> bool:
     """Whether all are finite, without a mask of the whole."""
-    return all(bool(torch.isfinite(some).all()) for some in torch.split(values, _block(values)) if len(some))
+    pieces = [torch.isfinite(some).all() for some in torch.split(values, _block(values)) if len(some)]
+    return not pieces or bool(torch.stack(pieces).all())

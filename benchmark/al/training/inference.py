@@ -58,8 +58,9 @@ class Inference:
         for network in itertools.chain(*groups.values()):
             network.eval()
         found: dict[str, list[Tensor]] = {name: [] for name in names}
+        indices = indices.to(self.numerics.device)
         for start in range(0, len(indices), self.batch_size):
-            chunk = indices[start : start + self.batch_size].to(self.numerics.device)
+            chunk = indices[start : start + self.batch_size]
             batch = self._batch(chunk)
             for owner, outputs in wanted.items():
                 with self.numerics.autocast():
@@ -81,14 +82,26 @@ class Inference:
 
     def evaluate(self, model: nn.Module, labels: Tensor) -> Evaluated:
         """Accuracy on all images of the view. Raises AlbenchError where a logit is not finite."""
-        logits = self.outputs({"": model}, {"logits"}, torch.arange(len(labels)))["logits"]
-        require_finite("logits of the test images", logits)
-        hit = (logits.argmax(dim=1) == labels).double()
-        per_class = tuple(
-            float(hit[labels == k].mean()) * 100 if bool((labels == k).any()) else 0.0 for k in range(logits.shape[1])
+        everything = torch.arange(len(labels), device=self.numerics.device)
+        logits = self.outputs({"": model}, {"logits"}, everything)["logits"]
+        hit, belongs = (
+            logits.argmax(dim=1) == labels,
+            labels[:, None] == torch.arange(logits.shape[1], device=labels.device),
         )
         loss = nn.functional.cross_entropy(logits.double(), labels)
-        return Evaluated(float(hit.mean()) * 100, per_class, float(loss))
+        # One copy for all figures, so that the host waits once.
+        single = torch.stack([torch.isfinite(logits).all().double(), loss, hit.sum().double()])
+        of_classes = torch.stack([(belongs & hit[:, None]).sum(dim=0), belongs.sum(dim=0)]).double()
+        found = torch.cat([single, of_classes.flatten()]).tolist()
+        (finite, mean, right), rights, sizes = (
+            found[:3],
+            found[3 : 3 + len(of_classes[0])],
+            found[-len(of_classes[0]) :],
+        )
+        if not finite:
+            require_finite("logits of the test images", logits)
+        per_class = tuple(some / size * 100 if size else 0.0 for some, size in zip(rights, sizes, strict=True))
+        return Evaluated(right / len(labels) * 100, per_class, mean)
 
     def _batch(self, chunk: Tensor) -> Tensor:
         # A short last batch is padded: other batch sizes may round differently.

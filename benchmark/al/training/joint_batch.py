@@ -7,8 +7,10 @@ draws once for both.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +24,12 @@ JointBatch = Callable[[nn.Module, Tensor, Tensor], tuple[Outputs, Outputs]]
 
 def forward_separately(network: nn.Module, first: Tensor, second: Tensor) -> tuple[Outputs, Outputs]:
     """One after the other."""
-    return network(first), network(second)
+    places = _learnt(network.modules())
+    one, two = _for_both(places)
+    with _held(places, one):
+        said = network(first)
+    with _held(places, two):
+        return said, network(second)
 
 
 def forward_jointly(network: nn.Module, first: Tensor, second: Tensor) -> tuple[Outputs, Outputs]:
@@ -36,8 +43,12 @@ def forward_jointly(network: nn.Module, first: Tensor, second: Tensor) -> tuple[
 def _statistics_apart(network: nn.Module, first: int) -> Iterator[None]:
     """Every batch norm sees the first so many images of a batch, then the others."""
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-    for norm in norms:
-        norm.forward = _apart(norm.forward, first)  # type: ignore[method-assign, assignment]
+    places = [_learnt([norm]) for norm in norms]
+    one, two = _for_both([place for some in places for place in some])
+    for norm, some in zip(norms, places, strict=True):
+        mine = [(some, one[: len(some)]), (some, two[: len(some)])]
+        one, two = one[len(some) :], two[len(some) :]
+        norm.forward = _apart(norm.forward, first, mine)  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
@@ -45,9 +56,77 @@ def _statistics_apart(network: nn.Module, first: int) -> Iterator[None]:
             del norm.forward
 
 
-def _apart(forward: Callable[[Tensor], Tensor], first: int) -> Callable[[Tensor], Tensor]:
-    # Not two slices: their gradients would be two tensors of full size, mostly zeros, and their sum.
-    return lambda x: torch.cat([forward(half) for half in torch.split(x, [first, len(x) - first])])
+def _apart(
+    forward: Callable[[Tensor], Tensor], first: int, weights: Sequence[tuple[list[Place], Sequence[Tensor]]]
+) -> Callable[[Tensor], Tensor]:
+    def both(x: Tensor) -> Tensor:
+        found = []
+        # Not two slices: their gradients would be two tensors of full size, mostly zeros, and their sum.
+        for half, (places, values) in zip(torch.split(x, [first, len(x) - first]), weights, strict=True):
+            with _held(places, values):
+                found.append(forward(half))
+        return torch.cat(found)
+
+    return both
+
+
+class _ForBoth(torch.autograd.Function):
+    """Tensors twice, for two passes; their gradients are added in a few kernels for all, the same bits as one by one."""
+
+    @staticmethod
+    def forward(ctx: Any, *values: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        return tuple(value.detach() for value in (*values, *values))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        count = len(gradients) // 2
+        found = [two if one is None else one for one, two in zip(gradients[:count], gradients[count:], strict=True)]
+        pairs = defaultdict(list)
+        for place, (one, two) in enumerate(zip(gradients[:count], gradients[count:], strict=True)):
+            if one is not None and two is not None:
+                # A list of one type and equal layouts is what a multi-tensor kernel takes.
+                pairs[one.dtype, one.stride() == two.stride()].append((place, one, two))
+        for some in pairs.values():
+            sums = torch._foreach_add([one for _, one, _ in some], [two for _, _, two in some])
+            for (place, _, _), total in zip(some, sums, strict=True):
+                found[place] = total
+        return tuple(found)
+
+
+Place = tuple[dict[str, Any], str]
+"""Parameters of a layer, and a name in them."""
+
+
+def _learnt(layers: Iterable[nn.Module]) -> list[Place]:
+    """Where layers hold what gets a gradient."""
+    return [
+        (layer._parameters, name)
+        for layer in layers
+        for name, value in layer._parameters.items()
+        if torch.is_grad_enabled() and value is not None and value.requires_grad
+    ]
+
+
+def _for_both(places: Sequence[Place]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """What lies there, for the first pass and for the second."""
+    if not places:
+        return (), ()
+    made = _ForBoth.apply(*(held[name] for held, name in places))
+    return made[: len(places)], made[len(places) :]
+
+
+@contextmanager
+def _held(places: Sequence[Place], values: Sequence[Tensor]) -> Iterator[None]:
+    """Inside, the layers hold these values."""
+    before = [held[name] for held, name in places]
+    for (held, name), value in zip(places, values, strict=True):
+        held[name] = value
+    try:
+        yield
+    finally:
+        for (held, name), value in zip(places, before, strict=True):
+            held[name] = value
 
 
 def _divided(out: Outputs, sizes: list[int]) -> tuple[Outputs, Outputs]:

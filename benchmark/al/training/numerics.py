@@ -72,8 +72,13 @@ class Number:
         return (self.value.to(x.dtype) if isinstance(self.value, Tensor) else self.value) * x
 
 
-def prepare(device: str, precision: str, threads: int, step: str = "eager") -> Numerics:
-    """Set the process up for reproducible arithmetic and return how it is done. Call before any tensor work."""
+def prepare(
+    device: str, precision: str, threads: int, step: str = "eager", memory_format: str = "channels_last"
+) -> Numerics:
+    """Set the process up for reproducible arithmetic and return how it is done. Call before any tensor work.
+
+    `memory_format` is `channels_last` or `contiguous`.
+    """
     torch.set_num_threads(threads)
     if device == "cpu":
         _keep_pages()
@@ -89,7 +94,7 @@ def prepare(device: str, precision: str, threads: int, step: str = "eager") -> N
     torch.set_deterministic_debug_mode("error")
     # Filling every fresh tensor with NaN costs time and guards only against reading uninitialised memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    return Numerics(torch.device(device), precision, step=step)
+    return Numerics(torch.device(device), precision, memory_format == "channels_last", step)
 
 
 def _keep_pages() -> None:

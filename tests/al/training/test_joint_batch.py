@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from benchmark.al.learner import Learner
 from benchmark.al.networks.outputs import Outputs
 from benchmark.al.networks.resnet_cifar import ResNetCifar
-from benchmark.al.training.joint_batch import _apart, forward_jointly, forward_separately
+from benchmark.al.training.joint_batch import forward_jointly, forward_separately
 from benchmark.al.training.numerics import Numerics
 from benchmark.spec.models import Component
 from benchmark.worker import assemble
@@ -112,13 +112,30 @@ def test_where_there_is_one_batch_only_the_optimiser_rounds_otherwise(method: st
         torch.testing.assert_close(joined, apart, rtol=1e-3, atol=1e-5)
 
 
-def test_halves_by_split_have_the_gradients_of_slices() -> None:
+@pytest.mark.parametrize("way", ["jointly", "separately"])
+def test_gradients_of_both_halves_are_added_as_one_by_one(way: str) -> None:
     torch.manual_seed(0)
-    norm, images = nn.BatchNorm2d(4), torch.randn(7, 4, 5, 5)
+    network, images = Smallest(), torch.randn(7, 3, 5, 5)
     grads = []
-    for cut in (_apart(norm.forward, 3), lambda x: torch.cat([norm(x[:3]), norm(x[3:])])):
+    for cut in (forward_jointly if way == "jointly" else forward_separately, apart_by_hand):
         given = images.clone().requires_grad_()
-        norm.zero_grad()
-        (cut(given).square() * torch.arange(5.0)).sum().backward()
-        grads.append([given.grad, norm.weight.grad.clone(), norm.bias.grad.clone()])
+        network.zero_grad()
+        one, two = cut(network, given[:3], given[3:])
+        (one.logits.square().sum() + two.logits.exp().sum()).backward()
+        grads.append([given.grad, *(value.grad.clone() for value in network.norm.parameters())])
     assert all(torch.equal(*pair) for pair in zip(*grads, strict=True))
+    assert all(isinstance(value, nn.Parameter) for value in network.norm.parameters())
+
+
+class Smallest(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, x: Tensor) -> Outputs:
+        made = self.norm(x) * torch.arange(5.0)
+        return Outputs(made.flatten(1), made.flatten(1), (made,), None)
+
+
+def apart_by_hand(network: nn.Module, first: Tensor, second: Tensor) -> tuple[Outputs, Outputs]:
+    return network(first), network(second)
