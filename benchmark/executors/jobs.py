@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from benchmark import files, text
-from benchmark.runs.environment import PACKAGE
+from benchmark.al.registry import TABLES
 from benchmark.runs.events import TrialFailed
 from benchmark.runs.store import check_record, last_event
 from benchmark.spec.models import Trial
@@ -112,12 +112,18 @@ class JobOutcome:
 
 def is_foreign(trial: Trial) -> bool:
     """Whether code from outside the project takes part in a trial: it must not write what other trials read."""
-    asked = (("strategies", trial.strategy), ("objectives", trial.objective))
-    return any(
-        component.code is not None
-        or not component.name.isidentifier()
-        or not (PACKAGE / "al" / kind / f"{component.name}.py").is_file()
-        for kind, component in asked
+    protocol = trial.protocol
+    stages = () if protocol.pretext is None else (protocol.pretext.model,)
+    fixed = () if protocol.extractor is None else (protocol.extractor,)
+    asked = [
+        ("strategies", trial.strategy.name),
+        ("objectives", trial.objective.name),
+        ("datasets", protocol.data.name),
+        *(("networks", model.name) for model in (*protocol.models, *fixed, *stages)),
+    ]
+    own = protocol.data.layout == "class_folders"  # a name of the user's own, and no code
+    return any(component.code is not None for component in (trial.strategy, trial.objective)) or any(
+        name not in TABLES[kind] for kind, name in asked if not (own and kind == "datasets")
     )
 
 

@@ -12,7 +12,8 @@ import torch
 from pydantic import ConfigDict
 from torch import Tensor
 
-from benchmark.al.functional.ranking import top
+from benchmark.al import registry
+from benchmark.al.functional.scores import top
 from benchmark.al.pool import Indices
 from benchmark.errors import UsageError
 
@@ -110,9 +111,8 @@ class Strategy(ABC):
         """What the `query` stream is keyed by, so that two samplers that make the same draw buy different images: the name
         of a strategy of this project, and ":<class>" of any other one, wherever its file lies. Random sampling has the
         bare stream. Not to be overridden (conformance check "own stream")."""
-        cls = type(self)
-        name = cls.__module__.removeprefix(f"{__package__}.") if cls.__module__.startswith(f"{__package__}.") else ""
-        return "" if name == "random" else name or f":{cls.__qualname__}"
+        name = registry.name_of("strategies", type(self))
+        return "" if name == "random" else name or f":{type(self).__qualname__}"
 
     def narrow(self, view: View) -> Tensor | None:
         """Positions of the candidates worth scoring (None: all). Called before any output is computed."""

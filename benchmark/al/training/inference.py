@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.al.augmentation.images import ImageSource
-from benchmark.al.functional.finite import require_finite
+from benchmark.al.functional.scores import require_finite
 from benchmark.al.networks.outputs import Outputs
 from benchmark.al.random.philox import Counter
 from benchmark.al.training.numerics import Numerics, promoted

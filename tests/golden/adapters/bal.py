@@ -13,12 +13,9 @@ import torch
 from torch import nn
 
 from adapters import adapter, bounds, close, close_to_scale, float_kind, load_canonical, referenced, tensor, wave
-from benchmark.al.functional.bal_windows import quota, sub_pool, window
+from benchmark.al.functional.bal_windows import batches, first_picks, hardest_first, quota, sub_pool, window
 from benchmark.al.functional.cluster_distance import cluster_distance_difference, ranked
-from benchmark.al.functional.normalised_confidence import normalised_confidence
-from benchmark.al.functional.pretext_batches import batches, first_picks, hardest_first
-from benchmark.al.functional.ranking import top
-from benchmark.al.functional.scores import entropy
+from benchmark.al.functional.scores import entropy, normalised_confidence, top
 from benchmark.al.networks.cost import macs, parameters
 from benchmark.al.networks.resnet_bal import ResNetBottleneck
 from benchmark.al.networks.resnet_cifar import ResNetCifar

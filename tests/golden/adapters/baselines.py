@@ -12,8 +12,8 @@ from torch import Tensor
 from adapters import Expected, adapter, bounds, check_map, close, load_canonical, tensor, wave
 from benchmark.al.functional import badge, gcn, semi, vaal
 from benchmark.al.functional.kcenter import k_center_greedy
-from benchmark.al.functional.ranking import top
-from benchmark.al.functional.ranking_loss import bce_ranking_loss, margin_ranking_loss
+from benchmark.al.functional.losses import bce_ranking_loss, margin_ranking_loss
+from benchmark.al.functional.scores import top
 from benchmark.al.networks.gcn import Gcn
 from benchmark.al.networks.vae import Discriminator, Encoded, Vae
 

@@ -15,13 +15,15 @@ import torch
 from adapters import adapter, bounds, check_map, close, close_to_scale, float_kind, referenced, tensor
 from adapters.bal import check_forward
 from benchmark.al.functional.kcenter import k_center_greedy
-from benchmark.al.functional.label_smoothing import smoothed_cross_entropy, soft_targets
-from benchmark.al.functional.model_scores import combined, drawn, raw_scores, smallest
 from benchmark.al.functional.votes import (
     OVERSAMPLING,
     cal_candidates,
+    combined,
     diam_candidates,
     disagreement,
+    drawn,
+    raw_scores,
+    smallest,
     vote_entropy,
 )
 from benchmark.al.initial import torch_randperm
@@ -32,6 +34,7 @@ from benchmark.al.objectives.supervised import Supervised
 from benchmark.al.training.schedules import rate, snapshot_epochs
 from benchmark.spec.load import load_suite
 from benchmark.spec.models import Cosine
+from tests.helpers.label_smoothing import smoothed_cross_entropy, soft_targets
 
 SUITES = Path(__file__).parents[3] / "suites"
 
