@@ -8,17 +8,17 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from benchmark.al.committee import Committee
-from benchmark.al.learner import Learner
+from benchmark.al.output_name import OutputName
 from benchmark.al.pool import Pool
-from benchmark.al.strategies.base import BEFORE_FIRST_TRAINING, STATIC, Picks, Strategy, View
+from benchmark.al.strategies.base import BEFORE_FIRST_TRAINING, Picks, Strategy, View
+from benchmark.al.trainable import TrainableModel
 from benchmark.errors import AlbenchError
 from benchmark.spec.models import Protocol
 
 
 def acquire(
     strategy: Strategy,
-    learner: Learner | Committee,
+    learner: TrainableModel,
     pool: Pool,
     cycle: int,
     protocol: Protocol,
@@ -52,21 +52,20 @@ def acquire(
     return view, picks
 
 
-def gather(strategy: Strategy, learner: Learner | Committee, view: View) -> dict[str, torch.Tensor]:
+def gather(strategy: Strategy, learner: TrainableModel, view: View) -> dict[str, torch.Tensor]:
     """Everything the strategy declared: one pass over the candidates, one over the labelled images if it asked.
 
     Before the first training there is no model to ask.
     """
-    needs = {name for name in strategy.needs if not name.startswith(STATIC)}
     if view.cycle == BEFORE_FIRST_TRAINING:
         return {}
-    on_labelled = {name for name in needs if name.startswith("labelled.")}
-    found = learner.outputs(needs - on_labelled, view.candidates, view.cycle) if needs - on_labelled else {}
-    if on_labelled:
-        plain = {name.removeprefix("labelled.") for name in on_labelled}
-        found |= {
-            f"labelled.{name}": value for name, value in learner.outputs(plain, view.labelled, view.cycle).items()
-        }
+    needs = [need for need in map(OutputName.parse, strategy.needs) if not need.is_static]
+    found: dict[str, torch.Tensor] = {}
+    for labelled, indices in ((False, view.candidates), (True, view.labelled)):
+        asked = {str(need.unlabelled): str(need) for need in needs if need.labelled == labelled}
+        if asked:
+            given = learner.outputs(set(asked), indices, view.cycle)
+            found |= {asked[name]: value for name, value in given.items()}
     return found
 
 

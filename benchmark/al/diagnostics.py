@@ -11,16 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.al.committee import Committee
-from benchmark.al.learner import Learner
 from benchmark.al.pool import Indices, indices_digest
 from benchmark.al.strategies.base import Picks, View
+from benchmark.al.trainable import TrainableModel
 
 GROUPS = (0.0, 0.05, 0.10, 0.20, 0.50, 1.0)
 """Score groups from the highest-ranked down, as in Fig. 5 of the TOD paper: 0-5, 5-10, 10-20, 20-50, 50-100 %."""
 
 
-def describe(learner: Learner | Committee, view: View, picks: Picks, bought: Indices) -> dict[str, Any]:
+def describe(learner: TrainableModel, view: View, picks: Picks, bought: Indices) -> dict[str, Any]:
     """Fields of a `CycleResult` that describe an acquisition."""
     labels = learner.parts.train_labels
     classes = torch.bincount(labels[torch.from_numpy(bought).to(labels.device)], minlength=view.classes)

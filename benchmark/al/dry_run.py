@@ -14,13 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.al import registry
-from benchmark.al.committee import Committee
 from benchmark.al.datasets import Dataset, Part
 from benchmark.al.datasets.catalogue import format_of
-from benchmark.al.learner import Learner
 from benchmark.al.loop import run
 from benchmark.al.session import Session
 from benchmark.al.strategies import Strategy
+from benchmark.al.trainable import TrainableModel
 from benchmark.spec.models import (
     CenterCrop,
     Model,
@@ -41,7 +40,7 @@ ANY_SIDE = 32
 """Pixels of the synthetic images of a data set whose images have sizes of their own."""
 
 
-def dry_run(trial: Trial, assemble: Callable[[Trial, Dataset], tuple[Strategy, Learner | Committee]]) -> None:
+def dry_run(trial: Trial, assemble: Callable[[Trial, Dataset], tuple[Strategy, TrainableModel]]) -> None:
     """Run the shrunken trial once. Raises what the real one would raise."""
     small = trial.model_copy(update={"protocol": shrink_protocol(trial.protocol, side_of(trial))})
     strategy, learner = assemble(small, synthetic_dataset(small.protocol))

@@ -10,16 +10,15 @@ import torch
 from torch import Tensor
 
 from benchmark.al.acquisition import acquire
-from benchmark.al.committee import Committee
-from benchmark.al.learner import Learner
 from benchmark.al.pool import Indices, Pool
 from benchmark.al.strategies.base import BEFORE_FIRST_TRAINING, Strategy
+from benchmark.al.trainable import TrainableModel
 from benchmark.errors import UsageError
 from benchmark.spec.models import Protocol
 
 
 def initial_pool(
-    protocol: Protocol, strategy: Strategy, learner: Learner | Committee, statics: Mapping[str, Tensor] | None = None
+    protocol: Protocol, strategy: Strategy, learner: TrainableModel, statics: Mapping[str, Tensor] | None = None
 ) -> Pool:
     """The pool before the first training. It does not depend on the strategy, unless the rule says so."""
     rule, size = protocol.acquisition.initial, protocol.data.train_size

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -15,12 +15,33 @@ from torch import Tensor
 from benchmark.al import registry
 from benchmark.al.functional.scores import top
 from benchmark.al.pool import Indices
+from benchmark.al.strategies._seeded import Chance
 from benchmark.errors import UsageError
 
 BEFORE_FIRST_TRAINING = -1
 """`View.cycle` of a strategy that picks the first labelled set, before any training."""
-STATIC = "pretext."
-"""Prefix of needs that a stage before the first cycle fulfils, for the whole pool and for good."""
+
+
+class ReadImages(Protocol):
+    """Images of the pool through the scoring view."""
+
+    def __call__(self, indices: Indices) -> Tensor:
+        """(b, c, h, w) for (b,) data set indices."""
+
+
+class ComputeOutputs(Protocol):
+    """Outputs of the trained model that a strategy asks for while it selects."""
+
+    def __call__(self, names: Iterable[str], indices: Indices) -> dict[str, Tensor]:
+        """By name, for (b,) data set indices."""
+
+
+def _no_images(indices: Indices) -> Tensor:
+    raise UsageError("this view gives no images", remedy="make it with `images=`")
+
+
+def _no_outputs(names: Iterable[str], indices: Indices) -> dict[str, Tensor]:
+    raise UsageError("this view computes no further outputs", remedy="make it with `ask=`")
 
 
 class Picks(NamedTuple):
@@ -53,12 +74,12 @@ class View:
     device: torch.device
     outputs: Mapping[str, Tensor]
     """Declared needs by name: (n, ...) for candidates, (m, ...) for names that begin with `labelled.`."""
-    images: Any = None
-    """Callable (indices) -> (b, c, h, w): images through the scoring view, for strategies that train a model of their own."""
-    ask: Any = None
-    """Callable (names, indices) -> outputs by name: for strategies that know only later what of which images they need."""
-    chance: Any = None
-    """Callable (rng, device) -> what networks of the strategy's own draw and where they start (None: as seeded by `rng`)."""
+    images: ReadImages = _no_images
+    """For strategies that train a model of their own."""
+    ask: ComputeOutputs = _no_outputs
+    """For strategies that know only later what of which images they need."""
+    chance: Callable[[np.random.Generator, torch.device], Chance] | None = None
+    """(rng, device) -> what networks of the strategy's own draw and where they start (None: as seeded by `rng`)."""
     statics: Mapping[str, Tensor] = field(default_factory=dict)
     """Declared needs that begin with `pretext.`: (pool_size, ...) by data set index, there from before the first training on."""
 
