@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmark.al.acquisition import acquire
-from benchmark.al.diagnostics import describe
-from benchmark.al.initial import initial_pool
+from benchmark.al.acquisition import acquire, describe, initial_pool
 from benchmark.al.pool import indices_digest
 from benchmark.al.pretext.stage import pretext_outputs
 from benchmark.al.session import Session

@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.al.acquisition import acquire
-from benchmark.al.initial import initial_pool
+from benchmark.al.acquisition import acquire, initial_pool
 from benchmark.al.output_name import OutputName
 from benchmark.al.pool import Indices, Pool
 from benchmark.al.random.streams import Streams

@@ -16,13 +16,13 @@ from adapters import adapter, bounds, close, close_to_scale, float_kind, load_ca
 from benchmark.al.functional.bal_windows import batches, first_picks, hardest_first, quota, sub_pool, window
 from benchmark.al.functional.cluster_distance import cluster_distance_difference, ranked
 from benchmark.al.functional.scores import entropy, normalised_confidence, top
-from benchmark.al.networks.cost import macs, parameters
 from benchmark.al.networks.resnet_bal import ResNetBottleneck
 from benchmark.al.networks.resnet_cifar import ResNetCifar
 from benchmark.al.networks.vgg_bn import DEPTHS, VggBn
 from benchmark.al.training.schedules import rate
 from benchmark.errors import UsageError
 from benchmark.spec.models import MultiStep
+from tests.helpers.network_cost import macs, parameters
 
 # ---------------------------------------------------------------------------------------------------------- networks
 

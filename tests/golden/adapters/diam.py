@@ -14,6 +14,7 @@ import torch
 
 from adapters import adapter, bounds, check_map, close, close_to_scale, float_kind, referenced, tensor
 from adapters.bal import check_forward
+from benchmark.al.acquisition import torch_randperm
 from benchmark.al.functional.kcenter import k_center_greedy
 from benchmark.al.functional.votes import (
     OVERSAMPLING,
@@ -26,8 +27,6 @@ from benchmark.al.functional.votes import (
     smallest,
     vote_entropy,
 )
-from benchmark.al.initial import torch_randperm
-from benchmark.al.networks.cost import macs, parameters
 from benchmark.al.networks.ofa import Ofa
 from benchmark.al.networks.outputs import Outputs
 from benchmark.al.objectives.supervised import Supervised
@@ -35,6 +34,7 @@ from benchmark.al.training.schedules import rate, snapshot_epochs
 from benchmark.spec.load import load_suite
 from benchmark.spec.models import Cosine
 from tests.helpers.label_smoothing import smoothed_cross_entropy, soft_targets
+from tests.helpers.network_cost import macs, parameters
 
 SUITES = Path(__file__).parents[3] / "suites"
 
