@@ -30,6 +30,7 @@ from benchmark.al.loop import run
 from benchmark.al.random.streams import Streams
 from benchmark.al.session import Session
 from benchmark.al.strategies import Strategy
+from benchmark.al.trainable import TrainableModel
 from benchmark.al.training.numerics import Numerics, prepare
 from benchmark.errors import AlbenchError, DataError, Exit, StoreError, UsageError
 from benchmark.runs import environment as provenance
@@ -129,7 +130,7 @@ def check(path: Path) -> int:
 
 def assemble(
     trial: Trial, dataset: datasets.Dataset, numerics: Numerics, weights: Path
-) -> tuple[Strategy, Learner | Committee]:
+) -> tuple[Strategy, TrainableModel]:
     """The strategy and the learner of a trial, on its data. Raises UsageError for what cannot be built."""
     protocol = trial.protocol
     strategy = registry.build_component("strategies", trial.strategy)

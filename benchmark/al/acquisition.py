@@ -1,24 +1,32 @@
-"""Between learner and strategy: what a strategy is shown, and the check of what it picks."""
+"""An acquisition: what a strategy is shown, the check of what it picks, the first labelled set, and numbers about a purchase.
+
+Labels of unlabelled images are read where a protocol pins a balanced first set, and by `describe` after the strategy has
+decided; nowhere else.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-from benchmark.al.committee import Committee
-from benchmark.al.learner import Learner
-from benchmark.al.pool import Pool
-from benchmark.al.strategies.base import BEFORE_FIRST_TRAINING, STATIC, Picks, Strategy, View
-from benchmark.errors import AlbenchError
+from benchmark.al.output_name import OutputName
+from benchmark.al.pool import Indices, Pool, indices_digest
+from benchmark.al.strategies.base import BEFORE_FIRST_TRAINING, Picks, Strategy, View
+from benchmark.al.trainable import TrainableModel
+from benchmark.errors import AlbenchError, UsageError
 from benchmark.spec.models import Protocol
 
 
 def acquire(
     strategy: Strategy,
-    learner: Learner | Committee,
+    learner: TrainableModel,
     pool: Pool,
     cycle: int,
     protocol: Protocol,
@@ -52,21 +60,20 @@ def acquire(
     return view, picks
 
 
-def gather(strategy: Strategy, learner: Learner | Committee, view: View) -> dict[str, torch.Tensor]:
+def gather(strategy: Strategy, learner: TrainableModel, view: View) -> dict[str, torch.Tensor]:
     """Everything the strategy declared: one pass over the candidates, one over the labelled images if it asked.
 
     Before the first training there is no model to ask.
     """
-    needs = {name for name in strategy.needs if not name.startswith(STATIC)}
     if view.cycle == BEFORE_FIRST_TRAINING:
         return {}
-    on_labelled = {name for name in needs if name.startswith("labelled.")}
-    found = learner.outputs(needs - on_labelled, view.candidates, view.cycle) if needs - on_labelled else {}
-    if on_labelled:
-        plain = {name.removeprefix("labelled.") for name in on_labelled}
-        found |= {
-            f"labelled.{name}": value for name, value in learner.outputs(plain, view.labelled, view.cycle).items()
-        }
+    needs = [need for need in map(OutputName.parse, strategy.needs) if not need.is_static]
+    found: dict[str, torch.Tensor] = {}
+    for labelled, indices in ((False, view.candidates), (True, view.labelled)):
+        asked = {str(need.unlabelled): str(need) for need in needs if need.labelled == labelled}
+        if asked:
+            given = learner.outputs(set(asked), indices, view.cycle)
+            found |= {asked[name]: value for name, value in given.items()}
     return found
 
 
@@ -87,3 +94,79 @@ def _check(picks: Picks, view: View, budget: int) -> None:
         )
     if picks.returned is None and len(np.unique(positions)) != len(positions):
         raise AlbenchError("the strategy picked a candidate twice", remedy="return distinct positions")
+
+
+def initial_pool(
+    protocol: Protocol, strategy: Strategy, learner: TrainableModel, statics: Mapping[str, Tensor] | None = None
+) -> Pool:
+    """The pool before the first training. It does not depend on the strategy, unless the rule says so."""
+    rule, size = protocol.acquisition.initial, protocol.data.train_size
+    if rule.rule == "torch_randperm":
+        assert rule.seed is not None
+        return Pool(*torch_randperm(size, rule.size, rule.seed), size)
+    rng = learner.streams.generator("pool")
+    if rule.rule == "balanced":
+        return balanced(learner.parts.train_labels.cpu().numpy(), rule.size, protocol.data.classes, rng)
+    if rule.rule == "uniform":
+        return Pool.shuffled(size, rule.size, rng)
+    empty = replace(Pool.shuffled(size, 0, rng), unlabelled=np.arange(size))
+    view, picks = acquire(strategy, learner, empty, BEFORE_FIRST_TRAINING, protocol, rule.size, statics)
+    return empty.label(view.candidates[picks.positions.cpu().numpy()], rng)
+
+
+def balanced(labels: Indices, initial: int, classes: int, rng: np.random.Generator) -> Pool:
+    """initial / classes images of every class, class by class, drawn uniformly without replacement; the rest is shuffled.
+
+    labels: (pool,). soony1213/ST-CoNAL at 43cb8c9, main.py, option use_balanced_init. Raises UsageError where a class has
+    fewer images, as there the release stops.
+    """
+    each, order = initial // classes, rng.permutation(len(labels)).astype(np.int64)
+    chosen = [order[labels[order] == label][:each] for label in range(classes)]
+    for label, found in enumerate(chosen):
+        if len(found) < each:
+            raise UsageError(
+                f"class {label} has {len(found)} images in the pool, but {each} of every class are asked for",
+                where="protocol.acquisition.initial",
+                remedy=f"ask for at most {len(found) * classes}, or pin rule = 'uniform'",
+            )
+    labelled = np.concatenate(chosen)
+    return Pool(labelled, order[~np.isin(order, labelled)], len(labels))
+
+
+def torch_randperm(size: int, initial: int, seed: int) -> tuple[Indices, Indices]:
+    """Labelled and unlabelled lists cut from torch's CPU permutation of 0..size-1 under `seed`: its head and its tail.
+
+    DIAM's split (tangypnuaa/DIAM at cddf397, base_provider.py random_sample_valid_set); the same for every trial.
+    """
+    order: Indices = torch.randperm(size, generator=torch.Generator().manual_seed(seed)).numpy().astype(np.int64)
+    return order[:initial], order[initial:]
+
+
+GROUPS = (0.0, 0.05, 0.10, 0.20, 0.50, 1.0)
+"""Score groups from the highest-ranked down, as in Fig. 5 of the TOD paper: 0-5, 5-10, 10-20, 20-50, 50-100 %."""
+
+
+def describe(learner: TrainableModel, view: View, picks: Picks, bought: Indices) -> dict[str, Any]:
+    """Fields of a `CycleResult` that describe an acquisition."""
+    labels = learner.parts.train_labels
+    classes = torch.bincount(labels[torch.from_numpy(bought).to(labels.device)], minlength=view.classes)
+    numbers: dict[str, float | tuple[float, ...]] = dict(picks.diagnostics or {})
+    if picks.scores is not None:
+        numbers["score/mean"] = float(picks.scores.double().mean())
+        if "logits" in view.outputs and view.outputs["logits"].dim() == 2:
+            truth = labels[torch.from_numpy(view.candidates).to(labels.device)]
+            losses = F.cross_entropy(view.outputs["logits"].double(), truth, reduction="none")
+            numbers["loss/mean"] = float(losses.mean())
+            numbers["loss/by_score_group"] = by_score_group(picks.scores, losses)
+    return {
+        "picks_digest": indices_digest(bought),
+        "acquired": tuple(int(count) for count in classes),
+        "diagnostics": numbers,
+    }
+
+
+def by_score_group(scores: Tensor, losses: Tensor) -> tuple[float, ...]:
+    """Mean loss of the candidates in each score group, best-ranked group first; groups without members are left out."""
+    ranked = losses[torch.argsort(scores, descending=True, stable=True)].cpu().numpy()
+    edges = [round(share * len(ranked)) for share in GROUPS]
+    return tuple(float(np.mean(ranked[a:b])) for a, b in pairwise(edges) if b > a)

@@ -8,7 +8,6 @@ standard deviation, which is never to be mixed with the spread over seeds.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Mapping
 from statistics import fmean, pstdev
 from typing import Any
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from benchmark.al.learner import InitialWeights, Learner, LearnerData
 from benchmark.al.objectives.base import Orders
+from benchmark.al.output_name import OutputName
 from benchmark.al.pool import Indices
 from benchmark.al.random.streams import Streams
 from benchmark.al.training.inference import Evaluated
@@ -109,7 +109,7 @@ class Committee:
     def outputs(self, names: Iterable[str], indices: Indices, cycle: int) -> dict[str, Tensor]:
         """Each output with a leading axis of models: (models, n, ...). `model<i>.<output>` is one model's, and
         `extractor.<output>` the one fixed network's: (n, ...)."""
-        single = {name: owner for name in names if (owner := self._owner(name)) is not None}
+        single = {name: owner for name in set(names) if (owner := self._owner(OutputName.parse(name))) is not None}
         wanted = set(names) - set(single)
         asked: list[dict[str, str]] = [{name: name for name in wanted} for _ in self.members]
         for name, (place, output) in single.items():
@@ -121,21 +121,19 @@ class Committee:
         together = {name: torch.stack([outputs[name] for outputs in found]) for name in wanted}
         return together | {name: found[place][output] for name, (place, output) in single.items()}
 
-    def _owner(self, name: str) -> tuple[int, str] | None:
-        """Place of the one member that answers, and the name it knows; None where all do. Raises UsageError."""
-        head, _, rest = name.partition(".")
-        if head == "extractor":
-            return 0, name
-        number = re.fullmatch(r"model(\d+)", head)
-        if number is None:
+    def _owner(self, name: OutputName) -> tuple[int, str] | None:
+        """Index of the one member that answers, and the name it knows; None where all do. Raises UsageError."""
+        if name.owner == "extractor":
+            return 0, str(name)
+        if name.model is None:
             return None
         places = [member.place for member in self.members]
-        if int(number[1]) not in places:
+        if name.model not in places:
             raise UsageError(
                 f"the strategy needs '{name}', but the models are {', '.join(map(str, places))}",
                 remedy="ask for one of them",
             )
-        return places.index(int(number[1])), rest
+        return places.index(name.model), str(name.of_member)
 
     def state(self) -> dict[str, Any]:
         """What is carried to the next cycle."""
@@ -156,11 +154,11 @@ class Committee:
         for member, saved in zip(self.members, progress["members"], strict=True):
             member.load_progress(saved)
 
-    def uses_unlabelled(self, needs: frozenset[str]) -> bool:
+    def uses_unlabelled(self, needs: Iterable[str]) -> bool:
         """Whether the unlabelled list influences training or what is recorded during it."""
         return any(member.uses_unlabelled(needs) for member in self.members)
 
-    def recorded(self, needs: frozenset[str]) -> frozenset[str]:
+    def recorded(self, needs: Iterable[str]) -> frozenset[str]:
         """Which needs are recorded while training."""
         return self.members[0].recorded(needs)
 

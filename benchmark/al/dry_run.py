@@ -14,13 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.al import registry
-from benchmark.al.committee import Committee
 from benchmark.al.datasets import Dataset, Part
-from benchmark.al.datasets.catalogue import SIDES
-from benchmark.al.learner import Learner
+from benchmark.al.datasets.catalogue import format_of
 from benchmark.al.loop import run
 from benchmark.al.session import Session
 from benchmark.al.strategies import Strategy
+from benchmark.al.trainable import TrainableModel
 from benchmark.spec.models import (
     CenterCrop,
     Model,
@@ -34,13 +33,14 @@ from benchmark.spec.models import (
     Views,
 )
 
-GREY = ("digits", "mnist", "kmnist")
 POOL, TEST, BATCH = 24, 8, 4
 MODELS, SIDE, WHOLE = 2, 64, sys.maxsize
 """Most target models that are trained side by side, and most pixels of a crop or of a network's own size: few, or all."""
+ANY_SIDE = 32
+"""Pixels of the synthetic images of a data set whose images have sizes of their own."""
 
 
-def dry_run(trial: Trial, assemble: Callable[[Trial, Dataset], tuple[Strategy, Learner | Committee]]) -> None:
+def dry_run(trial: Trial, assemble: Callable[[Trial, Dataset], tuple[Strategy, TrainableModel]]) -> None:
     """Run the shrunken trial once. Raises what the real one would raise."""
     small = trial.model_copy(update={"protocol": shrink_protocol(trial.protocol, side_of(trial))})
     strategy, learner = assemble(small, synthetic_dataset(small.protocol))
@@ -130,16 +130,17 @@ def synthetic_dataset(protocol: Protocol) -> Dataset:
 
 
 def _part(protocol: Protocol, count: int, rng: np.random.Generator) -> Part:
-    side, channels = SIDES.get(protocol.data.name, 32), 1 if protocol.data.name in GREY else 3
+    kind = format_of(protocol.data)
+    side = kind.side or ANY_SIDE
     for transform in protocol.data.decode:
         if isinstance(transform, CenterCrop):
             side = transform.size
         elif isinstance(transform, Resize):
             side = transform.shorter or (transform.size or (side,))[0]
     return Part(
-        pixels=rng.integers(0, 256, (count, side, side, channels), dtype=np.uint8),
+        pixels=rng.integers(0, 256, (count, side, side, kind.channels), dtype=np.uint8),
         labels=np.arange(count, dtype=np.int64) % protocol.data.classes,
         sizes=None,
         offsets=None,
-        channels=channels,
+        channels=kind.channels,
     )

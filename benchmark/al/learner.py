@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from benchmark.al.augmentation.images import ImageSource
 from benchmark.al.networks import network, pretrain
 from benchmark.al.objectives.base import SCORING, Batch, Build, CycleData, DrawnOrders, Objective, Orders
+from benchmark.al.output_name import OutputName
 from benchmark.al.pool import Indices
 from benchmark.al.random.streams import Streams
 from benchmark.al.state.checkpoint import weights_digest
@@ -33,9 +34,9 @@ from benchmark.al.training.half_weights import half_weights
 from benchmark.al.training.inference import Evaluated, Inference
 from benchmark.al.training.joint_batch import forward_jointly, forward_separately
 from benchmark.al.training.numerics import Numerics
-from benchmark.al.training.schedules import in_cycle, rate, snapshot_epochs
-from benchmark.al.training.snapshots import SnapshotRecorder
-from benchmark.al.training.vote_recorder import VoteRecorder
+from benchmark.al.training.recorder import CycleStart, EpochEnd
+from benchmark.al.training.recorders import recorders_of
+from benchmark.al.training.schedules import in_cycle, rate
 from benchmark.errors import UsageError
 from benchmark.spec.models import Adam, Model, Protocol, Sgd
 
@@ -59,6 +60,7 @@ class LearnerData:
     """The same while it is measured."""
 
 
+Recorder = TypeVar("Recorder")
 InitialWeights = Callable[[str, int, nn.Module], None]
 """Called with the name of a network or of an objective's branch, the cycle it is made for and the new module on its device;
 may set its weights in place."""
@@ -87,14 +89,12 @@ class Learner:
         which of the protocol's models this is. `orders` and `initial` take the place of what is drawn from the streams: in
         which order images are gone through, and where networks start."""
         self.protocol, self.objective, self.parts, self.place = protocol, objective, parts, place
-        self.ballot: VoteRecorder | None = None
         self.streams, self.numerics, self._weights = streams, numerics, weights
         self.orders: Orders = orders or DrawnOrders()
         self.initial = initial
         self._before: nn.Module | None = None
         self.graphs: Callable[[torch.device], Graphs] = CudaGraphs
-        trajectory = protocol.training.trajectory is not None
-        self.trail = SnapshotRecorder(protocol.training, numerics.number) if trajectory else None
+        self.recorders = recorders_of(protocol.training, numerics.number)
         self.metrics: dict[str, float] = {}
         if numerics.step == "captured":
             self._check_capturable()
@@ -127,29 +127,27 @@ class Learner:
         else:
             self.objective.start_cycle(cycle, self.student)
             self.best = (-1.0, 0)
-            if self.trail is not None:
-                self.trail.start_cycle(self.student, partial(self._network, "average", self._drawn_for(cycle)))
-            self.ballot = None
-            if "votes" in needs:
-                voting = snapshot_epochs(training.epochs, training.vote_fraction)
-                if not voting:
-                    raise UsageError(
-                        f"votes are asked for, but {training.vote_fraction} of {training.epochs} epochs round to none",
-                        where="protocol.training",
-                        remedy="raise training.epochs or training.vote_fraction",
-                    )
-                self.ballot = VoteRecorder(unlabelled[: self.protocol.acquisition.candidates], voting[0])
+            start = CycleStart(
+                training,
+                self.student,
+                frozenset(needs),
+                unlabelled[: self.protocol.acquisition.candidates],
+                partial(self._network, "average", self._drawn_for(cycle)),
+            )
+            for recorder in self.recorders:
+                recorder.start_cycle(start)
         update = self.updates(optimizer)
         for epoch in range(first, training.epochs):
             loss = self._epoch(data, epoch, optimizer, update)
-            if self.trail is not None:
-                # Statistics of a network are those of the arithmetic that it is evaluated in.
-                with self.numerics.autocast():
-                    self.trail.after_epoch(
-                        epoch + 1, self.student, partial(self.objective.refresh_batches, data, epoch)
-                    )
-            if self.ballot is not None:
-                self.ballot.after_epoch(epoch, self.student, self._voting(cycle, epoch))
+            end = EpochEnd(
+                epoch + 1,
+                self.student,
+                partial(self.objective.refresh_batches, data, epoch),
+                partial(self._training_inference, cycle),
+                self.numerics.autocast,
+            )
+            for recorder in self.recorders:
+                recorder.after_epoch(end)
             self._evaluate_during_training(epoch)
             after_epoch(epoch + 1, loss, partial(self._progress, epoch + 1, optimizer))
 
@@ -185,7 +183,7 @@ class Learner:
     def _earlier(self, cycle: int, needs: Iterable[str]) -> nn.Module | None:
         """The network at the end of the previous cycle. In the first cycle `reference` is an independent untrained
         network, as TOD's release has it, and `previous` the student's own initial weights."""
-        asked = {name.partition(".")[0] for name in needs} & {"reference", "previous"}
+        asked = {OutputName.parse(name).network for name in needs} & {"reference", "previous"}
         if not asked:
             return None
         if cycle == 0 and "reference" in asked:
@@ -217,8 +215,8 @@ class Learner:
             if isinstance(optimizer, optimizers.CapturableSgd):
                 optimizer.before_step()
             self.objective.before_step(batch)
-            if self.trail is not None:
-                self.trail.before_step()
+            for recorder in self.recorders:
+                recorder.before_step()
             return device_part(batch)
 
         return update
@@ -230,8 +228,8 @@ class Learner:
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         self.objective.after_step(self.student)
-        if self.trail is not None:
-            self.trail.after_step(self.student)
+        for recorder in self.recorders:
+            recorder.after_step(self.student)
         return loss.detach()
 
     def _cast_weights(self) -> AbstractContextManager[None]:
@@ -291,10 +289,9 @@ class Learner:
             self.metrics |= {"accuracy/best": self.best[0], "epoch/best": float(self.best[1])}
         if self.protocol.training.start == "warm_best":
             self.student.load_state_dict(self._best_state)
-        if self.trail is not None:
-            self.metrics["accuracy/averaged"] = self.evaluate(self.trail.teacher).accuracy
-        for name, module in self.objective.evaluated().items():
-            self.metrics[f"accuracy/{name}"] = self.evaluate(module).accuracy
+        for evaluated in (*(recorder.evaluated() for recorder in self.recorders), self.objective.evaluated()):
+            for name, module in evaluated.items():
+                self.metrics[f"accuracy/{name}"] = self.evaluate(module).accuracy
         which = "averaged" if self.protocol.evaluation.weights == "averaged" else self.protocol.evaluation.epoch
         self.metrics["accuracy"] = self.metrics[f"accuracy/{which}"]
         return last
@@ -308,23 +305,19 @@ class Learner:
         networks: dict[str, nn.Module | list[nn.Module]] = {"": self.student, **self.objective.modules()}
         if self.extractor is not None:
             networks["extractor"] = self.extractor
-        if self.trail is not None:
-            networks |= self.trail.networks()
+        for recorder in self.recorders:
+            networks |= recorder.networks()
         if self._before is not None:
             networks |= {"reference": self._before, "previous": self._before}
         named = set(names)
-        cast = {"votes": self._votes(indices)} if "votes" in named else {}
-        rest = named - {"votes"}
+        recorded = {name: value for part in self.recorders for name, value in part.outputs(named, indices).items()}
+        rest = named - set(recorded)
         if not rest:
-            return cast
-        return self._inference(self.parts.pool, cycle).outputs(networks, rest, torch.from_numpy(indices)) | cast
+            return recorded
+        return self._inference(self.parts.pool, cycle).outputs(networks, rest, torch.from_numpy(indices)) | recorded
 
-    def _votes(self, indices: Indices) -> Tensor:
-        assert self.ballot is not None, "votes are recorded by a training that was asked for them"
-        return self.ballot.of(indices)
-
-    def _voting(self, cycle: int, epoch: int) -> Inference:
-        counter = self.streams.counter("augment", cycle, f"votes {epoch}")
+    def _training_inference(self, cycle: int, name: str) -> Inference:
+        counter = self.streams.counter("augment", cycle, name)
         images = self.parts.voted or self.parts.train
         return Inference(images, self.protocol.evaluation.batch_size, self.numerics, {}, counter)
 
@@ -342,8 +335,7 @@ class Learner:
             "modules": {name: module.state_dict() for name, module in self.objective.modules().items()},
             "counters": dict(self.objective.counters()),
             "metrics": dict(self.metrics),
-            "trail": self.trail.carried() if self.trail is not None else {},
-        }
+        } | {recorder.key: kept for recorder in self.recorders if (kept := recorder.carried())}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take a state back."""
@@ -352,15 +344,15 @@ class Learner:
             module.load_state_dict(state["modules"][name])
         self.objective.load_counters(state["counters"])
         self.metrics = dict(state["metrics"])
-        if self.trail is not None:
-            self.trail.load_state_dict(state["trail"], self.student)
+        for recorder in self.recorders:
+            if state.get(recorder.key):
+                recorder.load_state(state[recorder.key], self.student)
 
     def trained(self) -> dict[str, Any]:
         """What an identical training would leave behind."""
         best = {"best_state": self._best_state} if hasattr(self, "_best_state") else {}
-        trail = {"trail": self.trail.state_dict()} if self.trail is not None else {}
-        ballot = {"ballot": self.ballot.state_dict()} if self.ballot is not None else {}
-        return self.state() | {"best": list(self.best)} | best | trail | ballot
+        kept = {recorder.key: state for recorder in self.recorders if (state := recorder.state())}
+        return self.state() | {"best": list(self.best)} | best | kept
 
     def _progress(self, epochs: int, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """What is needed to go on inside a cycle after so many epochs."""
@@ -372,16 +364,22 @@ class Learner:
         self.best = (float(progress["best"][0]), int(progress["best"][1]))
         if "best_state" in progress:
             self._best_state = progress["best_state"]
-        if "ballot" in progress:
-            self.ballot = VoteRecorder.load(progress["ballot"], self.numerics.device)
 
-    def uses_unlabelled(self, needs: frozenset[str]) -> bool:
+    def uses_unlabelled(self, needs: Iterable[str]) -> bool:
         """Whether the unlabelled list influences training or what is recorded during it."""
-        return self.objective.uses_unlabelled or "votes" in needs
+        return self.objective.uses_unlabelled or bool(self.recorded(needs))
 
-    def recorded(self, needs: frozenset[str]) -> frozenset[str]:
+    def recorded(self, needs: Iterable[str]) -> frozenset[str]:
         """Which of the needs are recorded while training and cannot be computed afterwards."""
-        return needs & {"votes"}
+        named = frozenset(needs)
+        return frozenset[str]().union(*(recorder.recorded(named) for recorder in self.recorders))
+
+    def recorder(self, kind: type[Recorder]) -> Recorder:
+        """The recorder of this class. Raises KeyError where the training has none."""
+        for recorder in self.recorders:
+            if isinstance(recorder, kind):
+                return recorder
+        raise KeyError(kind.__name__)
 
     @property
     def epochs(self) -> int:

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmark.al.acquisition import acquire
-from benchmark.al.committee import Committee
-from benchmark.al.diagnostics import describe
-from benchmark.al.initial import initial_pool
-from benchmark.al.learner import Learner
+from benchmark.al.acquisition import acquire, describe, initial_pool
 from benchmark.al.pool import indices_digest
 from benchmark.al.pretext.stage import pretext_outputs
 from benchmark.al.session import Session
 from benchmark.al.strategies.base import Strategy
+from benchmark.al.trainable import TrainableModel
 from benchmark.runs.events import CycleResult
 from benchmark.spec.models import Protocol
 
 
-def run(protocol: Protocol, strategy: Strategy, learner: Learner | Committee, session: Session) -> None:
+def run(protocol: Protocol, strategy: Strategy, learner: TrainableModel, session: Session) -> None:
     """Run or continue one trial until its last training is evaluated. May raise `TrainingInterrupted` with the state saved."""
     acquisition = protocol.acquisition
     first, pool = session.resume(learner)

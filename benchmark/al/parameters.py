@@ -2,7 +2,7 @@
 
 A component's parameters are the annotated fields of its class and of those it derives from. Annotations and defaults are
 evaluated from the syntax tree, with names of other modules of the project looked up in their trees in turn, so that nothing
-that needs torch is run. `registry.build` remains what decides when a trial is run.
+that needs torch is run. `registry.build_component` remains what decides when a trial is run.
 """
 
 from __future__ import annotations
@@ -49,9 +49,8 @@ def _adapter(kind: str, name: str) -> tuple[TypeAdapter[Any], str]:
     """What validates the parameters of a component, and how they are written."""
     from benchmark.al import registry
 
-    module = _Module.of(f"benchmark.al.{kind}.{name}")
-    (own,) = [found for found in module.classes if found[0] != "_" and module.derives(found, registry.KINDS[kind])]
-    fields = module.fields(own)
+    module, cls = registry.definition_of(kind, name)
+    fields = _Module.of(module).fields(cls)
     model = create_model(name, __config__=STRICT, **dict(fields))  # type: ignore[call-overload]
     parameters = [
         inspect.Parameter(
@@ -94,11 +93,6 @@ class _Module:
             elif isinstance(node, ast.Import):
                 imported |= {alias.asname or alias.name: (alias.name, "") for alias in node.names}
         return _Module({node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}, values, imported)
-
-    def derives(self, name: str, base: str) -> bool:
-        """Whether a class is, or derives from, the one called `base`."""
-        owners = [self._owner(node) for node in self.classes[name].bases]
-        return name == base or any(owner is not None and owner[0].derives(owner[1], base) for owner in owners)
 
     def fields(self, name: str) -> dict[str, tuple[Any, Any]]:
         """Type and default (... where there is none) of every parameter of a class, those of its bases first."""

@@ -1,8 +1,9 @@
-"""Finding components by name without importing them.
+"""Strategies, objectives, networks and data sets by name, without importing them.
 
-A strategy or an objective is one file: its name is the file's stem (`strategies/coreset.py` is `coreset`), its class the
-one public subclass defined there. A component of one's own is `file.py:Class`, `package.module:Class`, or a name that an
-installed package announces under the entry-point groups `albench.strategies` and `albench.objectives`.
+The tables below name what this project has: a name in a suite, and where its class (of a data set: the object) is defined. A
+name is part of a trial's identity and never changes; modules and classes may. One's own component is `file.py:Class`,
+`package.module:Class`, or a name that an installed package announces under the entry-point group `albench.strategies`,
+`albench.objectives`, `albench.networks` or `albench.datasets`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import importlib.util
 import inspect
 import json
 import sys
-from importlib.metadata import entry_points
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,18 +25,103 @@ from pydantic import TypeAdapter, ValidationError
 from benchmark.errors import UsageError
 from benchmark.spec.models import Component
 
-KINDS = {"strategies": "Strategy", "objectives": "Objective"}
-"""Folder below `benchmark/al` and the base class of what it holds."""
+STRATEGIES = {
+    "badge": "benchmark.al.strategies.badge:Badge",
+    "bal": "benchmark.al.strategies.bal:Bal",
+    "cal": "benchmark.al.strategies.diam:Cal",
+    "committee_entropy": "benchmark.al.strategies.committee:CommitteeEntropy",
+    "committee_least_confidence": "benchmark.al.strategies.committee:CommitteeLeastConfidence",
+    "committee_margin": "benchmark.al.strategies.committee:CommitteeMargin",
+    "core_gcn": "benchmark.al.strategies.gcn:CoreGcn",
+    "coreset": "benchmark.al.strategies.coreset:Coreset",
+    "diam": "benchmark.al.strategies.diam:Diam",
+    "diam_qp": "benchmark.al.strategies.diam:DiamQp",
+    "entropy": "benchmark.al.strategies.uncertainty:Entropy",
+    "learning_loss": "benchmark.al.strategies.learning_loss:PredictedLoss",
+    "least_confidence": "benchmark.al.strategies.uncertainty:LeastConfidence",
+    "margin": "benchmark.al.strategies.uncertainty:Margin",
+    "normalised_confidence": "benchmark.al.strategies.uncertainty:NormalisedConfidence",
+    "pt4al": "benchmark.al.strategies.bal:Pt4al",
+    "random": "benchmark.al.strategies.random:Random",
+    "stconal": "benchmark.al.strategies.stconal:StConal",
+    "ta_vaal": "benchmark.al.strategies.vaal:TaVaal",
+    "tod": "benchmark.al.strategies.tod:Tod",
+    "uncertain_gcn": "benchmark.al.strategies.gcn:UncertainGcn",
+    "vaal": "benchmark.al.strategies.vaal:Vaal",
+}
+OBJECTIVES = {
+    "cod": "benchmark.al.objectives.cod:Cod",
+    "learning_loss": "benchmark.al.objectives.learning_loss:LearningLoss",
+    "mean_teacher": "benchmark.al.objectives.mean_teacher:MeanTeacher",
+    "supervised": "benchmark.al.objectives.supervised:Supervised",
+}
+NETWORKS = {
+    "ofa": "benchmark.al.networks.ofa:Ofa",
+    "resnet_bottleneck": "benchmark.al.networks.resnet_bal:ResNetBottleneck",
+    "resnet_cifar": "benchmark.al.networks.resnet_cifar:ResNetCifar",
+    "resnet_imagenet": "benchmark.al.networks.resnet_imagenet:ResNetImagenet",
+    "small_cnn": "benchmark.al.networks.small_cnn:SmallCnn",
+    "vgg_bn": "benchmark.al.networks.vgg_bn:VggBn",
+    "vgg_plain": "benchmark.al.networks.vgg_plain:VggPlain",
+}
+"""A network takes `classes` and its own parameters, `channels` where these are not 3, and returns `Outputs`."""
+DATASETS = {
+    "cifar10": "benchmark.al.datasets.cifar:CIFAR10",
+    "cifar100": "benchmark.al.datasets.cifar:CIFAR100",
+    "svhn": "benchmark.al.datasets.svhn:SVHN",
+    "caltech101": "benchmark.al.datasets.caltech:CALTECH101",
+    "caltech256": "benchmark.al.datasets.caltech:CALTECH256",
+    "tiny_imagenet": "benchmark.al.datasets.tiny_imagenet:TINY_IMAGENET",
+    "mnist": "benchmark.al.datasets.mnist:MNIST",
+    "kmnist": "benchmark.al.datasets.mnist:KMNIST",
+    "digits": "benchmark.al.datasets.digits:DIGITS",
+}
+"""A data set is an object with the methods of `DatasetFormat`; one's own may be a class that makes it without arguments."""
+
+TABLES: Mapping[str, Mapping[str, str]] = {
+    "strategies": STRATEGIES,
+    "objectives": OBJECTIVES,
+    "networks": NETWORKS,
+    "datasets": DATASETS,
+}
+"""What this project has of each kind."""
+BASES = {
+    "strategies": "benchmark.al.strategies.base:Strategy",
+    "objectives": "benchmark.al.objectives.base:Objective",
+    "networks": "torch.nn:Module",
+    "datasets": "benchmark.al.datasets.source:DatasetFormat",
+}
+"""What everything of a kind is, imported when one of it is looked up."""
+WORDS = {"strategies": "strategy", "objectives": "objective", "networks": "network", "datasets": "data set"}
 
 
 def component_names(kind: str) -> list[str]:
-    """Names of the built-in components of a kind, without importing any."""
-    folder = Path(__file__).parent / kind
-    return sorted(path.stem for path in folder.glob("*.py") if path.stem[0] not in "_." and path.stem != "base")
+    """Names of the built-in components of a kind, sorted, without importing any."""
+    return sorted(TABLES[kind])
+
+
+def installed_components(kind: str) -> Mapping[str, EntryPoint]:
+    """What installed packages announce of a kind, by name, without importing any."""
+    return {entry.name: entry for entry in entry_points(group=f"albench.{kind}")}
+
+
+def definition_of(kind: str, name: str) -> tuple[str, str]:
+    """Module and class behind a built-in name."""
+    module, _, attribute = TABLES[kind][name].partition(":")
+    return module, attribute
+
+
+def name_of(kind: str, cls: type[Any]) -> str:
+    """The built-in name of a class; empty for one from outside the project."""
+    target = f"{cls.__module__}:{cls.__qualname__}"
+    return next((name for name, found in TABLES[kind].items() if found == target), "")
 
 
 def build_component(kind: str, component: Component) -> Any:
-    """An instance of the component with its parameters. Raises UsageError for unknown names and wrong parameters."""
+    """An instance of the strategy or objective with its parameters.
+
+    Raises UsageError for unknown names and wrong parameters.
+    """
     cls = find_class(kind, component.name)
     try:
         return TypeAdapter(cls).validate_json(json.dumps(component.params), strict=True)
@@ -48,35 +135,43 @@ def build_component(kind: str, component: Component) -> Any:
 
 
 def find_class(kind: str, name: str) -> type[Any]:
-    """The class of a component. Raises UsageError with the nearest names when there is none."""
-    base = getattr(importlib.import_module(f"benchmark.al.{kind}.base"), KINDS[kind])
+    """The class of a strategy, an objective or a network. Raises UsageError where there is none, with the nearest names."""
+    found, base = _find(kind, name), _attribute(BASES[kind])
+    if not (inspect.isclass(found) and issubclass(found, base)):
+        raise UsageError(f"{name} is not a {base.__name__}", remedy=f"subclass {base.__module__}.{base.__name__}")
+    return found
+
+
+def find_dataset(name: str) -> Any:
+    """The data set of this name. Raises UsageError where there is none, with the nearest names."""
+    found, base = _find("datasets", name), _attribute(BASES["datasets"])
+    made = found() if inspect.isclass(found) else found
+    if not isinstance(made, base):
+        raise UsageError(
+            f"{name} is not a {base.__name__}",
+            remedy=f"give it the attributes and methods of {base.__module__}.{base.__name__}",
+        )
+    return made
+
+
+def _find(kind: str, name: str) -> Any:
+    """The object behind a name. Raises UsageError where there is none, with the nearest names."""
     if ":" in name:
-        place, _, attribute = name.rpartition(":")
-        found = getattr(_file(place) if place.endswith(".py") else _module(place), attribute, None)
-        if not (inspect.isclass(found) and issubclass(found, base)):
-            raise UsageError(f"{name} is not a {base.__name__}", remedy=f"subclass {base.__module__}.{base.__name__}")
-        return found
-    if name in component_names(kind):
-        return _only_component(importlib.import_module(f"benchmark.al.{kind}.{name}"), base)
-    for entry in entry_points(group=f"albench.{kind}"):
-        if entry.name == name:
-            return entry.load()  # type: ignore[no-any-return]
-    close = difflib.get_close_matches(name, component_names(kind), n=3, cutoff=0.4) or component_names(kind)
-    raise UsageError(f"no component '{name}' among the {kind}", remedy=f"did you mean {', '.join(close)}?")
+        return _attribute(name)
+    if name in TABLES[kind]:
+        return _attribute(TABLES[kind][name])
+    installed = installed_components(kind)
+    if name in installed:
+        return installed[name].load()
+    known = [*component_names(kind), *sorted(installed)]
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
+    raise UsageError(f"no {WORDS[kind]} '{name}'", remedy=f"did you mean {', '.join(close)}?")
 
 
-def _only_component(module: ModuleType, base: type[Any]) -> type[Any]:
-    own = [
-        member
-        for name, member in vars(module).items()
-        if inspect.isclass(member)
-        and issubclass(member, base)
-        and member.__module__ == module.__name__
-        and name[0] != "_"
-    ]
-    if len(own) != 1:
-        raise UsageError(f"{module.__name__} defines {len(own)} public components", remedy="one file holds exactly one")
-    return own[0]
+def _attribute(target: str) -> Any:
+    """What `module:name` or `file.py:name` stands for; None where the module has no such name."""
+    place, _, attribute = target.rpartition(":")
+    return getattr(_file(place) if place.endswith(".py") else _module(place), attribute, None)
 
 
 def _module(name: str) -> ModuleType:

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmark.al.committee import Committee
-from benchmark.al.learner import Learner, TrainingInterrupted
+from benchmark.al.learner import TrainingInterrupted
 from benchmark.al.pool import Pool, indices_digest
 from benchmark.al.state.checkpoint import Checkpoint
 from benchmark.al.state.training_cache import TrainingState, cached_training, key_prefix
 from benchmark.al.strategies.base import Strategy
+from benchmark.al.trainable import TrainableModel
 from benchmark.errors import DataError
 from benchmark.runs import events
 from benchmark.runs.events import CycleFinished, CycleResult, EpochFinished, Reused, TrialStarted
@@ -66,7 +66,7 @@ class Session:
 
     # ---------------------------------------------------------------------------------------------------- resuming
 
-    def resume(self, learner: Learner | Committee) -> tuple[int, Pool | None]:
+    def resume(self, learner: TrainableModel) -> tuple[int, Pool | None]:
         """The next cycle and its pool, from the saved state if there is one; the learner is put back as it was."""
         state = self.checkpoint.load("cycle")
         self._epoch = self.checkpoint.load("epoch")
@@ -96,7 +96,7 @@ class Session:
 
     # ---------------------------------------------------------------------------------------------------- training
 
-    def train(self, learner: Learner | Committee, cycle: int, pool: Pool, strategy: Strategy) -> None:
+    def train(self, learner: TrainableModel, cycle: int, pool: Pool, strategy: Strategy) -> None:
         """Train for one cycle: from the saved point inside it, or from an identical training, or from its start."""
         self._clock, self._reused = {}, False
         # Taken in any case: where another trial has done this training meanwhile, the point belongs to no later cycle.
@@ -115,10 +115,10 @@ class Session:
             learner.fit(cycle, pool.labelled, pool.unlabelled, needs, resume, self._after_epoch(cycle, learner.epochs))
             publish(learner.trained() | {"made": self._signature(learner)})
 
-    def _signature(self, learner: Learner | Committee) -> dict[str, str]:
+    def _signature(self, learner: TrainableModel) -> dict[str, str]:
         return {"trial_id": self.trial_id, "env_id": self.env_id, "weights": learner.weights()}
 
-    def _maker(self, learner: Learner | Committee, found: TrainingState) -> Reused | None:
+    def _maker(self, learner: TrainableModel, found: TrainingState) -> Reused | None:
         """Who made the training that was taken over; None for this trial itself.
 
         Raises DataError where its weights are not what their maker told.
@@ -133,7 +133,7 @@ class Session:
         own = made["trial_id"] == self.trial_id and made["env_id"] == self.env_id  # it was stopped before it could tell
         return None if own else Reused.model_validate(made)
 
-    def _key(self, learner: Learner | Committee, cycle: int, pool: Pool, needs: frozenset[str]) -> str:
+    def _key(self, learner: TrainableModel, cycle: int, pool: Pool, needs: frozenset[str]) -> str:
         """Identity of a training: equal keys mean equal weights. The strategy is in it only by what training records."""
         protocol = self.trial.protocol
         return digest(
@@ -226,7 +226,7 @@ class Session:
 
     # --------------------------------------------------------------------------------------------------- reporting
 
-    def finish_cycle(self, result: CycleResult, pool: Pool, learner: Learner | Committee) -> None:
+    def finish_cycle(self, result: CycleResult, pool: Pool, learner: TrainableModel) -> None:
         """Save the state between cycles, then say what the cycle gave."""
         self.results.append(result)
         self.pool = pool

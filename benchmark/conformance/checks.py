@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from benchmark.al.output_name import OutputName
 from benchmark.al.pool import Indices
-from benchmark.al.strategies.base import BEFORE_FIRST_TRAINING, STATIC, Strategy
+from benchmark.al.strategies.base import BEFORE_FIRST_TRAINING, Strategy
 from benchmark.al.strategies.random import Random
+from benchmark.al.training.vote_recorder import VOTES
 from benchmark.conformance.scenario import CYCLES, Acquired, FakeLearner, Scenario, acquire_in
 from benchmark.errors import AlbenchError
 
@@ -122,7 +124,7 @@ def ties_are_stable(make: Make, world: Scenario) -> str:
 
 def not_a_number_is_refused(make: Make, world: Scenario) -> str:
     """An output that is not finite for a candidate ends in an AlbenchError, or has no influence at all."""
-    declared = [name for name in sorted(make().needs) if name.removeprefix("labelled.") != "votes"]
+    declared = [name for name in sorted(make().needs) if OutputName.parse(name).output != VOTES]
     # Asked for later means asked for a part of the candidates: there must be enough of them for that part to count.
     situations = [(name, world) for name in declared]
     situations += [(name, replace(world, candidates=600)) for name in _asked(make, replace(world, candidates=600))]
@@ -132,7 +134,7 @@ def not_a_number_is_refused(make: Make, world: Scenario) -> str:
         plain = acquire_in(make(), place)
         for image in _telling(plain, place, name):
             try:
-                bought = acquire_in(make(), replace(place, spoilt=name.removeprefix("labelled."), spoilt_image=image))
+                bought = acquire_in(make(), replace(place, spoilt=_unlabelled(name), spoilt_image=image))
                 changed = changed or (_difference(plain, bought) if bought.images != plain.images else "")
             except AlbenchError:
                 refused += 1
@@ -145,7 +147,7 @@ def not_a_number_is_refused(make: Make, world: Scenario) -> str:
 
 def _telling(plain: Acquired, world: Scenario, name: str) -> list[int]:
     """Images whose damage would show: the first one bought and one that was not, or a labelled one."""
-    if name.startswith("labelled."):
+    if OutputName.parse(name).labelled:
         return [int(world.pool.labelled[0])]
     candidates = world.pool.unlabelled.tolist() if plain.view is None else plain.view.candidates.tolist()
     return [*plain.images[:1], *[image for image in candidates if image not in plain.images][:1]]
@@ -165,8 +167,12 @@ def _asked(make: Make, world: Scenario) -> list[str]:
         acquire_in(make(), world)
     finally:
         FakeLearner.outputs = usual  # type: ignore[method-assign]
-    declared = {name.removeprefix("labelled.") for name in make().needs}
-    return sorted(name for name in seen - declared if not name.endswith("votes"))
+    declared = {_unlabelled(name) for name in make().needs}
+    return sorted(name for name in seen - declared if OutputName.parse(name).output != VOTES)
+
+
+def _unlabelled(name: str) -> str:
+    return str(OutputName.parse(name).unlabelled)
 
 
 def one_predicted_class(make: Make, world: Scenario) -> str:
@@ -199,7 +205,7 @@ def order_has_no_influence(make: Make, world: Scenario) -> str:
 
 def before_the_first_training(make: Make, world: Scenario) -> str:
     """Strategies that read a stage before the first cycle can pick the first labelled set."""
-    if not any(name.startswith(STATIC) for name in make().needs):
+    if not any(OutputName.parse(name).is_static for name in make().needs):
         return "asks for nothing that is there before the first training"
     bought = acquire_in(make(), replace(world, cycle=BEFORE_FIRST_TRAINING, labelled=0))
     _demand(bool(bought.images), "it buys no first labelled set")

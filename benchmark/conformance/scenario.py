@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.al.acquisition import acquire
-from benchmark.al.initial import initial_pool
+from benchmark.al.acquisition import acquire, initial_pool
+from benchmark.al.output_name import OutputName
 from benchmark.al.pool import Indices, Pool
 from benchmark.al.random.streams import Streams
-from benchmark.al.strategies.base import BEFORE_FIRST_TRAINING, STATIC, Picks, Strategy, View
+from benchmark.al.strategies.base import BEFORE_FIRST_TRAINING, Picks, Strategy, View
 from benchmark.spec.identity import canonical_json
 from benchmark.spec.models import Protocol
 
@@ -113,11 +113,14 @@ class FakeLearner:
     def statics(self, names: Iterable[str]) -> dict[str, Tensor]:
         """What a stage before the first cycle would have left: (pool size,) numbers for each name."""
         return {
-            name: self._spoil(name, self._rows(name, ()).abs()[None])[0] for name in names if name.startswith(STATIC)
+            name: self._spoil(name, self._rows(name, ()).abs()[None])[0]
+            for name in names
+            if OutputName.parse(name).is_static
         }
 
     def _output(self, name: str, indices: Tensor) -> Tensor:
-        network, _, kind = name.rpartition(".")
+        asked = OutputName.parse(name)
+        network, kind = asked.owner, asked.output
         lead: tuple[int, ...] = (self.world.models,) if self.world.models > 1 and not network else ()
         lead += (SNAPSHOTS,) if kind == "votes" or network == "students" else ()
         tail = {"logits": (CLASSES,), "features": (FEATURES,)}.get(kind, ())

@@ -11,7 +11,6 @@ from benchmark.errors import ExecutorError
 if TYPE_CHECKING:
     from benchmark.executors.base import Executor
 
-NAMES = ("local", "docker", "ray", "auto")
 REMEDY = "use --executor local"
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from benchmark import files, text
-from benchmark.runs.environment import PACKAGE
+from benchmark.al.registry import TABLES
 from benchmark.runs.events import TrialFailed
 from benchmark.runs.store import check_record, last_event
-from benchmark.spec.models import Trial
+from benchmark.spec.models import Component, Data, Model, Trial
 
 FINISHED, USAGE, FAILED, BUSY, STOPPED = 0, 2, 3, 69, 75
 """Exit statuses of a worker; BUSY is said by whoever starts it when the run folder is in use."""
@@ -112,13 +112,22 @@ class JobOutcome:
 
 def is_foreign(trial: Trial) -> bool:
     """Whether code from outside the project takes part in a trial: it must not write what other trials read."""
-    asked = (("strategies", trial.strategy), ("objectives", trial.objective))
-    return any(
-        component.code is not None
-        or not component.name.isidentifier()
-        or not (PACKAGE / "al" / kind / f"{component.name}.py").is_file()
-        for kind, component in asked
+    data = trial.protocol.data
+    own = data.layout == "class_folders"  # a folder of the user's own, and no code
+    parts: list[Component | Data | Model] = [trial.strategy, trial.objective, data, *trial.protocol.networks()]
+    return any(part.code is not None for part in parts) or any(
+        name not in TABLES[kind] for kind, name in component_names_of(trial) if not (own and kind == "datasets")
     )
+
+
+def component_names_of(trial: Trial) -> list[tuple[str, str]]:
+    """Kind, as in the registry, and name of everything that a trial looks up by name."""
+    return [
+        ("strategies", trial.strategy.name),
+        ("objectives", trial.objective.name),
+        ("datasets", trial.protocol.data.name),
+        *(("networks", model.name) for model in trial.protocol.networks()),
+    ]
 
 
 def guarded(job: Job, out: str = "") -> Job:

@@ -108,9 +108,9 @@ def _windows(trial: Trial) -> Iterator[str]:
 
 def train_side(protocol: Protocol, model: Model) -> int | None:
     """Side in pixels of the square images that a network is trained on; None where images keep their own sizes."""
-    from benchmark.al.datasets.catalogue import SIDES  # which needs numpy: `--help` does not
+    from benchmark.al.datasets.catalogue import side_of  # which needs numpy: `--help` does not
 
-    decoded = _side(protocol.data.decode, SIDES.get(protocol.data.name))
+    decoded = _side(protocol.data.decode, side_of(protocol.data.name))
     return model.size or _side(protocol.views.train, decoded)
 
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 from typing import Any
 
-from benchmark.spec.models import Component, Spec, Trial
+from benchmark.spec.models import Spec, Trial
 
 IDENTITY_VERSION = 1
 SHORT = 16
@@ -30,12 +30,21 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-def _component(component: Component) -> dict[str, Any]:
-    plain = component.model_dump(mode="json", exclude_defaults=True)
-    if component.code is not None:
+def _identified(spec: Spec) -> Any:
+    """The values of a model that are not at their default, without the places of files whose digest is among them."""
+    return _without_places(spec.model_dump(mode="json", exclude_defaults=True))
+
+
+def _without_places(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_places(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    found = {key: _without_places(part) for key, part in value.items()}
+    if found.keys() >= {"name", "code"}:
         # The digest of the file says what runs; where the file lies does not.
-        plain["name"] = plain["name"].rpartition(":")[2]
-    return plain
+        found["name"] = found["name"].rpartition(":")[2]
+    return found
 
 
 def trial_id(trial: Trial) -> str:
@@ -43,9 +52,9 @@ def trial_id(trial: Trial) -> str:
     return digest(
         {
             "identity": IDENTITY_VERSION,
-            "protocol": trial.protocol.model_dump(mode="json", exclude_defaults=True),
-            "strategy": _component(trial.strategy),
-            "objective": _component(trial.objective),
+            "protocol": _identified(trial.protocol),
+            "strategy": _identified(trial.strategy),
+            "objective": _identified(trial.objective),
             "profile": trial.profile,
             "seed": trial.seed,
             "data": trial.data_digest,

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -34,9 +34,10 @@ from benchmark.spec.inherit import (
 from benchmark.spec.inherit import (
     suite_files as suite_files,
 )
-from benchmark.spec.models import Component, Method, Suite, Trial, leaves
+from benchmark.spec.models import Component, Data, Method, Model, Protocol, Suite, Trial, leaves
 from benchmark.spec.published import ReportedResult, read_reported
 
+Named = TypeVar("Named", Component, Model, Data)
 PINNED = ("protocol", "methods", "rule", "seeds")
 """The parts of a suite whose every value needs a source."""
 
@@ -166,11 +167,15 @@ class SuiteFile:
                     file, line = self.locate(f"methods.{name}.set.{path}")
                     override(raw, path, value, f"{file}:{line}: method {name}")
                 protocol = _strict(type(protocol), raw, self.files, "protocol")
+            protocol = _with_own_code(protocol, self.path.parent)
+            strategy, objective = (
+                with_code_digest(part, self.path.parent) for part in (method.strategy, method.objective)
+            )
             chosen_seeds = seeds if seeds is not None else ((shrunk and shrunk.seeds) or suite.seeds)
             trials.extend(
                 Trial(
                     suite=self.id, method_name=name, profile=profile, variant=variant, seed=seed, protocol=protocol,
-                    strategy=method.strategy, objective=method.objective, data_digest=data_digest,
+                    strategy=strategy, objective=objective, data_digest=data_digest,
                 )
                 for seed in chosen_seeds
             )  # fmt: skip
@@ -201,13 +206,39 @@ def plugin_component(name: str) -> Component:
         raise UsageError(f"the plug-in {name} names a file, but no class of it", remedy=f"give {name}:Class")
     if not file.endswith(".py"):
         return Component(name=name)
+    return with_code_digest(Component(name=name), Path())
+
+
+def with_code_digest(item: Named, folder: Path) -> Named:
+    """A component of the user's own, `file.py:Class`, with its absolute path and the digest of the file; any other as it is.
+
+    `folder` is where a relative path begins. Raises UsageError where the file cannot be read.
+    """
+    file, _, attribute = item.name.rpartition(":")
+    if item.code is not None or not file.endswith(".py"):
+        return item
+    path = (folder / file).resolve()
     try:
-        content = Path(file).read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise UsageError(
             f"cannot read the plug-in {file}: {error.strerror}", remedy="give `path/to/file.py:Class`"
         ) from error
-    return Component(name=f"{Path(file).resolve()}:{name.rpartition(':')[2]}", code=hashlib.sha256(content).hexdigest())
+    return item.model_copy(update={"name": f"{path}:{attribute}", "code": hashlib.sha256(content).hexdigest()})
+
+
+def _with_own_code(protocol: Protocol, folder: Path) -> Protocol:
+    """The protocol with the digests of files that define its data set and its networks."""
+    found: dict[str, Any] = {
+        "data": with_code_digest(protocol.data, folder),
+        "models": tuple(with_code_digest(model, folder) for model in protocol.models),
+    }
+    if protocol.extractor is not None:
+        found["extractor"] = with_code_digest(protocol.extractor, folder)
+    if protocol.pretext is not None:
+        model = with_code_digest(protocol.pretext.model, folder)
+        found["pretext"] = protocol.pretext.model_copy(update={"model": model})
+    return protocol.model_copy(update=found)
 
 
 def _validate(raw: dict[str, Any], sources: Sequence[Source]) -> Suite:

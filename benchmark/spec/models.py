@@ -14,6 +14,8 @@ Positive = Annotated[int, Field(gt=0)]
 Natural = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+()-]*$")]
+Reference = Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.+()-]*|[^:]+:[A-Za-z_][A-Za-z0-9_]*)$")]
+"""A registered name, or `file.py:Class` / `package.module:Class` for one's own."""
 
 
 class Spec(BaseModel):
@@ -85,8 +87,9 @@ class Limit(Spec):
 class Data(Spec):
     """Which images, how they are divided, and how many must be there."""
 
-    name: Name
-    """Data set key: cifar10, cifar100, svhn, caltech101, caltech256, tiny_imagenet, mnist, kmnist, digits."""
+    name: Reference
+    """A data set by its registered name (`albench fetch` lists them), `file.py:Class` / `package.module:Class` for one's own, or
+    the name of a folder where `layout` is class_folders."""
     train_size: Positive
     """Images in the pool (labelled and unlabelled together) after split, imbalance and limit."""
     test_size: Positive
@@ -100,6 +103,14 @@ class Data(Spec):
     limit: Limit | None = None
     layout: Literal["official", "class_folders"] = "official"
     """`class_folders`: `<root>/<name>/{train,test}/<class id>/<file>` as in the BAL paper's README."""
+    code: str | None = None
+    """sha256 of the file that defines it, for `file.py:Class`: part of the identity, filled in when trials are made."""
+
+    @model_validator(mode="after")
+    def _folder(self) -> Data:
+        if self.layout == "class_folders" and ":" in self.name:
+            raise ValueError("data.layout 'class_folders' takes the name of a folder")
+        return self
 
 
 # --------------------------------------------------------------------------------------------------------- transforms
@@ -217,15 +228,17 @@ class Views(Spec):
 
 
 class Model(Spec):
-    """A network of the registry."""
+    """A network by its registered name, or `file.py:Class` / `package.module:Class` for one's own."""
 
-    name: Name
+    name: Reference
     params: dict[str, JsonValue] = {}
     """Keyword arguments of the network besides the number of classes."""
     weights: Literal["scratch", "pretrained"] = "scratch"
     """`pretrained`: needs a weights file whose checksum is pinned by the network; without it the trial is blocked."""
     size: Positive | None = None
     """Side of the square input in pixels where it differs per network; replaces the `size` of the last spatial transform."""
+    code: str | None = None
+    """sha256 of the file that defines it, for `file.py:Class`: part of the identity, filled in when trials are made."""
 
 
 class Sgd(Spec):
@@ -484,6 +497,12 @@ class Protocol(Spec):
         if self.training.start == "warm_best" and self.evaluation.every is None:
             raise ValueError("training.start 'warm_best' needs evaluation.every")
         return self
+
+    def networks(self) -> tuple[Model, ...]:
+        """Every network of the protocol: those trained, the fixed one and that of the pretext stage."""
+        fixed = () if self.extractor is None else (self.extractor,)
+        stage = () if self.pretext is None else (self.pretext.model,)
+        return (*self.models, *fixed, *stage)
 
     def trained(self) -> tuple[int, ...]:
         """Places of the models that are trained."""

@@ -12,6 +12,7 @@ from benchmark.al.committee import Committee
 from benchmark.al.learner import TrainingInterrupted
 from benchmark.al.loop import run
 from benchmark.al.strategies import Picks, Strategy
+from benchmark.al.training.vote_recorder import VoteRecorder
 from benchmark.errors import UsageError
 from tests.helpers.trials import assembled, session, trial
 
@@ -109,7 +110,9 @@ def test_recording_votes_does_not_change_the_weights(tmp_path: Path, cache: Path
     run(made.protocol, Voted(), learner, voted)
     assert voted.results[0].weights == plain.results[0].weights
     assert voted.results[0].training != plain.results[0].training
-    assert learner.members[0].ballot is None, "after the last training nothing is bought, so nothing is recorded"
+    assert learner.members[0].recorder(VoteRecorder).voters is None, (
+        "after the last training nothing is bought, so nothing is recorded"
+    )
 
 
 def test_votes_belong_to_their_images(cache: Path) -> None:
@@ -117,7 +120,7 @@ def test_votes_belong_to_their_images(cache: Path) -> None:
     voters = np.array([900, 5, 77, 3, 400])
     learner.fit(0, np.arange(40), voters, {"votes"})
     votes = learner.outputs({"votes"}, voters, 0)["votes"]
-    assert votes.shape == (3, 1, 5) and learner.members[0].ballot.first_epoch == 1
+    assert votes.shape == (3, 1, 5) and learner.members[0].recorder(VoteRecorder).first_epoch == 1
     assert torch.equal(learner.outputs({"votes"}, voters[[3, 0]], 0)["votes"], votes[:, :, [3, 0]])
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.al.datasets.catalogue import SIDES
 from benchmark.al.dry_run import dry_run, shrink_protocol, side_of, synthetic_dataset
+from benchmark.al.registry import DATASETS
 from benchmark.al.training.numerics import prepare
 from benchmark.spec.load import find_suite
 from benchmark.worker import assemble
@@ -15,13 +15,31 @@ from benchmark.worker import assemble
 ROOT = Path(__file__).parents[2] / "suites"
 
 
-@pytest.mark.parametrize("name", SIDES)
-def test_images_are_as_large_as_the_catalogue_says(name: str) -> None:
+SHAPES = {
+    "cifar10": (32, 32, 3),
+    "cifar100": (32, 32, 3),
+    "svhn": (32, 32, 3),
+    "tiny_imagenet": (64, 64, 3),
+    "mnist": (28, 28, 1),
+    "kmnist": (28, 28, 1),
+    "digits": (8, 8, 1),
+    "caltech101": (32, 32, 3),
+    "caltech256": (32, 32, 3),
+}
+"""Height, width and channels of synthetic images; those of Caltech have sizes of their own."""
+
+
+def test_every_data_set_is_there() -> None:
+    assert set(SHAPES) == set(DATASETS)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_synthetic_images_have_the_shape_of_the_data_set(name: str) -> None:
     protocol = find_suite("quickstart/digits", ROOT).suite.protocol
     pixels = synthetic_dataset(
         protocol.model_copy(update={"data": protocol.data.model_copy(update={"name": name})})
     ).train.pixels
-    assert pixels.shape[1:] == (SIDES[name], SIDES[name], 1 if name in ("digits", "mnist", "kmnist") else 3)
+    assert pixels.shape[1:] == SHAPES[name]
 
 
 @pytest.mark.parametrize(

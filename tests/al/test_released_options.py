@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.al.initial import balanced
+from benchmark.al.acquisition import balanced
 from benchmark.al.objectives.cod import Cod
 from benchmark.al.pool import Pool
 from benchmark.al.training.schedules import in_cycle, rate

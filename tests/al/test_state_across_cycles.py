@@ -11,6 +11,7 @@ import torch
 
 from benchmark.al.learner import Learner
 from benchmark.al.registry import component_names
+from benchmark.al.training.snapshots import SnapshotRecorder
 from benchmark.spec.models import Component
 from tests.helpers.trials import assembled, trial
 
@@ -83,18 +84,18 @@ def test_step_counters_go_on_or_begin_anew(
 def test_the_moving_average_counts_over_the_trial_or_the_cycle(start: str, counter: str, tmp_path: Path) -> None:
     trail = {"start": 1, "every": 1, "average": "ema", "ema_decay": 0.97, "ema_counter": counter, "ema_start": "random"}
     (_, first), (learner, second) = cycles(start, "supervised", {}, tmp_path, **{"protocol.training.trajectory": trail})
-    assert learner.trail is not None
     counted = second["steps"] + (first["steps"] if counter == "trial" else 0)
-    assert int(learner.trail.carried()["ema_steps"]) == counted
+    assert int(learner.recorder(SnapshotRecorder).carried()["ema_steps"]) == counted
 
 
 def test_snapshots_are_those_of_the_last_cycle(tmp_path: Path) -> None:
     trail = {"start": 1, "every": 1}
     (_, _), (learner, _) = cycles("fresh", "supervised", {}, tmp_path, **{"protocol.training.trajectory": trail})
-    assert learner.trail is not None
-    assert sorted(learner.trail.snapshots) == [1, 2]
-    assert learner.trail.average.count == 2
-    assert torch.equal(learner.trail.snapshots[2]["head.weight"], learner.student.state_dict()["head.weight"])
+    assert sorted(learner.recorder(SnapshotRecorder).snapshots) == [1, 2]
+    assert learner.recorder(SnapshotRecorder).average.count == 2
+    assert torch.equal(
+        learner.recorder(SnapshotRecorder).snapshots[2]["head.weight"], learner.student.state_dict()["head.weight"]
+    )
 
 
 def test_random_starts_are_new_in_every_fresh_cycle_and_not_the_students(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from benchmark.al.functional.ranking_loss import margin_ranking_loss
-from benchmark.al.networks import MODELS, network
+from benchmark.al.functional.losses import margin_ranking_loss
+from benchmark.al.networks import network
 from benchmark.al.networks.loss_prediction import LossPrediction
+from benchmark.al.registry import NETWORKS
 from benchmark.errors import SuiteError, UsageError
 from benchmark.planning import amounts
 from benchmark.spec.load import load_suite, suite_files
@@ -60,7 +61,7 @@ def test_the_number_to_change_is_named() -> None:
     assert not amounts.obstacle(paired(41, 8, objective="supervised"))
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_the_tables_are_those_of_the_networks(name: str) -> None:
     """Sides of stage outputs, and where a batch of one image cannot be normalised, by running the networks themselves."""
     known = amounts.NETWORKS[name]

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from benchmark.al.datasets.split import class_counts, kept_indices, per_class, subsample
-from benchmark.al.functional.bal_windows import sub_pool, window
-from benchmark.al.functional.pretext_batches import batches, first_picks, hardest_first
-from benchmark.al.functional.ranking import top
+from benchmark.al.functional.bal_windows import batches, first_picks, hardest_first, sub_pool, window
+from benchmark.al.functional.scores import top
 from benchmark.al.pool import Pool, indices_digest
 from benchmark.al.random.streams import Streams
 from benchmark.spec.models import Imbalance, Limit

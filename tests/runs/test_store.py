@@ -299,8 +299,8 @@ def test_clean(store: Store) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from benchmark.runs.lock import claim
-with claim(Path(sys.argv[1])):
+from benchmark.runs.lock import lock_run
+with lock_run(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """

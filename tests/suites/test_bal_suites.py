@@ -16,7 +16,6 @@ from PIL import Image
 
 from benchmark.al import datasets, registry
 from benchmark.al.networks import network
-from benchmark.al.networks.cost import macs, parameters
 from benchmark.al.training.schedules import rate
 from benchmark.planning.workload import estimate_workload, sum_workloads
 from benchmark.runs import events
@@ -24,6 +23,7 @@ from benchmark.spec.load import SuiteFile, find_suite, suite_files
 from benchmark.spec.models import Limit
 from benchmark.spec.published import TARGETS
 from benchmark.worker import main
+from tests.helpers.network_cost import macs, parameters
 
 ROOT = Path(__file__).parents[2] / "suites"
 FIGURE = Path(__file__).parents[3] / "shared" / "protocols" / "bal_reported.yaml"

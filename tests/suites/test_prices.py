@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from benchmark.al.functional.bal_windows import step, window
 from benchmark.al.networks import network
-from benchmark.al.networks.cost import macs
 from benchmark.spec.load import find_suite, suite_files
 from benchmark.spec.models import CenterCrop, Data, Model, RandomCrop, RandomResizedCrop, Resize, Suite, Transform
+from tests.helpers.network_cost import macs
 
 ROOT = Path(__file__).parents[2] / "suites"
 PAPERS = ("tod", "st-conal", "bal", "pt4al")

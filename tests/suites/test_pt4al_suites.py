@@ -12,12 +12,12 @@ import pytest
 
 from benchmark.al import datasets, registry
 from benchmark.al.networks import network
-from benchmark.al.networks.cost import macs
 from benchmark.al.training.schedules import rate
 from benchmark.planning.workload import estimate_workload, sum_workloads
 from benchmark.runs import events
 from benchmark.spec.load import SuiteFile, find_suite
 from benchmark.worker import main
+from tests.helpers.network_cost import macs
 
 ROOT = Path(__file__).parents[2] / "suites"
 

@@ -13,12 +13,12 @@ from PIL import Image
 from benchmark.al import datasets, registry
 from benchmark.al.datasets.split import class_counts
 from benchmark.al.networks import network
-from benchmark.al.networks.cost import macs, parameters
 from benchmark.al.training.schedules import rate
 from benchmark.runs import events
 from benchmark.spec.load import SuiteFile, find_suite
 from benchmark.spec.models import Imbalance
 from benchmark.worker import main
+from tests.helpers.network_cost import macs, parameters
 
 ROOT = Path(__file__).parents[2] / "suites"
 # Labelled sizes, candidates, pool, test images, classes.

@@ -15,11 +15,11 @@ import torch
 
 from benchmark.al import datasets, registry
 from benchmark.al.networks import network
-from benchmark.al.networks.cost import macs, parameters
 from benchmark.al.training.schedules import rate
 from benchmark.runs import events
 from benchmark.spec.load import SuiteFile, find_suite
 from benchmark.worker import main
+from tests.helpers.network_cost import macs, parameters
 
 ROOT = Path(__file__).parents[2] / "suites"
 # Labelled sizes; candidates, pool, test, classes; epochs, batch, rate, last epoch of it; lambda; steps per epoch; parameters.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -30,6 +31,9 @@ from benchmark.al.datasets.split import CLUTTER
 @dataclass(frozen=True)
 class Caltech:
     """One of the two. Classes are the folders in sorted order; files that are no images are left out."""
+
+    side: ClassVar[int | None] = None
+    channels: ClassVar[int] = 3
 
     origin: Origin
     classes: int

@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,6 +31,9 @@ HOME = "https://www.cs.toronto.edu/~kriz/cifar.html"
 @dataclass(frozen=True)
 class Cifar:
     """One of the two. Keys of the pickles may be bytes or text, `filenames` may be absent."""
+
+    side: ClassVar[int | None] = SIDE
+    channels: ClassVar[int] = 3
 
     origin: Origin
     train: tuple[Published, ...]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,6 +28,8 @@ PARTS = ("train", "test")
 @dataclass(frozen=True)
 class ClassFolders:
     """One folder per class whose name is the class number, from 0 without gaps. Never counts as published."""
+
+    channels: ClassVar[int] = 3
 
     name: str
     side: int | None = None

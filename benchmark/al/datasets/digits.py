@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -24,6 +25,9 @@ CONTENT = "335edd25f2078aa2fc961dc781872cdd25007cfe94298857b7e0a8864b104e61"
 @dataclass(frozen=True)
 class Digits:
     """1,797 grey images, cut here into 1,297 for the pool and 500 for the test set, classes in proportion."""
+
+    side: ClassVar[int | None] = 8
+    channels: ClassVar[int] = 1
 
     origin: Origin
 

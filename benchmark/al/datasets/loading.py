@@ -53,7 +53,9 @@ def _load(data: Data, root: Path, caches: list[Cache], check: bool) -> Dataset:
     if facts is None:
         facts = SourceFacts(digest.digest_files(files), kind.differs(files))
         store.remember(stamp, facts)
-    key = f"{data.name}-{digest.digest_json([facts.sources, data.model_dump(mode='json')])[:24]}"
+    # Without the field that only data sets from outside have: copies from before it stay valid.
+    pinned = data.model_dump(mode="json", exclude=None if data.code else {"code"})
+    key = f"{data.name.rpartition(':')[2]}-{digest.digest_json([facts.sources, pinned])[:24]}"
     entry = next((made for one in caches if (made := one.open(key, check))), None)
     if entry is None:
         with store.lock(key):

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,9 @@ LIMIT = 2**31
 @dataclass(frozen=True)
 class Idx:
     """One of the two. The files may be gzipped, as published, or unpacked; a gzipped one is preferred."""
+
+    side: ClassVar[int | None] = 28
+    channels: ClassVar[int] = 1
 
     origin: Origin
     published: tuple[Published, ...]

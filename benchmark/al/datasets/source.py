@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -140,12 +140,21 @@ class Source:
     class_names: tuple[str, ...]
 
 
+@runtime_checkable
 class DatasetFormat(Protocol):
     """How one data set lies on disk."""
 
     @property
     def origin(self) -> Origin:
         """Where it comes from."""
+
+    @property
+    def side(self) -> int | None:
+        """Pixels that every image is high and wide (None: images have sizes of their own)."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of its images: 1 or 3."""
 
     def files(self, root: Path) -> list[File]:
         """The files it is made from, in a fixed order. Raises DataError when they are not there."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -30,6 +31,9 @@ CLASSES = tuple(str(digit) for digit in range(10))
 @dataclass(frozen=True)
 class Svhn:
     """Two MATLAB files with X (32, 32, 3, n) and y (n, 1), where 10 stands for the digit 0."""
+
+    side: ClassVar[int | None] = 32
+    channels: ClassVar[int] = 3
 
     origin: Origin
     published: tuple[Published, ...]

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -36,6 +37,9 @@ WNIDS, WORDS, ANNOTATIONS = "wnids.txt", "words.txt", "val/val_annotations.txt"
 @dataclass(frozen=True)
 class TinyImageNet:
     """Classes are the WordNet ids of `wnids.txt` in sorted order; test labels come from `val_annotations.txt`."""
+
+    side: ClassVar[int | None] = 64
+    channels: ClassVar[int] = 3
 
     origin: Origin
 

@@ -44,11 +44,6 @@ def squared_distances(residual: Tensor, features: Tensor, norms: Tensor, centre:
     return distances.index_fill(0, chosen, 0.0)
 
 
-def next_centre_distribution(nearest: Tensor) -> Tensor:
-    """Probability of each point to be the next centre: its share of the squared distances to the nearest centre, (n,)."""
-    return nearest.double() / nearest.double().sum()
-
-
 def kmeanspp_seeds(residual: Tensor, features: Tensor, count: int, rng: np.random.Generator) -> Tensor:
     """Distinct positions (count,) int64 of k-means++ seeds on embeddings residual (n, classes) (x) features (n, d).
 

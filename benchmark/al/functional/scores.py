@@ -1,4 +1,7 @@
-"""Acquisition scores of one image each, from class probabilities or logits. Larger is not always more informative."""
+"""Acquisition scores of one image each, from class probabilities or logits, and the order they give.
+
+Larger is not always more informative.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from benchmark.errors import AlbenchError
 
 STUDENT_EPS = 1e-14
 """Added to student probabilities in the `prob` form of `consistency`, as released."""
@@ -63,3 +68,31 @@ def consistency(
         probs = probs / probs.sum(dim=1, keepdim=True)
     terms = probs * torch.log(probs / (students.softmax(dim=2) + STUDENT_EPS))
     return terms.sum(dim=2).mean(dim=0)
+
+
+def normalised_confidence(logits: Tensor) -> Tensor:
+    """Top-1 probability of the softmax of L2-normalised logits: (n, classes) -> (n,). PT4AL and BAL buy the smallest.
+
+    PT4AL: Yi et al., ECCV 2022, johnsk95/PT4AL at 9a0da4a, main.py get_plabels2. BAL: Li et al., TPAMI 2024,
+    dvlab-research/BAL at 140d279, main.py get_confidence. The length of the logit vector has no influence: this is not
+    ordinary least confidence.
+    """
+    return F.normalize(logits, dim=1).softmax(dim=1).amax(dim=1)
+
+
+def top(scores: Tensor, count: int) -> Tensor:
+    """Positions (count,) int64 of the largest of `scores` (n,), best first.
+
+    Sorting is stable by (score, position): unstable sorts pick different images on different machines when scores are
+    equal. Raises AlbenchError for scores that are not finite: a NaN would sort first and be bought.
+    """
+    if not bool(torch.isfinite(scores).all()):
+        bad = int((~torch.isfinite(scores)).sum())
+        raise AlbenchError(f"{bad} of {len(scores)} scores are not finite", remedy="check the training for divergence")
+    return torch.argsort(scores, descending=True, stable=True)[:count]
+
+
+def require_finite(name: str, values: Tensor) -> None:
+    """Raise AlbenchError unless all `values` (any shape) are finite: no score would show what a diverged training left."""
+    if not bool(torch.isfinite(values).all()):
+        raise AlbenchError(f"the {name} are not finite", remedy="check the training for divergence")

@@ -1,42 +1,29 @@
-"""Networks by the name a suite uses; each is imported only when it is built."""
+"""Networks by the name a suite uses (`registry.NETWORKS`); each is imported only when it is built."""
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from benchmark.al import registry
 from benchmark.errors import UsageError
 from benchmark.spec.models import Model
-
-MODELS = {
-    "resnet_cifar": "benchmark.al.networks.resnet_cifar:ResNetCifar",
-    "resnet_imagenet": "benchmark.al.networks.resnet_imagenet:ResNetImagenet",
-    "resnet_bottleneck": "benchmark.al.networks.resnet_bal:ResNetBottleneck",
-    "vgg_bn": "benchmark.al.networks.vgg_bn:VggBn",
-    "vgg_plain": "benchmark.al.networks.vgg_plain:VggPlain",
-    "ofa": "benchmark.al.networks.ofa:Ofa",
-    "small_cnn": "benchmark.al.networks.small_cnn:SmallCnn",
-}
-"""Name -> `module:class`. A network takes `classes` and its own parameters and returns `Outputs`."""
 
 
 def network(model: Model, classes: int, channels: int) -> nn.Module:
     """A new network with random weights from torch's global generator. Raises UsageError for what cannot be built."""
-    if model.name not in MODELS:
-        close = difflib.get_close_matches(model.name, MODELS, n=3, cutoff=0.3) or sorted(MODELS)
-        raise UsageError(f"no network '{model.name}'", remedy=f"did you mean {', '.join(close)}?")
-    module, _, attribute = MODELS[model.name].partition(":")
+    cls = registry.find_class("networks", model.name)
     parameters: dict[str, Any] = dict(model.params)
     if channels != 3:
         parameters["channels"] = channels
     try:
-        return getattr(importlib.import_module(module), attribute)(classes=classes, **parameters)  # type: ignore[no-any-return]
+        made: nn.Module = cls(classes=classes, **parameters)
     except TypeError as error:
-        raise UsageError(f"network '{model.name}': {error}", remedy=f"see {module}") from error
+        raise UsageError(f"network '{model.name}': {error}", remedy=f"see {cls.__module__}") from error
+    return made
 
 
 def pretrain(made: nn.Module, folder: Path) -> None:

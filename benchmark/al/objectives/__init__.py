@@ -1,4 +1,4 @@
-"""Training objectives, one file each; the file's stem is the name a suite uses."""
+"""Training objectives, one file each; `registry.OBJECTIVES` gives each the name a suite uses."""
 
 from benchmark.al.objectives.base import Batch, Build, CycleData, Objective
 

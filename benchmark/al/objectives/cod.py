@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.al.functional.averaging import ema_update
-from benchmark.al.functional.cod import cod_loss
+from benchmark.al.functional.losses import cod_loss
 from benchmark.al.objectives.base import UNLABELLED, Batch, Build, CycleData, Objective, in_groups
 
 ONCE = 2**32 - 1

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.al.functional.ranking_loss import bce_ranking_loss, margin_ranking_loss
+from benchmark.al.functional.losses import bce_ranking_loss, margin_ranking_loss
 from benchmark.al.networks.loss_prediction import LossPrediction
 from benchmark.al.networks.outputs import Outputs
 from benchmark.al.objectives.base import Batch, Build, Objective

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.al.functional.averaging import ema_update, warmup_alpha
-from benchmark.al.functional.semi import ramp_up, softmax_mse
+from benchmark.al.functional.losses import ramp_up, softmax_mse
 from benchmark.al.objectives.base import LABELLED, REFRESH, UNLABELLED, Batch, Build, CycleData, Objective
 from benchmark.al.training.numerics import promoted
 

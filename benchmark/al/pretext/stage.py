@@ -18,16 +18,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.al.committee import Committee
 from benchmark.al.functional.cluster_distance import cluster_distance_difference, k_means
 from benchmark.al.learner import Learner, LearnerData
 from benchmark.al.objectives.base import TURNS
+from benchmark.al.output_name import OutputName
 from benchmark.al.pool import Indices
 from benchmark.al.pretext.rotation import RotatedImages, Rotation
 from benchmark.al.random.streams import Name, Streams
 from benchmark.al.session import AfterEpoch, Session
 from benchmark.al.state.training_cache import TrainingState
-from benchmark.al.strategies.base import STATIC, Strategy
+from benchmark.al.strategies.base import Strategy
+from benchmark.al.trainable import TrainableModel
 from benchmark.errors import UsageError
 from benchmark.spec.models import Evaluation, Pretext, Protocol
 
@@ -35,13 +36,13 @@ STAGE = "pretext"
 
 
 def pretext_outputs(
-    protocol: Protocol, strategy: Strategy, learner: Learner | Committee, session: Session
+    protocol: Protocol, strategy: Strategy, learner: TrainableModel, session: Session
 ) -> Mapping[str, Tensor]:
     """What the strategy declared under `pretext.`, made or found; empty if it declared nothing. May raise `TrainingInterrupted`.
 
     Raises UsageError where the protocol has no such stage or the stage does not give what is asked for.
     """
-    wanted = sorted(name for name in strategy.needs if name.startswith(STATIC))
+    wanted = sorted(name for name in strategy.needs if OutputName.parse(name).is_static)
     if not wanted:
         return {}
     pretext = protocol.pretext
@@ -79,7 +80,7 @@ def compute_pretext_outputs(
     return found
 
 
-def learner_of(protocol: Protocol, pretext: Pretext, learner: Learner | Committee) -> Learner:
+def learner_of(protocol: Protocol, pretext: Pretext, learner: TrainableModel) -> Learner:
     """A learner of the task: four classes, the pool for training, its rotations for testing."""
     best = pretext.keep == "best"
     task = protocol.model_copy(

@@ -3,23 +3,45 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from pydantic import ConfigDict
 from torch import Tensor
 
-from benchmark.al.functional.ranking import top
+from benchmark.al import registry
+from benchmark.al.functional.scores import top
 from benchmark.al.pool import Indices
+from benchmark.al.strategies._seeded import Chance
 from benchmark.errors import UsageError
 
 BEFORE_FIRST_TRAINING = -1
 """`View.cycle` of a strategy that picks the first labelled set, before any training."""
-STATIC = "pretext."
-"""Prefix of needs that a stage before the first cycle fulfils, for the whole pool and for good."""
+
+
+class ReadImages(Protocol):
+    """Images of the pool through the scoring view."""
+
+    def __call__(self, indices: Indices) -> Tensor:
+        """(b, c, h, w) for (b,) data set indices."""
+
+
+class ComputeOutputs(Protocol):
+    """Outputs of the trained model that a strategy asks for while it selects."""
+
+    def __call__(self, names: Iterable[str], indices: Indices) -> dict[str, Tensor]:
+        """By name, for (b,) data set indices."""
+
+
+def _no_images(indices: Indices) -> Tensor:
+    raise UsageError("this view gives no images", remedy="make it with `images=`")
+
+
+def _no_outputs(names: Iterable[str], indices: Indices) -> dict[str, Tensor]:
+    raise UsageError("this view computes no further outputs", remedy="make it with `ask=`")
 
 
 class Picks(NamedTuple):
@@ -52,12 +74,12 @@ class View:
     device: torch.device
     outputs: Mapping[str, Tensor]
     """Declared needs by name: (n, ...) for candidates, (m, ...) for names that begin with `labelled.`."""
-    images: Any = None
-    """Callable (indices) -> (b, c, h, w): images through the scoring view, for strategies that train a model of their own."""
-    ask: Any = None
-    """Callable (names, indices) -> outputs by name: for strategies that know only later what of which images they need."""
-    chance: Any = None
-    """Callable (rng, device) -> what networks of the strategy's own draw and where they start (None: as seeded by `rng`)."""
+    images: ReadImages = _no_images
+    """For strategies that train a model of their own."""
+    ask: ComputeOutputs = _no_outputs
+    """For strategies that know only later what of which images they need."""
+    chance: Callable[[np.random.Generator, torch.device], Chance] | None = None
+    """(rng, device) -> what networks of the strategy's own draw and where they start (None: as seeded by `rng`)."""
     statics: Mapping[str, Tensor] = field(default_factory=dict)
     """Declared needs that begin with `pretext.`: (pool_size, ...) by data set index, there from before the first training on."""
 
@@ -110,9 +132,8 @@ class Strategy(ABC):
         """What the `query` stream is keyed by, so that two samplers that make the same draw buy different images: the name
         of a strategy of this project, and ":<class>" of any other one, wherever its file lies. Random sampling has the
         bare stream. Not to be overridden (conformance check "own stream")."""
-        cls = type(self)
-        name = cls.__module__.removeprefix(f"{__package__}.") if cls.__module__.startswith(f"{__package__}.") else ""
-        return "" if name == "random" else name or f":{cls.__qualname__}"
+        name = registry.name_of("strategies", type(self))
+        return "" if name == "random" else name or f":{type(self).__qualname__}"
 
     def narrow(self, view: View) -> Tensor | None:
         """Positions of the candidates worth scoring (None: all). Called before any output is computed."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmark.al.functional.kcenter import k_center_greedy
-from benchmark.al.strategies._committee import concatenate_models
 from benchmark.al.strategies.base import Picks, Strategy, View
+from benchmark.al.strategies.committee import concatenate_models
 
 
 @dataclass(frozen=True)

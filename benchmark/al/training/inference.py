@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.al.augmentation.images import ImageSource
-from benchmark.al.functional.finite import require_finite
+from benchmark.al.functional.scores import require_finite
 from benchmark.al.networks.outputs import Outputs
+from benchmark.al.output_name import OutputName
 from benchmark.al.random.philox import Counter
 from benchmark.al.training.numerics import Numerics, promoted
 from benchmark.errors import UsageError
@@ -51,9 +52,9 @@ class Inference:
         """
         wanted: dict[str, list[tuple[str, str]]] = {}
         for name in sorted(names):
-            owner, _, output = name.rpartition(".")
-            wanted.setdefault(owner, []).append((name, output))
-            self._check(output)
+            asked = OutputName.parse(name)
+            wanted.setdefault(asked.owner, []).append((name, asked.output))
+            self._check(asked.output)
         groups = {owner: _group(networks, owner) for owner in wanted}
         for network in itertools.chain(*groups.values()):
             network.eval()
@@ -70,8 +71,10 @@ class Inference:
                         read = self.heads[output] if output in self.heads else attrgetter(output)
                         found[name].append(torch.stack([promoted(read(out)[: len(chunk)]) for out in passes]))
         whole = {name: torch.cat(pieces, dim=1) for name, pieces in found.items()}
-        several = {owner for owner in wanted if isinstance(networks[owner], list)}
-        return {name: value if name.rpartition(".")[0] in several else value[0] for name, value in whole.items()}
+        several = {
+            name for owner, outputs in wanted.items() if isinstance(networks[owner], list) for name, _ in outputs
+        }
+        return {name: value if name in several else value[0] for name, value in whole.items()}
 
     def _check(self, output: str) -> None:
         if output not in self.heads and output not in Outputs._fields:

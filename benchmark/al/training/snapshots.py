@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from benchmark.al.functional.averaging import WeightAverage, ema_update, refresh_batch_norm, warmup_alpha
 from benchmark.al.training.numerics import Number
+from benchmark.al.training.recorder import CycleStart, EpochEnd, TrainingRecorder
 from benchmark.spec.models import Training
 
 Batches = Callable[[], Iterable[Tensor]]
 """The labelled images of this cycle in batches through the train view, for batch-norm statistics."""
 
 
-class SnapshotRecorder:
+class SnapshotRecorder(TrainingRecorder):
     """Takes snapshots of a network while it is trained in one cycle."""
+
+    key: ClassVar[str] = "trail"
 
     def __init__(self, training: Training, number: Callable[[], Number] = Number) -> None:
         """`number` makes what the factor of a moving average is kept in."""
@@ -33,17 +36,17 @@ class SnapshotRecorder:
         self._ema_steps, self._alpha = 0, number()
         self._shape: nn.Module | None = None
 
-    def start_cycle(self, model: nn.Module, unrelated: Callable[[], nn.Module]) -> None:
+    def start_cycle(self, start: CycleStart) -> None:
         """Forget the cycle before. A moving average starts at the network as it is before its first step or, as released
-        (main.py, task_model_ema), at an `unrelated` random one.
+        (main.py, task_model_ema), at an unrelated random one.
 
         Its step counter goes on where the protocol says so: from the second cycle on the start is then left at once with
         the full decay, as released.
         """
         self.snapshots.clear()
-        self._shape, self.average = model, WeightAverage()
+        self._shape, self.average = start.model, WeightAverage()
         if self.spec.average == "ema":
-            self.average.update(unrelated() if self.spec.ema_start == "random" else model)
+            self.average.update(start.unrelated() if self.spec.ema_start == "random" else start.model)
             if self.spec.ema_counter == "cycle":
                 self._ema_steps = 0
 
@@ -59,10 +62,14 @@ class SnapshotRecorder:
         if self.spec.average == "ema":
             ema_update(self.teacher, model, self._alpha.value)
 
-    def after_epoch(self, done: int, model: nn.Module, batches: Batches) -> None:
-        """Take a snapshot after 1-based epoch `done` if it is due: weights with their own buffers, and the average."""
-        if done < self.spec.start or done % self.spec.every:
-            return
+    def after_epoch(self, end: EpochEnd) -> None:
+        """Take a snapshot after an epoch if it is due: weights with their own buffers, and the average."""
+        if end.done >= self.spec.start and end.done % self.spec.every == 0:
+            # Statistics of a network are those of the arithmetic that it is evaluated in.
+            with end.autocast():
+                self._take(end.done, end.model, end.batches)
+
+    def _take(self, done: int, model: nn.Module, batches: Batches) -> None:
         self.snapshots[done] = {name: value.detach().clone() for name, value in model.state_dict().items()}
         if self.spec.average == "swa":
             self.average.update(model)
@@ -100,19 +107,23 @@ class SnapshotRecorder:
         refresh_batch_norm(made, batches())
         return dict(made.state_dict())
 
+    def evaluated(self) -> Mapping[str, nn.Module]:
+        """The averaged network."""
+        return {"averaged": self.teacher}
+
     def carried(self) -> dict[str, Any]:
         """What the next cycle needs of this one: no weights."""
         return {"ema_steps": torch.tensor(self._ema_steps)}
 
-    def state_dict(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         """Everything that a resumed training, or scoring after it, needs."""
         return self.carried() | {
             "average": self.average.state_dict(),
             "snapshots": {str(epoch): state for epoch, state in self.snapshots.items()},
         }
 
-    def load_state_dict(self, state: Mapping[str, Any], like: nn.Module) -> None:
-        """Take back what `carried` or `state_dict` returned; `like` is a network of the same kind on the right device."""
+    def load_state(self, state: Mapping[str, Any], like: nn.Module) -> None:
+        """Take back what `carried` or `state` returned; `like` is a network of the same kind on the right device."""
         self._ema_steps = int(state["ema_steps"])
         if "average" not in state:
             return

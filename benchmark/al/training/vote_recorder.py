@@ -9,53 +9,89 @@ second time for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from benchmark.al.pool import Indices
-from benchmark.al.training.inference import Inference
+from benchmark.al.training.recorder import CycleStart, EpochEnd, TrainingRecorder
+from benchmark.al.training.schedules import snapshot_epochs
+from benchmark.errors import UsageError
 
+VOTES = "votes"
+"""The output's name."""
 BYTE = 256
 """Classes that a byte can tell apart."""
 
 
-class VoteRecorder:
-    """Votes of one network in one cycle."""
+class VoteRecorder(TrainingRecorder):
+    """Votes of one network in one cycle, where the strategy asks for them."""
 
-    def __init__(self, voters: Indices, first_epoch: int) -> None:
-        """`voters`: data set indices that are voted on; `first_epoch`: first 0-based epoch after which votes are cast."""
-        self.voters, self.first_epoch = voters, first_epoch
+    key: ClassVar[str] = "ballot"
+
+    def __init__(self) -> None:
+        self.voters: Indices | None = None
+        """Data set indices that are voted on; None where no votes are recorded."""
+        self.first_epoch = 0
+        """First 0-based epoch after which votes are cast."""
         self.votes: list[Tensor] = []
 
-    def after_epoch(self, epoch: int, model: nn.Module, inference: Inference) -> None:
-        """Cast the votes of the weights after 0-based `epoch`, if they count."""
-        if epoch >= self.first_epoch:
-            logits = inference.outputs({"": model}, {"logits"}, torch.from_numpy(self.voters))["logits"]
-            # In a byte class 256 would be class 0.
-            kind = torch.uint8 if logits.shape[1] <= BYTE else torch.int32
-            self.votes.append(logits.argmax(dim=1).to(kind))
+    def start_cycle(self, start: CycleStart) -> None:
+        """Forget the votes; cast new ones where they are needed. Raises UsageError where no epoch would cast one."""
+        self.voters, self.votes = None, []
+        if not self.recorded(start.needs):
+            return
+        training = start.training
+        voting = snapshot_epochs(training.epochs, training.vote_fraction)
+        if not voting:
+            raise UsageError(
+                f"votes are asked for, but {training.vote_fraction} of {training.epochs} epochs round to none",
+                where="protocol.training",
+                remedy="raise training.epochs or training.vote_fraction",
+            )
+        self.voters, self.first_epoch = start.candidates, voting[0]
+
+    def after_epoch(self, end: EpochEnd) -> None:
+        """Cast the votes of the weights after an epoch, if they count."""
+        epoch = end.done - 1
+        if self.voters is None or epoch < self.first_epoch:
+            return
+        passes = end.inference(f"{VOTES} {epoch}")
+        logits = passes.outputs({"": end.model}, {"logits"}, torch.from_numpy(self.voters))["logits"]
+        # In a byte class 256 would be class 0.
+        kind = torch.uint8 if logits.shape[1] <= BYTE else torch.int32
+        self.votes.append(logits.argmax(dim=1).to(kind))
+
+    def recorded(self, needs: Iterable[str]) -> frozenset[str]:
+        """The votes, where they are among the needs."""
+        return frozenset({VOTES}).intersection(needs)
+
+    def outputs(self, names: Iterable[str], indices: Indices) -> dict[str, Tensor]:
+        """(snapshots, n) votes on these images; they must have been voted on."""
+        return {name: self.of(indices) for name in self.recorded(names)}
 
     def of(self, indices: Indices) -> Tensor:
-        """(snapshots, n) uint8 votes on these images; they must have been voted on."""
+        """(snapshots, n) uint8 or int32 votes on these images; they must have been voted on."""
+        assert self.voters is not None, "votes are recorded by a training that was asked for them"
         order = np.argsort(self.voters, kind="stable")
-        places = order[np.searchsorted(self.voters, indices, sorter=order)]
-        return torch.stack(self.votes)[:, torch.from_numpy(places)]
+        indexes = order[np.searchsorted(self.voters, indices, sorter=order)]
+        return torch.stack(self.votes)[:, torch.from_numpy(indexes)]
 
-    def state_dict(self) -> dict[str, Any]:
-        """Tensors to save."""
+    def state(self) -> dict[str, Any]:
+        """Tensors to save; empty where no votes are recorded."""
+        if self.voters is None:
+            return {}
         return {
             "voters": torch.from_numpy(self.voters),
             "votes": list(self.votes),
             "first": torch.tensor(self.first_epoch),
         }
 
-    @staticmethod
-    def load(state: Mapping[str, Any], device: torch.device) -> VoteRecorder:
-        """A saved ballot."""
-        made = VoteRecorder(state["voters"].numpy(), int(state["first"]))
-        made.votes = [votes.to(device) for votes in state["votes"]]
-        return made
+    def load_state(self, state: Mapping[str, Any], like: nn.Module) -> None:
+        """Take saved votes back, onto the device of `like`."""
+        device = next(like.parameters()).device
+        self.voters, self.first_epoch = state["voters"].numpy(), int(state["first"])
+        self.votes = [votes.to(device) for votes in state["votes"]]

@@ -17,7 +17,7 @@ from typing import Any
 from benchmark import files
 from benchmark.errors import UsageError
 from benchmark.executors.base import worker_environment
-from benchmark.executors.jobs import Job, guarded, is_foreign
+from benchmark.executors.jobs import Job, component_names_of, guarded, is_foreign
 from benchmark.runs.gpus import CHOSEN_GPU
 from benchmark.runs.store import WORK
 from benchmark.spec.models import Trial
@@ -213,7 +213,7 @@ def _is_too_much(place: PurePosixPath, origin: Path, data: Path) -> bool:
 
 def plugins(trial: Trial) -> list[str]:
     """Files of components from outside the project, which a container sees at the same place."""
-    named = (name.rpartition(":")[0] for name in (trial.strategy.name, trial.objective.name) if ":" in name)
+    named = (name.rpartition(":")[0] for _, name in component_names_of(trial) if ":" in name)
     return sorted({file for file in named if file.endswith(".py")})
 
 

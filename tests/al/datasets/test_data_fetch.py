@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from benchmark.al.datasets import SOURCES, catalogue, fetch
+from benchmark.al import registry
+from benchmark.al.datasets import SOURCES, fetch
 from benchmark.al.datasets.caltech import CALTECH101
 from benchmark.al.datasets.download import download
 from benchmark.al.datasets.mnist import KMNIST
@@ -204,7 +205,7 @@ def caltech(site: Site, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], No
         old = CALTECH101.origin.downloads[0]
         new = replace(old, file=_published("caltech-101.zip", content), urls=(f"{site.address}/caltech-101.zip",))
         kind = replace(CALTECH101, origin=replace(CALTECH101.origin, downloads=(new,)), classes=2, images=4)
-        monkeypatch.setattr(catalogue, "FORMATS", {"caltech101": kind})
+        monkeypatch.setattr(registry, "find_dataset", {"caltech101": kind}.__getitem__)
 
     return serve
 
@@ -269,7 +270,7 @@ def test_single_files_are_fetched_where_they_are_missing(
         for file in published
     )
     kind = replace(KMNIST, origin=replace(KMNIST.origin, downloads=downloads), published=published)
-    monkeypatch.setattr(catalogue, "FORMATS", {"kmnist": kind})
+    monkeypatch.setattr(registry, "find_dataset", {"kmnist": kind}.__getitem__)
     folder = tmp_path / "KMNIST" / "raw"
     folder.mkdir(parents=True)
     (folder / "f1.gz").write_bytes(files["f1.gz"])

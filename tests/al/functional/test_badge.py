@@ -57,7 +57,8 @@ def test_draw_frequencies_follow_squared_distances() -> None:
     residual, features = parts(count=6, seed=2)
     norms = badge.squared_norms(residual, features)
     first = norms.argmax()
-    wanted = badge.next_centre_distribution(badge.squared_distances(residual, features, norms, first)).numpy()
+    nearest = badge.squared_distances(residual, features, norms, first).double()
+    wanted = (nearest / nearest.sum()).numpy()
     seconds = [int(badge.kmeanspp_seeds(residual, features, 2, np.random.default_rng(seed))[1]) for seed in range(2000)]
     share = np.bincount(seconds, minlength=6) / 2000
     assert wanted[int(first)] == 0 == share[int(first)]

@@ -7,9 +7,9 @@ import pytest
 import torch
 from sklearn.preprocessing import MinMaxScaler
 
-from benchmark.al.functional.label_smoothing import smoothed_cross_entropy, soft_targets
-from benchmark.al.functional.model_scores import combined, drawn, raw_scores, smallest
+from benchmark.al.functional.votes import combined, drawn, raw_scores, smallest
 from benchmark.errors import AlbenchError
+from tests.helpers.label_smoothing import smoothed_cross_entropy, soft_targets
 
 
 @pytest.fixture

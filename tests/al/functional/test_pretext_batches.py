@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.al.functional.normalised_confidence import normalised_confidence
-from benchmark.al.functional.pretext_batches import batches, first_picks, hardest_first
+from benchmark.al.functional.bal_windows import batches, first_picks, hardest_first
+from benchmark.al.functional.scores import normalised_confidence
 from benchmark.errors import AlbenchError, UsageError
 
 losses = st.lists(st.sampled_from([0.0, 1e-7, 9.9e-05, 1e-4, 0.5, 2.0, 4.4, 10.5, 9.0]), min_size=1, max_size=30)

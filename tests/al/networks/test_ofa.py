@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.al.networks.cost import macs, parameters
 from benchmark.al.networks.ofa import Ofa, config, read_weights, round8
 from benchmark.al.networks.ofa_nets import NETS, TARGETS, TEACHER
 from benchmark.errors import DataError, UsageError
+from tests.helpers.network_cost import macs, parameters
 
 PUBLISHED = [
     (5.9, 237), (4.9, 163), (4.3, 110), (3.8, None), (5.3, 220), (6.0, 164),

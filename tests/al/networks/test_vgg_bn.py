@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.al.networks.cost import macs, parameters
 from benchmark.al.networks.resnet_bal import ResNetBottleneck
 from benchmark.al.networks.resnet_cifar import ResNetCifar
 from benchmark.al.networks.vgg_bn import VggBn
 from benchmark.errors import UsageError
+from tests.helpers.network_cost import macs, parameters
 
 LETTERS = {11: "A", 13: "B", 16: "D", 19: "E"}
 COUNTS = {11: 9_231_114, 13: 9_416_010, 16: 14_728_266, 19: 20_040_522}

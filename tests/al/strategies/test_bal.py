@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from benchmark.al import registry
-from benchmark.al.acquisition import acquire
+from benchmark.al.acquisition import acquire, initial_pool
 from benchmark.al.functional.bal_windows import quota
-from benchmark.al.initial import initial_pool
 from benchmark.al.pool import Pool
 from benchmark.al.random.streams import Streams
 from benchmark.al.strategies.base import Strategy

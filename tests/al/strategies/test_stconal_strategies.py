@@ -13,7 +13,7 @@ import torch
 from benchmark.al.loop import run
 from benchmark.al.registry import build_component
 from benchmark.al.strategies import Picks, Strategy, View
-from benchmark.al.strategies._adversarial import AdversarialPair, AdversarialTraining
+from benchmark.al.strategies.vaal import AdversarialPair, AdversarialTraining
 from benchmark.errors import AlbenchError, UsageError
 from benchmark.spec.models import Component, Trial
 from tests.helpers.trials import assembled, session, trial

@@ -15,6 +15,8 @@ from benchmark.al.acquisition import acquire
 from benchmark.al.learner import Learner, TrainingInterrupted
 from benchmark.al.loop import run
 from benchmark.al.pool import Pool
+from benchmark.al.training.recorder import CycleStart
+from benchmark.al.training.snapshots import SnapshotRecorder
 from benchmark.runs import events
 from benchmark.runs.events import CycleFinished, CycleResult
 from benchmark.spec.models import Component, Training, Trial
@@ -36,16 +38,16 @@ def made(seed: int = 0, strategy: Component = STCONAL, **trajectory: Any) -> Tri
 def trained(asked: Trial, cache: Path) -> tuple[Learner, dict[int, nn.Module], list[list[torch.Tensor]]]:
     """A learner after one training, with the network after every epoch and the parameters after every step."""
     _, learner = assembled(asked, cache)
-    assert learner.trail is not None
     epochs: dict[int, nn.Module] = {}
     steps = [[value.detach().double().clone() for value in learner.student.parameters()]]
-    move = learner.trail.after_step
+    recorder = learner.recorder(SnapshotRecorder)
+    move = recorder.after_step
 
     def after_step(model: nn.Module) -> None:
         steps.append([value.detach().double().clone() for value in model.parameters()])
         move(model)
 
-    learner.trail.after_step = after_step  # type: ignore[method-assign]
+    recorder.after_step = after_step  # type: ignore[method-assign]
 
     def after_epoch(done: int, *_: Any) -> None:
         epochs[done] = copy.deepcopy(learner.student)
@@ -94,8 +96,7 @@ def check_statistics(learner: Learner, network: nn.Module, epoch: int) -> None:
 
 def test_the_teacher_is_the_mean_of_all_snapshots_with_statistics_of_its_own(tmp_path: Path) -> None:
     learner, epochs, _ = trained(made(), tmp_path)
-    assert learner.trail is not None
-    teacher, taken = learner.trail.teacher, [epochs[2], epochs[3], epochs[4]]
+    teacher, taken = learner.recorder(SnapshotRecorder).teacher, [epochs[2], epochs[3], epochs[4]]
     for name, value in teacher.named_parameters():
         mean = torch.stack([network.get_parameter(name).detach().double() for network in taken]).mean(dim=0)
         torch.testing.assert_close(value.double(), mean, rtol=1e-5, atol=1e-6)
@@ -109,9 +110,12 @@ def test_students_are_the_newest_snapshots_with_their_own_statistics(
     students: str, expected: list[int], tmp_path: Path
 ) -> None:
     learner, epochs, _ = trained(made(students=students), tmp_path)
-    assert learner.trail is not None
-    found = learner.trail.networks()["students"]
-    assert isinstance(found, list) and learner.trail.students() == expected and len(found) == len(expected)
+    found = learner.recorder(SnapshotRecorder).networks()["students"]
+    assert (
+        isinstance(found, list)
+        and learner.recorder(SnapshotRecorder).students() == expected
+        and len(found) == len(expected)
+    )
     for epoch, network in zip(expected, found, strict=True):
         state = epochs[epoch].state_dict()
         assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
@@ -119,8 +123,7 @@ def test_students_are_the_newest_snapshots_with_their_own_statistics(
 
 def test_refreshed_students_have_statistics_of_their_own_weights(tmp_path: Path) -> None:
     learner, epochs, _ = trained(made(student_bn="refreshed"), tmp_path)
-    assert learner.trail is not None
-    found = learner.trail.networks()["students"]
+    found = learner.recorder(SnapshotRecorder).networks()["students"]
     assert isinstance(found, list)
     for epoch, network in zip([4, 3], found, strict=True):
         check_statistics(learner, network, epoch - 1)
@@ -130,30 +133,34 @@ def test_refreshed_students_have_statistics_of_their_own_weights(tmp_path: Path)
 
 def test_the_moving_average_follows_every_step(tmp_path: Path) -> None:
     learner, _, steps = trained(made(**EMA), tmp_path)
-    assert learner.trail is not None and len(steps) == 9
+    assert len(steps) == 9
     expected = steps[0]
     for number, weights in enumerate(steps[1:], start=1):
         share = min(1 - 1 / (number + 1), 0.7)
         expected = [share * old + (1 - share) * new for old, new in zip(expected, weights, strict=True)]
-    for value, twin in zip(learner.trail.teacher.parameters(), expected, strict=True):
+    for value, twin in zip(learner.recorder(SnapshotRecorder).teacher.parameters(), expected, strict=True):
         torch.testing.assert_close(value.double(), twin, rtol=1e-4, atol=1e-6)
-    check_statistics(learner, learner.trail.teacher, epoch=3)
+    check_statistics(learner, learner.recorder(SnapshotRecorder).teacher, epoch=3)
 
 
 @pytest.mark.parametrize(("counter", "steps"), [("trial", 8 + 1), ("cycle", 1)])
 def test_the_moving_average_starts_anew_and_its_counter_as_pinned(counter: str, steps: int, tmp_path: Path) -> None:
     learner, _, _ = trained(made(**EMA, ema_counter=counter), tmp_path)
-    assert learner.trail is not None
     fresh = copy.deepcopy(learner.student)
     nn.init.constant_(fresh.get_parameter("head.bias"), 3.0)
-    learner.trail.start_cycle(fresh, lambda: fresh)
-    assert torch.equal(learner.trail.teacher.get_parameter("head.bias"), fresh.get_parameter("head.bias"))
+    start = CycleStart(learner.protocol.training, fresh, frozenset(), np.arange(0), lambda: fresh)
+    learner.recorder(SnapshotRecorder).start_cycle(start)
+    assert torch.equal(
+        learner.recorder(SnapshotRecorder).teacher.get_parameter("head.bias"), fresh.get_parameter("head.bias")
+    )
     with torch.no_grad():
         fresh.get_parameter("head.bias").zero_()
-    learner.trail.before_step()
-    learner.trail.after_step(fresh)
+    learner.recorder(SnapshotRecorder).before_step()
+    learner.recorder(SnapshotRecorder).after_step(fresh)
     share = min(1 - 1 / (steps + 1), 0.7)
-    torch.testing.assert_close(learner.trail.teacher.get_parameter("head.bias"), torch.full((10,), 3.0 * share))
+    torch.testing.assert_close(
+        learner.recorder(SnapshotRecorder).teacher.get_parameter("head.bias"), torch.full((10,), 3.0 * share)
+    )
 
 
 def test_one_pass_of_the_teacher_and_of_each_student_over_the_candidates(tmp_path: Path) -> None:

@@ -26,19 +26,16 @@ from adapters import (
     tensor,
     wave,
 )
-from benchmark.al.functional.bal_windows import quota, sub_pool, window
+from benchmark.al.functional.bal_windows import batches, first_picks, hardest_first, quota, sub_pool, window
 from benchmark.al.functional.cluster_distance import cluster_distance_difference, ranked
-from benchmark.al.functional.normalised_confidence import normalised_confidence
-from benchmark.al.functional.pretext_batches import batches, first_picks, hardest_first
-from benchmark.al.functional.ranking import top
-from benchmark.al.functional.scores import entropy
-from benchmark.al.networks.cost import macs, parameters
+from benchmark.al.functional.scores import entropy, normalised_confidence, top
 from benchmark.al.networks.resnet_bal import ResNetBottleneck
 from benchmark.al.networks.resnet_cifar import ResNetCifar
 from benchmark.al.networks.vgg_bn import DEPTHS, VggBn
 from benchmark.al.training.schedules import rate
 from benchmark.errors import UsageError
 from benchmark.spec.models import MultiStep
+from tests.helpers.network_cost import macs, parameters
 
 # ---------------------------------------------------------------------------------------------------------- networks
 

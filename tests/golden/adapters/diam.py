@@ -12,6 +12,8 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from benchmark.al.functional.label_smoothing import smoothed_cross_entropy, soft_targets
+from benchmark.al.functional.model_scores import Kind, combined, drawn, raw_scores, smallest
 
 from adapters import (
     adapter,
@@ -26,24 +28,27 @@ from adapters import (
     tensor,
 )
 from adapters.bal import check_forward
+from benchmark.al.acquisition import torch_randperm
 from benchmark.al.functional.kcenter import k_center_greedy
-from benchmark.al.functional.label_smoothing import smoothed_cross_entropy, soft_targets
-from benchmark.al.functional.model_scores import Kind, combined, drawn, raw_scores, smallest
 from benchmark.al.functional.votes import (
     OVERSAMPLING,
     cal_candidates,
+    combined,
     diam_candidates,
     disagreement,
+    drawn,
+    raw_scores,
+    smallest,
     vote_entropy,
 )
-from benchmark.al.initial import torch_randperm
-from benchmark.al.networks.cost import macs, parameters
 from benchmark.al.networks.ofa import Ofa
 from benchmark.al.networks.outputs import Outputs
 from benchmark.al.objectives.supervised import Supervised
 from benchmark.al.training.schedules import rate, snapshot_epochs
 from benchmark.spec.load import load_suite
 from benchmark.spec.models import Cosine
+from tests.helpers.label_smoothing import smoothed_cross_entropy, soft_targets
+from tests.helpers.network_cost import macs, parameters
 
 SUITES = Path(__file__).parents[3] / "suites"
 

@@ -11,11 +11,9 @@ from torch import Tensor
 from adapters import adapter, close
 from adapters._watching import Recorder, Watched, exact, filled, labels, pinned
 from benchmark.al import registry
-from benchmark.al.acquisition import acquire
+from benchmark.al.acquisition import acquire, torch_randperm
 from benchmark.al.committee import Committee
-from benchmark.al.functional.model_scores import Kind, raw_scores
-from benchmark.al.functional.votes import cal_candidates, diam_candidates
-from benchmark.al.initial import torch_randperm
+from benchmark.al.functional.votes import Kind, cal_candidates, diam_candidates, raw_scores
 from benchmark.al.learner import Learner, LearnerData
 from benchmark.al.pool import Pool
 from benchmark.al.random.philox import Counter

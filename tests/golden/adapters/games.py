@@ -15,8 +15,7 @@ from benchmark.al.networks.gcn import Gcn
 from benchmark.al.networks.vae import Discriminator, Vae
 from benchmark.al.strategies._seeded import Chance
 from benchmark.al.strategies.base import Picks, View
-from benchmark.al.strategies.ta_vaal import TaVaal
-from benchmark.al.strategies.vaal import Vaal, played
+from benchmark.al.strategies.vaal import TaVaal, Vaal, played
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -12,9 +12,8 @@ import torch
 from adapters import adapter, close, tensor
 from adapters._watching import Recorder, Watched, exact, filled, labels, pinned, session_of, without_augmentation
 from benchmark.al.datasets import Dataset, Part
-from benchmark.al.functional.bal_windows import quota
+from benchmark.al.functional.bal_windows import batches, hardest_first, quota
 from benchmark.al.functional.cluster_distance import ranked
-from benchmark.al.functional.pretext_batches import batches, hardest_first
 from benchmark.al.learner import Learner
 from benchmark.al.loop import run
 from benchmark.al.networks.vgg_bn import DEPTHS

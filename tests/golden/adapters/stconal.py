@@ -28,8 +28,7 @@ from adapters._networks import check_counts, check_trunk, counted_network, forwa
 from adapters._views import Listed, view_of
 from benchmark.al.functional.averaging import WeightAverage, refresh_batch_norm
 from benchmark.al.functional.kcenter import k_center_greedy
-from benchmark.al.functional.ranking import top
-from benchmark.al.functional.scores import consistency
+from benchmark.al.functional.scores import consistency, top
 from benchmark.al.networks.loss_prediction import LossPrediction
 from benchmark.al.networks.outputs import Outputs
 from benchmark.al.networks.resnet_cifar import ResNetCifar

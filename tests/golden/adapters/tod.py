@@ -27,8 +27,7 @@ from adapters import (
 from adapters._networks import check_counts, check_trunk, counted_network, forward, network_like
 from adapters._views import Listed, logits_with_discrepancy, view_of
 from benchmark.al.functional.averaging import ema_update, warmup_alpha
-from benchmark.al.functional.cod import cod_loss
-from benchmark.al.functional.ranking_loss import margin_ranking_loss
+from benchmark.al.functional.losses import cod_loss, margin_ranking_loss
 from benchmark.al.functional.scores import discrepancy
 from benchmark.al.networks.loss_prediction import LossPrediction
 from benchmark.al.networks.outputs import Outputs

@@ -35,6 +35,7 @@ from benchmark.al.strategies.learning_loss import PredictedLoss
 from benchmark.al.strategies.random import Random
 from benchmark.al.strategies.stconal import StConal
 from benchmark.al.strategies.tod import Tod
+from benchmark.al.training.snapshots import SnapshotRecorder
 from benchmark.spec.models import Trajectory
 
 Arrays = Mapping[str, np.ndarray]
@@ -211,8 +212,7 @@ def stconal(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: 
     def average() -> nn.Module:
         if semi:
             return learner.objective.modules()["mean_teacher"]
-        assert learner.trail is not None
-        return learner.trail.teacher
+        return learner.recorder(SnapshotRecorder).teacher
 
     measure: dict[str, Callable[[], float]] = {"student_norm": lambda: norm(learner.student)}
     if ema or semi:

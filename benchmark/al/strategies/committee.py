@@ -1,4 +1,8 @@
-"""What strategies for several target models share: outputs with a leading axis of models, also where there is only one."""
+"""Strategies for several target models: outputs have a leading axis of models, also where there is only one.
+
+Margin, entropy and least confidence averaged over target models as DIAM's comparison does it (tangypnuaa/DIAM at cddf397,
+al_select.py; Tang and Huang, NeurIPS 2022).
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from benchmark.al.functional.finite import require_finite
-from benchmark.al.functional.model_scores import Kind, Scaling, combined, drawn, raw_scores, smallest
+from benchmark.al.functional.scores import require_finite
+from benchmark.al.functional.votes import Kind, Scaling, combined, drawn, raw_scores, smallest
 from benchmark.al.strategies.base import Picks, Strategy, View
 
 
@@ -57,3 +61,33 @@ class CommitteeUncertainty(Strategy):
             return Picks(drawn(scores, budget, view.rng))
         scores = combined(raw_scores(logits, self.kind, underflow="zero"), self.scaling)
         return Picks(smallest(scores, budget), -scores)
+
+
+@dataclass(frozen=True)
+class CommitteeEntropy(CommitteeUncertainty):
+    """Negative entropy of the predicted class distribution of each model, small is wanted."""
+
+    @property
+    def kind(self) -> Kind:
+        """The score."""
+        return "entropy"
+
+
+@dataclass(frozen=True)
+class CommitteeMargin(CommitteeUncertainty):
+    """Margin, the gap between the two largest probabilities of each model, small is wanted."""
+
+    @property
+    def kind(self) -> Kind:
+        """The score."""
+        return "margin"
+
+
+@dataclass(frozen=True)
+class CommitteeLeastConfidence(CommitteeUncertainty):
+    """The largest probability of each model, small is wanted."""
+
+    @property
+    def kind(self) -> Kind:
+        """The score."""
+        return "least_conf"

@@ -1,7 +1,7 @@
 """Label smoothing as DIAM's release computes it (tangypnuaa/DIAM at cddf397, ofa/utils/pytorch_utils.py).
 
-In float32 this is torch's `cross_entropy(..., label_smoothing=)`, which the supervised objective uses; written out, it
-shows the target that training really saw.
+A slow twin: in float32 this is torch's `cross_entropy(..., label_smoothing=)`, which the supervised objective uses; written
+out, it shows the target that training really saw.
 """
 
 from __future__ import annotations

@@ -1,0 +1,59 @@
+"""Names of what a strategy needs, taken apart in one place."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+LABELLED, PRETEXT = "labelled", "pretext"
+"""First parts of names: the same output on labelled images; an array over the pool from the stage before the first cycle."""
+
+
+@dataclass(frozen=True)
+class OutputName:
+    """`[labelled.][model<i>.][<network>.]<output>`, as strategies declare it and learners are asked for it."""
+
+    output: str
+    """`logits`, `features`, what an objective or a recorder adds, or an array of the pretext stage."""
+    network: str = ""
+    """Which of the networks that a learner keeps; empty for the trained one, `pretext` for arrays over the pool."""
+    model: int | None = None
+    """The one target model that is meant (None: all)."""
+    labelled: bool = False
+    """Whether it is computed on the labelled images instead of the candidates."""
+
+    @staticmethod
+    def parse(text: str) -> OutputName:
+        """The parts of a name; `str` of the result is the name again."""
+        head, _, output = text.rpartition(".")
+        parts = head.split(".") if head else []
+        labelled = parts[:1] == [LABELLED]
+        if labelled:
+            parts = parts[1:]
+        number = re.fullmatch(r"model(0|[1-9]\d*)", parts[0]) if parts else None
+        model = None if number is None else int(number[1])
+        return OutputName(output, ".".join(parts if number is None else parts[1:]), model, labelled)
+
+    def __str__(self) -> str:
+        return ".".join((*([LABELLED] if self.labelled else []), *([self.owner] if self.owner else []), self.output))
+
+    @property
+    def owner(self) -> str:
+        """Model and network, as in the name."""
+        model = [] if self.model is None else [f"model{self.model}"]
+        return ".".join((*model, *([self.network] if self.network else [])))
+
+    @property
+    def is_static(self) -> bool:
+        """Whether a stage before the first cycle gives it, for the whole pool and for good."""
+        return self.network == PRETEXT
+
+    @property
+    def unlabelled(self) -> OutputName:
+        """The same output, whatever images it is computed on."""
+        return replace(self, labelled=False)
+
+    @property
+    def of_member(self) -> OutputName:
+        """The name by which the one model knows it."""
+        return replace(self, model=None)
