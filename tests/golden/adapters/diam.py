@@ -12,8 +12,6 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from benchmark.al.functional.label_smoothing import smoothed_cross_entropy, soft_targets
-from benchmark.al.functional.model_scores import Kind, combined, drawn, raw_scores, smallest
 
 from adapters import (
     adapter,
@@ -32,6 +30,7 @@ from benchmark.al.acquisition import torch_randperm
 from benchmark.al.functional.kcenter import k_center_greedy
 from benchmark.al.functional.votes import (
     OVERSAMPLING,
+    Kind,
     cal_candidates,
     combined,
     diam_candidates,
