@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api": RECORDS | {"al", "conformance", "planning", "executors", "verdicts", "reports", "tracking"},
     "cli": RECORDS | {"al", "conformance", "planning", "executors", "verdicts", "reports", "tracking", "api"},
     "__main__": {"cli"},
-    "__init__": {"api", "al", "spec", "verdicts", "runs", "planning", "executors"},
+    "__init__": {"api", "al", "errors"},
 }
 """What each folder or module of the package may import of the others. One that is not listed here fails."""
 HOMES = {"mlflow": "tracking/mlflow.py", "docker": "executors/docker/engine.py", "ray": "executors/ray/executor.py"}

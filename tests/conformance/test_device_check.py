@@ -111,7 +111,7 @@ def run(monkeypatch: pytest.MonkeyPatch, device: str) -> int:
 
 
 def test_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("benchmark.cli.check._device_trials", lambda *_: [trial("random").model_dump_json()])
+    monkeypatch.setattr("benchmark.api.check._device_trials", lambda *_: [trial("random").model_dump_json()])
     assert run(monkeypatch, "cpu") == Exit.OK
     said = capsys.readouterr().out
     assert "quickstart/digits/random" in said and said.count("holds") == 4
