@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.al import registry
+from benchmark.cli.group import VERBS
 
 ROOT = Path(__file__).parents[1] / "benchmark"
 FILES = sorted(ROOT.rglob("*.py"))
@@ -43,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api": RECORDS | {"al", "conformance", "planning", "executors", "verdicts", "reports", "tracking"},
     "cli": RECORDS | {"al", "conformance", "planning", "executors", "verdicts", "reports", "tracking", "api"},
     "__main__": {"cli"},
-    "__init__": {"api", "al", "spec", "verdicts", "runs", "planning", "executors"},
+    "__init__": {"api", "al", "errors"},
 }
 """What each folder or module of the package may import of the others. One that is not listed here fails."""
 HOMES = {"mlflow": "tracking/mlflow.py", "docker": "executors/docker/engine.py", "ray": "executors/ray/executor.py"}
@@ -120,3 +121,32 @@ def test_the_loop_is_one_page_without_a_branch_on_a_name() -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
     assert not strings & {*registry.STRATEGIES, *registry.OBJECTIVES}
+
+
+VERB_MODULES = {module for module, _ in VERBS.values()}
+"""Modules of the command line that hold a verb."""
+
+
+def test_verbs_parse_call_and_print() -> None:
+    """A module per verb, which imports no other verb's; what several share is in modules without verbs. Nobody calls them but
+    the group, which loads them by name."""
+    assert all(len({VERBS[verb][0], verb.replace("-", "_")}) == 1 for verb in VERBS), "a verb's module has its name"
+    for path in FILES:
+        names = {name.split(".")[2] for name in imported(path) if name.startswith("benchmark.cli.")}
+        assert not names & VERB_MODULES, f"{where(path)} imports a verb"
+        if room_of(path) not in ("cli", "__main__"):
+            assert not names
+
+
+def test_the_api_neither_parses_nor_prints() -> None:
+    for path in (ROOT / "api").glob("*.py"):
+        assert not tops(path) & {"click", "rich", "argparse"}, where(path)
+        calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        assert not [call for call in calls if isinstance(call, ast.Name) and call.id == "print"], where(path)
+
+
+def test_verbs_reach_the_science_through_the_api() -> None:
+    for name in VERB_MODULES:
+        path = ROOT / "cli" / f"{name}.py"
+        assert "api" in rooms(path), f"{where(path)} calls no use case"
+        assert not rooms(path) & {"al", "tracking", "executors"}, f"{where(path)} goes past the api"

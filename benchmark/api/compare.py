@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
+from benchmark.api.selection import Selectors, as_selection
 from benchmark.api.workspace import Workspace
-from benchmark.errors import UsageError
+from benchmark.errors import Exit, UsageError
 from benchmark.planning.workload import estimate_workload, sum_workloads
 from benchmark.runs.events import Record
 from benchmark.runs.store import RejectedRecord, Store, data_free_id
@@ -31,6 +30,9 @@ RECORDS = "records.csv"
 """Committed measurements of a suite, below results/."""
 MISSING = "Run what is missing"
 """Purpose of the command that is shown where a trial of the selection was not measured."""
+WORST_FIRST = (Exit.DISCREPANCY, Exit.NOT_MEASURED, Exit.INCONCLUSIVE, Exit.OK)
+OnRefused = Callable[[RejectedRecord], None]
+"""Called with every record file that is not accepted."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,35 @@ class ComparisonResult:
     cost_note: str
     commands: dict[str, str]
     facts: dict[str, str]
+    refused: Sequence[RejectedRecord] = ()
+    """Record files that were left out, and why."""
+
+
+def compare(selectors: Selectors, workspace: Workspace | None = None) -> list[ComparisonResult]:
+    """Judge the records of the selection, suite by suite: a verdict for each published number, curve and claim.
+
+    Needs files only: no data, no GPU, no tracker. Raises UsageError or SuiteError for a selection that names nothing.
+    """
+    workspace, selection = workspace or Workspace(), as_selection(selectors)
+    return [compare_suite(workspace, selection, suite) for suite in selection.suites(workspace.suites)]
+
+
+def regress(
+    selectors: Selectors, workspace: Workspace | None = None, *, on_refused: OnRefused = lambda _: None
+) -> list[Regression]:
+    """Compare the records of the selection with those committed under results/, suite by suite: equal bits where the
+    environment is the same, else equal picks, else the suite's rule. Errors: see `compare`."""
+    workspace, selection = workspace or Workspace(), as_selection(selectors)
+    return [
+        regress_suite(workspace, selection, suite, on_refused=on_refused)
+        for suite in selection.suites(workspace.suites)
+    ]
+
+
+def worst(codes: Iterable[Exit]) -> Exit:
+    """The code of several comparisons: a discrepancy outweighs what was not measured, that what is inconclusive."""
+    found = set(codes)
+    return next(code for code in WORST_FIRST if code in found)
 
 
 def compare_suite(
@@ -61,7 +92,9 @@ def compare_suite(
     from benchmark.verdicts.method_table import with_controls
     from benchmark.verdicts.parts import part_profiles, with_parts
 
-    methods, records = chosen_methods(selection, suite), records_of(settings, selection, suite)
+    refused: list[RejectedRecord] = []
+    methods = chosen_methods(selection, suite)
+    records = records_of(settings, selection, suite, on_refused=refused.append)
     resolved = suite.resolve(selection.profile, selection.variant)
     guests = _guests(resolved.methods, records)
     profiles = part_profiles(suite, selection.profile, selection.variant)
@@ -87,18 +120,20 @@ def compare_suite(
     facts |= _facts(records, resolved.rule.margin, resolved.rule.metric)
     commands = _commands(selection, suite, complete=_is_complete(selection, suite, measurements))
     return ComparisonResult(
-        suite, judgement, measurements, records, _cost_note(suite, selection, records), commands, facts
+        suite, judgement, measurements, records, _cost_note(suite, selection, records), commands, facts, refused
     )
 
 
-def regress_suite(settings: Workspace, selection: Selection, suite: SuiteFile) -> Regression:
+def regress_suite(
+    settings: Workspace, selection: Selection, suite: SuiteFile, *, on_refused: OnRefused = lambda _: None
+) -> Regression:
     """The store's records of a suite against those committed under results/."""
     from benchmark.verdicts.measurements import from_records
     from benchmark.verdicts.regression import regress
 
     seeds = chosen_seeds(selection)
     return regress(
-        suite, from_records(records_of(settings, selection, suite)), committed_rows(settings, suite),
+        suite, from_records(records_of(settings, selection, suite, on_refused=on_refused)), committed_rows(settings, suite),
         profile=selection.profile, variant=selection.variant, methods=chosen_methods(selection, suite),
         seeds=None if seeds is None else sorted(seeds),
     )  # fmt: skip
@@ -145,12 +180,14 @@ def chosen_seeds(selection: Selection) -> set[int] | None:
     return set(selection.seeds) if selection.seeds else found or None
 
 
-def records_of(settings: Workspace, selection: Selection, suite: SuiteFile) -> list[Record]:
+def records_of(
+    settings: Workspace, selection: Selection, suite: SuiteFile, *, on_refused: OnRefused = lambda _: None
+) -> list[Record]:
     """Finished trials of this suite's questions with any seed, and plug-ins that were run under its very protocol."""
     resolved = suite.resolve(selection.profile, selection.variant)
     asked = dict(_questions(selection, suite, resolved.methods))
     seeds, found = chosen_seeds(selection), []
-    for record in Store(settings.runs).records(on_refused=_say_refused):
+    for record in Store(settings.runs).records(on_refused=on_refused):
         trial = record.trial
         if seeds is not None and trial.seed not in seeds:
             continue
@@ -179,10 +216,6 @@ def _guests(known: Mapping[str, object], records: Sequence[Record]) -> dict[str,
     """Objectives of the methods that are not the suite's own."""
     trials = [record.trial for record in records]
     return {trial.method_name: trial.objective for trial in trials if trial.method_name not in known}
-
-
-def _say_refused(refused: RejectedRecord) -> None:
-    click.echo(f"ignored {refused.path}: {refused.reason}", err=True)
 
 
 def costs_of(suite: SuiteFile, selection: Selection) -> dict[str, float]:

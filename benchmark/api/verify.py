@@ -7,20 +7,28 @@ right after the first cycle was told, or inside the second one; the resumed run 
 from __future__ import annotations
 
 import signal
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmark.errors import ExecutorError
+from benchmark.api.plan import PlanOptions, build_plan, prepare_environment
+from benchmark.api.run import jobs_of
+from benchmark.api.selection import Selectors, as_selection
+from benchmark.api.workspace import Workspace
+from benchmark.errors import ExecutorError, Exit
 from benchmark.executors.base import JobLoop, Running
 from benchmark.executors.jobs import Job, JobOutcome, guarded, outcome_of
 from benchmark.executors.local.executor import Spawned
-from benchmark.runs.events import CycleFinished, Environment, EpochFinished, Record
+from benchmark.planning.plan import PlannedTrial
+from benchmark.runs.events import CycleFinished, Environment, EpochFinished, Precision, Record, Step
 from benchmark.runs.store import Store, check_record
 from benchmark.spec.identity import trial_id
+from benchmark.spec.load import find_suite
 from benchmark.spec.models import Trial
+from benchmark.spec.selectors import Selection
 from benchmark.verdicts.determinism import Divergence, Level, divergence, level
 
 ORDER = tuple(Level)
@@ -47,6 +55,92 @@ class VerificationResult:
     def level(self) -> Level:
         """The weaker of the two."""
         return max(self.repeated, self.resumed, key=ORDER.index)
+
+
+@dataclass(frozen=True)
+class VerifyOptions:
+    """How much is verified, what must be reached, and the environment."""
+
+    cycles: int = 2
+    """Only the first cycles of each trial."""
+    level: Level = Level.BITWISE
+    device: str = "auto"
+    precision: Precision = "fp32"
+    step: Step = "eager"
+    threads: int | None = None
+    allow_noncanonical_data: bool = False
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What all trials of a selection gave."""
+
+    level: Level
+    """What was to be reached."""
+    results: Sequence[VerificationResult]
+    blocked: Sequence[PlannedTrial]
+    """Trials that cannot be started, with the reason in their notes."""
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether every trial that was run has reached the level."""
+        return all(ORDER.index(result.level) <= ORDER.index(self.level) for result in self.results)
+
+    @property
+    def exit_code(self) -> Exit:
+        """DISCREPANCY where the level is not reached, NOT_MEASURED where trials could not be run."""
+        if not self.is_reached:
+            return Exit.DISCREPANCY
+        return Exit.NOT_MEASURED if self.blocked or not self.results else Exit.OK
+
+
+def verify(
+    selectors: Selectors,
+    workspace: Workspace | None = None,
+    options: VerifyOptions | None = None,
+    *,
+    report: Callable[[str], None] = lambda _: None,
+) -> Verification:
+    """Run trials twice in two processes, and once more killed and resumed; name the first cycle and field that differ.
+
+    Takes the first seed of each method unless seeds are given. The runs folder is not touched. `report` gets a line for every
+    trial that cannot be started and for every run that begins. Raises ExecutorError for a run that does not finish, UsageError
+    or SuiteError for a selection that names nothing.
+    """
+    workspace, options, selection = workspace or Workspace(), options or VerifyOptions(), as_selection(selectors)
+    how = PlanOptions("local", options.device, options.precision, options.step, options.threads,
+                      options.allow_noncanonical_data)  # fmt: skip
+    _, environment, device = prepare_environment(workspace, selection, how)
+    results: list[VerificationResult] = []
+    with tempfile.TemporaryDirectory(prefix="albench-verify-") as temporary:
+        scratch = replace(workspace, runs=Path(temporary) / "runs")
+        plan = build_plan(scratch, selection, environment, how)
+        chosen = _one_seed(plan.todo) if _names_no_seeds(selection) else plan.todo
+        blocked = [planned for planned in plan.trials if planned.state == "blocked"]
+        for planned in blocked:
+            report(f"blocked {planned.trial.method_name}@{planned.trial.seed}: {planned.note}")
+        jobs = {job.trial_id: job for job in jobs_of(plan, Store(scratch.runs), scratch, device)} if chosen else {}
+        for number, planned in enumerate(chosen):
+            rule = find_suite(planned.trial.suite, workspace.suites).suite.rule
+            results.append(
+                verify_trials(
+                    shorten(planned.trial, options.cycles), environment, jobs[planned.trial_id],
+                    Path(temporary) / str(number), tolerance=rule.margin, metric=rule.metric, say=report,
+                )
+            )  # fmt: skip
+    return Verification(options.level, results, blocked)
+
+
+def _names_no_seeds(selection: Selection) -> bool:
+    return selection.seeds is None and all(selector.seeds is None for selector in selection.selectors)
+
+
+def _one_seed(trials: Sequence[PlannedTrial]) -> list[PlannedTrial]:
+    """The first seed of each method of each suite."""
+    first: dict[tuple[str, str], PlannedTrial] = {}
+    for planned in trials:
+        first.setdefault((planned.trial.suite, planned.trial.method_name), planned)
+    return list(first.values())
 
 
 def shorten(trial: Trial, cycles: int) -> Trial:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from benchmark.api.compare import RECORDS, compare_suite, regress_suite
+from benchmark.api.compare import RECORDS, compare_suite, regress_suite, worst
 from benchmark.api.workspace import Workspace
-from benchmark.cli.options import selecting
+from benchmark.cli.options import report_refused, selecting
 from benchmark.cli.tables import console
-from benchmark.errors import Exit
 from benchmark.runs.events import write_bytes
 from benchmark.spec.load import SuiteFile
 from benchmark.spec.selectors import Selection, parse_seeds
@@ -21,8 +20,6 @@ from benchmark.spec.selectors import Selection, parse_seeds
 if TYPE_CHECKING:
     from benchmark.verdicts.regression import Regression
     from benchmark.verdicts.results import SuiteVerdict
-
-WORST_FIRST = (Exit.DISCREPANCY, Exit.NOT_MEASURED, Exit.INCONCLUSIVE, Exit.OK)
 
 
 @click.command()
@@ -60,16 +57,12 @@ def compare(
     return worst([item.exit_code for item in judgements] + [item.exit_code for item in regressions])
 
 
-def worst(codes: Iterable[Exit]) -> Exit:
-    """The code of several comparisons: a discrepancy outweighs what was not measured, that what is inconclusive."""
-    found = set(codes)
-    return next(code for code in WORST_FIRST if code in found)
-
-
 def _judge(settings: Workspace, selection: Selection, suite: SuiteFile, looks: Sequence[int]) -> SuiteVerdict:
     from benchmark.reports import terminal
 
     item = compare_suite(settings, selection, suite, looks=looks)
+    for refused in item.refused:
+        report_refused(refused)
     terminal.show(item.judgement, console(), item.cost_note, item.commands)
     return item.judgement
 
@@ -77,7 +70,7 @@ def _judge(settings: Workspace, selection: Selection, suite: SuiteFile, looks: S
 def _regress(settings: Workspace, selection: Selection, suite: SuiteFile) -> Regression:
     from benchmark.reports import terminal
 
-    found = regress_suite(settings, selection, suite)
+    found = regress_suite(settings, selection, suite, on_refused=report_refused)
     terminal.show_regression(found, console())
     path = settings.results / suite.id / RECORDS
     if not path.exists():

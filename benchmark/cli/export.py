@@ -9,7 +9,7 @@ import click
 
 from benchmark.api.compare import MISSING, ComparisonResult, compare_suite
 from benchmark.api.workspace import Workspace
-from benchmark.cli.options import selecting
+from benchmark.cli.options import report_refused, selecting
 from benchmark.errors import Exit, UsageError
 from benchmark.runs.events import write_bytes
 from benchmark.spec.selectors import Selection
@@ -38,6 +38,8 @@ def export(
     found = []
     for suite in selection.suites(settings.suites):
         item = compare_suite(settings, selection, suite, borrow=committed)
+        for refused in item.refused:
+            report_refused(refused)
         if item.measurements:
             found.append(item)
         else:

@@ -10,27 +10,26 @@ import click
 
 from benchmark.api.workspace import Workspace
 from benchmark.errors import AlbenchError, Exit
-from benchmark.files import shipped
 
 VERBS = {
-    "ls": ("show", "List the suites."),
+    "ls": ("ls", "List the suites."),
     "show": ("show", "Show a suite: every pinned value with its source."),
-    "schema": ("show", "Write the JSON Schema of suite files for editors."),
+    "schema": ("schema", "Write the JSON Schema of suite files for editors."),
     "check": ("check", "Check suites, reported tables, data and methods."),
     "doctor": ("doctor", "Check this machine and say how to mend what is wrong."),
-    "fetch": ("data_and_tracking", "Download data sets, with checksums."),
+    "fetch": ("fetch", "Download data sets, with checksums."),
     "plan": ("plan", "Show the trials of a selection, their state and their cost."),
     "run": ("run", "Run the trials of a selection; resumes by default."),
-    "status": ("plan", "Show what the runs folder holds and who works in it."),
+    "status": ("status", "Show what the runs folder holds and who works in it."),
     "compare": ("compare", "Judge records against published numbers: a verdict for each."),
     "judge": ("judge", "Judge a table of your own per-seed numbers, without a run."),
     "report": ("report", "Write reports; with --publish into results/."),
     "export": ("export", "Write results as CSV, Parquet, JSON, LaTeX or RO-Crate."),
     "verify": ("verify", "Run twice and across a kill, and name the first difference."),
     "verify-method": ("verify_method", "Check an acquisition function against the contract."),
-    "sync": ("data_and_tracking", "Rebuild the MLflow view of the runs folder."),
-    "ui": ("data_and_tracking", "Serve MLflow's user interface on this machine."),
-    "clean": ("plan", "Remove leftovers of interrupted and finished runs."),
+    "sync": ("sync", "Rebuild the MLflow view of the runs folder."),
+    "ui": ("ui", "Serve MLflow's user interface on this machine."),
+    "clean": ("clean", "Remove leftovers of interrupted and finished runs."),
 }
 """Verbs in the order of help: module of this package and one line."""
 
@@ -88,11 +87,7 @@ def albench(
     Exit codes: 0 all well, 1 a discrepancy, 2 usage or suite invalid, 3 could not measure, 4 inconclusive only,
     130 interrupted.
     """
-    suites = suites or (Path("suites") if Path("suites").is_dir() else shipped("suites"))
-    ctx.obj = Workspace(
-        suites=suites, runs=runs, data=data, cache=cache or runs / ".cache", results=results or suites.parent / "results",
-        arguments=tuple(ctx.meta.get("albench.arguments", ())),
-    )  # fmt: skip
+    ctx.obj = Workspace(suites, runs, data, cache, results, tuple(ctx.meta.get("albench.arguments", ())))
 
 
 def hoist(arguments: list[str]) -> list[str]:

@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from benchmark.spec.selectors import Selection, parse_seeds, parse_selector, parse_set
+from benchmark.api.selection import select
+from benchmark.spec.selectors import parse_seeds, parse_set
+
+if TYPE_CHECKING:
+    from benchmark.planning.plan import Plan
+    from benchmark.runs.store import RejectedRecord
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+TRACKING_URI = click.option(
+    "--tracking-uri", metavar="URI", envvar="MLFLOW_TRACKING_URI", help="[default: sqlite in the runs folder]"
+)
 SELECTOR = click.argument("selectors", nargs=-1, required=True, metavar="SELECTOR...")
 
 
@@ -52,8 +60,8 @@ def selecting(*, plugins: bool = True) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
         @wraps(command)
         def call(*arguments: Any, selectors: tuple[str, ...], profile: str, variant: str, **given: Any) -> Any:
-            selection = Selection(
-                selectors=[parse_selector(text) for text in selectors],
+            selection = select(
+                *selectors,
                 profile=profile,
                 variant=variant,
                 methods=names(given.pop("methods")),
@@ -98,6 +106,23 @@ def machine(command: Command) -> Command:
             click.option("--fresh", is_flag=True, help="Do finished trials again and resume nothing."),
         ],
     )
+
+
+def report_line(text: str) -> None:
+    """Print what a call reports on the way, on standard error."""
+    click.echo(text, err=True)
+
+
+def report_refused(refused: RejectedRecord) -> None:
+    """Print which record file was left out, and why, on standard error."""
+    click.echo(f"ignored {refused.path}: {refused.reason}", err=True)
+
+
+def report_empty_plan(plan: Plan, only: Sequence[str]) -> None:
+    """Print that a plan has no trials, where it has none."""
+    if not plan.trials:
+        why = f"\n  -> --only {' '.join(only)} matches no trial of the selection" if only else ""
+        click.echo(f"Error: the plan is empty{why}", err=True)
 
 
 def _with(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:

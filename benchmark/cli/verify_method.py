@@ -24,18 +24,13 @@ def verify_method(names: tuple[str, ...], params: str, models: int) -> int:
     Same seed same picks, distinct candidates, labels unread, ties, NaN, one class, few candidates, order, memory. Nothing is
     trained and no data are needed. Exit code 0 when all promises are kept, 1 when one is not, 2 when METHOD cannot be built.
     """
-    from benchmark.al import registry
-    from benchmark.conformance import Result, check
-    from benchmark.spec.load import plugin_component
+    from benchmark.api.check import check_strategy
+    from benchmark.conformance import Result
 
     given, broken = _object(params), 0
     for name in names:
-        component = plugin_component(name).model_copy(update={"params": given})
-        registry.build_component(
-            "strategies", component
-        )  # what cannot be built is the user's to mend, not a broken promise
+        found = check_strategy(name, given, models)
         table = grid("check", "result", "", title=escape(name))
-        found = list(check(lambda component=component: registry.build_component("strategies", component), models))  # type: ignore[misc]
         for finding in found:
             result = f"[{COLOURS[finding.result]}]{finding.result}[/]"
             table.add_row(escape(finding.check), result, escape(finding.said))

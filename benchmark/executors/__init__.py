@@ -11,13 +11,15 @@ from benchmark.errors import ExecutorError
 if TYPE_CHECKING:
     from benchmark.executors.base import Executor
 
+HOMES = {"local": "local.executor", "docker": "docker.engine", "ray": "ray.executor"}
+"""The module of this package that makes each executor, by its function `create() -> Executor`."""
 REMEDY = "use --executor local"
 
 
 def load(name: str, say: Callable[[str], None] = lambda _: None) -> Executor:
     """The executor by its name. `auto` is docker where it works, else local, and `say` is told why.
 
-    A module of this package provides `create() -> Executor`. Raises ExecutorError where it cannot work.
+    Raises ExecutorError where it cannot work.
     """
     if name == "auto":
         try:
@@ -26,10 +28,10 @@ def load(name: str, say: Callable[[str], None] = lambda _: None) -> Executor:
             say(f"running locally: {error.message}")
             return load("local")
     try:
-        module = importlib.import_module(f"benchmark.executors.{name}.executor")
+        module = importlib.import_module(f"benchmark.executors.{HOMES.get(name, name)}")
     except ModuleNotFoundError as error:
         missing, remedy = f"the package '{error.name}' is missing", REMEDY
-        if error.name == f"benchmark.executors.{name}":
+        if error.name == f"benchmark.executors.{HOMES.get(name, name)}":
             missing = "this version does not have it"
         elif name == "ray":
             remedy = f"install it (uv pip install --require-hashes -r requirements-ray.lock), or {REMEDY}"

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-import benchmark.cli.plan as planning
+import benchmark.api.plan as planning
+from benchmark.api.suites import describe, schema_text
 from benchmark.cli import invoke
 from benchmark.cli.group import VERBS, hoist
 from benchmark.cli.options import Seconds
-from benchmark.cli.show import describe
 from benchmark.cli.tables import ticker
 from benchmark.errors import AlbenchError
 from benchmark.executors.local import executor as local
@@ -565,7 +565,9 @@ def test_verify(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
 
     real = verifying.verify_trials
     monkeypatch.setattr(
-        verifying, "verify", lambda *given, **options: real(*given, worker="tests.executors.fake_worker", **options)
+        verifying,
+        "verify_trials",
+        lambda *given, **options: real(*given, worker="tests.executors.fake_worker", **options),
     )
     assert cli("verify", f"toy/one/random@{fake.STEADY}", "--device", "cpu") == 0, cli.err
     assert "reached: bitwise" in cli.out
@@ -634,17 +636,15 @@ def test_errors_of_ours_have_no_traceback(cli: Cli, monkeypatch: pytest.MonkeyPa
     def fails(*_: object) -> None:
         raise AlbenchError("bad luck", where="here", remedy="try again")
 
-    monkeypatch.setattr(planning, "environment_of", fails)
+    monkeypatch.setattr(planning, "prepare_environment", fails)
     assert cli("plan", "toy/one") == 3
     assert cli.err == "Error: here: bad luck\n  -> try again\n"
     monkeypatch.setattr(
-        planning, "environment_of", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device", "/x"))
+        planning, "prepare_environment", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device", "/x"))
     )
     assert cli("plan", "toy/one") == 3
     assert "/x: No space left on device" in cli.err
 
 
 def test_the_committed_schema_is_current() -> None:
-    from benchmark.cli.show import schema_text
-
     assert (ROOT / "suites" / "schema.json").read_text(encoding="utf-8") == schema_text(), "run `albench schema`"

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.api import doctor
+from benchmark.api.check import BAD, GOOD, HINT
+from benchmark.api.doctor import Diagnosis, examine
 from benchmark.api.workspace import Workspace
-from benchmark.cli import doctor, invoke
-from benchmark.cli.check import BAD, GOOD, HINT
-from benchmark.cli.doctor import Diagnosis, examine
+from benchmark.cli import invoke
 from benchmark.errors import ExecutorError
 from benchmark.executors.docker import engine as docker
 from benchmark.executors.docker.engine import Condition

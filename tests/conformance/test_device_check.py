@@ -110,19 +110,19 @@ def run(monkeypatch: pytest.MonkeyPatch, device: str) -> int:
     return int(ended.value.code or 0)
 
 
-def test_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("benchmark.cli.check._device_trials", lambda *_: [trial("random").model_dump_json()])
+def test_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("benchmark.api.check._device_trials", lambda *_: [trial("random").model_dump_json()])
     assert run(monkeypatch, "cpu") == Exit.OK
-    said = capsys.readouterr().out
+    said = capfd.readouterr().out
     assert "quickstart/digits/random" in said and said.count("holds") == 4
     assert "1 of 1 methods hold on cpu" in said
 
 
-def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(gpus, "survey", gpus.Survey)
     monkeypatch.delenv(gpus.NAMES, raising=False)
     assert run(monkeypatch, "cuda") == Exit.NOT_MEASURED
-    assert "none can be used" in capsys.readouterr().err
+    assert "none can be used" in capfd.readouterr().err
 
 
 def test_words_name_the_limit() -> None:

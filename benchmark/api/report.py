@@ -1,0 +1,214 @@
+"""From records to files for people and for programs. Needs no data, no GPU, no tracker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.api.compare import (
+    MISSING,
+    RECORDS,
+    ComparisonResult,
+    committed_rows,
+    compare_suite,
+    costs_of,
+    regress_suite,
+)
+from benchmark.api.selection import Selectors, as_selection
+from benchmark.api.workspace import Workspace
+from benchmark.errors import Exit, UsageError
+from benchmark.runs.events import write_bytes
+from benchmark.spec.load import SuiteFile
+from benchmark.spec.selectors import Selection
+
+if TYPE_CHECKING:
+    from benchmark.verdicts.results import Estimate, SuiteVerdict
+
+PAGE = "report.html"
+INDEX = "index.html"
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Where reports go and what goes into them."""
+
+    out: Path | None = None
+    """Folder of the reports, each in its suite's own; None: ./report."""
+    committed: bool = False
+    """Take trials that are not in the runs folder from results/."""
+    publish: bool = False
+    """Write into results/SUITE, with the measurements, to be committed."""
+    tracking: bool = True
+    """Add the verdicts to MLflow, where it has been used."""
+    tracking_uri: str | None = None
+
+
+@dataclass(frozen=True)
+class SuiteReport:
+    """The files of one suite's report; none where nothing was measured yet."""
+
+    comparison: ComparisonResult
+    files: Sequence[Path] = ()
+    changes: Sequence[str] = ()
+    """Committed trials that publishing replaces by others."""
+    tracking_problem: str = ""
+
+    @property
+    def command(self) -> str:
+        """The command that runs what is missing; empty where nothing is."""
+        return self.comparison.commands.get(MISSING, "")
+
+
+@dataclass(frozen=True)
+class ReportResult:
+    """Everything that was written."""
+
+    suites: Sequence[SuiteReport]
+    index: Sequence[Path] = ()
+    """The page over all suites, where there are several."""
+
+    @property
+    def files(self) -> list[Path]:
+        """All files in the order in which they were written."""
+        return [path for suite in self.suites for path in suite.files] + list(self.index)
+
+    @property
+    def exit_code(self) -> Exit:
+        """Whether there was anything to report of every suite; the verdict is `compare`'s."""
+        return Exit.OK if all(suite.files for suite in self.suites) else Exit.NOT_MEASURED
+
+
+def report(
+    selectors: Selectors, workspace: Workspace | None = None, options: ReportOptions | None = None
+) -> ReportResult:
+    """Write the reports of the selection: tables, plots, verdicts for people and for programs; of several suites also an
+    index with the leaderboard. Raises UsageError for options that exclude each other or a selection that names nothing.
+    """
+    workspace, options, selection = workspace or Workspace(), options or ReportOptions(), as_selection(selectors)
+    if options.publish and (options.out is not None or options.committed):
+        other = "--committed" if options.out is None else "--out"
+        raise UsageError(f"--publish and {other} exclude each other", remedy="publish what was run here, into results/")
+    base = workspace.results if options.publish else options.out or Path("report")
+    suites = selection.suites(workspace.suites)
+    index = len(suites) > 1 and not options.publish
+    reports: list[SuiteReport] = []
+    pages: dict[Path, ComparisonResult] = {}
+    for suite in suites:
+        comparison = compare_suite(workspace, selection, suite, borrow=options.committed, publish=options.publish)
+        folder = _folder(base, selection, suite)
+        reports.append(_write(workspace, comparison, selection, options, base, folder, index=index))
+        if reports[-1].files:
+            pages[folder / PAGE] = comparison
+    return ReportResult(reports, _index(base, pages, selection) if index and pages else ())
+
+
+def _write(
+    workspace: Workspace, item: ComparisonResult, selection: Selection, options: ReportOptions, base: Path, folder: Path,
+    *, index: bool,
+) -> SuiteReport:  # fmt: skip
+    """One suite's report, published and tracked as the options say."""
+    from benchmark.reports import write
+
+    if not item.measurements:
+        return SuiteReport(item)
+    up = "/".join([".."] * len(folder.relative_to(base).parts))
+    files = write(
+        folder, item.suite, item.judgement, item.measurements, item.cost_note, item.commands, item.facts,
+        f"{up}/{INDEX}" if index else "",
+    )  # fmt: skip
+    changes: list[str] = []
+    if options.publish:
+        table, changes = _publish(workspace, item, selection)
+        files = [*files, table]
+    problem = _track(workspace, item, files, options.tracking_uri) if options.tracking else ""
+    return SuiteReport(item, files, changes, problem)
+
+
+def _index(base: Path, pages: Mapping[Path, ComparisonResult], selection: Selection) -> list[Path]:
+    """The page over all suites."""
+    from benchmark.reports import write_index
+
+    datasets = {item.suite.id: item.suite.suite.protocol.data.name for item in pages.values()}
+    costs = {
+        (item.suite.id, method): cost
+        for item in pages.values()
+        for method, cost in costs_of(item.suite, selection).items()
+    }
+    return write_index(base, {page: item.judgement for page, item in pages.items()}, datasets, costs)
+
+
+def _folder(base: Path, selection: Selection, suite: SuiteFile) -> Path:
+    plain = (selection.profile, selection.variant) == ("paper", "as_published")
+    return base / suite.id if plain else base / suite.id / f"{selection.profile}.{selection.variant}"
+
+
+def _publish(workspace: Workspace, item: ComparisonResult, selection: Selection) -> tuple[Path, list[str]]:
+    """Put the measurements into the committed table; rows of other profiles and variants stay. The table, and what changes."""
+    from benchmark.verdicts.measurements import write_results
+
+    here, before = (selection.profile, selection.variant), committed_rows(workspace, item.suite)
+    changed: list[str] = []
+    if any((row.profile, row.variant) == here for row in before):
+        changed = [str(trial) for trial in regress_suite(workspace, selection, item.suite).trials if trial.divergence]
+    others = [row for row in before if (row.profile, row.variant) != here]
+    path = workspace.results / item.suite.id / RECORDS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, write_results([*others, *item.measurements]).encode())
+    return path, changed
+
+
+# ------------------------------------------------------------------------------------------------------------ tracking
+
+
+def _track(settings: Workspace, item: ComparisonResult, files: Sequence[Path], uri: str | None) -> str:
+    """Add verdicts, pictures and the page to the tracker; why that failed, which is no failure of the report."""
+    if uri is None and not (settings.runs / ".tracking" / "mlflow.db").exists():
+        return ""
+    from benchmark.reports.formatting import headline
+    from benchmark.tracking import mlflow as tracking
+
+    judgement = item.judgement
+    shown = {path.stem: path for path in files if path.suffix in (".png", ".html")}
+    try:
+        tracking.publish_verdicts(
+            uri, item.suite.id, judgement.profile, judgement.variant, tracked_rows(judgement), shown, runs=settings.runs,
+            methods=[cell.method for cell in judgement.cells], lead=headline(judgement),
+        )  # fmt: skip
+    except Exception as error:
+        return f"tracking: {error}\n  the report is complete without it"
+    return ""
+
+
+def tracked_rows(judgement: SuiteVerdict) -> list[dict[str, Any]]:
+    """Verdicts on numbers, areas and claims, and how methods stand, one row each. Rows without a method concern all."""
+    curve = "area under {}" if judgement.rule.curve == "area" else "mean over sizes of {}"
+    gain = "area" if judgement.rule.curve == "area" else "mean over sizes"
+    rows: list[dict[str, Any]] = [
+        {"method": item.method, "what": item.metric, "labelled": item.labelled, "verdict": str(item.verdict.kind),
+         **_estimate(item.estimate), "reason": item.verdict.reason, "source": item.source}
+        for item in judgement.numbers if item.decides
+    ]  # fmt: skip
+    rows += [
+        {"method": item.method, "what": curve.format(item.metric), "labelled": None, "verdict": str(item.verdict.kind),
+         **_estimate(item.estimate), "reason": item.verdict.reason, "source": item.source}
+        for item in judgement.curves
+    ]  # fmt: skip
+    rows += [
+        {"method": item.method, "what": f"gain over {item.control} ({gain})", "difference": item.gain, "low": item.gain_low,
+         "high": item.gain_high, "n": item.n}
+        for item in judgement.standings if item.control
+    ]  # fmt: skip
+    rows += [
+        {"what": f"claim {claim.id}: {claim.text}", "verdict": str(claim.outcome), "reason": claim.reason,
+         "source": claim.source}
+        for claim in judgement.claims
+    ]  # fmt: skip
+    return rows
+
+
+def _estimate(found: Estimate | None) -> dict[str, Any]:
+    names = {"ours": "mean", "sd": "sd", "n": "n", "published": "reference", "difference": "difference", "low": "low",
+             "high": "high", "needed": "needed"}  # fmt: skip
+    return {name: None if found is None else getattr(found, field) for name, field in names.items()}
