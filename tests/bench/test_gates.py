@@ -181,7 +181,7 @@ def test_what_a_worker_imports_on_the_way_to_its_first_steps() -> None:
         "numerics = w.prepare('cpu', 'fp32', 1)\n"
         "for suite, method in (('quickstart/digits', 'tod+cod'), ('quickstart/digits', 'll4al')):\n"
         "    (trial,) = find_suite(suite, Path('suites')).trials(methods=[method], seeds=[0])\n"
-        "    w.rehearse(trial, lambda small, data: w.assemble(small, data, numerics, Path('weights')))\n"
+        "    w.dry_run(trial, lambda small, data: w.assemble(small, data, numerics, Path('weights')))\n"
         "print(json.dumps(sorted(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
