@@ -72,8 +72,14 @@ readme: $(READY)
 ui: $(READY)
 	$(ALBENCH) ui $(ARGS)
 
+# The pretended CUDA device changes what torch is loaded with, so its tests run in processes of their own.
 test: $(READY)
+ifeq ($(ARGS),)
+	$(BIN)/python -m pytest -n auto --ignore=tests/simcuda
+	$(BIN)/python -m pytest -n auto tests/simcuda
+else
 	$(BIN)/python -m pytest -n auto $(ARGS)
+endif
 
 # Hundreds of faults into real trials, each outcome held to the uninterrupted one's; SEED=1 for others.
 faults: $(READY)

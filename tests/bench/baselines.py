@@ -232,7 +232,7 @@ def first_step() -> Do:
         "from benchmark.spec.load import find_suite\n"
         f"(trial,) = find_suite('quickstart/digits', Path({str(SUITES)!r})).trials(methods=['tod+cod'], seeds=[0])\n"
         "numerics = w.prepare('cpu', 'fp32', 1)\n"
-        "w.rehearse(trial, lambda small, data: w.assemble(small, data, numerics, Path('weights')))\n"
+        "w.dry_run(trial, lambda small, data: w.assemble(small, data, numerics, Path('weights')))\n"
     )
 
 

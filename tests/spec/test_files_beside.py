@@ -8,7 +8,7 @@ import pytest
 
 from benchmark.cli import invoke
 from benchmark.executors.docker import image
-from benchmark.runs import environment as provenance
+from benchmark.runs.code_digest import code_digest
 from benchmark.spec.load import find_suite, load_suite, suite_files
 from benchmark.spec.published import read_reported
 from benchmark.spec.selectors import Selection, match_suites, parse_selector
@@ -59,10 +59,10 @@ def test_hidden_files_are_no_code(tmp_path: Path) -> None:
     (tmp_path / "al").mkdir()
     (tmp_path / "al" / "x.py").write_text("1")
     (tmp_path / "worker.py").write_text("2")
-    before = provenance.code_digest(tmp_path)
+    before = code_digest(tmp_path)
     (tmp_path / "al" / "._x.py").write_bytes(b"\x00")
     (tmp_path / "al" / ".#x.py").symlink_to("nowhere")
-    assert provenance.code_digest(tmp_path) == before
+    assert code_digest(tmp_path) == before
     (tmp_path / "benchmark" / "al").mkdir(parents=True)
     (tmp_path / "benchmark" / "al" / "._x.py").write_bytes(b"\x00")
     assert image.code_files(tmp_path) == []
