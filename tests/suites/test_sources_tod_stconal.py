@@ -42,7 +42,7 @@ COMMITS = {"tod": {"883494b"}, "st-conal": {"43cb8c9", "1161071", "bbc43db", "a2
 )
 def test_sources_exist(name: str) -> None:
     suite, paper = find_suite(name, ROOT).suite, name.partition("/")[0]
-    texts = [*suite.sources.values(), *(deviation.source for deviation in suite.deviations)]
+    texts = [*suite.sources.values(), *(deviation.source for deviation in suite.deviations.values())]
     for text in texts:
         files = set(re.findall(r"[\w/]+\.py", text))
         assert files <= FILES[paper], text
