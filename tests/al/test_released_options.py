@@ -59,7 +59,11 @@ def test_the_batch_of_the_first_cycle_says_nothing_about_who_is_a_candidate(tmp_
             assert isinstance(learner.objective, Cod)
             pool = Pool.shuffled(1_297, 40, learner.streams.generator("pool"))
             data = learner._cycle_data(0, pool.labelled, pool.unlabelled)
-            batches = {tuple(indices.tolist()) for epoch in range(3) for indices, _ in learner.objective._unlabelled(data, epoch)}
+            batches = {
+                tuple(indices.tolist())
+                for epoch in range(3)
+                for indices, _ in learner.objective._unlabelled(data, epoch)
+            }
             assert len(batches) == 1, "one batch in all steps"
             (batch,) = batches
             shared[first_batch].append(len(set(batch) & set(pool.candidates(120).tolist())))

@@ -26,6 +26,8 @@ from benchmark.tracking.mlflow import check, ui_argv
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "benchmark").rglob("*.py"))
 HARM = Path("harm-done-by-a-pickle")
+ALLOWED = {("benchmark/al/parameters.py", "eval")}
+"""Annotations and defaults of the project's own files are evaluated, without built-ins, so that a plan needs no torch."""
 
 
 def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
@@ -42,6 +44,8 @@ def argument(call: ast.Call, name: str) -> object:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_nothing_is_unpickled_evaluated_or_given_to_a_shell(path: Path) -> None:
     for name, call in calls(path):
+        if (path.relative_to(ROOT).as_posix(), name) in ALLOWED:
+            continue
         assert name not in (
             "eval",
             "exec",

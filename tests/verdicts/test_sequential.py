@@ -139,7 +139,7 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     found = World(toy.suite(tmp_path, seeds=(0, 1, 2)))
-    monkeypatch.setattr(deciding, "judge_suite", found.judge_suite)
+    monkeypatch.setattr(deciding, "compare_suite", found.judge_suite)
     return found
 
 
