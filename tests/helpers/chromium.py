@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import select
+import signal
 import subprocess
 import tempfile
 import time
@@ -20,7 +21,8 @@ class Browser:
     """One headless browser with one page. Everything the page complains of is collected in `complaints`."""
 
     def __init__(self) -> None:
-        self._profile = tempfile.TemporaryDirectory()
+        # Helpers of the browser outlive it by a moment and still write their caches while the folder is taken away.
+        self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         to_browser, self._out = os.pipe()
         self._in, from_browser = os.pipe()
 
@@ -33,9 +35,10 @@ class Browser:
         self._process = subprocess.Popen(
             [
                 str(PROGRAM), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-                "--hide-scrollbars", f"--user-data-dir={self._profile.name}", "--remote-debugging-pipe",
+                "--hide-scrollbars", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+                f"--user-data-dir={self._profile.name}", "--remote-debugging-pipe",
             ],
-            pass_fds=(3, 4), preexec_fn=hand_over, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            pass_fds=(3, 4), preexec_fn=hand_over, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         os.close(to_browser)
         os.close(from_browser)
@@ -116,7 +119,7 @@ class Browser:
 
     def close(self) -> None:
         """End the browser."""
-        self._process.kill()
+        os.killpg(self._process.pid, signal.SIGKILL)  # with its helpers: it leads a group of its own
         self._process.wait()
         os.close(self._out)
         os.close(self._in)

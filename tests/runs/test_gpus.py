@@ -13,7 +13,7 @@ import pytest
 from benchmark import worker
 from benchmark.api.workspace import Workspace
 from benchmark.cli import doctor
-from benchmark.cli.check import GOOD, HINT
+from benchmark.api.check import GOOD, HINT
 from benchmark.cli.plan import advised_device
 from benchmark.errors import ExecutorError, Exit
 from benchmark.executors import jobs
