@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from benchmark import worker
-from benchmark.api.workspace import Workspace
-from benchmark.cli import doctor
+from benchmark.api import doctor
 from benchmark.api.check import GOOD, HINT
-from benchmark.cli.plan import advised_device
+from benchmark.api.plan import advised_device
+from benchmark.api.workspace import Workspace
 from benchmark.errors import ExecutorError, Exit
 from benchmark.executors import jobs
 from benchmark.executors.gpus import GpuPool
