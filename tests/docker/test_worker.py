@@ -255,7 +255,7 @@ def host(scene: Scene, runs: Path, *more: str) -> subprocess.Popen[str]:
 def wait_for_cycle(runs: Path, process: subprocess.Popen[str]) -> None:
     """Until the first cycle of any run is told."""
     while process.poll() is None:
-        told = [event for path in runs.glob("*/*/events.jsonl") for event, _ in events.read_events(path)]
+        told = [event for path in runs.glob("*/*/work/events.jsonl") for event, _ in events.read_events(path)]
         if any(isinstance(event, CycleFinished) for event in told):
             return
         time.sleep(0.1)
