@@ -29,7 +29,7 @@ STATE_CLASS = {
 
 @dataclass(frozen=True)
 class Page:
-    """A suite in the index: its judgement, the name of its data set, and where its page lies (empty: nowhere)."""
+    """A suite in the index: its verdict, the name of its data set, and where its page lies (empty: nowhere)."""
 
     judgement: SuiteVerdict
     dataset: str

@@ -137,7 +137,7 @@ class AdversarialPair:
         return total[0] + total[1] + adversarial_loss(judged[0], judged[1])
 
     def _judged(self, side: AdversarialBatch) -> Tensor:
-        """(b, 1) the discriminator's word on the autoencoder's means, which get no gradient."""
+        """(b, 1) discriminator output for the latent means, which are detached."""
         with torch.no_grad():
             mean, _ = self.vae.encode(side.images)
         judged: Tensor = self.discriminator(_conditioned(mean, side.rank))

@@ -1,7 +1,7 @@
 """What a trial's container may do and see, as arguments of the engine's API. Nothing here talks to an engine.
 
 No network, nothing writable but /out, /cache and its own /tmp, no rights, limits set, the caller's user, the image by its
-id. It hears of its trial from /in/trial.json and answers through files in /out, which is `work/` of its run folder. Where
+id. It reads its trial from /in/trial.json and answers through files in /out, which is `work/` of its run folder. Where
 code from outside takes part, /cache is read-only, and the trial has a cache of its own below /out.
 """
 
