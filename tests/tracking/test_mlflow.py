@@ -28,7 +28,7 @@ from benchmark.spec.identity import trial_id
 from benchmark.tracking import mlflow as tracking
 from benchmark.tracking.mlflow import BackgroundMlflowSync, MlflowSync, TrackerError, embedded, publish_verdicts, sync
 from tests.helpers.runs import ENVIRONMENT, fail, finish, interrupt, toy_trial
-from tests.helpers.waiting import patience
+from tests.helpers.waiting import patience, wait_for
 
 QUERIES = {
     "metrics": "select r.name, m.key, m.value, m.timestamp, m.step from metrics m join runs r using (run_uuid)",
@@ -361,6 +361,24 @@ def test_places_that_cannot_be_written(store: Store, uri: str, tmp_path: Path, m
 
 
 @pytest.mark.slow
+def test_a_database_whose_making_was_interrupted_is_made_anew(tmp_path: Path) -> None:
+    """A run that ends does not wait for ever for its tracker: the process goes in the middle of the migrations."""
+    store = Store(tmp_path / "runs")
+    finish(store, toy_trial(0))
+    script = "import sys, pathlib; from benchmark.tracking.mlflow import check; check(runs=pathlib.Path(sys.argv[1]))"
+    host = subprocess.Popen([sys.executable, "-c", script, str(store.root)])
+    place, unfinished = database(store), database(store).with_name("mlflow.db.unfinished")
+    try:
+        wait_for(lambda: place.exists() and place.stat().st_size > 0)
+        assert unfinished.exists(), "it ended before anything could happen"
+    finally:
+        host.kill()
+        host.wait()
+    assert sync(store.root).written == 1
+    assert not unfinished.exists()
+    assert sync(store.root).unchanged == 1, "a database that is whole is kept"
+
+
 def test_two_hosts_may_initialise_at_once(tmp_path: Path) -> None:
     store = Store(tmp_path / "runs")
     for seed in range(2):
