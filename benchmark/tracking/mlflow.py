@@ -265,7 +265,7 @@ def _database(uri: str) -> Path | None:
 @contextmanager
 def _made_whole(database: Path | None) -> Iterator[None]:
     """Around the first use of a sqlite tracker, under its lock. One whose making was interrupted, as when a run ends without
-    waiting for it, cannot be opened by the library ever after and holds nothing yet: it is made anew."""
+    waiting for it, cannot be opened by the library ever after and holds nothing yet: it is created again."""
     unfinished = None if database is None else database.with_name(f"{database.name}.unfinished")
     if database is None or unfinished is None or (database.exists() and not unfinished.exists()):
         yield
