@@ -115,10 +115,9 @@ def index_page(pages: Sequence[Page], board: Leaderboard | None = None, pictures
 
 def _sections(judgement: SuiteVerdict, parts: Mapping[str, Any]) -> list[tuple[str, str]]:
     names = {
-        "answer": "Answer", "pictures": "Curves", "numbers": "Numbers", "claims": "Claims", "methods": "Methods", "models": "Target models",
-        "beside": "Shown beside",
-        "measured": "Measured", "notes": "Notes", "deviations": "Deviations", "conditions": "Conditions",
-        "commands": "Commands",
+        "answer": "Answer", "pictures": "Curves", "numbers": "Numbers", "claims": "Claims", "methods": "Methods",
+        "models": "Target models", "beside": "Shown beside", "measured": "Measured", "notes": "Notes",
+        "deviations": "Deviations", "conditions": "Conditions", "commands": "Commands",
     }  # fmt: skip
     parts = {**parts, "pictures": parts["pictures"][1:]}  # the first one stands in the answer
     always = {"answer", "numbers", "conditions", *(["commands"] if judgement.missing else [])}
