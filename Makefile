@@ -96,11 +96,11 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_style.py
 
-# The site of docs/, in site/. Its tools have an environment of their own, as no other part needs them.
+# The site of docs/, in site/. Never with --quiet: it hides warnings from --strict. Its tools have an environment of their own, as no other part needs them.
 docs: $(READY)
 	test -d $(VENV)/docs || $(OWN) $(BIN)/uv venv --quiet --python $(BIN)/python $(VENV)/docs
 	$(OWN) $(BIN)/uv pip sync --quiet --require-hashes --python $(VENV)/docs/bin/python requirements-docs.lock
-	NO_MKDOCS_2_WARNING=1 $(OWN) $(VENV)/docs/bin/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(OWN) $(VENV)/docs/bin/mkdocs build --strict
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
