@@ -66,7 +66,11 @@ def faults_of(text: str) -> list[str]:
         return []
     for phrase in ALLOWED:
         text = text.replace(phrase, "")
-    return [f"'{found.group()}': write {better}" for word, better in BANNED.items() for found in re.finditer(word, text, re.I)]
+    return [
+        f"'{found.group()}': write {better}"
+        for word, better in BANNED.items()
+        for found in re.finditer(word, text, re.I)
+    ]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -76,11 +80,17 @@ def test_words_of_the_code(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_words_of_the_pages(path: Path) -> None:
-    lines = re.sub(r"```.*?```", lambda block: "\n" * block.group().count("\n"), path.read_text(), flags=re.S).splitlines()
+    lines = re.sub(
+        r"```.*?```", lambda block: "\n" * block.group().count("\n"), path.read_text(), flags=re.S
+    ).splitlines()
     if path.name == "style.md":
         lines = [line for line in lines if not line.startswith("|") and "not mend" not in line]
     generated = {"fidelity.md"}  # its rows quote suites
-    faults = [] if path.name in generated else [f"{n}: {fault}" for n, line in enumerate(lines, 1) for fault in faults_of(line)]
+    faults = (
+        []
+        if path.name in generated
+        else [f"{n}: {fault}" for n, line in enumerate(lines, 1) for fault in faults_of(line)]
+    )
     assert faults == []
 
 
