@@ -19,8 +19,8 @@ from benchmark.spec.load import load_suite, suite_files
 from benchmark.spec.models import Component
 
 SUITES = Path(__file__).parents[2] / "suites"
-SHORT = {"iterations": 1, "width": 2, "steps": 5}
-"""Parameters that say how long a strategy's own network is trained, and how large it is."""
+SHORT = {"iterations": 1, "width": 2, "steps": 5, "passes": 4, "samples": 50}
+"""Parameters that say how long a strategy's own network is trained, how large it is, and how often the trained one is passed."""
 COMMITTEES = {
     "cal",
     "committee_entropy",
