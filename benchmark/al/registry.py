@@ -54,6 +54,7 @@ STRATEGIES = {
     "probcover": "benchmark.al.strategies.probcover:ProbCover",
     "pt4al": "benchmark.al.strategies.bal:Pt4al",
     "random": "benchmark.al.strategies.random:Random",
+    "replay": "benchmark.al.strategies.replay:Replay",
     "stconal": "benchmark.al.strategies.stconal:StConal",
     "ta_vaal": "benchmark.al.strategies.vaal:TaVaal",
     "tod": "benchmark.al.strategies.tod:Tod",
