@@ -57,7 +57,7 @@ def selecting(*, plugins: bool = True) -> Callable[[Command], Command]:
             click.option("--method", "plugin", metavar="FILE.py:Class", help="A strategy of your own, run under the protocol; "
                          "baselines come along with --methods."),
             click.option("--objective", metavar="NAME", help="Objective to pair it with.  [default: supervised]"),
-            click.option("--replay", "replays", multiple=True, type=click.Path(exists=True), metavar="RUN|CSV",
+            click.option("--replay", "replays", multiple=True, metavar="RUN|CSV",
                          help="Buy again what a finished trial bought, from its run folder or a table of indices."),
             click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="Replace a pinned value (TOML)."),
         ]  # fmt: skip
