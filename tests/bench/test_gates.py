@@ -231,4 +231,3 @@ def test_numbers_in_the_largest_temporary_of_a_newer_method(method: str) -> None
     assert len(picks) == budget == len(set(picks.tolist()))
     whole = max(value.numel() for value in (*seen.outputs.values(), torch.empty(count, width)))
     assert 0 < largest.numbers <= max(whole, BLOCK_OF_DISTANCES * count), f"{largest.numbers} numbers"
-    assert largest.numbers < count * count / 3
