@@ -14,8 +14,9 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import get_args
+from typing import TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -24,9 +25,11 @@ from benchmark import files
 from benchmark.al import datasets, registry
 from benchmark.al.augmentation.images import ImageView
 from benchmark.al.committee import Committee
+from benchmark.al.datasets.features import Features, read_features, synthetic_features
 from benchmark.al.dry_run import dry_run, shrink_protocol, side_of
 from benchmark.al.learner import Learner, LearnerData, TrainingInterrupted
 from benchmark.al.loop import run
+from benchmark.al.output_name import FEATURES, OutputName
 from benchmark.al.random.streams import Streams
 from benchmark.al.session import Session
 from benchmark.al.strategies import Strategy
@@ -49,7 +52,7 @@ from benchmark.runs.events import (
 from benchmark.runs.gpus import CHOSEN_GPU, MEMORY_SHARE, DeviceMissing, Survey, find_gpu, survey_from
 from benchmark.runs.variables import FIXED_NUMBERS
 from benchmark.spec.identity import trial_id
-from benchmark.spec.models import Protocol, Transform, Trial
+from benchmark.spec.models import FeatureFile, Protocol, Transform, Trial
 
 provenance.loaded_code()  # now, as this code is loaded: a fork server outlives edits of the files
 
@@ -120,7 +123,7 @@ def check(path: Path) -> int:
             same = repr((small, trial.strategy.model_dump_json(), trial.objective.model_dump_json()))
             if same not in seen:
                 seen.add(same)
-                dry_run(trial, lambda small, data: assemble(small, data, numerics, Path("weights")))
+                dry_run(trial, lambda small, data: assemble(small, data, numerics, Path("weights"), synthetic_features))
         except Exception as error:
             bad += 1
             wrong = " ".join(str(error).split()) or type(error).__name__
@@ -128,24 +131,41 @@ def check(path: Path) -> int:
     return int(Exit.USAGE if bad else Exit.OK)
 
 
+ReadFeatures: TypeAlias = Callable[[FeatureFile, Path, datasets.Dataset], Features]
+"""(pinned file, data root, data set) -> what the file says of its images."""
+
+
 def assemble(
-    trial: Trial, dataset: datasets.Dataset, numerics: Numerics, weights: Path
+    trial: Trial,
+    dataset: datasets.Dataset,
+    numerics: Numerics,
+    weights: Path,
+    read: ReadFeatures = read_features,
 ) -> tuple[Strategy, TrainableModel]:
-    """The strategy and the learner of a trial, on its data. Raises UsageError for what cannot be built."""
+    """The strategy and the learner of a trial, on its data. `weights` is a folder of the data root. Raises UsageError for what
+    cannot be built, DataError for files that are absent or others."""
     protocol = trial.protocol
     strategy = registry.build_component("strategies", trial.strategy)
     streams = Streams(protocol.seed, trial.seed)
+    asked = {need.output for need in map(OutputName.parse, strategy.needs) if need.network == FEATURES}
+    features = {
+        name: torch.from_numpy(read(pinned, weights.parent, dataset).train)
+        for name, pinned in protocol.features.items()
+        if name in asked
+    }
     members = [
         Learner(
-            protocol, registry.build_component("objectives", trial.objective), _parts(protocol, place, dataset, numerics), streams,
-            numerics, weights, place,
+            protocol, registry.build_component("objectives", trial.objective),
+            _parts(protocol, place, dataset, numerics, features), streams, numerics, weights, place,
         )
         for place in protocol.trained()
     ]  # fmt: skip
     return strategy, members[0] if len(protocol.models) == 1 else Committee(members)
 
 
-def _parts(protocol: Protocol, place: int, dataset: datasets.Dataset, numerics: Numerics) -> LearnerData:
+def _parts(
+    protocol: Protocol, place: int, dataset: datasets.Dataset, numerics: Numerics, features: Mapping[str, torch.Tensor]
+) -> LearnerData:
     views, device, size = protocol.views, numerics.device, protocol.models[place].size
     named = {"train": views.train, "test": views.test}
     scoring = named[views.pool] if isinstance(views.pool, str) else views.pool
@@ -165,6 +185,7 @@ def _parts(protocol: Protocol, place: int, dataset: datasets.Dataset, numerics: 
         voted=images(dataset.train, scoring, size),
         pretext=None if pretext is None else images(dataset.train, pretext.view, pretext.model.size),
         pretext_test=None if pretext is None else images(dataset.train, pretext.test_view, pretext.model.size),
+        features=features,
     )
 
 

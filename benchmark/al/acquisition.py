@@ -1,7 +1,8 @@
 """An acquisition: what a strategy is shown, the check of what it picks, the first labelled set, and numbers about a purchase.
 
 Labels of unlabelled images are read where a protocol pins a balanced first set, and by `describe` after the strategy has
-decided; nowhere else.
+decided; nowhere else. Those of labelled images are shown to a strategy that declares `labelled.labels`. Outputs that are not
+finite are refused here, for every method.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.al.output_name import OutputName
+from benchmark.al.output_name import LABELS, OutputName
 from benchmark.al.pool import Indices, Pool, indices_digest
 from benchmark.al.strategies.base import BEFORE_FIRST_TRAINING, Picks, Strategy, View
 from benchmark.al.trainable import TrainableModel
@@ -45,7 +46,7 @@ def acquire(
         device=learner.numerics.device,
         outputs={},
         images=learner.scoring_images,
-        ask=lambda names, indices: learner.outputs(names, indices, cycle),
+        ask=lambda names, indices: _finite(strategy, cycle, learner.outputs(names, indices, cycle)),
         statics=statics or {},
     )
     positions = strategy.narrow(view)
@@ -53,7 +54,8 @@ def acquire(
         view = replace(view, candidates=view.candidates[positions.cpu().numpy()])
     if len(view.candidates) == 0:  # a method that looks at a part of the pool may find it sold out
         return view, Picks(torch.empty(0, dtype=torch.int64))
-    view = replace(view, outputs=gather(strategy, learner, view))
+    _finite(strategy, cycle, view.statics)
+    view = replace(view, outputs=_finite(strategy, cycle, gather(strategy, learner, view)))
     with torch.no_grad():
         picks = strategy.select(view, min(budget, len(view.candidates)))
     _check(picks, view, budget)
@@ -70,11 +72,27 @@ def gather(strategy: Strategy, learner: TrainableModel, view: View) -> dict[str,
     needs = [need for need in map(OutputName.parse, strategy.needs) if not need.is_static]
     found: dict[str, torch.Tensor] = {}
     for labelled, indices in ((False, view.candidates), (True, view.labelled)):
-        asked = {str(need.unlabelled): str(need) for need in needs if need.labelled == labelled}
+        asked = {str(need.unlabelled): str(need) for need in needs if need.labelled == labelled and str(need) != LABELS}
         if asked:
             given = learner.outputs(set(asked), indices, view.cycle)
             found |= {asked[name]: value for name, value in given.items()}
+    if LABELS in strategy.needs:
+        labels = learner.parts.train_labels
+        found[LABELS] = labels[torch.from_numpy(view.labelled).to(labels.device)]
     return found
+
+
+def _finite(strategy: Strategy, cycle: int, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The outputs as they are. Raises AlbenchError for one that is not finite: it would be bought first, or never."""
+    for name, values in outputs.items():
+        if values.is_floating_point() and not bool(torch.isfinite(values).all()):
+            bad = int((~torch.isfinite(values)).sum())
+            raise AlbenchError(
+                f"the output '{name}' has {bad} of {values.numel()} numbers that are not finite",
+                where=f"{strategy.stream.lstrip(':') or 'random'} in cycle {cycle}",
+                remedy="check the training for divergence",
+            )
+    return dict(outputs)
 
 
 def _check(picks: Picks, view: View, budget: int) -> None:

@@ -3,7 +3,8 @@
 What it keeps between cycles: the student's weights and the objective's branches. What it can be asked for by name:
 `<output>` of the student, `reference.<output>` and `previous.<output>` of the network one cycle earlier (they differ in
 the first cycle, see `_earlier`), `extractor.<output>` of the protocol's fixed network, and `<network>.<output>` of
-whatever the objective keeps, such as `teacher.logits`.
+whatever the objective keeps, such as `teacher.logits`. `dropout<k>.<output>` and `perturbed<k>.<output>` are those of k passes of
+the student, `head.weight` and `head.bias` its last linear layer (`training/passes.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,6 +34,7 @@ from benchmark.al.training.half_weights import half_weights
 from benchmark.al.training.inference import Evaluated, Inference
 from benchmark.al.training.joint_batch import forward_jointly, forward_separately
 from benchmark.al.training.numerics import Numerics
+from benchmark.al.training.passes import dropout_passes, find_head, head_outputs, perturbed_copies
 from benchmark.al.training.recorder import CycleStart, EpochEnd
 from benchmark.al.training.recorders import recorders_of
 from benchmark.al.training.schedules import in_cycle, rate
@@ -57,6 +59,8 @@ class LearnerData:
     """The pool through the view of the stage before the first cycle, while it is trained."""
     pretext_test: ImageSource | None = None
     """The same while it is measured."""
+    features: Mapping[str, Tensor] = field(default_factory=dict)
+    """Features of the pool from files, by name: (pool, d) float32 on the CPU."""
 
 
 Recorder = TypeVar("Recorder")
@@ -311,9 +315,39 @@ class Learner:
         named = set(names)
         recorded = {name: value for part in self.recorders for name, value in part.outputs(named, indices).items()}
         rest = named - set(recorded)
+        layers = {name: owner for name in rest if (owner := OutputName.parse(name).headed) is not None}
+        recorded |= {name: self._head_output(networks, name, owner, indices) for name, owner in layers.items()}
+        rest -= set(layers)
+        networks |= self._passes(rest, cycle, indices)
         if not rest:
             return recorded
         return self._inference(self.parts.pool, cycle).outputs(networks, rest, torch.from_numpy(indices)) | recorded
+
+    def _head_output(
+        self, networks: Mapping[str, nn.Module | list[nn.Module]], name: str, owner: str, indices: Indices
+    ) -> Tensor:
+        """Weights or bias of the last linear layer of a network. Raises UsageError where there is no such network or layer."""
+        network = networks.get(owner)
+        if not isinstance(network, nn.Module):
+            raise UsageError(
+                f"the strategy needs '{name}', but there is no one network '{owner}'", remedy="head.weight"
+            )
+        return head_outputs(find_head(network, self.scoring_images(indices[:1])), OutputName.parse(name).output)
+
+    def _passes(self, names: Iterable[str], cycle: int, indices: Indices) -> dict[str, nn.Module | list[nn.Module]]:
+        """The passes of the student that names ask for, by network. Two numbers of passes share the first ones."""
+        found: dict[str, nn.Module | list[nn.Module]] = {}
+        for name in names:
+            asked = OutputName.parse(name)
+            if asked.passes is not None and asked.network not in found:
+                kind, count = asked.passes
+                counter = self.streams.counter("order", cycle, f"{kind} passes")
+                found[asked.network] = (
+                    dropout_passes(self.student, count, counter, self.scoring_images(indices[:1]))
+                    if kind == "dropout"
+                    else perturbed_copies(self.student, count, counter)
+                )
+        return found
 
     def _training_inference(self, cycle: int, name: str) -> Inference:
         counter = self.streams.counter("augment", cycle, name)

@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmark.al.acquisition import acquire, describe, initial_pool
 from benchmark.al.pool import indices_digest
-from benchmark.al.pretext.stage import pretext_outputs
 from benchmark.al.session import Session
+from benchmark.al.statics import static_outputs
 from benchmark.al.strategies.base import Strategy
 from benchmark.al.trainable import TrainableModel
 from benchmark.runs.events import CycleResult
@@ -22,7 +22,7 @@ def run(protocol: Protocol, strategy: Strategy, learner: TrainableModel, session
     """Run or continue one trial until its last training is evaluated. May raise `TrainingInterrupted` with the state saved."""
     acquisition = protocol.acquisition
     first, pool = session.resume(learner)
-    statics = pretext_outputs(protocol, strategy, learner, session)
+    statics = static_outputs(protocol, strategy, learner, session)
     if pool is None:
         pool = initial_pool(protocol, strategy, learner, statics)
     for cycle in range(first, acquisition.cycles):

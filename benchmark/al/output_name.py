@@ -5,8 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-LABELLED, PRETEXT = "labelled", "pretext"
-"""First parts of names: the same output on labelled images; an array over the pool from the stage before the first cycle."""
+LABELLED, PRETEXT, FEATURES, HEAD = "labelled", "pretext", "features", "head"
+"""Parts of names: the same output on labelled images; an array over the pool from the stage before the first cycle, or from a
+file; the last linear layer of a network."""
+PASSES = ("dropout", "perturbed")
+"""First parts of names that a number follows: that many passes of the trained network."""
+LABELS = "labelled.labels"
+"""The one name of labels: those of the images that are labelled."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +21,8 @@ class OutputName:
     output: str
     """`logits`, `features`, what an objective or a recorder adds, or an array of the pretext stage."""
     network: str = ""
-    """Which of the networks that a learner keeps; empty for the trained one, `pretext` for arrays over the pool."""
+    """Which of the networks that a learner keeps; empty for the trained one, `pretext` and `features` for arrays over the pool,
+    `head` for the last linear layer, `dropout<k>` and `perturbed<k>` for k passes of the trained network."""
     model: int | None = None
     """The one target model that is meant (None: all)."""
     labelled: bool = False
@@ -45,8 +51,20 @@ class OutputName:
 
     @property
     def is_static(self) -> bool:
-        """Whether a stage before the first cycle gives it, for the whole pool and for good."""
-        return self.network == PRETEXT
+        """Whether it is there before the first cycle, for the whole pool and for good: from a stage or from a file."""
+        return self.network in (PRETEXT, FEATURES)
+
+    @property
+    def passes(self) -> tuple[str, int] | None:
+        """Kind and number of passes of the trained network; None for other names."""
+        found = re.fullmatch(rf"({'|'.join(PASSES)})([1-9]\d*)", self.network)
+        return None if found is None else (found[1], int(found[2]))
+
+    @property
+    def headed(self) -> str | None:
+        """The network whose last linear layer is meant; None for outputs that belong to images."""
+        owner, _, last = self.network.rpartition(".")
+        return owner if last == HEAD else None
 
     @property
     def unlabelled(self) -> OutputName:

@@ -16,8 +16,9 @@ from benchmark.errors import Exit, UsageError
 from benchmark.planning.workload import estimate_workload, sum_workloads
 from benchmark.runs.events import Record
 from benchmark.runs.store import RejectedRecord, Store, data_free_id
+from benchmark.spec.groups import expand_groups, group_methods
 from benchmark.spec.load import SuiteFile
-from benchmark.spec.models import Component, Trial
+from benchmark.spec.models import Component, Method, Trial
 from benchmark.spec.selectors import Selection, Selector
 from benchmark.text import flops
 
@@ -168,7 +169,7 @@ def _used(pieces: Sequence[Record], measurements: Sequence[Measurement]) -> list
 def chosen_methods(selection: Selection, suite: SuiteFile) -> tuple[str, ...] | None:
     """The methods asked for by option or selector; None for all the profile names."""
     if selection.methods is not None:
-        return selection.methods
+        return tuple(expand_groups(selection.methods, suite.suite))
     if all(selector.method is None for selector in selection.selectors):
         return None
     return tuple(dict.fromkeys(asked.trial.method_name for asked in selection.trials(Path(), [suite])))
@@ -185,7 +186,8 @@ def records_of(
 ) -> list[Record]:
     """Finished trials of this suite's questions with any seed, and plug-ins that were run under its very protocol."""
     resolved = suite.resolve(selection.profile, selection.variant)
-    asked = dict(_questions(selection, suite, resolved.methods))
+    groups = group_methods(resolved)
+    asked = dict(_questions(selection, suite, [*groups, *resolved.methods], groups))
     seeds, found = chosen_seeds(selection), []
     for record in Store(settings.runs).records(on_refused=on_refused):
         trial = record.trial
@@ -204,11 +206,13 @@ def records_of(
     return found
 
 
-def _questions(selection: Selection, suite: SuiteFile, methods: Iterable[str]) -> Iterator[tuple[str, Trial]]:
+def _questions(
+    selection: Selection, suite: SuiteFile, methods: Iterable[str], extra: Mapping[str, Method]
+) -> Iterator[tuple[str, Trial]]:
     """What each method asks. One that does not fit a profile, which may leave it out, asks nothing."""
     for method in methods:
         with suppress(UsageError):
-            (trial,) = suite.trials(selection.profile, selection.variant, [method], [0])
+            (trial,) = suite.trials(selection.profile, selection.variant, [method], [0], extra=extra)
             yield data_free_id(trial), trial
 
 

@@ -76,11 +76,13 @@ def build_plan(workspace: Workspace, selection: Selection, environment: Environm
     ]
     for item in asked:
         require_possible(item)
-    store = Store(workspace.runs)
+    store, data = Store(workspace.runs), data_statuses(asked, workspace)
+    for item in asked:
+        require_same_data(item.trial, data[data_key(item.trial.protocol.data)])
     return make_plan(
         asked,
         environment,
-        data=data_statuses(asked, workspace),
+        data=data,
         status=partial(store.status, env=environment),
         obstacle=obstacle,
         speeds=_known_speeds(asked, store, environment),
@@ -102,6 +104,18 @@ def require_possible(item: SelectedTrial) -> None:
             f"{trial.suite}/{trial.method_name}: {training.vote_fraction} of {training.epochs} epochs round to no vote",
             where="protocol.training",
             remedy="raise training.epochs or training.vote_fraction",
+        )
+
+
+def require_same_data(trial: Trial, data: DataStatus) -> None:
+    """Raise UsageError for a stored selection whose indices belong to other data."""
+    stored = trial.strategy.params.get("data") if trial.strategy.name == "replay" else None
+    if stored and data.digest is not None and stored != data.digest:
+        raise UsageError(
+            f"{trial.suite}/{trial.method_name}: the selection belongs to data with the digest {str(stored)[:12]}, "
+            f"not {data.digest[:12]}",
+            where="--replay",
+            remedy="replay on the data set, split and limit that the selection was made with",
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
-from benchmark.spec.selectors import Selection, Selector, parse_selector
+from benchmark.spec.selectors import Selection, Selector, StoredSelection, parse_selector
 
 Selectors: TypeAlias = str | Selector | Selection | Iterable[str | Selector]
 """`"tod/cifar10@0"`, several of them, or a `Selection` made by `select`."""
@@ -21,10 +21,12 @@ def select(
     objective: str | None = None,
     models: int | None = None,
     sets: Mapping[str, Any] | None = None,
+    replays: Iterable[StoredSelection] = (),
 ) -> Selection:
     """The trials of these selectors (`SUITE[/METHOD][@SEED,...]`), narrowed and changed by the options.
 
     `methods` and `seeds` replace those of the profile; `plugin` adds a strategy (`file.py:Class`), paired with `objective`;
+    `replays` are stored selections that are bought again (`benchmark.api.replay.read_selection`);
     `models` chooses the sibling suite with that number of target models; `sets` replaces pinned values by dotted path.
     Raises UsageError for text that is not a selector.
     """
@@ -38,6 +40,7 @@ def select(
         objective=objective,
         models=models,
         sets=dict(sets or {}),
+        replays=tuple(replays),
     )
 
 

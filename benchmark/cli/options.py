@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from benchmark.api.replay import read_selection
 from benchmark.api.selection import select
 from benchmark.spec.selectors import parse_seeds, parse_set
 
@@ -39,7 +40,9 @@ def selecting(*, plugins: bool = True) -> Callable[[Command], Command]:
         click.option(
             "--variant", default="as_published", show_default=True, help="as_published, corrected, or a named one."
         ),
-        click.option("--methods", metavar="NAME,...", help="Only these methods."),
+        click.option(
+            "--methods", metavar="NAME,...", help="Only these methods; `modern` is a group that any suite takes."
+        ),
         click.option("--seeds", metavar="N,...", help="Only these seeds: 0,1 or 0-4."),
         click.option(
             "--models",
@@ -54,6 +57,8 @@ def selecting(*, plugins: bool = True) -> Callable[[Command], Command]:
             click.option("--method", "plugin", metavar="FILE.py:Class", help="A strategy of your own, run under the protocol; "
                          "baselines come along with --methods."),
             click.option("--objective", metavar="NAME", help="Objective to pair it with.  [default: supervised]"),
+            click.option("--replay", "replays", multiple=True, metavar="RUN|CSV",
+                         help="Buy again what a finished trial bought, from its run folder or a table of indices."),
             click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="Replace a pinned value (TOML)."),
         ]  # fmt: skip
 
@@ -70,6 +75,7 @@ def selecting(*, plugins: bool = True) -> Callable[[Command], Command]:
                 objective=given.pop("objective", None),
                 models=given.pop("models"),
                 sets=dict(parse_set(text) for text in given.pop("sets", ())),
+                replays=[read_selection(path) for path in given.pop("replays", ())],
             )
             return command(*arguments, selection=selection, **given)
 

@@ -240,12 +240,12 @@ def memory(make: Make, world: Scenario) -> str:
 
 
 def _largest(make: Make, world: Scenario) -> int:
-    watch = _Largest()
+    watch = LargestTemporary()
     acquire_in(make(), world, watch)
     return watch.numbers
 
 
-class _Largest(TorchFunctionMode):
+class LargestTemporary(TorchFunctionMode):
     """Numbers in the largest storage behind any tensor that torch's functions return."""
 
     def __init__(self) -> None:

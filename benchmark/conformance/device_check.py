@@ -18,6 +18,7 @@ from typing import Any, get_args
 
 import torch
 
+from benchmark.al.datasets.features import synthetic_features
 from benchmark.al.dry_run import shrink_protocol, side_of, synthetic_dataset
 from benchmark.al.loop import run
 from benchmark.al.session import Session
@@ -115,7 +116,9 @@ def check_trial(trial: Trial, device: str) -> Iterator[Held]:
 def play(trial: Trial, numerics: Numerics) -> Played:
     """The shrunken trial, played through once. Raises what the real one would raise."""
     small = trial.model_copy(update={"protocol": shrink_protocol(trial.protocol, side_of(trial))})
-    strategy, learner = assemble(small, synthetic_dataset(small.protocol), numerics, Path("weights"))
+    strategy, learner = assemble(
+        small, synthetic_dataset(small.protocol), numerics, Path("weights"), synthetic_features
+    )
     with tempfile.TemporaryDirectory() as folder, _dropout_seen() as seen, _early_captures():
         session = Session(small, "0" * 64, "0" * 64, Path(folder), None, save_every=1e9, must_stop=lambda: False)
         run(small.protocol, strategy, learner, session)

@@ -6,8 +6,8 @@ candidates can be arranged. Nothing is trained besides what the strategy trains 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmark.al.acquisition import acquire, initial_pool
-from benchmark.al.output_name import OutputName
+from benchmark.al.output_name import PRETEXT, OutputName
 from benchmark.al.pool import Indices, Pool
 from benchmark.al.random.streams import Streams
 from benchmark.al.strategies.base import BEFORE_FIRST_TRAINING, Picks, Strategy, View
@@ -26,6 +26,8 @@ from benchmark.spec.models import Protocol
 
 CLASSES, FEATURES, SNAPSHOTS, SIDE = 10, 16, 4, 32
 """Shape of what the stand-in answers: classes, width of features, snapshots and students, pixels of images."""
+TAILS = {"logits": (CLASSES,), "features": (FEATURES,)}
+"""Shapes of what the stand-in answers for one image; other outputs are one number."""
 CYCLES = 4
 """Trainings of the stand-in's protocol; after the last one nothing is bought."""
 
@@ -112,21 +114,30 @@ class FakeLearner:
 
     def statics(self, names: Iterable[str]) -> dict[str, Tensor]:
         """What a stage before the first cycle would have left: (pool size,) numbers for each name."""
-        return {
-            name: self._spoil(name, self._rows(name, ()).abs()[None])[0]
-            for name in names
-            if OutputName.parse(name).is_static
-        }
+        needs = {OutputName.parse(name).unlabelled for name in names}
+        shapes = {str(need): TAILS.get(need.output, ()) for need in needs if need.is_static and need.network == PRETEXT}
+        shapes |= {str(need): (FEATURES,) for need in needs if need.is_static and need.network != PRETEXT}
+        return {name: self._spoil(name, self._rows(name, tail).abs()[None])[0] for name, tail in shapes.items()}
 
     def _output(self, name: str, indices: Tensor) -> Tensor:
         asked = OutputName.parse(name)
         network, kind = asked.owner, asked.output
+        if asked.headed is not None:
+            return self._head(name, kind)
         lead: tuple[int, ...] = (self.world.models,) if self.world.models > 1 and not network else ()
         lead += (SNAPSHOTS,) if kind == "votes" or network == "students" else ()
-        tail = {"logits": (CLASSES,), "features": (FEATURES,)}.get(kind, ())
+        lead += () if asked.passes is None else (asked.passes[1],)
+        tail = TAILS.get(kind, ())
         count = int(np.prod(lead))
         rows = torch.stack([self._one(f"{name} {number}", kind, tail) for number in range(count)])
         return self._spoil(name, rows)[:, indices].reshape(*lead, len(indices), *tail)
+
+    def _head(self, name: str, kind: str) -> Tensor:
+        """(classes, d) weights or (classes,) biases of a last linear layer."""
+        values = self._noise(name, (CLASSES, FEATURES) if kind == "weight" else (CLASSES,))
+        if name == self.world.spoilt:
+            values[0] = torch.nan
+        return values
 
     def _one(self, name: str, kind: str, tail: tuple[int, ...]) -> Tensor:
         rows = self._rows(name, tail)
@@ -185,7 +196,7 @@ class Acquired:
 def acquire_in(strategy: Strategy, world: Scenario, around: AbstractContextManager[Any] | None = None) -> Acquired:
     """Let a strategy buy through the loop's own acquisition, `select` inside `around`. Raises what it raises."""
     learner = FakeLearner(world)
-    watch = _Watch(strategy, around or nullcontext())
+    watch = _Watch(strategy, around or nullcontext(), learner)
     watched = cast(Strategy, watch)
     statics = learner.statics(strategy.needs)
     if world.cycle == BEFORE_FIRST_TRAINING:
@@ -194,29 +205,38 @@ def acquire_in(strategy: Strategy, world: Scenario, around: AbstractContextManag
         acquire(watched, cast(Any, learner), world.pool, world.cycle, world.protocol, world.budget, statics)
     if watch.view is None or watch.picks is None:  # nothing was left to choose from
         empty = Picks(torch.empty(0, dtype=torch.int64))
-        return Acquired([], cast(View, None), empty, [], False, learner.label_reads)
+        return Acquired([], cast(View, None), empty, [], False, watch.label_reads)
     positions = watch.picks.positions.cpu().tolist()
     images = watch.view.candidates[watch.picks.positions.cpu().numpy()].tolist()
-    return Acquired(images, watch.view, watch.picks, positions, watch.drew, learner.label_reads, watch.touched)
+    return Acquired(images, watch.view, watch.picks, positions, watch.drew, watch.label_reads, watch.touched)
 
 
 class _Watch:
     """The strategy itself, with its view kept and compared afterwards."""
 
-    def __init__(self, strategy: Strategy, around: AbstractContextManager[Any]) -> None:
-        self._strategy, self.needs, self._around = strategy, strategy.needs, around
+    def __init__(self, strategy: Strategy, around: AbstractContextManager[Any], learner: FakeLearner) -> None:
+        self._strategy, self.needs, self._around, self._learner = strategy, strategy.needs, around, learner
+        self.label_reads = 0
         self.stream = strategy.stream
         self.view: View | None = None
         self.picks: Picks | None = None
         self.drew, self.touched = False, list[str]()
 
     def narrow(self, view: View) -> Tensor | None:
-        return self._strategy.narrow(view)
+        with self._counted():
+            return self._strategy.narrow(view)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Counts what the strategy reads of the learner; the loop itself reads the labels of labelled images for it."""
+        before = self._learner.label_reads
+        yield
+        self.label_reads += self._learner.label_reads - before
 
     def select(self, view: View, budget: int) -> Picks:
         before, state = _content(view), canonical_json(_plain(view.rng.bit_generator.state))
         self.view = view
-        with self._around:
+        with self._counted(), self._around:
             self.picks = self._strategy.select(view, budget)
         self.drew = canonical_json(_plain(view.rng.bit_generator.state)) != state
         after = _content(view)

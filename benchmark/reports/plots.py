@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from benchmark.spec.groups import CEILING
 from benchmark.spec.load import SuiteFile
 from benchmark.spec.published import TARGETS, ReportedResult
 from benchmark.verdicts import stats
@@ -79,7 +80,9 @@ def _methods(
     """Methods with anything to draw, in the suite's order, then those of one's own."""
     drawn = set(trials.methods) | {row.method for row in rows if row.role in TARGETS}
     known = [method for method in suite_file.suite.methods if method in drawn]
-    return [*known, *(method for method in trials.methods if method not in known)]
+    others = [method for method in trials.methods if method not in known]
+    # The training on all labels is a line in every panel: a panel of its own would be one point, far to the right.
+    return [*known, *(method for method in others if method != CEILING or drawn == {CEILING})]
 
 
 # ------------------------------------------------------------------------------------------------------------- curves
@@ -101,6 +104,7 @@ def _curves(
         _beside(axis, [row for row in rows if row.method == method and row.role not in TARGETS])
         _published(axis, [row for row in rows if row.method == method and row.role in TARGETS], look)
         _band(axis, trials, method, metric, look, "ours")
+        _ceiling(axis, trials, metric)
     _finish(figure, axes, _vertical(suite_file, metric))
     theirs = any(row.role in TARGETS for row in rows)
     description = (
@@ -109,6 +113,15 @@ def _curves(
         "The tables hold the same numbers."
     )
     return picture_of(figure, "curves", f"{judgement.title}: curves", description)
+
+
+def _ceiling(axis: Any, trials: Trials, metric: str) -> None:
+    """The mean of one training on all labels, across the panel."""
+    found = [value for size in trials.sizes(CEILING) for value in trials.values(CEILING, size, metric).values()]
+    if found:
+        axis.axhline(
+            float(np.mean(found)), color=NEUTRAL, linewidth=1.0, linestyle=":", label="all labels, ours", zorder=1
+        )
 
 
 def _band(axis: Any, trials: Trials, method: str, metric: str, look: _Look, label: str) -> None:

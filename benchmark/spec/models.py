@@ -387,6 +387,15 @@ class Pretext(Spec):
         return self
 
 
+class FeatureFile(Spec):
+    """Features of all images that were computed elsewhere, such as by a self-supervised network."""
+
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*\.(npz|safetensors)$")]
+    """Name of the file in the folder `features` of the data root; not part of the identity."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Digest of the file (hex)."""
+
+
 class Initial(Spec):
     """The first labelled set."""
 
@@ -472,6 +481,8 @@ class Protocol(Spec):
     pretext: Pretext | None = None
     extractor: Model | None = None
     """A fixed network beside the trained ones, never trained, whose outputs strategies may ask for as `extractor.<output>`."""
+    features: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], FeatureFile] = {}
+    """Files of features by name, which strategies ask for as `features.<name>`."""
 
     @model_validator(mode="after")
     def _possible(self) -> Protocol:

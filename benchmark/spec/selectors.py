@@ -16,7 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 from benchmark.errors import UsageError
+from benchmark.spec.groups import GROUPS, expand_groups, group_methods
 from benchmark.spec.load import SuiteFile, find_suite, load_suite, plugin_component, suite_files
 from benchmark.spec.models import Component, Cost, Method, MethodCost, Suite, Trial
 
@@ -94,6 +97,29 @@ class SelectedTrial:
 
 
 @dataclass(frozen=True)
+class StoredSelection:
+    """What a trial bought, to be bought again."""
+
+    name: str
+    """Of the method or table it comes from."""
+    labelled: tuple[int, ...]
+    """Data set indices in the order in which they were labelled."""
+    sizes: tuple[int, ...]
+    """Labelled images at each training."""
+    data: str = ""
+    """Digest of the data set; empty where it is not known."""
+    seed: int | None = None
+    """Of the trial it comes from; None: those that are asked for."""
+
+    def method(self) -> tuple[str, Method]:
+        """Name and method that buy it."""
+        params: dict[str, JsonValue] = {"labelled": list(self.labelled), "sizes": list(self.sizes), "data": self.data}
+        return f"replay({self.name})", Method(
+            title=f"Replay of {self.name}", strategy=Component(name="replay", params=params)
+        )
+
+
+@dataclass(frozen=True)
 class Selection:
     """Everything that chooses trials on a command line."""
 
@@ -107,6 +133,8 @@ class Selection:
     objective: str | None = None
     """The objective that the plug-in is paired with."""
     sets: Mapping[str, Any] = field(default_factory=dict)
+    replays: tuple[StoredSelection, ...] = ()
+    """Selections that are bought again, each as a method of its own."""
     models: int | None = None
     """Number of target models: a suite that has another number stands for its sibling `SUITE-<models>`."""
 
@@ -146,18 +174,39 @@ class Selection:
         asked: dict[tuple[str, str, int], SelectedTrial] = {}
         for suite_file in self.suites(root) if suites is None else suites:
             suite = suite_file.resolve(self.profile, self.variant, self.sets)
-            extra = self.plugin_method(suite)
-            known = dict(suite.methods) | extra
+            plugin, groups = self.plugin_method(suite), group_methods(suite)
+            known = dict(suite.methods) | groups | plugin
             for selector in self.selectors:
                 if self.means(selector, suite_file.id):
-                    methods = self._methods(selector, suite, extra, suite_file.id)
-                    for trial in suite_file.trials(
-                        self.profile, self.variant, methods, self.seeds or selector.seeds, extra=extra, sets=self.sets
-                    ):
+                    methods = self._methods(selector, suite, plugin, groups, suite_file.id)
+                    seeds = self.seeds or selector.seeds
+                    extra = plugin if methods is None else groups | plugin
+                    made = suite_file.trials(self.profile, self.variant, methods, seeds, extra=extra, sets=self.sets)
+                    for stored in self.replays:
+                        name, method = stored.method()
+                        known[name] = method
+                        made += self._replayed(suite_file, stored, seeds)
+                    for trial in made:
                         cost = known[trial.method_name].cost
                         key = (trial.suite, trial.method_name, trial.seed)
                         asked.setdefault(key, SelectedTrial(trial, cost, suite.cost))
         return list(asked.values())
+
+    def _replayed(self, suite_file: SuiteFile, stored: StoredSelection, seeds: tuple[int, ...] | None) -> list[Trial]:
+        """Trials that buy a stored selection: with the seed it comes from, where that is known. Raises UsageError."""
+        name, method = stored.method()
+        if stored.seed is not None and seeds is not None and stored.seed not in seeds:
+            return []
+        own = seeds if stored.seed is None else (stored.seed,)
+        trials = suite_file.trials(self.profile, self.variant, [name], own, extra={name: method}, sets=self.sets)
+        for trial in trials:
+            planned = trial.protocol.acquisition.labelled()
+            if planned != stored.sizes:
+                raise UsageError(
+                    f"{suite_file.id} trains on {list(planned)} images, and {stored.name} was made with {list(stored.sizes)}",
+                    where="--replay", remedy="give the profile and the budgets that the selection was made with",
+                )  # fmt: skip
+        return trials
 
     def plugin_method(self, suite: Suite) -> dict[str, Method]:
         """The plug-in as a method of this suite, by its name; nothing without a plug-in."""
@@ -196,18 +245,27 @@ class Selection:
         return plugin_component(self.objective), MethodCost()
 
     def _methods(
-        self, selector: Selector, suite: Suite, extra: Mapping[str, Method], suite_id: str
+        self,
+        selector: Selector,
+        suite: Suite,
+        plugin: Mapping[str, Method],
+        groups: Mapping[str, Method],
+        suite_id: str,
     ) -> list[str] | tuple[str, ...] | None:
-        known = [*suite.methods, *extra]
         if self.methods is not None:
-            return [*self.methods, *(name for name in extra if name not in self.methods)]
-        if extra and selector.method is None:
-            return list(extra)
+            named = expand_groups(self.methods, suite)
+            return [*named, *(name for name in plugin if name not in named)]
+        if (plugin or self.replays) and selector.method is None:
+            return list(plugin)
         if selector.method is None:
             return None
-        found = [name for name in known if fnmatch.fnmatchcase(name, selector.method)]
+        own = [*suite.methods, *plugin]
+        found = [name for name in own if fnmatch.fnmatchcase(name, selector.method)]
+        if selector.method in GROUPS or selector.method in groups:
+            found = found or expand_groups([selector.method], suite)
         if not found:
-            close = difflib.get_close_matches(selector.method, known, n=3, cutoff=0.4) or known
+            known = [*own, *groups, *GROUPS]
+            close = difflib.get_close_matches(selector.method, known, n=3, cutoff=0.4) or own
             raise UsageError(
                 f"{suite_id} has no method '{selector.method}'", remedy=f"did you mean {', '.join(close)}?"
             )

@@ -18,16 +18,21 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmark.al import registry
 from benchmark.al.learner import Learner
 from benchmark.al.loop import run
 from benchmark.al.training.cuda_graphs import WARM_UP
 from benchmark.al.training.numerics import Numerics
+from benchmark.conformance.checks import LargestTemporary
 from benchmark.planning.workload import estimate_workload, sum_workloads
 from benchmark.runs import events
 from benchmark.runs.events import EpochFinished
+from benchmark.spec.groups import MODERN
 from benchmark.spec.load import find_suite
+from benchmark.spec.models import Component
 from benchmark.tracking.sync import RunSyncer
 from tests.bench import baselines
+from tests.bench.modern_cost import world
 from tests.helpers import trials as kit
 from tests.helpers.fake_cuda_graphs import Rerun
 from tests.helpers.runs import say_started, toy_trial
@@ -39,6 +44,8 @@ IMAGES = 150
 """Most operations that make one batch of images, two of which a step sees; one by one they would be thousands."""
 HOST = 350
 """Most operations that the host dispatches for a captured step: two batches of images, and which unlabelled ones they are."""
+BLOCK_OF_DISTANCES = 256
+"""Most candidates that meet all others together in a newer method."""
 WAITS = {"_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "unique_dim", "_unique2"}
 """Operations that wait for a GPU."""
 COMPILER = ("torch._dynamo", "torch._inductor", "sympy")
@@ -210,3 +217,17 @@ def test_requests_to_the_tracker_do_not_grow_with_epochs(tmp_path: Path) -> None
         requests.append([call[0] for call in tracker.method_calls])
     assert "log" in requests[0]
     assert requests[0] == requests[1]
+
+
+@pytest.mark.parametrize("method", MODERN)
+def test_numbers_in_the_largest_temporary_of_a_newer_method(method: str) -> None:
+    """At 3,000 candidates with 128 features: never a matrix over pairs of the pool, and not much more than the inputs."""
+    count, width, budget = 3_000, 128, 20
+    strategy = registry.build_component("strategies", Component(name=method))
+    seen = world(strategy, count, width, known=50)
+    largest = LargestTemporary()
+    with torch.no_grad(), largest:
+        picks = strategy.select(seen, budget).positions
+    assert len(picks) == budget == len(set(picks.tolist()))
+    whole = max(value.numel() for value in (*seen.outputs.values(), torch.empty(count, width)))
+    assert 0 < largest.numbers <= max(whole, BLOCK_OF_DISTANCES * count), f"{largest.numbers} numbers"

@@ -12,7 +12,9 @@ import torch
 
 from benchmark.al.strategies import Picks, ScoreStrategy, Strategy, View
 from benchmark.cli import invoke
-from benchmark.conformance import Result, check
+from benchmark.conformance import Result, Scenario, check
+from benchmark.conformance.scenario import acquire_in
+from benchmark.errors import AlbenchError
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,6 @@ def broken(cls: type[Strategy]) -> dict[str, str]:
         (Shuffling, "inputs untouched", "it changed candidates in place"),
         (LastOfEquals, "ties stable", "instead of the first"),
         (LastOfAll, "ties stable", "instead of the first"),
-        (BuysNan, "not a number refused", "logits is NaN"),
         (NeedsTwoClasses, "one predicted class", "ZeroDivisionError"),
         (NeedsTheBudget, "fewer candidates than budget", "out of range"),
         (ByPlace, "order of candidates", "another order of candidates bought"),
@@ -154,6 +155,13 @@ def broken(cls: type[Strategy]) -> dict[str, str]:
 )
 def test_a_broken_promise_fails_its_check(cls: type[Strategy], name: str, said: str) -> None:
     assert said in broken(cls)[name]
+
+
+def test_the_loop_refuses_what_a_strategy_would_buy() -> None:
+    assert broken(BuysNan) == {}
+    world = Scenario(spoilt="logits", spoilt_image=int(Scenario().pool.unlabelled[3]))
+    with pytest.raises(AlbenchError, match="BuysNan in cycle 1: the output 'logits' has 10 of 600 numbers"):
+        acquire_in(BuysNan(), world)
 
 
 def test_a_strategy_that_keeps_them_all() -> None:

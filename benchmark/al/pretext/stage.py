@@ -5,6 +5,7 @@ Rotation prediction as in PT4AL (Yi et al., ECCV 2022; johnsk95/PT4AL at 9a0da4a
 
 `pretext.loss`  (pool,) mean cross-entropy over the four rotations of each image.
 `pretext.cdd`   (pool,) difference of the distances to the two nearest cluster centres (`functional/cluster_distance.py`).
+`pretext.features`   (pool, d) float32 features of each image. They are kept only where a strategy asks for them.
 
 The network is trained by an ordinary `Learner` whose labelled set is the pool; only batches, loss and test set are the task's.
 """
@@ -21,7 +22,7 @@ from torch import Tensor
 from benchmark.al.functional.cluster_distance import cluster_distance_difference, k_means
 from benchmark.al.learner import Learner, LearnerData
 from benchmark.al.objectives.base import TURNS
-from benchmark.al.output_name import OutputName
+from benchmark.al.output_name import PRETEXT, OutputName
 from benchmark.al.pool import Indices
 from benchmark.al.pretext.rotation import RotatedImages, Rotation
 from benchmark.al.random.streams import Name, Streams
@@ -33,6 +34,7 @@ from benchmark.errors import UsageError
 from benchmark.spec.models import Evaluation, Pretext, Protocol
 
 STAGE = "pretext"
+FEATURES = "pretext.features"
 
 
 def pretext_outputs(
@@ -42,16 +44,21 @@ def pretext_outputs(
 
     Raises UsageError where the protocol has no such stage or the stage does not give what is asked for.
     """
-    wanted = sorted(name for name in strategy.needs if OutputName.parse(name).is_static)
+    needs = [OutputName.parse(name).unlabelled for name in strategy.needs]
+    wanted = sorted({str(need) for need in needs if need.network == PRETEXT})
     if not wanted:
         return {}
     pretext = protocol.pretext
     if pretext is None:
         raise UsageError(f"the strategy needs {', '.join(wanted)}", remedy="pin [protocol.pretext] in the suite")
     asked = [pretext.model_dump(mode="json", exclude_defaults=True), protocol.evaluation.batch_size]
+    if keep := FEATURES in wanted:  # a stage with them is another one: most strategies would read 100 MB for nothing
+        asked.append(FEATURES)
 
     def make(resume: TrainingState | None, after_epoch: AfterEpoch) -> TrainingState:
-        return compute_pretext_outputs(pretext, learner_of(protocol, pretext, learner), resume, after_epoch)
+        return compute_pretext_outputs(
+            pretext, learner_of(protocol, pretext, learner), resume, after_epoch, keep_features=keep
+        )
 
     found = session.stage(STAGE, asked, pretext.training.epochs, make)
     if missing := [name for name in wanted if name not in found]:
@@ -62,7 +69,12 @@ def pretext_outputs(
 
 
 def compute_pretext_outputs(
-    pretext: Pretext, learner: Learner, resume: TrainingState | None, after_epoch: AfterEpoch
+    pretext: Pretext,
+    learner: Learner,
+    resume: TrainingState | None,
+    after_epoch: AfterEpoch,
+    *,
+    keep_features: bool = False,
 ) -> TrainingState:
     """Train the task and describe every image of the pool: the arrays above, and the rotation accuracy in percent."""
     size = len(learner.parts.train_labels)
@@ -72,6 +84,8 @@ def compute_pretext_outputs(
     turns = np.zeros(size, np.int64) if pretext.upright else learner.orders.described(learner.streams, size).numpy()
     losses, features = _described(learner, size, turns)
     found: TrainingState = {"pretext.loss": losses.cpu(), "accuracy": learner.metrics["accuracy"]}
+    if keep_features:
+        found[FEATURES] = features.float().cpu()
     if pretext.clusters is not None:
         assert pretext.n_init is not None
         rng = learner.streams.generator("query")

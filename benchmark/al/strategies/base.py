@@ -14,6 +14,7 @@ from torch import Tensor
 
 from benchmark.al import registry
 from benchmark.al.functional.scores import top
+from benchmark.al.output_name import OutputName
 from benchmark.al.pool import Indices
 from benchmark.al.strategies._seeded import Chance
 from benchmark.errors import UsageError
@@ -73,7 +74,8 @@ class View:
     """The strategy's own random stream of this cycle."""
     device: torch.device
     outputs: Mapping[str, Tensor]
-    """Declared needs by name: (n, ...) for candidates, (m, ...) for names that begin with `labelled.`."""
+    """Declared needs by name: (n, ...) for candidates, (m, ...) for names that begin with `labelled.`, with a leading axis of
+    passes for `dropout<k>.` and `perturbed<k>.`; `head.weight` is (classes, d) and `head.bias` (classes,). All are finite."""
     images: ReadImages = _no_images
     """For strategies that train a model of their own."""
     ask: ComputeOutputs = _no_outputs
@@ -81,12 +83,14 @@ class View:
     chance: Callable[[np.random.Generator, torch.device], Chance] | None = None
     """(rng, device) -> what networks of the strategy's own draw and where they start (None: as seeded by `rng`)."""
     statics: Mapping[str, Tensor] = field(default_factory=dict)
-    """Declared needs that begin with `pretext.`: (pool_size, ...) by data set index, there from before the first training on."""
+    """Declared needs that begin with `pretext.` or `features.`: (pool_size, ...) by data set index, there from before the first
+    training on."""
 
     def __getitem__(self, name: str) -> Tensor:
         """A declared output. Raises UsageError for one that the strategy did not declare."""
-        if name in self.statics:
-            return self.statics[name][torch.from_numpy(self.candidates).to(self.statics[name].device)]
+        asked = OutputName.parse(name)
+        if (whole := self.statics.get(str(asked.unlabelled))) is not None:
+            return whole[torch.from_numpy(self.labelled if asked.labelled else self.candidates).to(whole.device)]
         if name not in self.outputs and self.cycle == BEFORE_FIRST_TRAINING:
             raise UsageError(
                 f"the strategy reads '{name}' before the first training",
@@ -118,8 +122,10 @@ class Strategy(ABC):
 
     Names are `<output>` of the trained model (`logits`, `features`, or what the objective adds, such as
     `predicted_loss`), `<network>.<output>` of another network the learner keeps (`reference.logits`), and
-    `labelled.<name>` for the same on the labelled images. All of them come from one pass over the images. Names that
-    begin with `pretext.` come from the protocol's pretext stage and are there in `narrow` too, and before any training.
+    `labelled.<name>` for the same on the labelled images, whose labels are `labelled.labels`. All of them come from one pass over
+    the images. `dropout<k>.<output>` and `perturbed<k>.<output>` are k passes of the trained network, `head.weight` and `head.bias`
+    its last linear layer. Names that begin with `pretext.` come from the protocol's pretext stage, those that begin with
+    `features.` from its files of features; both are there in `narrow` too, and before any training.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
