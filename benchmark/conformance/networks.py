@@ -129,7 +129,7 @@ def gradients_are_finite(fresh: Fresh, images: Tensor, classes: int) -> str:
     """The loss of the logits gives finite gradients; weights that it does not reach are named."""
     made = fresh().train()
     target = torch.arange(len(images)) % classes
-    nn.functional.cross_entropy(made(images).logits, target).backward()
+    nn.functional.cross_entropy(made(images).logits, target).backward()  # type: ignore[no-untyped-call]
     grads = {name: weight.grad for name, weight in made.named_parameters() if weight.requires_grad}
     _demand(any(grad is not None for grad in grads.values()), "no weight has a gradient")
     bad = [name for name, grad in grads.items() if grad is not None and not bool(grad.isfinite().all())]

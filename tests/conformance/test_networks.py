@@ -64,7 +64,8 @@ class Unsaved(Tiny):
 
 class Detached(Tiny):
     def forward(self, x: Tensor) -> Outputs:
-        return Outputs(*(one.detach() for one in super().forward(x)[:2]))
+        found = super().forward(x)
+        return Outputs(found.logits.detach(), found.features.detach())
 
 
 class NoHalf(Tiny):
