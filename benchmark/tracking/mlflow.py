@@ -167,7 +167,8 @@ class MlflowTracker:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
         self.uri, self.artifacts = uri, artifacts or _beside(uri)
-        with self.lock():  # the first use of a database migrates it, and migrations in parallel break each other
+        # The first use of a database migrates it, and migrations in parallel break each other.
+        with self.lock(), _made_whole(_database(uri)):
             self._client: Any = MlflowClient(tracking_uri=uri)
             self._client.search_experiments(max_results=1)
 
@@ -259,6 +260,21 @@ class MlflowTracker:
 
 def _database(uri: str) -> Path | None:
     return Path(uri.split(":///", 1)[1].partition("?")[0]) if uri.startswith("sqlite:///") else None
+
+
+@contextmanager
+def _made_whole(database: Path | None) -> Iterator[None]:
+    """Around the first use of a sqlite tracker, under its lock. One whose making was interrupted, as when a run ends without
+    waiting for it, cannot be opened by the library ever after and holds nothing yet: it is created again."""
+    unfinished = None if database is None else database.with_name(f"{database.name}.unfinished")
+    if database is None or unfinished is None or (database.exists() and not unfinished.exists()):
+        yield
+        return
+    for end in ("", "-wal", "-shm", "-journal"):
+        Path(f"{database}{end}").unlink(missing_ok=True)
+    os.close(files.open_fd(unfinished, os.O_RDWR | os.O_CREAT, mode=0o600))
+    yield
+    unfinished.unlink(missing_ok=True)
 
 
 def _beside(uri: str) -> Path | None:

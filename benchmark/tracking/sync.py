@@ -43,6 +43,8 @@ STATUS: dict[RunStateName, str] = {
 """MLflow's words for where a trial stands; it has none for what can be resumed (the tag `albench.state` has)."""
 
 
+CREDENTIALS = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, then run `albench sync`; no result is lost"
+"""Remedy where a tracker refuses who asks."""
 SHOWN = ("mlflow.parentRunId", "mlflow.runName")
 """Tags of MLflow's own that say where its pages show a run, and under which name."""
 VERDICTS = "verdicts/verdicts.json"
@@ -333,7 +335,8 @@ class RunSyncer:
             if isinstance(error, AlbenchError):
                 raise
             said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            remedy = "mend it, then `albench sync`; no result is lost"
+            refused = any(code in said for code in ("error code 401", "error code 403"))
+            remedy = CREDENTIALS if refused else "fix it, then run `albench sync`; no result is lost"
             raise TrackerError(f"the tracker failed: {said[:300]}", where=self._where, remedy=remedy) from error
 
     def _forget(self) -> None:

@@ -37,7 +37,7 @@ def played(loss: float | None, weights: str = "a", *, drew: bool = False) -> Pla
 
 def test_arithmetics_of_devices() -> None:
     assert arithmetics("cpu") == [("fp32", "eager"), ("fp32", "together"), ("bf16", "eager"), ("bf16", "together")]
-    assert len(arithmetics("cuda")) == 9
+    assert len(arithmetics("cuda")) == 4 * 3
 
 
 def test_a_trial_holds_on_the_cpu() -> None:
@@ -71,6 +71,9 @@ def test_it_notices_what_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
         ("tf32", "eager"): [played(1.0), played(1.0, "c")],
         ("tf32", "together"): RuntimeError("no kernel"),
         ("tf32", "captured"): played(1.5),
+        ("tf32-conv", "eager"): played(1.0005),
+        ("tf32-conv", "together"): played(1.0005),
+        ("tf32-conv", "captured"): played(1.0005),
         ("bf16", "eager"): played(None),
         ("bf16", "together"): played(1.05, drew=True),
         ("bf16", "captured"): played(1.05, "b", drew=True),
@@ -85,6 +88,7 @@ def test_it_notices_what_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["tf32", "eager"] == ("other bits when repeated",)
     assert found["tf32", "together"] == ("no kernel",)
     assert found["tf32", "captured"] == ("0.5 from the CPU (limit 0.02)",)
+    assert {found["tf32-conv", step] for step in ("eager", "together", "captured")} == {()}
     assert found["bf16", "eager"] == ("no finite loss where the CPU has one",)
     assert found["bf16", "together"] == found["bf16", "captured"] == (), "each device and step draws its own dropout"
 

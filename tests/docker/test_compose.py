@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.docker_host import Engine, unavailable
+from tests.helpers.waiting import patience, wait_for
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "compose.yaml"
@@ -52,22 +52,18 @@ def server(engine: Engine, tmp_path: Path) -> Iterator[str]:
         done = subprocess.run([*command, "up", "-d", "mlflow"], env=variables, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         address = f"http://127.0.0.1:{port}"
-        wait_for(f"{address}/health", 180)
+        wait_for(lambda: answers(f"{address}/health"), 180)
         yield address
     finally:
         subprocess.run([*command, "down", "-v"], env=variables, capture_output=True)
 
 
-def wait_for(url: str, seconds: float) -> None:
-    limit = time.monotonic() + seconds
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                assert answer.status == 200
-                return
-        except OSError:
-            assert time.monotonic() < limit, f"{url} never answered"
-            time.sleep(1)
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=patience(5)) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 @pytest.mark.docker
@@ -90,8 +86,8 @@ def test_the_tracking_server_is_fed_by_containers(
     runs = [run for run in client.search_runs(experiments) if "test/accuracy" in run.data.metrics]
     assert len(runs) == 1
     assert len(client.get_metric_history(runs[0].info.run_id, "test/accuracy")) == 5
-    with urllib.request.urlopen(server, timeout=10) as page:
+    with urllib.request.urlopen(server, timeout=patience(10)) as page:
         assert b"<title>MLflow</title>" in page.read()
     foreign = urllib.request.Request(f"{server}/api/2.0/mlflow/experiments/search", headers={"Host": "evil.example"})
     with pytest.raises(urllib.error.HTTPError, match="403"):
-        urllib.request.urlopen(foreign, timeout=10)
+        urllib.request.urlopen(foreign, timeout=patience(10))

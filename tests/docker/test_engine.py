@@ -23,6 +23,7 @@ from benchmark.runs.events import TrialFinished, TrialStarted
 from benchmark.runs.lock import lock_run
 from benchmark.runs.store import check_record
 from tests.helpers.docker_host import MEMORY, Bench
+from tests.helpers.waiting import patience, wait_for
 
 pytestmark = pytest.mark.docker
 
@@ -40,12 +41,11 @@ def execute(bench: Bench, job: Job, deadline: float | None = None, **options: An
     return end, seen
 
 
-def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
-    limit = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < limit, "waited in vain"
-        time.sleep(0.05)
-    return found
+def until(condition: Callable[[], Any]) -> Any:
+    """What the condition gives as soon as it is true; see `wait_for`."""
+    found: list[Any] = []
+    wait_for(lambda: (now := condition()) and found.append(now) is None)
+    return found[0]
 
 
 def meanwhile(act: Callable[[], Any]) -> threading.Thread:
@@ -125,7 +125,7 @@ def test_the_image_is_named_by_its_id_and_labels_tell_whose_it_is(bench: Bench) 
         found.extend(container.attrs for container in bench.containers())
 
     meanwhile(look)
-    end, _ = execute(bench, job, deadline=4)
+    end, _ = execute(bench, job, deadline=patience(4))
     assert end.state == "stopped"
     (attributes,) = found
     assert attributes["Image"] == attributes["Config"]["Image"] == bench.engine.image
@@ -150,18 +150,19 @@ def test_data_behind_links_and_plug_ins_are_seen(bench: Bench, tmp_path: Path) -
 
 
 def test_several_at_once(bench: Bench) -> None:
-    chosen = [bench.job("sleep 1; finish", seed) for seed in range(4)]
-    start = time.monotonic()
-    ends = bench.executor().run(chosen, jobs_at_once=4, deadline=None, on_event=lambda *_: None)
+    """Each waits for all the others, in the cache that they share."""
+    meet = "; ".join(f"while [ ! -e /cache/{seed} ]; do sleep 0.1; done" for seed in range(4))
+    chosen = [bench.job(f"touch /cache/{seed}; {meet}; finish", seed) for seed in range(4)]
+    limit = time.monotonic() + patience()
+    ends = bench.executor().run(chosen, jobs_at_once=4, deadline=limit, on_event=lambda *_: None)
     assert [end.state for end in ends] == ["finished"] * 4
-    assert time.monotonic() - start < 8
 
 
 # -------------------------------------------------------------------------------------------------- how a trial ends
 
 
 def test_a_deadline_is_kept(bench: Bench) -> None:
-    end, _ = execute(bench, bench.job(WAITS), deadline=2)
+    end, _ = execute(bench, bench.job(WAITS), deadline=patience(2))
     assert (end.state, end.kind) == ("stopped", None)
 
 
@@ -170,7 +171,7 @@ def test_who_does_not_stop_is_killed(bench: Bench) -> None:
     start = time.monotonic()
     end, _ = execute(bench, job, deadline=1, grace=1.0)
     assert (end.state, end.kind) == ("failed", FailureKind.timeout)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < patience(10)
 
 
 def test_out_of_memory(bench: Bench) -> None:
@@ -264,9 +265,9 @@ def host(bench: Bench, job: Job, tmp_path: Path) -> subprocess.Popen[str]:
 def test_ctrl_c_saves_and_leaves_nothing(bench: Bench, tmp_path: Path) -> None:
     job = bench.job(WAITS)
     process = host(bench, job, tmp_path)
-    until((job.out / "work" / "ready").exists, 60)
+    until((job.out / "work" / "ready").exists)
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=40)
+    said, _ = process.communicate(timeout=patience())
     assert "END stopped cancelled" in said
     assert "asked" in log(job)
     assert not bench.containers()
@@ -276,7 +277,7 @@ def test_a_killed_host_loses_nothing(bench: Bench, tmp_path: Path) -> None:
     script = "echo began >> /out/count; while [ ! -e /out/go ]; do sleep 0.1; done; finish"
     job = bench.job(script)
     process = host(bench, job, tmp_path)
-    until((job.out / "work" / "count").exists, 60)
+    until((job.out / "work" / "count").exists)
     process.kill()
     process.wait()
     (container,) = bench.containers()
@@ -293,7 +294,7 @@ def test_a_killed_host_loses_nothing(bench: Bench, tmp_path: Path) -> None:
 def test_a_left_container_of_another_question_is_ended(bench: Bench, tmp_path: Path, changed: dict[str, Any]) -> None:
     job = bench.job("echo began >> /out/count; [ $(grep -c began /out/count) = 1 ] || { finish; exit 0; }; " + WAITS)
     process = host(bench, job, tmp_path)
-    until((job.out / "work" / "ready").exists, 60)
+    until((job.out / "work" / "ready").exists)
     process.kill()
     process.wait()
     end, _ = execute(bench, replace(job, **changed))
@@ -304,7 +305,7 @@ def test_a_left_container_of_another_question_is_ended(bench: Bench, tmp_path: P
 def test_sweeping_takes_only_what_nobody_holds(bench: Bench, tmp_path: Path) -> None:
     job = bench.job("echo began; touch /out/ready; sleep 3")
     process = host(bench, job, tmp_path)
-    until((job.out / "work" / "ready").exists, 60)
+    until((job.out / "work" / "ready").exists)
     foreign = bench.engine.client.containers.create(bench.engine.image, ["true"], labels={"other": "1"})
     labels = dict(bench.containers()[0].labels)
     elsewhere = bench.engine.client.containers.create(

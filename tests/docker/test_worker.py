@@ -30,6 +30,7 @@ from benchmark.runs.store import WORK, Store, check_record
 from benchmark.spec.identity import trial_id
 from benchmark.spec.load import find_suite
 from tests.helpers.docker_host import Engine
+from tests.helpers.waiting import patience
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -254,7 +255,7 @@ def host(scene: Scene, runs: Path, *more: str) -> subprocess.Popen[str]:
 def wait_for_cycle(runs: Path, process: subprocess.Popen[str]) -> None:
     """Until the first cycle of any run is told."""
     while process.poll() is None:
-        told = [event for path in runs.glob("*/*/events.jsonl") for event, _ in events.read_events(path)]
+        told = [event for path in runs.glob("*/*/work/events.jsonl") for event, _ in events.read_events(path)]
         if any(isinstance(event, CycleFinished) for event in told):
             return
         time.sleep(0.1)
@@ -267,12 +268,12 @@ def test_a_host_that_is_ended(scene: Scene, tmp_path: Path, number: signal.Signa
     first = host(scene, runs)
     wait_for_cycle(runs, first)
     first.send_signal(number)
-    rest, _ = first.communicate(timeout=60)
+    rest, _ = first.communicate(timeout=patience())
     if number is signal.SIGTERM:
         assert first.returncode == 130, rest
         assert not leftovers(scene.engine)
     second = host(scene, runs)
-    said, _ = second.communicate(timeout=120)
+    said, _ = second.communicate(timeout=patience(120))
     assert second.returncode == 0, said
     (record,) = records(runs).values()
     assert record.digest == scene.expected
@@ -282,11 +283,11 @@ def test_a_host_that_is_ended(scene: Scene, tmp_path: Path, number: signal.Signa
 def test_a_deadline(scene: Scene, tmp_path: Path) -> None:
     runs = tmp_path / "cli"
     first = host(scene, runs, "--time-limit", "6s")
-    said, _ = first.communicate(timeout=120)
+    said, _ = first.communicate(timeout=patience(120))
     assert first.returncode == 3, said
     assert not leftovers(scene.engine)
     second = host(scene, runs)
-    said, _ = second.communicate(timeout=120)
+    said, _ = second.communicate(timeout=patience(120))
     assert second.returncode == 0, said
     (record,) = records(runs).values()
     assert record.digest == scene.expected

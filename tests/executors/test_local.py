@@ -278,7 +278,7 @@ def test_a_signal_to_the_whole_group_is_a_clean_stop(store: Store, isolate: bool
         [sys.executable, "-c", GROUP, str(store.root), str(isolate)], stdout=subprocess.PIPE, text=True, start_new_session=True
     )  # fmt: skip
     assert host.stdout is not None
-    assert host.stdout.readline() == "TOLD Launched\n"
+    assert host.stdout.readline() == "TOLD JobStarted\n"
     time.sleep(late)
     os.killpg(host.pid, signal.SIGTERM)
     said, _ = host.communicate(timeout=patience(60))

@@ -25,6 +25,7 @@ from benchmark.runs.store import check_record
 from benchmark.spec.identity import trial_id
 from benchmark.tracking.background import BackgroundSync
 from tests.faults.fault_bench import Bench, Violation, on_step, wait
+from tests.helpers.waiting import patience
 
 Fault = Callable[[Bench, random.Random], int | None]
 
@@ -125,7 +126,7 @@ def host_interrupted(bench: Bench, rng: random.Random) -> int | None:
 
 
 def _until_free(bench: Bench) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + patience(30)
     while bench.out.exists() and lock.lock_owner(bench.out):
         if time.monotonic() > until:
             raise Violation("the worker outlives its host")
@@ -158,7 +159,7 @@ def tracker_killed(bench: Bench, rng: random.Random) -> int | None:
     if wait(process) != FINISHED:
         raise Violation("a dead tracker stopped a run")
     again = _serve(path)
-    until = time.monotonic() + 20
+    until = time.monotonic() + patience(20)
     while not (seen and seen[-1] == len(bench.trial.protocol.acquisition.labelled())):
         if time.monotonic() > until:
             raise Violation(f"the view is not brought up to date after the tracker is back: {background.problem}")
@@ -349,7 +350,7 @@ def two_hosts_on_one_store(bench: Bench, rng: random.Random) -> int | None:
     """Another host, which cannot see this one's lock, comes to a run folder on a network file system: it must keep off
     while the first is alive, and take over once it has been silent for long."""
     process = bench.start(_far_away)
-    until = time.monotonic() + 10
+    until = time.monotonic() + patience(10)
     while not (bench.out / "lease").exists() or not (bench.out / "lease").read_text().startswith("{"):
         if time.monotonic() > until:
             raise Violation("no lease was signed")
@@ -366,7 +367,8 @@ def two_hosts_on_one_store(bench: Bench, rng: random.Random) -> int | None:
     path = bench.out / "lease"
     then = time.time() - lock.STALE - 1
     os.utime(path, (then, then))
-    if bench.run(network, blind) != FINISHED:
+    briefly = lambda: setattr(lock, "WATCH", 0.5)  # noqa: E731
+    if bench.run(network, blind, briefly) != FINISHED:
         raise Violation("a run folder whose holder has been silent for long is not taken over")
     return bench.told()
 

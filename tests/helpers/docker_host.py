@@ -22,6 +22,7 @@ from benchmark.runs.store import Store
 from benchmark.spec.identity import trial_id
 from benchmark.spec.models import Component
 from tests.helpers.runs import ENVIRONMENT, finish, toy_trial
+from tests.helpers.waiting import patience
 
 START = Path(__file__).parents[1] / "docker" / "start_engine.sh"
 MEMORY = 64 * 1024**2
@@ -62,7 +63,7 @@ class Engine:
 
     @property
     def client(self) -> Any:
-        return docker.DockerClient(base_url=self.host, timeout=30)
+        return docker.DockerClient(base_url=self.host, timeout=int(patience(30)))
 
     def start(self) -> None:
         subprocess.run([START, str(self.folder)], check=True, capture_output=True)

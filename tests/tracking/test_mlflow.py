@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import http.server
 import json
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +28,7 @@ from benchmark.spec.identity import trial_id
 from benchmark.tracking import mlflow as tracking
 from benchmark.tracking.mlflow import BackgroundMlflowSync, MlflowSync, TrackerError, embedded, publish_verdicts, sync
 from tests.helpers.runs import ENVIRONMENT, fail, finish, interrupt, toy_trial
-from tests.helpers.waiting import patience
+from tests.helpers.waiting import patience, wait_for
 
 QUERIES = {
     "metrics": "select r.name, m.key, m.value, m.timestamp, m.step from metrics m join runs r using (run_uuid)",
@@ -359,6 +361,24 @@ def test_places_that_cannot_be_written(store: Store, uri: str, tmp_path: Path, m
 
 
 @pytest.mark.slow
+def test_a_database_whose_making_was_interrupted_is_made_anew(tmp_path: Path) -> None:
+    """A run that ends does not wait for ever for its tracker: the process goes in the middle of the migrations."""
+    store = Store(tmp_path / "runs")
+    finish(store, toy_trial(0))
+    script = "import sys, pathlib; from benchmark.tracking.mlflow import check; check(runs=pathlib.Path(sys.argv[1]))"
+    host = subprocess.Popen([sys.executable, "-c", script, str(store.root)])
+    place, unfinished = database(store), database(store).with_name("mlflow.db.unfinished")
+    try:
+        wait_for(lambda: place.exists() and place.stat().st_size > 0)
+        assert unfinished.exists(), "it ended before anything could happen"
+    finally:
+        host.kill()
+        host.wait()
+    assert sync(store.root).written == 1
+    assert not unfinished.exists()
+    assert sync(store.root).unchanged == 1, "a database that is whole is kept"
+
+
 def test_two_hosts_may_initialise_at_once(tmp_path: Path) -> None:
     store = Store(tmp_path / "runs")
     for seed in range(2):
@@ -422,3 +442,61 @@ def test_served_and_mirrored_over_http(store: Store, server: str, tmp_path: Path
     (sent,) = (run for run in runs_of(store, "trial") if run.info.run_name == "random@1")
     assert json.loads(fetch(sent.info.run_id))["trial_id"] == trial_id(toy_trial(1)), "sent to the server"
     assert len(runs_of(store, "cell")) == 1
+
+
+class Guarded(http.server.BaseHTTPRequestHandler):
+    """Passes on what carries the right name and password, as a server behind a reverse proxy; 401 for anything else."""
+
+    behind: ClassVar[str] = ""
+    right: ClassVar[str] = "Basic " + base64.b64encode(b"ann:s3cret").decode()
+
+    def pass_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        status, answer = 401, b"who is it?"
+        if self.headers.get("Authorization") == self.right:
+            kept = {name: value for name, value in self.headers.items() if name in ("Content-Type", "Accept")}
+            asked = urllib.request.Request(f"{self.behind}{self.path}", body or None, kept, method=self.command)
+            try:
+                with urllib.request.urlopen(asked, timeout=patience(30)) as found:
+                    status, answer = found.status, found.read()
+            except urllib.error.HTTPError as error:
+                status, answer = error.code, error.read()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = pass_on
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@pytest.mark.slow
+def test_a_server_that_asks_for_a_password(
+    store: Store, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused without one, and no run is lost by it; mirrored with one, from the variables or from the address."""
+    Guarded.behind = server
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Guarded) as guard:
+        threading.Thread(target=guard.serve_forever, daemon=True).start()
+        place = f"127.0.0.1:{guard.server_address[1]}"
+        other = Store(tmp_path / "elsewhere")
+        finish(other, toy_trial(1))
+        for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+            monkeypatch.delenv(name, raising=False)
+        with pytest.raises(TrackerError, match="401") as caught:
+            sync(other.root, f"http://{place}")
+        assert "MLFLOW_TRACKING_USERNAME" in caught.value.remedy
+        with pytest.raises(TrackerError, match="401") as caught:
+            sync(other.root, f"http://ann:wr0ng@{place}")
+        assert "wr0ng" not in str(caught.value)
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "s3cret")
+        assert sync(other.root, f"http://{place}").written == 1
+        for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+            monkeypatch.delenv(name)
+        finish(other, toy_trial(2))
+        assert sync(other.root, f"http://ann:s3cret@{place}").written == 1
+        assert sorted(run.info.run_name for run in runs_of(store, "trial")) == ["random@1", "random@2"]
+        guard.shutdown()
