@@ -159,6 +159,26 @@ def check_strategy(name: str, params: Mapping[str, Any] | None = None, models: i
     return list(check_contract(lambda: registry.build_component("strategies", component), models))
 
 
+def check_network(
+    name: str, params: Mapping[str, Any] | None = None, size: int = 32, channels: int = 3
+) -> list[ContractFinding]:
+    """The contract of networks, checked on FILE.py:Class, package.module:Class or a built-in name.
+
+    Nothing is trained and no data are needed: it sees random images of `channels` x `size` x `size` pixels. Raises UsageError
+    where it cannot be built.
+    """
+    from benchmark.al.networks import network
+    from benchmark.conformance.networks import check_network_contract
+    from benchmark.spec.load import plugin_component
+    from benchmark.spec.models import Model
+
+    model = Model(name=plugin_component(name).name, params=dict(params or {}))
+    network(model, 2, channels)  # what cannot be built is the user's to fix, not a broken promise
+    return list(
+        check_network_contract(lambda classes, planes: network(model, classes, planes), size, channels=channels)
+    )
+
+
 def _device_trials(settings: Workspace, selectors: Sequence[str]) -> list[str]:
     """A trial of every method of the suites named; without names one of every pair of strategy and objective."""
     paths = [suite.path for text in selectors for suite in match_suites(parse_selector(text).suite, settings.suites)]

@@ -27,6 +27,7 @@ VERBS = {
     "export": ("export", "Write results as CSV, Parquet, JSON, LaTeX or RO-Crate."),
     "verify": ("verify", "Run twice and across a kill, and name the first difference."),
     "verify-method": ("verify_method", "Check an acquisition function against the contract."),
+    "verify-network": ("verify_network", "Check a network against the contract."),
     "sync": ("sync", "Rebuild the MLflow view of the runs folder."),
     "ui": ("ui", "Serve MLflow's user interface on this machine."),
     "clean": ("clean", "Remove leftovers of interrupted and finished runs."),
