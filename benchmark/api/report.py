@@ -104,6 +104,12 @@ def report(
     return ReportResult(reports, _index(base, pages, selection) if index and pages else ())
 
 
+def find_page(selection: Selection, suite: SuiteFile, out: Path | None = None) -> Path | None:
+    """The page of a suite's report where one was written, below `out` (None: ./report); None where there is none."""
+    page = _folder(out or Path("report"), selection, suite) / PAGE
+    return page if page.is_file() else None
+
+
 def _write(
     workspace: Workspace, item: ComparisonResult, selection: Selection, options: ReportOptions, base: Path, folder: Path,
     *, index: bool,

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from benchmark import files
 from benchmark.errors import without_secrets
 from benchmark.tracking.background import EVERY, BackgroundSync
+from benchmark.tracking.links import database, embedded
 from benchmark.tracking.marks import Marks
 from benchmark.tracking.run_history import Point
 from benchmark.tracking.sync import RunSyncer, SyncResult, Tracker, TrackerError, sync_run_folders
@@ -132,20 +133,15 @@ def ui_argv(uri: str | None = None, *, runs: Path = RUNS, host: str = "127.0.0.1
     ]  # fmt: skip
 
 
-def embedded(runs: Path) -> str:
-    """Tracking URI of the database inside a runs folder."""
-    return f"sqlite:///{(runs / '.tracking' / 'mlflow.db').resolve()}"
-
-
 def _marks(uri: str, runs: Path) -> Marks:
     """What the last sync of a runs folder to this tracker left. A sqlite file tells by its time whether it was changed."""
-    database = _database(uri)
+    file = database(uri)
 
     def stamp() -> str:
-        if database is None:
+        if file is None:
             return ""
         try:
-            files = [database, *(path for end in ("-wal", "-journal") if (path := Path(f"{database}{end}")).exists())]
+            files = [file, *(path for end in ("-wal", "-journal") if (path := Path(f"{file}{end}")).exists())]
             return " ".join(f"{found.st_mtime_ns}/{found.st_size}" for found in (path.stat() for path in files))
         except OSError:
             return ""
@@ -257,14 +253,10 @@ class MlflowTracker:
             self._client.set_terminated(run_id, status, end_time=ended)
 
 
-def _database(uri: str) -> Path | None:
-    return Path(uri.split(":///", 1)[1].partition("?")[0]) if uri.startswith("sqlite:///") else None
-
-
 def _beside(uri: str) -> Path | None:
     """The artifact folder of a sqlite tracker; None where the tracker takes files itself."""
-    database = _database(uri)
-    return None if database is None else database.parent / "artifacts"
+    file = database(uri)
+    return None if file is None else file.parent / "artifacts"
 
 
 def _replace(source: Path, target: Path) -> None:
@@ -280,10 +272,10 @@ def _replace(source: Path, target: Path) -> None:
 @contextmanager
 def _lock(uri: str) -> Iterator[None]:
     """Raises TrackerError if another process has held the lock for LOCK_SECONDS, or the file is somebody else's."""
-    database = _database(uri)
-    if database is not None:
-        database.parent.mkdir(parents=True, exist_ok=True)
-        path = database.with_name(f"{database.name}.lock")
+    held = database(uri)
+    if held is not None:
+        held.parent.mkdir(parents=True, exist_ok=True)
+        path = held.with_name(f"{held.name}.lock")
     else:
         place = int(hashlib.sha256(uri.encode()).hexdigest(), 16) % LOCKS
         path = Path(tempfile.gettempdir()) / f"albench-{os.getuid()}-{place}.lock"
