@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
+import rich_click as click
 
 from benchmark.api.compare import RECORDS, compare_suite, regress_suite, worst
 from benchmark.api.workspace import Workspace

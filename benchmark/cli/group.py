@@ -6,9 +6,10 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-import click
+import rich_click as click
 
 from benchmark.api.workspace import Workspace
+from benchmark.cli.guide import beginning, configure, epilog
 from benchmark.errors import AlbenchError, Exit
 
 VERBS = {
@@ -37,8 +38,11 @@ VERBS = {
 GLOBAL = ("--suites", "--runs", "--data", "--cache", "--results")
 
 
-class Verbs(click.Group):
+class Verbs(click.RichGroup):
     """Imports a verb's module only when it is called."""
+
+    _listing = False
+    """Whether the list of verbs is being written, which needs their names and lines only."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the order of help."""
@@ -48,14 +52,21 @@ class Verbs(click.Group):
         """The command, imported now."""
         if cmd_name not in VERBS:
             return None
+        if self._listing:
+            return click.RichCommand(cmd_name, help=VERBS[cmd_name][1])
         module = importlib.import_module(f"benchmark.cli.{VERBS[cmd_name][0]}")
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        if {"--help", "-h"} & set(ctx.meta.get("albench.arguments", ())):
+            command.epilog = epilog(cmd_name)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of verbs, without importing them."""
-        with formatter.section("Verbs"):
-            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Help of the group, without importing a verb."""
+        self._listing = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self._listing = False
 
 
 def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -112,7 +123,13 @@ def hoist(arguments: list[str]) -> list[str]:
 
 def run(arguments: list[str]) -> int:
     """Run a command line in this process and return its exit code."""
+    configure()
     try:
+        if not arguments:
+            from benchmark.cli.tables import console
+
+            console().print(beginning(), soft_wrap=True)
+            return int(Exit.USAGE)
         with albench.make_context("albench", hoist(arguments)) as ctx:
             ctx.meta["albench.arguments"] = tuple(arguments)
             code: Any = albench.invoke(ctx)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import click
+import rich_click as click
 
 from benchmark.api.compare import compare_suite
 from benchmark.api.run import NOT_STARTED, RunOptions, RunResult, execute, prepare_run

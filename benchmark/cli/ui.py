@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 
-import click
+import rich_click as click
 
 from benchmark.api.tracking import ui_command
 from benchmark.api.workspace import Workspace

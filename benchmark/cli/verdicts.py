@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Literal, TypeVar
 
-import click
+import rich_click as click
 from rich.markup import escape
 
 from benchmark.api.compare import MISSING, ComparisonResult
