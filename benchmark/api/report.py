@@ -180,11 +180,26 @@ def _track(settings: Workspace, item: ComparisonResult, files: Sequence[Path], u
     try:
         tracking.publish_verdicts(
             uri, item.suite.id, judgement.profile, judgement.variant, tracked_rows(judgement), shown, runs=settings.runs,
-            methods=[cell.method for cell in judgement.cells], lead=headline(judgement),
+            methods=list(dict.fromkeys(cell.method for cell in judgement.cells)), lead=headline(judgement),
+            about=_about(item, headline(judgement)),
         )  # fmt: skip
     except Exception as error:
         return f"tracking: {error}\n  the report is complete without it"
     return ""
+
+
+def _about(item: ComparisonResult, sentence: str) -> str:
+    """What a suite is and what came out, in Markdown: title, paper, the verdict's sentence, and a line for each claim."""
+    from benchmark.reports.formatting import claim_text
+    from benchmark.reports.html import ARCHIVES
+
+    paper, judgement = item.suite.suite.paper, item.judgement
+    named = f"{paper.title}, {paper.venue} {paper.year}"
+    archive, _, number = paper.preprint.partition(":")
+    link = f"{ARCHIVES[archive]}{number}" if archive in ARCHIVES else ""
+    lines = [f"**{judgement.title}**: {f'[{named}]({link})' if link else named}", f"**{sentence}**"]
+    claims = [f"- {claim_text(claim)} {claim.id}: {claim.text}" for claim in judgement.claims]
+    return "\n\n".join([*lines, *(["\n".join(claims)] if claims else [])])
 
 
 def tracked_rows(judgement: SuiteVerdict) -> list[dict[str, Any]]:

@@ -54,3 +54,8 @@ def suite_pages(address: str, workspace: Workspace | None = None, *, tracking_ur
     uri = tracking_uri or links.embedded((workspace or Workspace()).runs)
     found = links.experiment_ids(uri)
     return {name: links.runs_page(address, number) for name, number in sorted(found.items()) if "/" in name}
+
+
+def wait_until_served(address: str, is_running: Callable[[], bool]) -> bool:
+    """Whether a server that was started answers: True as soon as it does, False once `is_running` says that it ended."""
+    return links.wait_until_served(address, is_running)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import rich_click as click
+from click.exceptions import Exit as Leave
 
 from benchmark.api.workspace import Workspace
 from benchmark.cli.guide import beginning, configure, epilog
@@ -53,7 +54,7 @@ class Verbs(click.RichGroup):
         if cmd_name not in VERBS:
             return None
         if self._listing:
-            return click.RichCommand(cmd_name, help=VERBS[cmd_name][1])
+            return click.RichCommand(name=cmd_name, help=VERBS[cmd_name][1])
         module = importlib.import_module(f"benchmark.cli.{VERBS[cmd_name][0]}")
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         if {"--help", "-h"} & set(ctx.meta.get("albench.arguments", ())):
@@ -133,7 +134,7 @@ def run(arguments: list[str]) -> int:
         with albench.make_context("albench", hoist(arguments)) as ctx:
             ctx.meta["albench.arguments"] = tuple(arguments)
             code: Any = albench.invoke(ctx)
-    except click.exceptions.Exit as error:
+    except Leave as error:
         return int(error.exit_code)
     except click.ClickException as error:
         error.show()

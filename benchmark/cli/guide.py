@@ -73,7 +73,7 @@ def configure() -> None:
     settings.APPEND_METAVARS_HELP = True
     settings.MAX_WIDTH = 110
     settings.COMMAND_GROUPS = {"albench": [{"name": name, "commands": list(verbs)} for name, verbs in VERBS.items()]}
-    groups = [{"name": name, "options": list(options)} for name, options in OPTIONS.items()]
+    groups: list[Any] = [{"name": name, "options": list(options)} for name, options in OPTIONS.items()]
     settings.OPTION_GROUPS = {f"albench {verb}": groups for verbs in VERBS.values() for verb in verbs}
 
 

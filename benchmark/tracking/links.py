@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import quote, urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import ProxyHandler, Request, build_opener, urlopen
 
 ADDRESS = "http://127.0.0.1:5000"
 """Where `albench ui` serves unless another port is named."""
-VIEW = "albench"
-"""Name of the shared view: columns, groups and charts that an experiment's page opens with."""
+VIEW, CURVES = "albench", "albench-curves"
+"""Names of the shared views that an experiment's page opens with: its methods, and its trials' curves by method."""
 SECONDS = 3.0
 """How long a server may take to answer."""
 
@@ -46,6 +48,16 @@ def experiment_id(uri: str, suite: str) -> str:
     with suppress(OSError, ValueError, KeyError), urlopen(Request(request), timeout=SECONDS) as answer:  # noqa: S310
         return str(json.load(answer)["experiment"]["experiment_id"])
     return ""
+
+
+def wait_until_served(address: str, is_running: Callable[[], bool], every: float = 0.2) -> bool:
+    """Whether a server answers at its health page; asked every so many seconds until it does or is no longer running."""
+    opener = build_opener(ProxyHandler({}))  # no proxy reaches a server of this machine
+    while is_running():
+        with suppress(OSError), opener.open(f"{_bare(address)}/health", timeout=SECONDS) as answer:
+            return bool(answer.status == 200)
+        time.sleep(every)
+    return False
 
 
 def runs_page(address: str, experiment: str) -> str:

@@ -16,7 +16,7 @@ from benchmark.runs import events
 
 FILES = ("trial.json", "events.jsonl", "record.json")
 """Files of a run folder that a tracker's view is made from."""
-FORMAT = 1
+FORMAT = 3
 
 
 @dataclass(frozen=True)

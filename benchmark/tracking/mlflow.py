@@ -99,12 +99,13 @@ def sync(
 
 def publish_verdicts(
     uri: str | None, suite_id: str, profile: str, variant: str, rows: Sequence[Mapping[str, Any]],
-    figures: Mapping[str, Path], *, runs: Path = RUNS, methods: Collection[str] | None = None, lead: str = "",
+    figures: Mapping[str, Path], *, runs: Path = RUNS, methods: Collection[str] | None = None, lead: str = "", about: str = "",
 ) -> None:  # fmt: skip
     """Put verdicts on the parent runs: tags, a description, a table and files. `rows` have `verdict` and usually `labelled`;
     those with a `method` belong to its parent, others to every parent. `methods` are those that were run (None: all in the
-    rows), `figures` files by name, `lead` a sentence for the description. Raises TrackerError."""
-    MlflowSync(uri, runs=runs).publish(runs, suite_id, profile, variant, rows, figures, methods, lead)
+    rows), `figures` files by name, `lead` a sentence for the description of runs, `about` that of the
+    experiment. Raises TrackerError."""
+    MlflowSync(uri, runs=runs).publish(runs, suite_id, profile, variant, rows, figures, methods, lead, about)
 
 
 def check(uri: str | None = None, *, runs: Path = RUNS) -> str:
@@ -194,6 +195,13 @@ class MlflowTracker:
             self._client.restore_experiment(chosen.experiment_id)
         self._client.rename_experiment(chosen.experiment_id, name)
         return self._client.get_experiment(chosen.experiment_id)
+
+    def annotate(self, experiment: str, tags: Mapping[str, str], first: Mapping[str, str] | None = None) -> None:
+        held = self._client.get_experiment(experiment).tags
+        wanted = {name: value for name, value in (first or {}).items() if not held.get(name)} | dict(tags)
+        for name, value in wanted.items():
+            if held.get(name) != value:
+                self._client.set_experiment_tag(experiment, name, value)
 
     def search(self, experiment: str, tags: Mapping[str, str]) -> list[Any]:
         condition = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())

@@ -18,9 +18,14 @@ from benchmark import files
 from benchmark.errors import AlbenchError, StoreError
 from benchmark.runs.store import Store, outputs
 from benchmark.spec.identity import digest
+from benchmark.tracking.commits import find_commit
 from benchmark.tracking.marks import Mark, Marks, look
+from benchmark.tracking.pages import NOTE, describe_experiment, view_states
 from benchmark.tracking.run_history import (
+    AREA,
     ARTIFACTS,
+    FINAL,
+    GAIN,
     HOSTS,
     Point,
     RunHistory,
@@ -28,6 +33,7 @@ from benchmark.tracking.run_history import (
     SyncedRun,
     cell,
     cell_name,
+    outcome,
     params,
     points,
     record_tags,
@@ -45,6 +51,10 @@ STATUS: dict[RunStateName, str] = {
 
 SHOWN = ("mlflow.parentRunId", "mlflow.runName")
 """Tags of MLflow's own that say where its pages show a run, and under which name."""
+SHARED = ("model", "mlflow.source.type", "mlflow.source.git.commit", "albench.data", "albench.data_digest")
+"""Tags that a parent has from its trials."""
+DESCRIBED = "2"
+"""Version of what is written once for each run: parameters, data set, source."""
 VERDICTS = "verdicts/verdicts.json"
 SHOWN_AS_TABLE = json.dumps([{"path": VERDICTS, "type": "table"}])
 """Value of the tag by which MLflow's pages know that a file is a table."""
@@ -63,6 +73,10 @@ class Tracker(Protocol):
 
     def experiment(self, name: str) -> str:
         """Id of an experiment; created if it is not there, brought back if it was deleted or renamed."""
+        ...
+
+    def annotate(self, experiment: str, tags: Mapping[str, str], first: Mapping[str, str] | None = None) -> None:
+        """Tags of an experiment, and those that it gets only where it has none of the name."""
         ...
 
     def search(self, experiment: str, tags: Mapping[str, str]) -> list[Any]:
@@ -188,32 +202,43 @@ class RunSyncer:
                 self._mend_parents(tracker, experiment, listed)
             for (experiment, _), parent in self._parents.items():
                 _settle(tracker, experiment, parent)
+            for suite, experiment in self._experiments.items():
+                tracker.annotate(experiment, view_states(), {NOTE: describe_experiment(suite, experiment)})
             self._listings.clear()
             self._sealed.clear()
 
     def publish(
         self, runs: Path, suite: str, profile: str, variant: str, rows: Sequence[Mapping[str, Any]],
-        figures: Mapping[str, Path], methods: Collection[str] | None = None, lead: str = "",
+        figures: Mapping[str, Path], methods: Collection[str] | None = None, lead: str = "", about: str = "",
     ) -> None:  # fmt: skip
-        """Put verdicts on the parent runs: those of a `method` on its own, others on every one. Raises TrackerError."""
+        """Put verdicts on the parent runs: those of a `method` on its own, others on every one; and on the experiment what it
+        is (`about`). Raises TrackerError."""
         shared = [row for row in rows if not row.get("method")]
         named = [str(row["method"]) for row in rows if row.get("method")] if methods is None else methods
         with self._use(runs) as tracker, tempfile.TemporaryDirectory() as temporary:
-            table = Path(temporary) / Path(VERDICTS).name
+            table, reports = Path(temporary) / Path(VERDICTS).name, dict[str, str]()
+            experiment = tracker.experiment(suite)
             for method in dict.fromkeys(named):
                 own = [row for row in rows if row.get("method") == method]
-                run_id = self._parent(tracker, tracker.experiment(suite), suite, (method, profile, variant), None)
+                run_id = self._parent(tracker, experiment, suite, (method, profile, variant), None)
+                reports = reports or {method: run_id}
                 told = {
                     "mlflow.note.content": verdict_note(own + shared, lead),
                     "mlflow.loggedArtifacts": SHOWN_AS_TABLE,
                 }
-                stale = {name: "" for name in tracker.get(run_id).data.tags if name.startswith("albench.verdict")}
-                tracker.log(run_id, (), stale | verdict_tags(own) | told)
+                before = tracker.get(run_id)
+                stale = {name: "" for name in before.data.tags if name.startswith("albench.verdict")}
+                gains = [row["difference"] for row in own if str(row.get("what", "")).startswith("gain over")]
+                time = max(before.info.end_time or 0, before.info.start_time or 0)
+                gain = [Point(GAIN, float(value), time, 0) for value in gains if value is not None]
+                tracker.log(run_id, gain, stale | verdict_tags(own) | told)
                 table.write_text(json.dumps(verdict_table(own + shared), default=str), encoding="utf-8")
                 parent = tracker.get(run_id)
                 tracker.put(parent, table, VERDICTS)
                 for name, path in figures.items():
                     tracker.put(parent, path, f"verdicts/{name}{path.suffix}")
+            note = describe_experiment(suite, experiment, about or lead, reports)
+            tracker.annotate(experiment, view_states() | {NOTE: note})
 
     def check(self, runs: Path) -> None:
         """Make sure that the tracker answers. Raises TrackerError."""
@@ -237,18 +262,23 @@ class RunSyncer:
             return False
         run_id = child.info.run_id
         content = record.data.digest if record is not None else story.trial.data_digest
-        if child.data.tags.get("albench.described") != (content or ""):
+        described = f"{DESCRIBED} {content or ''}".rstrip()
+        if child.data.tags.get("albench.described") != described:
             dataset = (story.trial.protocol.data.name, content) if content is not None else None
             with tracker.lock():  # a data set is created where it is first used
                 tracker.describe(run_id, params(story.trial), dataset)
-            tracker.log(run_id, (), {"albench.described": content or ""})
+            commit = find_commit(record.environment.code) if record is not None else ""
+            known = {"mlflow.source.git.commit": commit} if commit else {}
+            tracker.log(run_id, (), {"albench.described": described} | known)
         for place, done in enumerate(story.cycles[int(count) :], start=int(count) + 1):
-            tracker.log(run_id, points(done)[0], {"albench.cycles": f"{place} {story.prefix(place)}"})
+            tracker.log(run_id, points(done, story.trial)[0], {"albench.cycles": f"{place} {story.prefix(place)}"})
         for name in ARTIFACTS if state != "running" else ():
             source = folder / name if name in HOSTS else outputs(folder) / name
             if files.look(source) is not None:
                 tracker.put(child, source, name)
-        tracker.log(run_id, (), final)  # late: a crash before it has everything done again
+        found = outcome(story) if state == "finished" and story.cycles else []
+        final |= {f"albench.{point.key}": repr(point.value) for point in found}
+        tracker.log(run_id, found, final)  # late: a crash before it has everything done again
         tracker.set_status(run_id, STATUS[state], story.ended)
         self._children[folder] = tracker.get(run_id)
         return True
@@ -360,7 +390,8 @@ def _labels(suite: str, place: tuple[str, str, str]) -> dict[str, str]:
     """Tags of a parent run."""
     labels = {"kind": "cell", "cell": cell(*place), "suite": suite}
     labels |= dict(zip(("method", "profile", "variant"), place, strict=True))
-    return {f"albench.{name}": value for name, value in labels.items()} | {"mlflow.runName": cell_name(*place)}
+    tags = {f"albench.{name}": value for name, value in labels.items()}
+    return tags | {"mlflow.runName": cell_name(*place), "method": place[0]}
 
 
 def _status(children: Sequence[Any]) -> str:
@@ -370,8 +401,26 @@ def _status(children: Sequence[Any]) -> str:
 
 
 def _settle(tracker: Tracker, experiment: str, parent: str) -> None:
+    """Give a parent the state of its trials, and what came out of those that are finished: means, and on how many."""
     found = tracker.search(experiment, {"mlflow.parentRunId": parent})
-    tracker.set_status(parent, _status(found), max((run.info.end_time or 0 for run in found), default=0) or None)
+    finished = [run for run in found if run.info.status == "FINISHED"]
+    ended = max((run.info.end_time or 0 for run in found), default=0)
+    means: dict[str, float] = {}
+    for name in (FINAL, AREA):
+        held = [run.data.tags.get(f"albench.{name}") for run in finished]
+        values = [float(text) for text in held if text]
+        means |= {name: sum(values) / len(values)} if values else {}
+    if means:
+        tags = finished[0].data.tags
+        shared = {name: tags[name] for name in SHARED if name in tags}
+        if "albench.data" in tags:
+            dataset = (tags["albench.data"], tags["albench.data_digest"])
+            place = {name: tags[f"albench.{name}"] for name in ("profile", "variant")}
+            with tracker.lock():
+                tracker.describe(parent, place | {name: tags[name] for name in ("method", "model")}, dataset)
+        points = [Point(name, value, ended, 0) for name, value in {**means, "trials": float(len(finished))}.items()]
+        tracker.log(parent, points, shared | {"mlflow.source.name": tags["mlflow.source.name"].partition("@")[0]})
+    tracker.set_status(parent, _status(found), ended or None)
 
 
 def sync_run_folders(

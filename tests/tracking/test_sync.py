@@ -45,6 +45,7 @@ class FakeTracker:
 
     def __init__(self) -> None:
         self.runs: dict[str, SimpleNamespace] = {}
+        self.notes: dict[str, dict[str, str]] = {}
         self.calls, self.crash_at = 0, -1
 
     def _call(self) -> None:
@@ -58,6 +59,11 @@ class FakeTracker:
 
     def experiment(self, name: str) -> str:
         return f"experiment of {name}"
+
+    def annotate(self, experiment: str, tags: Mapping[str, str], first: Mapping[str, str] | None = None) -> None:
+        self._call()
+        held = self.notes.setdefault(experiment, {})
+        self.notes[experiment] = {**(first or {}), **held, **tags}
 
     def search(self, experiment: str, tags: Mapping[str, str]) -> list[Any]:
         self._call()
@@ -180,7 +186,10 @@ def test_piece_by_piece_equals_at_once(store: Store) -> None:
     mirror.mirror(source)
     mirror.close()
     assert tracker.content() == whole
-    assert len(whole["random@0"][3]) == 3 * 4, "three cycles of accuracy, labels, reuse, training time"
+    points = whole["random@0"][3]
+    assert len(points) == 3 * 5 + 2, "three cycles of accuracy, labels, reuse, training time and speed; what came out"
+    out = {point.key: point.value for point in points if point.key in ("final_accuracy", "area")}
+    assert out == {"final_accuracy": 52.0, "area": 51.0}, "50, 51 and 52 % at 5,000, 7,500 and 10,000 labels"
 
 
 def test_repeats_write_nothing(store: Store) -> None:
@@ -443,7 +452,8 @@ def test_verdict_rows() -> None:
         {"method": "tod", "labelled": 7500, "verdict": "below", "reason": "a | b"},
     ]
     assert verdict_tags(rows) == {
-        "albench.verdict": "1 reproduced, 1 below", "albench.verdict.5000": "reproduced", "albench.verdict.7500": "below",
+        "albench.verdict": "1 reproduced, 1 below", "verdict": "1 reproduced, 1 below",
+        "albench.verdict.5000": "reproduced", "albench.verdict.7500": "below",
     }  # fmt: skip
     assert verdict_tags(rows[:1])["albench.verdict"] == "reproduced"
     table = verdict_table(rows)
