@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,13 @@ from benchmark.api.compare import (
     regress_suite,
 )
 from benchmark.api.selection import Selectors, as_selection
+from benchmark.api.unchanged import Stamp
 from benchmark.api.workspace import Workspace
 from benchmark.errors import Exit, UsageError
 from benchmark.runs.events import write_bytes
 from benchmark.spec.load import SuiteFile
 from benchmark.spec.selectors import Selection
+from benchmark.tracking import links
 
 if TYPE_CHECKING:
     from benchmark.verdicts.results import Estimate, SuiteVerdict
@@ -54,6 +57,8 @@ class SuiteReport:
     changes: Sequence[str] = ()
     """Committed trials that publishing replaces by others."""
     tracking_problem: str = ""
+    is_unchanged: bool = False
+    """The files are those of an earlier call: nothing that they are made from has changed, so nothing was written."""
 
     @property
     def command(self) -> str:
@@ -119,6 +124,10 @@ def _write(
 
     if not item.measurements:
         return SuiteReport(item)
+    stamp = Stamp(workspace.cache, folder, item, index)
+    tracker = _tracker_stamp(workspace, options)
+    if not options.publish and (kept := stamp.files(tracker)) is not None:
+        return SuiteReport(item, kept, is_unchanged=True)
     up = "/".join([".."] * len(folder.relative_to(base).parts))
     files = write(
         folder, item.suite, item.judgement, item.measurements, item.cost_note, item.commands, item.facts,
@@ -129,6 +138,8 @@ def _write(
         table, changes = _publish(workspace, item, selection)
         files = [*files, table]
     problem = _track(workspace, item, files, options.tracking_uri) if options.tracking else ""
+    if workspace.runs.is_dir() and not problem:
+        stamp.save(files, tracker)
     return SuiteReport(item, files, changes, problem)
 
 
@@ -166,6 +177,17 @@ def _publish(workspace: Workspace, item: ComparisonResult, selection: Selection)
 
 
 # ------------------------------------------------------------------------------------------------------------ tracking
+
+
+def _tracker_stamp(workspace: Workspace, options: ReportOptions) -> str:
+    """Which tracker gets the verdicts: a database by its file, so that a new one gets them too; empty for none. A server may
+    lose them unnoticed, so it gets them every time."""
+    if not options.tracking:
+        return ""
+    file = links.database(options.tracking_uri or links.embedded(workspace.runs))
+    if file is None:
+        return f"{options.tracking_uri} at {time.time_ns()}"
+    return str(file.stat().st_ino) if file.exists() else ""
 
 
 def _track(settings: Workspace, item: ComparisonResult, files: Sequence[Path], uri: str | None) -> str:
