@@ -211,7 +211,7 @@ def _track(settings: Workspace, item: ComparisonResult, files: Sequence[Path], u
 
 
 def _about(item: ComparisonResult, sentence: str) -> str:
-    """What a suite is and what came out, in Markdown: title, paper, the verdict's sentence, and a line for each claim."""
+    """What a suite is and what came out, in Markdown: the verdict's sentence, title, paper, and a line for each claim."""
     from benchmark.reports.formatting import claim_text
     from benchmark.reports.html import ARCHIVES
 
@@ -219,7 +219,7 @@ def _about(item: ComparisonResult, sentence: str) -> str:
     named = f"{paper.title}, {paper.venue} {paper.year}"
     archive, _, number = paper.preprint.partition(":")
     link = f"{ARCHIVES[archive]}{number}" if archive in ARCHIVES else ""
-    lines = [f"**{judgement.title}**: {f'[{named}]({link})' if link else named}", f"**{sentence}**"]
+    lines = [f"**{sentence}**", f"{judgement.title}. {f'[{named}]({link})' if link else named}"]
     claims = [f"- {claim_text(claim)} {claim.id}: {claim.text}" for claim in judgement.claims]
     return "\n\n".join([*lines, *(["\n".join(claims)] if claims else [])])
 

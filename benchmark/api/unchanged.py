@@ -18,6 +18,8 @@ from benchmark.runs.events import write_bytes
 FOLDER = "reports"
 """Below the cache: a file for each folder of reports."""
 DRAWN_WITH = ("matplotlib", "jinja2", "plotly")
+WRITTEN_BY = ("api", "reports", "tracking")
+"""Folders of the package with the code that writes reports and adds them to MLflow."""
 
 
 class Stamp:
@@ -61,7 +63,8 @@ def _digest_inputs(item: ComparisonResult, index: bool) -> str:
         [_version(name) for name in DRAWN_WITH],
     ]  # fmt: skip
     found.update(json.dumps(values, sort_keys=True, default=str).encode())
-    for path in sorted(Path(reports.__file__).parent.rglob("*")):
+    package = Path(reports.__file__).parents[1]
+    for path in sorted(file for name in WRITTEN_BY for file in (package / name).rglob("*")):
         if path.is_file() and path.suffix != ".pyc":
             found.update(path.name.encode() + path.read_bytes())
     return found.hexdigest()

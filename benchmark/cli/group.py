@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ VERBS = {
 """Verbs in the order of help: module of this package and one line."""
 
 
+COMPLETE = "_ALBENCH_COMPLETE"
+"""Variable by which a shell requests completions or the script that installs them: see docs/see-results.md."""
 GLOBAL = ("--suites", "--runs", "--data", "--cache", "--results")
 
 
@@ -66,6 +69,14 @@ class Verbs(click.RichGroup):
         self._listing = True
         try:
             super().format_help(ctx, formatter)
+        finally:
+            self._listing = False
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> Any:
+        """Names of verbs that complete what was typed, without importing one."""
+        self._listing = True
+        try:
+            return super().shell_complete(ctx, incomplete)
         finally:
             self._listing = False
 
@@ -125,6 +136,10 @@ def hoist(arguments: list[str]) -> list[str]:
 def run(arguments: list[str]) -> int:
     """Run a command line in this process and return its exit code."""
     configure()
+    if instruction := os.environ.get(COMPLETE):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(albench, {}, "albench", COMPLETE, instruction)
     try:
         if not arguments:
             from benchmark.cli.tables import console

@@ -69,8 +69,8 @@ def configure() -> None:
     settings = click.rich_click
     settings.TEXT_MARKUP = None
     settings.SHOW_ARGUMENTS = False
-    settings.SHOW_METAVARS_COLUMN = False
-    settings.APPEND_METAVARS_HELP = True
+    settings.OPTIONS_TABLE_COLUMN_TYPES = ["required", "opt_long", "opt_short", "help"]
+    settings.OPTIONS_TABLE_HELP_SECTIONS = ["help", "deprecated", "envvar", "default", "required", "metavar"]
     settings.MAX_WIDTH = 110
     settings.COMMAND_GROUPS = {"albench": [{"name": name, "commands": list(verbs)} for name, verbs in VERBS.items()]}
     groups: list[Any] = [{"name": name, "options": list(options)} for name, options in OPTIONS.items()]

@@ -67,14 +67,15 @@ def _card(kind: str, metric: str) -> dict[str, Any]:
 
 
 def describe_experiment(suite: str, experiment: str, about: str = "", reports: Mapping[str, str] | None = None) -> str:
-    """The description of a suite's experiment in Markdown: what it is, what came out (`about`), and links.
+    """The description of a suite's experiment in Markdown: what it is, what came out (`about`), and links. Its first line is what
+    the folded description shows.
 
     `reports` are runs by the name of their method, whose artifacts hold table, figure and report.
     """
     page = f"#/experiments/{experiment}/runs?viewStateShareKey="
     lines = [
-        f"Trials of the suite `{suite}`: a run for each method, in it a run for each seed.",
-        *([about] if about else [f"`albench report {suite}` adds the verdicts."]),
+        about or f"Trials of the suite `{suite}`; `albench report {suite}` adds the verdicts.",
+        "A run for each method holds table, figures and report; in it is a run for each seed.",
         f"[Methods by area]({page}{VIEW}) · [Curves over labelled images]({page}{CURVES}&compareRunsMode=CHART)",
     ]
     for method, run in (reports or {}).items():
