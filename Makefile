@@ -1,7 +1,7 @@
 # Everything from a fresh clone with python3 (>= 3.11) and make: each target sets up what it needs.
 #   make reproduce                              quickstart: every method on real handwritten digits, ends in verdicts
 #   make reproduce SUITE=tod/cifar10 PROFILE=smoke METHODS=random,tod SEEDS=0 EXECUTOR=local
-#   make test | plan | compare | report | ui | faults | bench | lint | clean
+#   make test | plan | compare | report | ui | faults | bench | lint | docs | clean
 
 SUITE    ?= quickstart/digits
 PROFILE  ?= paper
@@ -41,7 +41,7 @@ $(shell rm -f $(READY))
 endif
 endif
 
-.PHONY: setup reproduce plan compare report readme ui test faults bench lint format lock clean
+.PHONY: setup reproduce plan compare report readme ui test faults bench lint docs format lock clean
 
 setup: $(READY)
 
@@ -94,6 +94,13 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_style.py
+
+# The site of docs/, in site/. Never with --quiet: it hides warnings from --strict. Its tools have an environment of their own, as no other part needs them.
+docs: $(READY)
+	test -d $(VENV)/docs || $(OWN) $(BIN)/uv venv --quiet --python $(BIN)/python $(VENV)/docs
+	$(OWN) $(BIN)/uv pip sync --quiet --require-hashes --python $(VENV)/docs/bin/python requirements-docs.lock
+	NO_MKDOCS_2_WARNING=1 $(OWN) $(VENV)/docs/bin/mkdocs build --strict
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
@@ -103,7 +110,7 @@ format: $(READY)
 lock: $(READY)
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra dev pyproject.toml -o requirements.lock
 	echo 'uv' | $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate - -o requirements-uv.lock
-	for name in worker mlflow ray; do $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	for name in worker mlflow ray docs; do $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	    --constraints requirements.lock requirements-$$name.in -o requirements-$$name.lock || exit; done
 
 clean:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from benchmark.al.strategies.base import Picks, ScoreStrategy, Strategy, View
     from benchmark.api.check import check
     from benchmark.api.compare import compare
-    from benchmark.api.frames import records, results
+    from benchmark.api.frames import picks, records, results
+    from benchmark.api.judge import judge
     from benchmark.api.plan import PlanOptions, plan
     from benchmark.api.report import ReportOptions, report
     from benchmark.api.run import RunOptions, run
@@ -39,7 +40,9 @@ __all__ = [
     "Workspace",
     "check",
     "compare",
+    "judge",
     "load_suite",
+    "picks",
     "plan",
     "records",
     "report",
@@ -63,7 +66,9 @@ _HOMES = {
     "Workspace": "api.workspace",
     "check": "api.check",
     "compare": "api.compare",
+    "judge": "api.judge",
     "load_suite": "api.suites",
+    "picks": "api.frames",
     "plan": "api.plan",
     "records": "api.frames",
     "report": "api.report",

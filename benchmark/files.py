@@ -1,7 +1,7 @@
 """How files are opened in folders that code from outside can write to: run folders and the cache.
 
 Code in a container, on a cluster's node or in a plug-in may leave anything under any name: a link to a file of the host, a
-FIFO that nobody writes to, a file of a terabyte that takes no room. So no link is followed below a folder that is trusted
+FIFO without a writer, a file of a terabyte that takes no room. So no link is followed below a folder that is trusted
 (`base`), nothing but regular files is opened, no open waits, and no more is read than was allowed. Folders are opened one
 after the other, each relative to the one before, so that exchanging one for a link between look and use changes nothing.
 

@@ -17,7 +17,7 @@ _CONTROL = re.compile(
 
 
 def without_secrets(text: str) -> str:
-    """The text with the user and password of every address in it replaced: for whatever is printed or kept."""
+    """The text with the user and password of every address in it replaced: for everything that is printed or kept."""
     return _SECRET.sub("***", text)
 
 
@@ -29,7 +29,7 @@ def visible(text: str) -> str:
 
 
 def cleaned(text: str, limit: int = LONG) -> str:
-    """The text without passwords and control characters; what is longer than `limit` characters is cut, and says so."""
+    """The text without passwords and control characters; what is longer than `limit` characters is cut and marked as cut."""
     cut = text[: 2 * limit]
     shown = visible(without_secrets(cut))
     return shown if len(shown) <= limit and len(cut) == len(text) else f"{shown[:limit]} [... {len(text):,} characters]"

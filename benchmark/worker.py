@@ -107,8 +107,8 @@ def _run(trial: Trial, options: argparse.Namespace) -> int:
 
 
 def check(path: Path) -> int:
-    """Rehearse every trial of a file (one JSON trial a line) on made-up images; print its name for each, and after a tab what
-    is wrong with a bad one. Trials that differ in nothing but amounts are rehearsed once.
+    """Try every trial of a file (one JSON trial a line) on synthetic images; print its name for each, and after a tab what
+    is wrong with a bad one. Trials that differ in nothing but amounts are tried once.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(int(Exit.INTERRUPTED)))  # through what removes temporary folders
     numerics, bad, seen = prepare("cpu", "fp32", 1), 0, set()
@@ -279,7 +279,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("trial", type=Path, nargs="?", help="trial.json, as planned")
     parser.add_argument("out", type=Path, nargs="?", help="folder for events, state and record")
     parser.add_argument(
-        "--check", type=Path, metavar="TRIALS", help="rehearse the trials of a file on made-up images, and stop"
+        "--check", type=Path, metavar="TRIALS", help="try the trials of a file on synthetic images, and stop"
     )
     parser.add_argument("--data", type=Path, default=Path("data"), help="data root")
     parser.add_argument("--cache", type=Path, default=Path("runs/.cache"), help="decoded images and shared trainings")

@@ -162,7 +162,7 @@ class Committee:
         """Which needs are recorded while training."""
         return self.members[0].recorded(needs)
 
-    def scoring_images(self, indices: Indices) -> Tensor:
+    def scoring_images(self, indices: Indices | Tensor) -> Tensor:
         """(b, c, h, w) pool images through the first model's scoring view."""
         return self.members[0].scoring_images(indices)
 

@@ -1,4 +1,4 @@
-"""A trial played through in seconds on made-up images: does everything its suite names exist and fit together?
+"""A trial played through in seconds on synthetic images: does everything its suite names exist and fit together?
 
 Only amounts are shrunk (images, epochs, budgets, pixels of large crops); kind of data, networks, objective, strategy, schedule and
 loop are the trial's own. What would fail after hours of training because an output is missing fails here.

@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -386,9 +385,9 @@ class Learner:
         """Epochs of one cycle."""
         return self.protocol.training.epochs
 
-    def scoring_images(self, indices: Indices) -> Tensor:
+    def scoring_images(self, indices: Indices | Tensor) -> Tensor:
         """(b, c, h, w) pool images through the scoring view."""
-        chosen = torch.from_numpy(np.asarray(indices)).to(self.numerics.device)
+        chosen = torch.as_tensor(indices).to(self.numerics.device)
         return self.parts.pool.batch(chosen, self.streams.counter("augment"), 0, SCORING)
 
     def weights(self) -> str:

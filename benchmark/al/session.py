@@ -122,16 +122,18 @@ class Session:
     def _maker(self, learner: TrainableModel, found: TrainingState) -> Reused | None:
         """Who made the training that was taken over; None for this trial itself.
 
-        Raises DataError where its weights are not what their maker told.
+        Raises DataError where its weights are not those that their maker recorded.
         """
         made = found.get("made")
         if not isinstance(made, dict) or made.get("weights") != learner.weights():
             raise DataError(
-                "a shared training holds other weights than its maker told",
+                "a shared training holds other weights than its maker recorded",
                 where=f"{key_prefix(self.training_key)}.state in the cache's folder `trainings`",
                 remedy="remove that file: the training is then done again",
             )
-        own = made["trial_id"] == self.trial_id and made["env_id"] == self.env_id  # it was stopped before it could tell
+        own = (
+            made["trial_id"] == self.trial_id and made["env_id"] == self.env_id
+        )  # it was stopped before it wrote the event
         return None if own else Reused.model_validate(made)
 
     def _key(self, learner: TrainableModel, cycle: int, pool: Pool, needs: frozenset[str]) -> str:

@@ -67,7 +67,7 @@ class TrainableModel(Protocol):
     def outputs(self, names: Iterable[str], indices: Indices, cycle: int) -> dict[str, Tensor]:
         """Outputs by name for pool images through the scoring view, all from one pass."""
 
-    def scoring_images(self, indices: Indices) -> Tensor:
+    def scoring_images(self, indices: Indices | Tensor) -> Tensor:
         """(b, c, h, w) pool images through the scoring view."""
 
     def state(self) -> dict[str, Any]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 GOOD, BAD, HINT = "ok", "BAD", "note"
 GRACE = 10.0
-"""Seconds that an interrupted rehearsal is given to end."""
+"""Seconds that an interrupted dry run is given to end."""
 Finding = tuple[str, str]
 """GOOD, BAD or HINT, and words."""
 Report = Callable[[str], None]
@@ -121,7 +121,7 @@ def _paths(selectors: Sequence[str], workspace: Workspace) -> list[Path]:
 def check_device(
     device: str, selectors: Sequence[str] = (), workspace: Workspace | None = None, *, report: Report = lambda _: None
 ) -> DeviceCheck:
-    """Rehearse methods on cpu, cuda or cuda:N under every precision and step: whether each runs, repeats bit by bit, gives
+    """Try methods on cpu, cuda or cuda:N under every precision and step: whether each runs, repeats bit by bit, gives
     captured what it gives together, and agrees with the CPU. Raises ExecutorError where the device is not there."""
     from benchmark.executors.gpus import GpuPool
     from benchmark.runs import environment as provenance
@@ -139,7 +139,7 @@ def check_device(
         for line in lines:
             told = json.loads(line)
             result.failures.setdefault(told["name"], {})[told["precision"], told["step"]] = tuple(told["failures"])
-            report(f"rehearsed {told['name']}, {len(result.failures)} of {len(trials)}")
+            report(f"tried {told['name']}, {len(result.failures)} of {len(trials)}")
         result.broke_off = last_words()
     return result
 
@@ -163,7 +163,7 @@ def _device_trials(settings: Workspace, selectors: Sequence[str]) -> list[str]:
     """A trial of every method of the suites named; without names one of every pair of strategy and objective."""
     paths = [suite.path for text in selectors for suite in match_suites(parse_selector(text).suite, settings.suites)]
     suites = [load_suite(path, settings.suites) for path in dict.fromkeys(paths or suite_files(settings.suites))]
-    # Small networks first: what several suites have is rehearsed in the smallest.
+    # Small networks first: what several suites have is tried in the smallest.
     suites.sort(key=lambda suite: (not suite.id.startswith("quickstart/"), suite.id))
     found: dict[tuple[str, ...], str] = {}
     for suite in suites:
@@ -261,11 +261,11 @@ def _schema(settings: Workspace) -> Iterator[Finding]:
 
 
 def _methods(suites: Sequence[SuiteFile], report: Report) -> Iterator[Finding]:
-    """Build every method on made-up images, in a process of its own: this one stays free of torch."""
+    """Build every method on synthetic images, in a process of its own: this one stays free of torch."""
     lines: list[str] = []
     for suite in suites:
         for trial in suite.trials("paper", "as_published", list(suite.suite.methods), [0]):
-            if reason := obstacle(trial):  # amounts that do not fit are told as bad above
+            if reason := obstacle(trial):  # amounts that do not fit are reported as bad above
                 yield HINT, f"{trial.suite}/{trial.method_name}: {reason}"
             else:
                 lines.append(trial.model_dump_json())
@@ -278,11 +278,11 @@ def _dry_runs(trials: Sequence[str], report: Report) -> Iterator[Finding]:
     with _child(command, trials, {}) as (lines, last_words):
         for number, line in enumerate(lines, start=1):
             name, _, wrong = line.rstrip("\n").partition("\t")
-            report(f"rehearsed {name}, {number} of {len(trials)}")
+            report(f"tried {name}, {number} of {len(trials)}")
             if wrong:
                 yield BAD, f"{name}: {wrong}"
         if words := last_words():
-            yield BAD, f"the rehearsal broke off: {words}"
+            yield BAD, f"the dry run broke off: {words}"
 
 
 def _path() -> str:

@@ -96,7 +96,7 @@ def compare_suite(
     methods = chosen_methods(selection, suite)
     records = records_of(settings, selection, suite, on_refused=refused.append)
     resolved = suite.resolve(selection.profile, selection.variant)
-    guests = _guests(resolved.methods, records)
+    external = _external_methods(resolved.methods, records)
     profiles = part_profiles(suite, selection.profile, selection.variant)
     pieces = [record for name in profiles for record in records_of(settings, replace(selection, profile=name), suite)]
     own, committed = from_records([*records, *pieces]), committed_rows(settings, suite)
@@ -105,7 +105,7 @@ def compare_suite(
     measurements = [row for row in whole if row.profile == selection.profile]
     records = [*records, *_used(pieces, measurements)]
     if methods is not None:
-        wanted = with_controls(resolved, methods, dict.fromkeys(row.method for row in measurements), guests)
+        wanted = with_controls(resolved, methods, dict.fromkeys(row.method for row in measurements), external)
         measurements = [row for row in measurements if row.method in wanted]
         records = [record for record in records if record.trial.method_name in wanted]
     here = {row.method for row in own} if not publish else set()
@@ -113,7 +113,7 @@ def compare_suite(
     pieces_here = [row for row in whole if row.profile in profiles and (methods is None or row.method in methods)]
     judgement = judge_suite(
         suite, [*measurements, *pieces_here], profile=selection.profile, variant=selection.variant, methods=methods,
-        references=committed, guests=guests, unjudged=unjudged, looks=looks,
+        references=committed, external=external, unjudged=unjudged, looks=looks,
     )  # fmt: skip
     borrowed = sorted({row.method for row in measurements} - {row.method for row in own})
     facts = {"Taken from results/": ", ".join(borrowed)} if borrowed else {}
@@ -212,7 +212,7 @@ def _questions(selection: Selection, suite: SuiteFile, methods: Iterable[str]) -
             yield data_free_id(trial), trial
 
 
-def _guests(known: Mapping[str, object], records: Sequence[Record]) -> dict[str, Component]:
+def _external_methods(known: Mapping[str, object], records: Sequence[Record]) -> dict[str, Component]:
     """Objectives of the methods that are not the suite's own."""
     trials = [record.trial for record in records]
     return {trial.method_name: trial.objective for trial in trials if trial.method_name not in known}

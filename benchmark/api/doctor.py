@@ -171,7 +171,7 @@ def runs(settings: Workspace) -> Findings:
     if on_network(settings.runs):
         yield Diagnosis(
             HINT,
-            "it lies on a network file system: other hosts are seen by touches of their lease",
+            "it lies on a network file system: other hosts are seen by touches of their lock",
             "name a local folder with --runs, or wait five minutes after a host has died",
         )
 

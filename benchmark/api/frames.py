@@ -12,6 +12,8 @@ from benchmark.runs.store import Store
 from benchmark.spec.inherit import suite_files
 from benchmark.spec.selectors import Selector
 
+PICK_COLUMNS = ["suite", "method", "seed", "trial_id", "env_id", "cycle", "index"]
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
@@ -52,17 +54,39 @@ def results(selectors: str | Selector | Sequence[str | Selector] = (), workspace
         table = workspace.results / path.relative_to(workspace.suites).with_suffix("") / RECORDS
         if table.exists():
             rows += read_results(table)
-    return _frame([row for row in rows if not wanted or any(_matches(selector, row) for selector in wanted)])
+    named = [(row, (row.suite, row.method, row.seed)) for row in rows]
+    return _frame([row for row, names in named if not wanted or any(one.means(*names) for one in wanted)])
 
 
-def _matches(selector: Selector, row: Measurement) -> bool:
-    from fnmatch import fnmatchcase
+def picks(selectors: str | Selector | Sequence[str | Selector] = (), workspace: Workspace | None = None) -> DataFrame:
+    """Which images the committed trials bought: one row per trial and labelled image, in the order of purchase.
 
-    return (
-        fnmatchcase(row.suite, selector.suite)
-        and (selector.method is None or fnmatchcase(row.method, selector.method))
-        and (selector.seeds is None or row.seed in selector.seeds)
-    )
+    Columns: suite, method, seed, trial_id, env_id, cycle (of the purchase; -1 for the first labelled set), index (of the image
+    in the training set). Raises StoreError for a damaged file, UsageError for text that is not a selector.
+    """
+    import pandas as pd
+
+    from benchmark.runs.picks import FILE, read_picks
+
+    workspace, wanted = workspace or Workspace(), parse_selectors(selectors)
+    parts = []
+    for path in suite_files(workspace.suites):
+        suite = path.relative_to(workspace.suites).with_suffix("").as_posix()
+        for one in read_picks(workspace.results / suite / FILE):
+            if wanted and not any(selector.means(suite, one.method, one.seed) for selector in wanted):
+                continue
+            named = {
+                "suite": suite,
+                "method": one.method,
+                "seed": one.seed,
+                "trial_id": one.trial_id,
+                "env_id": one.env_id,
+            }
+            parts += [
+                pd.DataFrame({**named, "cycle": cycle, "index": one.bought(cycle)}, columns=PICK_COLUMNS)
+                for cycle in range(-1, len(one.sizes) - 1)
+            ]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=PICK_COLUMNS)
 
 
 def _frame(rows: Iterable[Measurement]) -> DataFrame:

@@ -15,6 +15,7 @@ from benchmark.planning.plan import DataStatus, Plan, data_key, make_plan, speed
 from benchmark.runs.events import Environment, Precision, Step
 from benchmark.runs.store import Store
 from benchmark.spec.models import Component, MethodCost, Trial
+from benchmark.spec.published import ReportedResult
 from benchmark.spec.selectors import SelectedTrial, Selection, Selector
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ def plan(
     workspace, options, selection = workspace or Workspace(), options or PlanOptions(), as_selection(selectors)
     _, environment, _ = prepare_environment(workspace, selection, options, report)
     return build_plan(workspace, selection, environment, options)
+
+
+def published_by_suite(workspace: Workspace, selection: Selection) -> dict[str, Sequence[ReportedResult]]:
+    """The reported numbers of every suite that a selection names, by suite id."""
+    return {suite.id: suite.reported for suite in selection.suites(workspace.suites)}
 
 
 def build_plan(workspace: Workspace, selection: Selection, environment: Environment, options: PlanOptions) -> Plan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from benchmark.spec.selectors import Selection
 from benchmark.tracking import links
 
 if TYPE_CHECKING:
+    from benchmark.verdicts.measurements import Measurement
     from benchmark.verdicts.results import Estimate, SuiteVerdict
 
 PAGE = "report.html"
@@ -135,8 +137,8 @@ def _write(
     )  # fmt: skip
     changes: list[str] = []
     if options.publish:
-        table, changes = _publish(workspace, item, selection)
-        files = [*files, table]
+        tables, changes = _publish(workspace, item, selection)
+        files = [*files, *tables]
     problem = _track(workspace, item, files, options.tracking_uri) if options.tracking else ""
     if workspace.runs.is_dir() and not problem:
         stamp.save(files, tracker)
@@ -161,8 +163,9 @@ def _folder(base: Path, selection: Selection, suite: SuiteFile) -> Path:
     return base / suite.id if plain else base / suite.id / f"{selection.profile}.{selection.variant}"
 
 
-def _publish(workspace: Workspace, item: ComparisonResult, selection: Selection) -> tuple[Path, list[str]]:
-    """Put the measurements into the committed table; rows of other profiles and variants stay. The table, and what changes."""
+def _publish(workspace: Workspace, item: ComparisonResult, selection: Selection) -> tuple[list[Path], list[str]]:
+    """Put the measurements into the committed table, and the labelled sets beside it; rows of other profiles and variants
+    stay. The files, and what changes."""
     from benchmark.verdicts.measurements import write_results
 
     here, before = (selection.profile, selection.variant), committed_rows(workspace, item.suite)
@@ -173,7 +176,24 @@ def _publish(workspace: Workspace, item: ComparisonResult, selection: Selection)
     path = workspace.results / item.suite.id / RECORDS
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, write_results([*others, *item.measurements]).encode())
-    return path, changed
+    return [path, *_publish_picks(workspace, item, [*others, *item.measurements])], changed
+
+
+def _publish_picks(workspace: Workspace, item: ComparisonResult, rows: Sequence[Measurement]) -> list[Path]:
+    """Put the labelled sets of these trials beside their committed measurements; a trial whose run folder does not have a
+    sound one is left out. The file, where there is any set."""
+    from benchmark.runs import picks
+
+    path = workspace.results / item.suite.id / picks.FILE
+    sets = {(one.trial_id, one.env_id): one for one in picks.read_picks(path)}
+    for record in item.records:
+        with suppress(OSError, ValueError):
+            sets[record.trial_id, record.env_id] = picks.read_labelled(workspace.runs, record)
+    committed = {(part.trial_id, part.env_id) for row in rows for part in row.parts or (row,)}
+    kept = [one for key, one in sets.items() if key in committed]
+    if kept:
+        picks.write_picks(path, kept)
+    return [path] if kept else []
 
 
 # ------------------------------------------------------------------------------------------------------------ tracking

@@ -131,7 +131,7 @@ def schema_text() -> str:
     from benchmark.spec.models import Suite
 
     model = Suite.model_json_schema()
-    chosen = {"op", "kind", "name", "rule", "task"}  # what tells inline tables apart; they replace, so they are whole
+    chosen = {"op", "kind", "name", "rule", "task"}  # what distinguishes inline tables; they replace, so they are whole
     for table in (model, *model["$defs"].values()):
         if not chosen.intersection(table.get("required", ())):
             table.pop("required", None)

@@ -1,7 +1,7 @@
 """Does the same question give the same answer? Twice, in two processes, and once across a kill and a resume.
 
 Three runs, each with its own folder and its own cache of trainings, so that nothing is taken over. The kill comes
-right after the first cycle was told, or inside the second one; the resumed run must equal the others.
+right after the event of the first cycle, or inside the second one; the resumed run must equal the others.
 """
 
 from __future__ import annotations
@@ -207,7 +207,10 @@ def _run(job: Job, worker: str) -> Record:
     outcome = _drive(job, worker, lambda *_: None, [])
     if outcome.state != "finished":
         log = "\n".join(outcome.log)
-        raise ExecutorError(f"{job.name} did not finish: {outcome.message}\n{log}", remedy="mend that first")
+        raise ExecutorError(
+            f"{job.name} did not finish: {outcome.message}\n{log}",
+            remedy="fix this failure before verifying determinism",
+        )
     return check_record(job.out)
 
 

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import rich_click as click
 
-from benchmark.api.compare import committed_rows
+from benchmark.api import judge as judging
 from benchmark.api.workspace import Workspace
 from benchmark.cli.tables import console
-from benchmark.errors import UsageError
 from benchmark.runs.events import write_bytes
-from benchmark.spec.load import find_suite
 
 TABLE = click.Path(path_type=Path, dir_okay=False)
 
@@ -44,17 +42,9 @@ def judge(
     Exit code 0 all matched or nothing to compare, 1 a discrepancy, 2 a fault of the table, 4 inconclusive only.
     """
     from benchmark.reports import terminal
-    from benchmark.verdicts.own_numbers import judge_own, read_own
 
-    if by_seed and against is None:
-        raise UsageError("--by-seed compares two tables", remedy="give the other one with --against")
-    suite = find_suite(name, settings.suites)
-    own = read_own(numbers, suite, variant)
-    others = [] if against is None else read_own(against, suite, variant)
-    judgement = judge_own(
-        suite, own, variant=variant, against=others, against_name=against.name if against else "", by_seed=by_seed,
-        references=committed_rows(settings, suite),
-    )  # fmt: skip
+    result = judging.judge(numbers, name, settings, against=against, by_seed=by_seed, variant=variant)
+    judgement = result.judgement
     terminal.show(judgement, console())
     if junit is not None:
         from benchmark.reports.junit import render
@@ -64,6 +54,6 @@ def judge(
     if out is not None:
         from benchmark.reports import write
 
-        for path in write(out, suite, judgement, own, "", {}, {"Numbers": str(numbers.name)}):
+        for path in write(out, result.suite, judgement, result.measurements, "", {}, {"Numbers": str(numbers.name)}):
             click.echo(f"wrote {path}")
     return judgement.exit_code

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from benchmark.text import flops, visible, without_secrets
 
 if TYPE_CHECKING:
     from benchmark.planning.plan import Plan
+    from benchmark.planning.value import MethodValue
 
 WIDE = 160
 """Columns where the output is not a terminal: logs need no wrapping at 80."""
@@ -239,6 +240,26 @@ def print_plan(plan: Plan) -> None:
         ),
         style="dim",
     )
+
+
+def print_value(values: Sequence[MethodValue]) -> None:
+    """Methods by what a published number costs, the cheapest first, and the command that runs them in this order."""
+    from benchmark.text import duration
+
+    if not values:
+        click.echo("nothing of this can run here; without --by value the plan shows why")
+        return
+    table = grid("method", "trials", "cost", "published numbers", "cost of a number", "left")
+    for value in values:
+        table.add_row(
+            escape(value.selector), str(value.trials), flops(2 * value.macs or None), str(value.numbers),
+            flops(2 * value.macs_per_number) if value.macs and value.numbers else "",
+            "" if value.seconds is None else duration(value.seconds),
+        )  # fmt: skip
+    console().print(table)
+    first = " ".join(value.selector for value in values[:3] if value.numbers)
+    if first:
+        click.echo(f"run the first ones with: albench run {first}")
 
 
 def summary(plan: Plan) -> str:

@@ -138,7 +138,9 @@ def not_a_number_is_refused(make: Make, world: Scenario) -> str:
                 changed = changed or (_difference(plain, bought) if bought.images != plain.images else "")
             except AlbenchError:
                 refused += 1
-        _demand(not changed, f"{name} is NaN for an image, and it buys all the same: {changed}")
+        _demand(
+            not changed, f"with a NaN in {name} for one image, the picks changed instead of raising an error: {changed}"
+        )
         if refused:
             continue
         ignored.append(name)
@@ -178,7 +180,7 @@ def _unlabelled(name: str) -> str:
 def one_predicted_class(make: Make, world: Scenario) -> str:
     """Works where the network gives all images the same class."""
     bought = acquire_in(make(), replace(world, one_class=True))
-    return "" if bought.images else "buys nothing where the network is of one mind"
+    return "" if bought.images else "picks nothing when all predictions are the same class"
 
 
 def fewer_candidates_than_budget(make: Make, world: Scenario) -> str:
@@ -287,7 +289,7 @@ def _difference(one: Acquired, two: Acquired) -> str:
 
 @contextmanager
 def _disturbed(seed: int) -> Iterator[None]:
-    """Other states of the generators that belong to nobody, put back afterwards."""
+    """Other states of the global generators, restored afterwards."""
     states = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
         random.seed(seed)

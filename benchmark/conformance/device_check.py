@@ -1,4 +1,4 @@
-"""What holds on a device: trials rehearsed under every arithmetic. `python -m benchmark.conformance.device_check TRIALS DEVICE`.
+"""What holds on a device: dry runs of trials under every arithmetic. `python -m benchmark.conformance.device_check TRIALS DEVICE`.
 
 Each trial of a file (one JSON a line) is shrunk as for `check` and played through: twice under each precision and step on the
 device, and once on the CPU in fp32. One JSON line per trial, precision and step says what came out.
@@ -64,7 +64,7 @@ class Held(Spec):
 
 @dataclass(frozen=True)
 class Played:
-    """Outcome of a rehearsal, and whether dropout drew in it."""
+    """Outcome of a dry run, and whether dropout drew in it."""
 
     results: tuple[CycleResult, ...]
     drew: bool
@@ -134,7 +134,7 @@ def compare_losses(ours: tuple[CycleResult, ...], theirs: tuple[CycleResult, ...
 
 @contextmanager
 def _early_captures() -> Iterator[None]:
-    """Steps are captured at the second of a kind: a rehearsal makes too few to reach a graph otherwise."""
+    """Steps are captured at the second of a kind: a dry run makes too few to reach a graph otherwise."""
     before = cuda_graphs.WARM_UP
     cuda_graphs.WARM_UP = 1
     try:

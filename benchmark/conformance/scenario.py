@@ -104,10 +104,10 @@ class FakeLearner:
         """As a learner's: (n, ...) for each name, with leading axes of models, snapshots or students where it has them."""
         return {name: self._output(name, torch.from_numpy(np.asarray(indices))) for name in names}
 
-    def scoring_images(self, indices: Indices) -> Tensor:
+    def scoring_images(self, indices: Indices | Tensor) -> Tensor:
         """(b, 3, 32, 32) images of noise."""
         noise = self._noise("images", (self.world.size, 3, 8, 8))
-        chosen = torch.from_numpy(np.asarray(indices)) * (not self.world.tied)
+        chosen = torch.as_tensor(indices) * (not self.world.tied)
         return noise[chosen].repeat_interleave(SIDE // 8, dim=2).repeat_interleave(SIDE // 8, dim=3)
 
     def statics(self, names: Iterable[str]) -> dict[str, Tensor]:

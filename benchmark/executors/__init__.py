@@ -17,7 +17,7 @@ REMEDY = "use --executor local"
 
 
 def load(name: str, say: Callable[[str], None] = lambda _: None) -> Executor:
-    """The executor by its name. `auto` is docker where it works, else local, and `say` is told why.
+    """The executor by its name. `auto` is docker where it works, else local, and `say` gets the reason.
 
     Raises ExecutorError where it cannot work.
     """

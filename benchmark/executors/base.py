@@ -43,7 +43,7 @@ class Executor(Protocol):
         ...
 
     def slots(self, device: str, threads: int) -> int:
-        """How many trials it runs at once unless told otherwise."""
+        """How many trials it runs at once by default."""
         ...
 
     def run(
@@ -86,7 +86,7 @@ class _RunningJob:
     odd: str = ""
     """What it left in the place of its events: nothing that it says can be believed."""
     elsewhere: bool = False
-    """It runs in another environment than planned: whatever it finds out would lie in the wrong place."""
+    """It runs in another environment than planned, so its results would be filed under the wrong one."""
 
 
 @dataclass
@@ -145,7 +145,7 @@ class JobLoop:
 
     def _launch(self, job: Job, deadline: float | None) -> None:
         before = files.look(outputs(job.out) / "events.jsonl")
-        offset = 0 if before is None else before.st_size  # what was said before is not this worker's word
+        offset = 0 if before is None else before.st_size  # skip events written by earlier workers
         try:
             running = self.start(job, None if deadline is None else deadline - time.monotonic())
         except ExecutorError as error:

@@ -56,7 +56,7 @@ class GpuPool:
         return next((gpu for gpu in gpus.survey().usable if gpu.uuid == uuid), None)
 
     def slots(self, device: str) -> int:
-        """How many trials run at once unless told otherwise: one on each GPU."""
+        """How many trials run at once by default: one on each GPU."""
         return len(self.ids(device))
 
     def take(self, device: str) -> str | None:

@@ -16,7 +16,7 @@ from benchmark.runs.store import check_record, last_event
 from benchmark.spec.models import Component, Data, Model, Trial
 
 FINISHED, USAGE, FAILED, BUSY, STOPPED = 0, 2, 3, 69, 75
-"""Exit statuses of a worker; BUSY is said by whoever starts it when the run folder is in use."""
+"""Exit statuses of a worker; BUSY is returned when the run folder is in use."""
 LOG_LINES = 15
 """Last lines of a worker's log that are shown with a failure."""
 
@@ -29,7 +29,7 @@ class FailureKind(StrEnum):
     """Why a trial has no record."""
 
     program = "program"
-    """The worker says so itself, or died without a word."""
+    """The worker reported an error, or exited without reporting one."""
     usage = "usage"
     """The trial cannot be built as it is asked for: a component or its parameters are wrong."""
     oom = "oom"
@@ -132,11 +132,11 @@ def component_names_of(trial: Trial) -> list[tuple[str, str]]:
 
 def guarded(job: Job, out: str = "") -> Job:
     """The job, with a cache of its own beside its state where code from outside takes part in it. `out` is its folder as
-    the worker sees it. The trial is read from the run folder: nobody has to remember to say it."""
+    the worker sees it. The trial is read from the run folder: no caller has to repeat it."""
     try:
         trial = Trial.model_validate_json(files.read(job.out / "trial.json"))
     except (OSError, ValueError):
-        return job  # not a trial: the worker says so before it opens a cache
+        return job  # not a trial: the worker refuses it before it opens a cache
     return replace(job, private=f"{out or job.out}/state/cache") if is_foreign(trial) else job
 
 

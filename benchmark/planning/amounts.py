@@ -1,6 +1,6 @@
 """What depends on amounts and is known before anything runs: batches that an objective cannot take, windows that fit no map.
 
-A rehearsal shrinks amounts and so cannot see these; the trial itself would fail at them, hours later. No torch here: what the
+A dry run shrinks amounts and so cannot see these; the trial itself would fail at them, hours later. No torch here: what the
 networks do to sizes is a table, held to the networks by tests/planning/test_amounts.py.
 """
 

@@ -110,7 +110,7 @@ def make_plan(
 ) -> Plan:
     """Decide what is to be done. `data` is keyed by `data_key`, `speeds` (seconds per forward) by `speed_key`.
 
-    `status` tells what the store knows of a trial in this environment, `obstacle` why a trial cannot be built.
+    `status` gives what the store knows of a trial in this environment, `obstacle` why a trial cannot be built.
     """
     planned = []
     for item in asked:

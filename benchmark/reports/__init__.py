@@ -1,4 +1,4 @@
-"""Reports of one suite: `write` makes them all, each from the same judgement."""
+"""Reports of one suite: `write` makes them all, each from the same suite verdict."""
 
 from __future__ import annotations
 

@@ -419,6 +419,13 @@ def measured_grid(judgement: SuiteVerdict) -> tuple[list[str], list[list[str]]]:
     return ["method", *(f"{size:,}" for size in sizes)], rows
 
 
+def matrix_text(judgement: SuiteVerdict, *, compared: bool) -> str:
+    """What the table of methods by labels shows."""
+    if not compared:
+        return "Mean test accuracy in percent by labelled images"
+    return f"Our mean minus the {reference_head(judgement)} one, in points, by labelled images; where nothing is compared, our mean"
+
+
 def environment_text(judgement: SuiteVerdict) -> str:
     """Devices and environments in words."""
     ids = ", ".join(env[:16] for env in judgement.environments if env)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import Exit
-from benchmark.reports import formatting
+from benchmark.reports import formatting, overview
 from benchmark.reports.leaderboard import ACROSS_HEADS, ENTRY_HEADS, RANK_HEADS, Leaderboard, model_tables
 from benchmark.reports.plots import Picture, inline
 from benchmark.spec.load import SuiteFile
@@ -29,7 +29,7 @@ STATE_CLASS = {
 
 @dataclass(frozen=True)
 class Page:
-    """A suite in the index: its judgement, the name of its data set, and where its page lies (empty: nowhere)."""
+    """A suite in the index: its verdict, the name of its data set, and where its page lies (empty: nowhere)."""
 
     judgement: SuiteVerdict
     dataset: str
@@ -64,6 +64,8 @@ def suite_page(
         (name, *map(formatting.number, row))
         for name, row in zip(judgement.penalty_methods, judgement.penalties, strict=True)
     ]
+    matrix = overview.verdict_matrix(judgement)
+    missing, missing_command = overview.missing_text(judgement, commands or {})
     parts = {
         "pictures": [{"svg": _safe(inline(picture)), "description": picture.description} for picture in pictures],
         "numbers": [] if collapsed else numbers, "claims": claims, "methods": formatting.method_titles(judgement), "beside": beside,
@@ -73,6 +75,8 @@ def suite_page(
     }  # fmt: skip
     return _render(
         "suite.html.j2", f"{judgement.title}: {judgement.suite}", judgement=judgement, suite=suite, index=index,
+        tiles=overview.verdict_tiles(judgement), matrix=matrix, missing=missing, missing_command=missing_command,
+        matrix_text=formatting.matrix_text(judgement, compared=matrix.compared),
         headline=formatting.headline(judgement), paper_url=_address(suite.paper.preprint), sections=_sections(judgement, parts),
         collapsed=collapsed, curves=curves, area=formatting.curve_text(judgement.rule), filters=_filters(numbers),
         reference=formatting.reference_head(judgement), budget_heads=formatting.BUDGET_HEADS,
@@ -111,11 +115,12 @@ def index_page(pages: Sequence[Page], board: Leaderboard | None = None, pictures
 
 def _sections(judgement: SuiteVerdict, parts: Mapping[str, Any]) -> list[tuple[str, str]]:
     names = {
-        "pictures": "Curves", "numbers": "Numbers", "claims": "Claims", "methods": "Methods", "models": "Target models",
-        "beside": "Shown beside",
-        "measured": "Measured", "notes": "Notes", "deviations": "Deviations", "conditions": "Conditions", "commands": "Commands",
+        "answer": "Answer", "pictures": "Curves", "numbers": "Numbers", "claims": "Claims", "methods": "Methods",
+        "models": "Target models", "beside": "Shown beside", "measured": "Measured", "notes": "Notes",
+        "deviations": "Deviations", "conditions": "Conditions", "commands": "Commands",
     }  # fmt: skip
-    always = {"numbers", "conditions", *(["commands"] if judgement.missing else [])}
+    parts = {**parts, "pictures": parts["pictures"][1:]}  # the first one stands in the answer
+    always = {"answer", "numbers", "conditions", *(["commands"] if judgement.missing else [])}
     return [(name, title) for name, title in names.items() if name in always or parts.get(name)]
 
 

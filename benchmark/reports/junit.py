@@ -62,7 +62,7 @@ def regression_cases(regression: Regression) -> list[TestCase]:
 
 
 def render(judgements: Iterable[SuiteVerdict], regressions: Iterable[Regression] = ()) -> str:
-    """One XML document: a test suite per judgement and per regression."""
+    """One XML document: a test suite per suite verdict and per regression."""
     root = ElementTree.Element("testsuites", name="albench")
     for judgement in judgements:
         _suite(root, f"{judgement.suite} {judgement.profile} {judgement.variant}", cases(judgement))

@@ -100,7 +100,7 @@ class Leaderboard:
     places: tuple[RankRow, ...]
     """Best first; empty where no three methods stand in two suites or more."""
     joined: tuple[tuple[int, int], ...]
-    """Cliques: first and last place (guests left out) of runs in which no two methods were shown to differ."""
+    """Cliques: first and last place (external methods left out) of runs in which no two methods were shown to differ."""
     p: float | None
     """Friedman's p value of 'all methods rank alike'."""
     text: str

@@ -38,7 +38,7 @@ STYLE: Any = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture in both formats, and in words for whoever cannot see it."""
+    """A picture in both formats, and in words for readers who cannot see it."""
 
     name: str
     title: str

@@ -28,7 +28,7 @@ from benchmark.spec.models import Spec, Trial
 
 Precision = Literal["fp32", "tf32", "tf32-conv", "bf16"]
 Step = Literal["eager", "together", "captured"]
-"""How training steps are made; see `Numerics`."""
+"""`eager`, `together` or `captured`; see `Numerics`."""
 Words = Annotated[str, AfterValidator(text.cleaned)]
 """What a program says of itself: fit for terminals and logs wherever it is read."""
 LINE = 16 * 2**20
@@ -57,7 +57,7 @@ class Environment(Spec):
     threads: int
     precision: Precision
     step: Step = "eager"
-    """How training steps are made; see `Numerics`."""
+    """`eager`, `together` or `captured`; see `Numerics`."""
     memory_format: Literal["contiguous", "channels_last"]
     compiled: bool
     deterministic: bool
@@ -66,7 +66,7 @@ class Environment(Spec):
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What came later is left out at its default: records and ids of before are as they were."""
+        """Fields that were added later are omitted at their default, so that ids from before they existed stay valid."""
         plain: dict[str, Any] = dump(self)
         later = {"step": "eager", "libraries": {}, "multiprocessors": 0, "variables": {}}
         return {name: value for name, value in plain.items() if name not in later or value != later[name]}
@@ -218,7 +218,7 @@ class Record(Spec):
 
     @property
     def digests(self) -> tuple[str, str]:
-        """The digest, and the one that events of earlier versions tell of, which had the keys of trainings in it."""
+        """The digest, and the one that events of earlier versions hold, which had the keys of trainings in it."""
         return self.digest, digest([cycle.model_dump(mode="json") for cycle in self.cycles])
 
 
@@ -227,7 +227,7 @@ def _nothing() -> None:
 
 
 before_write: Callable[[], None] = _nothing
-"""Called before anything is written to a run folder; whoever started the worker may set it, and it may raise."""
+"""Called before anything is written to a run folder; the program that started the worker may set it, and it may raise."""
 
 
 def append_event(path: Path, event: Any, *, sync: bool = False) -> None:

@@ -31,7 +31,7 @@ BRANCHES = {11: 450, 12: 525, 13: 580}
 TRACES = ("/dev/nvidiactl", "/proc/driver/nvidia/version", "/dev/dxg")
 """What an NVIDIA driver leaves where it is loaded, without or with nvidia-smi."""
 CHOSEN_GPU, MEMORY_SHARE = "ALBENCH_CHOSEN_GPU", "ALBENCH_GPU_MEMORY_SHARE"
-"""Variables in which an executor tells a worker the UUID of its GPU, and what part of its memory it may take."""
+"""Variables in which an executor gives a worker the UUID of its GPU, and what part of its memory it may take."""
 NAMES = "ALBENCH_GPUS"
 """Variable that names the GPUs to use, by index or UUID."""
 INSTALL = "install NVIDIA's driver until `nvidia-smi` lists one, or use --device cpu"
@@ -292,7 +292,7 @@ def _unseen(listed: Sequence[Gpu], answer: Answer) -> Problem:
     words = f": {answer.warning}" if answer.warning else ""
     return Problem(
         text=f"the driver lists {names}, but torch {answer.torch} sees no device{words}",
-        remedy="mend or restart the driver (a reboot after an update), or use --device cpu",
+        remedy="repair or restart the driver (a reboot after an update), or use --device cpu",
     )
 
 

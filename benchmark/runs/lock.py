@@ -1,9 +1,9 @@
 """Who works in a run folder: a lock that the kernel frees when its holder dies, whatever the reason.
 
 On network file systems, where a lock may be seen by one host only, the holder also touches the file. Whether a touch is recent
-is asked of the file system: against the time of a file touched there now, never against this host's clock. An old lease of
+is asked of the file system: against the time of a file touched there now, never against this host's clock. An old lock of
 another host is watched before it is taken over, as its host's clock may set the times. Each touch, and each write of a worker,
-first makes sure that the lease is still the holder's own: one that was suspended finds out when it wakes.
+first makes sure that the lock is still the holder's own: one that was suspended finds out when it wakes.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from benchmark import files, text
 from benchmark.errors import StoreError
 
 BEAT, STALE = 30.0, 300.0
-"""Seconds between touches of a lease, and the age after which another host's lease no longer counts."""
+"""Seconds between touches of a lock, and the age after which another host's lock no longer counts."""
 WATCH = 2.5 * BEAT
-"""Seconds for which another host's old lease is watched for a touch before it is taken over."""
+"""Seconds for which another host's old lock is watched for a touch before it is taken over."""
 NETWORK = ("nfs", "cifs", "smb", "fuse", "lustre", "ceph", "gpfs", "beegfs", "9p", "afs")
 """Beginnings of file system types that several hosts may share."""
 SIGNED = 4096
@@ -41,11 +41,11 @@ class RunLocked(StoreError):
 
 
 class LockLost(RunLocked):
-    """The lease was ours: another host has taken it over in the meantime."""
+    """The lock was ours: another host has taken it over in the meantime."""
 
 
 class RunLock:
-    """A lease that is held. `verify` before each write."""
+    """A lock that is held. `verify` before each write."""
 
     def __init__(self, path: Path, file: IO[str], shared: bool) -> None:
         self._path, self._file, self._shared = path, file, shared
@@ -58,7 +58,7 @@ class RunLock:
             self._signed = True
 
     def verify(self) -> None:
-        """Raises Taken if the lease is not ours any more. Asks nothing where the kernel's lock is seen by everybody."""
+        """Raises Taken if the lock is not ours any more. Reads nothing where the kernel's lock is visible to all hosts."""
         if self._shared and self._signed and not self.is_ours():
             raise LockLost(
                 f"taken over by {_owner(self._path)}",
@@ -67,7 +67,7 @@ class RunLock:
             )
 
     def is_ours(self) -> bool:
-        """Whether the file says what we signed, as it lies there now: opened anew, as network file systems remember old content."""
+        """Whether the file says what we signed, as it lies there now: opened again, as network file systems cache old content."""
         try:
             return files.read(self._path, SIGNED).decode() == self._text
         except (OSError, ValueError):
@@ -89,7 +89,7 @@ class RunLock:
 def lock_run(folder: Path, on_taken: Callable[[], None] = lambda: None) -> Iterator[RunLock]:
     """Be the only one to work in a run folder. Raises Busy if somebody else is; freed when the process dies.
 
-    `on_taken` is called once, in a thread, when another host has taken the lease over.
+    `on_taken` is called once, in a thread, when another host has taken the lock over.
     """
     path = folder / "lease"
     with os.fdopen(files.open_fd(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+") as file:
@@ -100,13 +100,13 @@ def lock_run(folder: Path, on_taken: Callable[[], None] = lambda: None) -> Itera
             raise RunLocked(
                 f"in use by {owner}", where=str(folder), remedy=f"wait, or try again {STALE:.0f} s after it has died"
             )
-        lease, stop = RunLock(path, file, shared), threading.Event()
-        threading.Thread(target=_heartbeat, args=(lease, stop, on_taken), daemon=True).start()
+        lock, stop = RunLock(path, file, shared), threading.Event()
+        threading.Thread(target=_heartbeat, args=(lock, stop, on_taken), daemon=True).start()
         try:
-            yield lease
+            yield lock
         finally:
             stop.set()
-            lease.release()
+            lock.release()
 
 
 def _lock(file: IO[str], path: Path) -> bool:
@@ -139,14 +139,14 @@ def lock_owner(folder: Path) -> str:
     return _remote_holder(path)
 
 
-def _heartbeat(lease: RunLock, stop: threading.Event, on_taken: Callable[[], None]) -> None:
+def _heartbeat(lock: RunLock, stop: threading.Event, on_taken: Callable[[], None]) -> None:
     while not stop.wait(BEAT):
         try:
-            lease.verify()
+            lock.verify()
         except LockLost:
             on_taken()
             return
-        lease.beat()
+        lock.beat()
 
 
 def _signature(path: Path) -> dict[str, Any]:
@@ -165,13 +165,13 @@ def _owner(path: Path) -> str:
 
 
 def _foreign(path: Path) -> bool:
-    """Whether another host, whose lock this one may not see, has signed the lease."""
+    """Whether another host, whose lock this one may not see, has signed the lock."""
     signed = _signature(path)
     return bool(signed) and signed.get("host") != socket.gethostname()
 
 
 def _remote_holder(path: Path) -> str:
-    """Another host that signed the lease and touched it not long ago, by the file system's own clock."""
+    """Another host that signed the lock and touched it not long ago, by the file system's own clock."""
     if not _foreign(path) or not on_network(path):
         return ""
     age = _age(path)
@@ -200,7 +200,7 @@ def _age(path: Path) -> float:
 
 
 def _touched_while_watched(path: Path) -> str:
-    """Another host that touches its lease after all: some file systems let the writing host's clock set the times."""
+    """Another host that touches its lock after all: some file systems let the writing host's clock set the times."""
     if not _foreign(path):
         return ""
     before, until = path.stat().st_mtime_ns, time.monotonic() + WATCH

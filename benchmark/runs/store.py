@@ -88,7 +88,7 @@ class Store:
             raise StoreError(
                 f"the runs folder cannot be written: {error.strerror}",
                 where=str(self.root),
-                remedy="give a writable folder with --runs or ALBENCH_RUNS, or mend its permissions",
+                remedy="give a writable folder with --runs or ALBENCH_RUNS, or fix its permissions",
             ) from error
 
     def run_dir(self, trial: Trial, env: Environment | str) -> Path:
@@ -106,7 +106,7 @@ class Store:
                 events.write_json(path, trial)
         except OSError as error:
             raise StoreError(
-                f"cannot be written: {error.strerror}", where=str(folder), remedy="free space, or mend its permissions"
+                f"cannot be written: {error.strerror}", where=str(folder), remedy="free space, or fix its permissions"
             ) from error
         return folder
 
@@ -133,7 +133,7 @@ class Store:
         last = last_event(folder)
         failure = text.line(f"{last.kind}: {last.message}".splitlines()[0]) if isinstance(last, TrialFailed) else ""
         if isinstance(last, TrialStarted | EpochFinished | CycleFinished):
-            failure = "ended without a word: killed, or the machine went down"
+            failure = "stopped without reporting an error (killed, or the machine went down)"
         if has_state(folder):
             return RunStatus("resumable", finished_cycles(folder), note or failure)
         return RunStatus("failed" if note or failure else "new", 0, note or failure)
@@ -141,7 +141,7 @@ class Store:
     def records(
         self, trials: Iterable[Trial] | None = None, on_refused: Callable[[RejectedRecord], None] = lambda _: None
     ) -> list[Record]:
-        """Finished records, of these trials or of all; refused ones are told to `on_refused` and left out.
+        """Finished records, of these trials or of all; refused ones are given to `on_refused` and left out.
 
         Trials are matched by what they ask, whatever data they were made from (the record says which), so that records can
         be read where the data are not. A record is returned with the asking trial's names: they are not its identity.
@@ -171,7 +171,7 @@ class Store:
             for outer in sorted(path for path in self.root.iterdir() if _hex(path, SHORT)):
                 yield from sorted(path for path in outer.iterdir() if _hex(path, ENV_SHORT))
         except OSError as error:
-            raise StoreError(f"cannot be read: {error}", where=str(self.root), remedy="mend its permissions") from error
+            raise StoreError(f"cannot be read: {error}", where=str(self.root), remedy="fix its permissions") from error
 
     def clean(self, *, dry: bool = False) -> list[Path]:
         """Remove what interrupted writes left and the state of finished runs; folders that are worked in are left alone."""
@@ -246,19 +246,19 @@ def _sound_record(folder: Path) -> Record:
     last = last_event(folder)
     if not isinstance(last, TrialFinished):
         raise ValueError(
-            "its end is not among the events: without it, nothing tells that the record is as it was written"
+            "its end is not among the events: without it, nothing shows that the record is as it was written"
         )
     if last.digest not in record.digests:
         raise ValueError("its content differs from the digest in the events")
     if last.file not in ("", hashlib.sha256(content).hexdigest()):
-        raise ValueError("its bytes differ from the file that the events tell of")
+        raise ValueError("its bytes differ from the file that the events name")
     if out != folder and (found := files.odd(out)):
         raise ValueError(f"what lies beside it was not left by a worker of ours: {text.line(found)}")
     return record
 
 
 def _first_weights(runs: Path, made: Reused) -> tuple[str, float]:
-    """Digest of the first cycle's weights as the trial that made them tells, and when; empty where it is not in this store."""
+    """Digest of the first cycle's weights as its maker recorded it, and when; empty where the maker is not in this store."""
     folder = runs / made.trial_id[:SHORT] / made.env_id[:ENV_SHORT]
     path = outputs(folder) / "events.jsonl"
     found = files.look(path)

@@ -91,5 +91,5 @@ def numeric_variables(kind: str, env: Mapping[str, str] = os.environ) -> dict[st
 
 
 def fixed_variables(threads: int) -> dict[str, str]:
-    """The variables that a worker sets whatever it was started with."""
+    """The variables that a worker always sets itself."""
     return FIXED_NUMBERS | dict.fromkeys(COUNTED, str(threads))

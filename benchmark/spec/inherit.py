@@ -85,7 +85,7 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
         named = re.search(r"line (\d+)", str(error))
         line = named[1] if named else len(text.splitlines()) or 1  # "at end of document"
         where = f"{path}:{line}"
-        raise SuiteError(f"not valid TOML: {error}", where=where, remedy="mend the syntax of this line") from error
+        raise SuiteError(f"not valid TOML: {error}", where=where, remedy="correct the syntax of this line") from error
 
 
 def _on_base(own: dict[str, Any], path: Path, text: str, derived: tuple[Path, ...]) -> RawSuite:

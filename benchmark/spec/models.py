@@ -306,7 +306,7 @@ class Trajectory(Spec):
     ema_decay: Fraction | None = None
     """Largest weight of the old average (`ema` only); it is min(1 - 1/(n+1), ema_decay) at step n = 1, 2, ..."""
     ema_counter: Literal["trial", "cycle"] = "trial"
-    """Whether n counts over the whole trial, as released, or starts anew in every cycle."""
+    """Whether n counts over the whole trial, as released, or starts again in every cycle."""
     ema_start: Literal["student", "random"] = "student"
     """Where the moving average starts in each cycle: at the network as it is before its first step, or, as released, at an
     unrelated random network of its own, never pre-trained."""
@@ -684,7 +684,7 @@ class Suite(Spec):
     paper: Paper
     seeds: Annotated[tuple[Natural, ...], Field(min_length=1)]
     device: Literal["cpu", "cuda"] | None = None
-    """Where its trials run unless told otherwise (`--device auto`): advice, part of no identity. None: a GPU where there is one."""
+    """Where its trials run by default (`--device auto`): advice, part of no identity. None: a GPU where there is one."""
     protocol: Protocol
     methods: Annotated[dict[Name, Method], Field(min_length=1)]
     profiles: dict[Name, Profile] = {}

@@ -69,7 +69,7 @@ _NUMBERS = (*_WHOLE, "mean", "dispersion", "reading_error")
 
 
 def read_reported(path: Path) -> tuple[ReportedResult, ...]:
-    """Rows of a reported table. Raises SuiteError with file and line for whatever is not a valid number."""
+    """Rows of a reported table. Raises SuiteError with file and line for a row that is not a valid number."""
     table = read_table(path, SuiteError)
     if tuple(table.header) != COLUMNS:
         raise SuiteError(f"the header is {table.header}", where=f"{path}:1", remedy=f"use exactly {','.join(COLUMNS)}")

@@ -37,10 +37,14 @@ class Selector:
 
     def matches(self, trial: Trial) -> bool:
         """Whether a trial is meant."""
+        return self.means(trial.suite, trial.method_name, trial.seed)
+
+    def means(self, suite: str, method: str, seed: int) -> bool:
+        """Whether the trial with these names is meant."""
         return (
-            fnmatch.fnmatchcase(trial.suite, self.suite)
-            and (self.method is None or fnmatch.fnmatchcase(trial.method_name, self.method))
-            and (self.seeds is None or trial.seed in self.seeds)
+            fnmatch.fnmatchcase(suite, self.suite)
+            and (self.method is None or fnmatch.fnmatchcase(method, self.method))
+            and (self.seeds is None or seed in self.seeds)
         )
 
 

@@ -52,7 +52,9 @@ def read_table(path: Path, error: type[AlbenchError]) -> Table:
         header = next(lines, [])
         return Table(path, header, [(lines.line_num, cells) for cells in lines if cells])
     except csv.Error as problem:
-        raise error(str(problem), where=f"{path}:{lines.line_num}", remedy="mend the quoting of this line") from problem
+        raise error(
+            str(problem), where=f"{path}:{lines.line_num}", remedy="correct the quoting of this line"
+        ) from problem
 
 
 def cells_of(table: Table, error: type[AlbenchError]) -> Iterator[tuple[str, list[str]]]:

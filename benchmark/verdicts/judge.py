@@ -32,14 +32,14 @@ def judge_suite(
     variant: str = "as_published",
     methods: Sequence[str] | None = None,
     references: Sequence[Measurement] = (),
-    guests: Mapping[str, Component] | None = None,
+    external: Mapping[str, Component] | None = None,
     unjudged: Collection[str] = (),
     looks: Sequence[int] = (),
 ) -> SuiteVerdict:
     """What the measurements say about the suite.
 
     `methods` limits what is asked for (None: all that the profile plans, and any other that was measured). `references`
-    are the suite's committed records, `guests` the objectives of methods that are not its own. The random sampling that
+    are the suite's committed records, `external` the objectives of methods that are not its own. The random sampling that
     they are held against stands with them even where it was not asked for. `unjudged` methods stand in tables and pictures
     without a verdict. `looks` are the numbers of trials at which one planned to look, where trials are added until decided:
     tests are then made at the level of the look that was reached. Raises UsageError for an unknown profile or variant.
@@ -49,10 +49,10 @@ def judge_suite(
     trials = select_trials(measurements, suite_file.id, profile, variant, own=own)
     if methods is not None:
         suite = suite_file.resolve(profile, variant)
-        wanted = with_controls(suite, methods, trials.methods, guests or {})
+        wanted = with_controls(suite, methods, trials.methods, external or {})
         trials = select_trials(measurements, suite_file.id, profile, variant, wanted, own)
     case = replace(
-        comparison_context(suite_file, trials, profile, variant, methods), guests=guests or {}, looks=tuple(looks)
+        comparison_context(suite_file, trials, profile, variant, methods), external=external or {}, looks=tuple(looks)
     )
     suite, asked = case.suite, tuple(method for method in case.methods if method not in unjudged)
     excuse, whole = _excuses(suite, profile)

@@ -83,7 +83,7 @@ def _cycles(record: Record) -> list[Measurement]:
 
 
 def write_results(measurements: Iterable[Measurement]) -> str:
-    """The committed table: `read_results` of it gives equal measurements, whatever order they came in. A trial that was put
+    """The committed table: `read_results` of it gives equal measurements in any order of the input. A trial that was put
     together is written as its parts."""
     written = {part.key: part for row in measurements for part in row.parts or (row,)}
     rows = [written[key] for key in sorted(written)]
@@ -104,7 +104,7 @@ def _text(value: object) -> str:
 
 
 def read_results(path: Path) -> list[Measurement]:
-    """Measurements of a committed table. Raises StoreError with file and line for whatever is not one."""
+    """Measurements of a committed table. Raises StoreError with file and line for a row that is not one."""
     table = read_table(path, StoreError)
     metrics = table.header[len(COLUMNS) :]
     if tuple(table.header[: len(COLUMNS)]) != COLUMNS or not metrics or metrics != sorted(set(metrics)):

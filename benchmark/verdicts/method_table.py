@@ -34,13 +34,13 @@ def cells(case: ComparisonContext) -> list[Cell]:
     return found
 
 
-def control(suite: Suite, method: str, measured: Iterable[str], guests: ExternalMethods = EMPTY) -> str:
+def control(suite: Suite, method: str, measured: Iterable[str], external: ExternalMethods = EMPTY) -> str:
     """The random sampling that a method is held against: the same training of the same networks if run, else plain training.
 
-    `guests` are the objectives of methods that are not the suite's own.
+    `external` are the objectives of methods that are not the suite's own.
     """
     names = {name: (own.objective, own.set.get("models")) for name, own in suite.methods.items()}
-    names |= {name: (objective, None) for name, objective in guests.items()}
+    names |= {name: (objective, None) for name, objective in external.items()}
     random = [name for name in measured if name in suite.methods and suite.methods[name].strategy.name == "random"]
     if method in random:
         return ""
@@ -50,11 +50,11 @@ def control(suite: Suite, method: str, measured: Iterable[str], guests: External
 
 
 def with_controls(
-    suite: Suite, methods: Iterable[str], measured: Iterable[str], guests: ExternalMethods = EMPTY
+    suite: Suite, methods: Iterable[str], measured: Iterable[str], external: ExternalMethods = EMPTY
 ) -> list[str]:
     """These methods and the measured ones that they are held against."""
     found, seen = list(dict.fromkeys(methods)), list(measured)
-    others = [control(suite, method, seen, guests) for method in found]
+    others = [control(suite, method, seen, external) for method in found]
     return list(dict.fromkeys([*found, *filter(None, others)]))
 
 
@@ -99,12 +99,12 @@ Curves = dict[str, dict[int, list[float]]]
 
 
 def _beside(case: ComparisonContext, own: list[Measurement], row: Standing) -> list[Measurement]:
-    """The measurements that a method is compared among: the suite's, and its own where it is a guest."""
+    """The measurements that a method is compared among: the suite's, and its own where it is an external method."""
     return [*own, *(one for one in case.trials.rows if one.method == row.method)] if row.guest else own
 
 
 def _families(rows: list[Standing]) -> list[list[Standing]]:
-    """The suite's methods, and once more with each guest: what is said of a guest never moves what is said of others."""
+    """The suite's methods, and once more with each external one, which never moves the results of the others."""
     own = [row for row in rows if not row.guest]
     return [own, *([*own, row] for row in rows if row.guest)] if own else [rows]
 
@@ -112,7 +112,7 @@ def _families(rows: list[Standing]) -> list[list[Standing]]:
 def _gains(case: ComparisonContext, rows: list[Standing], sizes: tuple[int, ...], curves: Curves) -> list[Standing]:
     rule, found = case.suite.rule, []
     for row in rows:
-        other = control(case.suite, row.method, curves, case.guests)
+        other = control(case.suite, row.method, curves, case.external)
         seeds = sorted(curves[row.method].keys() & curves[other].keys()) if other else []
         if not seeds:
             found.append(row)

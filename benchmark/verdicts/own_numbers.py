@@ -1,4 +1,4 @@
-"""Anybody's numbers as measurements: a table with one row per (method, seed, number of labels), from whatever program.
+"""Numbers of any program as measurements: a table with one row per (method, seed, number of labels).
 
 Columns, in any order: `method`, `seed`, `labelled`, `value`, and `metric` where it is not the one that the suite's rule
 judges. Nothing but the table is needed, so nothing but the table can be checked: neither data, nor protocol, nor machine.
@@ -50,7 +50,7 @@ class Number:
 def read_own(path: Path, suite_file: SuiteFile, variant: str = "as_published") -> list[Measurement]:
     """The measurements in a table of somebody's own numbers for a suite.
 
-    Raises TableError with file, line and remedy for whatever the suite cannot have: an unknown metric, a number of labels
+    Raises TableError with file, line and remedy for what the suite cannot have: an unknown metric, a number of labels
     that the protocol never reaches, a fraction in place of percent, a value that stands twice.
     """
     suite = suite_file.resolve("paper", variant)
@@ -84,13 +84,13 @@ def judge_own(
     """
     suite = suite_file.resolve("paper", variant)
     methods = tuple(dict.fromkeys(row.method for row in own))
-    guests = {method: Component(name="supervised") for method in methods if method not in suite.methods}
+    external = {method: Component(name="supervised") for method in methods if method not in suite.methods}
     if against and by_seed:
         suite_file = _compared_with_records(suite_file)
         references = [replace(row, variant=variant) for row in against]
     elif against:
         suite_file = suite_file.with_reported(_as_published(against, against_name))
-    found = judge_suite(suite_file, own, variant=variant, methods=methods, guests=guests, references=references)
+    found = judge_suite(suite_file, own, variant=variant, methods=methods, external=external, references=references)
     there = {(row.method, row.labelled) for row in against} if by_seed else None
     numbers = tuple(
         replace(item, source=against_name) if there is not None and item.decides else item
@@ -103,9 +103,9 @@ def judge_own(
     notes = [*found.notes, "only the table was read: neither data, protocol nor machine behind it could be checked"]
     if left_out:
         notes.append(f"{left_out} numbers to compare with have no counterpart in the table and are left out")
-    strangers = ", ".join(guests)
-    if strangers:
-        notes.append(f"not methods of this suite, so that nothing is published for them: {strangers}")
+    unknown = ", ".join(external)
+    if unknown:
+        notes.append(f"not methods of this suite, so that nothing is published for them: {unknown}")
     if against and by_seed:
         notes.append(f"compared with {against_name}, paired by seed")
     return replace(found, reference=against_name, numbers=numbers, curves=curves, claims=claims, notes=tuple(notes))

@@ -27,7 +27,7 @@ LEAST_LEVEL = 1e-12
 
 @dataclass(frozen=True)
 class ComparisonContext:
-    """What every verdict of one judgement shares."""
+    """What every verdict of one suite shares."""
 
     suite: Suite
     trials: Trials
@@ -37,7 +37,7 @@ class ComparisonContext:
     """Trials of each method in the suite's own plan."""
     notes: tuple[str, ...]
     """Said in every line: unknown values, another variant."""
-    guests: Mapping[str, Component] = field(default_factory=dict)
+    external: Mapping[str, Component] = field(default_factory=dict)
     """Objectives of methods that are not the suite's own."""
     part: bool = False
     """Whether the profile leaves out some of what was published."""
@@ -88,7 +88,7 @@ def spread(row: ReportedResult) -> Spread:
 
 def judge_numbers(case: ComparisonContext, reported: Iterable[ReportedResult], excuse: str = "") -> list[NumberVerdict]:
     """One verdict per reported number of the methods asked for, and of methods that the suite does not have; with an
-    excuse, none is compared and each one says so. A part of a protocol shows nothing beside of what it leaves out."""
+    excuse, none is compared and each one says so. Partial profiles omit context rows for the parts they leave out."""
     known, sizes = {*case.methods, *case.suite.methods}, case.suite.protocol.acquisition.labelled()
     return [
         _number(case, row, excuse)

@@ -73,7 +73,7 @@ class Estimate:
     p_equivalent: float | None = None
     """Two one-sided tests: small means equivalent within the margin."""
     p_beyond: float | None = None
-    """Small means beyond the margin, on the side of the difference."""
+    """One-sided p value for a difference larger than the margin; a small value means that the margin is exceeded."""
     p_different: float | None = None
     """Two-sided: small means that there is a difference, however small."""
     mdd: float | None = None

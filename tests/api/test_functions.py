@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import benchmark
@@ -19,6 +21,9 @@ from benchmark.errors import AlbenchError, Exit, SuiteError, UsageError
 from benchmark.executors.local import executor as local
 from benchmark.planning.plan import DataStatus, data_key
 from benchmark.runs import environment as provenance
+from benchmark.runs import picks
+from benchmark.runs.events import Record
+from benchmark.runs.picks import LabelledSet
 from benchmark.verdicts.determinism import Level
 from benchmark.verdicts.measurements import COLUMNS
 from tests.executors import fake_worker as fake
@@ -150,8 +155,48 @@ def test_compare_report_publish_and_results(workspace: Workspace, tmp_path: Path
     frame = benchmark.results("toy/one/random@9", workspace)
     assert list(frame["labelled"]) == [10, 20, 30]
     assert frame.equals(benchmark.records("toy/one/random@9", workspace))
+    assert benchmark.picks("toy/two", workspace).empty
     (regression,) = regress("toy/one", workspace)
     assert regression.exit_code is Exit.OK
+
+
+def test_labelled_sets_are_published_beside_the_measurements(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def held(runs: Path, record: Record) -> LabelledSet:
+        if record.trial.seed == 9:
+            raise ValueError("its index file is damaged")
+        sizes = tuple(cycle.labelled for cycle in record.cycles)
+        return LabelledSet(
+            record.trial_id, record.env_id, record.trial.method_name, 0, sizes, np.arange(sizes[-1])[::-1]
+        )
+
+    monkeypatch.setattr(picks, "read_labelled", held)
+    benchmark.run("toy/one/random@0,9", workspace, QUICK)
+    benchmark.report("toy/one", workspace, ReportOptions(publish=True))
+    frame = benchmark.picks("toy/one", workspace)
+    assert list(frame["index"]) == list(range(29, -1, -1))
+    assert list(frame["cycle"]) == [-1] * 10 + [0] * 10 + [1] * 10
+    assert set(frame["seed"]) == {0}, "a trial without a sound index file is left out"
+    assert benchmark.picks("toy/one/entropy", workspace).empty
+    (sets,) = picks.read_picks(workspace.results / "toy" / "one" / picks.FILE)
+    picks.write_picks(
+        workspace.results / "toy" / "one" / picks.FILE,
+        [sets, replace(sets, trial_id="f" * 64, indices=sets.indices[::-1])],
+    )
+    benchmark.report("toy/one", workspace, ReportOptions(publish=True))
+    assert len(benchmark.picks("toy/one", workspace)) == 30, "sets of trials that are no longer committed go"
+
+
+def test_numbers_of_ones_own_are_judged(tmp_path: Path) -> None:
+    rows = [f"random,{seed},{labelled},{50 + seed}" for seed in range(3) for labelled in (2_000, 4_000)]
+    table = tmp_path / "own.csv"
+    table.write_text("method,seed,labelled,value\n" + "\n".join(rows) + "\n")
+    found = benchmark.judge(table, "bal/cifar10-small", Workspace(ROOT / "suites", results=ROOT / "results"))
+    assert (found.suite.id, len(found.measurements)) == ("bal/cifar10-small", 6)
+    assert found.exit_code == found.judgement.exit_code
+    with pytest.raises(UsageError, match="two tables"):
+        benchmark.judge(table, "bal/cifar10-small", by_seed=True)
 
 
 def test_the_worst_code_counts() -> None:

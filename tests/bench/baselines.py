@@ -81,12 +81,12 @@ def step(batch: int, precision: str = "fp32", device: str = "cpu", deterministic
 
 
 def tod_learner(numerics: Numerics, batch: int = 128) -> Learner:
-    """A learner of the TOD suite on made-up images of CIFAR's shape."""
+    """A learner of the TOD suite on synthetic images of CIFAR's shape."""
     return suite_learner("tod/cifar10/tod+cod", numerics, None if batch == 128 else batch)
 
 
 def suite_learner(name: str, numerics: Numerics, batch: int | None = None) -> Learner:
-    """A learner of `suite/method` on made-up images, with another batch size where one is given; the last target model's."""
+    """A learner of `suite/method` on synthetic images, with another batch size where one is given; the last target model's."""
     suite, _, method = name.rpartition("/")
     sets = {} if batch is None else {"protocol.training.batch_size": batch}
     (trial,) = find_suite(suite, SUITES).trials(methods=[method], seeds=[0], sets=sets)

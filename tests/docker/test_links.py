@@ -113,8 +113,10 @@ def test_what_cannot_be_given_is_said_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="more than a container can be given") as caught:
         sandbox.links(data)
     assert "cp -rL" in str(caught.value)
-    clash = tmp_path / "clash"
-    clash.mkdir()
-    (clash / "x").symlink_to("/tmp")
-    with pytest.raises(UsageError, match="place of its own folders"):
-        sandbox.links(clash)
+    for place in ("/tmp", "/"):
+        clash = tmp_path / f"clash{len(place)}"
+        clash.mkdir()
+        (clash / "x").symlink_to(place)
+        with pytest.raises(UsageError, match="place of its own folders") as caught:
+            sandbox.links(clash)
+        assert caught.value.where == str(clash / "x"), "the link is named, and nothing behind it was read"

@@ -20,13 +20,13 @@ import pytest
 
 from benchmark.executors.docker.engine import create
 from benchmark.executors.docker.executor import ContainerExecutor
-from benchmark.executors.docker.sandbox import Limits
+from benchmark.executors.docker.sandbox import NOBODY, Limits
 from benchmark.executors.jobs import FailureKind, Job, JobOutcome
 from benchmark.executors.local.executor import LocalExecutor
 from benchmark.runs import environment as provenance
 from benchmark.runs import events
 from benchmark.runs.events import CycleFinished, Environment, Record
-from benchmark.runs.store import Store, check_record
+from benchmark.runs.store import WORK, Store, check_record
 from benchmark.spec.identity import trial_id
 from benchmark.spec.load import find_suite
 from tests.helpers.docker_host import Engine
@@ -37,6 +37,7 @@ ROOT = Path(__file__).parents[2]
 METHODS = ("random", "tod+cod")
 MEMORY = 4 * 1024**3
 EPOCHS = 80
+EXPECTED_USER = NOBODY if os.geteuid() == 0 else (os.getuid(), os.getgid())
 
 
 def albench(runs: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -144,8 +145,12 @@ class Scene:
     def is_equal(self, job: Job) -> None:
         assert check_record(job.out).digest == self.expected
         assert not leftovers(self.engine)
-        assert 0 not in owners(job.out)
-        assert 0 not in owners(job.cache)
+        assert owners(job.out / WORK) == owners(job.cache) == {EXPECTED_USER[0]}, (
+            "what the worker wrote is the container's"
+        )
+        host = [path for path in job.out.iterdir() if path.name != WORK]
+        assert {path.name for path in host} >= {"trial.json", "worker.log"}
+        assert {path.lstat().st_uid for path in host} == {os.geteuid()}, "a container cannot change what is the host's"
 
 
 def job_of(store: Store, environment: Environment, cache: Path, **changes: Any) -> Job:

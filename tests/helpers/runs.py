@@ -135,7 +135,7 @@ def protocol(**changes: Any) -> Protocol:
         "seed": 0,
         "data": {"name": "cifar10", "train_size": 50000, "test_size": 10000, "classes": 10, "split": {"rule": "official"}},
         "views": {"train": [], "test": [], "pool": "test"},
-        "models": [{"name": "toy"}],
+        "models": [{"name": "small_cnn"}],
         "acquisition": {"initial": {"rule": "uniform", "size": 5000}, "budget": 2500, "cycles": 7, "candidates": 25000},
         "training": {
             "epochs": 200, "batch_size": 128, "shuffle": True, "drop_last": False,

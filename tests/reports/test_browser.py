@@ -100,6 +100,43 @@ def test_filters_of_a_report(browser: Browser, site: Path) -> None:
     assert shown(browser, "table-numbers") == 3
 
 
+def test_a_column_head_sorts_its_table(browser: Browser, site: Path) -> None:
+    browser.open(site / "toy/digits/report.html")
+    cells = "[...document.querySelectorAll('#table-numbers tbody tr')].map(row => row.cells[%d].textContent)"
+    press = "document.querySelectorAll('#table-numbers thead th')[%d].querySelector('button').click()"
+    browser.run(press % 1)
+    assert [int(text) for text in browser.run(cells % 1)] == sorted([100, 200, 300] * 3)
+    browser.run(press % 1)
+    assert [int(text) for text in browser.run(cells % 1)] == sorted([100, 200, 300] * 3, reverse=True)
+    assert browser.run("document.querySelectorAll('#table-numbers [aria-sort=descending]').length") == 1
+    browser.run(press % 0)
+    assert browser.run(cells % 0) == sorted(["random", "margin", "entropy"] * 3)
+
+
+def test_long_tables_are_paged_and_the_rest_is_one_click_away(browser: Browser, site: Path) -> None:
+    browser.open(site / "toy/digits/report.html")
+    browser.run("""(() => {
+        const body = document.querySelector('#table-numbers tbody');
+        for (let k = 0; k < 100; k++) body.append(body.rows[k % 9].cloneNode(true));
+        document.querySelector('form[data-table=table-numbers]').dispatchEvent(new Event('input'));
+    })()""")
+    form = "document.querySelector('form[data-table=table-numbers] %s')"
+    assert shown(browser, "table-numbers") == 50
+    assert browser.run(form % "output" + ".textContent") == "50 of 109 rows, 109 match"
+    browser.run(form % "[data-more]" + ".click()")
+    assert shown(browser, "table-numbers") == 109
+    assert browser.run(form % "[data-more]" + ".hidden")
+
+
+def test_the_first_screen_holds_the_answer(browser: Browser, site: Path) -> None:
+    """Verdicts, claims and the command that fills what is missing stand above the fold of a usual window."""
+    browser.open(site / "toy/digits/report.html", width=1400, height=1000)
+    for place in (".tiles", "#table-matrix", "#answer pre"):
+        assert browser.run(f"document.querySelector('{place}').getBoundingClientRect().bottom") <= 1000, place
+    words = browser.run("document.querySelector('#answer').innerText")
+    assert "reproduced" in words and "C1" in words and "albench run toy/digits" in words
+
+
 def test_filters_of_the_index(browser: Browser, site: Path) -> None:
     browser.open(site / "index.html")
     assert (shown(browser, "table-suites"), shown(browser, "table-entries")) == (2, 5)

@@ -12,6 +12,8 @@ from torch import nn
 from benchmark.al.functional.averaging import refresh_batch_norm
 from benchmark.al.functional.badge import kmeanspp_seeds
 from benchmark.al.functional.kcenter import k_center_greedy
+from benchmark.al.strategies.base import View
+from benchmark.al.strategies.vaal import AdversarialPair, AdversarialTraining
 from benchmark.al.training.numerics import Numerics
 from tests.bench import baselines
 from tests.simcuda.device import World, pretended
@@ -72,3 +74,17 @@ def test_seeds_of_badge(budget: int, world: World) -> None:
 
     assert waits(world, seeds) == 1, world.waits
     assert found[0].tolist() == expected.tolist()
+
+
+def test_iterations_of_vaal_copy_nothing_from_the_host(world: World) -> None:
+    images = points(40, 3 * 32 * 32).view(40, 3, 32, 32).cuda()
+    recipe = AdversarialTraining(
+        latent=4, width=4, batch_size=8, lr=1e-3, passes=1, iterations=None, vae_steps=2, kl="mean", train_mode=True, redraw=True
+    )  # fmt: skip
+    view = View(
+        cycle=0, cycles=2, classes=10, candidates=np.arange(16, 40), labelled=np.arange(16), pool_size=40,
+        rng=np.random.default_rng(0), device=torch.device("cuda:0"), outputs={},
+        images=lambda indices: images[torch.as_tensor(indices).cuda()],
+    )  # fmt: skip
+    pair = AdversarialPair(view, recipe)
+    assert waits(world, lambda: pair.play(4)) == 0, world.waits

@@ -1,4 +1,4 @@
-"""The Makefile's set-up mends itself, whatever was interrupted, moved, copied or configured; values reach the shell as one word.
+"""The Makefile's set-up repairs itself, whatever was interrupted, moved, copied or configured; values reach the shell as one word.
 
 Python and uv are stand-ins that write down what they are asked for; `.ci/fresh_clone` does it for real.
 """

@@ -378,7 +378,7 @@ def test_a_guest_is_held_against_random_with_its_own_training(tmp_path: Path) ->
     suite = toy.suite(tmp_path, [], more=more)
     curves = {"random": (70, 80, 85), "random+cod": (71, 82, 88), "Mine+cod": (71, 84, 90), "Mine": (70, 81, 86)}
     guests = {"Mine": Component(name="supervised"), "Mine+cod": Component.model_validate(cod)}
-    found = judge_suite(suite, toy.trials(curves), methods=["Mine", "Mine+cod"], guests=guests)
+    found = judge_suite(suite, toy.trials(curves), methods=["Mine", "Mine+cod"], external=guests)
     assert {row.method: row.control for row in found.standings} == {
         "random": "", "random+cod": "", "Mine": "random", "Mine+cod": "random+cod",
     }  # fmt: skip

@@ -100,7 +100,7 @@ def _safe(archive: Path, name: str) -> PurePosixPath:
 
 
 def _copy(archive: Path, stream: IO[bytes], target: Path, left: int) -> int:
-    """Write one member; counts what really comes out, whatever the archive announces."""
+    """Write one member; counts what comes out, which may be more than the archive announces."""
     with target.open("xb") as file:
         while block := stream.read(BLOCK):
             left -= len(block)

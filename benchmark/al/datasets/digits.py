@@ -47,7 +47,7 @@ class Digits:
         return [file]
 
     def differs(self, files: Sequence[File]) -> str:
-        """By the digest of the images and labels, whatever the file is packed like."""
+        """By the digest of the images and labels, independent of how the file is compressed."""
         pixels, labels = _whole(files[0])
         same = digest.digest_json([digest.digest_array(pixels), digest.digest_array(labels)]) == CONTENT
         return "" if same else "the installed scikit-learn has other digits"

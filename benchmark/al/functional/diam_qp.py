@@ -11,10 +11,12 @@ duality gap is small.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from benchmark.al.functional.scores import top
 from benchmark.errors import AlbenchError
 
 SHARE, MOST = 5, 15_000
@@ -26,21 +28,29 @@ BLOCK = 2**24
 
 
 def disputed(disagreement: Tensor) -> Tensor:
-    """Positions of the images that enter the programme: the end of an ascending sort of D (n,), equal ones in order.
+    """Positions of the images that enter the programme: the largest of D (n,), in ascending order.
 
-    al_select.py at cddf397; its sort is unstable, ours is not.
+    al_select.py at cddf397 takes the end of an unstable sort, which leaves equal ones undefined; here the earlier ones enter.
     """
     return largest(disagreement, min(len(disagreement) // SHARE, MOST))
 
 
 def largest(values: Tensor, count: int) -> Tensor:
-    """Positions (count,) of the largest values in ascending order; of equal ones at the cut the later ones."""
-    return torch.argsort(values, stable=True)[len(values) - count :]
+    """Positions (count,) of the largest values in ascending order of value, equal ones in order; of equal ones at the cut the
+    earlier ones, as every strategy keeps them."""
+    chosen = top(values, count).sort().values
+    return chosen[torch.argsort(values[chosen], stable=True)]
 
 
-def diam_qp(disagreement: Tensor, embeddings: Iterable[Tensor], budget: int, q: float = 1.0) -> Tensor:
-    """Positions (budget,) with the largest weights, in ascending order of weight as the release buys them; of equal ones the
-    later. The order counts: the release trains on the labelled list without shuffling it.
+def diam_qp(
+    disagreement: Tensor,
+    embeddings: Iterable[Tensor],
+    budget: int,
+    q: float = 1.0,
+    order: Literal["ascending", "descending"] = "ascending",
+) -> Tensor:
+    """Positions (budget,) with the largest weights, of equal ones the earlier, in ascending order of weight as the release buys
+    them, or in descending order. The order counts: the release trains on the labelled list without shuffling it.
 
     disagreement: (s,) D of the disputed images; embeddings: (s, d) of each target model, read one after the other.
     Needs some 24 * s^2 bytes. Raises AlbenchError for a budget beyond s.
@@ -51,7 +61,8 @@ def diam_qp(disagreement: Tensor, embeddings: Iterable[Tensor], budget: int, q: 
     near = torch.zeros((count, count), dtype=torch.float64, device=disagreement.device)
     for embedding in embeddings:
         add_neighbours(near, embedding, int(NEIGHBOURS * count))
-    return largest(solve(positive_part(near), q * disagreement.double(), budget), budget)
+    weights = solve(positive_part(near), q * disagreement.double(), budget)
+    return largest(weights, budget) if order == "ascending" else top(weights, budget)
 
 
 def add_neighbours(counts: Tensor, embedding: Tensor, neighbours: int) -> None:

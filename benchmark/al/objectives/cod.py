@@ -33,7 +33,7 @@ class Cod(Objective):
     """Unlabelled batches of cycle 0. `drawn_once`: in every step the same images, which have nothing to do with who is a
     candidate later on, as released (main_TOD.py: the head of the list as it stood before training, which is shuffled again
     before the candidates are cut). `fixed`: in every step the head of the unlabelled list, all of whose images are
-    candidates too. `fresh`: drawn anew every step."""
+    candidates too. `fresh`: drawn again in every step."""
     teacher_start: Literal["random", "student"] = "random"
     """Weights of the teacher before the first step: an unrelated random network (as released) or the student's."""
     teacher_carry: Literal["carry", "reset"] = "carry"

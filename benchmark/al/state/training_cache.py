@@ -26,7 +26,7 @@ def cached_training(
 ) -> Iterator[tuple[TrainingState | None, Callable[[TrainingState], None]]]:
     """The state under `key` in `folder`, if any, and a function that publishes ours; nothing is shared without a folder.
 
-    Whoever comes second waits until the first one is done or dead. A damaged state counts as none. Raises Pause when it
+    A second trial waits until the first one is done or dead. A damaged state counts as none. Raises Pause when it
     is time to stop while waiting. `source` is a folder of others that is only read: what is there is not made again.
     """
     found = None if source is None else _load(source / f"{key_prefix(key)}.state", key)

@@ -16,7 +16,7 @@ HIGHEST = 2**63 - 1
 def seeded_training(rng: np.random.Generator) -> Iterator[None]:
     """Gradients on, and torch's global generators seeded by one draw of `rng`; the CPU's is put back afterwards.
 
-    Those of devices need not be: every epoch of the trained network seeds them anew.
+    Those of devices need not be: every epoch of the trained network seeds them again.
     """
     with torch.enable_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(HIGHEST)))

@@ -25,8 +25,8 @@ BEFORE_FIRST_TRAINING = -1
 class ReadImages(Protocol):
     """Images of the pool through the scoring view."""
 
-    def __call__(self, indices: Indices) -> Tensor:
-        """(b, c, h, w) for (b,) data set indices."""
+    def __call__(self, indices: Indices | Tensor) -> Tensor:
+        """(b, c, h, w) for (b,) data set indices; a tensor on the view's device costs no copy from the host."""
 
 
 class ComputeOutputs(Protocol):
@@ -36,7 +36,7 @@ class ComputeOutputs(Protocol):
         """By name, for (b,) data set indices."""
 
 
-def _no_images(indices: Indices) -> Tensor:
+def _no_images(indices: Indices | Tensor) -> Tensor:
     raise UsageError("this view gives no images", remedy="make it with `images=`")
 
 

@@ -70,7 +70,5 @@ class DiamQp(Strategy):
         models = view["votes"].shape[0] if view["votes"].dim() == 3 else 0
         names = [f"model{place}.features" for place in range(models)] or ["features"]
         embeddings = (view.ask({name}, indices)[name] for name in names)
-        picks = chosen[diam_qp(disagreed[chosen], embeddings, min(budget, len(chosen)), self.q)]
-        return Picks(
-            picks.flip(0) if self.order == "descending" else picks, diagnostics=disagreement_diagnostics(disagreed)
-        )
+        picks = diam_qp(disagreed[chosen], embeddings, min(budget, len(chosen)), self.q, self.order)
+        return Picks(chosen[picks], diagnostics=disagreement_diagnostics(disagreed))

@@ -18,7 +18,6 @@ from torch import Tensor
 from benchmark.al.functional.losses import adversarial_loss, discriminator_loss, vae_loss
 from benchmark.al.functional.scores import require_finite, top
 from benchmark.al.networks.vae import SIDES, Discriminator, Encoded, Init, Vae
-from benchmark.al.pool import Indices
 from benchmark.al.strategies._seeded import Chance, seeded_training
 from benchmark.al.strategies.base import Picks, Strategy, View
 from benchmark.al.training import optimizers
@@ -96,6 +95,8 @@ class AdversarialPair:
         self.chance.start("vae", self.vae)
         self.chance.start("discriminator", self.discriminator)
         self.ranks = None if ranks is None else [rank.to(view.device, example.dtype)[:, None].clone() for rank in ranks]
+        # On the device once: every iteration reads images of both lists.
+        self._indices = [torch.from_numpy(listed).to(view.device) for listed in (view.labelled, view.candidates)]
         self.losses: list[tuple[Tensor, Tensor]] = []
         """Of every iteration: the autoencoder's in its last step, and the discriminator's."""
 
@@ -106,7 +107,7 @@ class AdversarialPair:
         """
         autoencoder = optimizers.Adam(self.vae.parameters(), lr=self.recipe.lr)
         judge = optimizers.Adam(self.discriminator.parameters(), lr=self.recipe.lr)
-        known, unknown = self._rounds(self.view.labelled, 0), self._rounds(self.view.candidates, 1)
+        known, unknown = self._rounds(0), self._rounds(1)
         self.vae.train()
         for number in range(count):
             labelled, unlabelled = self._drawn(known, number), self._drawn(unknown, number)
@@ -122,7 +123,7 @@ class AdversarialPair:
     def unlikely_labelled(self) -> Tensor:
         """(n,) 1 - D: how sure the discriminator is that a candidate is not of the labelled kind; batches in list order."""
         self.vae.train(self.recipe.train_mode)
-        sides = self._once(self.view.candidates, 1)
+        sides = self._once(1)
         return 1 - torch.cat([self._judged(side).squeeze(1) for side in sides])
 
     def _autoencoder_loss(self, labelled: AdversarialBatch, unlabelled: AdversarialBatch) -> Tensor:
@@ -136,24 +137,23 @@ class AdversarialPair:
         return total[0] + total[1] + adversarial_loss(judged[0], judged[1])
 
     def _judged(self, side: AdversarialBatch) -> Tensor:
-        """(b, 1) the discriminator's word on the autoencoder's means, which get no gradient."""
+        """(b, 1) discriminator output for the latent means, which are detached."""
         with torch.no_grad():
             mean, _ = self.vae.encode(side.images)
         judged: Tensor = self.discriminator(_conditioned(mean, side.rank))
         return judged
 
-    def _rounds(self, indices: Indices, which: int) -> Iterator[AdversarialBatch]:
+    def _rounds(self, which: int) -> Iterator[AdversarialBatch]:
         while True:
-            yield from self._once(indices, which)
+            yield from self._once(which)
 
-    def _once(self, indices: Indices, which: int) -> Iterator[AdversarialBatch]:
+    def _once(self, which: int) -> Iterator[AdversarialBatch]:
         """Batches in list order; the last one may be short."""
-        for start in range(0, len(indices), self.recipe.batch_size):
+        listed = self._indices[which]
+        for start in range(0, len(listed), self.recipe.batch_size):
             chunk = slice(start, start + self.recipe.batch_size)
             rank = None if self.ranks is None else self.ranks[which][chunk]
-            yield AdversarialBatch(
-                self.view.images(indices[chunk]), rank, None if rank is None else torch.sigmoid(rank)
-            )
+            yield AdversarialBatch(self.view.images(listed[chunk]), rank, None if rank is None else torch.sigmoid(rank))
 
     def _drawn(self, rounds: Iterator[AdversarialBatch], iteration: int) -> AdversarialBatch:
         """The next batch of a list; in the first iteration with noise for ranks."""

@@ -84,7 +84,7 @@ def prepare(
         _keep_pages()
     elif not torch.cuda.is_available():
         raise UsageError(
-            f"device {device} was asked for, but torch sees none", remedy="use --device cpu, or mend the driver"
+            f"device {device} was asked for, but torch sees none", remedy="use --device cpu, or repair the driver"
         )
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
@@ -98,7 +98,7 @@ def prepare(
 
 
 def _keep_pages() -> None:
-    """Tell glibc to keep freed memory: page faults on large activations cost a fifth of a training step."""
+    """Make glibc keep freed memory: page faults on large activations cost a fifth of a training step."""
     try:
         libc = ctypes.CDLL("libc.so.6")
         m_trim_threshold, m_mmap_max = -1, -4

@@ -1,7 +1,8 @@
-"""Trials in containers, whatever engine starts them, under the contract of sandbox.py.
+"""Trials in containers of any engine, under the contract of sandbox.py.
 
-A container that outlives its host process goes on; the next run of the same trial takes it over. The lease of a run folder
-is held by the host process, so containers that nobody holds can be told from those of another run, and only those go.
+A container that outlives its host process goes on; the next run of the same trial takes it over. The lock of a run folder
+is held by the host process, so containers without a holder can be distinguished from those of another run, and only they
+are removed.
 """
 
 from __future__ import annotations
@@ -161,7 +162,7 @@ class ContainerExecutor:
     def run(
         self, jobs: Sequence[Job], *, jobs_at_once: int, deadline: float | None, on_event: OnEvent
     ) -> list[JobOutcome]:
-        """See `Executor.run`. Failures of the machine are tried once more before they are told."""
+        """See `Executor.run`. Infrastructure failures are retried once before they are reported."""
         with suppress(EngineUnavailable):
             self.sweep()
         self._at_once = min(jobs_at_once, len(jobs))
@@ -215,11 +216,11 @@ class ContainerExecutor:
     def _start(self, job: Job, time_limit: float | None) -> Running:
         held = ExitStack()
         try:
-            lease = held.enter_context(lock_run(job.out))
+            lock = held.enter_context(lock_run(job.out))
             gpu = self.gpus.take(job.device)
             held.callback(self.gpus.give_back, gpu)
             started = self._orphan_for(job, time_limit) or self._begin(job, time_limit, gpu)
-            container = Container(job, self.engine, started, held, self.patience, lease)
+            container = Container(job, self.engine, started, held, self.patience, lock)
         except (AlbenchError, OSError) as error:
             held.close()
             container = Container.ended(job, self.engine, _kind(error), str(error))
@@ -282,7 +283,7 @@ class ContainerExecutor:
         except ValidationError as error:
             last = complaint.strip().splitlines()[-1] if complaint.strip() else f"exit status {status}"
             raise ExecutorError(
-                f"the image does not say what it is: {last}",
+                f"the image did not report its environment: {last}",
                 where=self.place.image,
                 remedy="use an image built from this project's Dockerfile",
             ) from error
@@ -319,16 +320,16 @@ class ContainerExecutor:
 
 
 class Container:
-    """A job under way in a container, which is removed as soon as it has ended, whatever happens."""
+    """A job under way in a container, which is removed as soon as it has ended, also after an error."""
 
     def __init__(
-        self, job: Job, engine: Engine, container: str, held: ExitStack, patience: float, lease: RunLock | None = None
+        self, job: Job, engine: Engine, container: str, held: ExitStack, patience: float, lock: RunLock | None = None
     ) -> None:
         self.where = f"container {container[:12]}" if container else "no container"
         self.verdict: JobOutcome | None = None
         self.out_of_memory = self.outage = self._asked = False
         self._job, self._engine, self._id, self._held, self._patience = job, engine, container, held, patience
-        self._lease = lease
+        self._lock = lock
         self._status: int | None = None
         self._next, self._away_since = 0.0, 0.0
 
@@ -345,8 +346,8 @@ class Container:
             return self._status
         self._next = time.monotonic() + LOOK
         try:
-            if self._lease is not None:
-                self._lease.verify()
+            if self._lock is not None:
+                self._lock.verify()
             state = self._engine.state(self._id)
         except (
             LockLost
@@ -422,7 +423,7 @@ def save_log(engine: Engine, container: str, out: Path) -> None:
 
 
 def _owner_labels() -> dict[str, str]:
-    """Labels that tell our containers from those of other users and machines."""
+    """Labels that distinguish our containers from those of other users and machines."""
     host = socket.gethostname()
     return {"user": str(os.getuid()), "host": host, "lease": f"{host}/{os.getpid()}"}
 

@@ -1,7 +1,7 @@
 """What a trial's container may do and see, as arguments of the engine's API. Nothing here talks to an engine.
 
 No network, nothing writable but /out, /cache and its own /tmp, no rights, limits set, the caller's user, the image by its
-id. It hears of its trial from /in/trial.json and answers through files in /out, which is `work/` of its run folder. Where
+id. It reads its trial from /in/trial.json and answers through files in /out, which is `work/` of its run folder. Where
 code from outside takes part, /cache is read-only, and the trial has a cache of its own below /out.
 """
 
@@ -154,17 +154,14 @@ def links(data: Path) -> tuple[tuple[Path, str], ...]:
     """
     found: dict[str, Path] = {}
     _walk(data.resolve(), PurePosixPath("/data"), found, set())
-    for target, source in found.items():
-        if any(PurePosixPath(own).is_relative_to(target) for own in OWN):
-            raise UsageError(
-                f"a link leads to {source}, which a container has at the place of its own folders",
-                where=str(data), remedy=COPY,
-            )  # fmt: skip
     return tuple((source, str(target)) for target, source in sorted(_gathered(found, data.resolve()).items()))
 
 
 def _walk(folder: Path, seen: PurePosixPath, found: dict[str, Path], walked: set[Path]) -> None:
-    """Adds what links below a folder name that is not below /data; `seen` is the folder as the container names it."""
+    """Adds what links below a folder name that is not below /data; `seen` is the folder as the container names it.
+
+    Raises UsageError for a link to where a container has its own folders, before what it leads to is walked: `/`, say.
+    """
     if folder in walked:
         return
     walked.add(folder)
@@ -177,6 +174,11 @@ def _walk(folder: Path, seen: PurePosixPath, found: dict[str, Path], walked: set
                 continue
             named = PurePosixPath(os.path.normpath(seen / path.readlink()))
             if path.exists() and not named.is_relative_to("/data"):
+                if any(PurePosixPath(own).is_relative_to(named) for own in OWN):
+                    raise UsageError(
+                        f"a link leads to {path.resolve()}, which a container has at the place of its own folders",
+                        where=str(path), remedy=COPY,
+                    )  # fmt: skip
                 found[str(named)] = path.resolve()
                 if path.is_dir():
                     _walk(path.resolve(), named, found, walked)

@@ -1,4 +1,4 @@
-"""Around a local worker: its session, its log, its lease. `python -m benchmark.executors.local.child WORKER OUT ARGUMENTS...`
+"""Around a local worker: its session, its log, its lock. `python -m benchmark.executors.local.child WORKER OUT ARGUMENTS...`
 
 The child dies with its parent in an orderly way: it is asked to stop, saves its state, and ends.
 """
@@ -42,14 +42,14 @@ def signals_blocked() -> Iterator[None]:
 
 
 def main(worker: str, out: str, argv: list[str]) -> int:
-    """Run `worker.main(argv)` with its output in `out`/worker.log and the lease of `out` held; its exit status."""
+    """Run `worker.main(argv)` with its output in `out`/worker.log and the lock of `out` held; its exit status."""
     _detach()
     _redirect(Path(out) / "worker.log")
     try:
-        with lock_run(Path(out), lambda: os.kill(os.getpid(), signal.SIGTERM)) as lease:
-            events.before_write = lease.verify
+        with lock_run(Path(out), lambda: os.kill(os.getpid(), signal.SIGTERM)) as lock:
+            events.before_write = lock.verify
             status = importlib.import_module(worker).main(argv)
-            lease.verify()  # whatever it says of its end, the folder is somebody else's
+            lock.verify()  # the folder may have been taken over: then this end does not count
     except RunLocked as error:
         print(f"in use: {error.message}", file=sys.stderr)
         status = BUSY

@@ -39,7 +39,7 @@ LOOK = 1.0
 LIVES = 3
 """Nodes that a trial may lose before it counts as failed."""
 ANSWER_SECONDS = 180.0
-"""A node may take so long to say what it is: the code travels there first."""
+"""A node may take so long to report its environment: the code travels there first."""
 KILL_SECONDS = 10.0
 LONGEST_FOLDER = 40
 """Characters of a temporary folder below which Ray's sockets (`ray/session_<date>_<pid>/sockets/plasma_store`) keep under the
@@ -88,7 +88,7 @@ class RayExecutor:
             except RayError as error:
                 problem = _words(error)
         if not said:
-            raise ExecutorError(f"no node can say what it is: {problem}", remedy=SAME)
+            raise ExecutorError(f"no node reported its environment: {problem}", remedy=SAME)
         ((common, count),) = Counter(said.values()).most_common(1)
         if count < len(able):
             print(
@@ -118,12 +118,12 @@ class RayExecutor:
     def _start(self, job: Job, time_limit: float | None) -> Running:
         held = ExitStack()
         try:
-            lease = held.enter_context(lock_run(job.out))
+            lock = held.enter_context(lock_run(job.out))
             if not self._able(job.device):
                 raise ExecutorError(f"no node of the cluster has what device {job.device} needs", remedy=REMEDY)
             if job.fresh:
                 node.forget(job.out)
-            remote = Remote(self, job, held, lease)
+            remote = Remote(self, job, held, lock)
         except (AlbenchError, RayError, OSError) as error:
             held.close()
             remote = Remote.ended(self, job, _kind(error), _words(error))
@@ -159,11 +159,11 @@ class RayExecutor:
 class Remote:
     """A job under way on some node. See `Running`."""
 
-    def __init__(self, executor: RayExecutor, job: Job, held: ExitStack, lease: RunLock) -> None:
+    def __init__(self, executor: RayExecutor, job: Job, held: ExitStack, lock: RunLock) -> None:
         self.where, self.starved = "the cluster", False
         self.verdict: JobOutcome | None = None
         self._executor, self._job, self._held, self._lives = executor, job, held, LIVES
-        self._lease = lease
+        self._lock = lock
         self._status: int | None = None
         self._next, self._killed = 0.0, 0.0
         self._asked = self._seen = False
@@ -198,7 +198,7 @@ class Remote:
             return self._lost(error)
         self._look, self._seen, self.starved = None, True, look.starved
         try:
-            self._lease.verify()
+            self._lock.verify()
             node.apply_snapshot(self._job.out, look)
         except (
             LockLost
@@ -226,12 +226,12 @@ class Remote:
             self._actor.kill.remote()
 
     def discard(self) -> None:
-        """End it, whatever it does."""
+        """End it at once."""
         if self._status is None:
             self._end(-signal.SIGTERM)
 
     def _lost(self, error: RayError) -> int | None:
-        """Nothing is heard of the node any more: another one goes on from the state that came back last."""
+        """The node does not answer any more: another one goes on from the state that came back last."""
         kind = _kind(error)
         if kind is not FailureKind.daemon:
             return self._fail(kind, f"the node cannot run the worker: {_words(error)}")

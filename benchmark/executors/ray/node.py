@@ -37,7 +37,7 @@ STATE = r"state/([\w-]+/){0,2}[\w-]+(\.previous)?\.state"
 PIECE = 2**31
 """Bytes of one file that are sent at once at most."""
 STALE = 3600.0
-"""Seconds after which a folder that nobody holds is a dead node's."""
+"""Seconds after which a folder without a holder is a dead node's."""
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,56 @@
 // A field may be called "dataset": inside a form, names of fields hide the form's own properties.
+const PAGE = 50;
 for (const form of document.querySelectorAll("form[data-table]")) {
-  const rows = [...document.getElementById(form.getAttribute("data-table")).tBodies[0].rows];
+  const table = document.getElementById(form.getAttribute("data-table"));
+  const more = form.querySelector("button[data-more]");
+  let limit = PAGE;
   const update = () => {
     const wanted = [...form.elements].filter((field) => field.name && field.value);
     const fits = (row, field) => field.type === "search"
       ? row.textContent.toLowerCase().includes(field.value.trim().toLowerCase())
       : row.dataset[field.name] === field.value;
-    for (const row of rows) row.hidden = !wanted.every((field) => fits(row, field));
-    form.querySelector("output").textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows`;
+    const rows = [...table.tBodies[0].rows];
+    let found = 0;
+    for (const row of rows) {
+      row.hidden = !wanted.every((field) => fits(row, field));
+      row.classList.toggle("later", !row.hidden && found >= limit);
+      found += !row.hidden;
+    }
+    more.hidden = found <= limit;
+    const shown = Math.min(found, limit);
+    form.querySelector("output").textContent = `${shown} of ${rows.length} rows` + (shown < found ? `, ${found} match` : "");
   };
   form.hidden = false;
-  form.addEventListener("input", update);
+  form.addEventListener("input", () => { limit = PAGE; update(); });
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("reset", () => setTimeout(update));
+  form.addEventListener("reset", () => { limit = PAGE; setTimeout(update); });
+  more.addEventListener("click", () => { limit = Infinity; update(); });
+  table.addEventListener("sorted", update);
   update();
+}
+
+// Every column head sorts its table: numbers by value, other cells as text; pressed again, the other way.
+for (const table of document.querySelectorAll("table[id]")) {
+  const heads = [...table.tHead.rows[0].cells];
+  heads.forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const descending = head.getAttribute("aria-sort") === "ascending";
+      const value = (row) => row.cells[column].textContent.trim();
+      const number = (text) => parseFloat(text.replace(/[^0-9.+-]*/, "").replace(/,/g, ""));
+      const compare = (a, b) => {
+        const [x, y] = [number(value(a)), number(value(b))];
+        if (isNaN(x) || isNaN(y)) return isNaN(x) - isNaN(y) || value(a).localeCompare(value(b));
+        return x - y;
+      };
+      const rows = [...table.tBodies[0].rows].sort((a, b) => (descending ? -1 : 1) * compare(a, b));
+      table.tBodies[0].append(...rows);
+      heads.forEach((other) => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", descending ? "descending" : "ascending");
+      table.dispatchEvent(new Event("sorted"));
+    });
+  });
 }

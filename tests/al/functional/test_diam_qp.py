@@ -88,8 +88,21 @@ def test_without_density_the_most_disputed_win() -> None:
     assert diam_qp(disputes, [torch.randn(6, 4)], 3).tolist() == [1, 3, 5]
     assert diam_qp(disputes, [torch.randn(6, 4)], 4).tolist() == [1, 2, 3, 5]
     assert largest(torch.tensor([0.2, 0.9, 0.5, 0.9]), 3).tolist() == [2, 1, 3]
-    # Equal disputes share their weight, and an ascending sort ends with the later ones.
-    assert diam_qp(torch.full((6,), 2), [torch.randn(6, 4)], 2).tolist() == [4, 5]
+    # Equal disputes share their weight, and equal weights are bought in the order of the list, from its beginning.
+    for order in ("ascending", "descending"):
+        assert diam_qp(torch.full((6,), 2), [torch.randn(6, 4)], 2, order=order).tolist() == [0, 1]
+    assert largest(torch.tensor([0.9, 0.2, 0.5, 0.5, 0.5]), 3).tolist() == [2, 3, 0]
+
+
+def test_the_two_orders_of_purchase() -> None:
+    """Neighbours of equal dispute: the weights are 0.625 and 0.375 (see the twins below), bought from either end."""
+    features = torch.arange(100.0).repeat_interleave(2)[:, None] * 10 + torch.tensor([0.0, 0.1]).repeat(100)[:, None]
+    disputes = torch.tensor([3, 2]).repeat_interleave(100)
+    embeddings = [features, features]
+    assert sorted(diam_qp(disputes, embeddings, 100).tolist()) == list(range(100))
+    few = diam_qp(disputes, embeddings, 101), diam_qp(disputes, embeddings, 101, order="descending")
+    assert set(few[0].tolist()) == set(few[1].tolist())
+    assert int(few[0][0]) == int(few[1][-1]) >= 100
 
 
 def test_pairs_of_twins_in_closed_form() -> None:
@@ -108,7 +121,7 @@ def test_pairs_of_twins_in_closed_form() -> None:
 
 def test_who_enters_the_programme() -> None:
     disputes = torch.tensor([0, 2, 1, 2, 0, 0, 1, 0, 0, 2, 0])
-    assert disputed(disputes).tolist() == [3, 9]
+    assert disputed(disputes).tolist() == [1, 3]
     assert len(disputed(torch.zeros(80_000, dtype=torch.int64))) == 15_000
     with pytest.raises(AlbenchError, match="3 picks from 2"):
         diam_qp(disputes[:2], [], 3)

@@ -184,7 +184,7 @@ def dark_and_bright(count: int = 24, labelled: int = 16) -> View:
     images = 0.1 * torch.randn(count + labelled, 3, 32, 32, generator=generator)
     images[1:count:2] += 2
     return view(
-        {"predicted_loss": torch.zeros(count)}, labelled, images=lambda indices: images[torch.from_numpy(indices)]
+        {"predicted_loss": torch.zeros(count)}, labelled, images=lambda indices: images[torch.as_tensor(indices)]
     )
 
 
@@ -221,7 +221,7 @@ def test_vaal_scores_with_batch_statistics_as_released_or_running_ones() -> None
 @pytest.mark.parametrize("ranked", [False, True])
 def test_vaal_plays_on_224_pixels_too(ranked: bool) -> None:
     images = torch.randn(12, 3, 224, 224, generator=torch.Generator().manual_seed(0))
-    shown = view({"predicted_loss": torch.zeros(8)}, 4, images=lambda indices: images[torch.from_numpy(indices)])
+    shown = view({"predicted_loss": torch.zeros(8)}, 4, images=lambda indices: images[torch.as_tensor(indices)])
     game = AdversarialPair(shown, recipe(batch_size=4), (torch.zeros(4), torch.zeros(8)) if ranked else None)
     game.play(1)
     assert game.unlikely_labelled().shape == (8,)

@@ -149,6 +149,6 @@ def filled(module: nn.Module, canonical: list[Any], mul: int, mod: int) -> None:
 
 
 def labels(count: int, salt: int) -> np.ndarray:
-    """(count,) int64 labels of the made-up images of items 40 to 42."""
+    """(count,) int64 labels of the synthetic images of items 40 to 42."""
     i = np.arange(count, dtype=np.int64)
     return (i * 7 + i // 5 + salt) % 10

@@ -41,7 +41,7 @@ class ListOrder(Streams):
 
 
 class Waves:
-    """The made-up images of the format's README at one side, under the phase of their use."""
+    """The synthetic images of the format's README at one side, under the phase of their use."""
 
     def __init__(self, truth: np.ndarray, side: int, phases: tuple[float, float], streams: Streams, votes=()) -> None:
         self.truth, self.side, self.phases, self.streams, self.votes = truth, side, phases, streams, votes

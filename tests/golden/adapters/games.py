@@ -56,7 +56,7 @@ def game(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Exp
         return View(
             cycle=inputs["cycle"], cycles=inputs["cycle"] + 2, classes=10, candidates=np.arange(candidates),
             labelled=np.arange(candidates, total), pool_size=total, rng=np.random.default_rng(0),
-            device=torch.device("cpu"), outputs=outputs, images=lambda indices: images[torch.from_numpy(indices)], chance=Given,
+            device=torch.device("cpu"), outputs=outputs, images=lambda indices: images[torch.as_tensor(indices)], chance=Given,
         )  # fmt: skip
 
     shown, budget, text = view(), inputs["budget"], tolerance["float64"]

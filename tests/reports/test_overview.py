@@ -1,0 +1,57 @@
+"""The first screen: counts, differences and what is missing are those of the verdicts, cell by cell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from benchmark.reports import overview
+from benchmark.verdicts.results import SuiteVerdict, VerdictKind
+from tests.reports.conftest import Judged
+
+
+def test_tiles_count_every_verdict_once(judged: Judged) -> None:
+    tiles = {tile.kind: tile.count for tile in overview.verdict_tiles(judged.judgement)}
+    numbers = [item.verdict.kind for item in judged.judgement.numbers if item.decides]
+    for kind in VerdictKind:
+        assert tiles.get(str(kind).replace("_", " "), 0) >= numbers.count(kind)
+    assert sum(tiles.values()) == len(numbers) + len(judged.judgement.claims)
+
+
+def test_cells_hold_differences_where_there_is_something_to_compare(judged: Judged) -> None:
+    matrix = overview.verdict_matrix(judged.judgement)
+    rows = dict(matrix.rows)
+    assert matrix.compared and matrix.sizes == (100, 200, 300)
+    for item in judged.judgement.numbers:
+        if not item.decides:
+            continue
+        cell = rows[item.method][matrix.sizes.index(item.labelled or 0)]
+        assert cell.kind == str(item.verdict.kind).replace("_", " ")
+        if item.estimate is not None and item.estimate.difference is not None:
+            assert float(cell.text) == round(item.estimate.difference, 1)
+            assert cell.sign and f"n={item.estimate.n}" in cell.title
+        else:
+            assert cell.text == ""
+
+
+def test_means_stand_where_nothing_is_compared(judged: Judged) -> None:
+    bare = replace(judged.judgement, numbers=(), curves=(), claims=())
+    matrix = overview.verdict_matrix(bare)
+    assert not matrix.compared
+    means = {(cell.method, cell.labelled): cell.mean for cell in bare.cells}
+    for method, cells in matrix.rows:
+        for size, cell in zip(matrix.sizes, cells, strict=True):
+            assert float(cell.text) == round(means[method, size], 2)
+    assert overview.verdict_tiles(bare) == []
+
+
+def test_what_is_missing_comes_with_the_command_that_fills_it(judged: Judged) -> None:
+    text, command = overview.missing_text(judged.judgement, {"Run what is missing": "albench run toy/digits"})
+    assert "3 published numbers without a measurement" in text
+    assert command == "albench run toy/digits"
+    whole = _without(judged.judgement, VerdictKind.MISSING, VerdictKind.INCONCLUSIVE)
+    assert overview.missing_text(whole, {"Compare": "albench compare toy/digits"}) == ("", "")
+
+
+def _without(judgement: SuiteVerdict, *kinds: VerdictKind) -> SuiteVerdict:
+    kept = tuple(item for item in judgement.numbers if item.verdict.kind not in kinds)
+    return replace(judgement, numbers=kept, missing=())
