@@ -53,6 +53,8 @@ SHOWN = ("mlflow.parentRunId", "mlflow.runName")
 """Tags of MLflow's own that say where its pages show a run, and under which name."""
 SHARED = ("model", "mlflow.source.type", "mlflow.source.git.commit", "albench.data", "albench.data_digest")
 """Tags that a parent has from its trials."""
+DIGITS = 4
+"""Decimals of means on parents: MLflow's list shows every digit that is there, in columns of nine characters."""
 DESCRIBED = "2"
 """Version of what is written once for each run: parameters, data set, source."""
 VERDICTS = "verdicts/verdicts.json"
@@ -230,7 +232,7 @@ class RunSyncer:
                 stale = {name: "" for name in before.data.tags if name.startswith("albench.verdict")}
                 gains = [row["difference"] for row in own if str(row.get("what", "")).startswith("gain over")]
                 time = max(before.info.end_time or 0, before.info.start_time or 0)
-                gain = [Point(GAIN, float(value), time, 0) for value in gains if value is not None]
+                gain = [Point(GAIN, round(float(value), DIGITS), time, 0) for value in gains if value is not None]
                 tracker.log(run_id, gain, stale | verdict_tags(own) | told)
                 table.write_text(json.dumps(verdict_table(own + shared), default=str), encoding="utf-8")
                 parent = tracker.get(run_id)
@@ -409,7 +411,7 @@ def _settle(tracker: Tracker, experiment: str, parent: str) -> None:
     for name in (FINAL, AREA):
         held = [run.data.tags.get(f"albench.{name}") for run in finished]
         values = [float(text) for text in held if text]
-        means |= {name: sum(values) / len(values)} if values else {}
+        means |= {name: round(sum(values) / len(values), DIGITS)} if values else {}
     if means:
         tags = finished[0].data.tags
         shared = {name: tags[name] for name in SHARED if name in tags}
