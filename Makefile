@@ -59,7 +59,7 @@ $(READY): requirements.lock requirements-uv.lock pyproject.toml
 	@pwd -P > $(READY)
 
 reproduce: $(READY)
-	$(ALBENCH) run $(SELECT) --executor $(call quoted,$(EXECUTOR)) $(if $(JOBS),--jobs $(call quoted,$(JOBS))) $(ARGS)
+	$(ALBENCH) run $(SELECT) --executor $(call quoted,$(EXECUTOR)) $(if $(JOBS),--jobs $(call quoted,$(JOBS))) --no-verdicts $(ARGS)
 	$(ALBENCH) report $(SELECT)
 	$(ALBENCH) compare $(SELECT)
 

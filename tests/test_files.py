@@ -250,7 +250,7 @@ def test_an_old_folder_with_links_is_as_safe(tmp_path: Path, victim: Path) -> No
     assert lock.lock_owner(folder) == ""
     assert tail_log(folder / "worker.log") == ()
     tracker = FakeTracker()
-    assert RunSyncer(lambda _: tracker).mirror(folder).state == "interrupted"
+    assert RunSyncer(lambda _: tracker).sync_run(folder).state == "interrupted"
     (run,) = [run for run in tracker.runs.values() if run.data.files]
     assert set(run.data.files) == {"trial.json", "events.jsonl"}
 
@@ -263,7 +263,7 @@ def test_what_a_container_wrote_is_found_in_its_part(tmp_path: Path) -> None:
     assert store.status(toy_trial(), ENVIRONMENT).state == "finished"
     assert len(store.records()) == 1
     tracker = FakeTracker()
-    RunSyncer(lambda _: tracker).mirror(folder)
+    RunSyncer(lambda _: tracker).sync_run(folder)
     (run,) = [run for run in tracker.runs.values() if run.data.files]
     assert set(run.data.files) == {"trial.json", "events.jsonl", "record.json"}
     (folder / WORK / "state").mkdir()
@@ -292,7 +292,7 @@ def test_a_container_that_was_ours_before_is_asked_for_nothing(tmp_path: Path) -
     began = time.monotonic()
     assert store.status(toy_trial(), ENVIRONMENT).state == "resumable"
     tracker = FakeTracker()
-    assert RunSyncer(lambda _: tracker).mirror(folder).state is None
+    assert RunSyncer(lambda _: tracker).sync_run(folder).state is None
     assert time.monotonic() - began < 5
 
 

@@ -61,6 +61,7 @@ class Session:
         self.seconds = 0.0
         self.training_key = ""
         self._clock: dict[str, float] = {}
+        self._processor = 0.0
         self._reused = False
         self._epoch: dict[str, Any] | None = None
 
@@ -98,7 +99,7 @@ class Session:
 
     def train(self, learner: TrainableModel, cycle: int, pool: Pool, strategy: Strategy) -> None:
         """Train for one cycle: from the saved point inside it, or from an identical training, or from its start."""
-        self._clock, self._reused = {}, False
+        self._clock, self._processor, self._reused = {}, 0.0, False
         # Taken in any case: where another trial has done this training meanwhile, the point belongs to no later cycle.
         resume, self._epoch = self._epoch, None
         # After the last training nothing is bought, so nothing is recorded for it.
@@ -256,6 +257,7 @@ class Session:
                 reused=self._reused,
                 peak_host_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
                 peak_device_bytes=_take_device_peak(),
+                cpu_seconds=round(self._processor, 6),
             ),
             sync=True,
         )
@@ -264,11 +266,12 @@ class Session:
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
-        """Count wall seconds towards a part of the cycle."""
-        start = time.monotonic()
+        """Count wall seconds towards a part of the cycle, and processor seconds towards all of it."""
+        start, processor = time.monotonic(), time.process_time()
         try:
             yield
         finally:
+            self._processor += time.process_time() - processor
             self._clock[part] = self._clock.get(part, 0.0) + time.monotonic() - start
 
     def _say(self, event: Any, *, sync: bool = False) -> None:

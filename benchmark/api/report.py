@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,11 +19,13 @@ from benchmark.api.compare import (
     regress_suite,
 )
 from benchmark.api.selection import Selectors, as_selection
+from benchmark.api.unchanged import Stamp
 from benchmark.api.workspace import Workspace
 from benchmark.errors import Exit, UsageError
 from benchmark.runs.events import write_bytes
 from benchmark.spec.load import SuiteFile
 from benchmark.spec.selectors import Selection
+from benchmark.tracking import links
 
 if TYPE_CHECKING:
     from benchmark.verdicts.measurements import Measurement
@@ -56,6 +59,8 @@ class SuiteReport:
     changes: Sequence[str] = ()
     """Committed trials that publishing replaces by others."""
     tracking_problem: str = ""
+    is_unchanged: bool = False
+    """The files are those of an earlier call: nothing that they are made from has changed, so nothing was written."""
 
     @property
     def command(self) -> str:
@@ -106,6 +111,12 @@ def report(
     return ReportResult(reports, _index(base, pages, selection) if index and pages else ())
 
 
+def find_page(selection: Selection, suite: SuiteFile, out: Path | None = None) -> Path | None:
+    """The page of a suite's report where one was written, below `out` (None: ./report); None where there is none."""
+    page = _folder(out or Path("report"), selection, suite) / PAGE
+    return page if page.is_file() else None
+
+
 def _write(
     workspace: Workspace, item: ComparisonResult, selection: Selection, options: ReportOptions, base: Path, folder: Path,
     *, index: bool,
@@ -115,6 +126,10 @@ def _write(
 
     if not item.measurements:
         return SuiteReport(item)
+    stamp = Stamp(workspace.cache, folder, item, index)
+    tracker = _tracker_stamp(workspace, options)
+    if not options.publish and (kept := stamp.files(tracker)) is not None:
+        return SuiteReport(item, kept, is_unchanged=True)
     up = "/".join([".."] * len(folder.relative_to(base).parts))
     files = write(
         folder, item.suite, item.judgement, item.measurements, item.cost_note, item.commands, item.facts,
@@ -125,6 +140,8 @@ def _write(
         tables, changes = _publish(workspace, item, selection)
         files = [*files, *tables]
     problem = _track(workspace, item, files, options.tracking_uri) if options.tracking else ""
+    if workspace.runs.is_dir() and not problem:
+        stamp.save(files, tracker)
     return SuiteReport(item, files, changes, problem)
 
 
@@ -182,6 +199,17 @@ def _publish_picks(workspace: Workspace, item: ComparisonResult, rows: Sequence[
 # ------------------------------------------------------------------------------------------------------------ tracking
 
 
+def _tracker_stamp(workspace: Workspace, options: ReportOptions) -> str:
+    """Which tracker gets the verdicts: a database by its file, so that a new one gets them too; empty for none. A server may
+    lose them unnoticed, so it gets them every time."""
+    if not options.tracking:
+        return ""
+    file = links.database(options.tracking_uri or links.embedded(workspace.runs))
+    if file is None:
+        return f"{options.tracking_uri} at {time.time_ns()}"
+    return str(file.stat().st_ino) if file.exists() else ""
+
+
 def _track(settings: Workspace, item: ComparisonResult, files: Sequence[Path], uri: str | None) -> str:
     """Add verdicts, pictures and the page to the tracker; why that failed, which is no failure of the report."""
     if uri is None and not (settings.runs / ".tracking" / "mlflow.db").exists():
@@ -194,11 +222,26 @@ def _track(settings: Workspace, item: ComparisonResult, files: Sequence[Path], u
     try:
         tracking.publish_verdicts(
             uri, item.suite.id, judgement.profile, judgement.variant, tracked_rows(judgement), shown, runs=settings.runs,
-            methods=[cell.method for cell in judgement.cells], lead=headline(judgement),
+            methods=list(dict.fromkeys(cell.method for cell in judgement.cells)), lead=headline(judgement),
+            about=_about(item, headline(judgement)),
         )  # fmt: skip
     except Exception as error:
         return f"tracking: {error}\n  the report is complete without it"
     return ""
+
+
+def _about(item: ComparisonResult, sentence: str) -> str:
+    """What a suite is and what came out, in Markdown: the verdict's sentence, title, paper, and a line for each claim."""
+    from benchmark.reports.formatting import claim_text
+    from benchmark.reports.html import ARCHIVES
+
+    paper, judgement = item.suite.suite.paper, item.judgement
+    named = f"{paper.title}, {paper.venue} {paper.year}"
+    archive, _, number = paper.preprint.partition(":")
+    link = f"{ARCHIVES[archive]}{number}" if archive in ARCHIVES else ""
+    lines = [f"**{sentence}**", f"{judgement.title}. {f'[{named}]({link})' if link else named}"]
+    claims = [f"- {claim_text(claim)} {claim.id}: {claim.text}" for claim in judgement.claims]
+    return "\n\n".join([*lines, *(["\n".join(claims)] if claims else [])])
 
 
 def tracked_rows(judgement: SuiteVerdict) -> list[dict[str, Any]]:

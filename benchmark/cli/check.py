@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import click
+import rich_click as click
 
 from benchmark.api.check import BAD, GOOD, Arithmetic, CheckResult, check_device, check_each
 from benchmark.api.workspace import Workspace
@@ -15,7 +15,7 @@ from benchmark.text import cleaned
 @click.argument("selectors", nargs=-1, metavar="[SUITE...]")
 @click.option("--quick", is_flag=True, help="Skip building the methods (which imports torch).")
 @click.option(
-    "--device", help="Instead rehearse methods on cpu, cuda or cuda:N under every precision and step: what holds there."
+    "--device", help="Instead try methods on cpu, cuda or cuda:N under every precision and step: what holds there."
 )
 @click.pass_obj
 def check(workspace: Workspace, selectors: tuple[str, ...], quick: bool, device: str | None) -> int:
@@ -54,7 +54,7 @@ def _check_device(workspace: Workspace, selectors: tuple[str, ...], device: str)
             click.echo(f"{name}: {', '.join(places)}: {words}")
     click.echo(f"{result.holding} of {result.asked} methods hold on {result.device} under every arithmetic")
     if result.broke_off:
-        click.echo(f"Error: the rehearsal broke off: {result.broke_off}", err=True)
+        click.echo(f"Error: the dry run broke off: {result.broke_off}", err=True)
     return result.exit_code
 
 

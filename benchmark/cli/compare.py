@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
+import rich_click as click
 
 from benchmark.api.compare import RECORDS, compare_suite, regress_suite, worst
 from benchmark.api.workspace import Workspace
 from benchmark.cli.options import report_refused, selecting
 from benchmark.cli.tables import console
+from benchmark.cli.verdicts import Detail, detailed, print_verdicts
 from benchmark.runs.events import write_bytes
 from benchmark.spec.load import SuiteFile
 from benchmark.spec.selectors import Selection, parse_seeds
@@ -35,18 +36,23 @@ if TYPE_CHECKING:
 )
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Also write the verdicts as JUnit XML.")
 @click.option("--github", is_flag=True, help="Also print annotations for GitHub Actions and add to its step summary.")
+@detailed
 @click.pass_obj
 def compare(
-    settings: Workspace, selection: Selection, regress: bool, looks: str | None, junit: Path | None, github: bool
-) -> int:
+    settings: Workspace, selection: Selection, regress: bool, looks: str | None, junit: Path | None, github: bool,
+    detail: Detail,
+) -> int:  # fmt: skip
     """Judge the records of the selection: a verdict for each published number, curve and claim.
+
+    Prints the answer on one screen: a row for each method, what is not as expected, and what is missing. --all prints every
+    number instead.
 
     Exit code 0 all matched or nothing to compare, 1 a discrepancy, 3 not (completely) measured, 4 inconclusive only.
     """
     suites = selection.suites(settings.suites)
     planned = tuple(sorted(parse_seeds(looks))) if looks else ()
-    judgements = [] if regress else [_judge(settings, selection, suite, planned) for suite in suites]
-    regressions = [_regress(settings, selection, suite) for suite in suites] if regress else []
+    judgements = [] if regress else [_judge(settings, selection, suite, planned, detail) for suite in suites]
+    regressions = [_regress(settings, selection, suite, detail) for suite in suites] if regress else []
     if junit is not None:
         from benchmark.reports.junit import render
 
@@ -57,21 +63,21 @@ def compare(
     return worst([item.exit_code for item in judgements] + [item.exit_code for item in regressions])
 
 
-def _judge(settings: Workspace, selection: Selection, suite: SuiteFile, looks: Sequence[int]) -> SuiteVerdict:
-    from benchmark.reports import terminal
-
+def _judge(
+    settings: Workspace, selection: Selection, suite: SuiteFile, looks: Sequence[int], detail: Detail
+) -> SuiteVerdict:
     item = compare_suite(settings, selection, suite, looks=looks)
     for refused in item.refused:
         report_refused(refused)
-    terminal.show(item.judgement, console(), item.cost_note, item.commands)
+    print_verdicts(settings, selection, item, detail)
     return item.judgement
 
 
-def _regress(settings: Workspace, selection: Selection, suite: SuiteFile) -> Regression:
+def _regress(settings: Workspace, selection: Selection, suite: SuiteFile, detail: Detail) -> Regression:
     from benchmark.reports import terminal
 
     found = regress_suite(settings, selection, suite, on_refused=report_refused)
-    terminal.show_regression(found, console())
+    terminal.show_regression(found, console(), brief=detail == "quiet")
     path = settings.results / suite.id / RECORDS
     if not path.exists():
         click.echo(f"{path}: nothing is committed\n  -> `albench report {suite.id} --publish` and commit it", err=True)

@@ -1,8 +1,8 @@
-"""doctor: whether this machine is as it must be, and how to mend it."""
+"""doctor: whether this machine is as it must be, and how to fix what is not."""
 
 from __future__ import annotations
 
-import click
+import rich_click as click
 
 from benchmark.api.check import BAD
 from benchmark.api.doctor import examine_machine

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date as calendar
 from pathlib import Path
 
-import click
+import rich_click as click
 
 from benchmark.api.compare import MISSING, ComparisonResult, compare_suite
 from benchmark.api.workspace import Workspace

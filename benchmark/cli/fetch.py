@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import click
+import rich_click as click
 
 from benchmark.api import data
 from benchmark.api.workspace import Workspace

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 from typing import Any
 
-import click
+import rich_click as click
+from click.exceptions import Exit as Leave
 
 from benchmark.api.workspace import Workspace
+from benchmark.cli.guide import beginning, configure, epilog
 from benchmark.errors import AlbenchError, Exit
 
 VERBS = {
@@ -16,7 +19,7 @@ VERBS = {
     "show": ("show", "Show a suite: every pinned value with its source."),
     "schema": ("schema", "Write the JSON Schema of suite files for editors."),
     "check": ("check", "Check suites, reported tables, data and methods."),
-    "doctor": ("doctor", "Check this machine and say how to mend what is wrong."),
+    "doctor": ("doctor", "Check this machine and say how to fix what is wrong."),
     "fetch": ("fetch", "Download data sets, with checksums."),
     "plan": ("plan", "Show the trials of a selection, their state and their cost."),
     "run": ("run", "Run the trials of a selection; resumes by default."),
@@ -35,11 +38,16 @@ VERBS = {
 """Verbs in the order of help: module of this package and one line."""
 
 
+COMPLETE = "_ALBENCH_COMPLETE"
+"""Variable by which a shell requests completions or the script that installs them: see docs/see-results.md."""
 GLOBAL = ("--suites", "--runs", "--data", "--cache", "--results")
 
 
-class Verbs(click.Group):
+class Verbs(click.RichGroup):
     """Imports a verb's module only when it is called."""
+
+    _listing = False
+    """Whether the list of verbs is being written, which needs their names and lines only."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the order of help."""
@@ -49,14 +57,29 @@ class Verbs(click.Group):
         """The command, imported now."""
         if cmd_name not in VERBS:
             return None
+        if self._listing:
+            return click.RichCommand(name=cmd_name, help=VERBS[cmd_name][1])
         module = importlib.import_module(f"benchmark.cli.{VERBS[cmd_name][0]}")
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        if {"--help", "-h"} & set(ctx.meta.get("albench.arguments", ())):
+            command.epilog = epilog(cmd_name)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of verbs, without importing them."""
-        with formatter.section("Verbs"):
-            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Help of the group, without importing a verb."""
+        self._listing = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self._listing = False
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> Any:
+        """Names of verbs that complete what was typed, without importing one."""
+        self._listing = True
+        try:
+            return super().shell_complete(ctx, incomplete)
+        finally:
+            self._listing = False
 
 
 def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -113,11 +136,21 @@ def hoist(arguments: list[str]) -> list[str]:
 
 def run(arguments: list[str]) -> int:
     """Run a command line in this process and return its exit code."""
+    configure()
+    if instruction := os.environ.get(COMPLETE):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(albench, {}, "albench", COMPLETE, instruction)
     try:
+        if not arguments:
+            from benchmark.cli.tables import console
+
+            console().print(beginning(), soft_wrap=True)
+            return int(Exit.USAGE)
         with albench.make_context("albench", hoist(arguments)) as ctx:
             ctx.meta["albench.arguments"] = tuple(arguments)
             code: Any = albench.invoke(ctx)
-    except click.exceptions.Exit as error:
+    except Leave as error:
         return int(error.exit_code)
     except click.ClickException as error:
         error.show()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
+import rich_click as click
 
 from benchmark.api import judge as judging
 from benchmark.api.workspace import Workspace

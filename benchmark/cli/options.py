@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import click
+import rich_click as click
 
 from benchmark.api.replay import read_selection
 from benchmark.api.selection import select

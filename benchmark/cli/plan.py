@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import click
+import rich_click as click
 
 from benchmark.api import plan as planning
 from benchmark.api.workspace import Workspace

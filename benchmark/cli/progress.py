@@ -24,6 +24,10 @@ from benchmark.text import duration
 Mode = Literal["live", "plain", "none"]
 EVERY, CYCLE_EVERY = 60.0, 10.0
 """Seconds between plain lines about a trial: inside a cycle, and at the end of one."""
+HEADS = ("", "cycle", "epoch", "loss", "images/s", "labels", "accuracy", "left")
+"""Columns of the live view after the trial's name."""
+WIDE = 110
+"""Columns of a terminal from which on the bars are longer."""
 COLOURS = {"finished": "green", "stopped": "yellow", "failed": "red", "running": "cyan", "waiting": "dim"}
 
 
@@ -37,9 +41,14 @@ class TrialLine:
     cycle: int = 0
     within: float = 0.0
     """Share of the current cycle's training that is done."""
+    epoch: str = ""
+    """Epochs done of those of the cycle or stage, as `12/40`."""
+    loss: float | None = None
     labelled: int | None = None
     accuracy: float | None = None
     message: str = ""
+    _trained: tuple[float, float] | None = None
+    """Time and share of the cycle at its first epoch that was seen here."""
     _since: tuple[float, float] | None = None
     _now: float = 0.0
 
@@ -71,17 +80,22 @@ class TrialLine:
             self.cycle, self.within = event.cycle, 0.0
             epochs = self.planned.trial.protocol.training.epochs
             self.within = min(1.0, event.epoch / epochs)
+            self._trained = None
             self._since = (event.time, self.done())
         elif isinstance(event, EpochFinished):
             within = event.epoch / max(1, event.epochs)
+            self.epoch, self.loss = f"{event.epoch}/{event.epochs}", event.loss
             self.stage = f"{event.stage} {within:.0%}" if event.stage else ""
             if event.stage:
                 # Speed is told by cycles: a stage before them may run another network.
                 self._since = (event.time, self.done())
             else:
+                if self._trained is None or self.cycle != event.cycle:
+                    self._trained = (event.time, within)
                 self.cycle, self.within = event.cycle, within
         elif isinstance(event, CycleFinished):
             self.cycle, self.within = event.result.cycle + 1, 0.0
+            self.epoch, self.loss, self._trained, self.stage = "", None, None, ""
             self.labelled, self.accuracy = event.result.labelled, event.result.metrics.get("accuracy")
         elif isinstance(event, JobOutcome):
             self.state, self.message = event.state, event.message
@@ -94,15 +108,37 @@ class TrialLine:
         spent, passed = self._now - self._since[0], self.done() - self._since[1]
         return passed / spent if spent > 0 and passed > 0 else None
 
-    def cells(self) -> tuple[str, str, str, str]:
-        """Cycle, labels, accuracy and time left, for a table."""
-        left = self.seconds_left()
+    def images_per_second(self) -> float | None:
+        """Images trained on per second since the cycle's first epoch that was seen here, by the plan's count of them; None
+        while nothing is known."""
+        if self._trained is None or self.cycle >= self.cycles:
+            return None
+        work, spent, share = self.planned.work[self.cycle], self._now - self._trained[0], self.within - self._trained[1]
+        return (work.labelled + work.unlabelled) * share / spent if spent > 0 and share > 0 else None
+
+    def cells(self) -> tuple[str, ...]:
+        """What it does, for a table: cycle or stage, epoch, loss, images per second, labels, accuracy, time left."""
+        left, speed = self.seconds_left(), self.images_per_second()
         return (
-            self.stage or f"cycle {min(self.cycle + 1, self.cycles)}/{self.cycles}",
-            "" if self.labelled is None else f"{self.labelled} labels",
+            self.stage or f"{min(self.cycle + 1, self.cycles)}/{self.cycles}",
+            self.epoch,
+            "" if self.loss is None else f"{self.loss:.3g}",
+            "" if speed is None else f"{speed:,.0f}",
+            "" if self.labelled is None else f"{self.labelled:,}",
             "" if self.accuracy is None else f"{self.accuracy:.2f} %",
-            "" if left is None else f"{duration(left)} left",
+            "" if left is None else duration(left),
         )
+
+    def describe(self) -> str:
+        """The same in words, for a line of a log."""
+        stage, epoch, loss, speed, _, accuracy, left = self.cells()
+        share = f"{100 * self.within:.0f} %" if self.within else ""
+        parts = (
+            self.stage or f"cycle {stage}", share, epoch and f"epoch {epoch}", loss and f"loss {loss}",
+            speed and f"{speed} images/s", "" if self.labelled is None else f"{self.labelled} labels", accuracy,
+            left and f"{left} left",
+        )  # fmt: skip
+        return "  ".join(part for part in parts if part)
 
     def seconds_left(self) -> float | None:
         """Estimate for this trial: from its own speed, before that from earlier trials."""
@@ -171,9 +207,7 @@ class Progress:
         return "\n".join([text, *(escape(f"          | {entry}") for entry in log)])
 
     def _describe(self, line: TrialLine) -> str:
-        share = f"{100 * line.within:.0f} %" if line.within else ""
-        cycle, labels, accuracy, left = line.cells()
-        return "  ".join(part for part in (f"{line.state:9} {line.name}", cycle, share, labels, accuracy, left) if part)
+        return f"{line.state:9} {line.name}  {line.describe()}"
 
     def seconds_left(self) -> float | None:
         """Estimate for the whole run: what is left at the speed seen here, before that at the speed of earlier trials."""
@@ -191,19 +225,27 @@ class Progress:
         return max(sum(known) / max(1, self.jobs_at_once), *known, 0.0) if known else 0.0
 
     def table(self) -> Table:
-        """The live view: what runs, and one line about everything."""
-        table = Table(box=None, padding=(0, 1), show_header=False, expand=False)
+        """The live view: what each running trial does, and one line about everything."""
+        wide = self.console.width >= WIDE
+        suites = {line.planned.trial.suite for line in self._lines.values()}
+        table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
+        table.add_column(next(iter(suites)) if len(suites) == 1 else "trial", overflow="fold")
+        for head in HEADS:
+            table.add_column(head, justify="left" if head in ("", "cycle") else "right", no_wrap=True)
         for line in self._lines.values():
             if line.state == "running":
-                table.add_row("[cyan]running[/cyan]", escape(line.name), _bar(line), *line.cells())
+                name = line.name.removeprefix(f"{line.planned.trial.suite}/") if len(suites) == 1 else line.name
+                table.add_row(f"[cyan]{escape(name)}[/cyan]", _bar(line, 16 if wide else 6), *line.cells())
         counts = {state: sum(line.state == state for line in self._lines.values()) for state in COLOURS}
         words = "  ".join(f"{number} {state}" for state, number in counts.items() if number)
         left = self.seconds_left()
-        table.add_row("[bold]all[/bold]", words, "", "", "", "", "" if left is None else f"{duration(left)} left")
-        return table
+        outer = Table.grid()
+        outer.add_row(table)
+        outer.add_row(f"[bold]all[/bold]  {words}" + ("" if left is None else f"  {duration(left)} left"))
+        return outer
 
 
-def _bar(line: TrialLine, width: int = 16) -> str:
+def _bar(line: TrialLine, width: int) -> str:
     whole = line.planned.total.forward_equivalents
     full = round(width * line.done() / whole) if whole else width
     return "━" * full + "[dim]" + "╌" * (width - full) + "[/dim]"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import click
+import rich_click as click
 
 from benchmark.api import report as reporting
 from benchmark.api.workspace import Workspace
@@ -49,6 +50,15 @@ def report(
             click.echo(f"changes {line}", err=True)
         if one.tracking_problem:
             click.echo(one.tracking_problem, err=True)
-    for path in result.files:
-        click.echo(f"wrote {path}")
+    for one in result.suites:
+        _print_files(one.files, "unchanged" if one.is_unchanged else "wrote")
+    _print_files(result.index, "wrote")
     return result.exit_code
+
+
+def _print_files(files: Sequence[Path], word: str) -> None:
+    """The page of a folder of reports, with the number of files beside it."""
+    pages = [path for path in files if path.suffix == ".html"] or list(files)
+    for page in pages[:1]:
+        beside = f" and {len(files) - 1} files beside it" if len(files) > 1 else ""
+        click.echo(f"{word} {page}{beside}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import click
+import rich_click as click
 
 from benchmark.api.suites import schema_is_current, write_schema
 from benchmark.api.workspace import Workspace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-import click
+import rich_click as click
 
 from benchmark.api.suites import describe, load_suite
 from benchmark.api.workspace import Workspace

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import click
+import rich_click as click
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 
-import click
+import rich_click as click
 
-from benchmark.api.tracking import ui_command
+from benchmark.api.tracking import suite_pages, ui_command, wait_until_served
 from benchmark.api.workspace import Workspace
 from benchmark.cli.options import TRACKING_URI
 from benchmark.errors import Exit, UsageError
@@ -18,13 +19,24 @@ from benchmark.errors import Exit, UsageError
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
 @click.pass_obj
 def ui(workspace: Workspace, tracking_uri: str | None, port: int) -> int:
-    """Serve MLflow's user interface to browsers on this machine. Ctrl-C ends it."""
+    """Serve MLflow's user interface to browsers on this machine. Ctrl-C ends it.
+
+    Once the server answers, its address is printed, and that of the runs of each suite.
+    """
     _require_free(port)
     command = ui_command(workspace, tracking_uri=tracking_uri, port=port)
-    click.echo(f"http://127.0.0.1:{port}")
+    address = f"http://127.0.0.1:{port}"
+    click.echo("starting MLflow", err=True)
+    server = subprocess.Popen(command)
     try:
-        return subprocess.run(command, check=False).returncode
+        if wait_until_served(address, lambda: server.poll() is None):
+            click.echo(address)
+            for suite, page in suite_pages(address, workspace, tracking_uri=tracking_uri).items():
+                click.echo(f"  {suite}: {page}")
+        return server.wait()
     except KeyboardInterrupt:
+        server.send_signal(signal.SIGINT)
+        server.wait()
         return Exit.OK
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import count, islice
 from typing import TYPE_CHECKING
 
-import click
+import rich_click as click
 
 from benchmark.api.compare import chosen_methods, compare_suite
 from benchmark.api.workspace import Workspace

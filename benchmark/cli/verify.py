@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
+import rich_click as click
 
 from benchmark.api.workspace import Workspace
 from benchmark.cli.options import arithmetic, report_line, selecting

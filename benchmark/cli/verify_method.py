@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import click
+import rich_click as click
 from rich.markup import escape
 
 from benchmark.cli.tables import console, grid

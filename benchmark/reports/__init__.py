@@ -39,7 +39,7 @@ def write_index(
 ) -> list[Path]:
     """Write the page over all suites, with the leaderboard, and return the files.
 
-    `reports` are the judgements by the path of their page, `datasets` the name of the data set by suite id, `costs` the cost
+    `reports` are the suite verdicts by the path of their page, `datasets` the name of the data set by suite id, `costs` the cost
     of one trial in any one unit by suite id and method.
     """
     from benchmark.reports import writer

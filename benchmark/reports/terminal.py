@@ -68,14 +68,17 @@ def show(
         console.print(escape(f"{purpose}:\n  {command}"), soft_wrap=True)
 
 
-def show_regression(regression: Regression, console: Console) -> None:
-    """Print how the trials stand to their committed outcomes, where they part, and the numbers that the rule judged."""
+def show_regression(regression: Regression, console: Console, *, brief: bool = False) -> None:
+    """Print how the trials stand to their committed outcomes, where they part, and the numbers that the rule judged. `brief`:
+    the sentence only."""
     named = f"{regression.suite}, profile {regression.profile}, {regression.variant}"
     code = regression.exit_code
     console.print(
         escape(f"{named} against committed records: {formatting.MEANING.get(code, 'stopped')} (exit {int(code)})"),
         style="bold",
     )
+    if brief:
+        return
     methods = list(dict.fromkeys(trial.method for trial in regression.trials))
     states = [state for state in RegressionState if any(trial.state is state for trial in regression.trials)]
     rows = []

@@ -135,6 +135,8 @@ class CycleFinished(_Timed):
     """The training was taken from an identical one."""
     peak_host_bytes: int = 0
     peak_device_bytes: int = 0
+    cpu_seconds: float = 0.0
+    """Processor time of the worker in these parts, over all its threads."""
 
 
 class TrialStopped(_Timed):

@@ -20,7 +20,7 @@ CLOSE_SECONDS = 30.0
 class Syncable(Protocol):
     """What is kept up to date."""
 
-    def mirror(self, run_dir: Path, *, live: bool = False) -> SyncedRun:
+    def sync_run(self, run_dir: Path, *, live: bool = False) -> SyncedRun:
         """Bring it up to one run folder."""
         ...
 
@@ -30,9 +30,9 @@ class Syncable(Protocol):
 
 
 class BackgroundSync:
-    """Calls `mirror` for every watched folder now and then. Never raises into the run; `problem` says what is wrong.
+    """Calls `sync_run` for every watched folder now and then. Never raises into the run; `problem` says what is wrong.
 
-    `make` builds the view inside the thread; after a failure it is built anew, later and later.
+    `make` builds the view inside the thread; after a failure it is built again, later and later.
     """
 
     def __init__(self, make: Callable[[], Syncable], *, every: float = EVERY) -> None:
@@ -85,7 +85,7 @@ class BackgroundSync:
             folders = list(self._folders)
         for folder in folders:
             try:
-                done = view.mirror(folder, live=not last).state == "finished"
+                done = view.sync_run(folder, live=not last).state == "finished"
             except StoreError as error:
                 problem, done = str(error), False
             if done:

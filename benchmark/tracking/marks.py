@@ -16,12 +16,12 @@ from benchmark.runs import events
 
 FILES = ("trial.json", "events.jsonl", "record.json")
 """Files of a run folder that a tracker's view is made from."""
-FORMAT = 1
+FORMAT = 3
 
 
 @dataclass(frozen=True)
 class Mark:
-    """One run folder as it was mirrored."""
+    """One run folder as it was synced."""
 
     suite: str
     files: tuple[tuple[int, int], ...]

@@ -1,6 +1,6 @@
 """MLflow as a view of the run folders: the only file that imports it, and only inside functions.
 
-What is written is in mirror.py and story.py. A tracking URI of None means the embedded database of the runs folder,
+What is written is in sync.py and run_history.py. A tracking URI of None means the embedded database of the runs folder,
 `<runs>/.tracking/mlflow.db`, whose files lie beside it and are named relative to it, so that the folder can be moved.
 """
 
@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from benchmark import files
 from benchmark.errors import without_secrets
 from benchmark.tracking.background import EVERY, BackgroundSync
+from benchmark.tracking.links import database, embedded
 from benchmark.tracking.marks import Marks
 from benchmark.tracking.run_history import Point
 from benchmark.tracking.sync import RunSyncer, SyncResult, Tracker, TrackerError, sync_run_folders
@@ -64,7 +65,7 @@ RUNS = Path("runs")
 
 
 class MlflowSync(RunSyncer):
-    """Mirrors run folders to an MLflow tracker. `uri` None: the embedded database of `runs` (None: of the first run's
+    """Syncs run folders to an MLflow tracker. `uri` None: the embedded database of `runs` (None: of the first run's
     folder). `artifacts` is the folder for files where the tracker is a sqlite file: beside it unless given."""
 
     def __init__(self, uri: str | None = None, *, runs: Path | None = None, artifacts: Path | None = None) -> None:
@@ -75,7 +76,7 @@ class MlflowSync(RunSyncer):
 
 
 class BackgroundMlflowSync(BackgroundSync):
-    """A mirror in a thread, for the time of a run: `watch(run_dirs)`, `close()`, and `problem` if there was one."""
+    """Syncs in a thread, for the time of a run: `watch(run_dirs)`, `close()`, and `problem` if there was one."""
 
     def __init__(
         self, uri: str | None = None, *, runs: Path | None = None, artifacts: Path | None = None, every: float = EVERY
@@ -98,12 +99,13 @@ def sync(
 
 def publish_verdicts(
     uri: str | None, suite_id: str, profile: str, variant: str, rows: Sequence[Mapping[str, Any]],
-    figures: Mapping[str, Path], *, runs: Path = RUNS, methods: Collection[str] | None = None, lead: str = "",
+    figures: Mapping[str, Path], *, runs: Path = RUNS, methods: Collection[str] | None = None, lead: str = "", about: str = "",
 ) -> None:  # fmt: skip
     """Put verdicts on the parent runs: tags, a description, a table and files. `rows` have `verdict` and usually `labelled`;
     those with a `method` belong to its parent, others to every parent. `methods` are those that were run (None: all in the
-    rows), `figures` files by name, `lead` a sentence for the description. Raises TrackerError."""
-    MlflowSync(uri, runs=runs).publish(runs, suite_id, profile, variant, rows, figures, methods, lead)
+    rows), `figures` files by name, `lead` a sentence for the description of runs, `about` that of the
+    experiment. Raises TrackerError."""
+    MlflowSync(uri, runs=runs).publish(runs, suite_id, profile, variant, rows, figures, methods, lead, about)
 
 
 def check(uri: str | None = None, *, runs: Path = RUNS) -> str:
@@ -132,20 +134,15 @@ def ui_argv(uri: str | None = None, *, runs: Path = RUNS, host: str = "127.0.0.1
     ]  # fmt: skip
 
 
-def embedded(runs: Path) -> str:
-    """Tracking URI of the database inside a runs folder."""
-    return f"sqlite:///{(runs / '.tracking' / 'mlflow.db').resolve()}"
-
-
 def _marks(uri: str, runs: Path) -> Marks:
     """What the last sync of a runs folder to this tracker left. A sqlite file tells by its time whether it was changed."""
-    database = _database(uri)
+    file = database(uri)
 
     def stamp() -> str:
-        if database is None:
+        if file is None:
             return ""
         try:
-            files = [database, *(path for end in ("-wal", "-journal") if (path := Path(f"{database}{end}")).exists())]
+            files = [file, *(path for end in ("-wal", "-journal") if (path := Path(f"{file}{end}")).exists())]
             return " ".join(f"{found.st_mtime_ns}/{found.st_size}" for found in (path.stat() for path in files))
         except OSError:
             return ""
@@ -155,7 +152,7 @@ def _marks(uri: str, runs: Path) -> Marks:
 
 
 class MlflowTracker:
-    """See `mirror.Tracker`. Raises TrackerError if nobody listens, and whatever MLflow raises."""
+    """See `sync.Tracker`. Raises TrackerError if nothing answers, and whatever MLflow raises."""
 
     def __init__(self, uri: str, artifacts: Path | None = None) -> None:
         for name, value in QUIET.items():
@@ -168,7 +165,7 @@ class MlflowTracker:
             logging.getLogger(name).setLevel(logging.WARNING)
         self.uri, self.artifacts = uri, artifacts or _beside(uri)
         # The first use of a database migrates it, and migrations in parallel break each other.
-        with self.lock(), _made_whole(_database(uri)):
+        with self.lock(), _made_whole(database(uri)):
             self._client: Any = MlflowClient(tracking_uri=uri)
             self._client.search_experiments(max_results=1)
 
@@ -199,6 +196,13 @@ class MlflowTracker:
             self._client.restore_experiment(chosen.experiment_id)
         self._client.rename_experiment(chosen.experiment_id, name)
         return self._client.get_experiment(chosen.experiment_id)
+
+    def annotate(self, experiment: str, tags: Mapping[str, str], first: Mapping[str, str] | None = None) -> None:
+        held = self._client.get_experiment(experiment).tags
+        wanted = {name: value for name, value in (first or {}).items() if not held.get(name)} | dict(tags)
+        for name, value in wanted.items():
+            if held.get(name) != value:
+                self._client.set_experiment_tag(experiment, name, value)
 
     def search(self, experiment: str, tags: Mapping[str, str]) -> list[Any]:
         condition = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
@@ -258,20 +262,16 @@ class MlflowTracker:
             self._client.set_terminated(run_id, status, end_time=ended)
 
 
-def _database(uri: str) -> Path | None:
-    return Path(uri.split(":///", 1)[1].partition("?")[0]) if uri.startswith("sqlite:///") else None
-
-
 @contextmanager
-def _made_whole(database: Path | None) -> Iterator[None]:
+def _made_whole(file: Path | None) -> Iterator[None]:
     """Around the first use of a sqlite tracker, under its lock. One whose making was interrupted, as when a run ends without
     waiting for it, cannot be opened by the library ever after and holds nothing yet: it is created again."""
-    unfinished = None if database is None else database.with_name(f"{database.name}.unfinished")
-    if database is None or unfinished is None or (database.exists() and not unfinished.exists()):
+    unfinished = None if file is None else file.with_name(f"{file.name}.unfinished")
+    if file is None or unfinished is None or (file.exists() and not unfinished.exists()):
         yield
         return
     for end in ("", "-wal", "-shm", "-journal"):
-        Path(f"{database}{end}").unlink(missing_ok=True)
+        Path(f"{file}{end}").unlink(missing_ok=True)
     os.close(files.open_fd(unfinished, os.O_RDWR | os.O_CREAT, mode=0o600))
     yield
     unfinished.unlink(missing_ok=True)
@@ -279,8 +279,8 @@ def _made_whole(database: Path | None) -> Iterator[None]:
 
 def _beside(uri: str) -> Path | None:
     """The artifact folder of a sqlite tracker; None where the tracker takes files itself."""
-    database = _database(uri)
-    return None if database is None else database.parent / "artifacts"
+    file = database(uri)
+    return None if file is None else file.parent / "artifacts"
 
 
 def _replace(source: Path, target: Path) -> None:
@@ -296,14 +296,14 @@ def _replace(source: Path, target: Path) -> None:
 @contextmanager
 def _lock(uri: str) -> Iterator[None]:
     """Raises TrackerError if another process has held the lock for LOCK_SECONDS, or the file is somebody else's."""
-    database = _database(uri)
-    if database is not None:
-        database.parent.mkdir(parents=True, exist_ok=True)
-        path = database.with_name(f"{database.name}.lock")
+    held = database(uri)
+    if held is not None:
+        held.parent.mkdir(parents=True, exist_ok=True)
+        path = held.with_name(f"{held.name}.lock")
     else:
         place = int(hashlib.sha256(uri.encode()).hexdigest(), 16) % LOCKS
         path = Path(tempfile.gettempdir()) / f"albench-{os.getuid()}-{place}.lock"
-    try:  # readable by its owner only: whoever can open a file can lock it
+    try:  # readable by its owner only: every user who can open a file can lock it
         handle = files.open_fd(path, os.O_RDWR | os.O_CREAT, mode=0o600)
     except OSError as error:
         remedy = "remove it, or name another folder with TMPDIR"

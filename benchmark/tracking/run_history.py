@@ -6,9 +6,11 @@ import json
 import math
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -40,6 +42,10 @@ MAX_TEXT = 6000
 """Characters of a parameter that MLflow keeps."""
 MAX_TAG = 5000
 MAX_KEY = 250
+FINAL, AREA, GAIN = "final_accuracy", "area", "gain"
+"""Metrics of what came out of a trial or, as means, of a method; the gain over its control is a method's only."""
+SOURCE_TYPE = "JOB"
+"""The one kind of source whose name MLflow's pages show whole; of others only what follows the last slash."""
 CUT = "\n\nCut here: the whole table is among the artifacts."
 
 
@@ -97,11 +103,11 @@ class RunHistory:
 
     @property
     def path(self) -> Path:
-        """The file the story is read from."""
+        """The file that the history is read from."""
         return store.outputs(self.folder) / "events.jsonl"
 
     def update(self) -> None:
-        """Read what was appended; begin anew if the file was (`--fresh`)."""
+        """Read what was appended; begin again if the file was (`--fresh`)."""
         if not self._continues():
             self.version += 1
             self.env_id, self.offset, self.started, self.ended, self.resumed = "", 0, 0, 0, 0
@@ -136,11 +142,11 @@ class RunHistory:
                 self.cycles[place:] = [event]
 
     def prefix(self, count: int) -> str:
-        """Digest of the first `count` tellings: equal when what was mirrored of them still stands."""
-        return digest([cycle.model_dump(mode="json") for cycle in self.cycles[:count]])[:16]
+        """Digest of the first `count` events: equal when what was synced of them still stands."""
+        return digest([cycle.model_dump(mode="json", exclude={"cpu_seconds"}) for cycle in self.cycles[:count]])[:16]
 
     def state(self, *, live: bool = False) -> RunStateName:
-        """Where the trial stands. `live`: somebody is known to work on it; otherwise the lease says whether."""
+        """Where the trial stands. `live`: somebody is known to work on it; otherwise the lock says whether."""
         if isinstance(self.last, TrialFinished):
             return "finished"
         if isinstance(self.last, TrialFailed):
@@ -173,6 +179,10 @@ def cell_name(method: str, profile: str, variant: str) -> str:
 def params(trial: Trial) -> dict[str, str]:
     """The flattened protocol with strategy, objective and seed: what never changes for a trial."""
     asked = {
+        "method": trial.method_name,
+        "model": model_name(trial),
+        "profile": trial.profile,
+        "variant": trial.variant,
         "seed": trial.seed,
         "strategy": trial.strategy.model_dump(mode="json"),
         "objective": trial.objective.model_dump(mode="json"),
@@ -181,33 +191,78 @@ def params(trial: Trial) -> dict[str, str]:
     return {key_name(path): _text(value) for path, value in leaves(asked) if value is not None}
 
 
-def points(done: CycleFinished) -> tuple[list[Point], list[str]]:
-    """Metrics of a cycle, and the names of those that are not finite and therefore left out."""
+def model_name(trial: Trial) -> str:
+    """Names of the trained networks, each once: `resnet18`."""
+    return ", ".join(dict.fromkeys(model.name for model in trial.protocol.models))
+
+
+def command(trial: Trial) -> str:
+    """The command line that runs a trial of a suite; a plug-in or a replaced value is not in it."""
+    words = ["albench", "run", f"{trial.suite}/{trial.method_name}@{trial.seed}"]
+    words += ["--profile", trial.profile] if trial.profile != "paper" else []
+    words += ["--variant", trial.variant] if trial.variant != "as_published" else []
+    return shlex.join(words)
+
+
+def outcome(history: RunHistory) -> list[Point]:
+    """What came out of a finished trial: the accuracy after its last cycle, and the normalised area under its curve over the
+    labelled images (trapezoids, divided by their range); in percent."""
+    last = history.cycles[-1]
+    curve = [(done.result.labelled, done.result.metrics.get("accuracy", math.nan)) for done in history.cycles]
+    found = {FINAL: curve[-1][1]}
+    if len(curve) > 1 and curve[-1][0] > curve[0][0]:
+        steps = pairwise(curve)
+        whole = sum((right[0] - left[0]) * (left[1] + right[1]) / 2 for left, right in steps)
+        found[AREA] = whole / (curve[-1][0] - curve[0][0])
+    time = round(last.time * 1000)
+    return [Point(name, value, time, last.result.labelled) for name, value in found.items() if math.isfinite(value)]
+
+
+def speed(trial: Trial, done: CycleFinished) -> dict[str, float]:
+    """Labelled images trained on per second of a cycle's training, and what the process used of the machine. Unlabelled images
+    are not counted; a training that was taken over has no speed."""
+    found: dict[str, float] = {}
+    spent, whole = done.seconds.get("train", 0.0), sum(done.seconds.values())
+    if spent > 0 and not done.reused:
+        images = done.result.labelled * trial.protocol.training.epochs * len(trial.protocol.models)
+        found["train/images_per_second"] = images / spent
+    if done.cpu_seconds and whole > 0:
+        found["system/cpu_utilization_percentage"] = 100 * done.cpu_seconds / whole
+    memory = {"host": done.peak_host_bytes, "device": done.peak_device_bytes}
+    return found | {f"system/{name}_memory_peak_megabytes": size / 2**20 for name, size in memory.items() if size}
+
+
+def points(done: CycleFinished, trial: Trial | None = None) -> tuple[list[Point], list[str]]:
+    """Metrics of a cycle (with those of its speed where the trial is known), and the names of those that are not finite and
+    therefore left out."""
     found: dict[str, float] = {f"test/{name}": value for name, value in done.result.metrics.items()}
     found |= {f"{part}/seconds": value for part, value in done.seconds.items()}
     found |= {"pool/labelled": done.result.labelled, "train/reused": float(done.reused)}
     found |= {f"diagnostics/{k}": v for k, v in done.result.diagnostics.items() if isinstance(v, int | float)}
     memory = {"memory/host_bytes": done.peak_host_bytes, "memory/device_bytes": done.peak_device_bytes}
     found |= {name: value for name, value in memory.items() if value}
+    found |= speed(trial, done) if trial is not None else {}
     time = round(done.time * 1000)
     finite = [Point(key_name(k), float(v), time, done.result.labelled) for k, v in found.items() if math.isfinite(v)]
     return finite, sorted(key_name(name) for name, value in found.items() if not math.isfinite(value))
 
 
-def tags(story: RunHistory, state: RunStateName) -> dict[str, str]:
+def tags(history: RunHistory, state: RunStateName) -> dict[str, str]:
     """Everything about a run that may change or is searched for; long values are cut."""
-    trial, last = story.trial, story.last
+    trial, last = history.trial, history.last
     found = {
         "state": state, "suite": trial.suite, "method": trial.method_name, "profile": trial.profile,
-        "variant": trial.variant, "seed": str(trial.seed), "trial_id": story.trial_id, "env_id": story.env_id,
-        "resumed": str(story.resumed), "mirrored_bytes": str(story.offset),
+        "variant": trial.variant, "seed": str(trial.seed), "trial_id": history.trial_id, "env_id": history.env_id,
+        "resumed": str(history.resumed), "mirrored_bytes": str(history.offset),
         "failure_kind": last.kind if isinstance(last, TrialFailed) else "",
         "failure": last.message if isinstance(last, TrialFailed) else "",
         "stopped": last.reason if isinstance(last, TrialStopped) else "",
     }  # fmt: skip
-    missing = {name for done in story.cycles for name in points(done)[1]}
+    missing = {name for done in history.cycles for name in points(done)[1]}
     found |= {"not_finite": ", ".join(sorted(missing))}
-    return {f"albench.{name}": value[:MAX_TAG] for name, value in found.items()}
+    plain = {"method": trial.method_name, "model": model_name(trial)[:MAX_TAG]}
+    source = {"mlflow.source.name": command(trial)[:MAX_TAG], "mlflow.source.type": SOURCE_TYPE}
+    return {f"albench.{name}": value[:MAX_TAG] for name, value in found.items()} | plain | source
 
 
 def record_tags(record: Record | None, problem: str) -> dict[str, str]:
@@ -245,7 +300,9 @@ def verdict_tags(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         if row.get("verdict") and row.get("labelled") is not None:
             sizes.setdefault(f"albench.verdict.{row['labelled']}", []).append(str(row["verdict"]))
     each = {name: _counted(found)[:MAX_TAG] for name, found in sizes.items()}
-    return {"albench.verdict": total[:MAX_TAG]} | {key_name(name): value for name, value in each.items()}
+    return {"albench.verdict": total[:MAX_TAG], "verdict": total[:MAX_TAG]} | {
+        key_name(name): value for name, value in each.items()
+    }
 
 
 def _counted(verdicts: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """Writes run folders to a tracker so that the tracker can be lost, late or asked twice: it is only a view of the files.
 
 Experiment = suite, parent run = method in a profile and variant, child run = trial in an environment. Metric times come
-from the events and runs are found by their identity, so mirroring twice, or after a crash in between, doubles nothing.
+from the events and runs are found by their identity, so syncing twice, or after a crash in between, doubles nothing.
 """
 
 from __future__ import annotations
@@ -18,9 +18,14 @@ from benchmark import files
 from benchmark.errors import AlbenchError, StoreError
 from benchmark.runs.store import Store, outputs
 from benchmark.spec.identity import digest
+from benchmark.tracking.commits import find_commit
 from benchmark.tracking.marks import Mark, Marks, look
+from benchmark.tracking.pages import NOTE, describe_experiment, view_states
 from benchmark.tracking.run_history import (
+    AREA,
     ARTIFACTS,
+    FINAL,
+    GAIN,
     HOSTS,
     Point,
     RunHistory,
@@ -28,6 +33,7 @@ from benchmark.tracking.run_history import (
     SyncedRun,
     cell,
     cell_name,
+    outcome,
     params,
     points,
     record_tags,
@@ -47,6 +53,12 @@ CREDENTIALS = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, then r
 """Remedy where a tracker refuses who asks."""
 SHOWN = ("mlflow.parentRunId", "mlflow.runName")
 """Tags of MLflow's own that say where its pages show a run, and under which name."""
+SHARED = ("model", "mlflow.source.type", "mlflow.source.git.commit", "albench.data", "albench.data_digest")
+"""Tags that a parent has from its trials."""
+DIGITS = 4
+"""Decimals of means on parents: MLflow's list shows every digit that is there, in columns of nine characters."""
+DESCRIBED = "2"
+"""Version of what is written once for each run: parameters, data set, source."""
 VERDICTS = "verdicts/verdicts.json"
 SHOWN_AS_TABLE = json.dumps([{"path": VERDICTS, "type": "table"}])
 """Value of the tag by which MLflow's pages know that a file is a table."""
@@ -65,6 +77,10 @@ class Tracker(Protocol):
 
     def experiment(self, name: str) -> str:
         """Id of an experiment; created if it is not there, brought back if it was deleted or renamed."""
+        ...
+
+    def annotate(self, experiment: str, tags: Mapping[str, str], first: Mapping[str, str] | None = None) -> None:
+        """Tags of an experiment, and those that it gets only where it has none of the name."""
         ...
 
     def search(self, experiment: str, tags: Mapping[str, str]) -> list[Any]:
@@ -136,31 +152,31 @@ class RunSyncer:
         self._tracker: Tracker | None = None
         self.listing = False
         """Whether many runs will be asked for: then each experiment is asked once for all of them."""
-        self._stories: dict[Path, RunHistory] = {}
+        self._histories: dict[Path, RunHistory] = {}
         self._forget()
 
-    def mirror(self, run_dir: Path, *, live: bool = False) -> SyncedRun:
+    def sync_run(self, run_dir: Path, *, live: bool = False) -> SyncedRun:
         """Write what the tracker does not have yet. `live`: somebody is known to work on the trial.
 
         Raises TrackerError for the tracker, StoreError for the folder. Can be repeated after either.
         """
         folder = run_dir.resolve()
-        story = self._stories.get(folder) or RunHistory(folder)
-        self._stories[folder] = story
-        story.update()
-        if not story.started:
+        history = self._histories.get(folder) or RunHistory(folder)
+        self._histories[folder] = history
+        history.update()
+        if not history.started:
             return SyncedRun(None, False)
-        state, record = story.state(live=live), files.look(outputs(folder) / "record.json")
-        mark = (story.version, state, 0 if record is None else record.st_mtime_ns)
+        state, record = history.state(live=live), files.look(outputs(folder) / "record.json")
+        mark = (history.version, state, 0 if record is None else record.st_mtime_ns)
         if self._marks.get(folder) == mark:
             return SyncedRun(state, False)
         with self._use(folder.parents[1]) as tracker:
-            wrote = self._write(tracker, folder, story, state)
+            wrote = self._write(tracker, folder, history, state)
         self._marks[folder] = mark
         return SyncedRun(state, wrote)
 
     def seal(self, run_dir: Path) -> str:
-        """Digest of what the tracker holds of a run folder that this mirror has just brought up; empty if it has not."""
+        """Digest of what the tracker holds of a run folder that this object has just brought up to date; empty if it has not."""
         child = self._children.get(run_dir.resolve())
         return "" if child is None else _seal(child)
 
@@ -190,32 +206,43 @@ class RunSyncer:
                 self._mend_parents(tracker, experiment, listed)
             for (experiment, _), parent in self._parents.items():
                 _settle(tracker, experiment, parent)
+            for suite, experiment in self._experiments.items():
+                tracker.annotate(experiment, view_states(), {NOTE: describe_experiment(suite, experiment)})
             self._listings.clear()
             self._sealed.clear()
 
     def publish(
         self, runs: Path, suite: str, profile: str, variant: str, rows: Sequence[Mapping[str, Any]],
-        figures: Mapping[str, Path], methods: Collection[str] | None = None, lead: str = "",
+        figures: Mapping[str, Path], methods: Collection[str] | None = None, lead: str = "", about: str = "",
     ) -> None:  # fmt: skip
-        """Put verdicts on the parent runs: those of a `method` on its own, others on every one. Raises TrackerError."""
+        """Put verdicts on the parent runs: those of a `method` on its own, others on every one; and on the experiment what it
+        is (`about`). Raises TrackerError."""
         shared = [row for row in rows if not row.get("method")]
         named = [str(row["method"]) for row in rows if row.get("method")] if methods is None else methods
         with self._use(runs) as tracker, tempfile.TemporaryDirectory() as temporary:
-            table = Path(temporary) / Path(VERDICTS).name
+            table, reports = Path(temporary) / Path(VERDICTS).name, dict[str, str]()
+            experiment = tracker.experiment(suite)
             for method in dict.fromkeys(named):
                 own = [row for row in rows if row.get("method") == method]
-                run_id = self._parent(tracker, tracker.experiment(suite), suite, (method, profile, variant), None)
+                run_id = self._parent(tracker, experiment, suite, (method, profile, variant), None)
+                reports = reports or {method: run_id}
                 told = {
                     "mlflow.note.content": verdict_note(own + shared, lead),
                     "mlflow.loggedArtifacts": SHOWN_AS_TABLE,
                 }
-                stale = {name: "" for name in tracker.get(run_id).data.tags if name.startswith("albench.verdict")}
-                tracker.log(run_id, (), stale | verdict_tags(own) | told)
+                before = tracker.get(run_id)
+                stale = {name: "" for name in before.data.tags if name.startswith("albench.verdict")}
+                gains = [row["difference"] for row in own if str(row.get("what", "")).startswith("gain over")]
+                time = max(before.info.end_time or 0, before.info.start_time or 0)
+                gain = [Point(GAIN, round(float(value), DIGITS), time, 0) for value in gains if value is not None]
+                tracker.log(run_id, gain, stale | verdict_tags(own) | told)
                 table.write_text(json.dumps(verdict_table(own + shared), default=str), encoding="utf-8")
                 parent = tracker.get(run_id)
                 tracker.put(parent, table, VERDICTS)
                 for name, path in figures.items():
                     tracker.put(parent, path, f"verdicts/{name}{path.suffix}")
+            note = describe_experiment(suite, experiment, about or lead, reports)
+            tracker.annotate(experiment, view_states() | {NOTE: note})
 
     def check(self, runs: Path) -> None:
         """Make sure that the tracker answers. Raises TrackerError."""
@@ -224,44 +251,53 @@ class RunSyncer:
 
     # ------------------------------------------------------------------------------------------------------ one run
 
-    def _write(self, tracker: Tracker, folder: Path, story: RunHistory, state: RunStateName) -> bool:
-        child, parent = self._children.get(folder) or self._child(tracker, story), self._parent_of(tracker, story)
+    def _write(self, tracker: Tracker, folder: Path, history: RunHistory, state: RunStateName) -> bool:
+        child, parent = self._children.get(folder) or self._child(tracker, history), self._parent_of(tracker, history)
         count, _, held = child.data.tags.get("albench.cycles", "0 ").partition(" ")
-        if not count.isdecimal() or int(count) > len(story.cycles) or (int(count) and story.prefix(int(count)) != held):
-            tracker.delete(child.info.run_id)  # begun anew, or told differently: metrics cannot be taken back
+        if (
+            not count.isdecimal()
+            or int(count) > len(history.cycles)
+            or (int(count) and history.prefix(int(count)) != held)
+        ):
+            tracker.delete(child.info.run_id)  # begun again, or reported differently: metrics cannot be taken back
             self._listings.clear()
-            child, count = self._child(tracker, story), "0"
-        record, problem = story.record() if state == "finished" else (None, "")
-        shown = {"mlflow.parentRunId": parent, "mlflow.runName": _run_name(story), "albench.kind": "trial"}
-        final = tags(story, state) | record_tags(record, problem) | shown
+            child, count = self._child(tracker, history), "0"
+        record, problem = history.record() if state == "finished" else (None, "")
+        shown = {"mlflow.parentRunId": parent, "mlflow.runName": _run_name(history), "albench.kind": "trial"}
+        final = tags(history, state) | record_tags(record, problem) | shown
         if final.items() <= child.data.tags.items() and STATUS[state] == child.info.status:
             self._children[folder] = child
             return False
         run_id = child.info.run_id
-        content = record.data.digest if record is not None else story.trial.data_digest
-        if child.data.tags.get("albench.described") != (content or ""):
-            dataset = (story.trial.protocol.data.name, content) if content is not None else None
+        content = record.data.digest if record is not None else history.trial.data_digest
+        described = f"{DESCRIBED} {content or ''}".rstrip()
+        if child.data.tags.get("albench.described") != described:
+            dataset = (history.trial.protocol.data.name, content) if content is not None else None
             with tracker.lock():  # a data set is created where it is first used
-                tracker.describe(run_id, params(story.trial), dataset)
-            tracker.log(run_id, (), {"albench.described": content or ""})
-        for place, done in enumerate(story.cycles[int(count) :], start=int(count) + 1):
-            tracker.log(run_id, points(done)[0], {"albench.cycles": f"{place} {story.prefix(place)}"})
+                tracker.describe(run_id, params(history.trial), dataset)
+            commit = find_commit(record.environment.code) if record is not None else ""
+            known = {"mlflow.source.git.commit": commit} if commit else {}
+            tracker.log(run_id, (), {"albench.described": described} | known)
+        for place, done in enumerate(history.cycles[int(count) :], start=int(count) + 1):
+            tracker.log(run_id, points(done, history.trial)[0], {"albench.cycles": f"{place} {history.prefix(place)}"})
         for name in ARTIFACTS if state != "running" else ():
             source = folder / name if name in HOSTS else outputs(folder) / name
             if files.look(source) is not None:
                 tracker.put(child, source, name)
-        tracker.log(run_id, (), final)  # late: a crash before it has everything done again
-        tracker.set_status(run_id, STATUS[state], story.ended)
+        found = outcome(history) if state == "finished" and history.cycles else []
+        final |= {f"albench.{point.key}": repr(point.value) for point in found}
+        tracker.log(run_id, found, final)  # late: a crash before it has everything done again
+        tracker.set_status(run_id, STATUS[state], history.ended)
         self._children[folder] = tracker.get(run_id)
         return True
 
-    def _child(self, tracker: Tracker, story: RunHistory) -> Any:
-        experiment, parent = self._experiment(tracker, story.trial.suite), self._parent_of(tracker, story)
+    def _child(self, tracker: Tracker, history: RunHistory) -> Any:
+        experiment, parent = self._experiment(tracker, history.trial.suite), self._parent_of(tracker, history)
         if self.listing:
-            known = self._listed(tracker, experiment).trials.get((story.trial_id, story.env_id), [])
+            known = self._listed(tracker, experiment).trials.get((history.trial_id, history.env_id), [])
             if len(known) == 1:
                 return known[0]
-        identity = {"albench.trial_id": story.trial_id, "albench.env_id": story.env_id}
+        identity = {"albench.trial_id": history.trial_id, "albench.env_id": history.env_id}
         labels = identity | {"albench.kind": "trial", "mlflow.parentRunId": parent}
         with tracker.lock():
             found = tracker.search(experiment, identity)
@@ -269,7 +305,7 @@ class RunSyncer:
                 tracker.delete(double.info.run_id)
             if found:
                 return found[0]
-            return tracker.create(experiment, _run_name(story), story.started, labels)
+            return tracker.create(experiment, _run_name(history), history.started, labels)
 
     def _mend_parents(self, tracker: Tracker, experiment: str, listed: Listing) -> None:
         """Give parents of runs that were not touched what somebody changed on them by hand."""
@@ -291,10 +327,10 @@ class RunSyncer:
             if parent.info.status != _status(mine):
                 _settle(tracker, experiment, parent.info.run_id)
 
-    def _parent_of(self, tracker: Tracker, story: RunHistory) -> str:
-        trial = story.trial
+    def _parent_of(self, tracker: Tracker, history: RunHistory) -> str:
+        trial = history.trial
         place = (trial.method_name, trial.profile, trial.variant)
-        return self._parent(tracker, self._experiment(tracker, trial.suite), trial.suite, place, story.started)
+        return self._parent(tracker, self._experiment(tracker, trial.suite), trial.suite, place, history.started)
 
     def _experiment(self, tracker: Tracker, suite: str) -> str:
         if suite not in self._experiments:
@@ -350,20 +386,21 @@ class RunSyncer:
 
 
 def _seal(run: Any) -> str:
-    """Digest of what mirroring writes into a run's tags, and its status."""
+    """Digest of what syncing writes into a run's tags, and its status."""
     ours = {name: value for name, value in run.data.tags.items() if name.startswith("albench.") or name in SHOWN}
     return digest([ours, run.info.status])[:32]
 
 
-def _run_name(story: RunHistory) -> str:
-    return f"{story.trial.method_name}@{story.trial.seed}"
+def _run_name(history: RunHistory) -> str:
+    return f"{history.trial.method_name}@{history.trial.seed}"
 
 
 def _labels(suite: str, place: tuple[str, str, str]) -> dict[str, str]:
     """Tags of a parent run."""
     labels = {"kind": "cell", "cell": cell(*place), "suite": suite}
     labels |= dict(zip(("method", "profile", "variant"), place, strict=True))
-    return {f"albench.{name}": value for name, value in labels.items()} | {"mlflow.runName": cell_name(*place)}
+    tags = {f"albench.{name}": value for name, value in labels.items()}
+    return tags | {"mlflow.runName": cell_name(*place), "method": place[0]}
 
 
 def _status(children: Sequence[Any]) -> str:
@@ -373,16 +410,34 @@ def _status(children: Sequence[Any]) -> str:
 
 
 def _settle(tracker: Tracker, experiment: str, parent: str) -> None:
+    """Give a parent the state of its trials, and what came out of those that are finished: means, and on how many."""
     found = tracker.search(experiment, {"mlflow.parentRunId": parent})
-    tracker.set_status(parent, _status(found), max((run.info.end_time or 0 for run in found), default=0) or None)
+    finished = [run for run in found if run.info.status == "FINISHED"]
+    ended = max((run.info.end_time or 0 for run in found), default=0)
+    means: dict[str, float] = {}
+    for name in (FINAL, AREA):
+        held = [run.data.tags.get(f"albench.{name}") for run in finished]
+        values = [float(text) for text in held if text]
+        means |= {name: round(sum(values) / len(values), DIGITS)} if values else {}
+    if means:
+        tags = finished[0].data.tags
+        shared = {name: tags[name] for name in SHARED if name in tags}
+        if "albench.data" in tags:
+            dataset = (tags["albench.data"], tags["albench.data_digest"])
+            place = {name: tags[f"albench.{name}"] for name in ("profile", "variant")}
+            with tracker.lock():
+                tracker.describe(parent, place | {name: tags[name] for name in ("method", "model")}, dataset)
+        points = [Point(name, value, ended, 0) for name, value in {**means, "trials": float(len(finished))}.items()]
+        tracker.log(parent, points, shared | {"mlflow.source.name": tags["mlflow.source.name"].partition("@")[0]})
+    tracker.set_status(parent, _status(found), ended or None)
 
 
 def sync_run_folders(
-    mirror: RunSyncer, runs: Path, suites: Collection[str], progress: Callable[[int, int], None], marks: Marks | None = None
+    syncer: RunSyncer, runs: Path, suites: Collection[str], progress: Callable[[int, int], None], marks: Marks | None = None
 ) -> SyncResult:  # fmt: skip
-    """Mirror every run folder (of these suites, or of all); see `tracking.sync`."""
+    """Sync every run folder (of these suites, or of all); see `tracking.sync`."""
     folders = list(Store(runs).folders())
-    mirror.listing = True
+    syncer.listing = True
     written = unchanged = empty = 0
     problems: list[str] = []
     for place, folder in enumerate(folders):
@@ -390,7 +445,7 @@ def sync_run_folders(
         mark = None if marks is None else marks.get(folder)
         if mark is not None and suites and mark.suite not in suites:
             continue
-        if marks is not None and mark is not None and (marks.untouched or mirror.holds(folder, mark)):
+        if marks is not None and mark is not None and (marks.untouched or syncer.holds(folder, mark)):
             unchanged += 1
             continue
         try:
@@ -398,7 +453,7 @@ def sync_run_folders(
             if suites and suite not in suites:
                 continue
             seen = look(folder)
-            done = mirror.mirror(folder)
+            done = syncer.sync_run(folder)
         except StoreError as error:
             problems.append(str(error).splitlines()[0])
             continue
@@ -407,8 +462,8 @@ def sync_run_folders(
         )  # fmt: skip
         if marks is not None:
             ended = done.state in ("finished", "failed", "stopped")
-            marks.put(folder, Mark(suite, seen, mirror.seal(folder)) if ended else None)
-    mirror.close()
+            marks.put(folder, Mark(suite, seen, syncer.seal(folder)) if ended else None)
+    syncer.close()
     if marks is not None and (not marks.untouched or written):
         marks.save()
     progress(len(folders), len(folders))

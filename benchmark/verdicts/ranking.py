@@ -127,10 +127,13 @@ def _beats(ours: Mapping[int, float], theirs: Mapping[int, float], alpha: float)
 
 
 def ranks(scores: ArrayLike) -> Array:
-    """Ranks along the first axis, 1 for the highest score, ties shared."""
-    from scipy.stats import rankdata
+    """Ranks along the first axis, 1 for the highest score, ties shared (the mean of their ranks).
 
-    return np.asarray(rankdata(-np.asarray(scores, dtype=np.float64), axis=0), dtype=np.float64)
+    Written out: scipy.stats takes longer to import than a suite takes to judge. A test holds it to `scipy.stats.rankdata`.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    rows = [1.0 + (values > row).sum(axis=0) + ((values == row).sum(axis=0) - 1) / 2 for row in values]
+    return np.asarray(rows, dtype=np.float64).reshape(values.shape)
 
 
 def rank_stability(scores: ArrayLike, draws: int = DRAWS, seed: int = 0) -> list[RankStability]:
@@ -161,12 +164,12 @@ def kendall(ours: ArrayLike, theirs: ArrayLike) -> tuple[float, float] | None:
 
 def friedman(average_ranks: ArrayLike, suites: int) -> float:
     """p value of 'all methods rank alike' over suites (Friedman's chi-square, as in Demsar 2006, section 3.2.2)."""
-    from scipy.stats import chi2
+    from scipy.special import chdtrc
 
     mean = np.asarray(average_ranks, dtype=np.float64)
     k = len(mean)
     statistic = 12 * suites / (k * (k + 1)) * (float(np.sum(mean**2)) - k * (k + 1) ** 2 / 4)
-    return float(chi2.sf(statistic, k - 1))
+    return float(chdtrc(k - 1, statistic))
 
 
 def wilcoxon_holm(scores: ArrayLike) -> Array:

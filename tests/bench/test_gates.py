@@ -213,7 +213,7 @@ def test_requests_to_the_tracker_do_not_grow_with_epochs(tmp_path: Path) -> None
         tracker.create.side_effect = lambda *_: SimpleNamespace(
             info=SimpleNamespace(run_id="r", status="RUNNING"), data=SimpleNamespace(tags={}, params={}, metrics={})
         )
-        RunSyncer(lambda _, tracker=tracker: tracker).mirror(folder)
+        RunSyncer(lambda _, tracker=tracker: tracker).sync_run(folder)
         requests.append([call[0] for call in tracker.method_calls])
     assert "log" in requests[0]
     assert requests[0] == requests[1]

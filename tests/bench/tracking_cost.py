@@ -41,14 +41,14 @@ def told(folder: Path, seed: int) -> Path:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as root:
-        mirror = MlflowSync(runs=Path(root))
+        syncer = MlflowSync(runs=Path(root))
         for seed, name in enumerate(("first", "second", "third")):
             start = time.process_time()
             folder = told(Path(root) / name, seed)
             begun = time.process_time()
-            mirror.mirror(folder)
+            syncer.sync_run(folder)
             print(f"{name}: {begun - start:.3f} s telling events, {time.process_time() - begun:.2f} s mirroring them")
-        mirror.close()
+        syncer.close()
 
 
 if __name__ == "__main__":

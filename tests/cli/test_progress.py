@@ -142,13 +142,53 @@ def test_live_view() -> None:
         console.print(progress.table())
         shown = console.file.getvalue()  # type: ignore[attr-defined]
         progress(job(0), JobOutcome(job(0), "finished"))
-    running, whole = shown.splitlines()
-    assert "toy/one/random@0" in running
-    assert "cycle 2/3" in running
+    heads, running, whole = shown.splitlines()
+    assert heads.split()[0] == "toy/one", "what is the same for all is said once"
+    assert running.startswith("random@0")
+    assert "2/3" in running
     assert "50.00 %" in running
     assert "1 running" in whole
     assert "1 waiting" in whole
     assert "finished" in out.getvalue()
+
+
+def test_a_running_trial_shows_what_it_does() -> None:
+    """Images per second are the plan's count of a cycle's images by the share of its epochs and the worker's clock."""
+    line = TrialLine("x", planned(0))
+    for event in (JobStarted("here"), start(100.0)):
+        line.take(event)
+    assert line.images_per_second() is None
+    line.take(EpochFinished(time=101.0, cycle=0, epoch=50, epochs=200, loss=2.0))
+    line.take(EpochFinished(time=111.0, cycle=0, epoch=150, epochs=200, loss=0.5))
+    work = line.planned.work[0]
+    assert line.images_per_second() == pytest.approx((work.labelled + work.unlabelled) * 0.5 / 10.0)
+    speed = f"{(work.labelled + work.unlabelled) / 20:,.0f}"
+    assert line.cells()[:4] == ("1/3", "150/200", "0.5", speed)
+    assert f"cycle 1/3  75 %  epoch 150/200  loss 0.5  {speed} images/s" in line.describe()
+    line.take(cycle(0, 120.0))
+    assert line.images_per_second() is None
+    assert line.cells()[:5] == ("2/3", "", "", "", "5,000")
+
+
+def test_a_stage_before_the_first_cycle_has_its_name() -> None:
+    line = TrialLine("x", planned(0))
+    for event in (JobStarted("here"), start(100.0)):
+        line.take(event)
+    line.take(EpochFinished(time=101.0, cycle=0, epoch=3, epochs=12, loss=1.5, stage="pretext"))
+    assert line.cells()[:4] == ("pretext 25%", "3/12", "1.5", "")
+
+
+def test_the_live_view_fits_eighty_columns() -> None:
+    progress, _ = screen("none", planned(0))
+    progress.console = Console(file=io.StringIO(), width=80)
+    for event in (JobStarted("here"), start(100.0), cycle(0, 110.0)):
+        progress(job(0), event)
+    for epoch, at in ((50, 111.0), (150, 121.0)):
+        progress(job(0), EpochFinished(time=at, cycle=1, epoch=epoch, epochs=200, loss=0.25))
+    progress.console.print(progress.table())
+    shown = progress.console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(shown) == 3 and max(map(len, shown)) <= 80
+    assert "150/200" in shown[1] and "0.25" in shown[1] and "50.00 %" in shown[1]
 
 
 @pytest.mark.parametrize(

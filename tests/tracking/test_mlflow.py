@@ -42,7 +42,7 @@ QUERIES = {
 
 
 def content(database: Path) -> dict[str, list[Any]]:
-    """Every row that mirroring writes, without the ids that MLflow makes up."""
+    """Every row that a sync writes, without the ids that MLflow makes up."""
     with sqlite3.connect(database) as connection:
         return {name: sorted(connection.execute(query).fetchall()) for name, query in QUERIES.items()}
 
@@ -88,7 +88,7 @@ def runs_of(store: Store, kind: str) -> list[Any]:
 def test_a_finished_trial(store: Store) -> None:
     trial = toy_trial(4)
     folder = finish(store, trial)
-    MlflowSync().mirror(folder)
+    MlflowSync().sync_run(folder)
     (child,), (parent,) = runs_of(store, "trial"), runs_of(store, "cell")
     assert child.info.run_name == "random@4"
     assert (child.info.status, child.info.end_time) == ("FINISHED", 3000)
@@ -133,13 +133,13 @@ def test_nothing_doubles(store: Store, tmp_path: Path) -> None:
 def test_a_rebuilt_database_equals_the_lost_one(store: Store, template: Path) -> None:
     folder = finish(store, toy_trial(0))
     text = (folder / "events.jsonl").read_bytes()
-    mirror = MlflowSync()
+    syncer = MlflowSync()
     for size in (150, len(text) // 2, len(text) - 3):
         (folder / "events.jsonl").write_bytes(text[:size])
-        mirror.mirror(folder, live=True)
+        syncer.sync_run(folder, live=True)
     (folder / "events.jsonl").write_bytes(text)
-    mirror.mirror(folder)
-    mirror.close()
+    syncer.sync_run(folder)
+    syncer.close()
     streamed = content(database(store))
     shutil.copyfile(template, database(store))
     sync(store.root)
@@ -159,9 +159,9 @@ def test_a_crash_between_metrics_and_tags(store: Store, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(tracking.MlflowTracker, "log", dies)
     with pytest.raises(TrackerError, match="the host died"):
-        MlflowSync().mirror(folder)
+        MlflowSync().sync_run(folder)
     monkeypatch.undo()
-    MlflowSync().mirror(folder)
+    MlflowSync().sync_run(folder)
     (child,) = runs_of(store, "trial")
     steps = [point.step for point in client(store).get_metric_history(child.info.run_id, "test/accuracy")]
     assert steps == [5000, 7500, 10000]
@@ -169,8 +169,8 @@ def test_a_crash_between_metrics_and_tags(store: Store, monkeypatch: pytest.Monk
 
 def test_a_run_removed_in_the_ui_comes_back(store: Store) -> None:
     folder = finish(store, toy_trial(0))
-    mirror = MlflowSync()
-    mirror.mirror(folder)
+    syncer = MlflowSync()
+    syncer.sync_run(folder)
     (child,) = runs_of(store, "trial")
     client(store).delete_run(child.info.run_id)
     sync(store.root)
@@ -422,7 +422,7 @@ def server(store: Store) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_served_and_mirrored_over_http(store: Store, server: str, tmp_path: Path) -> None:
+def test_served_and_synced_over_http(store: Store, server: str, tmp_path: Path) -> None:
     finish(store, toy_trial(0))
     sync(store.root)
     (child,) = runs_of(store, "trial")
@@ -476,7 +476,7 @@ class Guarded(http.server.BaseHTTPRequestHandler):
 def test_a_server_that_asks_for_a_password(
     store: Store, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Refused without one, and no run is lost by it; mirrored with one, from the variables or from the address."""
+    """Refused without one, and no run is lost by it; synced with one, from the variables or from the address."""
     Guarded.behind = server
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Guarded) as guard:
         threading.Thread(target=guard.serve_forever, daemon=True).start()

@@ -45,6 +45,7 @@ class FakeTracker:
 
     def __init__(self) -> None:
         self.runs: dict[str, SimpleNamespace] = {}
+        self.notes: dict[str, dict[str, str]] = {}
         self.calls, self.crash_at = 0, -1
 
     def _call(self) -> None:
@@ -58,6 +59,11 @@ class FakeTracker:
 
     def experiment(self, name: str) -> str:
         return f"experiment of {name}"
+
+    def annotate(self, experiment: str, tags: Mapping[str, str], first: Mapping[str, str] | None = None) -> None:
+        self._call()
+        held = self.notes.setdefault(experiment, {})
+        self.notes[experiment] = {**(first or {}), **held, **tags}
 
     def search(self, experiment: str, tags: Mapping[str, str]) -> list[Any]:
         self._call()
@@ -123,17 +129,17 @@ class FakeTracker:
         return found
 
 
-def mirror_to(tracker: FakeTracker) -> RunSyncer:
+def syncer_of(tracker: FakeTracker) -> RunSyncer:
     return RunSyncer(lambda runs: tracker)
 
 
-def mirrored(*folders: Path) -> dict[str, Any]:
-    """What one undisturbed mirroring writes."""
+def synced(*folders: Path) -> dict[str, Any]:
+    """What one undisturbed sync writes."""
     tracker = FakeTracker()
-    mirror = mirror_to(tracker)
+    syncer = syncer_of(tracker)
     for folder in folders:
-        mirror.mirror(folder)
-    mirror.close()
+        syncer.sync_run(folder)
+    syncer.close()
     return tracker.content()
 
 
@@ -149,20 +155,20 @@ def store(tmp_path: Path) -> Store:
 
 def test_crashes_anywhere_change_nothing_in_the_end(store: Store) -> None:
     folders = [finish(store, toy_trial(0)), interrupt(store, toy_trial(1)), fail(store, toy_trial(2))]
-    whole = mirrored(*folders)
+    whole = synced(*folders)
     counting = FakeTracker()
     for folder in folders:
-        mirror_to(counting).mirror(folder)
+        syncer_of(counting).sync_run(folder)
     assert counting.calls > 20
     for crash_at in range(1, counting.calls + 1):
         tracker = FakeTracker()
         tracker.crash_at = crash_at
         with pytest.raises(TrackerError):
             for folder in folders:
-                mirror_to(tracker).mirror(folder)
-        again = mirror_to(tracker)
+                syncer_of(tracker).sync_run(folder)
+        again = syncer_of(tracker)
         for folder in folders:
-            again.mirror(folder)
+            again.sync_run(folder)
         again.close()
         assert tracker.content() == whole, f"crash at call {crash_at}"
 
@@ -170,28 +176,31 @@ def test_crashes_anywhere_change_nothing_in_the_end(store: Store) -> None:
 def test_piece_by_piece_equals_at_once(store: Store) -> None:
     source = finish(store, toy_trial(0))
     text = (source / "events.jsonl").read_bytes()
-    whole = mirrored(source)
+    whole = synced(source)
     tracker = FakeTracker()
-    mirror = mirror_to(tracker)
+    syncer = syncer_of(tracker)
     for size in range(0, len(text) + 1, 97):  # every line is torn somewhere
         (source / "events.jsonl").write_bytes(text[:size])
-        mirror.mirror(source, live=True)
+        syncer.sync_run(source, live=True)
     (source / "events.jsonl").write_bytes(text)
-    mirror.mirror(source)
-    mirror.close()
+    syncer.sync_run(source)
+    syncer.close()
     assert tracker.content() == whole
-    assert len(whole["random@0"][3]) == 3 * 4, "three cycles of accuracy, labels, reuse, training time"
+    points = whole["random@0"][3]
+    assert len(points) == 3 * 5 + 2, "three cycles of accuracy, labels, reuse, training time and speed; what came out"
+    out = {point.key: point.value for point in points if point.key in ("final_accuracy", "area")}
+    assert out == {"final_accuracy": 52.0, "area": 51.0}, "50, 51 and 52 % at 5,000, 7,500 and 10,000 labels"
 
 
 def test_repeats_write_nothing(store: Store) -> None:
     folder = finish(store, toy_trial(0))
     tracker = FakeTracker()
-    mirror = mirror_to(tracker)
-    assert mirror.mirror(folder) == SyncedRun("finished", True)
+    syncer = syncer_of(tracker)
+    assert syncer.sync_run(folder) == SyncedRun("finished", True)
     calls = tracker.calls
-    assert mirror.mirror(folder) == SyncedRun("finished", False)
-    assert tracker.calls == calls, "the same mirror does not even ask"
-    assert mirror_to(tracker).mirror(folder) == SyncedRun("finished", False)
+    assert syncer.sync_run(folder) == SyncedRun("finished", False)
+    assert tracker.calls == calls, "the same syncer does not even ask"
+    assert syncer_of(tracker).sync_run(folder) == SyncedRun("finished", False)
     assert sorted(run.info.name for run in tracker.runs.values()) == ["random", "random@0"]
 
 
@@ -204,12 +213,12 @@ def test_torn_and_foreign_lines_are_passed_over(store: Store) -> None:
     tell(folder, trial, 0)
     with (folder / "events.jsonl").open("ab") as file:
         file.write(b'{"type": "fini')
-    story = RunHistory(folder)
-    story.update()
-    assert len(story.cycles) == 1
+    history = RunHistory(folder)
+    history.update()
+    assert len(history.cycles) == 1
     tell(folder, trial, 1)  # the torn line is closed first
-    story.update()
-    assert [done.result.cycle for done in story.cycles] == [0, 1]
+    history.update()
+    assert [done.result.cycle for done in history.cycles] == [0, 1]
 
 
 def test_a_cycle_told_again_counts_once_and_a_different_one_replaces(store: Store) -> None:
@@ -219,16 +228,16 @@ def test_a_cycle_told_again_counts_once_and_a_different_one_replaces(store: Stor
     tell(folder, trial, 0, at=2.0)
     tell(folder, trial, 1, at=3.0)
     tracker = FakeTracker()
-    mirror = mirror_to(tracker)
-    mirror.mirror(folder, live=True)
+    syncer = syncer_of(tracker)
+    syncer.sync_run(folder, live=True)
     run = next(run for run in tracker.runs.values() if run.info.name == "random@0")
     before = set(run.data.metrics)
     tell(folder, trial, 1, at=9.0)
-    mirror.mirror(folder, live=True)
+    syncer.sync_run(folder, live=True)
     assert run.data.metrics == before
     assert {point.time for point in before} == {2000, 3000}
     tell(folder, trial, 1, accuracy=60.0, at=10.0)
-    mirror.mirror(folder, live=True)
+    syncer.sync_run(folder, live=True)
     (run,) = (run for run in tracker.runs.values() if run.info.name == "random@0")
     values = {(point.step, point.value, point.time) for point in run.data.metrics if point.key == "test/accuracy"}
     sizes = trial.protocol.acquisition.labelled()
@@ -242,13 +251,13 @@ def test_a_fresh_start_replaces_the_run(store: Store, longer: bool) -> None:
     say_started(folder, trial)
     tell(folder, trial, 0)
     tracker = FakeTracker()
-    mirror = mirror_to(tracker)
-    mirror.mirror(folder, live=True)
+    syncer = syncer_of(tracker)
+    syncer.sync_run(folder, live=True)
     (folder / "events.jsonl").unlink()
     say_started(folder, trial)
     for cycle in range(3 if longer else 0):
         tell(folder, trial, cycle, accuracy=70.0, at=20.0)
-    mirror.mirror(folder, live=True)
+    syncer.sync_run(folder, live=True)
     (run,) = (run for run in tracker.runs.values() if run.info.name == "random@0")
     values = {point.value for point in run.data.metrics if point.key == "test/accuracy"}
     assert values == ({70.0, 71.0, 72.0} if longer else set())
@@ -258,10 +267,10 @@ def test_states(store: Store) -> None:
     trial = toy_trial(0)
     folder = interrupt(store, trial)
     tracker = FakeTracker()
-    mirror = mirror_to(tracker)
+    syncer = syncer_of(tracker)
 
     def seen() -> tuple[str, str]:
-        mirror.mirror(folder)
+        syncer.sync_run(folder)
         (run,) = (run for run in tracker.runs.values() if run.info.name == "random@0")
         return run.data.tags["albench.state"], run.info.status
 
@@ -271,31 +280,31 @@ def test_states(store: Store) -> None:
     events.append_event(folder / "events.jsonl", TrialStopped(time=5.0, reason="time_limit"))
     assert seen() == ("stopped", "KILLED")
     say_started(folder, trial)
-    assert mirror.mirror(folder, live=True).state == "running"
-    story = RunHistory(folder)
-    story.update()
-    assert story.resumed == 1
+    assert syncer.sync_run(folder, live=True).state == "running"
+    history = RunHistory(folder)
+    history.update()
+    assert history.resumed == 1
 
 
 def test_a_refused_record_is_said(store: Store) -> None:
     folder = finish(store, toy_trial(0))
     events.append_event(folder / "events.jsonl", TrialFinished(time=4.0, digest="other"))
     tracker = FakeTracker()
-    mirror_to(tracker).mirror(folder)
+    syncer_of(tracker).sync_run(folder)
     (run,) = (run for run in tracker.runs.values() if run.info.name == "random@0")
     assert run.data.tags["albench.record"].startswith("refused")
 
 
 def test_a_parent_has_the_state_of_its_children(store: Store) -> None:
     good, bad = finish(store, toy_trial(0)), fail(store, toy_trial(1))
-    assert mirrored(good)["random"][0][0] == "FINISHED"
-    assert mirrored(good, bad)["random"][0][0] == "FAILED"
+    assert synced(good)["random"][0][0] == "FINISHED"
+    assert synced(good, bad)["random"][0][0] == "FAILED"
 
 
 def test_nothing_is_written_for_a_run_that_has_not_begun(store: Store) -> None:
     folder = store.create(toy_trial(0), ENVIRONMENT)
     tracker = FakeTracker()
-    assert mirror_to(tracker).mirror(folder) == SyncedRun(None, False)
+    assert syncer_of(tracker).sync_run(folder) == SyncedRun(None, False)
     assert not tracker.runs
 
 
@@ -305,14 +314,14 @@ def test_sync_counts_and_goes_on_after_a_bad_folder(store: Store) -> None:
     broken = finish(store, toy_trial(2))
     (broken / "trial.json").write_text("{}")
     tracker, seen = FakeTracker(), []
-    report = sync_run_folders(mirror_to(tracker), store.root, (), lambda done, total: seen.append((done, total)))
+    report = sync_run_folders(syncer_of(tracker), store.root, (), lambda done, total: seen.append((done, total)))
     assert (report.written, report.unchanged, report.empty) == (1, 0, 1)
     assert len(report.problems) == 1
     assert "trial.json" in report.problems[0]
     assert seen[-1] == (3, 3)
-    again = sync_run_folders(mirror_to(tracker), store.root, (), lambda done, total: None)
+    again = sync_run_folders(syncer_of(tracker), store.root, (), lambda done, total: None)
     assert (again.written, again.unchanged) == (0, 1)
-    other = sync_run_folders(mirror_to(FakeTracker()), store.root, ("another/suite",), lambda done, total: None)
+    other = sync_run_folders(syncer_of(FakeTracker()), store.root, ("another/suite",), lambda done, total: None)
     assert (other.written, other.unchanged, other.empty) == (0, 0, 0)
 
 
@@ -321,7 +330,7 @@ def marks_of(store: Store, stamp: str = "") -> Marks:
 
 
 def quiet_sync(store: Store, tracker: FakeTracker, stamp: str = "") -> SyncResult:
-    return sync_run_folders(mirror_to(tracker), store.root, (), lambda done, total: None, marks_of(store, stamp))
+    return sync_run_folders(syncer_of(tracker), store.root, (), lambda done, total: None, marks_of(store, stamp))
 
 
 def test_costs_follow_what_is_new(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -421,10 +430,10 @@ def test_values_that_are_not_finite_are_left_out_and_named(store: Store) -> None
     assert {(point.step, point.time) for point in found} == {(5000, 2000)}
     assert missing == ["diagnostics/spread", "test/loss/a", "test/loss/b"]
     folder = interrupt(store, trial)
-    story = RunHistory(folder)
-    story.update()
-    story.cycles = [done]
-    assert tags(story, "running")["albench.not_finite"] == "diagnostics/spread, test/loss/a, test/loss/b"
+    history = RunHistory(folder)
+    history.update()
+    history.cycles = [done]
+    assert tags(history, "running")["albench.not_finite"] == "diagnostics/spread, test/loss/a, test/loss/b"
 
 
 def test_parameters_are_the_flattened_protocol() -> None:
@@ -443,7 +452,8 @@ def test_verdict_rows() -> None:
         {"method": "tod", "labelled": 7500, "verdict": "below", "reason": "a | b"},
     ]
     assert verdict_tags(rows) == {
-        "albench.verdict": "1 reproduced, 1 below", "albench.verdict.5000": "reproduced", "albench.verdict.7500": "below",
+        "albench.verdict": "1 reproduced, 1 below", "verdict": "1 reproduced, 1 below",
+        "albench.verdict.5000": "reproduced", "albench.verdict.7500": "below",
     }  # fmt: skip
     assert verdict_tags(rows[:1])["albench.verdict"] == "reproduced"
     table = verdict_table(rows)
@@ -466,14 +476,14 @@ def test_publishing_verdicts_twice_leaves_one_set(tmp_path: Path) -> None:
     figure.write_bytes(b"png")
     rows = [{"method": "tod", "labelled": 10, "verdict": "below"}, {"claim": "tod beats random", "verdict": "holds"}]
     for _ in range(2):
-        mirror_to(tracker).publish(tmp_path, "toy/one", "smoke", "as_published", rows, {"curves": figure})
+        syncer_of(tracker).publish(tmp_path, "toy/one", "smoke", "as_published", rows, {"curves": figure})
     (run,) = tracker.runs.values()
     assert run.info.name == "tod · smoke"
     assert run.data.tags["albench.verdict"] == "below"
     assert "tod beats random" in run.data.tags["mlflow.note.content"]
     assert run.data.tags["albench.verdict.10"] == "below"
     other = [{"method": "tod", "labelled": 20, "verdict": "above"}]
-    mirror_to(tracker).publish(tmp_path, "toy/one", "smoke", "as_published", other, {}, ["tod", "random"], "in all")
+    syncer_of(tracker).publish(tmp_path, "toy/one", "smoke", "as_published", other, {}, ["tod", "random"], "in all")
     assert [run.data.tags[f"albench.verdict{size}"] for size in ("", ".10", ".20")] == ["above", "", "above"], (
         "nothing stale"
     )
@@ -488,7 +498,7 @@ def test_background_follows_a_run_and_ends_up_to_date(store: Store) -> None:
     trial = toy_trial(0)
     folder = store.create(trial, ENVIRONMENT)
     tracker = FakeTracker()
-    with BackgroundSync(lambda: mirror_to(tracker), every=0.01) as background:
+    with BackgroundSync(lambda: syncer_of(tracker), every=0.01) as background:
         background.watch([folder])
         say_started(folder, trial)
         tell(folder, trial, 0)
@@ -508,7 +518,7 @@ def test_a_dead_tracker_is_told_and_tried_again(store: Store) -> None:
         tries.append(1)
         if len(tries) < 3:
             raise ConnectionRefusedError("nobody there")
-        return mirror_to(tracker)
+        return syncer_of(tracker)
 
     background = BackgroundSync(make, every=0.01)
     background.watch([folder])
@@ -527,7 +537,7 @@ def test_a_hanging_tracker_does_not_hold_the_run(store: Store) -> None:
     release = threading.Event()
 
     class Hanging:
-        def mirror(self, run_dir: Path, *, live: bool = False) -> SyncedRun:
+        def sync_run(self, run_dir: Path, *, live: bool = False) -> SyncedRun:
             release.wait(patience(30))
             return SyncedRun(None, False)
 
@@ -547,11 +557,11 @@ def test_one_bad_folder_does_not_hide_the_others(store: Store) -> None:
     good, bad = finish(store, toy_trial(0)), finish(store, toy_trial(1))
     (bad / "trial.json").write_text("{}")
     tracker = FakeTracker()
-    background = BackgroundSync(lambda: mirror_to(tracker), every=0.01)
+    background = BackgroundSync(lambda: syncer_of(tracker), every=0.01)
     background.watch([bad, good])
     background.close()
     assert background.problem is not None
     assert "trial.json" in background.problem
     assert "random@0" in tracker.content()
     with pytest.raises(StoreError):
-        mirror_to(tracker).mirror(bad)
+        syncer_of(tracker).sync_run(bad)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import friedmanchisquare, kendalltau, mannwhitneyu, trim_mean, ttest_rel, wilcoxon
 from statsmodels.stats.multitest import multipletests
 
@@ -177,3 +179,12 @@ def test_runs_are_drawn_again_within_their_suite() -> None:
         hits += found.low <= 5.0 <= found.high
     assert hits >= 85
     assert ranking.resampled(lambda own: 1.0, [np.array([1.0])]).low is None
+
+
+@given(st.integers(1, 7), st.integers(1, 5), st.integers(0, 2**31))
+def test_ranks_are_those_of_scipy(methods: int, draws: int, seed: int) -> None:
+    from scipy.stats import rankdata
+
+    scores = np.random.default_rng(seed).integers(0, 4, (methods, draws)) / 3
+    assert np.array_equal(ranking.ranks(scores), rankdata(-scores, axis=0))
+    assert np.array_equal(ranking.ranks(scores[:, 0]), rankdata(-scores[:, 0]))
