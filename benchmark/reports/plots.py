@@ -1,6 +1,6 @@
 """Pictures of one suite: our curves over the paper's, and the gain over random sampling.
 
-Drawn without pyplot and without a clock, so the same judgement gives the same bytes. Colours are Okabe and Ito's, which
+Drawn without pyplot and without a clock, so the same suite verdict gives the same bytes. Colours are Okabe and Ito's, which
 colour-blind readers tell apart; every method also has its own marker. Text stays text in SVG files.
 """
 
