@@ -104,6 +104,7 @@ HEAD = "trial_id,env_id,method,seed,sizes,labelled\n"
         (gzip.compress(f"{HEAD}t,e,random,0,2 3,7 3\n".encode()), ":2"),
         (gzip.compress(f"{HEAD}t,e,random,0,3 2,7 3 9\n".encode()), ":2"),
     ],
+    ids=["not compressed", "header", "seed", "too few indices", "sizes that fall"],
 )
 def test_a_damaged_file_is_named_by_line(content: bytes, line: str, tmp_path: Path) -> None:
     path = tmp_path / "picks.csv.gz"
