@@ -15,7 +15,7 @@ BEGIN = (
 """The commands to begin with, and what they do."""
 VERBS = {
     "Look": ("ls", "show", "check", "doctor", "status"),
-    "Run": ("fetch", "plan", "run", "verify", "verify-method"),
+    "Run": ("fetch", "plan", "run", "verify", "verify-method", "verify-network"),
     "Judge": ("compare", "judge", "report", "export"),
     "Keep": ("sync", "ui", "clean", "schema"),
 }
@@ -57,6 +57,7 @@ EXAMPLES = {
     "export": ("albench export quickstart/digits --to csv",),
     "verify": ("albench verify quickstart/digits/margin@0",),
     "verify-method": ("albench verify-method gini.py:Gini",),
+    "verify-network": ("albench verify-network small_cnn", "albench verify-network tiny.py:Tiny --size 64"),
     "sync": ("albench sync", "albench sync 'tod/*' --tracking-uri http://127.0.0.1:5000"),
     "ui": ("albench ui", "albench ui --port 5001"),
     "clean": ("albench clean --dry-run",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-import click
+import rich_click as click
 from rich.markup import escape
 
 from benchmark.cli.tables import console, grid
