@@ -28,7 +28,7 @@ GOALS = {
     ("scoring", "bf16"): ("pool scoring, ResNet-18, `--precision bf16`, against eager fp32", 1.7, 2.0),
     ("scoring", "fp32"): ("the same, fp32", 1.1, 1.2),
     ("determinism", "off"): ("deterministic algorithms on, against off (cost; at most)", 1.08, 1.03),
-    ("start", "first step"): ("fresh process to the end of a rehearsed trial, against `import torch` (cost; at most)", 2, 1.3),
+    ("start", "first step"): ("fresh process to the end of a dry run, against `import torch` (cost; at most)", 2, 1.3),
 }  # fmt: skip
 """Title, gate and target of every contest."""
 

@@ -64,9 +64,10 @@ def test_states(store: Store) -> None:
     assert store.status(toy_trial(3), ENVIRONMENT).state == "resumable"
     say_started(store.create(toy_trial(2), ENVIRONMENT), toy_trial(2))
     died = store.status(toy_trial(2), ENVIRONMENT)
-    assert (died.state, died.note.split(":")[0]) == ("failed", "ended without a word"), (
-        "an older failure no longer counts"
-    )
+    assert (died.state, died.note.split(":")[0]) == (
+        "failed",
+        "stopped without reporting an error (killed, or the machine went down)",
+    ), "an older failure no longer counts"
     events.append_event(
         store.run_dir(toy_trial(2), ENVIRONMENT) / "events.jsonl", TrialStopped(time=1.0, reason="signal")
     )

@@ -117,7 +117,7 @@ def test_network_and_its_cost(suite: SuiteFile) -> None:
 def test_smoke_on_svhn_in_the_official_layout(tmp_path: Path) -> None:
     """Every method once, with a narrow network so that it takes seconds; images and labels as in the .mat files."""
     rng = np.random.default_rng(0)
-    for part, count in (("train", 420), ("test", 140)):
+    for part, count in (("train", 820), ("test", 220)):
         labels = rng.integers(1, 11, size=(count, 1)).astype(np.uint8)  # the file says 10 for the digit 0
         scipy.io.savemat(
             tmp_path / f"{part}_32x32.mat", {"X": rng.integers(0, 256, (32, 32, 3, count), dtype=np.uint8), "y": labels}
@@ -127,14 +127,15 @@ def test_smoke_on_svhn_in_the_official_layout(tmp_path: Path) -> None:
         f"methods.{name}.objective.params.channels": [8, 16, 32, 64]
         for name, method in find_suite("tod/svhn", ROOT).suite.methods.items() if method.objective.name == "learning_loss"
     }  # fmt: skip
-    run_smoke("svhn", tmp_path, tmp_path, narrow | channels)
+    once = {"protocol.training.epochs": 1, "protocol.training.schedule.milestones": [1]}
+    run_smoke("svhn", tmp_path, tmp_path, narrow | channels | once)
 
 
 @REAL
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["cifar100", "caltech101"])
 def test_smoke_on_real_images(name: str, tmp_path: Path) -> None:
-    """The real network on real images: TOD with the COD loss, the costliest method."""
+    """Real images: TOD with the COD loss, the costliest method."""
     run_smoke(name, Path(os.environ["ALBENCH_TEST_DATA"]), tmp_path, {}, methods=["tod+cod"])
 
 

@@ -185,7 +185,7 @@ def test_weights_that_are_not_what_their_maker_told_are_not_taken_over(store: St
     code, out = run(other(), store)
     last = last_event(out)
     assert code == 3 and isinstance(last, TrialFailed)
-    assert "other weights than its maker told" in last.message and path.name in last.message
+    assert "other weights than its maker recorded" in last.message and path.name in last.message
     path.unlink()
     code, out = run(other(), store)
     assert code == 0 and not reused(out), "as it says: without the file it is done again"
