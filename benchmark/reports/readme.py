@@ -33,7 +33,7 @@ def showcase(root: Path) -> str:
     suites, tables = _everything(root)
     rows = [row for suite in suites for row in _verdicts(suite, tables[suite.id])]
     parts = [markdown.table(HEADS, rows) if rows else "No results are committed yet."]
-    parts.append(_waiting([suite for suite in suites if not tables[suite.id]]))
+    parts.append(_waiting([suite for suite in suites if not _has_protocol(suite, tables[suite.id])]))
     parts += [_quickstart(root, suite, tables[suite.id]) for suite in suites if suite.id == SHOWN]
     return "\n\n".join(part for part in parts if part)
 
@@ -124,8 +124,14 @@ def _meaning(suite: SuiteFile, found: SuiteVerdict) -> str:
     return formatting.MEANING.get(found.exit_code, "stopped")
 
 
+def _has_protocol(suite: SuiteFile, rows: Sequence[Measurement]) -> bool:
+    """Whether any trial kept the protocol, or a part of it: shrunk profiles say nothing about the paper."""
+    parts = {name for name, profile in suite.suite.profiles.items() if profile.part}
+    return any(row.profile in {"paper", *parts} for row in rows)
+
+
 def _waiting(suites: Sequence[SuiteFile]) -> str:
-    """Suites without committed results, by paper, with what waits to be judged."""
+    """Suites without committed results of their protocol, by paper, with what waits to be judged."""
     papers: dict[str, list[SuiteFile]] = {}
     for suite in suites:
         papers.setdefault(suite.id.partition("/")[0], []).append(suite)
