@@ -23,7 +23,9 @@ pytestmark = [
 
 @pytest.mark.parametrize("method", ["random", "tod"])
 def test_a_smoke_trial_stands_where_its_committed_one_does(method: str, tmp_path: Path) -> None:
-    workspace = Workspace(ROOT / "suites", tmp_path / "runs", Path(os.environ["ALBENCH_TEST_DATA"]), results=ROOT / "results")
+    workspace = Workspace(
+        ROOT / "suites", tmp_path / "runs", Path(os.environ["ALBENCH_TEST_DATA"]), results=ROOT / "results"
+    )
     selection = benchmark.select(f"tod/cifar10/{method}@0", profile="smoke")
     options = RunOptions(device="cpu", jobs=1, tracking=False, allow_noncanonical_data=True)
     assert benchmark.run(selection, workspace, options).is_complete
