@@ -134,13 +134,13 @@ def _until_free(bench: Bench) -> None:
 
 
 def tracker_killed(bench: Bench, rng: random.Random) -> int | None:
-    """A tracking server in a process of its own is killed while a run is mirrored to it, and comes back later."""
+    """A tracking server in a process of its own is killed while a run is synced to it, and comes back later."""
     path = str(bench.folder / "socket")
     server = _serve(path)
     seen: list[int] = []
 
     class View:
-        def mirror(self, run_dir: Path, *, live: bool = False) -> object:
+        def sync_run(self, run_dir: Path, *, live: bool = False) -> object:
             with socket.socket(socket.AF_UNIX) as link:
                 link.settimeout(1)
                 link.connect(path)
@@ -159,14 +159,16 @@ def tracker_killed(bench: Bench, rng: random.Random) -> int | None:
     if wait(process) != FINISHED:
         raise Violation("a dead tracker stopped a run")
     again = _serve(path)
-    until = time.monotonic() + patience(20)
-    while not (seen and seen[-1] == len(bench.trial.protocol.acquisition.labelled())):
-        if time.monotonic() > until:
-            raise Violation(f"the view is not brought up to date after the tracker is back: {background.problem}")
-        time.sleep(0.02)
-    background.close(5)
-    os.kill(again, signal.SIGKILL)
-    wait(again)
+    try:
+        until = time.monotonic() + patience(20)
+        while not (seen and seen[-1] == len(bench.trial.protocol.acquisition.labelled())):
+            if time.monotonic() > until:
+                raise Violation(f"the view is not brought up to date after the tracker is back: {background.problem}")
+            time.sleep(0.02)
+        background.close(5)
+    finally:  # it holds the campaign's output open: left behind, a reader of it would wait for ever
+        os.kill(again, signal.SIGKILL)
+        wait(again)
     return bench.told()
 
 
