@@ -67,6 +67,8 @@ def show_answer(judgement: SuiteVerdict, console: Console, around: Surroundings 
     _methods(console, judgement, plain=plain)
     _unexpected(console, judgement)
     _claims(console, judgement.claims)
+    for note in judgement.notes[:LINES]:
+        console.print(escape(f"Note: {note}"))
     _missing(console, judgement, around)
     for name, place in around.places.items():
         console.print(escape(f"{name + ':':9} {place}"), soft_wrap=True)
