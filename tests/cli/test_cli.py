@@ -496,7 +496,8 @@ def test_clean(cli: Cli) -> None:
     assert not leftover.exists()
 
 
-def test_run_until_decided_adds_planned_seeds(cli: Cli) -> None:
+def test_run_until_decided_adds_planned_seeds(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(fake.PATIENCE, "0")  # seed 1 is slow, and is waited for here
     assert cli.run("toy/one/random", "--until-decided", "--max-seeds", "3") == 3
     assert "toy/one: looks at 2, 3 seeds" in cli.out
     assert "2 finished" in cli.out

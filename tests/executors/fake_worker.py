@@ -23,6 +23,8 @@ FINE, SLOW, FAILS, DIES, STARVES, LIES, DEAF, INVALID, SEGFAULTS, STEADY, WOBBLY
 """What seeds mean."""
 PACE = 0.05
 """Seconds a cycle takes."""
+PATIENCE = "ALBENCH_FAKE_SLOW"
+"""Variable with the seconds that a slow trial takes where a test does not interrupt it (default: 600)."""
 _stop = False
 
 
@@ -67,7 +69,8 @@ def _run(trial: Trial, env: Environment, out: Path, deadline: float, fresh: bool
     pace = 0.6 if trial.seed in (STEADY, WOBBLY) else PACE
     for cycle in range(first, trial.protocol.acquisition.cycles):
         _happen(trial.seed, out)
-        until = time.monotonic() + (600 if trial.seed in (SLOW, DEAF) and cycle == 1 else pace)
+        slow = float(os.environ.get(PATIENCE, "600"))
+        until = time.monotonic() + (slow if trial.seed in (SLOW, DEAF) and cycle == 1 else pace)
         while time.monotonic() < until:
             if (_stop or time.monotonic() > deadline) and trial.seed != DEAF:
                 events.append_event(said, TrialStopped(time=time.time(), reason="signal" if _stop else "time_limit"))
