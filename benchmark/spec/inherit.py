@@ -19,6 +19,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -229,12 +230,21 @@ def line_of_entry(text: str, entry: str) -> int:
 
 def _best(text: str, dotted: str) -> tuple[int, int]:
     """How many keys of the dotted path the best line names, and that line."""
-    wanted = dotted.split(".")
-    best, best_length = 1, 0
+    wanted, lines = dotted.split("."), _lines_by_path(text)
+    for length in range(len(wanted), 0, -1):
+        if (line := lines.get(".".join(wanted[:length]))) is not None:
+            return length, line
+    return 0, 1
+
+
+@lru_cache(maxsize=256)
+def _lines_by_path(text: str) -> dict[str, int]:
+    """The first line on which each dotted path is named. Kept, since every reference of a suite asks for lines of its few files."""
+    lines: dict[str, int] = {}
     for number, here, _ in _named(text):
-        if here and len(".".join(here).split(".")) > best_length and _matches(here, wanted):
-            best, best_length = number, len(".".join(here).split("."))
-    return best_length, best
+        if here:
+            lines.setdefault(".".join(here), number)
+    return lines
 
 
 def _inline_tables(text: str) -> frozenset[str]:
@@ -260,8 +270,3 @@ def _named(text: str) -> Iterator[tuple[int, list[str], str]]:
 
 def _keys(name: str) -> list[str]:
     return [part.strip().strip("\"'") for part in re.findall(r""""[^"]*"|'[^']*'|[^.\s]+""", name)]
-
-
-def _matches(here: list[str], wanted: list[str]) -> bool:
-    """Whether `here` is a prefix of `wanted`; quoted keys may themselves hold dots."""
-    return ".".join(wanted) == ".".join(here) or ".".join(wanted).startswith(".".join(here) + ".")
