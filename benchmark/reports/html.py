@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import Exit
-from benchmark.reports import formatting, overview
+from benchmark.reports import figure, formatting, overview
 from benchmark.reports.leaderboard import ACROSS_HEADS, ENTRY_HEADS, RANK_HEADS, Leaderboard, model_tables
 from benchmark.reports.plots import Picture, inline
 from benchmark.spec.load import SuiteFile
@@ -44,10 +44,12 @@ def suite_page(
     commands: Mapping[str, str] | None = None,
     facts: Mapping[str, str] | None = None,
     index: str = "",
+    curves: Mapping[str, Any] | None = None,
 ) -> str:
-    """The page of a suite. `index` is the relative address of the index page, if there is one."""
+    """The page of a suite. `index` is the relative address of the index page, if there is one; `curves` are the values of
+    `figure.suite_figure`."""
     notes, suite = formatting.Footnotes(), suite_file.suite
-    numbers, curves = formatting.number_lines(judgement, notes), formatting.curve_lines(judgement, notes)
+    numbers, areas = formatting.number_lines(judgement, notes), formatting.curve_lines(judgement, notes)
     beside = formatting.number_lines(judgement, notes, decides=False)
     claims = [_claim(claim, notes) for claim in judgement.claims]
     measured_heads, measured = formatting.measured_grid(judgement)
@@ -67,7 +69,7 @@ def suite_page(
     matrix = overview.verdict_matrix(judgement)
     missing, missing_command = overview.missing_text(judgement, commands or {})
     parts = {
-        "pictures": [{"svg": _safe(inline(picture)), "description": picture.description} for picture in pictures],
+        "pictures": [{"svg": _safe(inline(picture)), "title": picture.title, "description": picture.description} for picture in pictures],
         "numbers": [] if collapsed else numbers, "claims": claims, "methods": formatting.method_titles(judgement), "beside": beside,
         "measured": measured, "notes": [*notes.lines(), *judgement.notes], "deviations": deviations,
         "commands": list((commands or {}).items()), "models": [formatting.model_cells(row) for row in judgement.models],
@@ -77,8 +79,10 @@ def suite_page(
         "suite.html.j2", f"{judgement.title}: {judgement.suite}", judgement=judgement, suite=suite, index=index,
         tiles=overview.verdict_tiles(judgement), matrix=matrix, missing=missing, missing_command=missing_command,
         matrix_text=formatting.matrix_text(judgement, compared=matrix.compared),
+        figure=curves, figure_values=_safe(figure.values_text(curves)) if curves else "",
+        figure_text=_figure_text(curves) if curves else "",
         headline=formatting.headline(judgement), paper_url=_address(suite.paper.preprint), sections=_sections(judgement, parts),
-        collapsed=collapsed, curves=curves, area=formatting.curve_text(judgement.rule), filters=_filters(numbers),
+        collapsed=collapsed, curves=areas, area=formatting.curve_text(judgement.rule), filters=_filters(numbers),
         reference=formatting.reference_head(judgement), budget_heads=formatting.BUDGET_HEADS,
         standings=standings, standing_heads=formatting.standing_heads(judgement), penalties=penalties if standings else [],
         penalty_heads=["method", *judgement.penalty_methods], kendall=formatting.kendall_text(judgement),
@@ -107,7 +111,7 @@ def index_page(pages: Sequence[Page], board: Leaderboard | None = None, pictures
             (name, title, list(dict.fromkeys(str(getattr(entry, name)) for entry in entries)))
             for name, title in (("paper", "Paper"), ("dataset", "Data set"), ("budget", "Budget"), ("method", "Method"))
         ],
-        pictures=[{"svg": _safe(inline(picture)), "description": picture.description} for picture in pictures],
+        pictures=[{"svg": _safe(inline(picture)), "title": picture.title, "description": picture.description} for picture in pictures],
         across=[row.cells() for row in board.across] if board else [], across_heads=ACROSS_HEADS,
         model_tables=model_tables([page.judgement for page in pages]),
     )  # fmt: skip
@@ -119,7 +123,6 @@ def _sections(judgement: SuiteVerdict, parts: Mapping[str, Any]) -> list[tuple[s
         "models": "Target models", "beside": "Shown beside", "measured": "Measured", "notes": "Notes",
         "deviations": "Deviations", "conditions": "Conditions", "commands": "Commands",
     }  # fmt: skip
-    parts = {**parts, "pictures": parts["pictures"][1:]}  # the first one stands in the answer
     always = {"answer", "numbers", "conditions", *(["commands"] if judgement.missing else [])}
     return [(name, title) for name, title in names.items() if name in always or parts.get(name)]
 
@@ -161,6 +164,16 @@ def _address(preprint: str) -> str:
     return ARCHIVES[archive] + number if preprint else ""
 
 
+def _figure_text(curves: Mapping[str, Any]) -> str:
+    """What the figure shows and how it is used."""
+    theirs = any(one["published"] for view in curves["views"] for one in view["series"])
+    lines = "Solid with filled markers: ours" + ("; dashed with hollow markers: published." if theirs else ".")
+    return (
+        f"{lines} Point at a curve to read its value, interval and {curves['unit']}. Press a name to hide its curve, press it twice "
+        "to see it alone. Draw a rectangle to enlarge it; press twice for the whole."
+    )
+
+
 def _safe(markup: str) -> Any:
     from markupsafe import Markup
 
@@ -169,6 +182,9 @@ def _safe(markup: str) -> Any:
 
 def _render(template: str, title: str, **values: Any) -> str:
     css, js = (TEMPLATES / "style.css").read_text(), (TEMPLATES / "filter.js").read_text()
+    if values.get("figure"):
+        css = f"{figure.library_style()}\n{css}"
+        js = f"{figure.library_script()}{(TEMPLATES / 'figure.js').read_text()}{js}"
     # Style attributes are allowed: matplotlib's SVG is made of them, and they can load nothing under this policy.
     policy = (
         f"default-src 'none'; base-uri 'none'; form-action 'none'; script-src '{_hash(js)}'; style-src '{_hash(css)}'; "

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from benchmark.reports import html, junit, leaderboard, markdown, plots
+from benchmark.reports import figure, html, junit, leaderboard, markdown, plots
 from benchmark.runs.events import write_bytes
 from benchmark.spec.load import SuiteFile
 from benchmark.verdicts.measurements import Measurement
@@ -29,7 +29,8 @@ def write_all(
     folder.mkdir(parents=True, exist_ok=True)
     pictures = plots.pictures(suite_file, judgement, measurements)
     shown = {picture.title: f"{picture.name}.png" for picture in pictures}
-    page = html.suite_page(suite_file, judgement, pictures, cost_note, commands, facts, index)
+    curves = figure.suite_figure(suite_file, judgement, measurements)
+    page = html.suite_page(suite_file, judgement, pictures, cost_note, commands, facts, index, curves)
     files: dict[str, bytes] = {
         "verdicts.json": (json.dumps(judgement.plain(), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
         "report.md": markdown.render(suite_file, judgement, cost_note, commands, facts, shown).encode(),
