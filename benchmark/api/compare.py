@@ -31,6 +31,8 @@ RECORDS = "records.csv"
 """Committed measurements of a suite, below results/."""
 MISSING = "Run what is missing"
 """Purpose of the command that is shown where a trial of the selection was not measured."""
+UNDECIDED = "Add seeds until it is decided"
+"""Purpose of the command that is shown where more trials can decide a verdict."""
 WORST_FIRST = (Exit.DISCREPANCY, Exit.NOT_MEASURED, Exit.INCONCLUSIVE, Exit.OK)
 OnRefused = Callable[[RejectedRecord], None]
 """Called with every record file that is not accepted."""
@@ -119,7 +121,7 @@ def compare_suite(
     borrowed = sorted({row.method for row in measurements} - {row.method for row in own})
     facts = {"Taken from results/": ", ".join(borrowed)} if borrowed else {}
     facts |= _facts(records, resolved.rule.margin, resolved.rule.metric)
-    commands = _commands(selection, suite, complete=_is_complete(selection, suite, measurements))
+    commands = _commands(selection, suite, complete=_is_complete(selection, suite, measurements), judgement=judgement)
     return ComparisonResult(
         suite, judgement, measurements, records, _cost_note(suite, selection, records), commands, facts, refused
     )
@@ -264,18 +266,26 @@ def _own_methods(selection: Selection, suite: SuiteFile) -> tuple[str, ...]:
     return tuple(name for name in selection.methods or () if name in suite.suite.methods)
 
 
-def _commands(selection: Selection, suite: SuiteFile, *, complete: bool) -> dict[str, str]:
+def _commands(
+    selection: Selection, suite: SuiteFile, *, complete: bool, judgement: SuiteVerdict
+) -> dict[str, str]:  # fmt: skip
     """How to go on with the selection, by purpose."""
+    from benchmark.verdicts.results import VerdictKind
+
     meant = [selector for selector in selection.selectors if selection.means(selector, suite.id)]
     chosen = list(dict.fromkeys(str(replace(selector, suite=suite.id)) for selector in meant))
     chosen += ["--profile", selection.profile] if selection.profile != "paper" else []
     chosen += ["--variant", selection.variant] if selection.variant != "as_published" else []
     known = _own_methods(selection, suite)
     chosen += ["--methods", ",".join(known)] if known else []
-    chosen += ["--seeds", ",".join(map(str, selection.seeds))] if selection.seeds else []
-    verbs = {} if complete else {MISSING: "run"}
-    verbs |= {"Compare": "compare", "Check determinism": "verify"}
-    return {purpose: shlex.join(["albench", verb, *chosen]) for purpose, verb in verbs.items()}
+    seeds = ["--seeds", ",".join(map(str, selection.seeds))] if selection.seeds else []
+    verbs = {} if complete else {MISSING: ["run", *chosen, *seeds]}
+    # Pairs with committed records need the seeds of these: more seeds decide nothing there.
+    more = judgement.rule.reference == "reported" and not judgement.reference and chosen_seeds(selection) is None
+    if more and VerdictKind.INCONCLUSIVE in judgement.counts():
+        verbs[UNDECIDED] = ["run", *chosen, "--until-decided"]
+    verbs |= {"Compare": ["compare", *chosen, *seeds], "Check determinism": ["verify", *chosen, *seeds]}
+    return {purpose: shlex.join(["albench", *words]) for purpose, words in verbs.items()}
 
 
 def _facts(records: Sequence[Record], margin: float, metric: str) -> dict[str, str]:

@@ -8,7 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
+from benchmark.api.bought import summarize_bought
 from benchmark.api.compare import (
     MISSING,
     RECORDS,
@@ -19,6 +21,7 @@ from benchmark.api.compare import (
     regress_suite,
 )
 from benchmark.api.selection import Selectors, as_selection
+from benchmark.api.tracking import suite_page
 from benchmark.api.unchanged import Stamp
 from benchmark.api.workspace import Workspace
 from benchmark.errors import Exit, UsageError
@@ -28,6 +31,7 @@ from benchmark.spec.selectors import Selection
 from benchmark.tracking import links
 
 if TYPE_CHECKING:
+    from benchmark.reports.around import Around
     from benchmark.verdicts.measurements import Measurement
     from benchmark.verdicts.results import Estimate, SuiteVerdict
 
@@ -102,13 +106,16 @@ def report(
     index = len(suites) > 1 and not options.publish
     reports: list[SuiteReport] = []
     pages: dict[Path, ComparisonResult] = {}
+    others: list[SuiteVerdict] = []
     for suite in suites:
         comparison = compare_suite(workspace, selection, suite, borrow=options.committed, publish=options.publish)
         folder = _folder(base, selection, suite)
         reports.append(_write(workspace, comparison, selection, options, base, folder, index=index))
         if reports[-1].files:
             pages[folder / PAGE] = comparison
-    return ReportResult(reports, _index(base, pages, selection) if index and pages else ())
+        else:
+            others.append(comparison.judgement)
+    return ReportResult(reports, _index(base, pages, others, selection) if index and pages else ())
 
 
 def find_page(selection: Selection, suite: SuiteFile, out: Path | None = None) -> Path | None:
@@ -126,14 +133,14 @@ def _write(
 
     if not item.measurements:
         return SuiteReport(item)
-    stamp = Stamp(workspace.cache, folder, item, index)
+    address = _runs_page(workspace, item, options)
+    stamp = Stamp(workspace.cache, folder, item, index, address)
     tracker = _tracker_stamp(workspace, options)
     if not options.publish and (kept := stamp.files(tracker)) is not None:
         return SuiteReport(item, kept, is_unchanged=True)
-    up = "/".join([".."] * len(folder.relative_to(base).parts))
     files = write(
         folder, item.suite, item.judgement, item.measurements, item.cost_note, item.commands, item.facts,
-        f"{up}/{INDEX}" if index else "",
+        around_page(workspace, item, base, folder, index=index, runs=address),
     )  # fmt: skip
     changes: list[str] = []
     if options.publish:
@@ -145,8 +152,30 @@ def _write(
     return SuiteReport(item, files, changes, problem)
 
 
-def _index(base: Path, pages: Mapping[Path, ComparisonResult], selection: Selection) -> list[Path]:
-    """The page over all suites."""
+def around_page(
+    workspace: Workspace, item: ComparisonResult, base: Path, folder: Path, *, index: bool, runs: str = ""
+) -> Around:
+    """What is shown around the page of a suite in a folder below `base`. `index`: there is a page over all suites in `base`; `runs`
+    is the address of MLflow's page."""
+    from benchmark.reports.around import Around, method_file
+
+    up = "/".join([".."] * len(folder.relative_to(base).parts))
+    methods = dict.fromkeys(cell.method for cell in item.judgement.cells) if index else {}
+    links = {method: quote(f"{up}/{method_file(method)}") for method in methods}
+    return Around(f"{up}/{INDEX}" if index else "", links, runs, summarize_bought(workspace, item))
+
+
+def _runs_page(workspace: Workspace, item: ComparisonResult, options: ReportOptions) -> str:
+    """Address of MLflow's page with the runs of a suite; empty where there is none, and for what is committed."""
+    if options.publish or not options.tracking or not item.records:
+        return ""
+    return suite_page(item.suite.id, workspace, tracking_uri=options.tracking_uri)
+
+
+def _index(
+    base: Path, pages: Mapping[Path, ComparisonResult], others: Sequence[SuiteVerdict], selection: Selection
+) -> list[Path]:
+    """The page over all suites, and the pages of methods."""
     from benchmark.reports import write_index
 
     datasets = {item.suite.id: item.suite.suite.protocol.data.name for item in pages.values()}
@@ -155,7 +184,10 @@ def _index(base: Path, pages: Mapping[Path, ComparisonResult], selection: Select
         for item in pages.values()
         for method, cost in costs_of(item.suite, selection).items()
     }
-    return write_index(base, {page: item.judgement for page, item in pages.items()}, datasets, costs)
+    return write_index(
+        base, {page: item.judgement for page, item in pages.items()}, datasets, costs,
+        {page: item.measurements for page, item in pages.items()}, others,
+    )  # fmt: skip
 
 
 def _folder(base: Path, selection: Selection, suite: SuiteFile) -> Path:

@@ -1,7 +1,7 @@
 """What figures show of a suite: our means with bands, the published points, and gains over random sampling, by method.
 
-Static pictures (`plots`) and the figure of the page (`figure`) are made from the same values, colours and markers. Colours are Okabe
-and Ito's, which colour-blind readers tell apart; every method also has its own marker.
+Static pictures (`plots`) and the figure of the page (`figure`) are made from the same values, colours and markers. Colours are
+Okabe and Ito's, which colour-blind readers tell apart; every method also has its own marker.
 """
 
 from __future__ import annotations
@@ -90,9 +90,7 @@ def controls(
 def mean_points(trials: Trials, method: str, metric: str) -> list[Point]:
     """Our mean at every size with a value."""
     found = [(size, list(trials.values(method, size, metric).values())) for size in trials.sizes(method)]
-    return [
-        Point(size, float(np.mean(values)), _half_width(values), len(values)) for size, values in found if values
-    ]
+    return [Point(size, float(np.mean(values)), _half_width(values), len(values)) for size, values in found if values]
 
 
 def gain_points(trials: Trials, method: str, base: str, metric: str) -> list[Point]:

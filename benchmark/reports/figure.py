@@ -65,7 +65,7 @@ def suite_figure(
                 _series(method, look, points, [[size, _rounded(gap), None] for size, gap in differences.items()])
             )
     height = curves.ceiling(trials, metric)
-    views = [
+    views: list[dict[str, Any]] = [
         {"name": metric, "axis": curves.value_axis(suite_file, metric), "series": values,
          "line": None if height is None else ["all labels", _rounded(height)]},
     ]  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,7 +19,6 @@ from benchmark.reports import curves
 from benchmark.reports.curves import NEUTRAL, Look, Point
 from benchmark.spec.load import SuiteFile
 from benchmark.spec.published import TARGETS, ReportedResult
-from benchmark.verdicts import stats
 from benchmark.verdicts.measurements import Measurement
 from benchmark.verdicts.method_table import control
 from benchmark.verdicts.results import SuiteVerdict

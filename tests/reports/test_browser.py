@@ -13,7 +13,7 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not PROGRAM.exists(), reason=f"needs Debian's Chromium at {PROGRAM}"),
 ]
-PAGES = ("index.html", "toy/digits/report.html", "toy/letters/report.html")
+PAGES = ("index.html", "toy/digits/report.html", "toy/letters/report.html", "methods/margin.html")
 
 
 @pytest.fixture(scope="module")

@@ -102,6 +102,7 @@ for (const figure of document.querySelectorAll("figure[data-figure]")) {
         ctx.fillStyle = ink;
         ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
         ctx.textAlign = "right";
+        ctx.textBaseline = "bottom";
         ctx.fillText(view.line[0], bbox.left + bbox.width - 4 * devicePixelRatio, y - 4 * devicePixelRatio);
       }
       ctx.restore();
