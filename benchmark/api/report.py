@@ -25,9 +25,10 @@ from benchmark.api.tracking import suite_page
 from benchmark.api.unchanged import Stamp
 from benchmark.api.workspace import Workspace
 from benchmark.errors import Exit, UsageError
+from benchmark.runs import conditions
 from benchmark.runs.events import write_bytes
 from benchmark.spec.load import SuiteFile
-from benchmark.spec.selectors import Selection
+from benchmark.spec.selectors import Selection, Selector
 from benchmark.tracking import links
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from benchmark.verdicts.measurements import Measurement
     from benchmark.verdicts.results import Estimate, SuiteVerdict
 
+WHOLE = ("paper", "as_published")
+"""Profile and variant of a suite's whole protocol, whose report lies in the suite's own folder."""
 PAGE = "report.html"
 INDEX = "index.html"
 
@@ -52,6 +55,8 @@ class ReportOptions:
     tracking: bool = True
     """Add the verdicts to MLflow, where it has been used."""
     tracking_uri: str | None = None
+    republish: bool = False
+    """Write the pages of everything that is committed in results/ again, with the page over all of it."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,11 @@ def report(
     if options.publish and (options.out is not None or options.committed):
         other = "--committed" if options.out is None else "--out"
         raise UsageError(f"--publish and {other} exclude each other", remedy="publish what was run here, into results/")
+    if options.republish:
+        if options.publish or options.out is not None:
+            other = "--publish" if options.publish else "--out"
+            raise UsageError(f"--republish and {other} exclude each other", remedy="give one of them")
+        return _republish(selection, workspace)
     base = workspace.results if options.publish else options.out or Path("report")
     suites = selection.suites(workspace.suites)
     index = len(suites) > 1 and not options.publish
@@ -116,6 +126,42 @@ def report(
         else:
             others.append(comparison.judgement)
     return ReportResult(reports, _index(base, pages, others, selection) if index and pages else ())
+
+
+def _republish(selection: Selection, workspace: Workspace) -> ReportResult:
+    """Every profile and variant with committed trials of the selected suites, judged and written again: measurements, labelled
+    sets and conditions stay as they are. Run folders and the tracker are neither read nor changed."""
+    from benchmark.reports import write, write_index
+
+    base = workspace.results
+    alone = Workspace(
+        suites=workspace.suites, runs=base / "no-runs", data=workspace.data, cache=workspace.cache, results=base
+    )
+    reports: list[SuiteReport] = []
+    judged: dict[Path, ComparisonResult] = {}
+    others: list[SuiteVerdict] = []
+    costs: dict[tuple[str, str], float] = {}
+    for suite in selection.suites(workspace.suites):
+        kept = dict.fromkeys((row.profile, row.variant) for row in committed_rows(alone, suite))
+        for profile, variant in kept:
+            here = Selection([Selector(suite.id)], profile, variant)
+            item = compare_suite(alone, here, suite, borrow=True, publish=True)
+            folder = _folder(base, here, suite)
+            files = write(
+                folder, suite, item.judgement, item.measurements, item.cost_note, item.commands, item.facts,
+                around_page(alone, item, base, folder, index=True),
+            )  # fmt: skip
+            reports.append(SuiteReport(item, files))
+            judged[folder / PAGE] = item
+            costs |= {(suite.id, method): cost for method, cost in costs_of(suite, here).items()}
+        if WHOLE not in kept:
+            others.append(compare_suite(alone, Selection([Selector(suite.id)]), suite, borrow=True).judgement)
+    datasets = {suite.id: suite.suite.protocol.data.name for suite in selection.suites(workspace.suites)}
+    index = write_index(
+        base, {page: item.judgement for page, item in judged.items()}, datasets, costs,
+        {page: item.measurements for page, item in judged.items()}, others,
+    )  # fmt: skip
+    return ReportResult(reports, index)
 
 
 def find_page(selection: Selection, suite: SuiteFile, out: Path | None = None) -> Path | None:
@@ -191,7 +237,7 @@ def _index(
 
 
 def _folder(base: Path, selection: Selection, suite: SuiteFile) -> Path:
-    plain = (selection.profile, selection.variant) == ("paper", "as_published")
+    plain = (selection.profile, selection.variant) == WHOLE
     return base / suite.id if plain else base / suite.id / f"{selection.profile}.{selection.variant}"
 
 
@@ -208,7 +254,19 @@ def _publish(workspace: Workspace, item: ComparisonResult, selection: Selection)
     path = workspace.results / item.suite.id / RECORDS
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, write_results([*others, *item.measurements]).encode())
-    return [path, *_publish_picks(workspace, item, [*others, *item.measurements])], changed
+    tables = [path, _publish_conditions(workspace, item, here)]
+    return [*tables, *_publish_picks(workspace, item, [*others, *item.measurements])], changed
+
+
+def _publish_conditions(workspace: Workspace, item: ComparisonResult, here: tuple[str, str]) -> Path:
+    """Put the conditions of these trials beside their committed measurements; those of other profiles and variants stay, and those
+    of parts that a trial was put together from are replaced too."""
+    path = workspace.results / item.suite.id / conditions.FILE
+    found = conditions.summarize_conditions(item.records)
+    replaced = {here, *((line.profile, line.variant) for line in found)}
+    kept = [line for line in conditions.read_conditions(path) if (line.profile, line.variant) not in replaced]
+    conditions.write_conditions(path, [*kept, *found])
+    return path
 
 
 def _publish_picks(workspace: Workspace, item: ComparisonResult, rows: Sequence[Measurement]) -> list[Path]:

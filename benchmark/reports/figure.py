@@ -78,11 +78,11 @@ def suite_figure(
 
 
 def gains_figure(title: str, gains: Mapping[str, Sequence[Point]]) -> dict[str, Any] | None:
-    """Gains over random sampling by suite; None where there is none."""
+    """Gains over random sampling by suite; None for fewer than two suites, whose own pages show the same."""
     series = [
         _series(name, curves.look_at(index), points, []) for index, (name, points) in enumerate(gains.items()) if points
     ]
-    if not series:
+    if len(series) < 2:
         return None
     view = {
         "name": "gain", "axis": "gain over random (points)", "series": series, "line": ["random, same seeds", 0]

@@ -114,13 +114,12 @@ def index_page(
     """The page over all suites: claims, suites, and the leaderboard where there is one. `methods` are the relative addresses of the
     pages of methods, by method."""
     rows = [_row(page) for page in pages]
-    states = [row["state"] for row in rows]
-    lead = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) or "no suite"
-    claims, (paper_heads, papers) = claim_rows(pages), _papers(pages)
+    whole = _whole(pages)
+    claims, (paper_heads, papers) = claim_rows(whole), _papers(whole)
     entries = list(board.entries) if board else []
     return _render(
         "index.html.j2", "Active-learning papers, re-run", pages=rows, board=board,
-        lead=f"{len(pages)} suite{'s' * (len(pages) != 1)}: {lead}", papers=papers, paper_heads=paper_heads, claims=claims,
+        lead=_lead(whole), papers=papers, paper_heads=paper_heads, claims=claims,
         claim_filters=[_field("paper", "Paper", claims), _field("state", "Verdict", claims)], methods=methods or {},
         filters=[_field("paper", "Paper", rows), _field("dataset", "Data set", rows), _field("state", "Verdict", rows)],
         board_text=board.text if board else "", ranks=[place.cells() for place in board.places] if board else [],
@@ -159,18 +158,21 @@ def method_page(
 
 
 def claim_rows(pages: Sequence[Page]) -> list[dict[str, Any]]:
-    """A row for every claim of these suites, decided ones first."""
+    """A row for every claim of these suites, decided ones first; suites in which a paper's claim has the same verdict share one."""
     order = list(overview.CLAIM_WORDS)
-    found = [(page, index, claim) for page in pages for index, claim in enumerate(page.judgement.claims, start=1)]
-    return [
-        {
-            "paper": page.judgement.suite.partition("/")[0], "suite": page.judgement.suite, "profile": page.judgement.profile,
-            "id": claim.id, "text": claim.text, "state": str(claim.outcome).replace("_", " "),
-            "verdict": formatting.claim_text(claim), "href": f"{page.href}#claim-{index}" if page.href else "",
-            "pairs": str(max((test.n for test in claim.budgets), default=0) or "–"), "methods": claim.methods,
-        }
-        for page, index, claim in sorted(found, key=lambda item: order.index(item[2].outcome))
-    ]  # fmt: skip
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    numbered = [(page, index, claim) for page in pages for index, claim in enumerate(page.judgement.claims, start=1)]
+    for page, index, claim in sorted(numbered, key=lambda item: order.index(item[2].outcome)):
+        paper, verdict = page.judgement.suite.partition("/")[0], formatting.claim_text(claim)
+        row = found.setdefault((paper, claim.id, claim.text, verdict), {
+            "paper": paper, "id": claim.id, "text": claim.text, "state": str(claim.outcome).replace("_", " "),
+            "verdict": verdict, "suites": [], "methods": set(),
+        })  # fmt: skip
+        profile = page.judgement.profile
+        named = page.judgement.suite if profile == "paper" else f"{page.judgement.suite}, {profile}"
+        row["suites"].append((named, f"{page.href}#claim-{index}" if page.href else ""))
+        row["methods"].update(claim.methods)
+    return list(found.values())
 
 
 def _standing(method: str, page: Page, costs: Mapping[tuple[str, str], float]) -> dict[str, Any]:
@@ -197,6 +199,12 @@ def _standing(method: str, page: Page, costs: Mapping[tuple[str, str], float]) -
     }  # fmt: skip
 
 
+def _whole(pages: Sequence[Page]) -> list[Page]:
+    """The pages that decide claims: those of a suite's whole protocol, where there is one."""
+    held = {page.judgement.suite for page in pages if page.judgement.profile == "paper"}
+    return [page for page in pages if page.judgement.profile == "paper" or page.judgement.suite not in held]
+
+
 def _papers(pages: Sequence[Page]) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of how many claims and numbers of each paper got which verdict; verdicts that none got are left out."""
     claims: dict[str, Counter[ClaimOutcome]] = {}
@@ -214,6 +222,23 @@ def _papers(pages: Sequence[Page]) -> tuple[list[str], list[list[str]]]:
         for paper, own in claims.items() if own or numbers[paper]
     ]  # fmt: skip
     return heads, rows
+
+
+def _lead(pages: Sequence[Page]) -> str:
+    """How many suites, and what is said of their claims and numbers, in a sentence each."""
+    suites = len({page.judgement.suite for page in pages})
+    outcomes = Counter(claim.outcome for page in pages for claim in page.judgement.claims)
+    kinds: Counter[VerdictKind] = Counter()
+    for page in pages:
+        kinds.update(page.judgement.counts())
+    claims = ", ".join(
+        f"{outcomes[kind]} {str(kind).replace('_', ' ')}" for kind in overview.CLAIM_WORDS if outcomes[kind]
+    )
+    numbers = ", ".join(f"{kinds[kind]:,} {str(kind).replace('_', ' ')}" for kind in overview.WORDS if kinds[kind])
+    parts = [f"{suites} suite{'s' * (suites != 1)}"]
+    parts += [f"{outcomes.total():,} claims: {claims}"] if claims else []
+    parts += [f"{kinds.total():,} numbers: {numbers}"] if numbers else []
+    return ". ".join(parts) + "."
 
 
 def _signed(kind: VerdictKind | ClaimOutcome) -> str:

@@ -21,8 +21,8 @@ CLAIM_WORDS = {
     ClaimOutcome.HOLDS: "shown by our trials",
     ClaimOutcome.REFUTED: "our trials show the contrary",
     ClaimOutcome.INCONCLUSIVE: "too few trials to say",
-    ClaimOutcome.NOT_TESTABLE: "this run cannot test it",
     ClaimOutcome.MISSING: "not measured",
+    ClaimOutcome.NOT_TESTABLE: "this run cannot test it",
 }
 
 
