@@ -290,8 +290,8 @@ def _facts(records: Sequence[Record], margin: float, metric: str) -> dict[str, s
         "Image": {env.image for env in environments if env.image},
         "Data": {f"{record.data.name} {record.data.digest[:12]}" for record in records},
     }
-    told = {name: ", ".join(sorted(values)) for name, values in facts.items() if values}
-    return {"Determinism": _determinism(records, margin, metric)} | told if records else told
+    shown = {name: ", ".join(sorted(values)) for name, values in facts.items() if values}
+    return {"Determinism": _determinism(records, margin, metric)} | shown if records else shown
 
 
 def _determinism(records: Sequence[Record], margin: float, metric: str) -> str:

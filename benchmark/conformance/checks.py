@@ -65,7 +65,7 @@ def check(make: Make, models: int = 1) -> Iterator[Finding]:
 
 
 def same_seed_same_picks(make: Make, world: Scenario) -> str:
-    """Twice the same picks in the same order, by two objects, whatever the global generators stand at."""
+    """Twice the same picks in the same order, by two objects, independent of the state of the global generators."""
     for cycle in range(CYCLES - 1):
         with _disturbed(1):
             one = acquire_in(make(), replace(world, cycle=cycle))
@@ -192,7 +192,7 @@ def fewer_candidates_than_budget(make: Make, world: Scenario) -> str:
 
 
 def order_has_no_influence(make: Make, world: Scenario) -> str:
-    """Where the strategy claims it: the same images are bought whatever the candidates' order."""
+    """Where the strategy claims it: the same images are bought regardless of the candidates' order."""
     if not make().equivariant:
         return "not claimed"
     usual = acquire_in(make(), world)

@@ -65,7 +65,7 @@ def outputs_have_shapes(fresh: Fresh, images: Tensor, classes: int) -> str:
 
 
 def seed_decides_weights(fresh: Fresh, images: Tensor, classes: int) -> str:
-    """Two networks after one seed of torch have equal weights, whatever Python's and numpy's generators stand at."""
+    """Two networks after one seed of torch have equal weights, independent of the state of Python's and numpy's generators."""
     one, two = fresh().state_dict(), _elsewhere(fresh).state_dict()
     different = [name for name in one if name not in two or not torch.equal(one[name], two[name])]
     _demand(not different, f"after one seed two networks differ in {', '.join(different[:3])}")
@@ -99,7 +99,7 @@ def images_are_independent(fresh: Fresh, images: Tensor, classes: int) -> str:
 
 
 def training_draws_from_torch(fresh: Fresh, images: Tensor, classes: int) -> str:
-    """In training mode two networks after one seed of torch agree, whatever other generators stand at."""
+    """In training mode two networks after one seed of torch agree, independent of the state of other generators."""
     one, two = fresh().train(), fresh().train()
     torch.manual_seed(3)
     first = _tensors(one(images))

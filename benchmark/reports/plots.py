@@ -1,7 +1,7 @@
 """Pictures of one suite: our curves over the paper's, and the gain over random sampling.
 
 Drawn without pyplot and without a clock, so the same suite verdict gives the same bytes. Colours are Okabe and Ito's, which
-colour-blind readers tell apart; every method also has its own marker. Text stays text in SVG files.
+colour-blind readers distinguish; every method also has its own marker. Text stays text in SVG files.
 """
 
 from __future__ import annotations

@@ -130,12 +130,12 @@ def find_gpu(index: int, found: Survey | None = None) -> Gpu:
 def missing(device: str, found: Survey) -> DeviceMissing:
     """The error for a device that is not there."""
     count = len(found.usable)
-    told = (
+    found_by_torch = (
         f"device {device} was asked for, but {f'only {count} of its kind can be used' if count else 'none can be used'}"
     )
     if found.problems:
-        return DeviceMissing(f"{told}: {found.problems[0].text}", remedy=found.problems[0].remedy)
-    return DeviceMissing(f"{told}: the driver lists {len(found.listed)} GPUs", remedy=INSTALL)
+        return DeviceMissing(f"{found_by_torch}: {found.problems[0].text}", remedy=found.problems[0].remedy)
+    return DeviceMissing(f"{found_by_torch}: the driver lists {len(found.listed)} GPUs", remedy=INSTALL)
 
 
 # ----------------------------------------------------------------------------------------------------------- the driver
@@ -212,8 +212,8 @@ def ask_torch(uuid: str | None) -> Answer:
         lines = done.stdout.strip().splitlines()
         return Answer.model_validate_json(lines[-1] if lines else "")
     except ValidationError:
-        told = done.stderr.strip().splitlines()
-        return Answer(warning=told[-1] if told else f"it ended with exit status {done.returncode}")
+        lines = done.stderr.strip().splitlines()
+        return Answer(warning=lines[-1] if lines else f"it ended with exit status {done.returncode}")
     except subprocess.TimeoutExpired:
         return Answer(warning=f"it did not answer within {PROBE_SECONDS:.0f} s")
     except OSError as error:

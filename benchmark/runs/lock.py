@@ -1,4 +1,4 @@
-"""Who works in a run folder: a lock that the kernel frees when its holder dies, whatever the reason.
+"""Who works in a run folder: a lock that the kernel frees when its holder dies for any reason.
 
 On network file systems, where a lock may be seen by one host only, the holder also touches the file. Whether a touch is recent
 is asked of the file system: against the time of a file touched there now, never against this host's clock. An old lock of
@@ -125,7 +125,7 @@ def _lock(file: IO[str], path: Path) -> bool:
 
 
 def lock_owner(folder: Path) -> str:
-    """Who works in a run folder, in words; empty if nobody does."""
+    """Who works in a run folder, in words; empty if no process does."""
     path = folder / "lease"
     try:
         with os.fdopen(files.open_fd(path, os.O_RDWR), "r+b") as file:
@@ -134,7 +134,7 @@ def lock_owner(folder: Path) -> str:
         return ""
     except BlockingIOError:
         return _owner(path)
-    except OSError:  # a read-only store: nobody can work there
+    except OSError:  # a read-only store: no process can work there
         return ""
     return _remote_holder(path)
 

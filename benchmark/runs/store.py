@@ -143,7 +143,7 @@ class Store:
     ) -> list[Record]:
         """Finished records, of these trials or of all; refused ones are given to `on_refused` and left out.
 
-        Trials are matched by what they ask, whatever data they were made from (the record says which), so that records can
+        Trials are matched by what they ask, regardless of the data they were made from (the record says which), so that records can
         be read where the data are not. A record is returned with the asking trial's names: they are not its identity.
         """
         asked = None if trials is None else {data_free_id(trial): trial for trial in trials}
@@ -268,10 +268,10 @@ def _first_weights(runs: Path, made: Reused) -> tuple[str, float]:
 @lru_cache(maxsize=4096)
 def _weights_told(path: Path, changed: int, size: int) -> tuple[str, float]:
     """One training is taken over by many trials: its maker is read once while its file stays as it is."""
-    told = [
+    read = [
         event for event, _ in events.read_events(path) if isinstance(event, CycleFinished) and event.result.cycle == 0
     ]
-    return (told[-1].result.weights, told[-1].time) if told else ("", 0.0)
+    return (read[-1].result.weights, read[-1].time) if read else ("", 0.0)
 
 
 def has_state(folder: Path) -> bool:
@@ -291,8 +291,8 @@ def last_event(folder: Path) -> Any:
 
 def finished_cycles(folder: Path) -> int:
     """Cycles that the events call done."""
-    told = events.read_events(outputs(folder) / "events.jsonl")
-    return len({event.result.cycle for event, _ in told if isinstance(event, CycleFinished)})
+    read = events.read_events(outputs(folder) / "events.jsonl")
+    return len({event.result.cycle for event, _ in read if isinstance(event, CycleFinished)})
 
 
 def _is_finished(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The commit that a record's code stands in, where that can be told."""
+"""The commit that a record's code stands in, where that is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the last `sync` left in a tracker, so that a run folder that nobody has touched since costs a look at its files' times.
+"""What the last `sync` left in a tracker, so that a run folder that is untouched since costs a look at its files' times.
 
 A mark says which files were seen and what the tracker then held. Losing the marks loses nothing but time.
 """
@@ -31,7 +31,7 @@ class Mark:
 
 
 class Marks:
-    """Marks of one tracker, kept in a file. `stamp` tells whether the tracker itself has changed; empty if that cannot be told
+    """Marks of one tracker, kept in a file. `stamp` shows whether the tracker itself has changed; empty if that is unknown
     without asking it."""
 
     def __init__(self, path: Path, stamp: Callable[[], str]) -> None:
@@ -46,7 +46,7 @@ class Marks:
                     self._marks[name] = Mark(str(mark["suite"]), seen, str(mark["seal"]))
                 tracker = str(held["tracker"])
         self.untouched = bool(tracker) and tracker == stamp()
-        """Nobody has written to the tracker since."""
+        """The tracker has not been written to since."""
 
     def get(self, folder: Path) -> Mark | None:
         """The mark of a folder whose files are as they were, or None."""

@@ -90,7 +90,7 @@ def sync(
 ) -> SyncResult:  # fmt: skip
     """Bring the tracker up to every run folder (of these suites, or of all). Nothing doubles, however often.
 
-    Raises TrackerError if the tracker fails; folders that cannot be read are told in the report.
+    Raises TrackerError if the tracker fails; folders that cannot be read are named in the report.
     """
     return sync_run_folders(
         MlflowSync(uri, runs=runs, artifacts=artifacts), runs, suites, progress, _marks(uri or embedded(runs), runs)
@@ -115,7 +115,7 @@ def check(uri: str | None = None, *, runs: Path = RUNS) -> str:
 
 
 def load() -> str:
-    """Version of the client library, once it has been imported as a run would; raises whatever it comes up with."""
+    """Version of the client library, once it has been imported as a run would; raises what the import raises."""
     import mlflow.tracking
 
     return str(mlflow.__version__)
@@ -135,7 +135,7 @@ def ui_argv(uri: str | None = None, *, runs: Path = RUNS, host: str = "127.0.0.1
 
 
 def _marks(uri: str, runs: Path) -> Marks:
-    """What the last sync of a runs folder to this tracker left. A sqlite file tells by its time whether it was changed."""
+    """What the last sync of a runs folder to this tracker left. The time of a sqlite file shows whether it was changed."""
     file = database(uri)
 
     def stamp() -> str:
@@ -152,7 +152,7 @@ def _marks(uri: str, runs: Path) -> Marks:
 
 
 class MlflowTracker:
-    """See `sync.Tracker`. Raises TrackerError if nothing answers, and whatever MLflow raises."""
+    """See `sync.Tracker`. Raises TrackerError if nothing answers, and what MLflow raises."""
 
     def __init__(self, uri: str, artifacts: Path | None = None) -> None:
         for name, value in QUIET.items():
@@ -356,7 +356,7 @@ def _check_reachable(uri: str) -> None:
         raise TrackerError(f"the proxy {proxy} does not answer: {_cause(error)}", where=uri, remedy=remedy) from error
     except (requests.exceptions.RequestException, ValueError) as error:
         through = f" (asked through the proxy {proxy})" if proxy else ""
-        raise TrackerError(f"nobody answers{through}: {_cause(error)}", where=uri, remedy=remedy) from error
+        raise TrackerError(f"no server answers{through}: {_cause(error)}", where=uri, remedy=remedy) from error
     answer.close()
     if proxy and answer.status_code in REFUSALS:
         raise TrackerError(f"the proxy {proxy} answers {answer.status_code} for it", where=uri, remedy=remedy)

@@ -1,4 +1,4 @@
-"""What a run folder tells a tracker: its events folded into parameters, metrics, tags and a state. Knows no tracker."""
+"""A run folder for a tracker: its events folded into parameters, metrics, tags and a state. Knows no tracker."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from benchmark.spec.models import Trial, leaves
 
 RunStateName = Literal["running", "finished", "stopped", "failed", "interrupted"]
 HEAD = 256
-"""Bytes from the beginning of a file by which a new one is told from an old one that has grown."""
+"""Bytes from the beginning of a file by which a new one is distinguished from an old one that has grown."""
 ARTIFACTS = ("trial.json", "record.json", "indices.npz", "events.jsonl")
 
 HOSTS = ("trial.json",)
@@ -85,7 +85,7 @@ class RunHistory:
     version: int = 0
     """Counts the events that a tracker shows, and every new beginning."""
     cycles: list[CycleFinished] = field(default_factory=list)
-    """One telling per cycle, in order: the first one with the outcome that was told last."""
+    """One event per cycle, in order: the first one, with the outcome of the last one."""
     last: Any = None
     _head: bytes = b""
 
@@ -266,7 +266,7 @@ def tags(history: RunHistory, state: RunStateName) -> dict[str, str]:
 
 
 def record_tags(record: Record | None, problem: str) -> dict[str, str]:
-    """What only the record tells: the environment in words, the data, the outcome's digest."""
+    """What only the record holds: the environment in words, the data, the outcome's digest."""
     if record is None:
         return {"albench.record": problem[:MAX_TAG]} if problem else {}
     env, data = record.environment, record.data

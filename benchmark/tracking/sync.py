@@ -226,7 +226,7 @@ class RunSyncer:
                 own = [row for row in rows if row.get("method") == method]
                 run_id = self._parent(tracker, experiment, suite, (method, profile, variant), None)
                 reports = reports or {method: run_id}
-                told = {
+                extra = {
                     "mlflow.note.content": verdict_note(own + shared, lead),
                     "mlflow.loggedArtifacts": SHOWN_AS_TABLE,
                 }
@@ -235,7 +235,7 @@ class RunSyncer:
                 gains = [row["difference"] for row in own if str(row.get("what", "")).startswith("gain over")]
                 time = max(before.info.end_time or 0, before.info.start_time or 0)
                 gain = [Point(GAIN, round(float(value), DIGITS), time, 0) for value in gains if value is not None]
-                tracker.log(run_id, gain, stale | verdict_tags(own) | told)
+                tracker.log(run_id, gain, stale | verdict_tags(own) | extra)
                 table.write_text(json.dumps(verdict_table(own + shared), default=str), encoding="utf-8")
                 parent = tracker.get(run_id)
                 tracker.put(parent, table, VERDICTS)
@@ -301,7 +301,7 @@ class RunSyncer:
         labels = identity | {"albench.kind": "trial", "mlflow.parentRunId": parent}
         with tracker.lock():
             found = tracker.search(experiment, identity)
-            for double in found[1:]:  # other machines may have begun at once; the folder tells everything again
+            for double in found[1:]:  # other machines may have begun at once; the folder holds everything
                 tracker.delete(double.info.run_id)
             if found:
                 return found[0]

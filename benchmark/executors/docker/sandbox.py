@@ -220,7 +220,7 @@ def plugins(trial: Trial) -> list[str]:
 
 
 def container_user(override: str | None, *, rootless: bool = False) -> tuple[int, int]:
-    """Who works in the container: as asked (`uid:gid`), else the caller, and nobody where the caller is root.
+    """Who works in the container: as asked (`uid:gid`), else the caller, and uid 65534 where the caller is root.
 
     In a rootless engine root inside is the caller outside. Raises UsageError.
     """

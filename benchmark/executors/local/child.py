@@ -31,7 +31,7 @@ ASKED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
-    """Processes started in here do not hear ASKED until they say so: a fork server that died of them would take the
+    """Processes started in here ignore the signals ASKED until they install handlers: a fork server that died of them takes the
     children's exit statuses with it."""
     resource_tracker.ensure_running()  # its own start lets the signals through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ASKED)
@@ -78,7 +78,7 @@ def _exit_with_parent() -> None:
 def _detach() -> None:
     """Ctrl-C of the terminal is the host's business; the host asks with SIGTERM, also when it dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the host's way of asking, whatever the host's own caller ignores
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the signal by which the host stops it
     with suppress(PermissionError):  # already the leader of its own session
         os.setsid()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKED)  # the fork server was started `shielded`

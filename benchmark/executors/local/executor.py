@@ -136,7 +136,7 @@ class Spawned:
             command,
             env={**os.environ, **worker_env(job.threads), **(variables or {})},
             stdin=subprocess.DEVNULL,
-            start_new_session=True,  # from its first moment: what the host's group is told is the host's business
+            start_new_session=True,  # from its first moment: signals to the host's group do not reach it
         )
         self.where = f"process {self._process.pid}"
 

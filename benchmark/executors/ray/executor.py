@@ -270,7 +270,7 @@ def create() -> RayExecutor:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             with tempfile.TemporaryDirectory(prefix="albench-code-") as code:
-                # As a working folder, the code as it is now comes before whatever a node has installed.
+                # As a working folder, the code as it is now comes before what a node has installed.
                 shutil.copytree(PACKAGE, Path(code) / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
                 ray.init(
                     runtime_env={"working_dir": code}, include_dashboard=False, log_to_driver=False,

@@ -1,7 +1,7 @@
 """A cluster node's side of a trial: a worker beside us, in a folder of its own, and what it leaves, bit by bit. No ray here.
 
 Nothing is shared with the host but what is handed over: `look` says what is new, state first read after the events that
-may tell of it, so that a host always has at least the state its events speak of.
+may name it, so that a host always has at least the state that its events name.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def write_files(out: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def apply_snapshot(out: Path, look: NodeSnapshot) -> None:
-    """Bring a run folder up to a look: the state before the events that tell of it, the record before its end is told."""
+    """Bring a run folder up to a look: the state before the events that name it, the record before the event of its end."""
     if odd := sorted(set(look.replaced) & {*KEPT} | set(look.appended) - {*APPENDED}):
         raise StoreError(f"a node sends a file that is not its own: {odd[0]!r}", where=str(out))
     write_files(out, look.replaced)
