@@ -102,7 +102,7 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / "trial.json"
-            if not _holds(path, _pretty(trial).encode()):
+            if not _has_content(path, _trial_json(trial).encode()):
                 events.write_json(path, trial)
         except OSError as error:
             raise StoreError(
@@ -168,8 +168,8 @@ class Store:
         if not self.root.is_dir():
             return
         try:
-            for outer in sorted(path for path in self.root.iterdir() if _hex(path, SHORT)):
-                yield from sorted(path for path in outer.iterdir() if _hex(path, ENV_SHORT))
+            for outer in sorted(path for path in self.root.iterdir() if _is_hex_folder(path, SHORT)):
+                yield from sorted(path for path in outer.iterdir() if _is_hex_folder(path, ENV_SHORT))
         except OSError as error:
             raise StoreError(f"cannot be read: {error}", where=str(self.root), remedy="fix its permissions") from error
 
@@ -303,16 +303,16 @@ def _is_finished(folder: Path) -> bool:
     return True
 
 
-def _holds(path: Path, content: bytes) -> bool:
+def _has_content(path: Path, content: bytes) -> bool:
     try:
         return files.read(path) == content
     except OSError:
         return False
 
 
-def _pretty(trial: Trial) -> str:
+def _trial_json(trial: Trial) -> str:
     return trial.model_dump_json(indent=1) + "\n"
 
 
-def _hex(path: Path, length: int) -> bool:
+def _is_hex_folder(path: Path, length: int) -> bool:
     return re.fullmatch(f"[0-9a-f]{{{length}}}", path.name) is not None and path.is_dir()

@@ -50,15 +50,15 @@ class Marks:
 
     def get(self, folder: Path) -> Mark | None:
         """The mark of a folder whose files are as they were, or None."""
-        mark = self._marks.get(_name(folder))
+        mark = self._marks.get(_mark_name(folder))
         return mark if mark is not None and mark.files == look(folder) else None
 
     def put(self, folder: Path, mark: Mark | None) -> None:
         """Remember a folder, or forget it."""
         if mark is None:
-            self._marks.pop(_name(folder), None)
+            self._marks.pop(_mark_name(folder), None)
         else:
-            self._marks[_name(folder)] = mark
+            self._marks[_mark_name(folder)] = mark
 
     def save(self) -> None:
         """Write the file. Where that cannot be done, the next time is slower."""
@@ -82,5 +82,5 @@ def look(folder: Path) -> tuple[tuple[int, int], ...]:
     return tuple(found)
 
 
-def _name(folder: Path) -> str:
+def _mark_name(folder: Path) -> str:
     return f"{folder.parent.name}/{folder.name}"

@@ -43,8 +43,8 @@ def signals_blocked() -> Iterator[None]:
 
 def main(worker: str, out: str, argv: list[str]) -> int:
     """Run `worker.main(argv)` with its output in `out`/worker.log and the lock of `out` held; its exit status."""
-    _detach()
-    _redirect(Path(out) / "worker.log")
+    _detach_from_terminal()
+    _redirect_output(Path(out) / "worker.log")
     try:
         with lock_run(Path(out), lambda: os.kill(os.getpid(), signal.SIGTERM)) as lock:
             events.before_write = lock.verify
@@ -75,7 +75,7 @@ def _exit_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _detach() -> None:
+def _detach_from_terminal() -> None:
     """Ctrl-C of the terminal is the host's business; the host asks with SIGTERM, also when it dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the signal by which the host stops it
@@ -88,7 +88,7 @@ def _detach() -> None:
         sys.exit(BUSY)
 
 
-def _redirect(log: Path) -> None:
+def _redirect_output(log: Path) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     handle = files.open_fd(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
