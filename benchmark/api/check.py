@@ -137,9 +137,9 @@ def check_device(
     result = DeviceCheck(chosen, len(trials))
     with _child(command, trials, variables) as (lines, last_words):
         for line in lines:
-            told = json.loads(line)
-            result.failures.setdefault(told["name"], {})[told["precision"], told["step"]] = tuple(told["failures"])
-            report(f"tried {told['name']}, {len(result.failures)} of {len(trials)}")
+            row = json.loads(line)
+            result.failures.setdefault(row["name"], {})[row["precision"], row["step"]] = tuple(row["failures"])
+            report(f"tried {row['name']}, {len(result.failures)} of {len(trials)}")
         result.broke_off = last_words()
     return result
 

@@ -323,8 +323,8 @@ def _facts(
         "Image": {line.image for line in lines if line.image},
         "Data": {f"{name} {digest[:12]}" for name, _, digest in (line.data.partition(" ") for line in lines)},
     }
-    told = {name: ", ".join(sorted(values)) for name, values in facts.items() if values}
-    return {"Determinism": _determinism(lines, records, margin, metric)} | told if lines else told
+    shown = {name: ", ".join(sorted(values)) for name, values in facts.items() if values}
+    return {"Determinism": _determinism(lines, records, margin, metric)} | shown if lines else shown
 
 
 def _determinism(lines: Sequence[Conditions], records: Sequence[Record], margin: float, metric: str) -> str:

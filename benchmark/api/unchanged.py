@@ -31,7 +31,7 @@ class Stamp:
         self._inputs = _digest_inputs(item, index, runs)
 
     def files(self, tracker: str) -> list[Path] | None:
-        """The files, where they were written from the same inputs, nobody has touched them since, and they were added to this
+        """The files, where they were written from the same inputs, they are untouched since then, and they were added to this
         tracker; else None."""
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             held: dict[str, Any] = json.loads(self._path.read_bytes())

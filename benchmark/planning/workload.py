@@ -80,13 +80,14 @@ def estimate_workload(protocol: Protocol, method: MethodCost, price: Cost = UNKN
     """Work of each cycle: its training, its evaluations, and the acquisition after it (none after the last)."""
     last = protocol.acquisition.cycles - 1
     counted = (
-        _cycle(protocol, method, size, cycle == last) for cycle, size in enumerate(protocol.acquisition.labelled())
+        _cycle_workload(protocol, method, size, cycle == last)
+        for cycle, size in enumerate(protocol.acquisition.labelled())
     )
     first, *rest = counted
     stage = _pretext_workload(protocol) if method.pretext and protocol.pretext is not None else Workload()
     if protocol.evaluation.size is None:
         price = price.model_copy(update={"scored_macs": None})  # each network is tested at its own size
-    return tuple(part.model_copy(update={"macs": _macs(part, method, price)}) for part in (first + stage, *rest))
+    return tuple(part.model_copy(update={"macs": _count_macs(part, method, price)}) for part in (first + stage, *rest))
 
 
 def _pretext_workload(protocol: Protocol) -> Workload:
@@ -100,7 +101,7 @@ def _pretext_workload(protocol: Protocol) -> Workload:
     return Workload(steps=steps, pretext=training.epochs * rotated, pretext_checks=(checks + 1) * rotated)
 
 
-def _macs(part: Workload, method: MethodCost, price: Cost) -> int:
+def _count_macs(part: Workload, method: MethodCost, price: Cost) -> int:
     if price.forward_macs is None:
         return 0
     scored = price.scored_macs or price.forward_macs
@@ -110,10 +111,10 @@ def _macs(part: Workload, method: MethodCost, price: Cost) -> int:
     return trained + watched + part.test * scored + part.acquisition * (method.scoring_macs or scored) + stage
 
 
-def _cycle(protocol: Protocol, method: MethodCost, labelled: int, last: bool) -> Workload:
+def _cycle_workload(protocol: Protocol, method: MethodCost, labelled: int, last: bool) -> Workload:
     training, models = protocol.training, len(protocol.trained())
     left = protocol.data.train_size - labelled
-    steps, trained, unlabelled = (count * models for count in _optimised(training, method, labelled, left))
+    steps, trained, unlabelled = (count * models for count in _count_steps(training, method, labelled, left))
     candidates = left if protocol.acquisition.candidates is None else min(protocol.acquisition.candidates, left)
     looked_at = candidates if method.narrowed is None else min(method.narrowed, candidates)
     scored = 0 if last else looked_at + (labelled if method.scores_labelled else 0)
@@ -129,7 +130,7 @@ def _cycle(protocol: Protocol, method: MethodCost, labelled: int, last: bool) ->
     )
 
 
-def _optimised(training: Training, method: MethodCost, labelled: int, left: int) -> tuple[int, int, int]:
+def _count_steps(training: Training, method: MethodCost, labelled: int, left: int) -> tuple[int, int, int]:
     """Steps of one network in one cycle, and the labelled and unlabelled images that pass in them."""
     if method.mixed is not None:
         known, unknown = method.mixed

@@ -1,7 +1,7 @@
 """What figures show of a suite: our means with bands, the published points, and gains over random sampling, by method.
 
 Static pictures (`plots`) and the figure of the page (`figure`) are made from the same values, colours and markers. Colours are
-Okabe and Ito's, which colour-blind readers tell apart; every method also has its own marker.
+Okabe and Ito's, which colour-blind readers distinguish; every method also has its own marker.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def make_leaderboard(
     """The leaderboard of judged suites; None where no suite has two methods to compare.
 
     `datasets` names the data set of a suite by its id; `costs` are seconds (or any one unit) of a trial by suite and method.
-    Methods that are not a suite's own are placed among those that are, one by one: they move nobody else.
+    Methods that are not a suite's own are placed among those that are, one by one: they move no other method.
     """
     ranked = [judgement for judgement in judgements if len(judgement.standings) > 1]
     if not ranked:

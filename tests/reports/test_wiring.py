@@ -159,7 +159,7 @@ def test_several_suites_get_an_index_with_a_leaderboard(house: House) -> None:
     index = (site / "index.html").read_text()
     links = re.findall(r'href="([^"#]+)"', index)
     methods = [f"methods/{name}.html" for name in ("entropy", "random", "random+cod")]
-    assert sorted(set(links)) == [*map(quote, methods), "toy/one/report.html", "toy/two/report.html"]
+    assert set(links) == {*map(quote, methods), "toy/one/report.html", "toy/two/report.html"}
     assert (site / "ranks.png").stat().st_size > 1000
     assert "Average rank of the 3 methods that all 2 suites measured" in index
     for link in links:
