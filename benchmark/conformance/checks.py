@@ -71,7 +71,9 @@ def same_seed_same_picks(make: Make, world: Scenario) -> str:
             one = acquire_in(make(), replace(world, cycle=cycle))
         with _disturb_generators(2):
             two = acquire_in(make(), replace(world, cycle=cycle))
-        _require(one.images == two.images, f"cycle {cycle}: two runs with one seed bought {_describe_difference(one, two)}")
+        _require(
+            one.images == two.images, f"cycle {cycle}: two runs with one seed bought {_describe_difference(one, two)}"
+        )
     return ""
 
 
@@ -202,7 +204,8 @@ def order_has_no_influence(make: Make, world: Scenario) -> str:
         order = tuple(np.random.default_rng(seed).permutation(world.candidates).tolist())
         other = acquire_in(make(), replace(world, order=order))
         _require(
-            set(other.images) == set(usual.images), f"another order of candidates bought {_describe_difference(usual, other)}"
+            set(other.images) == set(usual.images),
+            f"another order of candidates bought {_describe_difference(usual, other)}",
         )
     return ""
 

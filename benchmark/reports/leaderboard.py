@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from benchmark.reports import formatting
-from benchmark.reports.plots import COLOURS, INK, MARKERS, NEUTRAL, Picture, drawing, figure_of, picture_of
+from benchmark.reports.curves import NEUTRAL, look_at
+from benchmark.reports.plots import INK, Picture, drawing, figure_of, picture_of
 from benchmark.verdicts import ranking
 from benchmark.verdicts.results import ModelRow, Standing, SuiteVerdict
 from benchmark.verdicts.stats import Array
@@ -344,7 +345,8 @@ def cost_picture(judgements: Sequence[SuiteVerdict], costs: Mapping[tuple[str, s
         axis.axvline(1.0, color=NEUTRAL, linewidth=1.2)
         for place, (method, found) in enumerate(sorted(points.items())):
             cost, gain = zip(*found, strict=True)
-            axis.plot(cost, gain, MARKERS[place % len(MARKERS)], color=COLOURS[place % len(COLOURS)], label=method)
+            look = look_at(place)
+            axis.plot(cost, gain, look.marker, color=look.colour, label=method)
         axis.set_xscale("log")
         multiples = [cost for found in points.values() for cost, _ in found]
         axis.set_xlim(min(0.8, 0.9 * min(multiples)), max(1.5, 1.1 * max(multiples)))

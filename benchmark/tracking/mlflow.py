@@ -354,10 +354,14 @@ def _check_reachable(uri: str) -> None:
     except (requests.exceptions.SSLError, requests.exceptions.ReadTimeout):
         return  # somebody is there: the library knows its own certificates and patience
     except requests.exceptions.ProxyError as error:
-        raise TrackerError(f"the proxy {proxy} does not answer: {_innermost_cause(error)}", where=uri, remedy=remedy) from error
+        raise TrackerError(
+            f"the proxy {proxy} does not answer: {_innermost_cause(error)}", where=uri, remedy=remedy
+        ) from error
     except (requests.exceptions.RequestException, ValueError) as error:
         through = f" (asked through the proxy {proxy})" if proxy else ""
-        raise TrackerError(f"no server answers{through}: {_innermost_cause(error)}", where=uri, remedy=remedy) from error
+        raise TrackerError(
+            f"no server answers{through}: {_innermost_cause(error)}", where=uri, remedy=remedy
+        ) from error
     answer.close()
     if proxy and answer.status_code in REFUSALS:
         raise TrackerError(f"the proxy {proxy} answers {answer.status_code} for it", where=uri, remedy=remedy)

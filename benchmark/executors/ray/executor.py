@@ -239,7 +239,9 @@ class Remote:
             return self._end(-signal.SIGKILL if self._killed else -signal.SIGTERM)
         self._lives -= 1
         if self._lives == 0:
-            return self._fail(kind, f"{LIVES} nodes were lost; the state that came back last is kept: {_error_text(error)}")
+            return self._fail(
+                kind, f"{LIVES} nodes were lost; the state that came back last is kept: {_error_text(error)}"
+            )
         with suppress(RayError):
             ray.kill(self._actor)
         self._look = None
