@@ -23,6 +23,7 @@ from benchmark.api.unchanged import Stamp
 from benchmark.api.workspace import Workspace
 from benchmark.errors import Exit, UsageError
 from benchmark.runs.events import write_bytes
+from benchmark.spec.identity import digest
 from benchmark.spec.load import SuiteFile
 from benchmark.spec.selectors import Selection
 from benchmark.tracking import links
@@ -97,6 +98,11 @@ def report(
     if options.publish and (options.out is not None or options.committed):
         other = "--committed" if options.out is None else "--out"
         raise UsageError(f"--publish and {other} exclude each other", remedy="publish what was run here, into results/")
+    if options.publish and selection.changes:
+        raise UsageError(
+            "results/ holds what suites give as they are", where=", ".join(selection.changes),
+            remedy="leave out --set and --network, or write a suite that has these values",
+        )  # fmt: skip
     base = workspace.results if options.publish else options.out or Path("report")
     suites = selection.suites(workspace.suites)
     index = len(suites) > 1 and not options.publish
@@ -159,8 +165,13 @@ def _index(base: Path, pages: Mapping[Path, ComparisonResult], selection: Select
 
 
 def _folder(base: Path, selection: Selection, suite: SuiteFile) -> Path:
-    plain = (selection.profile, selection.variant) == ("paper", "as_published")
-    return base / suite.id if plain else base / suite.id / f"{selection.profile}.{selection.variant}"
+    named = (
+        []
+        if (selection.profile, selection.variant) == ("paper", "as_published")
+        else [selection.profile, selection.variant]
+    )
+    named += [f"changed-{digest(dict(suite.changes))[:8]}"] if suite.changes else []
+    return base / suite.id / ".".join(named)
 
 
 def _publish(workspace: Workspace, item: ComparisonResult, selection: Selection) -> tuple[list[Path], list[str]]:

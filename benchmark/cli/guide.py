@@ -22,7 +22,8 @@ VERBS = {
 """Verbs by purpose, in the order of help."""
 OPTIONS = {
     "Which trials": (
-        "--profile", "--variant", "--methods", "--seeds", "--models", "--method", "--objective", "--set", "--only",
+        "--profile", "--variant", "--methods", "--seeds", "--models", "--method", "--objective", "--network", "--weights",
+        "--replay", "--set", "--only",
     ),
     "Where and how they run": (
         "--executor", "--jobs", "--device", "--precision", "--step", "--threads", "--allow-noncanonical-data",

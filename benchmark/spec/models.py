@@ -227,6 +227,15 @@ class Views(Spec):
 # ------------------------------------------------------------------------------------------------ model and training
 
 
+class WeightsFile(Spec):
+    """Weights that a network starts from, in a local file."""
+
+    file: Annotated[str, Field(pattern=r"\.(pth|pt|bin|safetensors)$")]
+    """Path below the folder `weights` of the data root, or an absolute one; not part of the identity."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Digest of the file (hex)."""
+
+
 class Model(Spec):
     """A network by its registered name, or `file.py:Class` / `package.module:Class` for one's own."""
 
@@ -239,6 +248,14 @@ class Model(Spec):
     """Side of the square input in pixels where it differs per network; replaces the `size` of the last spatial transform."""
     code: str | None = None
     """sha256 of the file that defines it, for `file.py:Class`: part of the identity, filled in when trials are made."""
+    start: WeightsFile | None = None
+    """File of the weights where they are `pretrained` and the network does not name a file of its own."""
+
+    @model_validator(mode="after")
+    def _started(self) -> Model:
+        if self.start is not None and self.weights != "pretrained":
+            raise ValueError('model.start belongs to weights = "pretrained"')
+        return self
 
 
 class Sgd(Spec):
