@@ -189,8 +189,8 @@ def _known_speeds(asked: list[SelectedTrial], store: Store, environment: Environ
 
 
 def obstacle(trial: Trial) -> str:
-    """Why a trial cannot be done: its strategy, objective or network does not exist, or its amounts do not fit. Nothing is imported to
-    find out."""
+    """Why a trial cannot be done: its strategy, objective or network does not exist, or its amounts do not fit. Nothing is
+    imported to find out."""
     missing = _missing("strategies", trial.strategy) or _missing("objectives", trial.objective)
     missing = missing or next(filter(None, (_missing("networks", model) for model in trial.protocol.networks())), "")
     return missing or amounts.obstacle(trial)

@@ -20,6 +20,7 @@ VERBS = {
     "schema": ("schema", "Write the JSON Schema of suite files for editors."),
     "check": ("check", "Check suites, reported tables, data and methods."),
     "doctor": ("doctor", "Check this machine and say how to fix what is wrong."),
+    "new": ("new", "Write a suite about your own images."),
     "fetch": ("fetch", "Download data sets, with checksums."),
     "plan": ("plan", "Show the trials of a selection, their state and their cost."),
     "run": ("run", "Run the trials of a selection; resumes by default."),

@@ -14,6 +14,7 @@ BEGIN = (
 )
 """The commands to begin with, and what they do."""
 VERBS = {
+    "Begin": ("new",),
     "Look": ("ls", "show", "check", "doctor", "status"),
     "Run": ("fetch", "plan", "run", "verify", "verify-method", "verify-network"),
     "Judge": ("compare", "judge", "report", "export"),
@@ -39,6 +40,7 @@ EXAMPLES = {
     "schema": ("albench schema",),
     "check": ("albench check --quick", "albench check tod/cifar10 --device cuda"),
     "doctor": ("albench doctor",),
+    "new": ("albench new suite data/flowers", "albench new suite data/flowers --side 32 --name flowers32"),
     "fetch": ("albench fetch cifar10",),
     "plan": ("albench plan tod/cifar10", "albench plan 'tod/*' --profile smoke"),
     "run": (

@@ -102,7 +102,10 @@ class Data(Spec):
     imbalance: Imbalance | None = None
     limit: Limit | None = None
     layout: Literal["official", "class_folders"] = "official"
-    """`class_folders`: `<root>/<name>/{train,test}/<class id>/<file>` as in the BAL paper's README."""
+    """`class_folders`: `<root>/<name>/{train,test}/<class>/<file>` as in the BAL paper's README, or undivided, without the
+    folders `train` and `test`, where `split` is per_class."""
+    files: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """sha256 over names and contents of the files of one's own data: with it, these count as the data that are meant."""
     code: str | None = None
     """sha256 of the file that defines it, for `file.py:Class`: part of the identity, filled in when trials are made."""
 
@@ -110,6 +113,8 @@ class Data(Spec):
     def _folder(self) -> Data:
         if self.layout == "class_folders" and ":" in self.name:
             raise ValueError("data.layout 'class_folders' takes the name of a folder")
+        if self.files is not None and self.layout == "official" and ":" not in self.name:
+            raise ValueError("data.files belongs to data of one's own: class folders, or `file.py:Class`")
         return self
 
 
