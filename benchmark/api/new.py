@@ -161,7 +161,7 @@ budget = {budget}
 {divided}"protocol.views.train" = "proposed: crops and flips; remove the flip where left and right mean something"
 
 [sources]
-"protocol.data" = "measured: images of {sides}{more} pixels in {found.classes} classes"
+"protocol.data" = "measured: {found.classes} classes, images of {sides} pixels{more}"
 "protocol.views" = "mean and deviation measured on {found.measured} images of the pool"
 """
 

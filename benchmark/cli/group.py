@@ -32,6 +32,7 @@ VERBS = {
     "verify": ("verify", "Run twice and across a kill, and name the first difference."),
     "verify-method": ("verify_method", "Check an acquisition function against the contract."),
     "verify-network": ("verify_network", "Check a network against the contract."),
+    "verify-objective": ("verify_objective", "Check a training objective against the contract."),
     "sync": ("sync", "Rebuild the MLflow view of the runs folder."),
     "ui": ("ui", "Serve MLflow's user interface on this machine."),
     "clean": ("clean", "Remove leftovers of interrupted and finished runs."),

@@ -16,7 +16,7 @@ BEGIN = (
 VERBS = {
     "Begin": ("new",),
     "Look": ("ls", "show", "check", "doctor", "status"),
-    "Run": ("fetch", "plan", "run", "verify", "verify-method", "verify-network"),
+    "Run": ("fetch", "plan", "run", "verify", "verify-method", "verify-network", "verify-objective"),
     "Judge": ("compare", "judge", "report", "export"),
     "Keep": ("sync", "ui", "clean", "schema"),
 }
@@ -61,6 +61,10 @@ EXAMPLES = {
     "verify": ("albench verify quickstart/digits/margin@0",),
     "verify-method": ("albench verify-method gini.py:Gini",),
     "verify-network": ("albench verify-network small_cnn", "albench verify-network tiny.py:Tiny --size 64"),
+    "verify-objective": (
+        "albench verify-objective cod --params '{\"weight\": 0.05}'",
+        "albench verify-objective focal.py:Focal",
+    ),
     "sync": ("albench sync", "albench sync 'tod/*' --tracking-uri http://127.0.0.1:5000"),
     "ui": ("albench ui", "albench ui --port 5001"),
     "clean": ("albench clean --dry-run",),

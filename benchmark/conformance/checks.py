@@ -67,9 +67,9 @@ def check(make: Make, models: int = 1) -> Iterator[Finding]:
 def same_seed_same_picks(make: Make, world: Scenario) -> str:
     """Twice the same picks in the same order, by two objects, whatever the global generators stand at."""
     for cycle in range(CYCLES - 1):
-        with _disturbed(1):
+        with disturbed(1):
             one = acquire_in(make(), replace(world, cycle=cycle))
-        with _disturbed(2):
+        with disturbed(2):
             two = acquire_in(make(), replace(world, cycle=cycle))
         _demand(one.images == two.images, f"cycle {cycle}: two runs with one seed bought {_difference(one, two)}")
     return ""
@@ -288,7 +288,7 @@ def _difference(one: Acquired, two: Acquired) -> str:
 
 
 @contextmanager
-def _disturbed(seed: int) -> Iterator[None]:
+def disturbed(seed: int) -> Iterator[None]:
     """Other states of the global generators, restored afterwards."""
     states = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
