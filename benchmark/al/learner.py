@@ -437,7 +437,7 @@ class Learner:
             made = network(model, self.protocol.data.classes, self.parts.train.shape[0])
         # Teachers and references start random even where the student starts pre-trained (TOD's release).
         if name in ("student", "extractor") and model.weights == "pretrained":
-            pretrain(made, self._weights)
+            pretrain(made, self._weights, model.start)
         placed = self.numerics.place(made)
         if self.initial is not None:
             self.initial(part, cycle, placed)

@@ -179,6 +179,20 @@ def check_network(
     )
 
 
+def check_objective(name: str, params: Mapping[str, Any] | None = None) -> list[ContractFinding]:
+    """The contract of objectives, checked on FILE.py:Class, package.module:Class or a built-in name.
+
+    A narrow ResNet is trained on a few synthetic images; no data are needed. Raises UsageError where it cannot be built.
+    """
+    from benchmark.al import registry
+    from benchmark.conformance.objectives import check_objective_contract
+    from benchmark.spec.load import plugin_component
+
+    component = plugin_component(name).model_copy(update={"params": dict(params or {})})
+    registry.build_component("objectives", component)  # what cannot be built is the user's to fix, not a broken promise
+    return list(check_objective_contract(lambda: registry.build_component("objectives", component)))
+
+
 def _device_trials(settings: Workspace, selectors: Sequence[str]) -> list[str]:
     """A trial of every method of the suites named; without names one of every pair of strategy and objective."""
     paths = [suite.path for text in selectors for suite in match_suites(parse_selector(text).suite, settings.suites)]
