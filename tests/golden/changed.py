@@ -635,7 +635,7 @@ def random_with_an_average(case: Case) -> Case:
 
 
 @further("36_vaal_game")
-def fewer_of_the_game(case: Case) -> Case:
+def more_bought(case: Case) -> Case:
     """The images of the smallest outputs of the discriminator, for another budget."""
     judged = np.asarray(decode(case["expected"]["discriminator_of_candidates"])).ravel()
     case["inputs"]["budget"] = 3
