@@ -48,8 +48,9 @@ QUIET = {
 }  # fmt: skip
 """Workspace of the client unless the environment says otherwise: no telemetry, and a dead server is given up soon."""
 CONNECT_SECONDS = 3.0
-LOCK_SECONDS = 300.0  # the first connection creates the tables, which takes more than a minute at a load of 17 on two cores
-"""How long a server may take to answer, and another process to hold the lock."""
+LOCK_SECONDS = 300.0
+"""How long a server may take to answer, and another process to hold the lock: the first connection creates the tables, which takes
+more than a minute at a load of 17 on two cores."""
 REFUSALS = (403, 407, 502, 503, 504)
 """Answers of a proxy that will not or cannot pass a request on."""
 SERVED = "mlflow-artifacts:/"
