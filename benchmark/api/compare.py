@@ -19,10 +19,10 @@ from benchmark.runs.conditions import Conditions, read_conditions
 from benchmark.runs.events import Record
 from benchmark.runs.store import RejectedRecord, Store, data_free_id
 from benchmark.spec.groups import expand_groups, group_methods
-from benchmark.spec.load import SuiteFile
+from benchmark.spec.load import SuiteFile, with_own_code
 from benchmark.spec.models import Component, Method, Trial
 from benchmark.spec.selectors import Selection, Selector
-from benchmark.text import flops
+from benchmark.text import flops, toml_value
 
 if TYPE_CHECKING:
     from benchmark.verdicts.measurements import Measurement
@@ -135,10 +135,15 @@ def compare_suite(
 def regress_suite(
     settings: Workspace, selection: Selection, suite: SuiteFile, *, on_refused: OnRefused = lambda _: None
 ) -> Regression:
-    """The store's records of a suite against those committed under results/."""
+    """The store's records of a suite against those committed under results/. Raises UsageError where values were replaced."""
     from benchmark.verdicts.measurements import from_records
     from benchmark.verdicts.regression import regress
 
+    if suite.changes:
+        raise UsageError(
+            f"{suite.id}: committed records are those of the suite as it is", where=", ".join(suite.changes),
+            remedy="leave out --regress, or --set and --network",
+        )  # fmt: skip
     seeds = chosen_seeds(selection)
     return regress(
         suite, from_records(records_of(settings, selection, suite, on_refused=on_refused)), committed_rows(settings, suite),
@@ -148,9 +153,11 @@ def regress_suite(
 
 
 def committed_rows(settings: Workspace, suite: SuiteFile) -> list[Measurement]:
-    """Every committed measurement of a suite; none where nothing was committed."""
+    """Every committed measurement of a suite; none where nothing was committed, or values of the suite were replaced."""
     from benchmark.verdicts.measurements import read_results
 
+    if suite.changes:
+        return []
     path = settings.results / suite.id / RECORDS
     return read_results(path) if path.exists() else []
 
@@ -175,9 +182,10 @@ def _used(pieces: Sequence[Record], measurements: Sequence[Measurement]) -> list
 
 def chosen_methods(selection: Selection, suite: SuiteFile) -> tuple[str, ...] | None:
     """The methods asked for by option or selector; None for all the profile names."""
-    if selection.methods is not None:
+    added = bool(selection.plugin or selection.replays)
+    if selection.methods is not None and not added:
         return tuple(expand_groups(selection.methods, suite.suite))
-    if all(selector.method is None for selector in selection.selectors):
+    if all(selector.method is None for selector in selection.selectors) and not added and not selection.networks:
         return None
     return tuple(dict.fromkeys(asked.trial.method_name for asked in selection.trials(Path(), [suite])))
 
@@ -193,8 +201,13 @@ def records_of(
 ) -> list[Record]:
     """Finished trials of this suite's questions with any seed, and plug-ins that were run under its very protocol."""
     resolved = suite.resolve(selection.profile, selection.variant)
-    groups = group_methods(resolved)
-    asked = dict(_questions(selection, suite, [*groups, *resolved.methods], groups))
+    groups, own = group_methods(resolved), selection.plugin_method(resolved)
+    asked = dict(_questions(selection, suite, [*groups, *resolved.methods, *own], groups | own))
+    pinned = {*resolved.methods, *own}
+    for name, method in (stored.method() for stored in selection.replays):
+        asked |= dict(_questions(selection, suite, [name], {name: method}))
+        pinned.add(name)
+    protocol = with_own_code(resolved.protocol, suite.path.parent)
     seeds, found = chosen_seeds(selection), []
     for record in Store(settings.runs).records(on_refused=on_refused):
         trial = record.trial
@@ -206,8 +219,8 @@ def records_of(
             found.append(record.model_copy(update={"trial": named}))
         elif (
             (trial.suite, trial.profile, trial.variant) == (suite.id, selection.profile, selection.variant)
-            and trial.method_name not in resolved.methods
-            and trial.protocol == resolved.protocol
+            and trial.method_name not in pinned
+            and data_free_id(trial) == data_free_id(trial.model_copy(update={"protocol": protocol}))
         ):
             found.append(record)
     return found
@@ -283,6 +296,7 @@ def _commands(
     chosen += ["--variant", selection.variant] if selection.variant != "as_published" else []
     known = _own_methods(selection, suite)
     chosen += ["--methods", ",".join(known)] if known else []
+    chosen += own_arguments(selection)
     seeds = ["--seeds", ",".join(map(str, selection.seeds))] if selection.seeds else []
     verbs = {} if complete else {MISSING: ["run", *chosen, *seeds]}
     # Pairs with committed records need the seeds of these: more seeds decide nothing there.
@@ -291,6 +305,15 @@ def _commands(
         verbs[UNDECIDED] = ["run", *chosen, "--until-decided"]
     verbs |= {"Compare": ["compare", *chosen, *seeds], "Check determinism": ["verify", *chosen, *seeds]}
     return {purpose: shlex.join(["albench", *words]) for purpose, words in verbs.items()}
+
+
+def own_arguments(selection: Selection) -> list[str]:
+    """The options of a command line that bring in one's own components and values."""
+    named = {"--method": selection.plugin, "--objective": selection.objective, "--weights": selection.weights}
+    found = [text for option, value in named.items() if value is not None for text in (option, str(value))]
+    found += [text for network in selection.networks for text in ("--network", network)]
+    found += [text for stored in selection.replays if stored.place for text in ("--replay", stored.place)]
+    return found + [text for path, value in selection.sets.items() for text in ("--set", f"{path}={toml_value(value)}")]
 
 
 def _committed_conditions(

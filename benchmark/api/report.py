@@ -27,6 +27,7 @@ from benchmark.api.workspace import Workspace
 from benchmark.errors import Exit, UsageError
 from benchmark.runs import conditions
 from benchmark.runs.events import write_bytes
+from benchmark.spec.identity import digest
 from benchmark.spec.load import SuiteFile
 from benchmark.spec.selectors import Selection, Selector
 from benchmark.tracking import links
@@ -111,6 +112,11 @@ def report(
             other = "--publish" if options.publish else "--out"
             raise UsageError(f"--republish and {other} exclude each other", remedy="give one of them")
         return _republish(selection, workspace)
+    if options.publish and selection.changes:
+        raise UsageError(
+            "results/ holds what suites give as they are", where=", ".join(selection.changes),
+            remedy="leave out --set and --network, or write a suite that has these values",
+        )  # fmt: skip
     base = workspace.results if options.publish else options.out or Path("report")
     suites = selection.suites(workspace.suites)
     index = len(suites) > 1 and not options.publish
@@ -238,7 +244,9 @@ def _index(
 
 def _folder(base: Path, selection: Selection, suite: SuiteFile) -> Path:
     plain = (selection.profile, selection.variant) == WHOLE
-    return base / suite.id if plain else base / suite.id / f"{selection.profile}.{selection.variant}"
+    named = [] if plain else [selection.profile, selection.variant]
+    named += [f"changed-{digest(dict(suite.changes))[:8]}"] if suite.changes else []
+    return base / suite.id / ".".join(named)
 
 
 def _publish(workspace: Workspace, item: ComparisonResult, selection: Selection) -> tuple[list[Path], list[str]]:

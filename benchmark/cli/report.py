@@ -14,7 +14,7 @@ from benchmark.spec.selectors import Selection
 
 
 @click.command()
-@selecting(plugins=False)
+@selecting()
 @click.option(
     "--out",
     type=click.Path(path_type=Path),

@@ -67,9 +67,9 @@ def check(make: Make, models: int = 1) -> Iterator[Finding]:
 def same_seed_same_picks(make: Make, world: Scenario) -> str:
     """Twice the same picks in the same order, by two objects, independent of the state of the global generators."""
     for cycle in range(CYCLES - 1):
-        with _disturb_generators(1):
+        with disturb_generators(1):
             one = acquire_in(make(), replace(world, cycle=cycle))
-        with _disturb_generators(2):
+        with disturb_generators(2):
             two = acquire_in(make(), replace(world, cycle=cycle))
         _require(
             one.images == two.images, f"cycle {cycle}: two runs with one seed bought {_describe_difference(one, two)}"
@@ -293,7 +293,7 @@ def _describe_difference(one: Acquired, two: Acquired) -> str:
 
 
 @contextmanager
-def _disturb_generators(seed: int) -> Iterator[None]:
+def disturb_generators(seed: int) -> Iterator[None]:
     """Other states of the global generators, restored afterwards."""
     states = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):

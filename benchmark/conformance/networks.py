@@ -9,8 +9,8 @@ from typing import TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from benchmark.al.networks.amounts import measure_network
 from benchmark.al.networks.outputs import Outputs
 from benchmark.conformance.checks import Broken, Finding, Result
 from benchmark.errors import AlbenchError
@@ -149,12 +149,8 @@ def bf16_works(fresh: Fresh, images: Tensor, classes: int) -> str:
 
 def amounts(fresh: Fresh, images: Tensor, classes: int) -> str:
     """Parameters, and multiply-accumulates of one image as torch counts them."""
-    made = fresh().eval()
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        made(images[:1])
-    parameters = sum(weight.numel() for weight in made.parameters())
-    return f"{parameters} parameters, {counter.get_total_flops() // 2} multiply-accumulates per image"
+    parameters, macs = measure_network(fresh(), *images.shape[1:3])
+    return f"{parameters} parameters, {macs} multiply-accumulates per image"
 
 
 NETWORK_CHECKS: dict[str, Callable[[Fresh, Tensor, int], str]] = {

@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,10 +55,15 @@ class SuiteFile:
     suite: Suite
     sources: tuple[Source, ...] = ()
     """The files the suite is made of, its own first; empty means the own one only."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Values that replace pinned ones under every profile and variant, by dotted path: what --set and --network give. With any,
+    this is no published protocol."""
 
     @cached_property
     def reported(self) -> tuple[ReportedResult, ...]:
-        """Published numbers of `<name>.reported.csv`; empty where the suite has none."""
+        """Published numbers of `<name>.reported.csv`; empty where the suite has none, or is changed."""
+        if self.changes:
+            return ()
         table = self.path.with_name(f"{self.path.stem}.reported.csv")
         return read_reported(table) if table.exists() else ()
 
@@ -67,6 +72,10 @@ class SuiteFile:
         other = replace(self)
         other.__dict__["reported"] = tuple(rows)
         return other
+
+    def with_changes(self, changes: Mapping[str, Any]) -> SuiteFile:
+        """The suite with further values replaced. What it is then compared with is nothing: it has no published number."""
+        return replace(self, changes={**self.changes, **changes}) if changes else self
 
     @property
     def files(self) -> tuple[Source, ...]:
@@ -105,8 +114,10 @@ class SuiteFile:
     def resolve(
         self, profile: str = "paper", variant: str = "as_published", sets: Mapping[str, Any] | None = None
     ) -> Suite:
-        """The suite under a profile, a variant and further overrides. Raises UsageError for unknown names or paths."""
+        """The suite under a profile, a variant, its changes and further overrides. Raises UsageError for unknown names or
+        paths."""
         overrides: dict[str, Any] = {}
+        sets = {**self.changes, **(sets or {})}
         if variant == "corrected":
             overrides |= {
                 switch.path: switch.corrected for item in self.suite.deviations.values() for switch in item.switches
@@ -115,14 +126,18 @@ class SuiteFile:
             overrides |= _pick_entry(self.suite.variants, variant, "variant", self.id, "as_published", "corrected").set
         if profile != "paper":
             overrides |= _pick_entry(self.suite.profiles, profile, "profile", self.id, "paper").set
-        overrides |= sets or {}
+        if self.changes and self.raw.get("rule", {}).get("reference") == "records":
+            overrides["rule.reference"] = "reported"  # committed records are of the suite as it is
+        overrides |= sets
         if not overrides:
             return self.suite
         raw = copy.deepcopy(self.raw)
         for path, value in overrides.items():
             file, line = locate_first(self.files, self._setters(path, profile, variant))
-            where = "--set" if path in (sets or {}) else f"{file}:{line}: profile {profile}, variant {variant}"
+            where = "--set" if path in sets else f"{file}:{line}: profile {profile}, variant {variant}"
             override(raw, path, value, where)
+        for path in self.changes:
+            _source_change(raw, path)
         try:
             return _validate_suite(raw, self.files)
         except SuiteError as error:
@@ -167,7 +182,7 @@ class SuiteFile:
                     file, line = self.locate(f"methods.{name}.set.{path}")
                     override(raw, path, value, f"{file}:{line}: method {name}")
                 protocol = _validate_strictly(type(protocol), raw, self.files, "protocol")
-            protocol = _with_own_code(protocol, self.path.parent)
+            protocol = with_own_code(protocol, self.path.parent)
             strategy, objective = (
                 with_code_digest(part, self.path.parent) for part in (method.strategy, method.objective)
             )
@@ -227,7 +242,7 @@ def with_code_digest(item: Named, folder: Path) -> Named:
     return item.model_copy(update={"name": f"{path}:{attribute}", "code": hashlib.sha256(content).hexdigest()})
 
 
-def _with_own_code(protocol: Protocol, folder: Path) -> Protocol:
+def with_own_code(protocol: Protocol, folder: Path) -> Protocol:
     """The protocol with the digests of files that define its data set and its networks."""
     found: dict[str, Any] = {
         "data": with_code_digest(protocol.data, folder),
@@ -310,6 +325,16 @@ def _unrepresentable_paths(value: Any, place: str) -> Iterator[str]:
             yield from _unrepresentable_paths(inner, f"{place}.{key}" if place else str(key))
     elif not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
         yield place
+
+
+def _source_change(raw: dict[str, Any], path: str) -> None:
+    """Make the change itself the source of the value at a dotted path where the replaced value had sources of its own."""
+    sources = raw.get("sources")
+    if isinstance(sources, dict) and path.partition(".")[0] in PINNED:
+        for key in [key for key in sources if key.startswith(f"{path}.")]:
+            del sources[key]
+        if not any(_set_by([key], path) for key in sources):
+            sources[path] = "replaced for this run"
 
 
 def _set_by(paths: Iterable[str], path: str) -> bool:

@@ -47,8 +47,10 @@ QUIET = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }  # fmt: skip
 """Workspace of the client unless the environment says otherwise: no telemetry, and a dead server is given up soon."""
-CONNECT_SECONDS, LOCK_SECONDS = 3.0, 60.0
-"""How long a server may take to answer, and another process to hold the lock."""
+CONNECT_SECONDS = 3.0
+LOCK_SECONDS = 300.0
+"""How long a server may take to answer, and another process to hold the lock: the first connection creates the tables, which takes
+more than a minute at a load of 17 on two cores."""
 REFUSALS = (403, 407, 502, 503, 504)
 """Answers of a proxy that will not or cannot pass a request on."""
 SERVED = "mlflow-artifacts:/"

@@ -55,13 +55,14 @@ def judge_suite(
         comparison_context(suite_file, trials, profile, variant, methods), external=external or {}, looks=tuple(looks)
     )
     suite, asked = case.suite, tuple(method for method in case.methods if method not in unjudged)
-    excuse, whole = _profile_excuses(suite, profile)
+    excuse, whole = _profile_excuses(suite_file, suite, profile)
     against_records = suite.rule.reference == "records"
     measured = cells(case)
     numbers = [*judge_numbers(case, suite_file.reported, excuse)]
     if against_records:
         committed = select_trials(references, suite_file.id, profile, variant, asked)
-        judged = judge_committed(replace(case, methods=asked), committed, excused=profile != "paper")
+        excused = profile != "paper" or not references
+        judged = judge_committed(replace(case, methods=asked), committed, excused=excused)
         numbers = [*judged, *map(_as_context, numbers)]
     elif not any(number.decides for number in numbers):
         numbers = [
@@ -89,8 +90,11 @@ def judge_suite(
     )  # fmt: skip
 
 
-def _profile_excuses(suite: Suite, profile: str) -> tuple[str, str]:
+def _profile_excuses(suite_file: SuiteFile, suite: Suite, profile: str) -> tuple[str, str]:
     """Why a profile's numbers, and why its curves and claims, are not held against published ones; empty where they are."""
+    if suite_file.changes:
+        pinned = [path for path, value in suite_file.changes.items() if path != "cost" and value is not None]
+        return (f"{', '.join(pinned)} replaced, which is not the published protocol",) * 2
     if profile == "paper":
         return "", ""
     if suite.profiles[profile].part:
@@ -147,7 +151,8 @@ def _collect_notes(suite_file: SuiteFile, case: ComparisonContext, profile: str,
         notes.append("nothing was measured")
     if excuse and suite.rule.reference == "reported":
         notes.append(f"{excuse}: nothing was compared with published numbers")
-    if not any(row.role in TARGETS for row in suite_file.reported) and suite.rule.reference == "reported":
+    established = any(row.role in TARGETS for row in suite_file.reported) or bool(suite_file.changes)
+    if not established and suite.rule.reference == "reported":
         judged = any(claim.better and claim.worse for claim in suite.claims.values())
         what = "only its claims are judged" if judged else "and its claims are only cited, so nothing is judged"
         notes.append(f"no published number could be established for this suite: {what}")
