@@ -95,7 +95,7 @@ def epochs_have_the_steps_they_say(make: MakeObjective) -> str:
 
 
 def same_seed_same_training(make: MakeObjective) -> str:
-    """Two trainings with one seed give equal weights, whatever the global generators stand at."""
+    """Two trainings with one seed give equal weights, regardless of where the global generators stand."""
     one = _trained(_learner(make))
     with disturb_generators(2):
         two = _trained(_learner(make))

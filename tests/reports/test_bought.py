@@ -13,11 +13,15 @@ import numpy as np
 import pytest
 
 from benchmark.al.datasets import loading
+from benchmark.api import compare
 from benchmark.api.bought import summarize_bought
 from benchmark.api.compare import UNDECIDED, ComparisonResult, compare_suite
 from benchmark.api.workspace import Workspace
 from benchmark.spec.load import find_suite
 from benchmark.spec.selectors import Selection, Selector
+from benchmark.verdicts.judge import judge_suite
+from benchmark.verdicts.results import VerdictKind
+from tests.helpers import toy_suite as toy
 
 ROOT = Path(__file__).parents[2]
 SUITE = "tod/cifar10"
@@ -76,7 +80,18 @@ def test_classes_are_counted_only_on_the_data_of_the_records(
         assert shares == pytest.approx([100 * kinds.count(kind) / len(kinds) for kind in range(10)])
 
 
-def test_more_seeds_are_proposed_where_they_can_decide(workspace: Workspace, item: ComparisonResult) -> None:
-    """Not for a smoke run, which is compared with nothing."""
-    assert UNDECIDED not in item.commands
-    assert item.facts["Code"] and "8 trials took" in item.cost_note, "committed conditions are shown"
+def test_conditions_of_committed_trials_are_shown(item: ComparisonResult) -> None:
+    assert item.facts["Code"] and "8 trials took" in item.cost_note
+
+
+def test_more_seeds_are_proposed_where_they_can_decide(item: ComparisonResult, tmp_path: Path) -> None:
+    assert UNDECIDED not in item.commands, "a smoke run is compared with nothing"
+    for noise, rule, expected in ((3.0, "", True), (0.01, "", False), (3.0, 'reference = "records"', False)):
+        suite = toy.suite(tmp_path, rule=rule)
+        found = judge_suite(suite, toy.trials(noise=noise), references=toy.trials(noise=noise, rng=1))
+        assert (VerdictKind.INCONCLUSIVE in found.counts()) is (noise > 1)
+        given = compare._commands(Selection([Selector("toy/digits")]), suite, complete=True, judgement=found)
+        assert (UNDECIDED in given) is expected
+        assert not expected or given[UNDECIDED] == "albench run toy/digits --until-decided"
+        seeds = Selection([Selector("toy/digits")], seeds=(0, 1))
+        assert UNDECIDED not in compare._commands(seeds, suite, complete=True, judgement=found), "seeds were chosen"
