@@ -42,7 +42,7 @@ def selecting(*, required: bool = True) -> Callable[[Command], Command]:
         click.option("--profile", help="paper, or a named shrinking such as smoke.  [default: paper]"),
         click.option("--variant", help="as_published, corrected, or a named one.  [default: as_published]"),
         click.option(
-            "--methods", metavar="NAME,...", help="Only these methods; `modern` is a group that any suite takes."
+            "--methods", metavar="NAME,...", help="Only these; `all` are the suite's, `modern` newer ones that any suite takes."
         ),
         click.option("--seeds", metavar="N,...", help="Only these seeds: 0,1 or 0-4."),
         click.option(
