@@ -14,6 +14,8 @@ from benchmark.api.selection import Selectors, as_selection
 from benchmark.api.workspace import Workspace
 from benchmark.errors import Exit, UsageError
 from benchmark.planning.workload import estimate_workload, sum_workloads
+from benchmark.runs import conditions
+from benchmark.runs.conditions import Conditions, read_conditions
 from benchmark.runs.events import Record
 from benchmark.runs.store import RejectedRecord, Store, data_free_id
 from benchmark.spec.groups import ALL, GROUPS, expand_groups, group_methods
@@ -31,6 +33,8 @@ RECORDS = "records.csv"
 """Committed measurements of a suite, below results/."""
 MISSING = "Run what is missing"
 """Purpose of the command that is shown where a trial of the selection was not measured."""
+UNDECIDED = "Add seeds until it is decided"
+"""Purpose of the command that is shown where more trials can decide a verdict."""
 WORST_FIRST = (Exit.DISCREPANCY, Exit.NOT_MEASURED, Exit.INCONCLUSIVE, Exit.OK)
 OnRefused = Callable[[RejectedRecord], None]
 """Called with every record file that is not accepted."""
@@ -116,12 +120,15 @@ def compare_suite(
         suite, [*measurements, *pieces_here], profile=selection.profile, variant=selection.variant, methods=methods,
         references=committed, external=external, unjudged=unjudged, looks=looks,
     )  # fmt: skip
-    borrowed = sorted({row.method for row in measurements} - {row.method for row in own})
-    facts = {"Taken from results/": ", ".join(borrowed)} if borrowed else {}
-    facts |= _facts(records, resolved.rule.margin, resolved.rule.metric)
-    commands = _commands(selection, suite, complete=_is_complete(selection, suite, measurements))
+    taken = [] if publish else sorted({row.method for row in measurements} - {row.method for row in own})
+    facts = {"Taken from results/": ", ".join(taken)} if taken else {}
+    mine = {(row.trial_id, row.env_id) for row in own}
+    borrowed = [row for row in measurements if borrow and (row.trial_id, row.env_id) not in mine]
+    lines = [*conditions.summarize_conditions(records), *_committed_conditions(settings, suite, borrowed)]
+    facts |= _facts(lines, records, resolved.rule.margin, resolved.rule.metric)
+    commands = _commands(selection, suite, complete=_is_complete(selection, suite, measurements), judgement=judgement)
     return ComparisonResult(
-        suite, judgement, measurements, records, _cost_note(suite, selection, records), commands, facts, refused
+        suite, judgement, measurements, records, _cost_note(suite, selection, lines), commands, facts, refused
     )
 
 
@@ -245,7 +252,7 @@ def costs_of(suite: SuiteFile, selection: Selection) -> dict[str, float]:
     }
 
 
-def _cost_note(suite: SuiteFile, selection: Selection, records: Sequence[Record]) -> str:
+def _cost_note(suite: SuiteFile, selection: Selection, lines: Sequence[Conditions]) -> str:
     """What one trial costs, and what was spent on those that are here."""
     from benchmark.text import duration
 
@@ -253,11 +260,11 @@ def _cost_note(suite: SuiteFile, selection: Selection, records: Sequence[Record]
     if amounts:
         low, high = flops(min(amounts)), flops(max(amounts))
         parts.append(f"One trial costs {low if low == high else f'{low} to {high}'}.")
-    if records:
-        spent = duration(sum(record.seconds for record in records))
-        where = ", ".join(sorted({record.environment.device_model for record in records}))
-        took = f"{len(records)} trial{'s' * (len(records) != 1)} took"
-        parts.append(f"{took} {spent} of computation on {where}.")
+    trials = sum(one.trials for one in lines)
+    if trials:
+        spent = duration(sum(one.seconds for one in lines))
+        where = ", ".join(sorted({one.device_model for one in lines}))
+        parts.append(f"{trials} trial{'s' * (trials != 1)} took {spent} of computation on {where}.")
     return " ".join(parts)
 
 
@@ -278,19 +285,27 @@ def _own_methods(selection: Selection, suite: SuiteFile) -> tuple[str, ...]:
     return tuple(name for name in selection.methods or () if name in known)
 
 
-def _commands(selection: Selection, suite: SuiteFile, *, complete: bool) -> dict[str, str]:
+def _commands(
+    selection: Selection, suite: SuiteFile, *, complete: bool, judgement: SuiteVerdict
+) -> dict[str, str]:  # fmt: skip
     """How to go on with the selection, by purpose."""
+    from benchmark.verdicts.results import VerdictKind
+
     meant = [selector for selector in selection.selectors if selection.means(selector, suite.id)]
     chosen = list(dict.fromkeys(str(replace(selector, suite=suite.id)) for selector in meant))
     chosen += ["--profile", selection.profile] if selection.profile != "paper" else []
     chosen += ["--variant", selection.variant] if selection.variant != "as_published" else []
     known = _own_methods(selection, suite)
     chosen += ["--methods", ",".join(known)] if known else []
-    chosen += ["--seeds", ",".join(map(str, selection.seeds))] if selection.seeds else []
     chosen += own_arguments(selection)
-    verbs = {} if complete else {MISSING: "run"}
-    verbs |= {"Compare": "compare", "Check determinism": "verify"}
-    return {purpose: shlex.join(["albench", verb, *chosen]) for purpose, verb in verbs.items()}
+    seeds = ["--seeds", ",".join(map(str, selection.seeds))] if selection.seeds else []
+    verbs = {} if complete else {MISSING: ["run", *chosen, *seeds]}
+    # Pairs with committed records need the seeds of these: more seeds decide nothing there.
+    more = judgement.rule.reference == "reported" and not judgement.reference and chosen_seeds(selection) is None
+    if more and VerdictKind.INCONCLUSIVE in judgement.counts():
+        verbs[UNDECIDED] = ["run", *chosen, "--until-decided"]
+    verbs |= {"Compare": ["compare", *chosen, *seeds], "Check determinism": ["verify", *chosen, *seeds]}
+    return {purpose: shlex.join(["albench", *words]) for purpose, words in verbs.items()}
 
 
 def own_arguments(selection: Selection) -> list[str]:
@@ -302,28 +317,46 @@ def own_arguments(selection: Selection) -> list[str]:
     return found + [text for path, value in selection.sets.items() for text in ("--set", f"{path}={toml_value(value)}")]
 
 
-def _facts(records: Sequence[Record], margin: float, metric: str) -> dict[str, str]:
-    """Conditions under which the records were made, several values side by side."""
-    environments = [record.environment for record in records]
+def _committed_conditions(
+    settings: Workspace, suite: SuiteFile, borrowed: Sequence[Measurement]
+) -> list[Conditions]:  # fmt: skip
+    """The conditions of committed trials. Time is known of all trials of an environment together: where only some are borrowed,
+    none is counted."""
+    trials: dict[tuple[str, str, str], set[str]] = {}
+    for row in borrowed:
+        for part in row.parts or (row,):
+            trials.setdefault((part.profile, part.variant, part.env_id), set()).add(part.trial_id)
+    found = []
+    for line in read_conditions(settings.results / suite.id / conditions.FILE):
+        own = trials.get((line.profile, line.variant, line.env_id))
+        if own is not None:
+            found.append(line if line.trials == len(own) else line.model_copy(update={"trials": 0, "seconds": 0.0}))
+    return found
+
+
+def _facts(
+    lines: Sequence[Conditions], records: Sequence[Record], margin: float, metric: str
+) -> dict[str, str]:  # fmt: skip
+    """Conditions under which the trials were run, several values side by side."""
     facts: dict[str, set[str]] = {
-        "Precision": {env.precision for env in environments},
-        "Steps": {env.step for env in environments if env.step != "eager"},
-        "Instruction set": {env.isa for env in environments if env.isa},
-        "torch": {env.torch for env in environments},
-        "Code": {env.code[:12] for env in environments},
-        "Image": {env.image for env in environments if env.image},
-        "Data": {f"{record.data.name} {record.data.digest[:12]}" for record in records},
+        "Precision": {line.precision for line in lines},
+        "Steps": {line.step for line in lines if line.step != "eager"},
+        "Instruction set": {line.isa for line in lines if line.isa},
+        "torch": {line.torch for line in lines},
+        "Code": {line.code[:12] for line in lines},
+        "Image": {line.image for line in lines if line.image},
+        "Data": {f"{name} {digest[:12]}" for name, _, digest in (line.data.partition(" ") for line in lines)},
     }
-    told = {name: ", ".join(sorted(values)) for name, values in facts.items() if values}
-    return {"Determinism": _determinism(records, margin, metric)} | told if records else told
+    shown = {name: ", ".join(sorted(values)) for name, values in facts.items() if values}
+    return {"Determinism": _determinism(lines, records, margin, metric)} | shown if lines else shown
 
 
-def _determinism(records: Sequence[Record], margin: float, metric: str) -> str:
+def _determinism(lines: Sequence[Conditions], records: Sequence[Record], margin: float, metric: str) -> str:
     """What was asked of the arithmetic, what that promises, and what trials with several answers show."""
     from benchmark.verdicts.determinism import levels
 
-    on_cpu = all(record.environment.device == "cpu" for record in records)
-    if not all(record.environment.deterministic for record in records):
+    on_cpu = all(line.device == "cpu" for line in lines)
+    if not all(line.deterministic for line in lines):
         asked = "deterministic algorithms were not requested: equal environments need not give equal bits"
     elif on_cpu:
         asked = "deterministic algorithms on CPU: equal environments give equal bits"

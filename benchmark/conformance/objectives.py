@@ -16,7 +16,7 @@ from benchmark.al.dry_run import synthetic_dataset
 from benchmark.al.learner import Learner, TrainingInterrupted
 from benchmark.al.objectives.base import Batch, CycleData, Objective
 from benchmark.al.training.numerics import Numerics
-from benchmark.conformance.checks import Broken, Finding, Result, disturbed
+from benchmark.conformance.checks import Broken, Finding, Result, disturb_generators
 from benchmark.errors import AlbenchError
 from benchmark.spec.identity import canonical_json
 from benchmark.spec.models import Component, Protocol, Trial
@@ -52,7 +52,7 @@ def check_objective_contract(make: MakeObjective) -> Iterator[Finding]:
     """All checks of the objective that `make` makes, one finding each."""
     for name, run in OBJECTIVE_CHECKS.items():
         try:
-            with disturbed(1):
+            with disturb_generators(1):
                 said = run(make)
             yield Finding(name, Result.NOTE if said else Result.OK, said)
         except (Broken, AlbenchError) as error:
@@ -133,7 +133,7 @@ def resumed_equals_uninterrupted(make: MakeObjective) -> str:
     wanted = _trained(whole)
     with suppress(TrainingInterrupted):
         _fit(first, after_epoch=stop)
-    with disturbed(3):
+    with disturb_generators(3):
         _fit(second, resume=kept)
     _same(wanted, _state(second), "a resumed training differs in")
     return ""
@@ -219,7 +219,7 @@ def _trained(
     learner: Learner, cycle: int = 0, labelled: Any = None, unlabelled: Any = None, world: int = 1
 ) -> dict[str, Tensor]:
     """The state after a cycle; `world` is where the global generators stand before it."""
-    with disturbed(world):
+    with disturb_generators(world):
         _fit(learner, cycle, labelled, unlabelled)
     return _state(learner)
 

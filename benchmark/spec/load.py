@@ -123,9 +123,9 @@ class SuiteFile:
                 switch.path: switch.corrected for item in self.suite.deviations.values() for switch in item.switches
             }
         elif variant != "as_published":
-            overrides |= _pick(self.suite.variants, variant, "variant", self.id, "as_published", "corrected").set
+            overrides |= _pick_entry(self.suite.variants, variant, "variant", self.id, "as_published", "corrected").set
         if profile != "paper":
-            overrides |= _pick(self.suite.profiles, profile, "profile", self.id, "paper").set
+            overrides |= _pick_entry(self.suite.profiles, profile, "profile", self.id, "paper").set
         if self.changes and self.raw.get("rule", {}).get("reference") == "records":
             overrides["rule.reference"] = "reported"  # committed records are of the suite as it is
         overrides |= sets
@@ -139,7 +139,7 @@ class SuiteFile:
         for path in self.changes:
             _source_change(raw, path)
         try:
-            return _validate(raw, self.files)
+            return _validate_suite(raw, self.files)
         except SuiteError as error:
             if not sets:
                 raise
@@ -174,14 +174,14 @@ class SuiteFile:
         )
         trials: list[Trial] = []
         for name in chosen:
-            method = _pick(known, name, "method", self.id)
+            method = _pick_entry(known, name, "method", self.id)
             protocol = suite.protocol
             if method.set:
                 raw = copy.deepcopy(protocol.model_dump(mode="json"))
                 for path, value in method.set.items():
                     file, line = self.locate(f"methods.{name}.set.{path}")
                     override(raw, path, value, f"{file}:{line}: method {name}")
-                protocol = _strict(type(protocol), raw, self.files, "protocol")
+                protocol = _validate_strictly(type(protocol), raw, self.files, "protocol")
             protocol = with_own_code(protocol, self.path.parent)
             strategy, objective = (
                 with_code_digest(part, self.path.parent) for part in (method.strategy, method.objective)
@@ -201,7 +201,7 @@ def load_suite(path: Path, root: Path) -> SuiteFile:
     """Read and validate one suite file over its bases. Raises SuiteError with file, line and remedy."""
     raw = read_suite(path)
     own = raw.sources[0]
-    suite = _validate(raw.values, raw.sources)
+    suite = _validate_suite(raw.values, raw.sources)
     return SuiteFile(path.relative_to(root).with_suffix("").as_posix(), path, raw.values, own.text, suite, raw.sources)
 
 
@@ -210,7 +210,7 @@ def find_suite(name: str, root: Path) -> SuiteFile:
     path = root / f"{name}.toml"
     if not path.is_file() or is_only_base(path):
         ids = [found.relative_to(root).with_suffix("").as_posix() for found in suite_files(root)]
-        raise UsageError(f"no suite '{name}' under {root}", remedy=_nearest(name, ids))
+        raise UsageError(f"no suite '{name}' under {root}", remedy=_nearest_names(name, ids))
     return load_suite(path, root)
 
 
@@ -256,40 +256,42 @@ def with_own_code(protocol: Protocol, folder: Path) -> Protocol:
     return protocol.model_copy(update=found)
 
 
-def _validate(raw: dict[str, Any], sources: Sequence[Source]) -> Suite:
-    suite: Suite = _strict(Suite, raw, sources)
+def _validate_suite(raw: dict[str, Any], sources: Sequence[Source]) -> Suite:
+    suite: Suite = _validate_strictly(Suite, raw, sources)
     pinned = {key: value for key, value in suite.model_dump(mode="json", exclude_unset=True).items() if key in PINNED}
     paths = [leaf for leaf, _ in leaves(pinned) if not leaf.endswith((".title", ".note"))]
     for leaf in paths:
         if not any(leaf == key or leaf.startswith(f"{key}.") for key in suite.sources):
             raise SuiteError(
                 f"{leaf} has no source",
-                where=_where(sources, leaf),
+                where=_place_of(sources, leaf),
                 remedy=f'add "{leaf}" or a prefix of it to [sources]',
             )
     known = {
-        prefix for leaf in [leaf for leaf, _ in leaves(suite.model_dump(mode="json"))] for prefix in _prefixes(leaf)
+        prefix
+        for leaf in [leaf for leaf, _ in leaves(suite.model_dump(mode="json"))]
+        for prefix in _dotted_prefixes(leaf)
     }
     for key in suite.sources:
         if key not in known:
             raise SuiteError(
-                f"[sources] names '{key}', which is not a value of this suite", where=_where(sources, f"sources.{key}"),
-                remedy=_nearest(key, known),
+                f"[sources] names '{key}', which is not a value of this suite", where=_place_of(sources, f"sources.{key}"),
+                remedy=_nearest_names(key, known),
             )  # fmt: skip
     return suite
 
 
-def _where(sources: Sequence[Source], dotted: str) -> str:
+def _place_of(sources: Sequence[Source], dotted: str) -> str:
     file, line = locate(sources, dotted)
     return f"{file}:{line}"
 
 
-def _prefixes(path: str) -> Iterator[str]:
+def _dotted_prefixes(path: str) -> Iterator[str]:
     parts = path.split(".")
     return (".".join(parts[:length]) for length in range(1, len(parts) + 1))
 
 
-def _strict(model: Any, raw: dict[str, Any], sources: Sequence[Source], prefix: str = "") -> Any:
+def _validate_strictly(model: Any, raw: dict[str, Any], sources: Sequence[Source], prefix: str = "") -> Any:
     try:
         # Through JSON: strict mode then accepts arrays for tuples and still refuses "5" for 5 and 5.0 for 5.
         return model.model_validate_json(json.dumps(raw, allow_nan=False))
@@ -309,18 +311,18 @@ def _strict(model: Any, raw: dict[str, Any], sources: Sequence[Source], prefix: 
         where = f"{sources[nearness].path}:{line}"
         raise SuiteError(f"{dotted}: {message}{more}", where=where, remedy=remedy) from error
     except (ValueError, TypeError, RecursionError) as error:
-        dotted = next(_nameless(raw, prefix), "")
+        dotted = next(_unrepresentable_paths(raw, prefix), "")
         raise SuiteError(
-            f"{dotted or 'the file'} holds a value JSON has no name for: {error}", where=_where(sources, dotted),
+            f"{dotted or 'the file'} holds a value JSON has no name for: {error}", where=_place_of(sources, dotted),
             remedy="dates, inf and nan are not allowed",
         ) from error  # fmt: skip
 
 
-def _nameless(value: Any, place: str) -> Iterator[str]:
+def _unrepresentable_paths(value: Any, place: str) -> Iterator[str]:
     """Dotted paths of values that TOML can hold and JSON cannot."""
     if isinstance(value, dict | list):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _nameless(inner, f"{place}.{key}" if place else str(key))
+            yield from _unrepresentable_paths(inner, f"{place}.{key}" if place else str(key))
     elif not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
         yield place
 
@@ -340,13 +342,13 @@ def _set_by(paths: Iterable[str], path: str) -> bool:
     return any(path == one or path.startswith(f"{one}.") for one in paths)
 
 
-def _pick(table: Mapping[str, Any], name: str, kind: str, where: str, *built_in: str) -> Any:
+def _pick_entry(table: Mapping[str, Any], name: str, kind: str, where: str, *built_in: str) -> Any:
     if name not in table:
-        raise UsageError(f"{where} has no {kind} '{name}'", remedy=_nearest(name, [*table, *built_in]))
+        raise UsageError(f"{where} has no {kind} '{name}'", remedy=_nearest_names(name, [*table, *built_in]))
     return table[name]
 
 
-def _nearest(name: str, names: Iterable[str]) -> str:
+def _nearest_names(name: str, names: Iterable[str]) -> str:
     pool = sorted(names)
     close = difflib.get_close_matches(name, pool, n=3, cutoff=0.4) or pool[:8]
     return f"did you mean {', '.join(close)}?" if close else "there are none"

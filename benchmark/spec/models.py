@@ -554,6 +554,24 @@ class Component(Spec):
     """sha256 of the file that defines it, for components outside the project: part of the identity."""
 
 
+class GameCost(Spec):
+    """What an autoencoder that plays against a discriminator costs in every acquisition (VAAL). The discriminator sees codes of
+    some thirty numbers: its price is left out."""
+
+    forward_macs: Positive
+    """Multiply-accumulates of one image through the autoencoder."""
+    encoder_macs: Positive
+    """Of these, its encoder's: all that the discriminator's step and the scores need."""
+    steps: Positive
+    """Steps of the autoencoder per iteration, each on one batch of labelled images and one of candidates."""
+    batch_size: Positive
+    passes: Positive
+    """An acquisition after cycle c has as many iterations as batches in this number of rounds over budget * (c + 1) +
+    candidates images."""
+    iterations: Positive | None = None
+    """A fixed number instead."""
+
+
 class MethodCost(Spec):
     """What a method adds to plain training and scoring, so that a plan can be priced without loading it."""
 
@@ -564,6 +582,10 @@ class MethodCost(Spec):
     instead of one over the labelled ones."""
     teacher: bool = False
     """A second network is run forward on everything the step trains on."""
+    second_pass: bool = False
+    """The labelled images of a step pass the trained network once more, forward."""
+    game: GameCost | None = None
+    """What the strategy trains for itself."""
     scoring: Natural = 0
     """Networks run forward on every candidate."""
     scores_labelled: bool = False

@@ -201,7 +201,7 @@ class Selection:
             return exact
         siblings = [
             *matched,
-            *(load_suite(path, root) for path in suite_files(root) if _id(path, root).startswith(f"{pattern}-")),
+            *(load_suite(path, root) for path in suite_files(root) if _suite_id(path, root).startswith(f"{pattern}-")),
         ]
         found = [suite for suite in siblings if suite.id == f"{pattern}-{self.models}"]
         if not found:
@@ -345,7 +345,7 @@ def match_suites(pattern: str, root: Path) -> list[SuiteFile]:
     """Suites whose id matches a pattern. Raises UsageError with the nearest names when there is none."""
     if not any(sign in pattern for sign in "*?["):
         return [find_suite(pattern, root)]
-    paths = {_id(path, root): path for path in suite_files(root)}
+    paths = {_suite_id(path, root): path for path in suite_files(root)}
     found = [load_suite(path, root) for name, path in paths.items() if fnmatch.fnmatchcase(name, pattern)]
     if not found:
         raise UsageError(
@@ -354,5 +354,5 @@ def match_suites(pattern: str, root: Path) -> list[SuiteFile]:
     return found
 
 
-def _id(path: Path, root: Path) -> str:
+def _suite_id(path: Path, root: Path) -> str:
     return path.relative_to(root).with_suffix("").as_posix()

@@ -343,6 +343,20 @@ def test_check_of_reported_tables(cli: Cli, row: str, code: int, words: str) -> 
     assert words in cli.out
 
 
+def test_check_finds_a_data_set_beside_its_suite(cli: Cli) -> None:
+    """A relative path of one's own data set begins at the folder of the suite file, wherever the command is given."""
+    cli("schema")
+    words = (ROOT / "docs/add-a-data-set.md").read_text(encoding="utf-8")
+    code = words.partition("```python\n# squares.py\n")[2].partition("```")[0]
+    (cli.folder / "suites" / "toy" / "squares.py").write_text(code)
+    write_suite(cli.folder / "suites", "toy/one", SUITE.replace('"digits"', '"squares.py:Squares"', 1))
+    assert cli("check", "--quick") == 0, cli.out
+    assert "squares is not there" in cli.out
+    (cli.folder / "suites" / "toy" / "squares.py").unlink()
+    assert cli("check", "--quick") == 2
+    assert "cannot read the plug-in squares.py" in cli.out
+
+
 # ------------------------------------------------------------------------------------------------------------- running
 
 

@@ -102,7 +102,7 @@ def draw_per_class(labels: Whole, seed: int, pool_size: Callable[[int], int]) ->
 
 
 def subsample(indices: Whole, limit: Limit | None, part: str) -> Whole:
-    """The first n of a seeded shuffle, whatever their class, in the order they had."""
+    """The first n of a seeded shuffle, regardless of class, in the order they had."""
     if limit is None:
         return indices
     size = limit.train if part == "train" else limit.test
