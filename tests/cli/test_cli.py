@@ -722,7 +722,7 @@ def test_networks_replace_those_of_the_suite_and_no_others(cli: Cli, monkeypatch
     assert {trial.trial.method_name for trial in plan.trials} == {"random", "entropy", "random+cod"}
     (model,) = plan.trials[0].trial.protocol.models
     assert (model.name, model.params) == (f"{net}:Net", {"width": 4}) and model.code is not None
-    assert plan.trials[0].workload.macs == 7 * plan.trials[0].workload.forward_equivalents
+    assert plan.trials[0].total.macs == 7 * plan.trials[0].total.forward_equivalents
     assert cli("plan", "toy/one/two@0", *own) == 2 and "networks of its own" in cli.err
     assert cli("plan", "toy/one@0", "--network", "net.py:Net(width", "--device", "cpu") == 2
     assert cli("plan", "toy/one@0", "--weights", str(net), "--device", "cpu") == 2 and "--network" in cli.err
