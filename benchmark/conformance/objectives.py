@@ -95,7 +95,7 @@ def epochs_have_the_steps_they_say(make: MakeObjective) -> str:
 
 
 def same_seed_same_training(make: MakeObjective) -> str:
-    """Two trainings with one seed give equal weights, whatever the global generators stand at."""
+    """Two trainings with one seed give equal weights, regardless of where the global generators stand."""
     one, two = _trained(_learner(make)), _trained(_learner(make), world=2)
     _same(one, two, "after one seed two trainings differ in")
     return ""

@@ -706,7 +706,7 @@ def test_every_verb_shows_a_method_of_ones_own_as_its_file_stands(cli: Cli, monk
     assert cli("status", "toy/one", *own) == 0 and cli.out.count("toy/one/Mine") == 1
     assert cli("report", "toy/one@0", *own, "--no-tracking") == 0
     assert cli("compare", "toy/one@0", *own, "--methods", "all,modern", "--seeds", "0") == 3
-    assert "albench run toy/one@0 --methods all,modern --seeds 0 --method my.py:Mine" in cli.out
+    assert "albench run toy/one@0 --methods all,modern --method my.py:Mine --seeds 0" in cli.out
 
 
 def test_networks_replace_those_of_the_suite_and_no_others(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
