@@ -3,7 +3,7 @@
 What it keeps between cycles: the student's weights and the objective's branches. What it can be asked for by name:
 `<output>` of the student, `reference.<output>` and `previous.<output>` of the network one cycle earlier (they differ in
 the first cycle, see `_earlier`), `extractor.<output>` of the protocol's fixed network, and `<network>.<output>` of
-whatever the objective keeps, such as `teacher.logits`. `dropout<k>.<output>` and `perturbed<k>.<output>` are those of k passes of
+what the objective keeps, such as `teacher.logits`. `dropout<k>.<output>` and `perturbed<k>.<output>` are those of k passes of
 the student, `head.weight` and `head.bias` its last linear layer (`training/passes.py`).
 """
 
@@ -443,7 +443,7 @@ class Learner:
             made = network(model, self.protocol.data.classes, self.parts.train.shape[0])
         # Teachers and references start random even where the student starts pre-trained (TOD's release).
         if name in ("student", "extractor") and model.weights == "pretrained":
-            pretrain(made, self._weights)
+            pretrain(made, self._weights, model.start)
         placed = self.numerics.place(made)
         if self.initial is not None:
             self.initial(part, cycle, placed)

@@ -90,9 +90,9 @@ class Session:
 
     def _repair_events(self) -> None:
         """State is saved before the event is written: add what a kill in between has left out."""
-        told = {event.result.cycle for event, _ in events.read_events(self.events) if isinstance(event, CycleFinished)}
+        known = {event.result.cycle for event, _ in events.read_events(self.events) if isinstance(event, CycleFinished)}
         for result in self.results:
-            if result.cycle not in told:
+            if result.cycle not in known:
                 self._say(CycleFinished(time=time.time(), result=result, seconds={}, reused=False), sync=True)
 
     # ---------------------------------------------------------------------------------------------------- training

@@ -137,9 +137,9 @@ def check_device(
     result = DeviceCheck(chosen, len(trials))
     with _child(command, trials, variables) as (lines, last_words):
         for line in lines:
-            told = json.loads(line)
-            result.failures.setdefault(told["name"], {})[told["precision"], told["step"]] = tuple(told["failures"])
-            report(f"tried {told['name']}, {len(result.failures)} of {len(trials)}")
+            row = json.loads(line)
+            result.failures.setdefault(row["name"], {})[row["precision"], row["step"]] = tuple(row["failures"])
+            report(f"tried {row['name']}, {len(result.failures)} of {len(trials)}")
         result.broke_off = last_words()
     return result
 
@@ -177,6 +177,20 @@ def check_network(
     return list(
         check_network_contract(lambda classes, planes: network(model, classes, planes), size, channels=channels)
     )
+
+
+def check_objective(name: str, params: Mapping[str, Any] | None = None) -> list[ContractFinding]:
+    """The contract of objectives, checked on FILE.py:Class, package.module:Class or a built-in name.
+
+    A narrow ResNet is trained on a few synthetic images; no data are needed. Raises UsageError where it cannot be built.
+    """
+    from benchmark.al import registry
+    from benchmark.conformance.objectives import check_objective_contract
+    from benchmark.spec.load import plugin_component
+
+    component = plugin_component(name).model_copy(update={"params": dict(params or {})})
+    registry.build_component("objectives", component)  # what cannot be built is the user's to fix, not a broken promise
+    return list(check_objective_contract(lambda: registry.build_component("objectives", component)))
 
 
 def _device_trials(settings: Workspace, selectors: Sequence[str]) -> list[str]:

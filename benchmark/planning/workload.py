@@ -88,14 +88,14 @@ def estimate_workload(protocol: Protocol, method: MethodCost, price: Cost = UNKN
     last = protocol.acquisition.cycles - 1
     sizes = protocol.acquisition.labelled()
     counted = (
-        _cycle(protocol, method, size, cycle == last) + _game(protocol, method, cycle, sizes)
+        _cycle_workload(protocol, method, size, cycle == last) + _adversarial_workload(protocol, method, cycle, sizes)
         for cycle, size in enumerate(sizes)
     )
     first, *rest = counted
     stage = _pretext_workload(protocol) if method.pretext and protocol.pretext is not None else Workload()
     if protocol.evaluation.size is None:
         price = price.model_copy(update={"scored_macs": None})  # each network is tested at its own size
-    return tuple(part.model_copy(update={"macs": _macs(part, method, price)}) for part in (first + stage, *rest))
+    return tuple(part.model_copy(update={"macs": _count_macs(part, method, price)}) for part in (first + stage, *rest))
 
 
 def _pretext_workload(protocol: Protocol) -> Workload:
@@ -109,23 +109,23 @@ def _pretext_workload(protocol: Protocol) -> Workload:
     return Workload(steps=steps, pretext=training.epochs * rotated, pretext_checks=(checks + 1) * rotated)
 
 
-def _game(protocol: Protocol, method: MethodCost, cycle: int, sizes: tuple[int, ...]) -> Workload:
+def _adversarial_workload(protocol: Protocol, method: MethodCost, cycle: int, sizes: tuple[int, ...]) -> Workload:
     """What the strategy trains for itself in the acquisition after a cycle, and the candidates that it then codes."""
     game, last = method.game, len(sizes) - 1
     if game is None or cycle == last:
         return Workload()
-    candidates, batch = _candidates(protocol, sizes[cycle]), 2 * game.batch_size
+    candidates, batch = _count_candidates(protocol, sizes[cycle]), 2 * game.batch_size
     seen = (sizes[cycle + 1] - sizes[cycle]) * (cycle + 1) + candidates
     iterations = game.iterations or seen * game.passes // game.batch_size
     return Workload(game=iterations * game.steps * batch, coded=iterations * batch + candidates)
 
 
-def _candidates(protocol: Protocol, labelled: int) -> int:
+def _count_candidates(protocol: Protocol, labelled: int) -> int:
     left, most = protocol.data.train_size - labelled, protocol.acquisition.candidates
     return left if most is None else min(most, left)
 
 
-def _macs(part: Workload, method: MethodCost, price: Cost) -> int:
+def _count_macs(part: Workload, method: MethodCost, price: Cost) -> int:
     if price.forward_macs is None:
         return 0
     scored = price.scored_macs or price.forward_macs
@@ -138,11 +138,11 @@ def _macs(part: Workload, method: MethodCost, price: Cost) -> int:
     return trained + watched + part.test * scored + part.acquisition * (method.scoring_macs or scored) + stage + own
 
 
-def _cycle(protocol: Protocol, method: MethodCost, labelled: int, last: bool) -> Workload:
+def _cycle_workload(protocol: Protocol, method: MethodCost, labelled: int, last: bool) -> Workload:
     training, models = protocol.training, len(protocol.trained())
     left = protocol.data.train_size - labelled
-    steps, trained, unlabelled = (count * models for count in _optimised(training, method, labelled, left))
-    candidates = _candidates(protocol, labelled)
+    steps, trained, unlabelled = (count * models for count in _count_steps(training, method, labelled, left))
+    candidates = _count_candidates(protocol, labelled)
     looked_at = candidates if method.narrowed is None else min(method.narrowed, candidates)
     scored = 0 if last else looked_at + (labelled if method.scores_labelled else 0)
     return Workload(
@@ -158,7 +158,7 @@ def _cycle(protocol: Protocol, method: MethodCost, labelled: int, last: bool) ->
     )
 
 
-def _optimised(training: Training, method: MethodCost, labelled: int, left: int) -> tuple[int, int, int]:
+def _count_steps(training: Training, method: MethodCost, labelled: int, left: int) -> tuple[int, int, int]:
     """Steps of one network in one cycle, and the labelled and unlabelled images that pass in them."""
     if method.mixed is not None:
         known, unknown = method.mixed
