@@ -2,7 +2,7 @@
 
 A file holds `train` (pool, d) and, where anybody needs them, `test` (test, d): one row for each image in the order of the data
 set as the protocol makes it. `data` is the digest of that data set, which every record shows. There are two formats: `.npz` with
-the three as arrays, and `.safetensors` with two tensors and `data` in its metadata (needs the package safetensors).
+the three as arrays, and `.safetensors` with two tensors and `data` in its metadata.
 """
 
 from __future__ import annotations
@@ -102,16 +102,20 @@ def read_made(path: Path) -> tuple[str, FeatureNetwork] | None:
 
 def write_made(path: Path, dataset: Dataset, made: FeatureNetwork, train: Rows, test: Rows) -> None:
     """Write a safetensors file whose metadata hold the digest of the data, what made it, and the identity of both."""
-    try:
-        from safetensors.numpy import save
-    except ImportError as error:
-        raise UsageError(
-            "safetensors is not installed", where=str(path), remedy="install it (`pip install 'albench[features]'`)"
-        ) from error
     said = {"data": dataset.digest, "made": made.model_dump_json(), "identity": identity_of(dataset.digest, made)}
-    content = save({"train": train, "test": test}, metadata=said)
+    # Written here and not by the library, which orders metadata at random: equal features are equal files.
+    ends = (train.nbytes, train.nbytes + test.nbytes)
+    header = {
+        "__metadata__": said,
+        "train": {"dtype": "F32", "shape": train.shape, "data_offsets": (0, ends[0])},
+        "test": {"dtype": "F32", "shape": test.shape, "data_offsets": ends},
+    }
+    content = json.dumps(header).encode()
+    content += b" " * (-(8 + len(content)) % 64)
     try:
-        files.write(path, content)
+        files.write(
+            path, len(content).to_bytes(8, "little") + content + train.astype("<f4").tobytes() + test.astype("<f4").tobytes()
+        )
     except OSError as error:
         raise DataError(
             f"the features cannot be written: {error.strerror or error}", where=str(path), remedy="free space there"
