@@ -178,7 +178,8 @@ def _feature_parts(
             "the features file has no 'test'", where="protocol.inputs", remedy="store those of the test images"
         )
     device, standard = numerics.device, Standard.of(inputs.train)
-    pool, test = (FeatureRows(rows, standard, device, numerics.dtype) for rows in (inputs.train, inputs.test))
+    pool = FeatureRows(inputs.train, standard, device, numerics.dtype)
+    test = FeatureRows(inputs.test, standard, device, numerics.dtype, keep=True)
     return LearnerData(
         train=pool,
         pool=pool,

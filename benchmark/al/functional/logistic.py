@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from scipy.optimize import minimize
 from torch import Tensor
 
 from benchmark.errors import AlbenchError
@@ -47,6 +46,8 @@ def fit_logistic(
 
     It stops where no entry of the gradient exceeds `tolerance`. Raises AlbenchError where `iterations` do not suffice.
     """
+    from scipy.optimize import minimize
+
     points, truth = rows.detach().cpu().double(), labels.cpu()
     count, width = points.shape
     basis: Tensor | None = None

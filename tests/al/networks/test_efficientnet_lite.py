@@ -51,7 +51,9 @@ def test_the_number_of_parameters_is_the_published_one() -> None:
     assert sum(parameter.numel() for parameter in EfficientNetLite0().parameters()) == 4_652_008
 
 
-@pytest.mark.parametrize(("side", "kernel", "margins"), [(8, 3, (0, 1)), (7, 3, (1, 1)), (8, 5, (1, 2)), (7, 5, (2, 2))])
+@pytest.mark.parametrize(
+    ("side", "kernel", "margins"), [(8, 3, (0, 1)), (7, 3, (1, 1)), (8, 5, (1, 2)), (7, 5, (2, 2))]
+)
 def test_odd_rows_are_added_below_and_to_the_right(side: int, kernel: int, margins: tuple[int, int]) -> None:
     layer = Convolution(2, 3, kernel, stride=2).eval()
     images = torch.randn(1, 2, side, side)
