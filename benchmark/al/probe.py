@@ -64,7 +64,7 @@ class Probe(Learner):
         with torch.no_grad():
             head.weight.copy_(found.weight)
             head.bias.copy_(found.bias)
-        after_epoch(1, found.loss / len(labelled), lambda: self.trained() | {"epochs": 1})
+        after_epoch(1, found.loss / max(len(labelled), 1), lambda: self.trained() | {"epochs": 1})
 
 
 def check_method(method: str, strategy: Strategy, named: Component, objective: Component) -> None:
