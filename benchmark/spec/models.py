@@ -678,11 +678,17 @@ class Deviation(Spec):
     switches: tuple[Switch, ...] = ()
 
 
+OURS = "ours"
+"""What the source of a question begins with, as against that of a published claim."""
+
+
 class Claim(Spec):
     """A published comparison. With `better` and `worse` it is judged by paired statistics; without, it is only cited."""
 
     text: str
     source: str
+    """Where it is published. One that begins with `ours` marks a question of this project: it is answered like a claim, counts as
+    none, and no answer is a discrepancy."""
     better: str | None = None
     """Method that is claimed to be better; or `reported:<name>` for a published constant."""
     worse: str | None = None
