@@ -59,6 +59,8 @@ $(READY): requirements.lock requirements-uv.lock pyproject.toml
 	@pwd -P > $(READY)
 
 reproduce: $(READY)
+	$(foreach suite,$(filter frozen/%,$(SUITE)),$(ALBENCH) features $(call quoted,$(suite))
+	)
 	$(ALBENCH) run $(SELECT) --executor $(call quoted,$(EXECUTOR)) $(if $(JOBS),--jobs $(call quoted,$(JOBS))) --no-verdicts $(ARGS)
 	$(ALBENCH) report $(SELECT)
 	$(ALBENCH) compare $(SELECT)
