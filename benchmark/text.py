@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 LONG = 4000
 """Characters of a message that are kept."""
@@ -42,6 +44,21 @@ def line(text: str, limit: int = SHORT) -> str:
 
 def _written(code: int) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def toml_value(value: Any) -> str:
+    """A plain value as TOML in one line: what `--set` and suite files take."""
+    if isinstance(value, dict):
+        inner = ", ".join(f"{toml_key(str(key))} = {toml_value(part)}" for key, part in value.items())
+        return f"{{ {inner} }}" if inner else "{}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(toml_value, value))}]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def toml_key(key: str) -> str:
+    """A key of a TOML table, quoted where it has to be."""
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
 
 
 def duration(seconds: float) -> str:

@@ -13,7 +13,7 @@ from benchmark import worker
 from benchmark.cli import invoke
 from benchmark.cli import tables as printing
 from benchmark.errors import AlbenchError
-from benchmark.executors.docker.image import _remedy
+from benchmark.executors.docker.image import _build_remedy
 from benchmark.executors.jobs import tail_log
 from benchmark.reports import markdown
 from benchmark.runs import events
@@ -145,4 +145,4 @@ def test_a_full_disk_is_named_through_groups_and_causes(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_build_that_fails_says_what_to_do(lines: list[str], error: str, remedy: str) -> None:
-    assert remedy in _remedy(error, lines)
+    assert remedy in _build_remedy(error, lines)

@@ -169,3 +169,7 @@ class Committee:
     def weights(self) -> str:
         """sha256 over the members' weights."""
         return hashlib.sha256("".join(member.weights() for member in self.members).encode()).hexdigest()
+
+    def kept_weights(self) -> str:
+        """The same as `finish_cycle` leaves the members."""
+        return hashlib.sha256("".join(member.kept_weights() for member in self.members).encode()).hexdigest()

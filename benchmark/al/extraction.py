@@ -14,11 +14,11 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from benchmark.al.datasets.dataset import Bytes, Dataset, Part
-from benchmark.al.datasets.features import Blocks, Rows, blocks_of, feature_path, read_made, write_made
+from benchmark.al.datasets.features import Blocks, Rows, feature_path, open_blocks, read_made, write_made
 from benchmark.al.networks import efficientnet_lite
 from benchmark.al.networks.lite_weights import find_weights, load_weights
 from benchmark.errors import DataError, UsageError
-from benchmark.runs.code_digest import file_meaning
+from benchmark.runs.code_digest import digest_file
 from benchmark.spec.models import FeatureNetwork
 
 NETWORKS = ("efficientnet_lite0",)
@@ -29,7 +29,7 @@ OnImages = Callable[[int, int], None]
 """Called with images done and images in all."""
 
 
-def feature_network(name: str, size: int, weights: Path) -> tuple[nn.Module, FeatureNetwork]:
+def load_network(name: str, size: int, weights: Path) -> tuple[nn.Module, FeatureNetwork]:
     """A fixed network that is ready to be run, and what pins its features. `weights` is a folder of weights files.
 
     Raises UsageError for an unknown name, DataError where its weights are absent.
@@ -38,7 +38,7 @@ def feature_network(name: str, size: int, weights: Path) -> tuple[nn.Module, Fea
         raise UsageError(f"no network '{name}' whose features are computed here", remedy=f"use {', '.join(NETWORKS)}")
     network, digest = load_weights(find_weights(weights))
     made = FeatureNetwork(
-        network=name, weights=digest, code=file_meaning(Path(inspect.getfile(efficientnet_lite))), size=size,
+        network=name, weights=digest, code=digest_file(Path(inspect.getfile(efficientnet_lite))), size=size,
         resize="bicubic", mean=efficientnet_lite.MEAN, std=efficientnet_lite.STD,
     )  # fmt: skip
     return fuse_norms(network).to(memory_format=torch.channels_last), made
@@ -68,7 +68,7 @@ def extract_features(
     if read_made(path) == (dataset.digest, made):
         return path
     whole = len(dataset.train) + len(dataset.test)
-    with blocks_of(path, dataset, made) as blocks:
+    with open_blocks(path, dataset, made) as blocks:
         train = _rows("train", dataset.train, network, made, blocks, lambda done: on_images(done, whole))
         before = len(dataset.train)
         test = _rows("test", dataset.test, network, made, blocks, lambda done: on_images(before + done, whole))
@@ -90,7 +90,7 @@ def _rows(
         rows = blocks.load(name, start)
         if rows is None:
             rows = np.concatenate(
-                [network_rows(network, part.pixels[at : min(at + BATCH, end)], made) for at in range(start, end, BATCH)]
+                [compute_rows(network, part.pixels[at : min(at + BATCH, end)], made) for at in range(start, end, BATCH)]
             )
             blocks.save(name, start, rows)
         pieces.append(rows)
@@ -99,7 +99,7 @@ def _rows(
 
 
 @torch.inference_mode()
-def network_rows(network: nn.Module, pixels: Bytes, made: FeatureNetwork) -> Rows:
+def compute_rows(network: nn.Module, pixels: Bytes, made: FeatureNetwork) -> Rows:
     """(b, h, w, channels) uint8 -> (b, d) float32 features. Grey images are shown as RGB."""
     images = torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2).float()
     # A short batch is padded, as other batch sizes may round differently.

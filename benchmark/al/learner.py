@@ -3,7 +3,7 @@
 What it keeps between cycles: the student's weights and the objective's branches. What it can be asked for by name:
 `<output>` of the student, `reference.<output>` and `previous.<output>` of the network one cycle earlier (they differ in
 the first cycle, see `_earlier`), `extractor.<output>` of the protocol's fixed network, and `<network>.<output>` of
-whatever the objective keeps, such as `teacher.logits`. `dropout<k>.<output>` and `perturbed<k>.<output>` are those of k passes of
+what the objective keeps, such as `teacher.logits`. `dropout<k>.<output>` and `perturbed<k>.<output>` are those of k passes of
 the student, `head.weight` and `head.bias` its last linear layer (`training/passes.py`).
 """
 
@@ -430,7 +430,13 @@ class Learner:
 
     def weights(self) -> str:
         """sha256 of the student's parameters and buffers."""
-        return weights_digest(self.student)
+        return weights_digest(self.student.state_dict())
+
+    def kept_weights(self) -> str:
+        """The same as `finish_cycle` leaves the student: at its best epoch, where the next cycle starts there."""
+        if self.protocol.training.start == "warm_best":
+            return weights_digest(self._best_state)
+        return self.weights()
 
     def _network(self, name: str, cycle: int = 0) -> nn.Module:
         return self._built(self.protocol.models[self.place], name, cycle)
@@ -441,7 +447,7 @@ class Learner:
             made = network(model, self.protocol.data.classes, self.parts.train.shape[0])
         # Teachers and references start random even where the student starts pre-trained (TOD's release).
         if name in ("student", "extractor") and model.weights == "pretrained":
-            pretrain(made, self._weights)
+            pretrain(made, self._weights, model.start)
         placed = self.numerics.place(made)
         if self.initial is not None:
             self.initial(part, cycle, placed)

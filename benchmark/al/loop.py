@@ -1,4 +1,4 @@
-"""Pool-based active learning: train, evaluate, acquire, repeat. What every suite runs, whatever its method.
+"""Pool-based active learning: train, evaluate, acquire, repeat. What every suite runs with every method.
 
 It reads like the papers' Algorithm 1: all that differs between methods lies behind `Learner`, `Objective` and `Strategy`;
 all that concerns files, time and resuming lies behind `Session`.

@@ -68,7 +68,7 @@ class OutputName:
 
     @property
     def unlabelled(self) -> OutputName:
-        """The same output, whatever images it is computed on."""
+        """The same output, without the images it is computed on."""
         return replace(self, labelled=False)
 
     @property

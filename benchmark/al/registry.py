@@ -3,7 +3,7 @@
 The tables below name what this project has: a name in a suite, and where its class (of a data set: the object) is defined. A
 name is part of a trial's identity and never changes; modules and classes may. One's own component is `file.py:Class`,
 `package.module:Class`, or a name that an installed package announces under the entry-point group `albench.strategies`,
-`albench.objectives`, `albench.networks` or `albench.datasets`.
+`albench.objectives`, `albench.networks` or `albench.datasets`. A network may also be one of a library: `timm:resnet18`.
 """
 
 from __future__ import annotations
@@ -80,6 +80,8 @@ NETWORKS = {
     "vgg_plain": "benchmark.al.networks.vgg_plain:VggPlain",
 }
 """A network takes `classes` and its own parameters, `channels` where these are not 3, and returns `Outputs`."""
+LIBRARIES = ("timm", "torchvision")
+"""Libraries whose networks have names such as `timm:resnet18`."""
 DATASETS = {
     "cifar10": "benchmark.al.datasets.cifar:CIFAR10",
     "cifar100": "benchmark.al.datasets.cifar:CIFAR100",

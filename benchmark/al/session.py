@@ -90,9 +90,9 @@ class Session:
 
     def _repair_events(self) -> None:
         """State is saved before the event is written: add what a kill in between has left out."""
-        told = {event.result.cycle for event, _ in events.read_events(self.events) if isinstance(event, CycleFinished)}
+        known = {event.result.cycle for event, _ in events.read_events(self.events) if isinstance(event, CycleFinished)}
         for result in self.results:
-            if result.cycle not in told:
+            if result.cycle not in known:
                 self._say(CycleFinished(time=time.time(), result=result, seconds={}, reused=False), sync=True)
 
     # ---------------------------------------------------------------------------------------------------- training
@@ -117,7 +117,7 @@ class Session:
             publish(learner.trained() | {"made": self._signature(learner)})
 
     def _signature(self, learner: TrainableModel) -> dict[str, str]:
-        return {"trial_id": self.trial_id, "env_id": self.env_id, "weights": learner.weights()}
+        return {"trial_id": self.trial_id, "env_id": self.env_id, "weights": learner.kept_weights()}
 
     def _maker(self, learner: TrainableModel, found: TrainingState) -> Reused | None:
         """Who made the training that was taken over; None for this trial itself.
@@ -125,7 +125,7 @@ class Session:
         Raises DataError where its weights are not those that their maker recorded.
         """
         made = found.get("made")
-        if not isinstance(made, dict) or made.get("weights") != learner.weights():
+        if not isinstance(made, dict) or made.get("weights") != learner.kept_weights():
             raise DataError(
                 "a shared training holds other weights than its maker recorded",
                 where=f"{key_prefix(self.training_key)}.state in the cache's folder `trainings`",

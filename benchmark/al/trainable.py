@@ -90,3 +90,6 @@ class TrainableModel(Protocol):
 
     def weights(self) -> str:
         """sha256 of all parameters and buffers."""
+
+    def kept_weights(self) -> str:
+        """The same as `finish_cycle` leaves them: what the record of the cycle holds."""

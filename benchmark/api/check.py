@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from benchmark.api.plan import obstacle
 from benchmark.api.suites import schema_text
 from benchmark.api.workspace import Workspace
-from benchmark.errors import AlbenchError, Exit
+from benchmark.errors import AlbenchError, Exit, UsageError
 from benchmark.executors.local.executor import one_gpu
 from benchmark.planning import amounts
 from benchmark.runs.variables import FIXED_NUMBERS
-from benchmark.spec.load import SuiteFile, load_suite, suite_files
+from benchmark.spec.load import SuiteFile, load_suite, suite_files, with_code_digest
 from benchmark.spec.published import TARGETS
 from benchmark.spec.selectors import match_suites, parse_selector
 
@@ -137,9 +137,9 @@ def check_device(
     result = DeviceCheck(chosen, len(trials))
     with _child(command, trials, variables) as (lines, last_words):
         for line in lines:
-            told = json.loads(line)
-            result.failures.setdefault(told["name"], {})[told["precision"], told["step"]] = tuple(told["failures"])
-            report(f"tried {told['name']}, {len(result.failures)} of {len(trials)}")
+            row = json.loads(line)
+            result.failures.setdefault(row["name"], {})[row["precision"], row["step"]] = tuple(row["failures"])
+            report(f"tried {row['name']}, {len(result.failures)} of {len(trials)}")
         result.broke_off = last_words()
     return result
 
@@ -177,6 +177,20 @@ def check_network(
     return list(
         check_network_contract(lambda classes, planes: network(model, classes, planes), size, channels=channels)
     )
+
+
+def check_objective(name: str, params: Mapping[str, Any] | None = None) -> list[ContractFinding]:
+    """The contract of objectives, checked on FILE.py:Class, package.module:Class or a built-in name.
+
+    A narrow ResNet is trained on a few synthetic images; no data are needed. Raises UsageError where it cannot be built.
+    """
+    from benchmark.al import registry
+    from benchmark.conformance.objectives import check_objective_contract
+    from benchmark.spec.load import plugin_component
+
+    component = plugin_component(name).model_copy(update={"params": dict(params or {})})
+    registry.build_component("objectives", component)  # what cannot be built is the user's to fix, not a broken promise
+    return list(check_objective_contract(lambda: registry.build_component("objectives", component)))
 
 
 def _device_trials(settings: Workspace, selectors: Sequence[str]) -> list[str]:
@@ -263,7 +277,11 @@ def data_findings(suite: SuiteFile, settings: Workspace) -> Iterator[Finding]:
     """Notes about the data of a suite that are missing or not the published ones."""
     from benchmark.al import datasets
 
-    status = datasets.describe(suite.suite.protocol.data, settings.data, settings.cache)
+    try:
+        data = with_code_digest(suite.suite.protocol.data, suite.path.parent)  # a relative path begins beside the suite
+    except UsageError:  # a file that cannot be read is reported with what it keeps from resolving
+        return
+    status = datasets.describe(data, settings.data, settings.cache)
     if not status.present or not status.canonical:
         yield HINT, status.note
 

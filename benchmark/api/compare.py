@@ -14,13 +14,15 @@ from benchmark.api.selection import Selectors, as_selection
 from benchmark.api.workspace import Workspace
 from benchmark.errors import Exit, UsageError
 from benchmark.planning.workload import estimate_workload, sum_workloads
+from benchmark.runs import conditions
+from benchmark.runs.conditions import Conditions, read_conditions
 from benchmark.runs.events import Record
 from benchmark.runs.store import RejectedRecord, Store, data_free_id
 from benchmark.spec.groups import expand_groups, group_methods
-from benchmark.spec.load import SuiteFile
+from benchmark.spec.load import SuiteFile, with_own_code
 from benchmark.spec.models import Component, Method, Trial
 from benchmark.spec.selectors import Selection, Selector
-from benchmark.text import flops
+from benchmark.text import flops, toml_value
 
 if TYPE_CHECKING:
     from benchmark.verdicts.measurements import Measurement
@@ -31,6 +33,8 @@ RECORDS = "records.csv"
 """Committed measurements of a suite, below results/."""
 MISSING = "Run what is missing"
 """Purpose of the command that is shown where a trial of the selection was not measured."""
+UNDECIDED = "Add seeds until it is decided"
+"""Purpose of the command that is shown where more trials can decide a verdict."""
 WORST_FIRST = (Exit.DISCREPANCY, Exit.NOT_MEASURED, Exit.INCONCLUSIVE, Exit.OK)
 OnRefused = Callable[[RejectedRecord], None]
 """Called with every record file that is not accepted."""
@@ -116,22 +120,30 @@ def compare_suite(
         suite, [*measurements, *pieces_here], profile=selection.profile, variant=selection.variant, methods=methods,
         references=committed, external=external, unjudged=unjudged, looks=looks,
     )  # fmt: skip
-    borrowed = sorted({row.method for row in measurements} - {row.method for row in own})
-    facts = {"Taken from results/": ", ".join(borrowed)} if borrowed else {}
-    facts |= _facts(records, resolved.rule.margin, resolved.rule.metric)
-    commands = _commands(selection, suite, complete=_is_complete(selection, suite, measurements))
+    taken = [] if publish else sorted({row.method for row in measurements} - {row.method for row in own})
+    facts = {"Taken from results/": ", ".join(taken)} if taken else {}
+    mine = {(row.trial_id, row.env_id) for row in own}
+    borrowed = [row for row in measurements if borrow and (row.trial_id, row.env_id) not in mine]
+    lines = [*conditions.summarize_conditions(records), *_committed_conditions(settings, suite, borrowed)]
+    facts |= _facts(lines, records, resolved.rule.margin, resolved.rule.metric)
+    commands = _commands(selection, suite, complete=_is_complete(selection, suite, measurements), judgement=judgement)
     return ComparisonResult(
-        suite, judgement, measurements, records, _cost_note(suite, selection, records), commands, facts, refused
+        suite, judgement, measurements, records, _cost_note(suite, selection, lines), commands, facts, refused
     )
 
 
 def regress_suite(
     settings: Workspace, selection: Selection, suite: SuiteFile, *, on_refused: OnRefused = lambda _: None
 ) -> Regression:
-    """The store's records of a suite against those committed under results/."""
+    """The store's records of a suite against those committed under results/. Raises UsageError where values were replaced."""
     from benchmark.verdicts.measurements import from_records
     from benchmark.verdicts.regression import regress
 
+    if suite.changes:
+        raise UsageError(
+            f"{suite.id}: committed records are those of the suite as it is", where=", ".join(suite.changes),
+            remedy="leave out --regress, or --set and --network",
+        )  # fmt: skip
     seeds = chosen_seeds(selection)
     return regress(
         suite, from_records(records_of(settings, selection, suite, on_refused=on_refused)), committed_rows(settings, suite),
@@ -141,9 +153,11 @@ def regress_suite(
 
 
 def committed_rows(settings: Workspace, suite: SuiteFile) -> list[Measurement]:
-    """Every committed measurement of a suite; none where nothing was committed."""
+    """Every committed measurement of a suite; none where nothing was committed, or values of the suite were replaced."""
     from benchmark.verdicts.measurements import read_results
 
+    if suite.changes:
+        return []
     path = settings.results / suite.id / RECORDS
     return read_results(path) if path.exists() else []
 
@@ -168,9 +182,10 @@ def _used(pieces: Sequence[Record], measurements: Sequence[Measurement]) -> list
 
 def chosen_methods(selection: Selection, suite: SuiteFile) -> tuple[str, ...] | None:
     """The methods asked for by option or selector; None for all the profile names."""
-    if selection.methods is not None:
+    added = bool(selection.plugin or selection.replays)
+    if selection.methods is not None and not added:
         return tuple(expand_groups(selection.methods, suite.suite))
-    if all(selector.method is None for selector in selection.selectors):
+    if all(selector.method is None for selector in selection.selectors) and not added and not selection.networks:
         return None
     return tuple(dict.fromkeys(asked.trial.method_name for asked in selection.trials(Path(), [suite])))
 
@@ -186,8 +201,13 @@ def records_of(
 ) -> list[Record]:
     """Finished trials of this suite's questions with any seed, and plug-ins that were run under its very protocol."""
     resolved = suite.resolve(selection.profile, selection.variant)
-    groups = group_methods(resolved)
-    asked = dict(_questions(selection, suite, [*groups, *resolved.methods], groups))
+    groups, own = group_methods(resolved), selection.plugin_method(resolved)
+    asked = dict(_questions(selection, suite, [*groups, *resolved.methods, *own], groups | own))
+    pinned = {*resolved.methods, *own}
+    for name, method in (stored.method() for stored in selection.replays):
+        asked |= dict(_questions(selection, suite, [name], {name: method}))
+        pinned.add(name)
+    protocol = with_own_code(resolved.protocol, suite.path.parent)
     seeds, found = chosen_seeds(selection), []
     for record in Store(settings.runs).records(on_refused=on_refused):
         trial = record.trial
@@ -199,8 +219,8 @@ def records_of(
             found.append(record.model_copy(update={"trial": named}))
         elif (
             (trial.suite, trial.profile, trial.variant) == (suite.id, selection.profile, selection.variant)
-            and trial.method_name not in resolved.methods
-            and trial.protocol == resolved.protocol
+            and trial.method_name not in pinned
+            and data_free_id(trial) == data_free_id(trial.model_copy(update={"protocol": protocol}))
         ):
             found.append(record)
     return found
@@ -232,7 +252,7 @@ def costs_of(suite: SuiteFile, selection: Selection) -> dict[str, float]:
     }
 
 
-def _cost_note(suite: SuiteFile, selection: Selection, records: Sequence[Record]) -> str:
+def _cost_note(suite: SuiteFile, selection: Selection, lines: Sequence[Conditions]) -> str:
     """What one trial costs, and what was spent on those that are here."""
     from benchmark.text import duration
 
@@ -240,11 +260,11 @@ def _cost_note(suite: SuiteFile, selection: Selection, records: Sequence[Record]
     if amounts:
         low, high = flops(min(amounts)), flops(max(amounts))
         parts.append(f"One trial costs {low if low == high else f'{low} to {high}'}.")
-    if records:
-        spent = duration(sum(record.seconds for record in records))
-        where = ", ".join(sorted({record.environment.device_model for record in records}))
-        took = f"{len(records)} trial{'s' * (len(records) != 1)} took"
-        parts.append(f"{took} {spent} of computation on {where}.")
+    trials = sum(one.trials for one in lines)
+    if trials:
+        spent = duration(sum(one.seconds for one in lines))
+        where = ", ".join(sorted({one.device_model for one in lines}))
+        parts.append(f"{trials} trial{'s' * (trials != 1)} took {spent} of computation on {where}.")
     return " ".join(parts)
 
 
@@ -264,42 +284,78 @@ def _own_methods(selection: Selection, suite: SuiteFile) -> tuple[str, ...]:
     return tuple(name for name in selection.methods or () if name in suite.suite.methods)
 
 
-def _commands(selection: Selection, suite: SuiteFile, *, complete: bool) -> dict[str, str]:
+def _commands(
+    selection: Selection, suite: SuiteFile, *, complete: bool, judgement: SuiteVerdict
+) -> dict[str, str]:  # fmt: skip
     """How to go on with the selection, by purpose."""
+    from benchmark.verdicts.results import VerdictKind
+
     meant = [selector for selector in selection.selectors if selection.means(selector, suite.id)]
     chosen = list(dict.fromkeys(str(replace(selector, suite=suite.id)) for selector in meant))
     chosen += ["--profile", selection.profile] if selection.profile != "paper" else []
     chosen += ["--variant", selection.variant] if selection.variant != "as_published" else []
     known = _own_methods(selection, suite)
     chosen += ["--methods", ",".join(known)] if known else []
-    chosen += ["--seeds", ",".join(map(str, selection.seeds))] if selection.seeds else []
-    verbs = {} if complete else {MISSING: "run"}
-    verbs |= {"Compare": "compare", "Check determinism": "verify"}
-    return {purpose: shlex.join(["albench", verb, *chosen]) for purpose, verb in verbs.items()}
+    chosen += own_arguments(selection)
+    seeds = ["--seeds", ",".join(map(str, selection.seeds))] if selection.seeds else []
+    verbs = {} if complete else {MISSING: ["run", *chosen, *seeds]}
+    # Pairs with committed records need the seeds of these: more seeds decide nothing there.
+    more = judgement.rule.reference == "reported" and not judgement.reference and chosen_seeds(selection) is None
+    if more and VerdictKind.INCONCLUSIVE in judgement.counts():
+        verbs[UNDECIDED] = ["run", *chosen, "--until-decided"]
+    verbs |= {"Compare": ["compare", *chosen, *seeds], "Check determinism": ["verify", *chosen, *seeds]}
+    return {purpose: shlex.join(["albench", *words]) for purpose, words in verbs.items()}
 
 
-def _facts(records: Sequence[Record], margin: float, metric: str) -> dict[str, str]:
-    """Conditions under which the records were made, several values side by side."""
-    environments = [record.environment for record in records]
+def own_arguments(selection: Selection) -> list[str]:
+    """The options of a command line that bring in one's own components and values."""
+    named = {"--method": selection.plugin, "--objective": selection.objective, "--weights": selection.weights}
+    found = [text for option, value in named.items() if value is not None for text in (option, str(value))]
+    found += [text for network in selection.networks for text in ("--network", network)]
+    found += [text for stored in selection.replays if stored.place for text in ("--replay", stored.place)]
+    return found + [text for path, value in selection.sets.items() for text in ("--set", f"{path}={toml_value(value)}")]
+
+
+def _committed_conditions(
+    settings: Workspace, suite: SuiteFile, borrowed: Sequence[Measurement]
+) -> list[Conditions]:  # fmt: skip
+    """The conditions of committed trials. Time is known of all trials of an environment together: where only some are borrowed,
+    none is counted."""
+    trials: dict[tuple[str, str, str], set[str]] = {}
+    for row in borrowed:
+        for part in row.parts or (row,):
+            trials.setdefault((part.profile, part.variant, part.env_id), set()).add(part.trial_id)
+    found = []
+    for line in read_conditions(settings.results / suite.id / conditions.FILE):
+        own = trials.get((line.profile, line.variant, line.env_id))
+        if own is not None:
+            found.append(line if line.trials == len(own) else line.model_copy(update={"trials": 0, "seconds": 0.0}))
+    return found
+
+
+def _facts(
+    lines: Sequence[Conditions], records: Sequence[Record], margin: float, metric: str
+) -> dict[str, str]:  # fmt: skip
+    """Conditions under which the trials were run, several values side by side."""
     facts: dict[str, set[str]] = {
-        "Precision": {env.precision for env in environments},
-        "Steps": {env.step for env in environments if env.step != "eager"},
-        "Instruction set": {env.isa for env in environments if env.isa},
-        "torch": {env.torch for env in environments},
-        "Code": {env.code[:12] for env in environments},
-        "Image": {env.image for env in environments if env.image},
-        "Data": {f"{record.data.name} {record.data.digest[:12]}" for record in records},
+        "Precision": {line.precision for line in lines},
+        "Steps": {line.step for line in lines if line.step != "eager"},
+        "Instruction set": {line.isa for line in lines if line.isa},
+        "torch": {line.torch for line in lines},
+        "Code": {line.code[:12] for line in lines},
+        "Image": {line.image for line in lines if line.image},
+        "Data": {f"{name} {digest[:12]}" for name, _, digest in (line.data.partition(" ") for line in lines)},
     }
-    told = {name: ", ".join(sorted(values)) for name, values in facts.items() if values}
-    return {"Determinism": _determinism(records, margin, metric)} | told if records else told
+    shown = {name: ", ".join(sorted(values)) for name, values in facts.items() if values}
+    return {"Determinism": _determinism(lines, records, margin, metric)} | shown if lines else shown
 
 
-def _determinism(records: Sequence[Record], margin: float, metric: str) -> str:
+def _determinism(lines: Sequence[Conditions], records: Sequence[Record], margin: float, metric: str) -> str:
     """What was asked of the arithmetic, what that promises, and what trials with several answers show."""
     from benchmark.verdicts.determinism import levels
 
-    on_cpu = all(record.environment.device == "cpu" for record in records)
-    if not all(record.environment.deterministic for record in records):
+    on_cpu = all(line.device == "cpu" for line in lines)
+    if not all(line.deterministic for line in lines):
         asked = "deterministic algorithms were not requested: equal environments need not give equal bits"
     elif on_cpu:
         asked = "deterministic algorithms on CPU: equal environments give equal bits"

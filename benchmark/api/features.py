@@ -41,7 +41,7 @@ def compute_features(
     """
     from benchmark.al import datasets
     from benchmark.al.datasets.features import identity_of
-    from benchmark.al.extraction import extract_features, feature_network
+    from benchmark.al.extraction import extract_features, load_network
 
     workspace = workspace or Workspace()
     data, pinned = _data_of(name, workspace)
@@ -51,7 +51,7 @@ def compute_features(
         raise UsageError(
             f"no network or no size is given, and {name} pins none", remedy="--network efficientnet_lite0 --size 128"
         )
-    built, made = feature_network(network, size, workspace.data / "weights")
+    built, made = load_network(network, size, workspace.data / "weights")
     dataset = datasets.load(data, workspace.data, workspace.cache)
     path = extract_features(dataset, built, made, workspace.data, threads, on_images)
     return ComputedFeatures(path, identity_of(dataset.digest, made), made, dataset.canonical_note)

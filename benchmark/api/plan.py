@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from benchmark.planning import amounts
 from benchmark.planning.plan import DataStatus, Plan, data_key, make_plan, speeds
 from benchmark.runs.events import Environment, Precision, Step
 from benchmark.runs.store import Store
-from benchmark.spec.models import Component, MethodCost, Trial
+from benchmark.spec.models import Component, Cost, MethodCost, Model, Protocol, Trial
 from benchmark.spec.published import ReportedResult
 from benchmark.spec.selectors import SelectedTrial, Selection, Selector
 
@@ -74,6 +74,8 @@ def build_plan(workspace: Workspace, selection: Selection, environment: Environm
         for item in selection.trials(workspace.suites, selection.suites(workspace.suites))
         if not only or any(selector.matches(item.trial) for selector in only)
     ]
+    if selection.networks:
+        asked = with_measured_prices(asked)
     for item in asked:
         require_possible(item)
     store, data = Store(workspace.runs), data_statuses(asked, workspace)
@@ -105,6 +107,45 @@ def require_possible(item: SelectedTrial) -> None:
             where="protocol.training",
             remedy="raise training.epochs or training.vote_fraction",
         )
+
+
+def with_measured_prices(asked: Sequence[SelectedTrial]) -> list[SelectedTrial]:
+    """The trials with the price of a forward pass measured on the networks of their protocol. Imports torch.
+
+    Raises UsageError for a network that cannot be built.
+    """
+    known: dict[str, Cost] = {}
+    found = []
+    for item in asked:
+        protocol = item.trial.protocol
+        key = protocol.model_dump_json(include={"models", "members", "data", "views"})
+        found.append(replace(item, price=known.get(key) or known.setdefault(key, measured_price(protocol))))
+    return found
+
+
+def measured_price(protocol: Protocol) -> Cost:
+    """What one image costs in the networks that a protocol trains, measured; unknown where images have sizes of their own."""
+    from benchmark.al.datasets.catalogue import format_of
+    from benchmark.al.networks.amounts import measure_model
+
+    transforms = (*protocol.data.decode, *protocol.views.train)
+    channels = 3 if any(one.op == "to_rgb" for one in transforms) else format_of(protocol.data).channels
+    counted = []
+    for model in (protocol.models[place] for place in protocol.trained()):
+        side = amounts.train_side(protocol, model)
+        if side is None:
+            return Cost(note="not known: images have sizes of their own")
+        try:
+            counted.append(measure_model(model, protocol.data.classes, channels, side).macs)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise UsageError(
+                f"{model.name} does not take images of {channels} x {side} x {side} pixels: {' '.join(str(error).split())}",
+                where="protocol.models", remedy=f"albench verify-network {model.name} --size {side} --channels {channels}",
+            ) from error  # fmt: skip
+    return Cost(
+        forward_macs=max(1, sum(counted) // len(counted)),
+        note="measured on one image; backward counted as two forwards",
+    )
 
 
 def require_same_data(trial: Trial, data: DataStatus) -> None:
@@ -148,13 +189,14 @@ def _known_speeds(asked: list[SelectedTrial], store: Store, environment: Environ
 
 
 def obstacle(trial: Trial) -> str:
-    """Why a trial cannot be done: its strategy or objective does not exist, or its amounts do not fit. Nothing is imported to
-    find out."""
+    """Why a trial cannot be done: its strategy, objective or network does not exist, or its amounts do not fit. Nothing is
+    imported to find out."""
     missing = _missing("strategies", trial.strategy) or _missing("objectives", trial.objective)
+    missing = missing or next(filter(None, (_missing("networks", model) for model in trial.protocol.networks())), "")
     return missing or amounts.obstacle(trial)
 
 
-def _missing(kind: str, component: Component) -> str:
+def _missing(kind: str, component: Component | Model) -> str:
     if ":" in component.name or component.name in _known_components(kind):
         return ""
     return f"there is no '{component.name}' among the {kind}"

@@ -43,7 +43,7 @@ def _from_run(folder: Path) -> StoredSelection:
             remedy="give a folder runs/TRIAL/ENVIRONMENT, or a CSV of indices",
         ) from error
     return StoredSelection(
-        record.trial.method_name, tuple(labelled), tuple(sizes), record.data.digest, record.trial.seed
+        record.trial.method_name, tuple(labelled), tuple(sizes), record.data.digest, record.trial.seed, str(folder)
     )
 
 
@@ -64,4 +64,4 @@ def _from_table(path: Path) -> StoredSelection:
     for cycle in range(len(counts)):
         total += counts[cycle]
         sizes.append(total)
-    return StoredSelection(path.stem, tuple(indices), tuple(sizes))
+    return StoredSelection(path.stem, tuple(indices), tuple(sizes), place=str(path))

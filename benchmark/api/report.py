@@ -8,7 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
+from benchmark.api.bought import summarize_bought
 from benchmark.api.compare import (
     MISSING,
     RECORDS,
@@ -19,18 +21,24 @@ from benchmark.api.compare import (
     regress_suite,
 )
 from benchmark.api.selection import Selectors, as_selection
+from benchmark.api.tracking import suite_page
 from benchmark.api.unchanged import Stamp
 from benchmark.api.workspace import Workspace
 from benchmark.errors import Exit, UsageError
+from benchmark.runs import conditions
 from benchmark.runs.events import write_bytes
+from benchmark.spec.identity import digest
 from benchmark.spec.load import SuiteFile
-from benchmark.spec.selectors import Selection
+from benchmark.spec.selectors import Selection, Selector
 from benchmark.tracking import links
 
 if TYPE_CHECKING:
+    from benchmark.reports.around import Around
     from benchmark.verdicts.measurements import Measurement
     from benchmark.verdicts.results import Estimate, SuiteVerdict
 
+WHOLE = ("paper", "as_published")
+"""Profile and variant of a suite's whole protocol, whose report lies in the suite's own folder."""
 PAGE = "report.html"
 INDEX = "index.html"
 
@@ -48,6 +56,8 @@ class ReportOptions:
     tracking: bool = True
     """Add the verdicts to MLflow, where it has been used."""
     tracking_uri: str | None = None
+    republish: bool = False
+    """Write the pages of everything that is committed in results/ again, with the page over all of it."""
 
 
 @dataclass(frozen=True)
@@ -97,18 +107,67 @@ def report(
     if options.publish and (options.out is not None or options.committed):
         other = "--committed" if options.out is None else "--out"
         raise UsageError(f"--publish and {other} exclude each other", remedy="publish what was run here, into results/")
+    if options.republish:
+        if options.publish or options.out is not None:
+            other = "--publish" if options.publish else "--out"
+            raise UsageError(f"--republish and {other} exclude each other", remedy="give one of them")
+        return _republish(selection, workspace)
+    if options.publish and selection.changes:
+        raise UsageError(
+            "results/ holds what suites give as they are", where=", ".join(selection.changes),
+            remedy="leave out --set and --network, or write a suite that has these values",
+        )  # fmt: skip
     base = workspace.results if options.publish else options.out or Path("report")
     suites = selection.suites(workspace.suites)
     index = len(suites) > 1 and not options.publish
     reports: list[SuiteReport] = []
     pages: dict[Path, ComparisonResult] = {}
+    others: list[SuiteVerdict] = []
     for suite in suites:
         comparison = compare_suite(workspace, selection, suite, borrow=options.committed, publish=options.publish)
         folder = _folder(base, selection, suite)
         reports.append(_write(workspace, comparison, selection, options, base, folder, index=index))
         if reports[-1].files:
             pages[folder / PAGE] = comparison
-    return ReportResult(reports, _index(base, pages, selection) if index and pages else ())
+        else:
+            others.append(comparison.judgement)
+    return ReportResult(reports, _index(base, pages, others, selection) if index and pages else ())
+
+
+def _republish(selection: Selection, workspace: Workspace) -> ReportResult:
+    """Every profile and variant with committed trials of the selected suites, judged and written again: measurements, labelled
+    sets and conditions stay as they are. Run folders and the tracker are neither read nor changed."""
+    from benchmark.reports import write, write_index
+
+    base = workspace.results
+    alone = Workspace(
+        suites=workspace.suites, runs=base / "no-runs", data=workspace.data, cache=workspace.cache, results=base
+    )
+    reports: list[SuiteReport] = []
+    judged: dict[Path, ComparisonResult] = {}
+    others: list[SuiteVerdict] = []
+    costs: dict[tuple[str, str], float] = {}
+    for suite in selection.suites(workspace.suites):
+        kept = dict.fromkeys((row.profile, row.variant) for row in committed_rows(alone, suite))
+        for profile, variant in kept:
+            here = Selection([Selector(suite.id)], profile, variant)
+            item = compare_suite(alone, here, suite, borrow=True, publish=True)
+            folder = _folder(base, here, suite)
+            files = write(
+                folder, suite, item.judgement, item.measurements, item.cost_note, item.commands, item.facts,
+                around_page(alone, item, base, folder, index=True),
+            )  # fmt: skip
+            reports.append(SuiteReport(item, files))
+            judged[folder / PAGE] = item
+            costs |= {(suite.id, method): cost for method, cost in costs_of(suite, here).items()}
+        if WHOLE not in kept:
+            others.append(compare_suite(alone, Selection([Selector(suite.id)]), suite, borrow=True).judgement)
+    datasets = {suite.id: suite.suite.protocol.data.name for suite in selection.suites(workspace.suites)}
+    index = write_index(
+        base, {page: item.judgement for page, item in judged.items()}, datasets, costs,
+        {page: item.measurements for page, item in judged.items()}, others,
+    )  # fmt: skip
+    return ReportResult(reports, index)
 
 
 def find_page(selection: Selection, suite: SuiteFile, out: Path | None = None) -> Path | None:
@@ -126,14 +185,14 @@ def _write(
 
     if not item.measurements:
         return SuiteReport(item)
-    stamp = Stamp(workspace.cache, folder, item, index)
+    address = _runs_page(workspace, item, options)
+    stamp = Stamp(workspace.cache, folder, item, index, address)
     tracker = _tracker_stamp(workspace, options)
     if not options.publish and (kept := stamp.files(tracker)) is not None:
         return SuiteReport(item, kept, is_unchanged=True)
-    up = "/".join([".."] * len(folder.relative_to(base).parts))
     files = write(
         folder, item.suite, item.judgement, item.measurements, item.cost_note, item.commands, item.facts,
-        f"{up}/{INDEX}" if index else "",
+        around_page(workspace, item, base, folder, index=index, runs=address),
     )  # fmt: skip
     changes: list[str] = []
     if options.publish:
@@ -145,8 +204,30 @@ def _write(
     return SuiteReport(item, files, changes, problem)
 
 
-def _index(base: Path, pages: Mapping[Path, ComparisonResult], selection: Selection) -> list[Path]:
-    """The page over all suites."""
+def around_page(
+    workspace: Workspace, item: ComparisonResult, base: Path, folder: Path, *, index: bool, runs: str = ""
+) -> Around:
+    """What is shown around the page of a suite in a folder below `base`. `index`: there is a page over all suites in `base`; `runs`
+    is the address of MLflow's page."""
+    from benchmark.reports.around import Around, method_file
+
+    up = "/".join([".."] * len(folder.relative_to(base).parts))
+    methods = dict.fromkeys(cell.method for cell in item.judgement.cells) if index else {}
+    links = {method: quote(f"{up}/{method_file(method)}") for method in methods}
+    return Around(f"{up}/{INDEX}" if index else "", links, runs, summarize_bought(workspace, item))
+
+
+def _runs_page(workspace: Workspace, item: ComparisonResult, options: ReportOptions) -> str:
+    """Address of MLflow's page with the runs of a suite; empty where there is none, and for what is committed."""
+    if options.publish or not options.tracking or not item.records:
+        return ""
+    return suite_page(item.suite.id, workspace, tracking_uri=options.tracking_uri)
+
+
+def _index(
+    base: Path, pages: Mapping[Path, ComparisonResult], others: Sequence[SuiteVerdict], selection: Selection
+) -> list[Path]:
+    """The page over all suites, and the pages of methods."""
     from benchmark.reports import write_index
 
     datasets = {item.suite.id: item.suite.suite.protocol.data.name for item in pages.values()}
@@ -155,12 +236,17 @@ def _index(base: Path, pages: Mapping[Path, ComparisonResult], selection: Select
         for item in pages.values()
         for method, cost in costs_of(item.suite, selection).items()
     }
-    return write_index(base, {page: item.judgement for page, item in pages.items()}, datasets, costs)
+    return write_index(
+        base, {page: item.judgement for page, item in pages.items()}, datasets, costs,
+        {page: item.measurements for page, item in pages.items()}, others,
+    )  # fmt: skip
 
 
 def _folder(base: Path, selection: Selection, suite: SuiteFile) -> Path:
-    plain = (selection.profile, selection.variant) == ("paper", "as_published")
-    return base / suite.id if plain else base / suite.id / f"{selection.profile}.{selection.variant}"
+    plain = (selection.profile, selection.variant) == WHOLE
+    named = [] if plain else [selection.profile, selection.variant]
+    named += [f"changed-{digest(dict(suite.changes))[:8]}"] if suite.changes else []
+    return base / suite.id / ".".join(named)
 
 
 def _publish(workspace: Workspace, item: ComparisonResult, selection: Selection) -> tuple[list[Path], list[str]]:
@@ -176,7 +262,19 @@ def _publish(workspace: Workspace, item: ComparisonResult, selection: Selection)
     path = workspace.results / item.suite.id / RECORDS
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, write_results([*others, *item.measurements]).encode())
-    return [path, *_publish_picks(workspace, item, [*others, *item.measurements])], changed
+    tables = [path, _publish_conditions(workspace, item, here)]
+    return [*tables, *_publish_picks(workspace, item, [*others, *item.measurements])], changed
+
+
+def _publish_conditions(workspace: Workspace, item: ComparisonResult, here: tuple[str, str]) -> Path:
+    """Put the conditions of these trials beside their committed measurements; those of other profiles and variants stay, and those
+    of parts that a trial was put together from are replaced too."""
+    path = workspace.results / item.suite.id / conditions.FILE
+    found = conditions.summarize_conditions(item.records)
+    replaced = {here, *((line.profile, line.variant) for line in found)}
+    kept = [line for line in conditions.read_conditions(path) if (line.profile, line.variant) not in replaced]
+    conditions.write_conditions(path, [*kept, *found])
+    return path
 
 
 def _publish_picks(workspace: Workspace, item: ComparisonResult, rows: Sequence[Measurement]) -> list[Path]:

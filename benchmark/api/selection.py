@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from benchmark.spec.selectors import Selection, Selector, StoredSelection, parse_selector
@@ -21,12 +22,15 @@ def select(
     objective: str | None = None,
     models: int | None = None,
     sets: Mapping[str, Any] | None = None,
+    networks: Iterable[str] = (),
+    weights: Path | str | None = None,
     replays: Iterable[StoredSelection] = (),
 ) -> Selection:
     """The trials of these selectors (`SUITE[/METHOD][@SEED,...]`), narrowed and changed by the options.
 
     `methods` and `seeds` replace those of the profile; `plugin` adds a strategy (`file.py:Class`), paired with `objective`;
     `replays` are stored selections that are bought again (`benchmark.api.replay.read_selection`);
+    `networks` (`NAME` or `NAME(key=value)`) replace the suite's target models and start from the file `weights`;
     `models` chooses the sibling suite with that number of target models; `sets` replaces pinned values by dotted path.
     Raises UsageError for text that is not a selector.
     """
@@ -40,6 +44,8 @@ def select(
         objective=objective,
         models=models,
         sets=dict(sets or {}),
+        networks=tuple(networks),
+        weights=None if weights is None else Path(weights),
         replays=tuple(replays),
     )
 

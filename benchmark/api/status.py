@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,9 @@ from benchmark.errors import UsageError
 from benchmark.runs import events
 from benchmark.runs.events import CycleFinished
 from benchmark.runs.lock import lock_owner
-from benchmark.runs.store import RunStatus, Store, outputs
+from benchmark.runs.store import RunStatus, Store, data_free_id, outputs
 from benchmark.spec.models import Trial
-from benchmark.spec.selectors import Selector
+from benchmark.spec.selectors import Selection, Selector
 
 
 @dataclass(frozen=True)
@@ -40,19 +40,36 @@ class Cleaning:
     """Runs that were left alone because somebody works in them."""
 
 
-def status(selectors: str | Selector | Sequence[str | Selector] = (), workspace: Workspace | None = None) -> list[Run]:
-    """Every run in the runs folder, or those that match a selector. Raises UsageError for text that is not a selector."""
-    wanted = parse_selectors(selectors)
-    store, found = Store((workspace or Workspace()).runs), []
+def status(
+    selectors: str | Selector | Sequence[str | Selector] | Selection = (), workspace: Workspace | None = None
+) -> list[Run]:
+    """Every run in the runs folder, or those that match a selector, or those of the trials of a selection.
+
+    Raises UsageError for text that is not a selector, UsageError or SuiteError for a selection that names nothing.
+    """
+    workspace = workspace or Workspace()
+    is_meant = _matcher(selectors, workspace)
+    store, found = Store(workspace.runs), []
     for folder in store.folders():
         trial = _read_trial(folder)
-        if trial is None or (wanted and not any(selector.matches(trial) for selector in wanted)):
+        if trial is None or not is_meant(trial):
             continue
         known = store.status_of(folder, trial)
         seen = files.look(outputs(folder) / "events.jsonl")
         last = _last_cycle(folder) if known.cycles else None
         found.append(Run(folder, trial, known, last, None if seen is None else seen.st_mtime))
     return found
+
+
+def _matcher(
+    selectors: str | Selector | Sequence[str | Selector] | Selection, workspace: Workspace
+) -> Callable[[Trial], bool]:
+    """Whether a trial is meant."""
+    if isinstance(selectors, Selection):
+        asked = {data_free_id(item.trial) for item in selectors.trials(workspace.suites)}
+        return lambda trial: data_free_id(trial) in asked
+    wanted = parse_selectors(selectors)
+    return lambda trial: not wanted or any(selector.matches(trial) for selector in wanted)
 
 
 def _read_trial(folder: Path) -> Trial | None:

@@ -17,7 +17,7 @@ from benchmark.runs.events import write_bytes
 
 FOLDER = "reports"
 """Below the cache: a file for each folder of reports."""
-DRAWN_WITH = ("matplotlib", "jinja2", "plotly")
+DRAWN_WITH = ("matplotlib", "jinja2")
 WRITTEN_BY = ("api", "reports", "tracking")
 """Folders of the package with the code that writes reports and adds them to MLflow."""
 
@@ -25,13 +25,13 @@ WRITTEN_BY = ("api", "reports", "tracking")
 class Stamp:
     """What a folder of reports was last written from. Losing the file loses nothing but time."""
 
-    def __init__(self, cache: Path, folder: Path, item: ComparisonResult, index: bool) -> None:
+    def __init__(self, cache: Path, folder: Path, item: ComparisonResult, index: bool, runs: str = "") -> None:
         name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
         self._path = cache / FOLDER / f"{name}.json"
-        self._inputs = _digest_inputs(item, index)
+        self._inputs = _digest_inputs(item, index, runs)
 
     def files(self, tracker: str) -> list[Path] | None:
-        """The files, where they were written from the same inputs, nobody has touched them since, and they were added to this
+        """The files, where they were written from the same inputs, they are untouched since then, and they were added to this
         tracker; else None."""
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             held: dict[str, Any] = json.loads(self._path.read_bytes())
@@ -54,12 +54,12 @@ def _look(path: Path) -> tuple[int, int]:
     return seen.st_mtime_ns, seen.st_size
 
 
-def _digest_inputs(item: ComparisonResult, index: bool) -> str:
+def _digest_inputs(item: ComparisonResult, index: bool, runs: str) -> str:
     """Digest of everything that a report is written from, and of the code and the libraries that write it."""
     found = hashlib.sha256()
     values = [
         item.judgement.plain(), [asdict(row) for row in item.measurements], item.cost_note, dict(item.commands),
-        dict(item.facts), index, item.suite.suite.model_dump(mode="json"), str(item.suite.path.resolve()),
+        dict(item.facts), index, runs, item.suite.suite.model_dump(mode="json"), str(item.suite.path.resolve()),
         [_version(name) for name in DRAWN_WITH],
     ]  # fmt: skip
     found.update(json.dumps(values, sort_keys=True, default=str).encode())

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@selecting(plugins=False)
+@selecting()
 @click.option(
     "--regress",
     is_flag=True,

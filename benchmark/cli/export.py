@@ -19,7 +19,7 @@ TEXT = ("csv", "json", "tex")
 
 
 @click.command()
-@selecting(plugins=False)
+@selecting()
 @click.option("--to", "form", type=click.Choice(FORMATS), default="csv", show_default=True, help="Form of the results.")
 @click.option("--out", type=click.Path(path_type=Path), help="File, or the folder of ro-crate.  [default: print]")
 @click.option("--committed", is_flag=True, help="Take trials that are not in the runs folder from results/.")

@@ -35,6 +35,6 @@ def _fetch_one(name: str, workspace: Workspace) -> None:
 
 
 def _share(file: str, done: int, whole: int) -> str:
-    """How much of a file is there; `whole` is 0 where nobody says how large it is."""
+    """How much of a file is there; `whole` is 0 where its size is unknown."""
     share = f" of {whole / 1e6:.0f} MB ({100 * done / whole:.0f} %)" if whole else " MB"
     return f"  {file}: {done / 1e6:.0f}{share}"

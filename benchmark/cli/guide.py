@@ -14,15 +14,17 @@ BEGIN = (
 )
 """The commands to begin with, and what they do."""
 VERBS = {
+    "Begin": ("new",),
     "Look": ("ls", "show", "check", "doctor", "status"),
-    "Run": ("fetch", "plan", "run", "verify", "verify-method", "verify-network"),
+    "Run": ("fetch", "plan", "run", "verify", "verify-method", "verify-network", "verify-objective"),
     "Judge": ("compare", "judge", "report", "export"),
     "Keep": ("sync", "ui", "clean", "schema"),
 }
 """Verbs by purpose, in the order of help."""
 OPTIONS = {
     "Which trials": (
-        "--profile", "--variant", "--methods", "--seeds", "--models", "--method", "--objective", "--set", "--only",
+        "--profile", "--variant", "--methods", "--seeds", "--models", "--method", "--objective", "--network", "--weights",
+        "--replay", "--set", "--only",
     ),
     "Where and how they run": (
         "--executor", "--jobs", "--device", "--precision", "--step", "--threads", "--allow-noncanonical-data",
@@ -38,6 +40,7 @@ EXAMPLES = {
     "schema": ("albench schema",),
     "check": ("albench check --quick", "albench check tod/cifar10 --device cuda"),
     "doctor": ("albench doctor",),
+    "new": ("albench new suite data/flowers", "albench new suite data/flowers --side 32 --name flowers32"),
     "fetch": ("albench fetch cifar10",),
     "plan": ("albench plan tod/cifar10", "albench plan 'tod/*' --profile smoke"),
     "run": (
@@ -58,6 +61,10 @@ EXAMPLES = {
     "verify": ("albench verify quickstart/digits/margin@0",),
     "verify-method": ("albench verify-method gini.py:Gini",),
     "verify-network": ("albench verify-network small_cnn", "albench verify-network tiny.py:Tiny --size 64"),
+    "verify-objective": (
+        "albench verify-objective cod --params '{\"weight\": 0.05}'",
+        "albench verify-objective focal.py:Focal",
+    ),
     "sync": ("albench sync", "albench sync 'tod/*' --tracking-uri http://127.0.0.1:5000"),
     "ui": ("albench ui", "albench ui --port 5001"),
     "clean": ("albench clean --dry-run",),

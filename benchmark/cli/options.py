@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
@@ -16,6 +17,7 @@ from benchmark.spec.selectors import parse_seeds, parse_set
 if TYPE_CHECKING:
     from benchmark.planning.plan import Plan
     from benchmark.runs.store import RejectedRecord
+    from benchmark.spec.selectors import Selection
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 TRACKING_URI = click.option(
@@ -30,16 +32,15 @@ def names(text: str | None) -> tuple[str, ...] | None:
     return found or None
 
 
-def selecting(*, plugins: bool = True) -> Callable[[Command], Command]:
-    """Selector arguments and the options that narrow them; the verb gets a `Selection` as `selection`."""
+def selecting(*, required: bool = True) -> Callable[[Command], Command]:
+    """Selector arguments and the options that narrow and change them; the verb gets a `Selection` as `selection`.
+
+    Where selectors are not `required`, it gets None for a command line without any of these options beside the selectors.
+    """
     options = [
-        SELECTOR,
-        click.option(
-            "--profile", default="paper", show_default=True, help="paper, or a named shrinking such as smoke."
-        ),
-        click.option(
-            "--variant", default="as_published", show_default=True, help="as_published, corrected, or a named one."
-        ),
+        SELECTOR if required else click.argument("selectors", nargs=-1, metavar="[SELECTOR...]"),
+        click.option("--profile", help="paper, or a named shrinking such as smoke.  [default: paper]"),
+        click.option("--variant", help="as_published, corrected, or a named one.  [default: as_published]"),
         click.option(
             "--methods", metavar="NAME,...", help="Only these methods; `modern` is a group that any suite takes."
         ),
@@ -51,37 +52,55 @@ def selecting(*, plugins: bool = True) -> Callable[[Command], Command]:
             help="With N target models, where a paper ran "
             "several numbers of them: diam/mnist --models 2 is diam/mnist-2.",
         ),
-    ]
-    if plugins:
-        options += [
-            click.option("--method", "plugin", metavar="FILE.py:Class", help="A strategy of your own, run under the protocol; "
-                         "baselines come along with --methods."),
-            click.option("--objective", metavar="NAME", help="Objective to pair it with.  [default: supervised]"),
-            click.option("--replay", "replays", multiple=True, metavar="RUN|CSV",
-                         help="Buy again what a finished trial bought, from its run folder or a table of indices."),
-            click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="Replace a pinned value (TOML)."),
-        ]  # fmt: skip
+        click.option("--method", "plugin", metavar="FILE.py:Class", help="A strategy of your own, run under the protocol; "
+                     "baselines come along with --methods."),
+        click.option("--objective", metavar="NAME", help="Objective to pair it with.  [default: supervised]"),
+        click.option("--network", "networks", multiple=True, metavar="NAME[(KEY=VALUE)]",
+                     help="Train this network in place of the suite's: FILE.py:Class, timm:NAME, torchvision:NAME, ..."),
+        click.option("--weights", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+                     help="Weights that --network starts from.  [default: random ones]"),
+        click.option("--replay", "replays", multiple=True, metavar="RUN|CSV",
+                     help="Buy again what a finished trial bought, from its run folder or a table of indices."),
+        click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="Replace a pinned value (TOML)."),
+    ]  # fmt: skip
 
     def decorate(command: Command) -> Command:
         @wraps(command)
-        def call(*arguments: Any, selectors: tuple[str, ...], profile: str, variant: str, **given: Any) -> Any:
-            selection = select(
-                *selectors,
-                profile=profile,
-                variant=variant,
-                methods=names(given.pop("methods")),
-                seeds=parse_seeds(seeds) if (seeds := given.pop("seeds")) else None,
-                plugin=given.pop("plugin", None),
-                objective=given.pop("objective", None),
-                models=given.pop("models"),
-                sets=dict(parse_set(text) for text in given.pop("sets", ())),
-                replays=[read_selection(path) for path in given.pop("replays", ())],
-            )
-            return command(*arguments, selection=selection, **given)
+        def call(*arguments: Any, **given: Any) -> Any:
+            selectors = given.pop("selectors")
+            chosen = {name: given.pop(name) for name in NARROWING}
+            if not required and not any(chosen.values()):
+                return command(*arguments, selection=None, selectors=selectors, **given)
+            selection = _select(selectors or ("*/*",), **chosen)
+            extra = {} if required else {"selectors": selectors}
+            return command(*arguments, selection=selection, **extra, **given)
 
         return _with(call, options)  # type: ignore[return-value]
 
     return decorate
+
+
+NARROWING = (
+    "profile", "variant", "methods", "seeds", "models", "plugin", "objective", "networks", "weights", "replays", "sets",
+)  # fmt: skip
+"""Parameters of the options that narrow or change a selection."""
+
+
+def _select(
+    selectors: tuple[str, ...], *, profile: str | None, variant: str | None, methods: str | None, seeds: str | None,
+    replays: Sequence[str], sets: Sequence[str], **given: Any,
+) -> Selection:  # fmt: skip
+    """The selection that these options describe. Raises UsageError."""
+    return select(
+        *selectors,
+        profile=profile or "paper",
+        variant=variant or "as_published",
+        methods=names(methods),
+        seeds=parse_seeds(seeds) if seeds else None,
+        sets=dict(parse_set(text) for text in sets),
+        replays=[read_selection(path) for path in replays],
+        **given,
+    )
 
 
 def arithmetic(command: Command) -> Command:

@@ -87,7 +87,7 @@ class TrialLine:
             self.epoch, self.loss = f"{event.epoch}/{event.epochs}", event.loss
             self.stage = f"{event.stage} {within:.0%}" if event.stage else ""
             if event.stage:
-                # Speed is told by cycles: a stage before them may run another network.
+                # Speed is measured in cycles: a stage before them may run another network.
                 self._since = (event.time, self.done())
             else:
                 if self._trained is None or self.cycle != event.cycle:

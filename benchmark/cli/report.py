@@ -14,7 +14,7 @@ from benchmark.spec.selectors import Selection
 
 
 @click.command()
-@selecting(plugins=False)
+@selecting()
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -22,6 +22,9 @@ from benchmark.spec.selectors import Selection
 )
 @click.option("--committed", is_flag=True, help="Take trials that are not in the runs folder from results/.")
 @click.option("--publish", is_flag=True, help="Write into results/SUITE, with the measurements, to be committed.")
+@click.option(
+    "--republish", is_flag=True, help="Write the pages in results/ of all that is committed again, with their index."
+)
 @click.option("--no-tracking", is_flag=True, help="Do not add the verdicts to MLflow.")
 @click.option(
     "--tracking-uri",
@@ -31,15 +34,15 @@ from benchmark.spec.selectors import Selection
 )
 @click.pass_obj
 def report(
-    workspace: Workspace, selection: Selection, out: Path | None, committed: bool, publish: bool, no_tracking: bool,
-    tracking_uri: str | None,
+    workspace: Workspace, selection: Selection, out: Path | None, committed: bool, publish: bool, republish: bool,
+    no_tracking: bool, tracking_uri: str | None,
 ) -> int:  # fmt: skip
     """Write the reports of the selection: tables, plots, verdicts for people and for programs; of several suites also an
     index with the leaderboard.
 
     The exit code says whether there was anything to report (0) or not (3); the verdict is `compare`'s.
     """
-    options = reporting.ReportOptions(out, committed, publish, not no_tracking, tracking_uri)
+    options = reporting.ReportOptions(out, committed, publish, not no_tracking, tracking_uri, republish)
     result = reporting.report(selection, workspace, options)
     for one in result.suites:
         for refused in one.comparison.refused:

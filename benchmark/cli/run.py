@@ -106,19 +106,13 @@ def _run_once(
 
 def _print_verdicts(workspace: Workspace, selection: Selection, tracking_uri: str | None, *, quiet: bool) -> None:
     """What came out of the selection, suite by suite; nothing where nothing was measured."""
-    if selection.sets:
-        click.echo("not compared: values were replaced with --set")
-        return
     suites = selection.suites(workspace.suites)
     brief = quiet or len(suites) > SCREENS
     for suite in suites:
-        resolved = suite.resolve(selection.profile, selection.variant)
-        own = selection.plugin_method(resolved)
-        meant = replace(selection, plugin=None, objective=None, methods=(*(selection.methods or ()), *own) or None)
-        item = compare_suite(workspace, meant, suite)
+        item = compare_suite(workspace, selection, suite)
         if item.measurements:
             detail: Detail = "quiet" if brief else "answer"
-            print_verdicts(workspace, meant, item, detail, command="albench compare", tracking_uri=tracking_uri)
+            print_verdicts(workspace, selection, item, detail, command="albench compare", tracking_uri=tracking_uri)
 
 
 def _mode(asked: str) -> Mode:

@@ -10,18 +10,23 @@ from rich.markup import escape
 from benchmark.api.status import Run
 from benchmark.api.status import status as find_runs
 from benchmark.api.workspace import Workspace
+from benchmark.cli.options import selecting
 from benchmark.cli.tables import STATES, console, grid
 from benchmark.errors import Exit
 from benchmark.runs.store import ENV_SHORT
+from benchmark.spec.selectors import Selection
 from benchmark.text import duration
 
 
 @click.command()
-@click.argument("selectors", nargs=-1, metavar="[SELECTOR...]")
+@selecting(required=False)
 @click.pass_obj
-def status(workspace: Workspace, selectors: tuple[str, ...]) -> int:
-    """Show every run in the runs folder (or those that match): its state, how far it is, and who works on it."""
-    found = find_runs(selectors, workspace)
+def status(workspace: Workspace, selection: Selection | None, selectors: tuple[str, ...]) -> int:
+    """Show every run in the runs folder (or those that match): its state, how far it is, and who works on it.
+
+    With options that narrow or change a selection, only the runs of the trials that `run` would make with them.
+    """
+    found = find_runs(selectors if selection is None else selection, workspace)
     table = grid("trial", "profile", "environment", "state", "cycles", "last", "seen", "note")
     for run in found:
         table.add_row(*_cells(run))

@@ -11,10 +11,10 @@ from typing import TextIO
 
 
 class Patient(io.FileIO):
-    """A stream whose reader may go away (`albench ls | head`): the rest is said to nobody, and the exit code stays true."""
+    """A stream whose reader may go away (`albench ls | head`): the rest is dropped, and the exit code stays right."""
 
     def write(self, data: object) -> int:
-        """Bytes taken, which is all of them when nobody reads on."""
+        """Bytes taken, which is all of them when there is no reader left."""
         try:
             return super().write(data)  # type: ignore[arg-type]
         except BrokenPipeError:

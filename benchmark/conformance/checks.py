@@ -65,13 +65,15 @@ def check(make: Make, models: int = 1) -> Iterator[Finding]:
 
 
 def same_seed_same_picks(make: Make, world: Scenario) -> str:
-    """Twice the same picks in the same order, by two objects, whatever the global generators stand at."""
+    """Twice the same picks in the same order, by two objects, independent of the state of the global generators."""
     for cycle in range(CYCLES - 1):
-        with _disturbed(1):
+        with disturb_generators(1):
             one = acquire_in(make(), replace(world, cycle=cycle))
-        with _disturbed(2):
+        with disturb_generators(2):
             two = acquire_in(make(), replace(world, cycle=cycle))
-        _demand(one.images == two.images, f"cycle {cycle}: two runs with one seed bought {_difference(one, two)}")
+        _require(
+            one.images == two.images, f"cycle {cycle}: two runs with one seed bought {_describe_difference(one, two)}"
+        )
     return ""
 
 
@@ -82,11 +84,11 @@ def distinct_candidates(make: Make, world: Scenario) -> str:
         for candidates, budget in ((60, 12), (100, 1), (64, 60)):
             bought = acquire_in(make(), replace(world, cycle=cycle, candidates=candidates, budget=budget))
             known = set(replace(world, candidates=candidates).pool.unlabelled.tolist())
-            _demand(
+            _require(
                 len(set(bought.images)) == len(bought.images) or bought.picks.returned is not None, "an image twice"
             )
-            _demand(set(bought.images) <= known, "an image that is not unlabelled")
-            _demand(len(bought.images) <= budget, f"{len(bought.images)} images for a budget of {budget}")
+            _require(set(bought.images) <= known, "an image that is not unlabelled")
+            _require(len(bought.images) <= budget, f"{len(bought.images)} images for a budget of {budget}")
             short += len(bought.images) < min(budget, candidates)
     return f"buys less than the budget in {short} of 9 situations" if short else ""
 
@@ -94,14 +96,14 @@ def distinct_candidates(make: Make, world: Scenario) -> str:
 def labels_unread(make: Make, world: Scenario) -> str:
     """Nothing of the learner's own images and labels is looked at, not even around the view."""
     bought = acquire_in(make(), world)
-    _demand(bought.label_reads == 0, f"it looked {bought.label_reads} times at what a view does not give")
+    _require(bought.label_reads == 0, f"it looked {bought.label_reads} times at what a view does not give")
     return ""
 
 
 def inputs_untouched(make: Make, world: Scenario) -> str:
     """Index lists and outputs of the view are as they were: others use them too."""
     bought = acquire_in(make(), world)
-    _demand(not bought.touched, f"it changed {', '.join(bought.touched)} in place")
+    _require(not bought.touched, f"it changed {', '.join(bought.touched)} in place")
     return ""
 
 
@@ -109,16 +111,16 @@ def ties_are_stable(make: Make, world: Scenario) -> str:
     """Of equal scores the earlier candidate is bought; where all candidates look alike and nothing is drawn, the first ones."""
     tied = replace(world, tied=True)
     one, two = acquire_in(make(), tied), acquire_in(make(), tied)
-    _demand(one.images == two.images, "equal candidates, and two runs differ")
+    _require(one.images == two.images, "equal candidates, and two runs differ")
     scores = one.picks.scores
     if scores is not None and bool((scores != scores[0]).any()):
         ranked = torch.argsort(scores, descending=True, stable=True)[: len(one.positions)].tolist()
-        _demand(one.drew or one.positions == ranked, "its picks are not the largest of its scores, earlier ones first")
+        _require(one.drew or one.positions == ranked, "its picks are not the largest of its scores, earlier ones first")
         return "equal images get unequal scores: rounding depends on the place in the list"
     if one.drew:
         return "draws from its stream; the draw is repeatable"
     first = list(range(len(one.positions)))
-    _demand(one.positions == first, f"equal candidates, bought positions {one.positions[:6]}... instead of the first")
+    _require(one.positions == first, f"equal candidates, bought positions {one.positions[:6]}... instead of the first")
     return ""
 
 
@@ -127,18 +129,20 @@ def not_a_number_is_refused(make: Make, world: Scenario) -> str:
     declared = [name for name in sorted(make().needs) if OutputName.parse(name).output != VOTES]
     # Asked for later means asked for a part of the candidates: there must be enough of them for that part to count.
     situations = [(name, world) for name in declared]
-    situations += [(name, replace(world, candidates=600)) for name in _asked(make, replace(world, candidates=600))]
+    situations += [
+        (name, replace(world, candidates=600)) for name in _later_outputs(make, replace(world, candidates=600))
+    ]
     ignored = []
     for name, place in situations:
         changed, refused = "", 0
         plain = acquire_in(make(), place)
-        for image in _telling(plain, place, name):
+        for image in _revealing_images(plain, place, name):
             try:
-                bought = acquire_in(make(), replace(place, spoilt=_unlabelled(name), spoilt_image=image))
-                changed = changed or (_difference(plain, bought) if bought.images != plain.images else "")
+                bought = acquire_in(make(), replace(place, spoilt=_without_labelled(name), spoilt_image=image))
+                changed = changed or (_describe_difference(plain, bought) if bought.images != plain.images else "")
             except AlbenchError:
                 refused += 1
-        _demand(
+        _require(
             not changed, f"with a NaN in {name} for one image, the picks changed instead of raising an error: {changed}"
         )
         if refused:
@@ -147,7 +151,7 @@ def not_a_number_is_refused(make: Make, world: Scenario) -> str:
     return f"not read for this: {', '.join(ignored)}" if ignored else "" if situations else "reads no numbers"
 
 
-def _telling(plain: Acquired, world: Scenario, name: str) -> list[int]:
+def _revealing_images(plain: Acquired, world: Scenario, name: str) -> list[int]:
     """Images whose damage would show: the first one bought and one that was not, or a labelled one."""
     if OutputName.parse(name).labelled:
         return [int(world.pool.labelled[0])]
@@ -155,7 +159,7 @@ def _telling(plain: Acquired, world: Scenario, name: str) -> list[int]:
     return [*plain.images[:1], *[image for image in candidates if image not in plain.images][:1]]
 
 
-def _asked(make: Make, world: Scenario) -> list[str]:
+def _later_outputs(make: Make, world: Scenario) -> list[str]:
     """Outputs asked for later, through `view.ask`."""
     seen: set[str] = set()
     usual = FakeLearner.outputs
@@ -169,11 +173,11 @@ def _asked(make: Make, world: Scenario) -> list[str]:
         acquire_in(make(), world)
     finally:
         FakeLearner.outputs = usual  # type: ignore[method-assign]
-    declared = {_unlabelled(name) for name in make().needs}
+    declared = {_without_labelled(name) for name in make().needs}
     return sorted(name for name in seen - declared if OutputName.parse(name).output != VOTES)
 
 
-def _unlabelled(name: str) -> str:
+def _without_labelled(name: str) -> str:
     return str(OutputName.parse(name).unlabelled)
 
 
@@ -187,20 +191,21 @@ def fewer_candidates_than_budget(make: Make, world: Scenario) -> str:
     """Works with fewer candidates than the budget, and with a single one."""
     for candidates in (7, 1):
         bought = acquire_in(make(), replace(world, candidates=candidates, budget=20))
-        _demand(len(bought.images) <= candidates, f"{len(bought.images)} images from {candidates} candidates")
+        _require(len(bought.images) <= candidates, f"{len(bought.images)} images from {candidates} candidates")
     return ""
 
 
 def order_has_no_influence(make: Make, world: Scenario) -> str:
-    """Where the strategy claims it: the same images are bought whatever the candidates' order."""
+    """Where the strategy claims it: the same images are bought regardless of the candidates' order."""
     if not make().equivariant:
         return "not claimed"
     usual = acquire_in(make(), world)
     for seed in range(3):
         order = tuple(np.random.default_rng(seed).permutation(world.candidates).tolist())
         other = acquire_in(make(), replace(world, order=order))
-        _demand(
-            set(other.images) == set(usual.images), f"another order of candidates bought {_difference(usual, other)}"
+        _require(
+            set(other.images) == set(usual.images),
+            f"another order of candidates bought {_describe_difference(usual, other)}",
         )
     return ""
 
@@ -210,7 +215,7 @@ def before_the_first_training(make: Make, world: Scenario) -> str:
     if not any(OutputName.parse(name).is_static for name in make().needs):
         return "asks for nothing that is there before the first training"
     bought = acquire_in(make(), replace(world, cycle=BEFORE_FIRST_TRAINING, labelled=0))
-    _demand(bool(bought.images), "it buys no first labelled set")
+    _require(bool(bought.images), "it buys no first labelled set")
     return ""
 
 
@@ -223,23 +228,23 @@ def own_stream(make: Make, world: Scenario) -> str:
         if type(make()) is Random or not bought.drew:
             continue
         drew = True
-        _demand(
+        _require(
             set(bought.images) != set(plain.images), "it buys the images that random sampling buys, by the stream alone"
         )
-    _demand(type(make()) is Random or make().stream != "", "it draws from the stream of random sampling")
+    _require(type(make()) is Random or make().stream != "", "it draws from the stream of random sampling")
     return "" if drew else "draws nothing, or is random sampling itself"
 
 
 def memory(make: Make, world: Scenario) -> str:
     """The largest temporary grows in proportion to the candidates; where it grows faster, that is said."""
-    few, many = (_largest(make, replace(world, candidates=count)) for count in (300, 1200))
+    few, many = (_largest_temporary(make, replace(world, candidates=count)) for count in (300, 1200))
     exponent = float(np.log(max(many, 1) / max(few, 1)) / np.log(4))
     if exponent <= STEEPEST:
         return ""
     return f"its largest temporary grows like n^{exponent:.1f}: {many} numbers for 1200 candidates"
 
 
-def _largest(make: Make, world: Scenario) -> int:
+def _largest_temporary(make: Make, world: Scenario) -> int:
     watch = LargestTemporary()
     acquire_in(make(), world, watch)
     return watch.numbers
@@ -277,18 +282,18 @@ CHECKS: dict[str, Callable[[Make, Scenario], str]] = {
 """Checks by name, in the order of the table."""
 
 
-def _demand(kept: bool, words: str) -> None:
+def _require(kept: bool, words: str) -> None:
     if not kept:
         raise Broken(words)
 
 
-def _difference(one: Acquired, two: Acquired) -> str:
+def _describe_difference(one: Acquired, two: Acquired) -> str:
     different = len(set(one.images) ^ set(two.images))
     return f"{different} different images" if different else "the same images in another order"
 
 
 @contextmanager
-def _disturbed(seed: int) -> Iterator[None]:
+def disturb_generators(seed: int) -> Iterator[None]:
     """Other states of the global generators, restored afterwards."""
     states = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):

@@ -89,7 +89,7 @@ def check_trial(trial: Trial, device: str) -> Iterator[Held]:
         reference = play(trial, prepare("cpu", "fp32", 1))
     except Exception as error:
         for precision, step in arithmetics(device):
-            yield Held(name=name, precision=precision, step=step, problem=f"on the CPU: {_words(error)}")
+            yield Held(name=name, precision=precision, step=step, problem=f"on the CPU: {_error_text(error)}")
         return
     together: dict[str, Played] = {}
     for precision, step in arithmetics(device):
@@ -97,7 +97,7 @@ def check_trial(trial: Trial, device: str) -> Iterator[Held]:
             numerics = prepare(device, precision, 1, step)
             first, second = play(trial, numerics), play(trial, numerics)
         except Exception as error:
-            yield Held(name=name, precision=precision, step=step, problem=_words(error))
+            yield Held(name=name, precision=precision, step=step, problem=_error_text(error))
             continue
         if step == "together":
             together[precision] = first
@@ -164,7 +164,7 @@ def _dropout_seen() -> Iterator[list[bool]]:
         torch.nn.functional.dropout = plain
 
 
-def _words(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 

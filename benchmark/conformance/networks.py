@@ -9,8 +9,8 @@ from typing import TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from benchmark.al.networks.amounts import measure_network
 from benchmark.al.networks.outputs import Outputs
 from benchmark.conformance.checks import Broken, Finding, Result
 from benchmark.errors import AlbenchError
@@ -30,7 +30,7 @@ def check_network_contract(make: Make, size: int = 32, classes: int = 7, channel
     for name, run in NETWORK_CHECKS.items():
         try:
             with torch.random.fork_rng(devices=[]):
-                said = run(lambda: _seeded(make, classes, channels), images, classes)
+                said = run(lambda: _make_seeded(make, classes, channels), images, classes)
             yield Finding(name, Result.NOTE if said else Result.OK, said)
         except (Broken, AlbenchError) as error:
             yield Finding(name, Result.FAILED, " ".join(str(error).split()))
@@ -43,21 +43,21 @@ def outputs_have_shapes(fresh: Fresh, images: Tensor, classes: int) -> str:
     made = fresh().eval()
     with torch.no_grad():
         found = made(images)
-    _demand(isinstance(found, Outputs), f"forward returns {type(found).__name__}, not Outputs")
+    _require(isinstance(found, Outputs), f"forward returns {type(found).__name__}, not Outputs")
     b = len(images)
-    _demand(found.logits.shape == (b, classes), f"logits are {tuple(found.logits.shape)}, not {(b, classes)}")
-    _demand(
+    _require(found.logits.shape == (b, classes), f"logits are {tuple(found.logits.shape)}, not {(b, classes)}")
+    _require(
         found.features.ndim == 2 and len(found.features) == b,
         f"features are {tuple(found.features.shape)}, not ({b}, d)",
     )
     for depth, one in enumerate(found.maps):
-        _demand(one.ndim == 4 and len(one) == b, f"map {depth} is {tuple(one.shape)}, not ({b}, channels, h, w)")
+        _require(one.ndim == 4 and len(one) == b, f"map {depth} is {tuple(one.shape)}, not ({b}, channels, h, w)")
     if found.consistency is not None:
-        _demand(
+        _require(
             found.consistency.shape == (b, classes),
             f"consistency is {tuple(found.consistency.shape)}, not {(b, classes)}",
         )
-    _demand(all(bool(one.isfinite().all()) for one in _tensors(found)), "an output is not finite")
+    _require(all(bool(one.isfinite().all()) for one in _find_tensors(found)), "an output is not finite")
     lacks = [
         word for word, there in (("maps", found.maps), ("consistency", found.consistency is not None)) if not there
     ]
@@ -65,10 +65,10 @@ def outputs_have_shapes(fresh: Fresh, images: Tensor, classes: int) -> str:
 
 
 def seed_decides_weights(fresh: Fresh, images: Tensor, classes: int) -> str:
-    """Two networks after one seed of torch have equal weights, whatever Python's and numpy's generators stand at."""
-    one, two = fresh().state_dict(), _elsewhere(fresh).state_dict()
+    """Two networks after one seed of torch have equal weights, independent of the state of Python's and numpy's generators."""
+    one, two = fresh().state_dict(), _run_elsewhere(fresh).state_dict()
     different = [name for name in one if name not in two or not torch.equal(one[name], two[name])]
-    _demand(not different, f"after one seed two networks differ in {', '.join(different[:3])}")
+    _require(not different, f"after one seed two networks differ in {', '.join(different[:3])}")
     return ""
 
 
@@ -77,12 +77,12 @@ def evaluation_is_repeatable(fresh: Fresh, images: Tensor, classes: int) -> str:
     made = fresh().eval()
     before, drawn = {name: value.clone() for name, value in made.state_dict().items()}, torch.get_rng_state()
     with torch.no_grad():
-        one = _tensors(made(images))
-        two = _tensors(_elsewhere(lambda: made(images)))
-    _demand(torch.equal(drawn, torch.get_rng_state()), "eval mode draws random numbers")
+        one = _find_tensors(made(images))
+        two = _find_tensors(_run_elsewhere(lambda: made(images)))
+    _require(torch.equal(drawn, torch.get_rng_state()), "eval mode draws random numbers")
     changed = [name for name, value in made.state_dict().items() if not torch.equal(value, before[name])]
-    _demand(not changed, f"eval mode changes {', '.join(changed[:3])}")
-    _demand(all(torch.equal(a, b) for a, b in zip(one, two, strict=True)), "two passes in eval mode differ")
+    _require(not changed, f"eval mode changes {', '.join(changed[:3])}")
+    _require(all(torch.equal(a, b) for a, b in zip(one, two, strict=True)), "two passes in eval mode differ")
     return ""
 
 
@@ -90,21 +90,21 @@ def images_are_independent(fresh: Fresh, images: Tensor, classes: int) -> str:
     """In eval mode the outputs of an image do not depend on the other images of its batch, up to rounding."""
     made = fresh().eval()
     with torch.no_grad():
-        whole, part = _tensors(made(images)), _tensors(made(images[:2]))
+        whole, part = _find_tensors(made(images)), _find_tensors(made(images[:2]))
     for a, b in zip(whole, part, strict=True):
-        _demand(
+        _require(
             torch.allclose(a[:2], b, rtol=1e-3, atol=1e-4), "the outputs of an image depend on its batch in eval mode"
         )
     return ""
 
 
 def training_draws_from_torch(fresh: Fresh, images: Tensor, classes: int) -> str:
-    """In training mode two networks after one seed of torch agree, whatever other generators stand at."""
+    """In training mode two networks after one seed of torch agree, independent of the state of other generators."""
     one, two = fresh().train(), fresh().train()
     torch.manual_seed(3)
-    first = _tensors(one(images))
-    second = _tensors(_elsewhere(lambda: (torch.manual_seed(3), two(images))[1]))
-    _demand(
+    first = _find_tensors(one(images))
+    second = _find_tensors(_run_elsewhere(lambda: (torch.manual_seed(3), two(images))[1]))
+    _require(
         all(torch.equal(a, b) for a, b in zip(first, second, strict=True)), "training draws from elsewhere than torch"
     )
     return ""
@@ -118,8 +118,8 @@ def state_round_trips(fresh: Fresh, images: Tensor, classes: int) -> str:
         for weight in one.parameters():
             weight.mul_(1.1)
         two.load_state_dict(one.state_dict())
-        a, b = _tensors(one.eval()(images)), _tensors(two.eval()(images))
-    _demand(
+        a, b = _find_tensors(one.eval()(images)), _find_tensors(two.eval()(images))
+    _require(
         all(torch.equal(x, y) for x, y in zip(a, b, strict=True)), "state_dict does not hold all that outputs depend on"
     )
     return ""
@@ -131,9 +131,9 @@ def gradients_are_finite(fresh: Fresh, images: Tensor, classes: int) -> str:
     target = torch.arange(len(images)) % classes
     nn.functional.cross_entropy(made(images).logits, target).backward()  # type: ignore[no-untyped-call]
     grads = {name: weight.grad for name, weight in made.named_parameters() if weight.requires_grad}
-    _demand(any(grad is not None for grad in grads.values()), "no weight has a gradient")
+    _require(any(grad is not None for grad in grads.values()), "no weight has a gradient")
     bad = [name for name, grad in grads.items() if grad is not None and not bool(grad.isfinite().all())]
-    _demand(not bad, f"gradients are not finite in {', '.join(bad[:3])}")
+    _require(not bad, f"gradients are not finite in {', '.join(bad[:3])}")
     unreached = [name for name, grad in grads.items() if grad is None]
     return f"the logits do not reach {', '.join(unreached[:3])}" if unreached else ""
 
@@ -142,19 +142,15 @@ def bf16_works(fresh: Fresh, images: Tensor, classes: int) -> str:
     """A pass under bf16 autocast is finite."""
     made = fresh().eval()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        found = _tensors(made(images))
-    _demand(all(bool(one.isfinite().all()) for one in found), "an output under bf16 is not finite")
+        found = _find_tensors(made(images))
+    _require(all(bool(one.isfinite().all()) for one in found), "an output under bf16 is not finite")
     return ""
 
 
 def amounts(fresh: Fresh, images: Tensor, classes: int) -> str:
     """Parameters, and multiply-accumulates of one image as torch counts them."""
-    made = fresh().eval()
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        made(images[:1])
-    parameters = sum(weight.numel() for weight in made.parameters())
-    return f"{parameters} parameters, {counter.get_total_flops() // 2} multiply-accumulates per image"
+    parameters, macs = measure_network(fresh(), *images.shape[1:3])
+    return f"{parameters} parameters, {macs} multiply-accumulates per image"
 
 
 NETWORK_CHECKS: dict[str, Callable[[Fresh, Tensor, int], str]] = {
@@ -171,12 +167,12 @@ NETWORK_CHECKS: dict[str, Callable[[Fresh, Tensor, int], str]] = {
 """Checks by the name that is shown."""
 
 
-def _seeded(make: Make, classes: int, channels: int) -> nn.Module:
+def _make_seeded(make: Make, classes: int, channels: int) -> nn.Module:
     torch.manual_seed(0)
     return make(classes, channels)
 
 
-def _elsewhere(run: Callable[[], T]) -> T:
+def _run_elsewhere(run: Callable[[], T]) -> T:
     """What `run` returns while the generators of Python and numpy stand somewhere else; they are put back."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     random.seed(12345)
@@ -188,7 +184,7 @@ def _elsewhere(run: Callable[[], T]) -> T:
         np.random.set_state(numpy)  # noqa: NPY002
 
 
-def _tensors(found: Outputs) -> list[Tensor]:
+def _find_tensors(found: Outputs) -> list[Tensor]:
     return [
         found.logits,
         found.features,
@@ -197,6 +193,6 @@ def _tensors(found: Outputs) -> list[Tensor]:
     ]
 
 
-def _demand(kept: bool, words: str) -> None:
+def _require(kept: bool, words: str) -> None:
     if not kept:
         raise Broken(words)

@@ -234,23 +234,23 @@ class _Watch:
         self.label_reads += self._learner.label_reads - before
 
     def select(self, view: View, budget: int) -> Picks:
-        before, state = _content(view), canonical_json(_plain(view.rng.bit_generator.state))
+        before, state = _view_content(view), canonical_json(_as_plain(view.rng.bit_generator.state))
         self.view = view
         with self._counted(), self._around:
             self.picks = self._strategy.select(view, budget)
-        self.drew = canonical_json(_plain(view.rng.bit_generator.state)) != state
-        after = _content(view)
+        self.drew = canonical_json(_as_plain(view.rng.bit_generator.state)) != state
+        after = _view_content(view)
         self.touched = [name for name in before if before[name] != after[name]]
         return self.picks
 
 
-def _content(view: View) -> dict[str, bytes]:
+def _view_content(view: View) -> dict[str, bytes]:
     arrays = {"candidates": view.candidates, "labelled": view.labelled}
     tensors = {name: value.numpy() for name, value in {**view.outputs, **view.statics}.items()}
     return {name: np.ascontiguousarray(value).tobytes() for name, value in {**arrays, **tensors}.items()}
 
 
-def _plain(value: Any) -> Any:
+def _as_plain(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _as_plain(item) for key, item in value.items()}
     return value.tolist() if isinstance(value, np.ndarray) else value

@@ -160,8 +160,8 @@ def outcome_of(job: Job, status: int, *, out_of_memory: bool = False) -> JobOutc
     last = last_event(job.out)
     if status in (USAGE, FAILED) and isinstance(last, TrialFailed):
         kind = FailureKind.usage if status == USAGE else classify(f"{last.kind}: {last.message}")
-        told = last.message.strip() in "\n".join(log)  # an error of ours: the log says nothing more
-        return JobOutcome(job, "failed", kind, last.message, () if told and kind is FailureKind.usage else log)
+        in_log = last.message.strip() in "\n".join(log)  # an error of ours: the log says nothing more
+        return JobOutcome(job, "failed", kind, last.message, () if in_log and kind is FailureKind.usage else log)
     return JobOutcome(job, "failed", classify("\n".join(log)), f"ended with exit status {status}", log)
 
 

@@ -27,31 +27,31 @@ class Sides:
     divide: Callable[[int, int], int]
 
 
-def _up(side: int, stride: int) -> int:
+def _divide_up(side: int, stride: int) -> int:
     return -(-side // stride)
 
 
-def _down(side: int, stride: int) -> int:
+def _divide_down(side: int, stride: int) -> int:
     return side // stride
 
 
 NETWORKS = {
-    "small_cnn": Sides((1, 2, 4, 4), 4, _up),
-    "resnet_cifar": Sides((1, 2, 4, 8), 8, _up),
-    "resnet_bottleneck": Sides((1, 2, 4, 8), 8, _up),
-    "resnet_imagenet": Sides((4, 8, 16, 32), 32, _up),
-    "vgg_bn": Sides((4, 8, 16, 32), 16, _down),
-    "vgg_plain": Sides((4, 8, 16, 32), None, _down),
-    "ofa": Sides((), 32, _up),
+    "small_cnn": Sides((1, 2, 4, 4), 4, _divide_up),
+    "resnet_cifar": Sides((1, 2, 4, 8), 8, _divide_up),
+    "resnet_bottleneck": Sides((1, 2, 4, 8), 8, _divide_up),
+    "resnet_imagenet": Sides((4, 8, 16, 32), 32, _divide_up),
+    "vgg_bn": Sides((4, 8, 16, 32), 16, _divide_down),
+    "vgg_plain": Sides((4, 8, 16, 32), None, _divide_down),
+    "ofa": Sides((), 32, _divide_up),
 }
 
 
 def obstacle(trial: Trial) -> str:
     """Why a trial would fail in the middle by its amounts, and the number to change; empty if it would not."""
-    return next(iter((*_batches(trial), *_windows(trial))), "")
+    return next(iter((*_unusable_batches(trial), *_unusable_windows(trial))), "")
 
 
-def _batches(trial: Trial) -> Iterator[str]:
+def _unusable_batches(trial: Trial) -> Iterator[str]:
     """Batches of each cycle that the objective or the network cannot take."""
     training = trial.protocol.training
     size = training.batch_size
@@ -85,7 +85,7 @@ def _needs_two(protocol: Protocol) -> str:
     return ""
 
 
-def _windows(trial: Trial) -> Iterator[str]:
+def _unusable_windows(trial: Trial) -> Iterator[str]:
     """Pooling windows that do not leave one value of a map of the network at this size."""
     windows = trial.objective.params.get("windows")
     if trial.objective.name != PAIRED or not isinstance(windows, list):
@@ -110,11 +110,11 @@ def train_side(protocol: Protocol, model: Model) -> int | None:
     """Side in pixels of the square images that a network is trained on; None where images keep their own sizes."""
     from benchmark.al.datasets.catalogue import side_of  # which needs numpy: `--help` does not
 
-    decoded = _side(protocol.data.decode, side_of(protocol.data.name))
-    return model.size or _side(protocol.views.train, decoded)
+    decoded = _side_after(protocol.data.decode, side_of(protocol.data.name))
+    return model.size or _side_after(protocol.views.train, decoded)
 
 
-def _side(transforms: tuple[Transform, ...], side: int | None) -> int | None:
+def _side_after(transforms: tuple[Transform, ...], side: int | None) -> int | None:
     for transform in transforms:
         if isinstance(transform, RandomCrop | RandomResizedCrop | CenterCrop):
             side = transform.size

@@ -117,8 +117,10 @@ def make_plan(
         content = data[data_key(item.trial.protocol.data)]
         trial = item.trial.model_copy(update={"data_digest": content.digest})
         known = RunStatus("new") if not content.present else status(trial)
-        state, note = _state(known, fresh)
-        if state in ("new", "resumable") and (reason := _blocked(content, allow_noncanonical) or obstacle(trial)):
+        state, note = _trial_state(known, fresh)
+        if state in ("new", "resumable") and (
+            reason := _explain_blocked(content, allow_noncanonical) or obstacle(trial)
+        ):
             state, note = "blocked", reason
         elif not content.canonical:
             note = "; ".join(part for part in (note, f"NOT CANONICAL: {content.note}") if part)
@@ -161,7 +163,7 @@ def speeds(records: Iterable[Record], methods: Mapping[tuple[str, str], MethodCo
     return {key: median(values) for key, values in found.items()}
 
 
-def _state(known: RunStatus, fresh: bool) -> tuple[TrialState, str]:
+def _trial_state(known: RunStatus, fresh: bool) -> tuple[TrialState, str]:
     if known.state == "failed":
         return "new", f"failed before: {known.note}"
     if fresh and known.state in ("finished", "resumable"):
@@ -169,7 +171,7 @@ def _state(known: RunStatus, fresh: bool) -> tuple[TrialState, str]:
     return known.state, known.note
 
 
-def _blocked(content: DataStatus, allow_noncanonical: bool) -> str:
+def _explain_blocked(content: DataStatus, allow_noncanonical: bool) -> str:
     if not content.present:
         return content.note or f"{content.name} is not there"
     if not content.canonical and not allow_noncanonical:

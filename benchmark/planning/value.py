@@ -44,11 +44,15 @@ def rank_by_value(plan: Plan, published: Mapping[str, Sequence[ReportedResult]])
     groups: dict[tuple[str, str], list[PlannedTrial]] = defaultdict(list)
     for planned in plan.todo:
         groups[planned.trial.suite, planned.trial.method_name].append(planned)
-    values = [_value(suite, method, items, published.get(suite, ())) for (suite, method), items in groups.items()]
+    values = [
+        _method_value(suite, method, items, published.get(suite, ())) for (suite, method), items in groups.items()
+    ]
     return sorted(values, key=lambda value: (value.macs_per_number, value.selector))
 
 
-def _value(suite: str, method: str, items: list[PlannedTrial], published: Sequence[ReportedResult]) -> MethodValue:
+def _method_value(
+    suite: str, method: str, items: list[PlannedTrial], published: Sequence[ReportedResult]
+) -> MethodValue:
     trained = {labels for planned in items for labels in planned.trial.protocol.acquisition.labelled()}
     seconds = [planned.seconds for planned in items]
     return MethodValue(

@@ -19,6 +19,8 @@ class Workload(Spec):
     """Unlabelled images trained on (forward and backward)."""
     teacher: Natural = 0
     """Images a second network sees while training (forward)."""
+    repeated: Natural = 0
+    """Labelled images that pass a second time in a step (forward)."""
     refresh: Natural = 0
     """Labelled images that re-estimate batch-norm statistics of averaged weights (forward)."""
     test: Natural = 0
@@ -27,6 +29,10 @@ class Workload(Spec):
     """Pool images scored (forward)."""
     votes: Natural = 0
     """Pool images labelled by snapshots while training (forward)."""
+    game: Natural = 0
+    """Images that networks of the strategy's own are trained on (forward and backward)."""
+    coded: Natural = 0
+    """Images that only the encoder of those networks sees (forward)."""
     pretext: Natural = 0
     """Rotated images that the pretext stage trains on (forward and backward)."""
     pretext_checks: Natural = 0
@@ -36,11 +42,12 @@ class Workload(Spec):
 
     @property
     def forward_equivalents(self) -> int:
-        """Everything in units of one forward pass of one image, but for the pretext stage: it may have another network,
-        and whichever trial comes first does it for all."""
+        """Everything in units of one forward pass of one image, but for networks that are not those of the protocol: the
+        strategy's own, and the pretext stage's, which whichever trial comes first does for all."""
         return (
             3 * (self.labelled + self.unlabelled)
             + self.teacher
+            + self.repeated
             + self.refresh
             + self.test
             + self.acquisition
@@ -79,14 +86,16 @@ def refreshes(protocol: Protocol) -> int:
 def estimate_workload(protocol: Protocol, method: MethodCost, price: Cost = UNKNOWN_PRICE) -> tuple[Workload, ...]:
     """Work of each cycle: its training, its evaluations, and the acquisition after it (none after the last)."""
     last = protocol.acquisition.cycles - 1
+    sizes = protocol.acquisition.labelled()
     counted = (
-        _cycle(protocol, method, size, cycle == last) for cycle, size in enumerate(protocol.acquisition.labelled())
+        _cycle_workload(protocol, method, size, cycle == last) + _adversarial_workload(protocol, method, cycle, sizes)
+        for cycle, size in enumerate(sizes)
     )
     first, *rest = counted
     stage = _pretext_workload(protocol) if method.pretext and protocol.pretext is not None else Workload()
     if protocol.evaluation.size is None:
         price = price.model_copy(update={"scored_macs": None})  # each network is tested at its own size
-    return tuple(part.model_copy(update={"macs": _macs(part, method, price)}) for part in (first + stage, *rest))
+    return tuple(part.model_copy(update={"macs": _count_macs(part, method, price)}) for part in (first + stage, *rest))
 
 
 def _pretext_workload(protocol: Protocol) -> Workload:
@@ -100,21 +109,40 @@ def _pretext_workload(protocol: Protocol) -> Workload:
     return Workload(steps=steps, pretext=training.epochs * rotated, pretext_checks=(checks + 1) * rotated)
 
 
-def _macs(part: Workload, method: MethodCost, price: Cost) -> int:
+def _adversarial_workload(protocol: Protocol, method: MethodCost, cycle: int, sizes: tuple[int, ...]) -> Workload:
+    """What the strategy trains for itself in the acquisition after a cycle, and the candidates that it then codes."""
+    game, last = method.game, len(sizes) - 1
+    if game is None or cycle == last:
+        return Workload()
+    candidates, batch = _count_candidates(protocol, sizes[cycle]), 2 * game.batch_size
+    seen = (sizes[cycle + 1] - sizes[cycle]) * (cycle + 1) + candidates
+    iterations = game.iterations or seen * game.passes // game.batch_size
+    return Workload(game=iterations * game.steps * batch, coded=iterations * batch + candidates)
+
+
+def _count_candidates(protocol: Protocol, labelled: int) -> int:
+    left, most = protocol.data.train_size - labelled, protocol.acquisition.candidates
+    return left if most is None else min(most, left)
+
+
+def _count_macs(part: Workload, method: MethodCost, price: Cost) -> int:
     if price.forward_macs is None:
         return 0
     scored = price.scored_macs or price.forward_macs
     trained = (part.labelled + part.unlabelled) * (price.trained_macs or 3 * price.forward_macs)
-    watched = (part.teacher + part.refresh + part.votes) * price.forward_macs
+    watched = (part.teacher + part.repeated + part.refresh + part.votes) * price.forward_macs
     stage = (3 * part.pretext + part.pretext_checks) * (price.pretext_macs or price.forward_macs)
-    return trained + watched + part.test * scored + part.acquisition * (method.scoring_macs or scored) + stage
+    own = 0
+    if method.game is not None:
+        own = 3 * part.game * method.game.forward_macs + part.coded * method.game.encoder_macs
+    return trained + watched + part.test * scored + part.acquisition * (method.scoring_macs or scored) + stage + own
 
 
-def _cycle(protocol: Protocol, method: MethodCost, labelled: int, last: bool) -> Workload:
+def _cycle_workload(protocol: Protocol, method: MethodCost, labelled: int, last: bool) -> Workload:
     training, models = protocol.training, len(protocol.trained())
     left = protocol.data.train_size - labelled
-    steps, trained, unlabelled = (count * models for count in _optimised(training, method, labelled, left))
-    candidates = left if protocol.acquisition.candidates is None else min(protocol.acquisition.candidates, left)
+    steps, trained, unlabelled = (count * models for count in _count_steps(training, method, labelled, left))
+    candidates = _count_candidates(protocol, labelled)
     looked_at = candidates if method.narrowed is None else min(method.narrowed, candidates)
     scored = 0 if last else looked_at + (labelled if method.scores_labelled else 0)
     return Workload(
@@ -122,6 +150,7 @@ def _cycle(protocol: Protocol, method: MethodCost, labelled: int, last: bool) ->
         labelled=trained,
         unlabelled=unlabelled,
         teacher=trained + unlabelled if method.teacher else 0,
+        repeated=trained if method.second_pass else 0,
         refresh=refreshes(protocol) * labelled * models,
         test=evaluations(protocol) * protocol.data.test_size * models,
         acquisition=method.scoring * scored,
@@ -129,7 +158,7 @@ def _cycle(protocol: Protocol, method: MethodCost, labelled: int, last: bool) ->
     )
 
 
-def _optimised(training: Training, method: MethodCost, labelled: int, left: int) -> tuple[int, int, int]:
+def _count_steps(training: Training, method: MethodCost, labelled: int, left: int) -> tuple[int, int, int]:
     """Steps of one network in one cycle, and the labelled and unlabelled images that pass in them."""
     if method.mixed is not None:
         known, unknown = method.mixed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import Exit
-from benchmark.reports import formatting, overview
+from benchmark.reports import answer, figure, formatting, overview
+from benchmark.reports.around import Around
 from benchmark.reports.leaderboard import ACROSS_HEADS, ENTRY_HEADS, RANK_HEADS, Leaderboard, model_tables
 from benchmark.reports.plots import Picture, inline
 from benchmark.spec.load import SuiteFile
-from benchmark.verdicts.results import SuiteVerdict
+from benchmark.verdicts.results import ClaimOutcome, SuiteVerdict, VerdictKind
 
 TEMPLATES = Path(__file__).parent / "templates"
 ARCHIVES = {"arXiv": "https://arxiv.org/abs/", "OpenReview": "https://openreview.net/forum?id="}
@@ -25,6 +27,12 @@ STATE_CLASS = {
     Exit.INCONCLUSIVE: "inconclusive",
     Exit.NOT_MEASURED: "missing",
 }
+
+
+METHOD_HEADS = (
+    "suite", "data set", "profile", "trials", "labels at the end", "there", "place", "area or mean of the curve",
+    "gain over control", "labels saved", "cost against control", "published numbers",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,13 +51,17 @@ def suite_page(
     cost_note: str = "",
     commands: Mapping[str, str] | None = None,
     facts: Mapping[str, str] | None = None,
-    index: str = "",
+    around: Around | None = None,
+    curves: Mapping[str, Any] | None = None,
 ) -> str:
-    """The page of a suite. `index` is the relative address of the index page, if there is one."""
+    """The page of a suite. `curves` are the values of `figure.suite_figure`."""
+    around = around or Around()
     notes, suite = formatting.Footnotes(), suite_file.suite
-    numbers, curves = formatting.number_lines(judgement, notes), formatting.curve_lines(judgement, notes)
+    numbers, areas = formatting.number_lines(judgement, notes), formatting.curve_lines(judgement, notes)
     beside = formatting.number_lines(judgement, notes, decides=False)
-    claims = [_claim(claim, notes) for claim in judgement.claims]
+    measured_methods = dict.fromkeys(cell.method for cell in judgement.cells)
+    links = {method: address for method in measured_methods if (address := around.runs_of(method, judgement))}
+    claims = [_claim(claim, notes, links) for claim in judgement.claims]
     measured_heads, measured = formatting.measured_grid(judgement)
     collapsed = formatting.collapsed(judgement)
     deviations = [
@@ -67,18 +79,22 @@ def suite_page(
     matrix = overview.verdict_matrix(judgement)
     missing, missing_command = overview.missing_text(judgement, commands or {})
     parts = {
-        "pictures": [{"svg": _safe(inline(picture)), "description": picture.description} for picture in pictures],
+        "pictures": _shown(pictures),
         "numbers": [] if collapsed else numbers, "claims": claims, "methods": formatting.method_titles(judgement), "beside": beside,
         "measured": measured, "notes": [*notes.lines(), *judgement.notes], "deviations": deviations,
         "commands": list((commands or {}).items()), "models": [formatting.model_cells(row) for row in judgement.models],
-        "singles": formatting.single_rows(judgement),
+        "singles": formatting.single_rows(judgement), "picks": around.picks,
     }  # fmt: skip
     return _render(
-        "suite.html.j2", f"{judgement.title}: {judgement.suite}", judgement=judgement, suite=suite, index=index,
+        "suite.html.j2", f"{judgement.title}: {judgement.suite}", judgement=judgement, suite=suite,
+        index=around.index, pages=around.methods, runs=around.runs, links=links, trials=answer.trials_text(judgement),
+        claim_groups=overview.claim_groups(judgement.claims),
         tiles=overview.verdict_tiles(judgement), matrix=matrix, missing=missing, missing_command=missing_command,
         matrix_text=formatting.matrix_text(judgement, compared=matrix.compared),
+        figure=curves, figure_values=_safe(figure.values_text(curves)) if curves else "",
+        figure_text=_figure_text(curves) if curves else "",
         headline=formatting.headline(judgement), paper_url=_address(suite.paper.preprint), sections=_sections(judgement, parts),
-        collapsed=collapsed, curves=curves, area=formatting.curve_text(judgement.rule), filters=_filters(numbers),
+        collapsed=collapsed, curves=areas, area=formatting.curve_text(judgement.rule), filters=_filters(numbers),
         reference=formatting.reference_head(judgement), budget_heads=formatting.BUDGET_HEADS,
         standings=standings, standing_heads=formatting.standing_heads(judgement), penalties=penalties if standings else [],
         penalty_heads=["method", *judgement.penalty_methods], kendall=formatting.kendall_text(judgement),
@@ -91,15 +107,20 @@ def suite_page(
     )  # fmt: skip
 
 
-def index_page(pages: Sequence[Page], board: Leaderboard | None = None, pictures: Sequence[Picture] = ()) -> str:
-    """The page over all suites, with the leaderboard where there is one."""
+def index_page(
+    pages: Sequence[Page], board: Leaderboard | None = None, pictures: Sequence[Picture] = (),
+    methods: Mapping[str, str] | None = None,
+) -> str:  # fmt: skip
+    """The page over all suites: claims, suites, and the leaderboard where there is one. `methods` are the relative addresses of the
+    pages of methods, by method."""
     rows = [_row(page) for page in pages]
-    states = [row["state"] for row in rows]
-    lead = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) or "no suite"
+    whole = _whole(pages)
+    claims, (paper_heads, papers) = claim_rows(whole), _papers(whole)
     entries = list(board.entries) if board else []
     return _render(
         "index.html.j2", "Active-learning papers, re-run", pages=rows, board=board,
-        lead=f"{len(pages)} suite{'s' * (len(pages) != 1)}: {lead}",
+        lead=_lead(whole), papers=papers, paper_heads=paper_heads, claims=claims,
+        claim_filters=[_field("paper", "Paper", claims), _field("state", "Verdict", claims)], methods=methods or {},
         filters=[_field("paper", "Paper", rows), _field("dataset", "Data set", rows), _field("state", "Verdict", rows)],
         board_text=board.text if board else "", ranks=[place.cells() for place in board.places] if board else [],
         rank_heads=RANK_HEADS, entry_heads=ENTRY_HEADS, entries=entries,
@@ -107,28 +128,139 @@ def index_page(pages: Sequence[Page], board: Leaderboard | None = None, pictures
             (name, title, list(dict.fromkeys(str(getattr(entry, name)) for entry in entries)))
             for name, title in (("paper", "Paper"), ("dataset", "Data set"), ("budget", "Budget"), ("method", "Method"))
         ],
-        pictures=[{"svg": _safe(inline(picture)), "description": picture.description} for picture in pictures],
+        pictures=_shown(pictures),
         across=[row.cells() for row in board.across] if board else [], across_heads=ACROSS_HEADS,
         model_tables=model_tables([page.judgement for page in pages]),
     )  # fmt: skip
 
 
+def method_page(
+    method: str,
+    pages: Sequence[Page],
+    curves: Mapping[str, Any] | None,
+    costs: Mapping[tuple[str, str], float],
+    index: str,
+) -> str:
+    """The page of one method over all suites that measured it; addresses in `pages` are relative to it. `curves` are the values of
+    `figure.gains_figure`, `costs` those of a trial by suite and method, `index` is the address of the page over all suites."""
+    rows, claims = [], []
+    for page in pages:
+        judgement = page.judgement
+        if any(cell.method == method for cell in judgement.cells):
+            rows.append(_standing(method, page, costs))
+        claims += [row for row in claim_rows([page]) if method in row["methods"]]
+    titles = {dict(formatting.method_titles(page.judgement)).get(method, "") for page in pages} - {""}
+    return _render(
+        "method.html.j2", method, method=method, titles=", ".join(sorted(titles)), rows=rows, claims=claims, index=index,
+        heads=METHOD_HEADS, figure=curves, figure_values=_safe(figure.values_text(curves)) if curves else "",
+        figure_text=_figure_text(curves) if curves else "",
+    )  # fmt: skip
+
+
+def claim_rows(pages: Sequence[Page]) -> list[dict[str, Any]]:
+    """A row for every claim of these suites, decided ones first; suites in which a paper's claim has the same verdict share one."""
+    order = list(overview.CLAIM_WORDS)
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    numbered = [(page, index, claim) for page in pages for index, claim in enumerate(page.judgement.claims, start=1)]
+    for page, index, claim in sorted(numbered, key=lambda item: order.index(item[2].outcome)):
+        paper, verdict = page.judgement.suite.partition("/")[0], formatting.claim_text(claim)
+        row = found.setdefault((paper, claim.id, claim.text, verdict), {
+            "paper": paper, "id": claim.id, "text": claim.text, "state": str(claim.outcome).replace("_", " "),
+            "verdict": verdict, "suites": [], "methods": set(),
+        })  # fmt: skip
+        profile = page.judgement.profile
+        named = page.judgement.suite if profile == "paper" else f"{page.judgement.suite}, {profile}"
+        row["suites"].append((named, f"{page.href}#claim-{index}" if page.href else ""))
+        row["methods"].update(claim.methods)
+    return list(found.values())
+
+
+def _standing(method: str, page: Page, costs: Mapping[tuple[str, str], float]) -> dict[str, Any]:
+    """One suite in the table of a method."""
+    judgement = page.judgement
+    last = max((cell for cell in judgement.cells if cell.method == method), key=lambda cell: cell.labelled)
+    order = [row.method for row in judgement.standings]
+    row = next((row for row in judgement.standings if row.method == method), None)
+    kinds = Counter(
+        f"{formatting.SIGNS[item.verdict.kind]} {str(item.verdict.kind).replace('_', ' ')}"
+        for item in judgement.numbers
+        if item.decides and item.method == method
+    )
+    own, base = costs.get((judgement.suite, method)), costs.get((judgement.suite, row.control)) if row else None
+    return {
+        "suite": judgement.suite, "href": page.href,
+        "cells": (
+            page.dataset, judgement.profile, str(last.n), formatting.count(last.labelled),
+            formatting.mean_sd(last.mean, last.sd, None), f"{order.index(method) + 1} of {len(order)}" if row else "–",
+            formatting.mean_sd(row.area, row.area_sd, None) if row else "–", formatting.gain_text(row) if row else "–",
+            formatting.saved_text(row) if row else "–", f"{own / base:.2f}×" if own and base else "–",
+            ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "–",
+        ),
+    }  # fmt: skip
+
+
+def _whole(pages: Sequence[Page]) -> list[Page]:
+    """The pages that decide claims: those of a suite's whole protocol, where there is one."""
+    held = {page.judgement.suite for page in pages if page.judgement.profile == "paper"}
+    return [page for page in pages if page.judgement.profile == "paper" or page.judgement.suite not in held]
+
+
+def _papers(pages: Sequence[Page]) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of how many claims and numbers of each paper got which verdict; verdicts that none got are left out."""
+    claims: dict[str, Counter[ClaimOutcome]] = {}
+    numbers: dict[str, Counter[VerdictKind]] = {}
+    for page in pages:
+        paper = page.judgement.suite.partition("/")[0]
+        claims.setdefault(paper, Counter()).update(claim.outcome for claim in page.judgement.claims)
+        numbers.setdefault(paper, Counter()).update(page.judgement.counts())
+    outcomes = [kind for kind in overview.CLAIM_WORDS if any(own[kind] for own in claims.values())]
+    kinds = [kind for kind in overview.WORDS if any(own[kind] for own in numbers.values())]
+    heads = ["paper", "claims", *map(_signed, outcomes), "published numbers", *map(_signed, kinds)]
+    rows = [
+        [paper, str(own.total()), *(str(own[kind]) for kind in outcomes), str(numbers[paper].total()),
+         *(str(numbers[paper][kind]) for kind in kinds)]
+        for paper, own in claims.items() if own or numbers[paper]
+    ]  # fmt: skip
+    return heads, rows
+
+
+def _lead(pages: Sequence[Page]) -> str:
+    """How many suites, and what is said of their claims and numbers, in a sentence each."""
+    suites = len({page.judgement.suite for page in pages})
+    outcomes = Counter(claim.outcome for page in pages for claim in page.judgement.claims)
+    kinds: Counter[VerdictKind] = Counter()
+    for page in pages:
+        kinds.update(page.judgement.counts())
+    claims = ", ".join(
+        f"{outcomes[kind]} {str(kind).replace('_', ' ')}" for kind in overview.CLAIM_WORDS if outcomes[kind]
+    )
+    numbers = ", ".join(f"{kinds[kind]:,} {str(kind).replace('_', ' ')}" for kind in overview.WORDS if kinds[kind])
+    parts = [f"{suites} suite{'s' * (suites != 1)}"]
+    parts += [f"{outcomes.total():,} claims: {claims}"] if claims else []
+    parts += [f"{kinds.total():,} numbers: {numbers}"] if numbers else []
+    return ". ".join(parts) + "."
+
+
+def _signed(kind: VerdictKind | ClaimOutcome) -> str:
+    return f"{formatting.SIGNS[kind]} {str(kind).replace('_', ' ')}"
+
+
 def _sections(judgement: SuiteVerdict, parts: Mapping[str, Any]) -> list[tuple[str, str]]:
     names = {
         "answer": "Answer", "pictures": "Curves", "numbers": "Numbers", "claims": "Claims", "methods": "Methods",
-        "models": "Target models", "beside": "Shown beside", "measured": "Measured", "notes": "Notes",
+        "models": "Target models", "beside": "Shown beside", "measured": "Measured", "picks": "What was bought", "notes": "Notes",
         "deviations": "Deviations", "conditions": "Conditions", "commands": "Commands",
     }  # fmt: skip
-    parts = {**parts, "pictures": parts["pictures"][1:]}  # the first one stands in the answer
     always = {"answer", "numbers", "conditions", *(["commands"] if judgement.missing else [])}
     return [(name, title) for name, title in names.items() if name in always or parts.get(name)]
 
 
-def _claim(claim: Any, notes: formatting.Footnotes) -> dict[str, Any]:
+def _claim(claim: Any, notes: formatting.Footnotes, links: Mapping[str, str]) -> dict[str, Any]:
     return {
         "id": claim.id, "text": claim.text, "source": claim.source, "published": claim.published.rstrip("."),
         "kind": str(claim.outcome), "verdict": formatting.claim_text(claim), "marks": notes.marks(claim.notes),
         "rows": [formatting.budget_cells(test) for test in claim.budgets],
+        "runs": [(method, links[method]) for method in claim.methods if method in links],
     }  # fmt: skip
 
 
@@ -161,6 +293,23 @@ def _address(preprint: str) -> str:
     return ARCHIVES[archive] + number if preprint else ""
 
 
+def _figure_text(curves: Mapping[str, Any]) -> str:
+    """What the figure shows and how it is used."""
+    theirs = any(one["published"] for view in curves["views"] for one in view["series"])
+    lines = "Solid with filled markers: ours" + ("; dashed with hollow markers: published." if theirs else ".")
+    return (
+        f"{lines} Point at a curve to read its value, interval and {curves['unit']}. Press a name to hide its curve, press it "
+        "twice to see it alone. Draw a rectangle to enlarge it; press twice for the whole."
+    )
+
+
+def _shown(pictures: Iterable[Picture]) -> list[dict[str, Any]]:
+    return [
+        {"svg": _safe(inline(picture)), "title": picture.title, "description": picture.description}
+        for picture in pictures
+    ]
+
+
 def _safe(markup: str) -> Any:
     from markupsafe import Markup
 
@@ -169,6 +318,9 @@ def _safe(markup: str) -> Any:
 
 def _render(template: str, title: str, **values: Any) -> str:
     css, js = (TEMPLATES / "style.css").read_text(), (TEMPLATES / "filter.js").read_text()
+    if values.get("figure"):
+        css = f"{figure.library_style()}\n{css}"
+        js = f"{figure.library_script()}{(TEMPLATES / 'figure.js').read_text()}{js}"
     # Style attributes are allowed: matplotlib's SVG is made of them, and they can load nothing under this policy.
     policy = (
         f"default-src 'none'; base-uri 'none'; form-action 'none'; script-src '{_hash(js)}'; style-src '{_hash(css)}'; "

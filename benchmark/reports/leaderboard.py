@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from benchmark.reports import formatting
-from benchmark.reports.plots import COLOURS, INK, MARKERS, NEUTRAL, Picture, drawing, figure_of, picture_of
+from benchmark.reports.curves import NEUTRAL, look_at
+from benchmark.reports.plots import INK, Picture, drawing, figure_of, picture_of
 from benchmark.verdicts import ranking
 from benchmark.verdicts.results import ModelRow, Standing, SuiteVerdict
 from benchmark.verdicts.stats import Array
@@ -115,7 +116,7 @@ def make_leaderboard(
     """The leaderboard of judged suites; None where no suite has two methods to compare.
 
     `datasets` names the data set of a suite by its id; `costs` are seconds (or any one unit) of a trial by suite and method.
-    Methods that are not a suite's own are placed among those that are, one by one: they move nobody else.
+    Methods that are not a suite's own are placed among those that are, one by one: they move no other method.
     """
     ranked = [judgement for judgement in judgements if len(judgement.standings) > 1]
     if not ranked:
@@ -344,7 +345,8 @@ def cost_picture(judgements: Sequence[SuiteVerdict], costs: Mapping[tuple[str, s
         axis.axvline(1.0, color=NEUTRAL, linewidth=1.2)
         for place, (method, found) in enumerate(sorted(points.items())):
             cost, gain = zip(*found, strict=True)
-            axis.plot(cost, gain, MARKERS[place % len(MARKERS)], color=COLOURS[place % len(COLOURS)], label=method)
+            look = look_at(place)
+            axis.plot(cost, gain, look.marker, color=look.colour, label=method)
         axis.set_xscale("log")
         multiples = [cost for found in points.values() for cost, _ in found]
         axis.set_xlim(min(0.8, 0.9 * min(multiples)), max(1.5, 1.1 * max(multiples)))

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from benchmark.reports import formatting
-from benchmark.verdicts.results import ClaimOutcome, NumberVerdict, SuiteVerdict, VerdictKind
+from benchmark.verdicts.results import ClaimOutcome, ClaimVerdict, NumberVerdict, SuiteVerdict, VerdictKind
 
 WORDS = {
-    VerdictKind.REPRODUCED: "equal to the published number within the margin",
-    VerdictKind.ABOVE: "above the published number by more than the margin",
-    VerdictKind.BELOW: "below the published number by more than the margin",
+    VerdictKind.REPRODUCED: "equal within the margin",
+    VerdictKind.ABOVE: "above by more than the margin",
+    VerdictKind.BELOW: "below by more than the margin",
     VerdictKind.INCONCLUSIVE: "too few trials for a verdict",
     VerdictKind.NOT_COMPARABLE: "measured, but not comparable",
     VerdictKind.MISSING: "not measured",
 }
 CLAIM_WORDS = {
-    ClaimOutcome.HOLDS: "claims that hold",
-    ClaimOutcome.REFUTED: "claims that do not hold",
-    ClaimOutcome.INCONCLUSIVE: "claims with too few trials",
-    ClaimOutcome.NOT_TESTABLE: "claims that this run cannot test",
-    ClaimOutcome.MISSING: "claims not measured",
+    ClaimOutcome.HOLDS: "shown by our trials",
+    ClaimOutcome.REFUTED: "our trials show the contrary",
+    ClaimOutcome.INCONCLUSIVE: "too few trials to say",
+    ClaimOutcome.MISSING: "not measured",
+    ClaimOutcome.NOT_TESTABLE: "this run cannot test it",
 }
 
 
@@ -59,16 +60,36 @@ class Matrix:
     """Whether any cell holds a difference; otherwise all hold means."""
 
 
-def verdict_tiles(judgement: SuiteVerdict) -> list[Tile]:
-    """Numbers that decide by verdict, then claims by outcome; kinds without any are left out."""
+def verdict_tiles(judgement: SuiteVerdict) -> dict[str, list[Tile]]:
+    """Numbers that decide by verdict, and claims by outcome, under a heading each; kinds without any are left out."""
     counts = judgement.counts()
-    found = [Tile(count, _name(kind), formatting.SIGNS[kind], WORDS[kind]) for kind, count in counts.items()]
+    numbers = [Tile(count, _name(kind), formatting.SIGNS[kind], WORDS[kind]) for kind, count in counts.items()]
     outcomes = [claim.outcome for claim in judgement.claims]
-    return found + [
+    claims = [
         Tile(outcomes.count(outcome), _name(outcome), formatting.SIGNS[outcome], words)
         for outcome, words in CLAIM_WORDS.items()
         if outcome in outcomes
     ]
+    heads = {
+        _counted(sum(counts.values()), f"{formatting.reference_head(judgement)} number"): numbers,
+        _counted(len(outcomes), "claim"): claims,
+    }
+    return {head: tiles for head, tiles in heads.items() if tiles}
+
+
+def claim_groups(claims: Iterable[ClaimVerdict]) -> dict[tuple[str, str], list[tuple[int, ClaimVerdict]]]:
+    """Claims with their index from 1, by outcome and the text of their verdict: what is the same for several is written once. What
+    was decided stands first."""
+    order = list(CLAIM_WORDS)
+    numbered = sorted(enumerate(claims, start=1), key=lambda item: order.index(item[1].outcome))
+    found: dict[tuple[str, str], list[tuple[int, ClaimVerdict]]] = {}
+    for index, claim in numbered:
+        found.setdefault((str(claim.outcome), formatting.claim_text(claim)), []).append((index, claim))
+    return found
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def verdict_matrix(judgement: SuiteVerdict) -> Matrix:
@@ -76,10 +97,11 @@ def verdict_matrix(judgement: SuiteVerdict) -> Matrix:
 
     Only the suite's own metric counts; single target models and other metrics have tables of their own.
     """
+    metric = _metric(judgement)
     compared = {
         (item.method, item.labelled): item
         for item in judgement.numbers
-        if item.decides and item.labelled is not None and item.metric == _metric(judgement)
+        if item.decides and item.labelled is not None and item.metric == metric
     }
     measured = {(cell.method, cell.labelled): cell for cell in judgement.cells}
     places = [*compared, *measured]
@@ -101,27 +123,28 @@ def verdict_matrix(judgement: SuiteVerdict) -> Matrix:
 
 
 def missing_text(judgement: SuiteVerdict, commands: Mapping[str, str]) -> tuple[str, str]:
-    """What is missing in a sentence, and the command that fills it; both empty where nothing is."""
+    """What is missing or undecided in sentences, and the command that runs it; empty where nothing is, or where no command does."""
     numbers = judgement.counts().get(VerdictKind.MISSING, 0)
-    parts = [f"{numbers} published number{'s' * (numbers != 1)} without a measurement"] if numbers else []
+    parts = [f"{_counted(numbers, 'published number')} without a measurement"] if numbers else []
     if judgement.missing:
         parts.append(f"no trial of {', '.join(judgement.missing)}")
+    sentences = [f"Missing: {'; '.join(parts)}."] if parts else []
     undecided = judgement.counts().get(VerdictKind.INCONCLUSIVE, 0)
     if undecided:
         most = [item.estimate.needed for item in judgement.numbers if item.decides and item.estimate is not None
                 and item.verdict.kind is VerdictKind.INCONCLUSIVE]  # fmt: skip
         known = [needed for needed in most if needed is not None]
-        needed = (
-            f"up to {max(known)} trials" if len(known) == len(most) and known else "more than 1,000 trials for some"
-        )
-        parts.append(f"{undecided} undecided: {needed} needed")
-    return "; ".join(parts), next(iter(commands.values()), "") if parts else ""
+        whole = len(known) == len(most) and known
+        needed = f"up to {max(known):,} trials" if whole else "more than 1,000 trials for some"
+        sentences.append(f"Undecided: {_counted(undecided, 'number')}, which need {needed} of a method.")
+    runs = [command for command in commands.values() if command.startswith("albench run ")]
+    return " ".join(sentences), runs[0] if sentences and runs else ""
 
 
 def _metric(judgement: SuiteVerdict) -> str:
     """The metric of most of the numbers that decide: the one that the paper reports."""
-    metrics = [item.metric for item in judgement.numbers if item.decides]
-    return max(set(metrics), key=lambda metric: (metrics.count(metric), metric)) if metrics else judgement.rule.metric
+    metrics = Counter(item.metric for item in judgement.numbers if item.decides)
+    return max(metrics, key=lambda metric: (metrics[metric], metric)) if metrics else judgement.rule.metric
 
 
 def _compared(item: NumberVerdict) -> MatrixCell:

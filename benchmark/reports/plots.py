@@ -1,7 +1,7 @@
 """Pictures of one suite: our curves over the paper's, and the gain over random sampling.
 
-Drawn without pyplot and without a clock, so the same suite verdict gives the same bytes. Colours are Okabe and Ito's, which
-colour-blind readers tell apart; every method also has its own marker. Text stays text in SVG files.
+Drawn without pyplot and without a clock, so the same suite verdict gives the same bytes. Colours and markers are those of `curves`.
+Text stays text in SVG files.
 """
 
 from __future__ import annotations
@@ -9,24 +9,21 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from benchmark.spec.groups import CEILING
+from benchmark.reports import curves
+from benchmark.reports.curves import NEUTRAL, Look, Point
 from benchmark.spec.load import SuiteFile
 from benchmark.spec.published import TARGETS, ReportedResult
-from benchmark.verdicts import stats
 from benchmark.verdicts.measurements import Measurement
 from benchmark.verdicts.method_table import control
 from benchmark.verdicts.results import SuiteVerdict
 from benchmark.verdicts.trials import Trials, select_trials
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-MARKERS = "osD^vPX*<>p"
-NEUTRAL = "#7f7f7f"
 LEGEND = ("ours", "published", "other sources")
 INK, PAPER = "#000000", "#ffffff"
 STYLE: Any = {
@@ -48,41 +45,19 @@ class Picture:
     svg: bytes
 
 
-@dataclass(frozen=True)
-class _Look:
-    colour: str
-    marker: str
-
-
 def pictures(suite_file: SuiteFile, judgement: SuiteVerdict, measurements: Sequence[Measurement]) -> list[Picture]:
     """The pictures that these measurements and published numbers support: none, curves, or curves and gains."""
     trials = select_trials(measurements, judgement.suite, judgement.profile, judgement.variant)
     published = suite_file.reported if judgement.profile == "paper" else ()
-    rows = [row for row in published if row.metric == judgement.rule.metric and None not in (row.labelled, row.mean)]
-    methods = _methods(suite_file, judgement, trials, rows)
-    sizes = {row.labelled for row in trials.rows} | {row.labelled for row in rows}
-    if not methods or len(sizes) < 2:
+    rows = curves.published_rows(suite_file, judgement)
+    looks = curves.method_looks(suite_file, judgement, trials, rows)
+    if not looks:
         return []
-    looks = {
-        method: _Look(COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)])
-        for place, method in enumerate(methods)
-    }
     with drawing():
         found = [_curves(suite_file, judgement, trials, rows, looks)]
         gains = _gains(suite_file, judgement, trials, rows, looks)
         models = _models(suite_file, judgement, trials, published, looks)
     return [*found, *filter(None, (gains, models))]
-
-
-def _methods(
-    suite_file: SuiteFile, judgement: SuiteVerdict, trials: Trials, rows: Iterable[ReportedResult]
-) -> list[str]:
-    """Methods with anything to draw, in the suite's order, then those of one's own."""
-    drawn = set(trials.methods) | {row.method for row in rows if row.role in TARGETS}
-    known = [method for method in suite_file.suite.methods if method in drawn]
-    others = [method for method in trials.methods if method not in known]
-    # The training on all labels is a line in every panel: a panel of its own would be one point, far to the right.
-    return [*known, *(method for method in others if method != CEILING or drawn == {CEILING})]
 
 
 # ------------------------------------------------------------------------------------------------------------- curves
@@ -93,19 +68,19 @@ def _curves(
     judgement: SuiteVerdict,
     trials: Trials,
     rows: Sequence[ReportedResult],
-    looks: dict[str, _Look],
+    looks: dict[str, Look],
 ) -> Picture:
     metric = judgement.rule.metric
     figure, axes = _panels(looks)
     base = next((method for method in looks if control(suite_file.suite, method, trials.methods) == ""), "")
     for axis, (method, look) in zip(axes, looks.items(), strict=True):
         if base and base != method:
-            _band(axis, trials, base, metric, _Look(NEUTRAL, ""), f"{base}, ours")
+            _band(axis, trials, base, metric, Look(NEUTRAL, ""), f"{base}, ours")
         _beside(axis, [row for row in rows if row.method == method and row.role not in TARGETS])
         _published(axis, [row for row in rows if row.method == method and row.role in TARGETS], look)
         _band(axis, trials, method, metric, look, "ours")
         _ceiling(axis, trials, metric)
-    _finish(figure, axes, _vertical(suite_file, metric))
+    _finish(figure, axes, curves.value_axis(suite_file, metric))
     theirs = any(row.role in TARGETS for row in rows)
     description = (
         f"{_one_each(looks)}: our mean {metric} over labelled images with a 95 % confidence band"
@@ -117,27 +92,23 @@ def _curves(
 
 def _ceiling(axis: Any, trials: Trials, metric: str) -> None:
     """The mean of one training on all labels, across the panel."""
-    found = [value for size in trials.sizes(CEILING) for value in trials.values(CEILING, size, metric).values()]
-    if found:
-        axis.axhline(
-            float(np.mean(found)), color=NEUTRAL, linewidth=1.0, linestyle=":", label="all labels, ours", zorder=1
-        )
+    height = curves.ceiling(trials, metric)
+    if height is not None:
+        axis.axhline(height, color=NEUTRAL, linewidth=1.0, linestyle=":", label="all labels, ours", zorder=1)
 
 
-def _band(axis: Any, trials: Trials, method: str, metric: str, look: _Look, label: str) -> None:
+def _band(axis: Any, trials: Trials, method: str, metric: str, look: Look, label: str) -> None:
     """Our mean and the 95 % confidence band of the mean, at every size."""
-    found = [(size, list(trials.values(method, size, metric).values())) for size in trials.sizes(method)]
-    found = [(size, values) for size, values in found if values]
-    if not found:
-        return
-    sizes, means = [size for size, _ in found], np.array([np.mean(values) for _, values in found])
-    half = np.array([_half_width(values) for _, values in found])
-    _line(axis, sizes, means, half, look, label)
+    found = curves.mean_points(trials, method, metric)
+    if found:
+        _line(axis, found, look, label)
 
 
-def _line(axis: Any, sizes: Any, means: stats.Array, half: stats.Array, look: _Look, label: str) -> None:
+def _line(axis: Any, points: Sequence[Point], look: Look, label: str) -> None:
     """A mean curve and its band; without a marker it is a thin one in the background."""
     weak = look.marker == ""
+    sizes = [point.size for point in points]
+    means, half = np.array([point.mean for point in points]), np.array([point.half for point in points])
     if np.isfinite(half).all():
         axis.fill_between(
             sizes, means - half, means + half, color=look.colour, alpha=0.15 if weak else 0.25, linewidth=0
@@ -148,17 +119,12 @@ def _line(axis: Any, sizes: Any, means: stats.Array, half: stats.Array, look: _L
     )  # fmt: skip
 
 
-def _hollow(look: _Look) -> dict[str, Any]:
+def _hollow(look: Look) -> dict[str, Any]:
     """The look of published points: dashed, hollow, in ink."""
     return {
         "color": INK, "linestyle": (0, (4, 2)), "linewidth": 1.0, "marker": look.marker or "o", "markersize": 6,
         "markerfacecolor": "none", "zorder": 4,
     }  # fmt: skip
-
-
-def _half_width(values: Sequence[float]) -> float:
-    n = len(values)
-    return stats.t_critical(0.025, n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else math.nan
 
 
 def _beside(axis: Any, rows: Sequence[ReportedResult]) -> None:
@@ -170,7 +136,7 @@ def _beside(axis: Any, rows: Sequence[ReportedResult]) -> None:
         )  # fmt: skip
 
 
-def _published(axis: Any, rows: Sequence[ReportedResult], look: _Look) -> None:
+def _published(axis: Any, rows: Sequence[ReportedResult], look: Look) -> None:
     """Published points by source, with their spread where one is defined."""
     sources = list(dict.fromkeys(row.source for row in rows))
     for source in sources:
@@ -182,16 +148,9 @@ def _published(axis: Any, rows: Sequence[ReportedResult], look: _Look) -> None:
         )  # fmt: skip
 
 
-def _vertical(suite_file: SuiteFile, metric: str) -> str:
-    models = len(suite_file.suite.protocol.models)
-    if models > 1 and metric == "accuracy":
-        return f"mean accuracy over {models} models (%)"
-    return f"{metric} (%)" if metric.startswith("accuracy") else metric
-
-
 def _models(
     suite_file: SuiteFile, judgement: SuiteVerdict, trials: Trials, published: Sequence[ReportedResult],
-    looks: dict[str, _Look],
+    looks: dict[str, Look],
 ) -> Picture | None:  # fmt: skip
     """The paper's figure of several target models: the mean over them with the spread over them, ours and published."""
     if not judgement.models:
@@ -216,12 +175,12 @@ def _models(
                 label="published", **_hollow(look),
             )  # fmt: skip
         if ours:
-            means, spreads = (
-                np.array([value.mean() for value in ours.values()]),
-                np.array([value.std(axis=0).mean() for value in ours.values()]),
-            )
-            _line(axis, list(ours), means, spreads, look, "ours")
-    _finish(figure, axes, _vertical(suite_file, "accuracy"))
+            points = [
+                Point(size, float(value.mean()), float(value.std(axis=0).mean()), value.shape[1])
+                for size, value in ours.items()
+            ]
+            _line(axis, points, look, "ours")
+    _finish(figure, axes, curves.value_axis(suite_file, "accuracy"))
     description = (
         f"{_one_each(looks)}: accuracy averaged over {len(places)} target models over labelled images; band and bars are one "
         "standard deviation over models (not over seeds), ours averaged over seeds."
@@ -237,53 +196,28 @@ def _gains(
     judgement: SuiteVerdict,
     trials: Trials,
     rows: Sequence[ReportedResult],
-    looks: dict[str, _Look],
+    looks: dict[str, Look],
 ) -> Picture | None:
     metric = judgement.rule.metric
-    held = {row.method: row.control for row in judgement.standings}  # knows the training of methods of one's own
-    bases = {
-        method: held[method] if method in held else control(suite_file.suite, method, trials.methods)
-        for method in looks
-        if method in trials.methods
-    }
-    points = {method: _gain(trials, method, base, metric) for method, base in bases.items() if base}
+    bases = curves.controls(suite_file, judgement, trials, looks)
+    points = {method: curves.gain_points(trials, method, base, metric) for method, base in bases.items()}
     shown = {method: looks[method] for method, found in points.items() if found}
     if not shown:
         return None
     figure, axes = _panels(shown)
     for axis, (method, look) in zip(axes, shown.items(), strict=True):
         axis.axhline(0.0, color=NEUTRAL, linewidth=1.2, label="random, same seeds")
-        theirs = _published_gain(rows, method, bases[method])
+        theirs = curves.published_gain(rows, method, bases[method])
         if theirs:
             axis.plot(list(theirs), list(theirs.values()), label="published", **_hollow(look))
-        sizes, means, half = (np.array(column) for column in zip(*points[method], strict=True))
-        _line(axis, sizes, means, half, look, "ours")
-    _finish(figure, axes, f"gain over random ({'points' if metric.startswith('accuracy') else metric})")
-    drawn = any(_published_gain(rows, method, bases[method]) for method in shown)
+        _line(axis, points[method], look, "ours")
+    _finish(figure, axes, curves.gain_axis(metric))
+    drawn = any(curves.published_gain(rows, method, bases[method]) for method in shown)
     description = (
         f"{_one_each(shown)}: difference in {metric} to random sampling over labelled images, ours paired by seed with a 95 % "
         f"confidence band{', the published one dashed with hollow markers' if drawn else ''}. The zero line is random sampling."
     )
     return picture_of(figure, "gain", f"{judgement.title}: gain over random sampling", description)
-
-
-def _gain(trials: Trials, method: str, base: str, metric: str) -> list[tuple[int, float, float]]:
-    """Size, mean paired difference and half-width of its band, at every size with shared seeds."""
-    points = []
-    for size in trials.sizes(method):
-        _, ours, theirs = stats.pair(trials.values(method, size, metric), trials.values(base, size, metric))
-        if len(ours):
-            points.append((size, float((ours - theirs).mean()), _half_width(list(ours - theirs))))
-    return points
-
-
-def _published_gain(rows: Sequence[ReportedResult], method: str, base: str) -> dict[int, float]:
-    means: dict[str, dict[int, float]] = {method: {}, base: {}}
-    for row in rows:
-        if row.method in means and row.role in TARGETS and row.labelled is not None:
-            means[row.method].setdefault(row.labelled, row.value)
-    shared = sorted(means[method].keys() & means[base].keys())
-    return {size: means[method][size] - means[base][size] for size in shared}
 
 
 # ------------------------------------------------------------------------------------------------------------- output
@@ -310,7 +244,7 @@ def _one_each(methods: Collection[str]) -> str:
     return f"{len(methods)} panel{'s' * (len(methods) != 1)}, one per method"
 
 
-def _panels(looks: dict[str, _Look]) -> tuple[Any, list[Any]]:
+def _panels(looks: dict[str, Look]) -> tuple[Any, list[Any]]:
     """A figure with one panel per method, all on the same scales."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -338,7 +272,7 @@ def _finish(figure: Any, axes: Sequence[Any], vertical: str) -> None:
     labels = sorted(given, key=lambda label: LEGEND.index(label) if label in LEGEND else len(LEGEND))
     looks: dict[str, dict[str, Any]] = {
         "ours": {"color": INK, "linewidth": 1.8, "marker": "o", "markersize": 4},
-        "published": _hollow(_Look(INK, "o")),
+        "published": _hollow(Look(INK, "o")),
         "other sources": {
             "color": NEUTRAL,
             "linestyle": "none",

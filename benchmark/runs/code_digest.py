@@ -35,24 +35,24 @@ _IGNORED = frozenset({"type_comment", "kind", "ctx", "type_ignores"})
 def code_digest(root: Path = PACKAGE) -> str:
     """sha256 (hex) over names and syntax trees of the source files that can move a number."""
     total = hashlib.sha256()
-    for name, text in sorted(_closure(root).items()):
+    for name, text in sorted(_import_closure(root).items()):
         total.update(f"{name}\0{text}\0".encode())
     return total.hexdigest()
 
 
-def file_meaning(path: Path) -> str:
+def digest_file(path: Path) -> str:
     """sha256 (hex) over the syntax tree of one source file, without what it imports."""
     words: list[str] = []
-    _write(ast.parse(path.read_bytes()), words, [])
+    _write_node(ast.parse(path.read_bytes()), words, [])
     return hashlib.sha256("\0".join(words).encode()).hexdigest()
 
 
 def code_files(root: Path = PACKAGE) -> tuple[str, ...]:
     """The files of the digest, relative to the package, sorted."""
-    return tuple(sorted(_closure(root)))
+    return tuple(sorted(_import_closure(root)))
 
 
-def _closure(root: Path) -> dict[str, str]:
+def _import_closure(root: Path) -> dict[str, str]:
     """Syntax trees as text, by file name, of the roots and all that they import of the project."""
     waiting = [path.relative_to(root).as_posix() for pattern in ROOTS for path in root.glob(pattern)]
     found: dict[str, str] = {}
@@ -68,7 +68,7 @@ def _closure(root: Path) -> dict[str, str]:
             continue
         words: list[str] = []
         imported: list[str] = []
-        _write(tree, words, imported)
+        _write_node(tree, words, imported)
         found[name] = "\0".join(words)
         waiting += _files_of(imported, root)
     return found
@@ -83,7 +83,7 @@ def _files_of(modules: Iterable[str], root: Path) -> Iterator[str]:
             yield from (file for file in (f"{stem}.py", f"{stem}/__init__.py") if (root / file).is_file())
 
 
-def _write(node: ast.AST, words: list[str], imported: list[str]) -> None:
+def _write_node(node: ast.AST, words: list[str], imported: list[str]) -> None:
     """A syntax tree as words: kinds of nodes with their fields that are set, and no statement that is only a string.
 
     `imported` gets the names that the tree imports, anywhere in it; the project imports by absolute names only.
@@ -109,12 +109,12 @@ def _write(node: ast.AST, words: list[str], imported: list[str]) -> None:
                     if not isinstance(part, ast.AST):
                         words.append(repr(part))
                     elif not _is_text(part):
-                        _write(part, words, imported)
+                        _write_node(part, words, imported)
                 words.append("]")
         else:
             words.append(field)
             if isinstance(value, ast.AST):
-                _write(value, words, imported)
+                _write_node(value, words, imported)
             else:
                 words.append(repr(value))
     words.append(")")

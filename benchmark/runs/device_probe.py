@@ -24,19 +24,19 @@ def ask_torch() -> Answer:
         warnings.simplefilter("always")
         available = torch.cuda.is_available()
         warned = " ".join(" ".join(str(one.message) for one in caught).split())
-    devices = [_describe(index) for index in range(torch.cuda.device_count())] if available else []
+    devices = [_describe_device(index) for index in range(torch.cuda.device_count())] if available else []
     return Answer(
         torch=torch.__version__,
         cuda=torch.version.cuda or "",
-        cudnn=_cudnn() if torch.version.cuda else "",
-        architectures=_architectures(),
+        cudnn=_cudnn_version() if torch.version.cuda else "",
+        architectures=_wheel_architectures(),
         gpus=tuple(gpu for gpu, _ in devices),
         faults=tuple(fault for _, fault in devices),
         warning=warned,
     )
 
 
-def _describe(index: int) -> tuple[Gpu, str]:
+def _describe_device(index: int) -> tuple[Gpu, str]:
     """A device, and what goes wrong when it computes (empty: nothing)."""
     found = torch.cuda.get_device_properties(index)
     gpu = Gpu(
@@ -56,13 +56,13 @@ def _describe(index: int) -> tuple[Gpu, str]:
     return gpu, "" if total == expected else f"a product of matrices of ones sums to {total}, not to {expected}"
 
 
-def _architectures() -> tuple[str, ...]:
+def _wheel_architectures() -> tuple[str, ...]:
     """What the wheel has kernels for (`sm_90`), also where there is no device."""
     flags = getattr(torch._C, "_cuda_getArchFlags", lambda: "")()
     return tuple((flags or "").split())
 
 
-def _cudnn() -> str:
+def _cudnn_version() -> str:
     version = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
     return "" if version is None else str(version)
 

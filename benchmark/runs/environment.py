@@ -128,7 +128,7 @@ def cpu(text: str | None = None, env: Mapping[str, str] = os.environ) -> tuple[s
 
     The instruction sets are the ones torch and oneDNN choose kernels by, after their own limits in `env`.
     """
-    fields = _first_processor(_read("/proc/cpuinfo") if text is None else text)
+    fields = _first_processor(_read_text("/proc/cpuinfo") if text is None else text)
     name = fields.get("model name") or fields.get("CPU part") or platform.processor() or platform.machine()
     numbers = [f"{key} {fields[key]}" for key in ("cpu family", "model") if key in fields]
     flags = set((fields.get("flags") or fields.get("Features") or "").split())
@@ -136,8 +136,8 @@ def cpu(text: str | None = None, env: Mapping[str, str] = os.environ) -> tuple[s
         return ", ".join([name, *numbers]), " ".join(
             [platform.machine(), *sorted(flags & {"asimd", "sve", "sve2", "bf16"})]
         )
-    aten = _best(ATEN, flags, env.get("ATEN_CPU_CAPABILITY", ""))
-    onednn = _best(ONEDNN, flags, env.get("ONEDNN_MAX_CPU_ISA") or env.get("DNNL_MAX_CPU_ISA") or "")
+    aten = _highest_level(ATEN, flags, env.get("ATEN_CPU_CAPABILITY", ""))
+    onednn = _highest_level(ONEDNN, flags, env.get("ONEDNN_MAX_CPU_ISA") or env.get("DNNL_MAX_CPU_ISA") or "")
     return ", ".join([name, *numbers]), f"{aten}/{onednn}"
 
 
@@ -147,7 +147,7 @@ def _first_processor(text: str) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def _best(levels: tuple[tuple[str, set[str]], ...], flags: set[str], limit: str) -> str:
+def _highest_level(levels: tuple[tuple[str, set[str]], ...], flags: set[str], limit: str) -> str:
     names = [name for name, _ in levels]
     allowed = levels[: names.index(limit.upper()) + 1] if limit.upper() in names else levels
     return [name for name, needed in allowed if needed <= flags][-1]
@@ -176,19 +176,21 @@ def torch_version() -> str:
     found = importlib.util.find_spec("torch")
     if found is None or found.origin is None:
         return ""
-    built = re.search(r"^__version__ = '([^']+)'", _read(str(Path(found.origin).with_name("version.py"))), re.MULTILINE)
+    built = re.search(
+        r"^__version__ = '([^']+)'", _read_text(str(Path(found.origin).with_name("version.py"))), re.MULTILINE
+    )
     return built[1] if built else importlib.metadata.version("torch")
 
 
 def revision(root: Path = PACKAGE.parent) -> Revision:
     """The commit of the project's source; from ALBENCH_REVISION where there is no repository (an image). `unknown` where there
     is one that git does not read."""
-    commit = _git(root, "rev-parse", "HEAD")
+    commit = _git_revision(root, "rev-parse", "HEAD")
     if commit is None and (root / ".git").exists():
         return Revision(commit="unknown", dirty=False)
     if commit is None:
         return Revision(commit=os.environ.get("ALBENCH_REVISION", ""), dirty=False)
-    return Revision(commit=commit, dirty=_git(root, "status", "--porcelain") != "")
+    return Revision(commit=commit, dirty=_git_revision(root, "status", "--porcelain") != "")
 
 
 def packages() -> dict[str, str]:
@@ -197,7 +199,7 @@ def packages() -> dict[str, str]:
     return {name: version for name, version in sorted(found.items()) if name}
 
 
-def _git(root: Path, *arguments: str) -> str | None:
+def _git_revision(root: Path, *arguments: str) -> str | None:
     # The folder may be another user's (a container in a CI, sudo): its code runs already, so git may read it, without its hooks.
     trusted = ["-c", f"safe.directory={root.resolve()}", "-c", "core.fsmonitor=false"]
     try:
@@ -209,7 +211,7 @@ def _git(root: Path, *arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def _read(path: str) -> str:
+def _read_text(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -222,11 +222,11 @@ class Record(Spec):
         return self.digest, digest([cycle.model_dump(mode="json") for cycle in self.cycles])
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     pass
 
 
-before_write: Callable[[], None] = _nothing
+before_write: Callable[[], None] = _do_nothing
 """Called before anything is written to a run folder; the program that started the worker may set it, and it may raise."""
 
 

@@ -102,7 +102,7 @@ def survey() -> Survey:
         if not any(Path(trace).exists() for trace in TRACES):
             return Survey()
         return judge_answers((), [ask_torch(None)])
-    visible = _visible(listed, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    visible = _visible_gpus(listed, os.environ.get("CUDA_VISIBLE_DEVICES"))
     if any(gpu.uuid.startswith("MIG-") for gpu in visible):  # a process sees one slice at most
         with ThreadPoolExecutor(4) as pool:
             return judge_answers(visible, list(pool.map(ask_torch, [gpu.uuid for gpu in visible])))
@@ -116,7 +116,7 @@ def usable() -> tuple[Gpu, ...]:
 
 def survey_from(answer: Answer) -> Survey:
     """The survey of a process that has torch itself: no other process is started to ask."""
-    return judge_answers(_visible(list_driver(), os.environ.get("CUDA_VISIBLE_DEVICES")), [answer])
+    return judge_answers(_visible_gpus(list_driver(), os.environ.get("CUDA_VISIBLE_DEVICES")), [answer])
 
 
 def find_gpu(index: int, found: Survey | None = None) -> Gpu:
@@ -130,12 +130,12 @@ def find_gpu(index: int, found: Survey | None = None) -> Gpu:
 def missing(device: str, found: Survey) -> DeviceMissing:
     """The error for a device that is not there."""
     count = len(found.usable)
-    told = (
+    found_by_torch = (
         f"device {device} was asked for, but {f'only {count} of its kind can be used' if count else 'none can be used'}"
     )
     if found.problems:
-        return DeviceMissing(f"{told}: {found.problems[0].text}", remedy=found.problems[0].remedy)
-    return DeviceMissing(f"{told}: the driver lists {len(found.listed)} GPUs", remedy=INSTALL)
+        return DeviceMissing(f"{found_by_torch}: {found.problems[0].text}", remedy=found.problems[0].remedy)
+    return DeviceMissing(f"{found_by_torch}: the driver lists {len(found.listed)} GPUs", remedy=INSTALL)
 
 
 # ----------------------------------------------------------------------------------------------------------- the driver
@@ -146,7 +146,7 @@ def list_driver() -> tuple[Gpu, ...]:
     text = _nvidia_smi("--query-gpu=uuid,name,driver_version,compute_cap", "--format=csv,noheader")
     rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if len(row) == 4]
     cards = [Gpu(uuid=uuid, name=name, driver=driver, capability=capability) for uuid, name, driver, capability in rows]
-    slices = _slices(_nvidia_smi("-L")) if cards else {}
+    slices = _parse_slices(_nvidia_smi("-L")) if cards else {}
     listed: list[Gpu] = []
     for card in cards:
         parts = slices.get(card.uuid, ())
@@ -165,7 +165,7 @@ def _nvidia_smi(*arguments: str) -> str:
     return done.stdout
 
 
-def _slices(text: str) -> dict[str, list[tuple[str, str]]]:
+def _parse_slices(text: str) -> dict[str, list[tuple[str, str]]]:
     """Name (`MIG 1g.10gb`) and UUID of the slices of each GPU, from `nvidia-smi -L`."""
     found: dict[str, list[tuple[str, str]]] = {}
     card = ""
@@ -177,7 +177,7 @@ def _slices(text: str) -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-def _visible(listed: Sequence[Gpu], wanted: str | None) -> tuple[Gpu, ...]:
+def _visible_gpus(listed: Sequence[Gpu], wanted: str | None) -> tuple[Gpu, ...]:
     """What CUDA_VISIBLE_DEVICES leaves: as in CUDA, the list ends at the first entry that names no GPU."""
     if wanted is None:
         return tuple(listed)
@@ -212,8 +212,8 @@ def ask_torch(uuid: str | None) -> Answer:
         lines = done.stdout.strip().splitlines()
         return Answer.model_validate_json(lines[-1] if lines else "")
     except ValidationError:
-        told = done.stderr.strip().splitlines()
-        return Answer(warning=told[-1] if told else f"it ended with exit status {done.returncode}")
+        lines = done.stderr.strip().splitlines()
+        return Answer(warning=lines[-1] if lines else f"it ended with exit status {done.returncode}")
     except subprocess.TimeoutExpired:
         return Answer(warning=f"it did not answer within {PROBE_SECONDS:.0f} s")
     except OSError as error:
@@ -228,16 +228,16 @@ def judge_answers(listed: Sequence[Gpu], answers: Sequence[Answer]) -> Survey:
     for number, answer in enumerate(answers):
         asked = listed[number : number + 1] if each else listed
         if not answer.gpus:
-            problems.append(_unseen(asked, answer))
+            problems.append(_explain_unseen(asked, answer))
         for place, (gpu, fault) in enumerate(zip(answer.gpus, answer.faults, strict=True)):
-            known = _same(gpu, asked, place)
+            known = _listed_gpu(gpu, asked, place)
             whole = known.model_copy(
                 update={
                     "name": gpu.name, "capability": gpu.capability, "multiprocessors": gpu.multiprocessors,
                     "memory": gpu.memory,
                 }
             )  # fmt: skip
-            problem = _fault(whole, fault, answer)
+            problem = _explain_fault(whole, fault, answer)
             if problem is None:
                 usable.append(whole)
             else:
@@ -250,23 +250,23 @@ def judge_answers(listed: Sequence[Gpu], answers: Sequence[Answer]) -> Survey:
     )  # fmt: skip
 
 
-def _same(gpu: Gpu, listed: Sequence[Gpu], place: int) -> Gpu:
+def _listed_gpu(gpu: Gpu, listed: Sequence[Gpu], place: int) -> Gpu:
     """The driver's line of a GPU that torch sees: by UUID, else by place in PCI's order; torch's own where there is none."""
-    bare = _bare(gpu.uuid)
+    bare = _bare_uuid(gpu.uuid)
     for known in listed:
-        if bare and _bare(known.uuid) == bare:
+        if bare and _bare_uuid(known.uuid) == bare:
             return known
     if place < len(listed):
         return listed[place]
     return gpu.model_copy(update={"uuid": f"GPU-{bare}" if bare else str(place)})
 
 
-def _bare(uuid: str) -> str:
+def _bare_uuid(uuid: str) -> str:
     """A UUID without the driver's prefix, which torch does not give."""
     return re.sub(r"^(GPU|MIG)-", "", uuid).lower()
 
 
-def _unseen(listed: Sequence[Gpu], answer: Answer) -> Problem:
+def _explain_unseen(listed: Sequence[Gpu], answer: Answer) -> Problem:
     """Why torch sees no device although there is a driver."""
     names = ", ".join(sorted({gpu.name for gpu in listed})) or "a GPU"
     driver = next((gpu.driver for gpu in listed if gpu.driver), "")
@@ -281,7 +281,7 @@ def _unseen(listed: Sequence[Gpu], answer: Answer) -> Problem:
             text=f"torch {answer.torch} is a build without CUDA, so {names} cannot be used",
             remedy="install the locked packages with `make setup`, or use --device cpu",
         )
-    if driver and needed and _branch(driver) < needed:
+    if driver and needed and _driver_branch(driver) < needed:
         return Problem(
             text=f"driver {driver} is too old for torch {answer.torch}: CUDA {answer.cuda} needs branch {needed} or newer, "
             f"so {names} cannot be used",
@@ -296,7 +296,7 @@ def _unseen(listed: Sequence[Gpu], answer: Answer) -> Problem:
     )
 
 
-def _fault(gpu: Gpu, fault: str, answer: Answer) -> Problem | None:
+def _explain_fault(gpu: Gpu, fault: str, answer: Answer) -> Problem | None:
     """Why a GPU that torch sees cannot be used."""
     if answer.architectures and not _has_kernels(gpu.capability, answer.architectures):
         lists = ", ".join(answer.architectures)
@@ -338,6 +338,6 @@ def needed_branch(cuda: str) -> int:
     return BRANCHES.get(int(major), 0) if major.isdigit() else 0
 
 
-def _branch(driver: str) -> int:
+def _driver_branch(driver: str) -> int:
     major = driver.partition(".")[0]
     return int(major) if major.isdigit() else 0

@@ -1,4 +1,4 @@
-"""Who works in a run folder: a lock that the kernel frees when its holder dies, whatever the reason.
+"""Who works in a run folder: a lock that the kernel frees when its holder dies for any reason.
 
 On network file systems, where a lock may be seen by one host only, the holder also touches the file. Whether a touch is recent
 is asked of the file system: against the time of a file touched there now, never against this host's clock. An old lock of
@@ -61,7 +61,7 @@ class RunLock:
         """Raises Taken if the lock is not ours any more. Reads nothing where the kernel's lock is visible to all hosts."""
         if self._shared and self._signed and not self.is_ours():
             raise LockLost(
-                f"taken over by {_owner(self._path)}",
+                f"taken over by {_describe_owner(self._path)}",
                 where=str(self._path.parent),
                 remedy="nothing was lost: it goes on there",
             )
@@ -93,15 +93,15 @@ def lock_run(folder: Path, on_taken: Callable[[], None] = lambda: None) -> Itera
     """
     path = folder / "lease"
     with os.fdopen(files.open_fd(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+") as file:
-        if not _lock(file, path):
-            raise RunLocked(f"in use by {_owner(path)}", where=str(folder), remedy=WAIT)
+        if not _try_lock(file, path):
+            raise RunLocked(f"in use by {_describe_owner(path)}", where=str(folder), remedy=WAIT)
         shared = on_network(path)
         if owner := shared and (_remote_holder(path) or _touched_while_watched(path)):
             raise RunLocked(
                 f"in use by {owner}", where=str(folder), remedy=f"wait, or try again {STALE:.0f} s after it has died"
             )
         lock, stop = RunLock(path, file, shared), threading.Event()
-        threading.Thread(target=_heartbeat, args=(lock, stop, on_taken), daemon=True).start()
+        threading.Thread(target=_beat_until_stopped, args=(lock, stop, on_taken), daemon=True).start()
         try:
             yield lock
         finally:
@@ -109,7 +109,7 @@ def lock_run(folder: Path, on_taken: Callable[[], None] = lambda: None) -> Itera
             lock.release()
 
 
-def _lock(file: IO[str], path: Path) -> bool:
+def _try_lock(file: IO[str], path: Path) -> bool:
     for _ in range(ATTEMPTS):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -125,7 +125,7 @@ def _lock(file: IO[str], path: Path) -> bool:
 
 
 def lock_owner(folder: Path) -> str:
-    """Who works in a run folder, in words; empty if nobody does."""
+    """Who works in a run folder, in words; empty if no process does."""
     path = folder / "lease"
     try:
         with os.fdopen(files.open_fd(path, os.O_RDWR), "r+b") as file:
@@ -133,13 +133,13 @@ def lock_owner(folder: Path) -> str:
     except FileNotFoundError:
         return ""
     except BlockingIOError:
-        return _owner(path)
-    except OSError:  # a read-only store: nobody can work there
+        return _describe_owner(path)
+    except OSError:  # a read-only store: no process can work there
         return ""
     return _remote_holder(path)
 
 
-def _heartbeat(lock: RunLock, stop: threading.Event, on_taken: Callable[[], None]) -> None:
+def _beat_until_stopped(lock: RunLock, stop: threading.Event, on_taken: Callable[[], None]) -> None:
     while not stop.wait(BEAT):
         try:
             lock.verify()
@@ -149,7 +149,7 @@ def _heartbeat(lock: RunLock, stop: threading.Event, on_taken: Callable[[], None
         lock.beat()
 
 
-def _signature(path: Path) -> dict[str, Any]:
+def _read_signature(path: Path) -> dict[str, Any]:
     try:
         signed = json.loads(files.read(path, SIGNED))
     except (OSError, ValueError, RecursionError):
@@ -157,28 +157,28 @@ def _signature(path: Path) -> dict[str, Any]:
     return signed if isinstance(signed, dict) else {}
 
 
-def _owner(path: Path) -> str:
-    signed = _signature(path)
+def _describe_owner(path: Path) -> str:
+    signed = _read_signature(path)
     if not {"pid", "host"} <= set(signed):
         return "another process"
     return text.line(f"process {signed['pid']} on {signed['host']}")
 
 
-def _foreign(path: Path) -> bool:
+def _is_foreign(path: Path) -> bool:
     """Whether another host, whose lock this one may not see, has signed the lock."""
-    signed = _signature(path)
+    signed = _read_signature(path)
     return bool(signed) and signed.get("host") != socket.gethostname()
 
 
 def _remote_holder(path: Path) -> str:
     """Another host that signed the lock and touched it not long ago, by the file system's own clock."""
-    if not _foreign(path) or not on_network(path):
+    if not _is_foreign(path) or not on_network(path):
         return ""
-    age = _age(path)
-    return f"{_owner(path)}, {max(age, 0.0):.0f} s ago" if age < STALE else ""
+    age = _seconds_since_touched(path)
+    return f"{_describe_owner(path)}, {max(age, 0.0):.0f} s ago" if age < STALE else ""
 
 
-def _age(path: Path) -> float:
+def _seconds_since_touched(path: Path) -> float:
     """Seconds since a file was touched, against a file that is touched beside it now; infinite if it is gone."""
     probe = path.with_name(f".lease.{uuid.uuid4().hex}.partial")
     try:
@@ -201,13 +201,13 @@ def _age(path: Path) -> float:
 
 def _touched_while_watched(path: Path) -> str:
     """Another host that touches its lock after all: some file systems let the writing host's clock set the times."""
-    if not _foreign(path):
+    if not _is_foreign(path):
         return ""
     before, until = path.stat().st_mtime_ns, time.monotonic() + WATCH
     while time.monotonic() < until:
         time.sleep(min(PAUSE, WATCH))
         if path.stat().st_mtime_ns != before:
-            return _owner(path)
+            return _describe_owner(path)
     return ""
 
 

@@ -57,7 +57,7 @@ def read_labelled(runs: Path, record: Record) -> LabelledSet:
     Raises ValueError, or OSError, where it is missing, damaged or another one.
     """
     folder = runs / record.trial_id[:SHORT] / record.env_id[:ENV_SHORT]
-    indices = _unpacked(files.read(outputs(folder) / "indices.npz", MOST))
+    indices = _unpack_labelled(files.read(outputs(folder) / "indices.npz", MOST))
     if indices.ndim != 1 or indices.dtype.kind not in "iu" or len(indices) > LARGEST:
         raise ValueError("its index file does not hold a list of indices")
     found = LabelledSet(
@@ -70,7 +70,7 @@ def read_labelled(runs: Path, record: Record) -> LabelledSet:
     return found
 
 
-def _unpacked(archive: bytes) -> NDArray[np.int64]:
+def _unpack_labelled(archive: bytes) -> NDArray[np.int64]:
     """The array `labelled` of an index file; its size is looked at before it is unpacked."""
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as held:
@@ -119,10 +119,10 @@ def read_picks(path: Path) -> list[LabelledSet]:
     rows = csv.reader(io.StringIO(text, newline=""))
     if tuple(next(rows, ())) != COLUMNS:
         raise StoreError("the header is another one", where=f"{path}:1", remedy=f"use {','.join(COLUMNS)}")
-    return [_set(cells, f"{path}:{rows.line_num}") for cells in rows]
+    return [_read_labelled_set(cells, f"{path}:{rows.line_num}") for cells in rows]
 
 
-def _set(cells: list[str], where: str) -> LabelledSet:
+def _read_labelled_set(cells: list[str], where: str) -> LabelledSet:
     try:
         trial, environment, method, seed, sizes, indices = cells
         found = LabelledSet(

@@ -102,7 +102,7 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / "trial.json"
-            if not _holds(path, _pretty(trial).encode()):
+            if not _has_content(path, _trial_json(trial).encode()):
                 events.write_json(path, trial)
         except OSError as error:
             raise StoreError(
@@ -143,7 +143,7 @@ class Store:
     ) -> list[Record]:
         """Finished records, of these trials or of all; refused ones are given to `on_refused` and left out.
 
-        Trials are matched by what they ask, whatever data they were made from (the record says which), so that records can
+        Trials are matched by what they ask, regardless of the data they were made from (the record says which), so that records can
         be read where the data are not. A record is returned with the asking trial's names: they are not its identity.
         """
         asked = None if trials is None else {data_free_id(trial): trial for trial in trials}
@@ -168,8 +168,8 @@ class Store:
         if not self.root.is_dir():
             return
         try:
-            for outer in sorted(path for path in self.root.iterdir() if _hex(path, SHORT)):
-                yield from sorted(path for path in outer.iterdir() if _hex(path, ENV_SHORT))
+            for outer in sorted(path for path in self.root.iterdir() if _is_hex_folder(path, SHORT)):
+                yield from sorted(path for path in outer.iterdir() if _is_hex_folder(path, ENV_SHORT))
         except OSError as error:
             raise StoreError(f"cannot be read: {error}", where=str(self.root), remedy="fix its permissions") from error
 
@@ -268,10 +268,10 @@ def _first_weights(runs: Path, made: Reused) -> tuple[str, float]:
 @lru_cache(maxsize=4096)
 def _weights_told(path: Path, changed: int, size: int) -> tuple[str, float]:
     """One training is taken over by many trials: its maker is read once while its file stays as it is."""
-    told = [
+    read = [
         event for event, _ in events.read_events(path) if isinstance(event, CycleFinished) and event.result.cycle == 0
     ]
-    return (told[-1].result.weights, told[-1].time) if told else ("", 0.0)
+    return (read[-1].result.weights, read[-1].time) if read else ("", 0.0)
 
 
 def has_state(folder: Path) -> bool:
@@ -291,8 +291,8 @@ def last_event(folder: Path) -> Any:
 
 def finished_cycles(folder: Path) -> int:
     """Cycles that the events call done."""
-    told = events.read_events(outputs(folder) / "events.jsonl")
-    return len({event.result.cycle for event, _ in told if isinstance(event, CycleFinished)})
+    read = events.read_events(outputs(folder) / "events.jsonl")
+    return len({event.result.cycle for event, _ in read if isinstance(event, CycleFinished)})
 
 
 def _is_finished(folder: Path) -> bool:
@@ -303,16 +303,16 @@ def _is_finished(folder: Path) -> bool:
     return True
 
 
-def _holds(path: Path, content: bytes) -> bool:
+def _has_content(path: Path, content: bytes) -> bool:
     try:
         return files.read(path) == content
     except OSError:
         return False
 
 
-def _pretty(trial: Trial) -> str:
+def _trial_json(trial: Trial) -> str:
     return trial.model_dump_json(indent=1) + "\n"
 
 
-def _hex(path: Path, length: int) -> bool:
+def _is_hex_folder(path: Path, length: int) -> bool:
     return re.fullmatch(f"[0-9a-f]{{{length}}}", path.name) is not None and path.is_dir()

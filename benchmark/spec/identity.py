@@ -30,7 +30,7 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-def _identified(spec: Spec) -> Any:
+def _identifying_values(spec: Spec) -> Any:
     """The values of a model that are not at their default, without the places of files whose digest is among them."""
     return _without_places(spec.model_dump(mode="json", exclude_defaults=True))
 
@@ -54,9 +54,9 @@ def trial_id(trial: Trial) -> str:
     return digest(
         {
             "identity": IDENTITY_VERSION,
-            "protocol": _identified(trial.protocol),
-            "strategy": _identified(trial.strategy),
-            "objective": _identified(trial.objective),
+            "protocol": _identifying_values(trial.protocol),
+            "strategy": _identifying_values(trial.strategy),
+            "objective": _identifying_values(trial.objective),
             "profile": trial.profile,
             "seed": trial.seed,
             "data": trial.data_digest,

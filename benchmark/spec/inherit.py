@@ -60,17 +60,17 @@ def read_suite(path: Path, derived: tuple[Path, ...] = ()) -> RawSuite:
 
     Raises SuiteError with file, line and remedy where a file cannot be read, or `base`, `drop` or `[set]` are wrong.
     """
-    text = _read(path)
-    own = _parse(path, text)
+    text = _read_text(path)
+    own = _parse_toml(path, text)
     if "base" not in own:
         for key in ("drop", "set"):
             if key in own:
-                raise _error(f"'{key}' without a base", path, text, key, 'add base = "_base.toml", or remove it')
+                raise _suite_error(f"'{key}' without a base", path, text, key, 'add base = "_base.toml", or remove it')
         return RawSuite(own, (Source(path, text),))
     return _on_base(own, path, text, derived)
 
 
-def _read(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")  # Notepad and PowerShell write a byte order mark
     except FileNotFoundError as error:
@@ -79,7 +79,7 @@ def _read(path: Path) -> str:
         raise SuiteError(f"cannot be read: {error}", where=str(path), remedy="restore the file") from error
 
 
-def _parse(path: Path, text: str) -> dict[str, Any]:
+def _parse_toml(path: Path, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -93,40 +93,46 @@ def _on_base(own: dict[str, Any], path: Path, text: str, derived: tuple[Path, ..
     name, dropped, sets = own.pop("base"), own.pop("drop", []), own.pop("set", {})
     plain = isinstance(name, str) and name.isprintable() and name == Path(name).name != ""
     if not plain or path.with_name(name) in (path, *derived) or not path.with_name(name).is_file():
-        raise _error("base must name another TOML file beside this one", path, text, "base", 'base = "_base.toml"')
+        raise _suite_error(
+            "base must name another TOML file beside this one", path, text, "base", 'base = "_base.toml"'
+        )
     if not isinstance(dropped, list) or not all(isinstance(one, str) for one in dropped):
-        raise _error("drop must list dotted paths", path, text, "drop", 'drop = ["methods.vaal", "deviations.Q4"]')
+        raise _suite_error(
+            "drop must list dotted paths", path, text, "drop", 'drop = ["methods.vaal", "deviations.Q4"]'
+        )
     if not isinstance(sets, dict):
-        raise _error("set must be a table of dotted paths", path, text, "set", '[set], then "protocol.data.name" = "x"')
+        raise _suite_error(
+            "set must be a table of dotted paths", path, text, "set", '[set], then "protocol.data.name" = "x"'
+        )
     base = read_suite(path.with_name(name), (path, *derived))
     values = copy.deepcopy(base.values)
     for place in dropped:
         drop(values, place, f"{path}:{line_of_entry(text, place)}: drop")
-    values = _merged(values, own, _inline_tables(text))
+    values = _merge_values(values, own, _inline_tables(text))
     for place, value in sets.items():
         override(values, place, value, f"{path}:{line_of(text, f'set.{place}')}: [set]")
     return RawSuite(values, (Source(path, text, tuple(dropped)), *base.sources))
 
 
-def _error(message: str, path: Path, text: str, key: str, remedy: str) -> SuiteError:
+def _suite_error(message: str, path: Path, text: str, key: str, remedy: str) -> SuiteError:
     return SuiteError(message, where=f"{path}:{line_of(text, key)}", remedy=remedy)
 
 
-def _merged(base: Any, own: Any, inline: frozenset[str], place: str = "") -> Any:
+def _merge_values(base: Any, own: Any, inline: frozenset[str], place: str = "") -> Any:
     """The base's value with the own one in its place; tables key by key, if the own one has a header and is not inline."""
     if not (isinstance(base, dict) and isinstance(own, dict)) or place in inline:
         return own
     found = dict(base)
     for key, value in own.items():
-        found[key] = _merged(base.get(key), value, inline, f"{place}.{key}" if place else key)
+        found[key] = _merge_values(base.get(key), value, inline, f"{place}.{key}" if place else key)
     return found
 
 
 def drop(values: dict[str, Any], path: str, where: str) -> None:
     """Remove the entry at a dotted path in place, and the sources of it. Raises SuiteError where there is none."""
-    here, key = _entry(values, path)
+    here, key = _find_entry(values, path)
     if here is None:
-        near = difflib.get_close_matches(path, sorted(_paths(values)), n=3, cutoff=0.6)
+        near = difflib.get_close_matches(path, sorted(_dotted_paths(values)), n=3, cutoff=0.6)
         remedy = f"did you mean {', '.join(near)}?" if near else "remove it from drop"
         raise SuiteError(f"'{path}' is not in the base", where=where, remedy=remedy)
     del here[key]
@@ -136,24 +142,24 @@ def drop(values: dict[str, Any], path: str, where: str) -> None:
             del sources[name]
 
 
-def _entry(here: Any, path: str) -> tuple[dict[str, Any] | None, str]:
+def _find_entry(here: Any, path: str) -> tuple[dict[str, Any] | None, str]:
     """The table that holds the entry at a dotted path, and its key there; keys may themselves hold dots."""
     if isinstance(here, dict):
         if path in here:
             return here, path
         for key, value in here.items():
             if path.startswith(f"{key}."):
-                found, last = _entry(value, path[len(key) + 1 :])
+                found, last = _find_entry(value, path[len(key) + 1 :])
                 if found is not None:
                     return found, last
     return None, ""
 
 
-def _paths(values: dict[str, Any]) -> Iterator[str]:
+def _dotted_paths(values: dict[str, Any]) -> Iterator[str]:
     for key, value in values.items():
         yield key
         if isinstance(value, dict):
-            yield from (f"{key}.{path}" for path in _paths(value))
+            yield from (f"{key}.{path}" for path in _dotted_paths(value))
 
 
 def override(raw: dict[str, Any], path: str, value: Any, where: str) -> None:
@@ -188,20 +194,20 @@ _KEY = re.compile(
 def locate(sources: Sequence[Source], dotted: str) -> tuple[Path, int]:
     """File and 1-based line that say what stands at a dotted path: of the files of a suite the one that names the path, or
     the longest part of it; the nearest one where several do. A path that a file drops is said by that file."""
-    return _said(sources, dotted)[1:]
+    return _deepest_line(sources, dotted)[1:]
 
 
 def locate_first(sources: Sequence[Source], wanted: Iterable[str]) -> tuple[Path, int]:
     """As `locate`, for several paths of which one is meant: the one that is named the most exactly."""
-    return max((_said(sources, one) for one in wanted), key=lambda found: found[0])[1:]
+    return max((_deepest_line(sources, one) for one in wanted), key=lambda found: found[0])[1:]
 
 
-def _said(sources: Sequence[Source], dotted: str) -> tuple[int, Path, int]:
+def _deepest_line(sources: Sequence[Source], dotted: str) -> tuple[int, Path, int]:
     """How many keys of the path are named, by which file, on which line."""
     best = (0, sources[0].path, 1)
     for source in sources:
-        inside, line = _best(source.text, dotted)
-        by_set, set_line = _best(source.text, f"set.{dotted}")
+        inside, line = _deepest_line_in(source.text, dotted)
+        by_set, set_line = _deepest_line_in(source.text, f"set.{dotted}")
         found = (by_set - 1, source.path, set_line) if by_set - 1 > inside else (inside, source.path, line)
         best = found if found[0] > best[0] else best
         for one in source.dropped:
@@ -213,7 +219,7 @@ def _said(sources: Sequence[Source], dotted: str) -> tuple[int, Path, int]:
 
 def line_of(text: str, dotted: str) -> int:
     """1-based line of the key at a dotted path, or of its nearest enclosing table; 1 if nothing matches."""
-    return _best(text, dotted)[1]
+    return _deepest_line_in(text, dotted)[1]
 
 
 def line_of_entry(text: str, entry: str) -> int:
@@ -228,7 +234,7 @@ def line_of_entry(text: str, entry: str) -> int:
     return next(named, first)
 
 
-def _best(text: str, dotted: str) -> tuple[int, int]:
+def _deepest_line_in(text: str, dotted: str) -> tuple[int, int]:
     """How many keys of the dotted path the best line names, and that line."""
     wanted, lines = dotted.split("."), _lines_by_path(text)
     for length in range(len(wanted), 0, -1):
@@ -241,7 +247,7 @@ def _best(text: str, dotted: str) -> tuple[int, int]:
 def _lines_by_path(text: str) -> dict[str, int]:
     """The first line on which each dotted path is named. Kept, since every reference of a suite asks for lines of its few files."""
     lines: dict[str, int] = {}
-    for number, here, _ in _named(text):
+    for number, here, _ in _named_lines(text):
         if here:
             lines.setdefault(".".join(here), number)
     return lines
@@ -249,24 +255,24 @@ def _lines_by_path(text: str) -> dict[str, int]:
 
 def _inline_tables(text: str) -> frozenset[str]:
     """Dotted paths of the values that are written as inline tables."""
-    return frozenset(".".join(here) for _, here, value in _named(text) if value.startswith("{"))
+    return frozenset(".".join(here) for _, here, value in _named_lines(text) if value.startswith("{"))
 
 
-def _named(text: str) -> Iterator[tuple[int, list[str], str]]:
+def _named_lines(text: str) -> Iterator[tuple[int, list[str], str]]:
     """Number of each line that opens a table or gives a key, the keys that lead to it, and how its value begins."""
     table: list[str] = []
     counts: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if header := _TABLE.match(line):
-            table = _keys(header["name"])
+            table = _split_keys(header["name"])
             if line.lstrip().startswith("[["):
                 name = ".".join(table)
                 counts[name] = counts.get(name, -1) + 1
                 table = [*table, str(counts[name])]
             yield number, table, ""
         elif key := _KEY.match(line):
-            yield number, [*table, *_keys(key["key"])], key["value"].lstrip()
+            yield number, [*table, *_split_keys(key["key"])], key["value"].lstrip()
 
 
-def _keys(name: str) -> list[str]:
+def _split_keys(name: str) -> list[str]:
     return [part.strip().strip("\"'") for part in re.findall(r""""[^"]*"|'[^']*'|[^.\s]+""", name)]

@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,10 +55,15 @@ class SuiteFile:
     suite: Suite
     sources: tuple[Source, ...] = ()
     """The files the suite is made of, its own first; empty means the own one only."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Values that replace pinned ones under every profile and variant, by dotted path: what --set and --network give. With any,
+    this is no published protocol."""
 
     @cached_property
     def reported(self) -> tuple[ReportedResult, ...]:
-        """Published numbers of `<name>.reported.csv`; empty where the suite has none."""
+        """Published numbers of `<name>.reported.csv`; empty where the suite has none, or is changed."""
+        if self.changes:
+            return ()
         table = self.path.with_name(f"{self.path.stem}.reported.csv")
         return read_reported(table) if table.exists() else ()
 
@@ -67,6 +72,10 @@ class SuiteFile:
         other = replace(self)
         other.__dict__["reported"] = tuple(rows)
         return other
+
+    def with_changes(self, changes: Mapping[str, Any]) -> SuiteFile:
+        """The suite with further values replaced. What it is then compared with is nothing: it has no published number."""
+        return replace(self, changes={**self.changes, **changes}) if changes else self
 
     @property
     def files(self) -> tuple[Source, ...]:
@@ -105,26 +114,32 @@ class SuiteFile:
     def resolve(
         self, profile: str = "paper", variant: str = "as_published", sets: Mapping[str, Any] | None = None
     ) -> Suite:
-        """The suite under a profile, a variant and further overrides. Raises UsageError for unknown names or paths."""
+        """The suite under a profile, a variant, its changes and further overrides. Raises UsageError for unknown names or
+        paths."""
         overrides: dict[str, Any] = {}
+        sets = {**self.changes, **(sets or {})}
         if variant == "corrected":
             overrides |= {
                 switch.path: switch.corrected for item in self.suite.deviations.values() for switch in item.switches
             }
         elif variant != "as_published":
-            overrides |= _pick(self.suite.variants, variant, "variant", self.id, "as_published", "corrected").set
+            overrides |= _pick_entry(self.suite.variants, variant, "variant", self.id, "as_published", "corrected").set
         if profile != "paper":
-            overrides |= _pick(self.suite.profiles, profile, "profile", self.id, "paper").set
-        overrides |= sets or {}
+            overrides |= _pick_entry(self.suite.profiles, profile, "profile", self.id, "paper").set
+        if self.changes and self.raw.get("rule", {}).get("reference") == "records":
+            overrides["rule.reference"] = "reported"  # committed records are of the suite as it is
+        overrides |= sets
         if not overrides:
             return self.suite
         raw = copy.deepcopy(self.raw)
         for path, value in overrides.items():
             file, line = locate_first(self.files, self._setters(path, profile, variant))
-            where = "--set" if path in (sets or {}) else f"{file}:{line}: profile {profile}, variant {variant}"
+            where = "--set" if path in sets else f"{file}:{line}: profile {profile}, variant {variant}"
             override(raw, path, value, where)
+        for path in self.changes:
+            _source_change(raw, path)
         try:
-            return _validate(raw, self.files)
+            return _validate_suite(raw, self.files)
         except SuiteError as error:
             if not sets:
                 raise
@@ -159,15 +174,15 @@ class SuiteFile:
         )
         trials: list[Trial] = []
         for name in chosen:
-            method = _pick(known, name, "method", self.id)
+            method = _pick_entry(known, name, "method", self.id)
             protocol = suite.protocol
             if method.set:
                 raw = copy.deepcopy(protocol.model_dump(mode="json"))
                 for path, value in method.set.items():
                     file, line = self.locate(f"methods.{name}.set.{path}")
                     override(raw, path, value, f"{file}:{line}: method {name}")
-                protocol = _strict(type(protocol), raw, self.files, "protocol")
-            protocol = _with_own_code(protocol, self.path.parent)
+                protocol = _validate_strictly(type(protocol), raw, self.files, "protocol")
+            protocol = with_own_code(protocol, self.path.parent)
             strategy, objective = (
                 with_code_digest(part, self.path.parent) for part in (method.strategy, method.objective)
             )
@@ -186,7 +201,7 @@ def load_suite(path: Path, root: Path) -> SuiteFile:
     """Read and validate one suite file over its bases. Raises SuiteError with file, line and remedy."""
     raw = read_suite(path)
     own = raw.sources[0]
-    suite = _validate(raw.values, raw.sources)
+    suite = _validate_suite(raw.values, raw.sources)
     return SuiteFile(path.relative_to(root).with_suffix("").as_posix(), path, raw.values, own.text, suite, raw.sources)
 
 
@@ -195,7 +210,7 @@ def find_suite(name: str, root: Path) -> SuiteFile:
     path = root / f"{name}.toml"
     if not path.is_file() or is_only_base(path):
         ids = [found.relative_to(root).with_suffix("").as_posix() for found in suite_files(root)]
-        raise UsageError(f"no suite '{name}' under {root}", remedy=_nearest(name, ids))
+        raise UsageError(f"no suite '{name}' under {root}", remedy=_nearest_names(name, ids))
     return load_suite(path, root)
 
 
@@ -227,7 +242,7 @@ def with_code_digest(item: Named, folder: Path) -> Named:
     return item.model_copy(update={"name": f"{path}:{attribute}", "code": hashlib.sha256(content).hexdigest()})
 
 
-def _with_own_code(protocol: Protocol, folder: Path) -> Protocol:
+def with_own_code(protocol: Protocol, folder: Path) -> Protocol:
     """The protocol with the digests of files that define its data set and its networks."""
     found: dict[str, Any] = {
         "data": with_code_digest(protocol.data, folder),
@@ -241,40 +256,42 @@ def _with_own_code(protocol: Protocol, folder: Path) -> Protocol:
     return protocol.model_copy(update=found)
 
 
-def _validate(raw: dict[str, Any], sources: Sequence[Source]) -> Suite:
-    suite: Suite = _strict(Suite, raw, sources)
+def _validate_suite(raw: dict[str, Any], sources: Sequence[Source]) -> Suite:
+    suite: Suite = _validate_strictly(Suite, raw, sources)
     pinned = {key: value for key, value in suite.model_dump(mode="json", exclude_unset=True).items() if key in PINNED}
     paths = [leaf for leaf, _ in leaves(pinned) if not leaf.endswith((".title", ".note"))]
     for leaf in paths:
         if not any(leaf == key or leaf.startswith(f"{key}.") for key in suite.sources):
             raise SuiteError(
                 f"{leaf} has no source",
-                where=_where(sources, leaf),
+                where=_place_of(sources, leaf),
                 remedy=f'add "{leaf}" or a prefix of it to [sources]',
             )
     known = {
-        prefix for leaf in [leaf for leaf, _ in leaves(suite.model_dump(mode="json"))] for prefix in _prefixes(leaf)
+        prefix
+        for leaf in [leaf for leaf, _ in leaves(suite.model_dump(mode="json"))]
+        for prefix in _dotted_prefixes(leaf)
     }
     for key in suite.sources:
         if key not in known:
             raise SuiteError(
-                f"[sources] names '{key}', which is not a value of this suite", where=_where(sources, f"sources.{key}"),
-                remedy=_nearest(key, known),
+                f"[sources] names '{key}', which is not a value of this suite", where=_place_of(sources, f"sources.{key}"),
+                remedy=_nearest_names(key, known),
             )  # fmt: skip
     return suite
 
 
-def _where(sources: Sequence[Source], dotted: str) -> str:
+def _place_of(sources: Sequence[Source], dotted: str) -> str:
     file, line = locate(sources, dotted)
     return f"{file}:{line}"
 
 
-def _prefixes(path: str) -> Iterator[str]:
+def _dotted_prefixes(path: str) -> Iterator[str]:
     parts = path.split(".")
     return (".".join(parts[:length]) for length in range(1, len(parts) + 1))
 
 
-def _strict(model: Any, raw: dict[str, Any], sources: Sequence[Source], prefix: str = "") -> Any:
+def _validate_strictly(model: Any, raw: dict[str, Any], sources: Sequence[Source], prefix: str = "") -> Any:
     try:
         # Through JSON: strict mode then accepts arrays for tuples and still refuses "5" for 5 and 5.0 for 5.
         return model.model_validate_json(json.dumps(raw, allow_nan=False))
@@ -294,20 +311,30 @@ def _strict(model: Any, raw: dict[str, Any], sources: Sequence[Source], prefix: 
         where = f"{sources[nearness].path}:{line}"
         raise SuiteError(f"{dotted}: {message}{more}", where=where, remedy=remedy) from error
     except (ValueError, TypeError, RecursionError) as error:
-        dotted = next(_nameless(raw, prefix), "")
+        dotted = next(_unrepresentable_paths(raw, prefix), "")
         raise SuiteError(
-            f"{dotted or 'the file'} holds a value JSON has no name for: {error}", where=_where(sources, dotted),
+            f"{dotted or 'the file'} holds a value JSON has no name for: {error}", where=_place_of(sources, dotted),
             remedy="dates, inf and nan are not allowed",
         ) from error  # fmt: skip
 
 
-def _nameless(value: Any, place: str) -> Iterator[str]:
+def _unrepresentable_paths(value: Any, place: str) -> Iterator[str]:
     """Dotted paths of values that TOML can hold and JSON cannot."""
     if isinstance(value, dict | list):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _nameless(inner, f"{place}.{key}" if place else str(key))
+            yield from _unrepresentable_paths(inner, f"{place}.{key}" if place else str(key))
     elif not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
         yield place
+
+
+def _source_change(raw: dict[str, Any], path: str) -> None:
+    """Make the change itself the source of the value at a dotted path where the replaced value had sources of its own."""
+    sources = raw.get("sources")
+    if isinstance(sources, dict) and path.partition(".")[0] in PINNED:
+        for key in [key for key in sources if key.startswith(f"{path}.")]:
+            del sources[key]
+        if not any(_set_by([key], path) for key in sources):
+            sources[path] = "replaced for this run"
 
 
 def _set_by(paths: Iterable[str], path: str) -> bool:
@@ -315,13 +342,13 @@ def _set_by(paths: Iterable[str], path: str) -> bool:
     return any(path == one or path.startswith(f"{one}.") for one in paths)
 
 
-def _pick(table: Mapping[str, Any], name: str, kind: str, where: str, *built_in: str) -> Any:
+def _pick_entry(table: Mapping[str, Any], name: str, kind: str, where: str, *built_in: str) -> Any:
     if name not in table:
-        raise UsageError(f"{where} has no {kind} '{name}'", remedy=_nearest(name, [*table, *built_in]))
+        raise UsageError(f"{where} has no {kind} '{name}'", remedy=_nearest_names(name, [*table, *built_in]))
     return table[name]
 
 
-def _nearest(name: str, names: Iterable[str]) -> str:
+def _nearest_names(name: str, names: Iterable[str]) -> str:
     pool = sorted(names)
     close = difflib.get_close_matches(name, pool, n=3, cutoff=0.4) or pool[:8]
     return f"did you mean {', '.join(close)}?" if close else "there are none"

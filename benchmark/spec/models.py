@@ -102,7 +102,10 @@ class Data(Spec):
     imbalance: Imbalance | None = None
     limit: Limit | None = None
     layout: Literal["official", "class_folders"] = "official"
-    """`class_folders`: `<root>/<name>/{train,test}/<class id>/<file>` as in the BAL paper's README."""
+    """`class_folders`: `<root>/<name>/{train,test}/<class>/<file>` as in the BAL paper's README, or undivided, without the
+    folders `train` and `test`, where `split` is per_class."""
+    files: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """sha256 over names and contents of the files of one's own data: with it, these count as the data that are meant."""
     code: str | None = None
     """sha256 of the file that defines it, for `file.py:Class`: part of the identity, filled in when trials are made."""
 
@@ -110,6 +113,8 @@ class Data(Spec):
     def _folder(self) -> Data:
         if self.layout == "class_folders" and ":" in self.name:
             raise ValueError("data.layout 'class_folders' takes the name of a folder")
+        if self.files is not None and self.layout == "official" and ":" not in self.name:
+            raise ValueError("data.files belongs to data of one's own: class folders, or `file.py:Class`")
         return self
 
 
@@ -227,6 +232,15 @@ class Views(Spec):
 # ------------------------------------------------------------------------------------------------ model and training
 
 
+class WeightsFile(Spec):
+    """Weights that a network starts from, in a local file."""
+
+    file: Annotated[str, Field(pattern=r"\.(pth|pt|bin|safetensors)$")]
+    """Path below the folder `weights` of the data root, or an absolute one; not part of the identity."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Digest of the file (hex)."""
+
+
 class Model(Spec):
     """A network by its registered name, or `file.py:Class` / `package.module:Class` for one's own."""
 
@@ -239,6 +253,14 @@ class Model(Spec):
     """Side of the square input in pixels where it differs per network; replaces the `size` of the last spatial transform."""
     code: str | None = None
     """sha256 of the file that defines it, for `file.py:Class`: part of the identity, filled in when trials are made."""
+    start: WeightsFile | None = None
+    """File of the weights where they are `pretrained` and the network does not name a file of its own."""
+
+    @model_validator(mode="after")
+    def _started(self) -> Model:
+        if self.start is not None and self.weights != "pretrained":
+            raise ValueError('model.start belongs to weights = "pretrained"')
+        return self
 
 
 class Sgd(Spec):
@@ -592,6 +614,24 @@ class Component(Spec):
     """sha256 of the file that defines it, for components outside the project: part of the identity."""
 
 
+class GameCost(Spec):
+    """What an autoencoder that plays against a discriminator costs in every acquisition (VAAL). The discriminator sees codes of
+    some thirty numbers: its price is left out."""
+
+    forward_macs: Positive
+    """Multiply-accumulates of one image through the autoencoder."""
+    encoder_macs: Positive
+    """Of these, its encoder's: all that the discriminator's step and the scores need."""
+    steps: Positive
+    """Steps of the autoencoder per iteration, each on one batch of labelled images and one of candidates."""
+    batch_size: Positive
+    passes: Positive
+    """An acquisition after cycle c has as many iterations as batches in this number of rounds over budget * (c + 1) +
+    candidates images."""
+    iterations: Positive | None = None
+    """A fixed number instead."""
+
+
 class MethodCost(Spec):
     """What a method adds to plain training and scoring, so that a plan can be priced without loading it."""
 
@@ -602,6 +642,10 @@ class MethodCost(Spec):
     instead of one over the labelled ones."""
     teacher: bool = False
     """A second network is run forward on everything the step trains on."""
+    second_pass: bool = False
+    """The labelled images of a step pass the trained network once more, forward."""
+    game: GameCost | None = None
+    """What the strategy trains for itself."""
     scoring: Natural = 0
     """Networks run forward on every candidate."""
     scores_labelled: bool = False

@@ -73,10 +73,10 @@ def read_reported(path: Path) -> tuple[ReportedResult, ...]:
     table = read_table(path, SuiteError)
     if tuple(table.header) != COLUMNS:
         raise SuiteError(f"the header is {table.header}", where=f"{path}:1", remedy=f"use exactly {','.join(COLUMNS)}")
-    return tuple(_row(cells, where) for where, cells in cells_of(table, SuiteError))
+    return tuple(_read_row(cells, where) for where, cells in cells_of(table, SuiteError))
 
 
-def _row(cells: list[str], where: str) -> ReportedResult:
+def _read_row(cells: list[str], where: str) -> ReportedResult:
     named = {column: cell for column, cell in zip(COLUMNS, cells, strict=True) if cell != "" or column == "method"}
     values: dict[str, object] = {"labelled": None, "mean": None}
     for column, cell in named.items():

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import hashlib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,34 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(seeds))
 
 
+def parse_network(text: str, weights: Path | None = None) -> dict[str, Any]:
+    """The values of a model from `NAME` or `NAME(key=value, ...)` with TOML values; `weights` is the file it starts from.
+
+    NAME is a built-in or installed name, `file.py:Class`, `package.module:Class`, `timm:NAME` or `torchvision:NAME`. Raises
+    UsageError for other text and for files that cannot be read.
+    """
+    name, bracket, inner = text.strip().partition("(")
+    try:
+        params = tomllib.loads(f"value = {{ {inner.removesuffix(')')} }}")["value"] if bracket else {}
+    except tomllib.TOMLDecodeError:
+        params = None
+    if params is None or not name.strip() or bool(bracket) != text.strip().endswith(")"):
+        raise UsageError(f"'{text}' is not a network", remedy="write NAME or NAME(key=value): 'tiny.py:Tiny(width=16)'")
+    component = plugin_component(name.strip())
+    found: dict[str, Any] = {"name": component.name, "params": params}
+    found |= {"code": component.code} if component.code else {}
+    if weights is not None:
+        try:
+            with weights.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise UsageError(
+                f"cannot read the weights {weights}: {error.strerror}", remedy="give a file with --weights"
+            ) from error
+        found |= {"weights": "pretrained", "start": {"file": str(weights.resolve()), "sha256": digest}}
+    return found
+
+
 def parse_set(text: str) -> tuple[str, Any]:
     """A dotted path and a TOML value from `path=value`. Raises UsageError."""
     path, equals, literal = text.partition("=")
@@ -110,6 +140,8 @@ class StoredSelection:
     """Digest of the data set; empty where it is not known."""
     seed: int | None = None
     """Of the trial it comes from; None: those that are asked for."""
+    place: str = field(default="", compare=False)
+    """Where it was read from."""
 
     def method(self) -> tuple[str, Method]:
         """Name and method that buy it."""
@@ -133,6 +165,10 @@ class Selection:
     objective: str | None = None
     """The objective that the plug-in is paired with."""
     sets: Mapping[str, Any] = field(default_factory=dict)
+    networks: tuple[str, ...] = ()
+    """Networks in place of the suite's target models: see `parse_network`."""
+    weights: Path | None = None
+    """File of the weights that these networks start from; None: random ones."""
     replays: tuple[StoredSelection, ...] = ()
     """Selections that are bought again, each as a method of its own."""
     models: int | None = None
@@ -145,7 +181,18 @@ class Selection:
             matched = match_suites(selector.suite, root)
             for suite in matched if self.models is None else self._with_models(selector.suite, matched, root):
                 found.setdefault(suite.id, suite)
-        return list(found.values())
+        return [suite.with_changes(self.changes) for suite in found.values()]
+
+    @cached_property
+    def changes(self) -> dict[str, Any]:
+        """Values that replace those of the suite, by dotted path. Raises UsageError for what is no network."""
+        if not self.networks:
+            if self.weights is not None:
+                raise UsageError("--weights are those of a network", remedy="give --network NAME as well")
+            return dict(self.sets)
+        models = [parse_network(text, self.weights) for text in self.networks]
+        price = {"note": "not known for this network before it is measured"}
+        return {"protocol.models": models, "protocol.members": None, "cost": price, **self.sets}
 
     def _with_models(self, pattern: str, matched: list[SuiteFile], root: Path) -> list[SuiteFile]:
         """Those with the number of target models asked for, or the sibling that has it."""
@@ -154,7 +201,7 @@ class Selection:
             return exact
         siblings = [
             *matched,
-            *(load_suite(path, root) for path in suite_files(root) if _id(path, root).startswith(f"{pattern}-")),
+            *(load_suite(path, root) for path in suite_files(root) if _suite_id(path, root).startswith(f"{pattern}-")),
         ]
         found = [suite for suite in siblings if suite.id == f"{pattern}-{self.models}"]
         if not found:
@@ -173,7 +220,8 @@ class Selection:
         """The trials that are meant, each once, without data digests. Raises UsageError for what does not exist."""
         asked: dict[tuple[str, str, int], SelectedTrial] = {}
         for suite_file in self.suites(root) if suites is None else suites:
-            suite = suite_file.resolve(self.profile, self.variant, self.sets)
+            suite_file = suite_file.with_changes(self.changes)
+            suite = suite_file.resolve(self.profile, self.variant)
             plugin, groups = self.plugin_method(suite), group_methods(suite)
             known = dict(suite.methods) | groups | plugin
             for selector in self.selectors:
@@ -181,7 +229,7 @@ class Selection:
                     methods = self._methods(selector, suite, plugin, groups, suite_file.id)
                     seeds = self.seeds or selector.seeds
                     extra = plugin if methods is None else groups | plugin
-                    made = suite_file.trials(self.profile, self.variant, methods, seeds, extra=extra, sets=self.sets)
+                    made = suite_file.trials(self.profile, self.variant, methods, seeds, extra=extra)
                     for stored in self.replays:
                         name, method = stored.method()
                         known[name] = method
@@ -198,7 +246,7 @@ class Selection:
         if stored.seed is not None and seeds is not None and stored.seed not in seeds:
             return []
         own = seeds if stored.seed is None else (stored.seed,)
-        trials = suite_file.trials(self.profile, self.variant, [name], own, extra={name: method}, sets=self.sets)
+        trials = suite_file.trials(self.profile, self.variant, [name], own, extra={name: method})
         for trial in trials:
             planned = trial.protocol.acquisition.labelled()
             if planned != stored.sizes:
@@ -254,11 +302,14 @@ class Selection:
     ) -> list[str] | tuple[str, ...] | None:
         if self.methods is not None:
             named = expand_groups(self.methods, suite)
-            return [*named, *(name for name in plugin if name not in named)]
+            return [*self._trainable(named, suite, asked=True), *(name for name in plugin if name not in named)]
         if (plugin or self.replays) and selector.method is None:
             return list(plugin)
         if selector.method is None:
-            return None
+            if not self.networks:
+                return None
+            shrunk = suite.profiles.get(self.profile)
+            return self._trainable((shrunk and shrunk.methods) or suite.methods, suite)
         own = [*suite.methods, *plugin]
         found = [name for name in own if fnmatch.fnmatchcase(name, selector.method)]
         if selector.method in GROUPS or selector.method in groups:
@@ -269,14 +320,28 @@ class Selection:
             raise UsageError(
                 f"{suite_id} has no method '{selector.method}'", remedy=f"did you mean {', '.join(close)}?"
             )
-        return found
+        return self._trainable(found, suite, asked=not any(sign in selector.method for sign in "*?["))
+
+    def _trainable(self, names: Iterable[str], suite: Suite, *, asked: bool = False) -> list[str]:
+        """The methods that train the networks asked for; where these are given, those with networks of their own do not.
+        Raises UsageError for one of these that was `asked` for."""
+        own = {
+            name for name, method in suite.methods.items() if any(path.split(".")[0] == "models" for path in method.set)
+        }
+        wrong = [name for name in names if name in own] if self.networks else []
+        if wrong and asked:
+            raise UsageError(
+                f"{', '.join(wrong)} trains networks of its own, not those of --network",
+                remedy="leave the method out with --methods, or replace its networks with --set methods.NAME.set",
+            )
+        return [name for name in names if name not in wrong]
 
 
 def match_suites(pattern: str, root: Path) -> list[SuiteFile]:
     """Suites whose id matches a pattern. Raises UsageError with the nearest names when there is none."""
     if not any(sign in pattern for sign in "*?["):
         return [find_suite(pattern, root)]
-    paths = {_id(path, root): path for path in suite_files(root)}
+    paths = {_suite_id(path, root): path for path in suite_files(root)}
     found = [load_suite(path, root) for name, path in paths.items() if fnmatch.fnmatchcase(name, pattern)]
     if not found:
         raise UsageError(
@@ -285,5 +350,5 @@ def match_suites(pattern: str, root: Path) -> list[SuiteFile]:
     return found
 
 
-def _id(path: Path, root: Path) -> str:
+def _suite_id(path: Path, root: Path) -> str:
     return path.relative_to(root).with_suffix("").as_posix()

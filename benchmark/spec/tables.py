@@ -1,6 +1,6 @@
 """Reading tables of comma-separated values: one reader for published numbers, committed measurements and anybody's own.
 
-A table is UTF-8, with or without the mark that some programs put in front (a byte order mark). Whatever cannot be read is
+A table is UTF-8, with or without the mark that some programs put in front (a byte order mark). What cannot be read is
 said with file and line.
 """
 

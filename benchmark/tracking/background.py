@@ -73,7 +73,7 @@ class BackgroundSync:
             try:
                 self.problem = self._round(last)
                 pause = self._every
-            except Exception as error:  # whatever a tracker or its library comes up with
+            except Exception as error:  # any error of a tracker or its library
                 self.problem, self._view = line(str(error)) or type(error).__name__, None
                 pause = min(max(2 * pause, self._every), LONGEST)
 

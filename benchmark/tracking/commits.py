@@ -1,4 +1,4 @@
-"""The commit that a record's code stands in, where that can be told."""
+"""The commit that a record's code stands in, where that is known."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SECONDS = 10.0
 
 
 @lru_cache(maxsize=1)
-def _here() -> tuple[str, str]:
+def _present_code() -> tuple[str, str]:
     """Digest of this program's code, and the commit that holds it; empty where files were changed since, or without git."""
     git = shutil.which("git")
     if git is None:
@@ -33,5 +33,5 @@ def _here() -> tuple[str, str]:
 
 def find_commit(code: str) -> str:
     """The commit of this program where its code is that of a record (by digest); empty for records of other code."""
-    digest, commit = _here()
+    digest, commit = _present_code()
     return commit if code and code == digest else ""

@@ -44,7 +44,7 @@ def experiment_id(uri: str, suite: str) -> str:
     """Id of a suite's experiment; empty where there is none, or the tracker does not answer within SECONDS."""
     if urlsplit(uri).scheme not in ("http", "https"):
         return experiment_ids(uri).get(suite, "")
-    request = f"{_bare(uri)}/api/2.0/mlflow/experiments/get-by-name?experiment_name={quote(suite, safe='')}"
+    request = f"{_bare_address(uri)}/api/2.0/mlflow/experiments/get-by-name?experiment_name={quote(suite, safe='')}"
     with suppress(OSError, ValueError, KeyError), urlopen(Request(request), timeout=SECONDS) as answer:  # noqa: S310
         return str(json.load(answer)["experiment"]["experiment_id"])
     return ""
@@ -54,7 +54,7 @@ def wait_until_served(address: str, is_running: Callable[[], bool], every: float
     """Whether a server answers at its health page; asked every so many seconds until it does or is no longer running."""
     opener = build_opener(ProxyHandler({}))  # no proxy reaches a server of this machine
     while is_running():
-        with suppress(OSError), opener.open(f"{_bare(address)}/health", timeout=SECONDS) as answer:
+        with suppress(OSError), opener.open(f"{_bare_address(address)}/health", timeout=SECONDS) as answer:
             return bool(answer.status == 200)
         time.sleep(every)
     return False
@@ -62,10 +62,10 @@ def wait_until_served(address: str, is_running: Callable[[], bool], every: float
 
 def runs_page(address: str, experiment: str) -> str:
     """Address of the page with an experiment's runs, as the shared view shows them."""
-    return f"{_bare(address)}/#/experiments/{experiment}/runs?viewStateShareKey={VIEW}"
+    return f"{_bare_address(address)}/#/experiments/{experiment}/runs?viewStateShareKey={VIEW}"
 
 
-def _bare(address: str) -> str:
+def _bare_address(address: str) -> str:
     """An address without name and password, and without a slash at its end."""
     parts = urlsplit(address)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")

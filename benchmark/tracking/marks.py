@@ -1,4 +1,4 @@
-"""What the last `sync` left in a tracker, so that a run folder that nobody has touched since costs a look at its files' times.
+"""What the last `sync` left in a tracker, so that a run folder that is untouched since costs a look at its files' times.
 
 A mark says which files were seen and what the tracker then held. Losing the marks loses nothing but time.
 """
@@ -31,7 +31,7 @@ class Mark:
 
 
 class Marks:
-    """Marks of one tracker, kept in a file. `stamp` tells whether the tracker itself has changed; empty if that cannot be told
+    """Marks of one tracker, kept in a file. `stamp` shows whether the tracker itself has changed; empty if that is unknown
     without asking it."""
 
     def __init__(self, path: Path, stamp: Callable[[], str]) -> None:
@@ -46,19 +46,19 @@ class Marks:
                     self._marks[name] = Mark(str(mark["suite"]), seen, str(mark["seal"]))
                 tracker = str(held["tracker"])
         self.untouched = bool(tracker) and tracker == stamp()
-        """Nobody has written to the tracker since."""
+        """The tracker has not been written to since."""
 
     def get(self, folder: Path) -> Mark | None:
         """The mark of a folder whose files are as they were, or None."""
-        mark = self._marks.get(_name(folder))
+        mark = self._marks.get(_mark_name(folder))
         return mark if mark is not None and mark.files == look(folder) else None
 
     def put(self, folder: Path, mark: Mark | None) -> None:
         """Remember a folder, or forget it."""
         if mark is None:
-            self._marks.pop(_name(folder), None)
+            self._marks.pop(_mark_name(folder), None)
         else:
-            self._marks[_name(folder)] = mark
+            self._marks[_mark_name(folder)] = mark
 
     def save(self) -> None:
         """Write the file. Where that cannot be done, the next time is slower."""
@@ -82,5 +82,5 @@ def look(folder: Path) -> tuple[tuple[int, int], ...]:
     return tuple(found)
 
 
-def _name(folder: Path) -> str:
+def _mark_name(folder: Path) -> str:
     return f"{folder.parent.name}/{folder.name}"

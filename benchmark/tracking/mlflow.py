@@ -47,8 +47,10 @@ QUIET = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }  # fmt: skip
 """Workspace of the client unless the environment says otherwise: no telemetry, and a dead server is given up soon."""
-CONNECT_SECONDS, LOCK_SECONDS = 3.0, 60.0
-"""How long a server may take to answer, and another process to hold the lock."""
+CONNECT_SECONDS = 3.0
+LOCK_SECONDS = 300.0
+"""How long a server may take to answer, and another process to hold the lock: the first connection creates the tables, which takes
+more than a minute at a load of 17 on two cores."""
 REFUSALS = (403, 407, 502, 503, 504)
 """Answers of a proxy that will not or cannot pass a request on."""
 SERVED = "mlflow-artifacts:/"
@@ -90,10 +92,10 @@ def sync(
 ) -> SyncResult:  # fmt: skip
     """Bring the tracker up to every run folder (of these suites, or of all). Nothing doubles, however often.
 
-    Raises TrackerError if the tracker fails; folders that cannot be read are told in the report.
+    Raises TrackerError if the tracker fails; folders that cannot be read are named in the report.
     """
     return sync_run_folders(
-        MlflowSync(uri, runs=runs, artifacts=artifacts), runs, suites, progress, _marks(uri or embedded(runs), runs)
+        MlflowSync(uri, runs=runs, artifacts=artifacts), runs, suites, progress, _marks_of(uri or embedded(runs), runs)
     )
 
 
@@ -115,7 +117,7 @@ def check(uri: str | None = None, *, runs: Path = RUNS) -> str:
 
 
 def load() -> str:
-    """Version of the client library, once it has been imported as a run would; raises whatever it comes up with."""
+    """Version of the client library, once it has been imported as a run would; raises what the import raises."""
     import mlflow.tracking
 
     return str(mlflow.__version__)
@@ -124,7 +126,7 @@ def load() -> str:
 def ui_argv(uri: str | None = None, *, runs: Path = RUNS, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
     """Command that serves a sqlite tracker with its files to browsers on this machine. Raises TrackerError."""
     address = check(uri, runs=runs)
-    root = _beside(address)
+    root = _artifact_folder(address)
     if root is None:
         raise TrackerError("is served elsewhere", where=address, remedy="open its own address in a browser")
     root.mkdir(parents=True, exist_ok=True)
@@ -134,8 +136,8 @@ def ui_argv(uri: str | None = None, *, runs: Path = RUNS, host: str = "127.0.0.1
     ]  # fmt: skip
 
 
-def _marks(uri: str, runs: Path) -> Marks:
-    """What the last sync of a runs folder to this tracker left. A sqlite file tells by its time whether it was changed."""
+def _marks_of(uri: str, runs: Path) -> Marks:
+    """What the last sync of a runs folder to this tracker left. The time of a sqlite file shows whether it was changed."""
     file = database(uri)
 
     def stamp() -> str:
@@ -152,7 +154,7 @@ def _marks(uri: str, runs: Path) -> Marks:
 
 
 class MlflowTracker:
-    """See `sync.Tracker`. Raises TrackerError if nothing answers, and whatever MLflow raises."""
+    """See `sync.Tracker`. Raises TrackerError if nothing answers, and what MLflow raises."""
 
     def __init__(self, uri: str, artifacts: Path | None = None) -> None:
         for name, value in QUIET.items():
@@ -163,7 +165,7 @@ class MlflowTracker:
 
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        self.uri, self.artifacts = uri, artifacts or _beside(uri)
+        self.uri, self.artifacts = uri, artifacts or _artifact_folder(uri)
         # The first use of a database migrates it, and migrations in parallel break each other.
         with self.lock(), _made_whole(database(uri)):
             self._client: Any = MlflowClient(tracking_uri=uri)
@@ -171,7 +173,7 @@ class MlflowTracker:
 
     def lock(self) -> AbstractContextManager[None]:
         """Only one process of this machine creates databases, experiments and parents at a time."""
-        return _lock(self.uri)
+        return _tracker_lock(self.uri)
 
     def experiment(self, name: str) -> str:
         with self.lock():
@@ -247,7 +249,7 @@ class MlflowTracker:
     def put(self, run: Any, source: Path, name: str) -> None:
         where = str(run.info.artifact_uri)
         if self.artifacts is not None and where.startswith(SERVED):
-            _replace(source, self.artifacts / where.removeprefix(SERVED) / name)
+            _replace_file(source, self.artifacts / where.removeprefix(SERVED) / name)
             return
         with tempfile.TemporaryDirectory() as temporary:
             named = Path(temporary) / Path(name).name
@@ -277,13 +279,13 @@ def _made_whole(file: Path | None) -> Iterator[None]:
     unfinished.unlink(missing_ok=True)
 
 
-def _beside(uri: str) -> Path | None:
+def _artifact_folder(uri: str) -> Path | None:
     """The artifact folder of a sqlite tracker; None where the tracker takes files itself."""
     file = database(uri)
     return None if file is None else file.parent / "artifacts"
 
 
-def _replace(source: Path, target: Path) -> None:
+def _replace_file(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
@@ -294,7 +296,7 @@ def _replace(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def _lock(uri: str) -> Iterator[None]:
+def _tracker_lock(uri: str) -> Iterator[None]:
     """Raises TrackerError if another process has held the lock for LOCK_SECONDS, or the file is somebody else's."""
     held = database(uri)
     if held is not None:
@@ -353,16 +355,20 @@ def _check_reachable(uri: str) -> None:
     except (requests.exceptions.SSLError, requests.exceptions.ReadTimeout):
         return  # somebody is there: the library knows its own certificates and patience
     except requests.exceptions.ProxyError as error:
-        raise TrackerError(f"the proxy {proxy} does not answer: {_cause(error)}", where=uri, remedy=remedy) from error
+        raise TrackerError(
+            f"the proxy {proxy} does not answer: {_innermost_cause(error)}", where=uri, remedy=remedy
+        ) from error
     except (requests.exceptions.RequestException, ValueError) as error:
         through = f" (asked through the proxy {proxy})" if proxy else ""
-        raise TrackerError(f"nobody answers{through}: {_cause(error)}", where=uri, remedy=remedy) from error
+        raise TrackerError(
+            f"no server answers{through}: {_innermost_cause(error)}", where=uri, remedy=remedy
+        ) from error
     answer.close()
     if proxy and answer.status_code in REFUSALS:
         raise TrackerError(f"the proxy {proxy} answers {answer.status_code} for it", where=uri, remedy=remedy)
 
 
-def _cause(error: BaseException) -> str:
+def _innermost_cause(error: BaseException) -> str:
     """The innermost reason, in a line."""
     inner: Any = error
     while True:

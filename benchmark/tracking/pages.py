@@ -25,12 +25,12 @@ LINES, BARS = ("test/accuracy",), ("final_accuracy", "area")
 
 def view_states() -> dict[str, str]:
     """Tags of an experiment with two views: its methods by area, and its trials grouped by method with their curves."""
-    methods = _state("tags.`albench.kind` = 'cell'", COLUMNS)
-    curves = _state("tags.`albench.kind` = 'trial'", TRIAL_COLUMNS, group="method")
+    methods = _page_state("tags.`albench.kind` = 'cell'", COLUMNS)
+    curves = _page_state("tags.`albench.kind` = 'trial'", TRIAL_COLUMNS, group="method")
     return {VIEW_TAG: json.dumps(methods), CURVES_TAG: json.dumps(curves)}
 
 
-def _state(search: str, columns: tuple[str, ...], group: str = "") -> dict[str, Any]:
+def _page_state(search: str, columns: tuple[str, ...], group: str = "") -> dict[str, Any]:
     """A view in the form that MLflow's pages keep one."""
     by = {"aggregateFunction": "average", "groupByKeys": [{"mode": "param", "groupByData": group}]} if group else None
     return {
@@ -42,12 +42,12 @@ def _state(search: str, columns: tuple[str, ...], group: str = "") -> dict[str, 
         "compareRunSections": [
             {"uuid": "albench", "name": "Accuracy over labelled images", "display": True, "isReordered": False}
         ],
-        "compareRunCharts": [*map(_line, LINES if group else ()), *map(_bar, BARS)],
+        "compareRunCharts": [*map(_line_chart, LINES if group else ()), *map(_bar_chart, BARS)],
     }  # fmt: skip
 
 
-def _line(metric: str) -> dict[str, Any]:
-    return _card("LINE", metric) | {
+def _line_chart(metric: str) -> dict[str, Any]:
+    return _chart_card("LINE", metric) | {
         "selectedMetricKeys": [metric], "xAxisKey": "step", "selectedXAxisMetricKey": "", "xAxisScaleType": "linear",
         "yAxisKey": "metric", "yAxisExpressions": [], "scaleType": "linear", "lineSmoothness": 0, "ignoreOutliers": False,
         "useGlobalXaxisKey": False, "useGlobalLineSmoothing": False,
@@ -55,11 +55,11 @@ def _line(metric: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _bar(metric: str) -> dict[str, Any]:
-    return _card("BAR", metric) | {"displayName": f"{metric} (%)"}
+def _bar_chart(metric: str) -> dict[str, Any]:
+    return _chart_card("BAR", metric) | {"displayName": f"{metric} (%)"}
 
 
-def _card(kind: str, metric: str) -> dict[str, Any]:
+def _chart_card(kind: str, metric: str) -> dict[str, Any]:
     return {
         "type": kind, "uuid": f"albench-{metric}", "metricKey": metric, "metricSectionId": "albench", "deleted": False,
         "isGenerated": False, "runsCountToCompare": 100,

@@ -1,4 +1,4 @@
-"""What a run folder tells a tracker: its events folded into parameters, metrics, tags and a state. Knows no tracker."""
+"""A run folder for a tracker: its events folded into parameters, metrics, tags and a state. Knows no tracker."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from benchmark.spec.models import Trial, leaves
 
 RunStateName = Literal["running", "finished", "stopped", "failed", "interrupted"]
 HEAD = 256
-"""Bytes from the beginning of a file by which a new one is told from an old one that has grown."""
+"""Bytes from the beginning of a file by which a new one is distinguished from an old one that has grown."""
 ARTIFACTS = ("trial.json", "record.json", "indices.npz", "events.jsonl")
 
 HOSTS = ("trial.json",)
@@ -85,7 +85,7 @@ class RunHistory:
     version: int = 0
     """Counts the events that a tracker shows, and every new beginning."""
     cycles: list[CycleFinished] = field(default_factory=list)
-    """One telling per cycle, in order: the first one with the outcome that was told last."""
+    """One event per cycle, in order: the first one, with the outcome of the last one."""
     last: Any = None
     _head: bytes = b""
 
@@ -188,7 +188,7 @@ def params(trial: Trial) -> dict[str, str]:
         "objective": trial.objective.model_dump(mode="json"),
         "protocol": trial.protocol.model_dump(mode="json"),
     }
-    return {key_name(path): _text(value) for path, value in leaves(asked) if value is not None}
+    return {key_name(path): _format_value(value) for path, value in leaves(asked) if value is not None}
 
 
 def model_name(trial: Trial) -> str:
@@ -266,7 +266,7 @@ def tags(history: RunHistory, state: RunStateName) -> dict[str, str]:
 
 
 def record_tags(record: Record | None, problem: str) -> dict[str, str]:
-    """What only the record tells: the environment in words, the data, the outcome's digest."""
+    """What only the record holds: the environment in words, the data, the outcome's digest."""
     if record is None:
         return {"albench.record": problem[:MAX_TAG]} if problem else {}
     env, data = record.environment, record.data
@@ -284,7 +284,7 @@ def key_name(text: str) -> str:
     return re.sub(r"[^\w\-. /:]", "_", text, flags=re.ASCII)[:MAX_KEY]
 
 
-def _text(value: Any) -> str:
+def _format_value(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
 
@@ -294,18 +294,18 @@ def _text(value: Any) -> str:
 
 def verdict_tags(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """One tag for all verdicts (`reproduced`, or `5 reproduced, 1 below`) and one for each size of the labelled set."""
-    total = _counted([str(row["verdict"]) for row in rows if row.get("verdict")])
+    total = _count_verdicts([str(row["verdict"]) for row in rows if row.get("verdict")])
     sizes: dict[str, list[str]] = {}
     for row in rows:
         if row.get("verdict") and row.get("labelled") is not None:
             sizes.setdefault(f"albench.verdict.{row['labelled']}", []).append(str(row["verdict"]))
-    each = {name: _counted(found)[:MAX_TAG] for name, found in sizes.items()}
+    each = {name: _count_verdicts(found)[:MAX_TAG] for name, found in sizes.items()}
     return {"albench.verdict": total[:MAX_TAG], "verdict": total[:MAX_TAG]} | {
         key_name(name): value for name, value in each.items()
     }
 
 
-def _counted(verdicts: Sequence[str]) -> str:
+def _count_verdicts(verdicts: Sequence[str]) -> str:
     kinds = Counter(verdicts)
     return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) if len(kinds) > 1 else "".join(kinds)
 
@@ -320,13 +320,13 @@ def verdict_note(rows: Sequence[Mapping[str, Any]], lead: str = "") -> str:
     """A sentence and the rows as a Markdown table, for the description of a run; what is too long is cut, and says so."""
     table = verdict_table(rows)
     lines = [table["columns"], ["---"] * len(table["columns"]), *table["data"]]
-    cells = [[_cell(value) for value in line] for line in lines]
+    cells = [[_format_cell(value) for value in line] for line in lines]
     text = "\n".join([*([lead, ""] if lead else []), *(f"| {' | '.join(line)} |" for line in cells)])
     if len(text) <= MAX_TAG:
         return text
     return text[: text.rfind("\n", 0, MAX_TAG - len(CUT))] + CUT
 
 
-def _cell(value: Any) -> str:
+def _format_cell(value: Any) -> str:
     text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
     return " ".join(text.replace("|", "/").split())

@@ -178,7 +178,7 @@ class RunSyncer:
     def seal(self, run_dir: Path) -> str:
         """Digest of what the tracker holds of a run folder that this object has just brought up to date; empty if it has not."""
         child = self._children.get(run_dir.resolve())
-        return "" if child is None else _seal(child)
+        return "" if child is None else _content_digest(child)
 
     def holds(self, run_dir: Path, mark: Mark) -> bool:
         """Whether the tracker still holds what it did when the mark was made. Raises TrackerError.
@@ -191,7 +191,7 @@ class RunSyncer:
             trial, env = run_dir.parent.name, run_dir.name
             if experiment not in self._sealed:
                 self._sealed[experiment] = {
-                    (names[0][: len(trial)], names[1][: len(env)]): [_seal(run) for run in runs]
+                    (names[0][: len(trial)], names[1][: len(env)]): [_content_digest(run) for run in runs]
                     for names, runs in listed.trials.items()
                     if all(run.data.tags.get("mlflow.parentRunId") in listed.by_id for run in runs)
                 }
@@ -205,7 +205,7 @@ class RunSyncer:
             for experiment, listed in self._listings.items():
                 self._mend_parents(tracker, experiment, listed)
             for (experiment, _), parent in self._parents.items():
-                _settle(tracker, experiment, parent)
+                _update_parent(tracker, experiment, parent)
             for suite, experiment in self._experiments.items():
                 tracker.annotate(experiment, view_states(), {NOTE: describe_experiment(suite, experiment)})
             self._listings.clear()
@@ -226,7 +226,7 @@ class RunSyncer:
                 own = [row for row in rows if row.get("method") == method]
                 run_id = self._parent(tracker, experiment, suite, (method, profile, variant), None)
                 reports = reports or {method: run_id}
-                told = {
+                extra = {
                     "mlflow.note.content": verdict_note(own + shared, lead),
                     "mlflow.loggedArtifacts": SHOWN_AS_TABLE,
                 }
@@ -235,7 +235,7 @@ class RunSyncer:
                 gains = [row["difference"] for row in own if str(row.get("what", "")).startswith("gain over")]
                 time = max(before.info.end_time or 0, before.info.start_time or 0)
                 gain = [Point(GAIN, round(float(value), DIGITS), time, 0) for value in gains if value is not None]
-                tracker.log(run_id, gain, stale | verdict_tags(own) | told)
+                tracker.log(run_id, gain, stale | verdict_tags(own) | extra)
                 table.write_text(json.dumps(verdict_table(own + shared), default=str), encoding="utf-8")
                 parent = tracker.get(run_id)
                 tracker.put(parent, table, VERDICTS)
@@ -301,7 +301,7 @@ class RunSyncer:
         labels = identity | {"albench.kind": "trial", "mlflow.parentRunId": parent}
         with tracker.lock():
             found = tracker.search(experiment, identity)
-            for double in found[1:]:  # other machines may have begun at once; the folder tells everything again
+            for double in found[1:]:  # other machines may have begun at once; the folder holds everything
                 tracker.delete(double.info.run_id)
             if found:
                 return found[0]
@@ -321,11 +321,11 @@ class RunSyncer:
                 continue
             held = mine[0].data.tags
             place = (held["albench.method"], held["albench.profile"], held["albench.variant"])
-            wanted = _labels(held["albench.suite"], place)
+            wanted = _parent_tags(held["albench.suite"], place)
             if not wanted.items() <= parent.data.tags.items():
                 tracker.log(parent.info.run_id, (), wanted)
-            if parent.info.status != _status(mine):
-                _settle(tracker, experiment, parent.info.run_id)
+            if parent.info.status != _parent_status(mine):
+                _update_parent(tracker, experiment, parent.info.run_id)
 
     def _parent_of(self, tracker: Tracker, history: RunHistory) -> str:
         trial = history.trial
@@ -347,7 +347,7 @@ class RunSyncer:
     ) -> str:
         key = cell(*place)
         if (experiment, key) not in self._parents:
-            wanted = _labels(suite, place)
+            wanted = _parent_tags(suite, place)
             found = self._listed(tracker, experiment).cells.get(key, []) if self.listing else []
             with tracker.lock():
                 found = found or tracker.search(experiment, {"albench.cell": key})
@@ -385,7 +385,7 @@ class RunSyncer:
         self._marks: dict[Path, tuple[object, ...]] = {}
 
 
-def _seal(run: Any) -> str:
+def _content_digest(run: Any) -> str:
     """Digest of what syncing writes into a run's tags, and its status."""
     ours = {name: value for name, value in run.data.tags.items() if name.startswith("albench.") or name in SHOWN}
     return digest([ours, run.info.status])[:32]
@@ -395,7 +395,7 @@ def _run_name(history: RunHistory) -> str:
     return f"{history.trial.method_name}@{history.trial.seed}"
 
 
-def _labels(suite: str, place: tuple[str, str, str]) -> dict[str, str]:
+def _parent_tags(suite: str, place: tuple[str, str, str]) -> dict[str, str]:
     """Tags of a parent run."""
     labels = {"kind": "cell", "cell": cell(*place), "suite": suite}
     labels |= dict(zip(("method", "profile", "variant"), place, strict=True))
@@ -403,13 +403,13 @@ def _labels(suite: str, place: tuple[str, str, str]) -> dict[str, str]:
     return tags | {"mlflow.runName": cell_name(*place), "method": place[0]}
 
 
-def _status(children: Sequence[Any]) -> str:
+def _parent_status(children: Sequence[Any]) -> str:
     """Status of a parent: the first of these that a child has."""
     states = {run.info.status for run in children}
     return next((name for name in ("RUNNING", "FAILED", "KILLED") if name in states), "FINISHED")
 
 
-def _settle(tracker: Tracker, experiment: str, parent: str) -> None:
+def _update_parent(tracker: Tracker, experiment: str, parent: str) -> None:
     """Give a parent the state of its trials, and what came out of those that are finished: means, and on how many."""
     found = tracker.search(experiment, {"mlflow.parentRunId": parent})
     finished = [run for run in found if run.info.status == "FINISHED"]
@@ -429,7 +429,7 @@ def _settle(tracker: Tracker, experiment: str, parent: str) -> None:
                 tracker.describe(parent, place | {name: tags[name] for name in ("method", "model")}, dataset)
         points = [Point(name, value, ended, 0) for name, value in {**means, "trials": float(len(finished))}.items()]
         tracker.log(parent, points, shared | {"mlflow.source.name": tags["mlflow.source.name"].partition("@")[0]})
-    tracker.set_status(parent, _status(found), ended or None)
+    tracker.set_status(parent, _parent_status(found), ended or None)
 
 
 def sync_run_folders(

@@ -34,15 +34,19 @@ class _Side:
 def judge_claims(case: ComparisonContext, reported: Iterable[ReportedResult], excuse: str = "") -> list[ClaimVerdict]:
     """One verdict per claim whose methods were asked for; with an excuse, none is tested and each one says so."""
     rows = list(reported)
-    return [_claim(case, name, claim, rows, excuse) for name, claim in case.suite.claims.items() if _asked(case, claim)]
+    return [
+        _judge_claim(case, name, claim, rows, excuse)
+        for name, claim in case.suite.claims.items()
+        if _has_both_sides(case, claim)
+    ]
 
 
-def _asked(case: ComparisonContext, claim: Claim) -> bool:
+def _has_both_sides(case: ComparisonContext, claim: Claim) -> bool:
     sides = [side for side in (claim.better, claim.worse) if side is not None and not side.startswith(REPORTED)]
     return all(side in case.methods for side in sides)
 
 
-def _claim(
+def _judge_claim(
     case: ComparisonContext, name: str, claim: Claim, reported: list[ReportedResult], excuse: str
 ) -> ClaimVerdict:
     line = ClaimVerdict(name, claim.text, claim.source, claim.published, ClaimOutcome.NOT_TESTABLE, notes=case.notes)
@@ -57,7 +61,7 @@ def _claim(
     absent = [method for method in methods if not case.trials.sizes(method)]
     if absent:
         return replace(line, outcome=ClaimOutcome.MISSING, reason=f"no trial of {', '.join(absent)}")
-    sizes = _sizes(case, claim)
+    sizes = _claim_sizes(case, claim)
     used = (*sizes, *((claim.worse_labelled,) if claim.worse_labelled else ()))
     rows = [row for method in methods for size in used for row in case.trials.at(method, size).values()]
     line = replace(line, notes=(*case.notes, *data_notes(rows)))
@@ -66,13 +70,13 @@ def _claim(
         return replace(line, reason=blocked)
     tests = []
     for size in sizes:
-        better = _side(case, claim.better, size, reported)
-        worse = _side(case, claim.worse, claim.worse_labelled or size, reported)
+        better = _side_values(case, claim.better, size, reported)
+        worse = _side_values(case, claim.worse, claim.worse_labelled or size, reported)
         if better is None or worse is None:
             return replace(line, reason="the published constant is not in the reported table")
-        test = _budget(case, size, better, worse)
+        test = _test_budget(case, size, better, worse)
         if test is not None:
-            tests.append(replace(test, published=_published(case, claim, size, reported)))
+            tests.append(replace(test, published=_published_difference(case, claim, size, reported)))
     if not tests or len(tests) < len(sizes):
         return replace(
             line,
@@ -80,10 +84,10 @@ def _claim(
             reason="no trial got this far, or no seed is shared",
             budgets=tuple(tests),
         )
-    return _conclude(case, line, tests)
+    return _conclude_claim(case, line, tests)
 
 
-def _sizes(case: ComparisonContext, claim: Claim) -> tuple[int, ...]:
+def _claim_sizes(case: ComparisonContext, claim: Claim) -> tuple[int, ...]:
     planned = case.suite.protocol.acquisition.labelled()
     if claim.labelled is None or claim.labelled == "all":
         return planned
@@ -92,7 +96,7 @@ def _sizes(case: ComparisonContext, claim: Claim) -> tuple[int, ...]:
     return claim.labelled
 
 
-def _side(case: ComparisonContext, name: str, size: int, reported: list[ReportedResult]) -> _Side | None:
+def _side_values(case: ComparisonContext, name: str, size: int, reported: list[ReportedResult]) -> _Side | None:
     metric = case.suite.rule.metric
     if not name.startswith(REPORTED):
         return _Side(case.trials.values(name, size, metric))
@@ -115,7 +119,7 @@ def _every_model(
     needed within a model. Across the models Holm's is made, as over the sizes of other claims.
     """
     planned, rule = case.suite.protocol.acquisition.labelled(), case.suite.rule
-    rivals = [method for method in case.suite.methods if method != better and _prints(reported, method)]
+    rivals = [method for method in case.suite.methods if method != better and _is_printed(reported, method)]
     line = replace(line, methods=(better, *rivals))
     absent = [method for method in (better, *rivals) if not case.trials.sizes(method)]
     if absent:
@@ -128,7 +132,7 @@ def _every_model(
     tests = []
     for place in case.suite.protocol.trained():
         metric = f"accuracy/model{place}"
-        areas = {method: _areas(case, method, planned, metric) for method in (better, *rivals)}
+        areas = {method: _areas_by_seed(case, method, planned, metric) for method in (better, *rivals)}
         found = [
             replace(
                 test,
@@ -136,25 +140,25 @@ def _every_model(
                 published=_published_areas(case, better, rival, metric, reported),
             )
             for rival in rivals
-            if (test := _budget(case, planned[-1], _Side(areas[better]), _Side(areas[rival]))) is not None
+            if (test := _test_budget(case, planned[-1], _Side(areas[better]), _Side(areas[rival]))) is not None
         ]
         if len(found) < len(rivals):
             return replace(line, outcome=ClaimOutcome.MISSING, reason="no trial got this far, or no seed is shared")
-        tests.append(min(found, key=_surety))
-    return _conclude(case, line, tests)
+        tests.append(min(found, key=_signed_t))
+    return _conclude_claim(case, line, tests)
 
 
-def _prints(reported: list[ReportedResult], method: str) -> bool:
+def _is_printed(reported: list[ReportedResult], method: str) -> bool:
     return any(row.method == method and row.role in TARGETS for row in reported)
 
 
-def _areas(case: ComparisonContext, method: str, sizes: Sequence[int], metric: str) -> dict[int, float]:
+def _areas_by_seed(case: ComparisonContext, method: str, sizes: Sequence[int], metric: str) -> dict[int, float]:
     """The one number of a method's curve in a metric, by seed."""
     curves = case.trials.curves(method, sizes, metric)
     return {seed: float(area(sizes, curve, case.suite.rule.curve)) for seed, curve in curves.items()}
 
 
-def _surety(test: BudgetTest) -> float:
+def _signed_t(test: BudgetTest) -> float:
     """How surely the better side is ahead: the t value, or its sign where there is no spread."""
     if not test.sd:
         return math.copysign(math.inf, test.difference) if test.difference else 0.0
@@ -175,12 +179,14 @@ def _published_areas(
     return found[0] - found[1]
 
 
-def _published(case: ComparisonContext, claim: Claim, size: int, reported: list[ReportedResult]) -> float | None:
+def _published_difference(
+    case: ComparisonContext, claim: Claim, size: int, reported: list[ReportedResult]
+) -> float | None:
     """Better minus worse at one size in the paper's own numbers; None where it does not print both."""
     means = []
     for name, at in ((claim.better or "", size), (claim.worse or "", claim.worse_labelled or size)):
         if name.startswith(REPORTED):
-            side = _side(case, name, at, reported)
+            side = _side_values(case, name, at, reported)
             means.append(side.constant if side else None)
         else:
             own = [row for row in reported if (row.method, row.labelled) == (name, at) and row.role in TARGETS]
@@ -189,7 +195,7 @@ def _published(case: ComparisonContext, claim: Claim, size: int, reported: list[
     return None if better is None or worse is None else better - worse
 
 
-def _budget(case: ComparisonContext, size: int, better: _Side, worse: _Side) -> BudgetTest | None:
+def _test_budget(case: ComparisonContext, size: int, better: _Side, worse: _Side) -> BudgetTest | None:
     """Better minus worse at one size; the reading error of a constant is held against the claim's side it would help."""
     rule = case.suite.rule
     together = None
@@ -231,7 +237,7 @@ def _budget(case: ComparisonContext, size: int, better: _Side, worse: _Side) -> 
     )  # fmt: skip
 
 
-def _conclude(case: ComparisonContext, line: ClaimVerdict, tests: list[BudgetTest]) -> ClaimVerdict:
+def _conclude_claim(case: ComparisonContext, line: ClaimVerdict, tests: list[BudgetTest]) -> ClaimVerdict:
     """Holds: better at every size. Refuted: worse at any. Both after Holm's adjustment over the sizes."""
     rule = case.suite.rule
     adjusted = iter(stats.holm([test.p for test in tests if test.p is not None]))

@@ -48,7 +48,7 @@ def level(ours: Record, theirs: Record, tolerance: float, metric: str = "accurac
     cycles = list(zip(ours.cycles, theirs.cycles, strict=False))
     if len(ours.cycles) != len(theirs.cycles):
         return Level.STATISTICAL
-    if all(_same_picks(one, other) and _close(one.metrics, other.metrics) for one, other in cycles):
+    if all(_same_picks(one, other) and _are_close(one.metrics, other.metrics) for one, other in cycles):
         return Level.SELECTION
     pairs = [(one.metrics.get(metric), other.metrics.get(metric)) for one, other in cycles]
     near = all(left is not None and right is not None and abs(left - right) <= tolerance for left, right in pairs)
@@ -72,14 +72,14 @@ def _same_picks(ours: CycleResult, theirs: CycleResult) -> bool:
     return (ours.labelled_digest, ours.picks_digest) == (theirs.labelled_digest, theirs.picks_digest)
 
 
-def _close(ours: Mapping[str, float], theirs: Mapping[str, float]) -> bool:
+def _are_close(ours: Mapping[str, float], theirs: Mapping[str, float]) -> bool:
     return ours.keys() == theirs.keys() and all(close(ours[name], theirs[name]) for name in ours)
 
 
 def divergence(ours: Record, theirs: Record) -> Divergence | None:
     """Where two records part first, in the order in which a cycle comes about; None where they are equal."""
     for one, other in zip(ours.cycles, theirs.cycles, strict=False):
-        for (name, left), (_, right) in zip(_fields(one, other), _fields(other, one), strict=True):
+        for (name, left), (_, right) in zip(_iterate_fields(one, other), _iterate_fields(other, one), strict=True):
             if left != right:
                 return Divergence(one.cycle, name, left, right)
     if len(ours.cycles) != len(theirs.cycles):
@@ -88,7 +88,7 @@ def divergence(ours: Record, theirs: Record) -> Divergence | None:
     return None
 
 
-def _fields(result: CycleResult, other: CycleResult) -> Iterator[tuple[str, str]]:
+def _iterate_fields(result: CycleResult, other: CycleResult) -> Iterator[tuple[str, str]]:
     """Every field of a cycle: what it trained on, what came out, what it picked. Names are the union of both sides'."""
     for name in ("cycle", "labelled", "labelled_digest", "weights"):
         yield name, str(getattr(result, name))
@@ -121,6 +121,6 @@ def same_selection(ours: Mapping[int, Measurement], theirs: Mapping[int, Measure
 
     def equal(one: Measurement, other: Measurement) -> bool:
         sets = (one.labelled, one.labelled_digest) == (other.labelled, other.labelled_digest)
-        return sets and _close(one.metrics, other.metrics)
+        return sets and _are_close(one.metrics, other.metrics)
 
     return ours.keys() == theirs.keys() and all(equal(ours[cycle], theirs[cycle]) for cycle in ours)

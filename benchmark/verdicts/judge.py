@@ -55,16 +55,20 @@ def judge_suite(
         comparison_context(suite_file, trials, profile, variant, methods), external=external or {}, looks=tuple(looks)
     )
     suite, asked = case.suite, tuple(method for method in case.methods if method not in unjudged)
-    excuse, whole = _excuses(suite, profile)
+    excuse, whole = _profile_excuses(suite_file, suite, profile)
     against_records = suite.rule.reference == "records"
     measured = cells(case)
     numbers = [*judge_numbers(case, suite_file.reported, excuse)]
     if against_records:
         committed = select_trials(references, suite_file.id, profile, variant, asked)
-        judged = judge_committed(replace(case, methods=asked), committed, excused=profile != "paper")
-        numbers = [*judged, *map(_beside, numbers)]
+        excused = profile != "paper" or not references
+        judged = judge_committed(replace(case, methods=asked), committed, excused=excused)
+        numbers = [*judged, *map(_as_context, numbers)]
     elif not any(number.decides for number in numbers):
-        numbers = [*(_unpublished(case, method, measured) for method in trials.methods if method in asked), *numbers]
+        numbers = [
+            *(_unpublished_number(case, method, measured) for method in trials.methods if method in asked),
+            *numbers,
+        ]
     curves = [] if whole or against_records else judge_curves(case, suite_file.reported)
     names, matrix = penalties(case)
     rows = () if excuse else suite_file.reported
@@ -78,13 +82,19 @@ def judge_suite(
         missing=tuple(method for method in asked if method not in trials.methods),
         devices=tuple(sorted({row.device_model for row in trials.rows})),
         environments=tuple(sorted({part.env_id for row in trials.rows for part in row.parts or (row,)})),
-        notes=(*_notes(suite_file, case, profile, excuse), *gaps, *_reference(trials, unjudged), *_looks(looks)),
+        notes=(
+            *_collect_notes(suite_file, case, profile, excuse), *gaps, *_describe_reference_methods(trials, unjudged),
+            *_describe_looks(looks),
+        ),
         measured=bool(trials.rows),
     )  # fmt: skip
 
 
-def _excuses(suite: Suite, profile: str) -> tuple[str, str]:
+def _profile_excuses(suite_file: SuiteFile, suite: Suite, profile: str) -> tuple[str, str]:
     """Why a profile's numbers, and why its curves and claims, are not held against published ones; empty where they are."""
+    if suite_file.changes:
+        pinned = [path for path, value in suite_file.changes.items() if path != "cost" and value is not None]
+        return (f"{', '.join(pinned)} replaced, which is not the published protocol",) * 2
     if profile == "paper":
         return "", ""
     if suite.profiles[profile].part:
@@ -99,19 +109,19 @@ def comparison_context(
     suite = suite_file.resolve(profile, variant)
     shrunk = suite.profiles.get(profile)
     planned = len((shrunk and shrunk.seeds) or suite.seeds)
-    asked = tuple(methods) if methods is not None else _asked(suite, profile, trials)
+    asked = tuple(methods) if methods is not None else _requested_methods(suite, profile, trials)
     return ComparisonContext(
-        suite, trials, asked, planned, _always(suite, variant), part=shrunk is not None and shrunk.part
+        suite, trials, asked, planned, _standing_notes(suite, variant), part=shrunk is not None and shrunk.part
     )
 
 
-def _asked(suite: Suite, profile: str, trials: Trials) -> tuple[str, ...]:
+def _requested_methods(suite: Suite, profile: str, trials: Trials) -> tuple[str, ...]:
     shrunk = suite.profiles.get(profile)
     planned = (shrunk and shrunk.methods) or tuple(suite.methods)
     return (*planned, *(method for method in trials.methods if method not in planned))
 
 
-def _always(suite: Suite, variant: str) -> tuple[str, ...]:
+def _standing_notes(suite: Suite, variant: str) -> tuple[str, ...]:
     notes = []
     if variant != "as_published":
         notes.append(f"variant {variant}, not the published protocol")
@@ -120,7 +130,7 @@ def _always(suite: Suite, variant: str) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _unpublished(case: ComparisonContext, method: str, measured: Sequence[Cell]) -> NumberVerdict:
+def _unpublished_number(case: ComparisonContext, method: str, measured: Sequence[Cell]) -> NumberVerdict:
     """A measured method that has no published number: its last mean, so that the line says something."""
     own = [cell for cell in measured if cell.method == method]
     last = own[-1] if own else None
@@ -131,17 +141,18 @@ def _unpublished(case: ComparisonContext, method: str, measured: Sequence[Cell])
     )  # fmt: skip
 
 
-def _beside(number: NumberVerdict) -> NumberVerdict:
+def _as_context(number: NumberVerdict) -> NumberVerdict:
     return replace(number, decides=False)
 
 
-def _notes(suite_file: SuiteFile, case: ComparisonContext, profile: str, excuse: str) -> list[str]:
+def _collect_notes(suite_file: SuiteFile, case: ComparisonContext, profile: str, excuse: str) -> list[str]:
     suite, trials, notes = case.suite, case.trials, []
     if not trials.rows:
         notes.append("nothing was measured")
     if excuse and suite.rule.reference == "reported":
         notes.append(f"{excuse}: nothing was compared with published numbers")
-    if not any(row.role in TARGETS for row in suite_file.reported) and suite.rule.reference == "reported":
+    established = any(row.role in TARGETS for row in suite_file.reported) or bool(suite_file.changes)
+    if not established and suite.rule.reference == "reported":
         judged = any(claim.better and claim.worse for claim in suite.claims.values())
         what = "only its claims are judged" if judged else "and its claims are only cited, so nothing is judged"
         if suite.claims and all(claim.source.startswith(OURS) for claim in suite.claims.values()):
@@ -155,13 +166,13 @@ def _notes(suite_file: SuiteFile, case: ComparisonContext, profile: str, excuse:
     return notes
 
 
-def _looks(looks: Sequence[int]) -> list[str]:
+def _describe_looks(looks: Sequence[int]) -> list[str]:
     if not looks:
         return []
     planned = ", ".join(map(str, looks))
     return [f"group-sequential: looks planned at {planned} trials, each test at the level of the look it has reached"]
 
 
-def _reference(trials: Trials, unjudged: Collection[str]) -> list[str]:
+def _describe_reference_methods(trials: Trials, unjudged: Collection[str]) -> list[str]:
     found = [method for method in trials.methods if method in unjudged]
     return [f"not compared, for they are what others are compared with: {', '.join(found)}"] if found else []

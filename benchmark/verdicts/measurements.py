@@ -66,10 +66,10 @@ SHORT = 16
 
 def from_records(records: Iterable[Record]) -> list[Measurement]:
     """One measurement per cycle of every record, sorted."""
-    return sorted((item for record in records for item in _cycles(record)), key=lambda item: item.key)
+    return sorted((item for record in records for item in _cycle_measurements(record)), key=lambda item: item.key)
 
 
-def _cycles(record: Record) -> list[Measurement]:
+def _cycle_measurements(record: Record) -> list[Measurement]:
     trial, outcome = record.trial, record.digest
     return [
         Measurement(
@@ -92,12 +92,12 @@ def write_results(measurements: Iterable[Measurement]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*COLUMNS, *metrics])
     for row in rows:
-        fixed = [_text(getattr(row, column)) for column in COLUMNS]
-        writer.writerow(fixed + [_text(row.metrics.get(name)) for name in metrics])
+        fixed = [_format_value(getattr(row, column)) for column in COLUMNS]
+        writer.writerow(fixed + [_format_value(row.metrics.get(name)) for name in metrics])
     return out.getvalue()
 
 
-def _text(value: object) -> str:
+def _format_value(value: object) -> str:
     if value is None:
         return ""
     return str(value).lower() if isinstance(value, bool) else repr(value) if isinstance(value, float) else str(value)
@@ -114,7 +114,7 @@ def read_results(path: Path) -> list[Measurement]:
         )  # fmt: skip
     found: dict[tuple[object, ...], Measurement] = {}
     for where, cells in cells_of(table, StoreError):
-        row = _row(cells, metrics, where)
+        row = _read_row(cells, metrics, where)
         if row.key in found:
             raise StoreError(
                 "the same trial, environment and cycle stand twice", where=where, remedy="keep one of the two rows"
@@ -123,23 +123,23 @@ def read_results(path: Path) -> list[Measurement]:
     return sorted(found.values(), key=lambda item: item.key)
 
 
-def _row(cells: list[str], metrics: list[str], where: str) -> Measurement:
+def _read_row(cells: list[str], metrics: list[str], where: str) -> Measurement:
     named = dict(zip(COLUMNS, cells, strict=False))
-    whole = {column: _number(named[column], column, where, whole=True) for column in _WHOLE}
+    whole = {column: _read_number(named[column], column, where, whole=True) for column in _WHOLE}
     if named["canonical"] not in ("true", "false"):
         raise StoreError(f"canonical is '{named['canonical']}'", where=where, remedy="write true or false")
     values = zip(metrics, cells[len(COLUMNS) :], strict=True)
     return Measurement(
         suite=named["suite"], method=named["method"], profile=named["profile"], variant=named["variant"],
         seed=int(whole["seed"]), cycle=int(whole["cycle"]), labelled=int(whole["labelled"]),
-        metrics={name: _number(cell, name, where) for name, cell in values if cell != ""},
+        metrics={name: _read_number(cell, name, where) for name, cell in values if cell != ""},
         trial_id=named["trial_id"], env_id=named["env_id"], device_model=named["device_model"],
         canonical=named["canonical"] == "true", data_note=named["data_note"], record_digest=named["record_digest"],
         labelled_digest=named["labelled_digest"],
     )  # fmt: skip
 
 
-def _number(cell: str, column: str, where: str, *, whole: bool = False) -> float:
+def _read_number(cell: str, column: str, where: str, *, whole: bool = False) -> float:
     try:
         return number(cell, whole=whole)
     except ValueError as error:

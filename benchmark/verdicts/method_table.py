@@ -76,12 +76,14 @@ def standings(case: ComparisonContext) -> list[Standing]:
                 areas=tuple(map(float, areas)),
             )
         )  # fmt: skip
-    free = [row for row in rows if not comparison_blocker(_beside(case, own, row), case.suite.rule.mix_devices)]
-    found = {row.method: row for row in _gains(case, free, sizes, curves)}
+    free = [
+        row for row in rows if not comparison_blocker(_comparison_rows(case, own, row), case.suite.rule.mix_devices)
+    ]
+    found = {row.method: row for row in _add_gains(case, free, sizes, curves)}
     ranked = {
         row.method: row
-        for group in _families(list(found.values()))
-        for row in _ranked(group, sizes, curves, case.suite.rule.curve)
+        for group in _comparison_families(list(found.values()))
+        for row in _add_ranks(group, sizes, curves, case.suite.rule.curve)
         if row.guest or not any(one.guest for one in group)
     }
     rows = [ranked.get(row.method, row) for row in rows]
@@ -98,18 +100,18 @@ def shared_sizes(case: ComparisonContext) -> tuple[int, ...]:
 Curves = dict[str, dict[int, list[float]]]
 
 
-def _beside(case: ComparisonContext, own: list[Measurement], row: Standing) -> list[Measurement]:
+def _comparison_rows(case: ComparisonContext, own: list[Measurement], row: Standing) -> list[Measurement]:
     """The measurements that a method is compared among: the suite's, and its own where it is an external method."""
     return [*own, *(one for one in case.trials.rows if one.method == row.method)] if row.guest else own
 
 
-def _families(rows: list[Standing]) -> list[list[Standing]]:
+def _comparison_families(rows: list[Standing]) -> list[list[Standing]]:
     """The suite's methods, and once more with each external one, which never moves the results of the others."""
     own = [row for row in rows if not row.guest]
     return [own, *([*own, row] for row in rows if row.guest)] if own else [rows]
 
 
-def _gains(case: ComparisonContext, rows: list[Standing], sizes: tuple[int, ...], curves: Curves) -> list[Standing]:
+def _add_gains(case: ComparisonContext, rows: list[Standing], sizes: tuple[int, ...], curves: Curves) -> list[Standing]:
     rule, found = case.suite.rule, []
     for row in rows:
         other = control(case.suite, row.method, curves, case.external)
@@ -131,14 +133,14 @@ def _gains(case: ComparisonContext, rows: list[Standing], sizes: tuple[int, ...]
             row = replace(row, gain_low=test.low, gain_high=test.high, gain_p=test.p_different)
         found.append(row)
     adjusted: dict[str, float] = {}
-    for family in _families(found):
+    for family in _comparison_families(found):
         tested = [(row.method, row.gain_p) for row in family if row.gain_p is not None]
         for (method, _), p in zip(tested, stats.holm([p for _, p in tested]), strict=True):
             adjusted.setdefault(method, p)
     return [replace(row, gain_p=adjusted.get(row.method)) for row in found]
 
 
-def _ranked(rows: list[Standing], sizes: tuple[int, ...], curves: Curves, rule: str) -> list[Standing]:
+def _add_ranks(rows: list[Standing], sizes: tuple[int, ...], curves: Curves, rule: str) -> list[Standing]:
     """Ranks over the seeds that every method has; none with fewer than two methods or two seeds."""
     seeds = sorted(set.intersection(*(set(curves[row.method]) for row in rows))) if rows else []
     if len(rows) < 2 or len(seeds) < 2:

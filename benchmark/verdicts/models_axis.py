@@ -32,7 +32,7 @@ def model_rows(
     places = case.suite.protocol.trained()
     if len(case.suite.protocol.models) < 2 or len(places) < 2:
         return []
-    published = _published(reported)
+    published = _published_curves(reported)
     sizes = shared_sizes(case) or case.suite.protocol.acquisition.labelled()
     names = [f"accuracy/model{place}" for place in places]
     rule, metric = case.suite.rule.curve, case.suite.rule.metric
@@ -49,36 +49,36 @@ def model_rows(
         row = ModelRow(method, case.title(method), len(places), len(seeds), None, None, None)
         if seeds:
             values = np.array([[one[seed] for one in by_model] for seed in seeds])  # (seeds, models, sizes)
-            means = [_one(sizes, found[seed], rule) for seed in seeds]
+            means = [_curve_number(sizes, found[seed], rule) for seed in seeds]
             row = replace(
                 row, mean=float(np.mean(means)), verdict=verdicts.get(method),
-                over_models=float(np.mean([_one(sizes, spread, rule) for spread in values.std(axis=1)])),
+                over_models=float(np.mean([_curve_number(sizes, spread, rule) for spread in values.std(axis=1)])),
                 over_seeds=float(np.std(means, ddof=1)) if len(means) > 1 else None,
             )  # fmt: skip
             single[method] = [
-                float(np.mean([_one(sizes, curve, rule) for curve in one])) for one in values.swapaxes(0, 1)
+                float(np.mean([_curve_number(sizes, curve, rule) for curve in one])) for one in values.swapaxes(0, 1)
             ]
         theirs = published.get(method, {})
         whole = len(places) == len(case.suite.protocol.models)
         if whole and all(size in theirs.get(metric, {}) for size in sizes):
-            row = replace(row, published=_one(sizes, [theirs[metric][size] for size in sizes], rule))
+            row = replace(row, published=_curve_number(sizes, [theirs[metric][size] for size in sizes], rule))
         if all(size in theirs.get(name, {}) for name in names for size in sizes):
             grid = np.array([[theirs[name][size] for size in sizes] for name in names])
-            row = replace(row, published_over_models=_one(sizes, grid.std(axis=0), rule))
+            row = replace(row, published_over_models=_curve_number(sizes, grid.std(axis=0), rule))
             if not whole:  # the printed mean is one over models that were not trained here
-                row = replace(row, published=_one(sizes, grid.mean(axis=0), rule))
-            printed[method] = [_one(sizes, curve, rule) for curve in grid]
+                row = replace(row, published=_curve_number(sizes, grid.mean(axis=0), rule))
+            printed[method] = [_curve_number(sizes, curve, rule) for curve in grid]
         if row.mean is not None or row.published is not None:
             rows.append(row)
-    return _marked(rows, _wins(single), _wins(printed))
+    return _mark_best(rows, _count_wins(single), _count_wins(printed))
 
 
-def _one(sizes: Sequence[int], curve: Sequence[float] | np.ndarray, rule: str) -> float:
+def _curve_number(sizes: Sequence[int], curve: Sequence[float] | np.ndarray, rule: str) -> float:
     """The one number of a curve; of a single size, its value."""
     return float(area(sizes, curve, rule)) if len(sizes) > 1 else float(curve[0])
 
 
-def _published(reported: Iterable[ReportedResult]) -> dict[str, dict[str, dict[int, float]]]:
+def _published_curves(reported: Iterable[ReportedResult]) -> dict[str, dict[str, dict[int, float]]]:
     """Method, metric and size to the published value: deciding ones, and single models, which stand beside."""
     found: dict[str, dict[str, dict[int, float]]] = {}
     for row in reported:
@@ -87,7 +87,7 @@ def _published(reported: Iterable[ReportedResult]) -> dict[str, dict[str, dict[i
     return found
 
 
-def _wins(curves: Mapping[str, Sequence[float]]) -> dict[str, int]:
+def _count_wins(curves: Mapping[str, Sequence[float]]) -> dict[str, int]:
     """On how many models each method has the highest number; shared ones count for all that share them."""
     if len(curves) < 2:
         return {}
@@ -97,7 +97,7 @@ def _wins(curves: Mapping[str, Sequence[float]]) -> dict[str, int]:
     }
 
 
-def _marked(rows: Sequence[ModelRow], wins: Mapping[str, int], printed: Mapping[str, int]) -> list[ModelRow]:
+def _mark_best(rows: Sequence[ModelRow], wins: Mapping[str, int], printed: Mapping[str, int]) -> list[ModelRow]:
     means = [row.mean for row in rows if row.mean is not None]
     top = max(means) if len(means) > 1 else None
     return [

@@ -54,7 +54,7 @@ def read_own(path: Path, suite_file: SuiteFile, variant: str = "as_published") -
     that the protocol never reaches, a fraction in place of percent, a value that stands twice.
     """
     suite = suite_file.resolve("paper", variant)
-    numbers = list(_numbers(read_table(path, TableError), suite.rule.metric))
+    numbers = list(_read_numbers(read_table(path, TableError), suite.rule.metric))
     if not numbers:
         raise TableError("holds no numbers", where=f"{path}:1", remedy="write one row per method, seed and labels")
     _check_methods(numbers, suite)
@@ -62,7 +62,7 @@ def read_own(path: Path, suite_file: SuiteFile, variant: str = "as_published") -
     _check_sizes(numbers, suite_file, variant)
     _check_values(numbers)
     _check_once(numbers)
-    return _measurements(numbers, suite_file.id, variant)
+    return _as_measurements(numbers, suite_file.id, variant)
 
 
 def judge_own(
@@ -98,7 +98,7 @@ def judge_own(
         if item.verdict.kind is not VerdictKind.MISSING and (there is None or (item.method, item.labelled) in there)
     )
     curves = tuple(item for item in found.curves if item.verdict.kind is not VerdictKind.MISSING)
-    claims = tuple(map(_uncovered, found.claims))
+    claims = tuple(map(_uncovered_claim, found.claims))
     left_out = sum(item.decides for item in found.numbers) - sum(item.decides for item in numbers)
     notes = [*found.notes, "only the table was read: neither data, protocol nor machine behind it could be checked"]
     if left_out:
@@ -111,7 +111,7 @@ def judge_own(
     return replace(found, reference=against_name, numbers=numbers, curves=curves, claims=claims, notes=tuple(notes))
 
 
-def _uncovered(claim: ClaimVerdict) -> ClaimVerdict:
+def _uncovered_claim(claim: ClaimVerdict) -> ClaimVerdict:
     """A claim that the table does not cover was not asked about."""
     if claim.outcome is not ClaimOutcome.MISSING:
         return claim
@@ -146,7 +146,7 @@ def _as_published(rows: Iterable[Measurement], name: str) -> list[ReportedResult
 # ---------------------------------------------------------------------------------------------------- reading and checking
 
 
-def _numbers(table: Table, metric: str) -> Iterator[Number]:
+def _read_numbers(table: Table, metric: str) -> Iterator[Number]:
     """Rows of the table, each cell read. Raises TableError."""
     where, header = table.where(1), table.header
     if not header:
@@ -168,13 +168,13 @@ def _numbers(table: Table, metric: str) -> Iterator[Number]:
         if not named["method"].strip():
             raise TableError("no method", where=place, remedy="write the method's name in the suite")
         yield Number(
-            named["method"], int(_cell(named["seed"], "seed", place, whole=True)),
-            int(_cell(named["labelled"], "labelled", place, whole=True)), named["metric"] or metric,
-            _cell(named["value"], "value", place), place,
+            named["method"], int(_read_cell(named["seed"], "seed", place, whole=True)),
+            int(_read_cell(named["labelled"], "labelled", place, whole=True)), named["metric"] or metric,
+            _read_cell(named["value"], "value", place), place,
         )  # fmt: skip
 
 
-def _cell(cell: str, column: str, where: str, *, whole: bool = False) -> float:
+def _read_cell(cell: str, column: str, where: str, *, whole: bool = False) -> float:
     try:
         return number(cell, whole=whole)
     except ValueError as error:
@@ -185,14 +185,16 @@ def _cell(cell: str, column: str, where: str, *, whole: bool = False) -> float:
 
 def _check_methods(numbers: Iterable[Number], suite: Suite) -> None:
     """Refuse spellings that can only mean a method of the suite; other names are methods of one's own."""
-    plain = {_plain(spelling): name for name, method in suite.methods.items() for spelling in (method.title, name)}
+    plain = {
+        _normalise_name(spelling): name for name, method in suite.methods.items() for spelling in (method.title, name)
+    }
     for item in numbers:
-        meant = plain.get(_plain(item.method))
+        meant = plain.get(_normalise_name(item.method))
         if meant is not None and item.method not in suite.methods:
             raise TableError(f"the suite has no method '{item.method}'", where=item.where, remedy=f"write '{meant}'")
 
 
-def _plain(name: str) -> str:
+def _normalise_name(name: str) -> str:
     return "".join(sign for sign in name.casefold() if sign.isalnum() or sign == "+")
 
 
@@ -256,7 +258,7 @@ def _check_once(numbers: Iterable[Number]) -> None:
             )  # fmt: skip
 
 
-def _measurements(numbers: Iterable[Number], suite: str, variant: str) -> list[Measurement]:
+def _as_measurements(numbers: Iterable[Number], suite: str, variant: str) -> list[Measurement]:
     trials: dict[tuple[str, int], dict[int, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     for item in numbers:
         trials[item.method, item.seed][item.labelled][item.metric] = item.value

@@ -55,9 +55,9 @@ def with_parts(
     for method, seed in trials:
         for cycle in range(protocol.acquisition.cycles):
             found = _parts_of(parts, method, seed, cycle)
-            if set(found) < set(protocol.trained()) or not _fit(found.values()):
+            if set(found) < set(protocol.trained()) or not _parts_fit(found.values()):
                 break
-            rows.append(_together({place: found[place] for place in protocol.trained()}, profile))
+            rows.append(_combine_cycle({place: found[place] for place in protocol.trained()}, profile))
     return rows
 
 
@@ -65,22 +65,22 @@ def _parts_of(parts: Sequence[Trials], method: str, seed: int, cycle: int) -> di
     """The measurement that each model of one cycle of a trial is taken from, by the model's place."""
     found: dict[int, Measurement] = {}
     rows = [row for part in parts if (row := part.trial(method, seed).get(cycle)) is not None]
-    for row in sorted(rows, key=lambda one: (len(_places(one)), one.profile)):
-        for place in _places(row):
+    for row in sorted(rows, key=lambda one: (len(_model_places(one)), one.profile)):
+        for place in _model_places(row):
             found.setdefault(place, row)
     return found
 
 
-def _places(row: Measurement) -> list[int]:
+def _model_places(row: Measurement) -> list[int]:
     return [int(named[1]) for name in row.metrics if (named := MODEL.fullmatch(name))]
 
 
-def _fit(rows: Iterable[Measurement]) -> bool:
+def _parts_fit(rows: Iterable[Measurement]) -> bool:
     """Whether parts were trained on the same images of the same data."""
     return len({(row.labelled, row.labelled_digest, row.canonical, row.data_note) for row in rows}) == 1
 
 
-def _together(found: dict[int, Measurement], profile: str) -> Measurement:
+def _combine_cycle(found: dict[int, Measurement], profile: str) -> Measurement:
     """One cycle of the whole trial: its metrics by the rules of a committee (mean and population spread over models)."""
     one, parts = next(iter(found.values())), sorted(set(found.values()), key=lambda row: row.key)
     models = {f"accuracy/model{place}": row.metrics[f"accuracy/model{place}"] for place, row in found.items()}
@@ -92,13 +92,13 @@ def _together(found: dict[int, Measurement], profile: str) -> Measurement:
     return Measurement(
         suite=one.suite, method=one.method, profile=profile, variant=one.variant, seed=one.seed, cycle=one.cycle,
         labelled=one.labelled, metrics=metrics | models, trial_id=digest([row.trial_id for row in parts]),
-        env_id=environments[0] if len(environments) == 1 else digest(environments), device_model=_devices(found),
+        env_id=environments[0] if len(environments) == 1 else digest(environments), device_model=_describe_devices(found),
         canonical=one.canonical, data_note=one.data_note, record_digest=digest([row.record_digest for row in parts]),
         labelled_digest=one.labelled_digest, parts=tuple(parts),
     )  # fmt: skip
 
 
-def _devices(found: dict[int, Measurement]) -> str:
+def _describe_devices(found: dict[int, Measurement]) -> str:
     """The device, or which model ran on which: trials are alike where every model ran on the same one."""
     places: dict[str, list[int]] = defaultdict(list)
     for place, row in found.items():

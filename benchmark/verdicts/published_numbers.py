@@ -91,7 +91,7 @@ def judge_numbers(case: ComparisonContext, reported: Iterable[ReportedResult], e
     excuse, none is compared and each one says so. Partial profiles omit context rows for the parts they leave out."""
     known, sizes = {*case.methods, *case.suite.methods}, case.suite.protocol.acquisition.labelled()
     return [
-        _number(case, row, excuse)
+        _judge_number(case, row, excuse)
         for row in reported
         if (row.method in case.methods or row.method not in known)
         and not (
@@ -102,36 +102,38 @@ def judge_numbers(case: ComparisonContext, reported: Iterable[ReportedResult], e
     ]
 
 
-def _number(case: ComparisonContext, row: ReportedResult, excuse: str) -> NumberVerdict:
+def _judge_number(case: ComparisonContext, row: ReportedResult, excuse: str) -> NumberVerdict:
     decides = row.role in TARGETS
     line = NumberVerdict(
         row.method, case.title(row.method), row.metric, row.labelled, Verdict(VerdictKind.NOT_COMPARABLE, excuse, excused=True),
         row.role, decides, row.source, note=row.note, notes=case.notes,
     )  # fmt: skip
     if row.method not in case.methods:
-        return replace(_excused(line, "no method of this suite"), decides=False)
+        return replace(_excused_number(line, "no method of this suite"), decides=False)
     if excuse:
         return line
     if left_out := _left_out(case.suite.protocol, row.metric):
-        return _excused(line, left_out)
+        return _excused_number(line, left_out)
     if row.mean is None:
-        return _excused(line, "the published point cannot be read")
+        return _excused_number(line, "the published point cannot be read")
     if row.labelled is None:
-        return _excused(line, "no number of labels is published with it")
+        return _excused_number(line, "no number of labels is published with it")
     if row.labelled not in case.suite.protocol.acquisition.labelled() and row.labelled not in case.trials.sizes(
         row.method
     ):
-        return _excused(line, f"the pinned protocol never has {row.labelled} labels")
+        return _excused_number(line, f"the pinned protocol never has {row.labelled} labels")
     values = case.trials.values(row.method, row.labelled, row.metric)
     if not values:
         return replace(line, verdict=Verdict(VerdictKind.MISSING, _why_missing(case, row.method, row.metric)))
     rows = list(case.trials.at(row.method, row.labelled).values())
     known = spread(row)
     estimate = estimated(
-        case, list(values.values()), row.value, known, row.reading_error, row.n, _guess(case, row, known)
+        case, list(values.values()), row.value, known, row.reading_error, row.n, _planning_spread(case, row, known)
     )
     line = replace(
-        line, estimate=estimate, notes=(*case.notes, *data_notes(rows), *_known(known.note), *_share(case, estimate.n))
+        line,
+        estimate=estimate,
+        notes=(*case.notes, *data_notes(rows), *_known_notes(known.note), *_missing_trials_note(case, estimate.n)),
     )
     blocked = comparison_blocker(rows, case.suite.rule.mix_devices)
     if blocked:
@@ -139,7 +141,7 @@ def _number(case: ComparisonContext, row: ReportedResult, excuse: str) -> Number
     return replace(line, verdict=verdict_of(case, estimate))
 
 
-def _excused(line: NumberVerdict, reason: str) -> NumberVerdict:
+def _excused_number(line: NumberVerdict, reason: str) -> NumberVerdict:
     return replace(line, verdict=Verdict(VerdictKind.NOT_COMPARABLE, reason, excused=True))
 
 
@@ -158,15 +160,15 @@ def _why_missing(case: ComparisonContext, method: str, metric: str) -> str:
     return "no trial got this far" if metric in seen else f"no trial measured '{metric}'"
 
 
-def _known(note: str) -> tuple[str, ...]:
+def _known_notes(note: str) -> tuple[str, ...]:
     return (note,) if note else ()
 
 
-def _share(case: ComparisonContext, n: int) -> tuple[str, ...]:
+def _missing_trials_note(case: ComparisonContext, n: int) -> tuple[str, ...]:
     return (f"{n} of {case.planned} planned trials",) if n < case.planned else ()
 
 
-def _guess(case: ComparisonContext, row: ReportedResult, known: Spread) -> float | None:
+def _planning_spread(case: ComparisonContext, row: ReportedResult, known: Spread) -> float | None:
     """A spread for planning when one trial has none: the published one, or that of other methods at the same size."""
     if known.sd is not None:
         return known.sd
@@ -244,10 +246,10 @@ def judge_curves(case: ComparisonContext, reported: Iterable[ReportedResult]) ->
         asked = row.role in TARGETS and row.method in case.methods
         if asked and row.labelled is not None and case.reaches(row.method, row.labelled):
             curves.setdefault((row.method, row.metric, ROUND.sub("", row.source)), {}).setdefault(row.labelled, row)
-    return [_curve(case, *key, points) for key, points in curves.items() if len(points) > 1]
+    return [_judge_curve(case, *key, points) for key, points in curves.items() if len(points) > 1]
 
 
-def _curve(
+def _judge_curve(
     case: ComparisonContext, method: str, metric: str, source: str, points: Mapping[int, ReportedResult]
 ) -> CurveVerdict:
     sizes = tuple(sorted(size for size in points if case.trials.values(method, size, metric)))
@@ -274,6 +276,6 @@ def _curve(
     partial = (f"{len(sizes)} of {len(points)} published sizes",) if len(sizes) < len(points) else ()
     blocked = comparison_blocker(rows, case.suite.rule.mix_devices)
     return replace(
-        line, estimate=estimate, notes=(*case.notes, *data_notes(rows), *_share(case, estimate.n), *partial),
+        line, estimate=estimate, notes=(*case.notes, *data_notes(rows), *_missing_trials_note(case, estimate.n), *partial),
         verdict=Verdict(VerdictKind.NOT_COMPARABLE, blocked) if blocked else verdict_of(case, estimate),
     )  # fmt: skip

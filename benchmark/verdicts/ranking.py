@@ -113,12 +113,12 @@ def penalties(curves: Mapping[str, Mapping[int, Mapping[int, float]]], alpha: fl
     for row, first in enumerate(names):
         for column, second in enumerate(names):
             shared = sorted(curves[first].keys() & curves[second].keys()) if row != column else []
-            wins = [_beats(curves[first][size], curves[second][size], alpha) for size in shared]
+            wins = [_is_better(curves[first][size], curves[second][size], alpha) for size in shared]
             matrix[row, column] = sum(wins) / len(wins) if wins else 0.0
     return matrix
 
 
-def _beats(ours: Mapping[int, float], theirs: Mapping[int, float], alpha: float) -> bool:
+def _is_better(ours: Mapping[int, float], theirs: Mapping[int, float], alpha: float) -> bool:
     seeds = sorted(ours.keys() & theirs.keys())
     if len(seeds) < 2:
         return False

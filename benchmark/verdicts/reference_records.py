@@ -21,24 +21,24 @@ def judge_committed(case: ComparisonContext, committed: Trials, excused: bool) -
     for method in case.methods:
         sizes = committed.sizes(method)
         if sizes:
-            lines.extend(_number(case, committed, method, size) for size in sizes)
+            lines.extend(_judge_number(case, committed, method, size) for size in sizes)
         elif case.trials.sizes(method):
             reason = Verdict(
                 VerdictKind.NOT_COMPARABLE, "no committed records", excused or method not in case.suite.methods
             )
-            lines.append(_line(case, method, case.trials.sizes(method)[-1], reason))
+            lines.append(_blank_number(case, method, case.trials.sizes(method)[-1], reason))
     return lines
 
 
-def _line(case: ComparisonContext, method: str, size: int, verdict: Verdict) -> NumberVerdict:
+def _blank_number(case: ComparisonContext, method: str, size: int, verdict: Verdict) -> NumberVerdict:
     return NumberVerdict(
         method, case.title(method), case.suite.rule.metric, size, verdict, "records", True, SOURCE, notes=case.notes
     )
 
 
-def _number(case: ComparisonContext, committed: Trials, method: str, size: int) -> NumberVerdict:
+def _judge_number(case: ComparisonContext, committed: Trials, method: str, size: int) -> NumberVerdict:
     rule = case.suite.rule
-    line = _line(case, method, size, Verdict(VerdictKind.MISSING, "no trial"))
+    line = _blank_number(case, method, size, Verdict(VerdictKind.MISSING, "no trial"))
     ours, theirs = case.trials.at(method, size), committed.at(method, size)
     if not ours:
         return (
@@ -55,10 +55,10 @@ def _number(case: ComparisonContext, committed: Trials, method: str, size: int) 
         )
     pairs = [(ours[seed], theirs[seed]) for seed in seeds]
     rows = [row for both in pairs for row in both]
-    line = replace(line, notes=(*case.notes, *data_notes(rows)), estimate=_estimate(case, left, right))
+    line = replace(line, notes=(*case.notes, *data_notes(rows)), estimate=_estimate_difference(case, left, right))
     if all(mine.record_digest == other.record_digest for mine, other in pairs):
         return replace(line, verdict=Verdict(VerdictKind.REPRODUCED, "bitwise equal"))
-    lost = sum(_lost(mine, other) for mine, other in pairs)
+    lost = sum(_has_changed(mine, other) for mine, other in pairs)
     if lost:
         line = replace(line, notes=(*line.notes, f"{lost} trials differ although the environment is the same"))
     blocked = comparison_blocker(rows, rule.mix_devices)
@@ -67,12 +67,12 @@ def _number(case: ComparisonContext, committed: Trials, method: str, size: int) 
     return replace(line, verdict=verdict_of(case, line.estimate))
 
 
-def _lost(mine: Measurement, other: Measurement) -> bool:
+def _has_changed(mine: Measurement, other: Measurement) -> bool:
     same = (mine.env_id, mine.trial_id) == (other.env_id, other.trial_id)
     return same and mine.record_digest != other.record_digest
 
 
-def _estimate(case: ComparisonContext, ours: stats.Array, theirs: stats.Array) -> Estimate:
+def _estimate_difference(case: ComparisonContext, ours: stats.Array, theirs: stats.Array) -> Estimate:
     rule, n = case.suite.rule, len(ours)
     gaps = ours - theirs
     several = n > 1

@@ -92,14 +92,16 @@ def regress(
     covered = {(row.method, row.seed) for row in same}
     others = [row for row in known if (row.method, row.seed) not in covered]
     theirs = select_trials([*same, *others], suite_file.id, profile, variant)
-    checks = [_check(ours, theirs, *key) for key in sorted({*here, *((row.method, row.seed) for row in theirs.rows)})]
+    checks = [
+        _check_trial(ours, theirs, *key) for key in sorted({*here, *((row.method, row.seed) for row in theirs.rows)})
+    ]
     moved = tuple(dict.fromkeys(check.method for check in checks if check.state is RegressionState.ELSEWHERE))
     case = comparison_context(suite_file, ours, profile, variant, moved)
     numbers = judge_committed(case, theirs, excused=False) if moved else []
     return Regression(suite_file.id, profile, variant, tuple(checks), tuple(numbers))
 
 
-def _check(ours: Trials, theirs: Trials, method: str, seed: int) -> TrialCheck:
+def _check_trial(ours: Trials, theirs: Trials, method: str, seed: int) -> TrialCheck:
     mine, other = ours.trial(method, seed), theirs.trial(method, seed)
     if not mine or not other:
         return TrialCheck(method, seed, RegressionState.NEW if mine else RegressionState.MISSING)

@@ -35,7 +35,7 @@ class ClaimOutcome(StrEnum):
 @dataclass(frozen=True)
 class Verdict:
     """A kind and, where it needs one, its reason. Equivalence within the margin and an excess beyond it are both shown at
-    level alpha; whatever shows neither is inconclusive."""
+    level alpha; what shows neither is inconclusive."""
 
     kind: VerdictKind
     reason: str = ""

@@ -96,7 +96,7 @@ def boundaries(looks: Sequence[int], alpha: float) -> tuple[float, ...]:
         due, scale = spent(look / looks[-1], alpha) - done, math.sqrt(look - before)
         top = 12 * math.sqrt(looks[-1])
         arguments = (points, weights * density, scale, due)
-        edge = float(brentq(_excess, -top, top, arguments, xtol=1e-10)) if due > 1e-14 else top
+        edge = float(brentq(_excess_error, -top, top, arguments, xtol=1e-10)) if due > 1e-14 else top
         found.append(edge / math.sqrt(look))
         grid = np.linspace(-8 * math.sqrt(look), min(edge, 9 * math.sqrt(look)), GRID)
         steps = (grid[:, None] - points[None, :]) / scale
@@ -108,7 +108,7 @@ def boundaries(looks: Sequence[int], alpha: float) -> tuple[float, ...]:
     return tuple(found)
 
 
-def _excess(edge: float, points: Array, mass: Array, scale: float, due: float) -> float:
+def _excess_error(edge: float, points: Array, mass: Array, scale: float, due: float) -> float:
     """Chance to cross this edge in the next step, beyond what is due to be spent on it."""
     from scipy.special import ndtr
 

@@ -61,13 +61,13 @@ def compare(
     least, most = difference - reading_error, difference + reading_error
     return Comparison(
         difference, se, df, difference - half, difference + half,
-        p_lower=_above(least + margin, se, df), p_upper=_above(margin - most, se, df),
-        p_above=_above(least - margin, se, df), p_below=_above(-margin - most, se, df),
-        p_different=min(1.0, 2 * _above(max(abs(difference) - reading_error, 0.0), se, df)),
+        p_lower=_p_above(least + margin, se, df), p_upper=_p_above(margin - most, se, df),
+        p_above=_p_above(least - margin, se, df), p_below=_p_above(-margin - most, se, df),
+        p_different=min(1.0, 2 * _p_above(max(abs(difference) - reading_error, 0.0), se, df)),
     )  # fmt: skip
 
 
-def _above(distance: float, se: float, df: float) -> float:
+def _p_above(distance: float, se: float, df: float) -> float:
     """One-sided p value of 'the true distance is at or below zero'."""
     if se == 0:
         return 0.0 if distance > 0 else 1.0
@@ -90,14 +90,14 @@ def against_mean(
     With the standard error of that mean (and its degrees of freedom) this is Welch's test; without, one-sample: the
     published mean is then taken as the number to be met.
     """
-    values = _values(ours, 2)
+    values = _as_values(ours, 2)
     se, df = welch(float(values.std(ddof=1)), len(values), other_se, other_df)
     return compare(float(values.mean()) - mean, se, df, margin, alpha, reading_error)
 
 
 def paired(ours: ArrayLike, theirs: ArrayLike, margin: float, alpha: float) -> Comparison:
     """Trials against trials, pair by pair (see `pair`)."""
-    left, right = _values(ours, 2), _values(theirs, 2)
+    left, right = _as_values(ours, 2), _as_values(theirs, 2)
     if left.shape != right.shape:
         raise ValueError("paired comparisons need equally many values on both sides")
     return against_mean(left - right, 0.0, margin, alpha)
@@ -125,7 +125,7 @@ def interval_with_test_set(values: ArrayLike, images: int, alpha: float = 0.05) 
     More seeds do not take the error of the test set out of it: it is added to the error of the mean, with
     Welch-Satterthwaite degrees of freedom (that of the test set counts as known).
     """
-    own = _values(values, 2)
+    own = _as_values(values, 2)
     mean = float(own.mean())
     se, df = welch(float(own.std(ddof=1)), len(own), test_set_error(mean, images), math.inf)
     half = t_critical(alpha / 2, df) * se
@@ -189,7 +189,7 @@ def _student_power(effect: float, critical: float, df: float) -> float:
     """P(|t| > critical) for a true difference of `effect` standard errors: over the quantiles of the estimated spread."""
     from scipy.special import ndtr
 
-    edge = critical * _spreads(df)
+    edge = critical * _spread_quantiles(df)
     return float(np.mean(ndtr(effect - edge) + ndtr(-effect - edge)))
 
 
@@ -236,8 +236,8 @@ def needed_trials(
     inner = margin - reading_error
     excess = abs(true) - margin - reading_error
     if abs(true) < inner:
-        return _fewest(lambda n: equivalence_power(sd, n, inner, alpha, true, other_se, other_df))
-    return _fewest(lambda n: beyond_power(sd, n, excess, alpha, other_se, other_df)) if excess > 0 else None
+        return _fewest_trials(lambda n: equivalence_power(sd, n, inner, alpha, true, other_se, other_df))
+    return _fewest_trials(lambda n: beyond_power(sd, n, excess, alpha, other_se, other_df)) if excess > 0 else None
 
 
 def needed_pairs(sd: float, difference: float, alpha: float) -> int | None:
@@ -247,10 +247,10 @@ def needed_pairs(sd: float, difference: float, alpha: float) -> int | None:
     if sd == 0:
         return 2
     root = abs(difference) / sd
-    return _fewest(lambda n: _student_power(root * math.sqrt(n), t_critical(alpha / 2, n - 1), n - 1))
+    return _fewest_trials(lambda n: _student_power(root * math.sqrt(n), t_critical(alpha / 2, n - 1), n - 1))
 
 
-def _fewest(power: Callable[[int], float]) -> int | None:
+def _fewest_trials(power: Callable[[int], float]) -> int | None:
     """Smallest n in 2..MOST whose power suffices; power grows with n."""
     low, high = 1, 2
     while power(high) < POWER:
@@ -267,14 +267,14 @@ def _half_width(sd: float, n: int, alpha: float, other_se: float, other_df: floa
     """Half-width of the interval over the quantiles of the standard deviation that n trials would estimate."""
     from scipy.special import stdtrit
 
-    own = (sd * _spreads(n - 1)) ** 2 / n
+    own = (sd * _spread_quantiles(n - 1)) ** 2 / n
     total = own + other_se**2
     df = np.full_like(own, n - 1) if other_se == 0 else total**2 / (own**2 / (n - 1) + other_se**4 / other_df)
     return np.asarray(-stdtrit(df, alpha) * np.sqrt(total))
 
 
 @lru_cache(maxsize=512)
-def _spreads(df: float) -> Array:
+def _spread_quantiles(df: float) -> Array:
     """Estimated over true standard deviation at evenly spaced probabilities: an expectation is a mean over them."""
     from scipy.special import gammaincinv
 
@@ -282,7 +282,7 @@ def _spreads(df: float) -> Array:
     return np.asarray(np.sqrt(gammaincinv(df / 2, (np.arange(points) + 0.5) / points) * 2 / df))
 
 
-def _values(values: ArrayLike, least: int) -> Array:
+def _as_values(values: ArrayLike, least: int) -> Array:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or len(array) < least:
         raise ValueError(f"need at least {least} values in one dimension, got shape {array.shape}")

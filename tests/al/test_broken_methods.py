@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from benchmark.al import datasets
+from benchmark.al.committee import Committee
 from benchmark.al.learner import Learner
 from benchmark.al.objectives import cod
 from benchmark.al.training.numerics import Numerics
@@ -78,23 +79,32 @@ def test_a_teacher_that_is_not_updated_stays_at_chance(cache: Path) -> None:
 THRESHOLD = 20.0
 """Percent below which the notes of these profiles call a network broken."""
 REAL = pytest.mark.skipif("ALBENCH_TEST_DATA" not in os.environ, reason="ALBENCH_TEST_DATA names no data root")
-PROFILES = [("tod/cifar10", "smoke"), ("st-conal/cifar10", "smoke")]
+PROFILES = [
+    (suite, "smoke") for suite in ("tod/cifar10", "st-conal/cifar10", "bal/cifar10-base", "pt4al/cifar10", "diam/mnist")
+]
+"""One of each paper."""
 
 
 def reached_by_profile(
     suite: str, profile: str, method: str, cache: Path, damage: Callable[[Learner], None] = lambda _: None
 ) -> dict[str, float]:
-    """Test accuracy of every network in percent after one training on as many labels as the profile ends with."""
+    """Test accuracy of every network in percent after one training on as many labels as the profile ends with; of several
+    target models the mean."""
     (made,) = find_suite(suite, SUITES).trials(profile, methods=[method], seeds=[0])
     data = datasets.load(made.protocol.data, Path(os.environ["ALBENCH_TEST_DATA"]), cache)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     _, learner = assemble(made, data, Numerics(torch.device("cpu")), cache / "weights")
-    damage(learner)
+    members = learner.members if isinstance(learner, Committee) else [learner]
+    for member in members:
+        damage(member)
     pool, labelled = torch.arange(made.protocol.data.train_size).numpy(), made.protocol.acquisition.labelled()[-1]
     learner.fit(0, pool[:labelled], pool[labelled:], ())
-    networks = {"student": learner.student, **learner.objective.modules()}
-    return {name: learner.evaluate(network).accuracy for name, network in networks.items()}
+    networks = {f"student{member.place}": (member, member.student) for member in members}
+    networks |= {name: (member, module) for member in members for name, module in member.objective.modules().items()}
+    found = {name: member.evaluate(network).accuracy for name, (member, network) in networks.items()}
+    students = [found.pop(f"student{member.place}") for member in members]
+    return found | {"student": sum(students) / len(students)}
 
 
 @REAL

@@ -127,7 +127,7 @@ def test_another_library_reads_the_same(data: Any, tmp_path: Path) -> None:
 
 def test_an_unknown_network_is_refused_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no network 'resnet'") as error:
-        extraction.feature_network("resnet", 128, tmp_path)
+        extraction.load_network("resnet", 128, tmp_path)
     assert "efficientnet_lite0" in str(error.value)
 
 

@@ -15,6 +15,7 @@ from benchmark.al.strategies import Picks, Strategy
 from benchmark.errors import AlbenchError, UsageError
 from benchmark.runs import events
 from benchmark.runs.events import CycleFinished, CycleResult
+from benchmark.spec.identity import trial_id
 from benchmark.spec.models import Component
 from tests.helpers.trials import assembled, session, trial
 
@@ -94,6 +95,27 @@ def test_identical_first_trainings_are_done_once(tmp_path: Path, cache: Path) ->
     assert after == alone
     other = results("tod+cod", tmp_path / "third", cache, shared=shared)
     assert other[0].training != alone[0].training
+
+
+def test_a_training_taken_over_has_the_weights_that_its_record_holds(tmp_path: Path, cache: Path) -> None:
+    """Also where a cycle ends at its best epoch and not at its last: a record with other weights than these is not believed."""
+    sets = {
+        "protocol.evaluation": {"epoch": "best", "every": 2, "batch_size": 100}, "protocol.training.start": "warm_best",
+        "protocol.training.epochs": 3, "protocol.training.schedule.milestones": [3],
+    }  # fmt: skip
+    shared, lives = tmp_path / "shared", []
+    for method in ("random", "entropy"):
+        made = trial(method, sets=sets)
+        strategy, learner = assembled(made, cache)
+        live = session(made, tmp_path / method, shared)
+        live.trial_id = trial_id(made)
+        run(made.protocol, strategy, learner, live)
+        lives.append(live)
+    maker, taker = lives
+    first = maker.results[0]
+    assert first.metrics["epoch/best"] == 2, "only after the second of three epochs is the test set seen on the way"
+    assert maker.taken is None and taker.taken is not None
+    assert taker.taken.weights == taker.results[0].weights == first.weights
 
 
 @pytest.mark.parametrize("epochs", [1, 2])

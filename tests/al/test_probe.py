@@ -192,11 +192,11 @@ def test_what_inputs_and_the_solver_need_is_checked_where_the_suite_is_read() ->
 
 def test_the_suites_pin_the_code_of_the_network_as_it_is() -> None:
     from benchmark.al.networks import efficientnet_lite
-    from benchmark.runs.code_digest import file_meaning
+    from benchmark.runs.code_digest import digest_file
 
     for name in ("frozen/cifar10", "frozen/cifar100"):
         made = find_suite(name, kit.SUITES).suite.protocol.features["lite0"].made
-        assert made is not None and made.code == file_meaning(Path(efficientnet_lite.__file__))
+        assert made is not None and made.code == digest_file(Path(efficientnet_lite.__file__))
 
 
 def test_every_method_of_the_suite_dry_runs() -> None:

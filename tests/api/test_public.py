@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,12 @@ def test_every_public_name_is_there(name: str) -> None:
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'judged'"):
         _ = benchmark.judged  # type: ignore[attr-defined]
+
+
+def test_the_reference_has_exactly_the_public_names() -> None:
+    entries = re.findall(r"^::: benchmark\.(.+)\.(\w+)$", (ROOT / "docs" / "reference.md").read_text(), re.M)
+    assert {name: home for home, name in entries} == benchmark._HOMES
+    assert len(entries) == len(benchmark._HOMES)
 
 
 def test_every_public_name_is_typed() -> None:

@@ -28,6 +28,7 @@ from benchmark.planning.plan import DataStatus, Plan, data_key
 from benchmark.runs import environment as provenance
 from benchmark.runs.store import Store
 from benchmark.spec.load import find_suite
+from benchmark.spec.models import Cost
 from tests.executors import fake_worker as fake
 from tests.helpers.runs import ENVIRONMENT, SUITE, write_suite
 from tests.helpers.waiting import patience, wait_for
@@ -342,6 +343,20 @@ def test_check_of_reported_tables(cli: Cli, row: str, code: int, words: str) -> 
     assert words in cli.out
 
 
+def test_check_finds_a_data_set_beside_its_suite(cli: Cli) -> None:
+    """A relative path of one's own data set begins at the folder of the suite file, wherever the command is given."""
+    cli("schema")
+    words = (ROOT / "docs/add-a-data-set.md").read_text(encoding="utf-8")
+    code = words.partition("```python\n# squares.py\n")[2].partition("```")[0]
+    (cli.folder / "suites" / "toy" / "squares.py").write_text(code)
+    write_suite(cli.folder / "suites", "toy/one", SUITE.replace('"digits"', '"squares.py:Squares"', 1))
+    assert cli("check", "--quick") == 0, cli.out
+    assert "squares is not there" in cli.out
+    (cli.folder / "suites" / "toy" / "squares.py").unlink()
+    assert cli("check", "--quick") == 2
+    assert "cannot read the plug-in squares.py" in cli.out
+
+
 # ------------------------------------------------------------------------------------------------------------- running
 
 
@@ -631,6 +646,89 @@ def test_plugins_stand_in_the_comparison_only_under_the_pinned_protocol(cli: Cli
     assert cli.run("toy/one@0,9", "--method", plugin) == 0
     cli("compare", "toy/one")
     assert "Mine" in cli.out
+
+
+NET = "class Net: ..."
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        ("--set", "protocol.training.epochs=5"),
+        ("--network", "net.py:Net(width=4)"),
+        ("--set", 'protocol.data.name="my_data:Data"'),
+    ],
+    ids=["a value", "a network", "data"],
+)
+def test_every_verb_shows_what_run_made_with_values_of_ones_own(
+    cli: Cli, own: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(cli.folder)
+    monkeypatch.setattr(planning, "measured_price", lambda _: Cost(forward_macs=7))
+    Path("net.py").write_text(NET)
+    write_suite(cli.folder / "suites", "toy/one", SUITE + '[claims.C1]\ntext = "x"\nsource = "y"\n')
+    Path("suites/toy/one.reported.csv").write_text(
+        "method,labelled,metric,mean,dispersion,dispersion_kind,n,source,reading_error,role,note\n"
+        "random,10,accuracy,99.0,1,sd,3,Table 1,0,target,\n"
+    )
+    assert cli.run("toy/one/random@0,9", *own) == 0
+    assert cli.run("toy/one/random@0") == 0
+    assert cli("status", "toy/one/random") == 0 and cli.out.count("toy/one/random") == 3
+    assert cli("status", "toy/one/random@0,9", *own) == 0 and cli.out.count("toy/one/random") == 2
+    assert cli("compare", "toy/one/random", *own) == 0, cli.out
+    assert "2 trials of random" in cli.out and "not comparable" in cli.out and "not the published protocol" in cli.out
+    assert "--all" in cli.out and own[0] in cli.out, "the commands that are offered are about the same trials"
+    assert cli("compare", "toy/one/random") == 1, "the published number is still that of the suite as it is"
+    assert cli("report", "toy/one/random", *own, "--no-tracking") == 0
+    (page,) = Path("report/toy/one").glob("changed-*/report.html")
+    assert "not the published protocol" in page.read_text()
+    assert cli("report", "toy/one/random", "--no-tracking") == 0 and Path("report/toy/one/report.html").is_file()
+    assert cli("export", "toy/one/random", *own) == 0 and cli.out.count("toy/one,random") == 2 * 3
+    assert cli("report", "toy/one/random", *own, "--publish") == 2
+    assert cli("compare", "toy/one/random", *own, "--regress") == 2
+
+
+def test_every_verb_shows_a_method_of_ones_own_as_its_file_stands(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(cli.folder)
+    Path("my.py").write_text("class Mine: ...")
+    own = ("--method", "my.py:Mine")
+    assert cli.run("toy/one@0,9", *own, "--methods", "random") == 0
+    Path("my.py").write_text("class Mine: 'edited'")
+    assert cli.run("toy/one@0", *own) == 0
+    assert cli("export", "toy/one@0,9", *own) == 0
+    assert cli.out.count("toy/one,Mine") == 3, "one trial of three cycles: the other one was made by the former file"
+    assert "toy/one,random" in cli.out, "with the random sampling that it is held against"
+    assert cli("status", "toy/one", *own) == 0 and cli.out.count("toy/one/Mine") == 1
+    assert cli("report", "toy/one@0", *own, "--no-tracking") == 0
+
+
+def test_networks_replace_those_of_the_suite_and_no_others(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "measured_price", lambda _: Cost(forward_macs=7))
+    two = '[methods.two]\ntitle = "Two"\nstrategy = { name = "random" }\n'
+    two += '[methods.two.set]\nmodels = [{ name = "small_cnn" }, { name = "small_cnn" }]\n'
+    write_suite(cli.folder / "suites", "toy/one", SUITE.replace("[profiles.smoke]", f"{two}[profiles.smoke]"))
+    net = cli.folder / "net.py"
+    net.write_text(NET)
+    own = ("--network", f"{net}:Net( width = 4 )", "--device", "cpu")
+    assert cli("plan", "toy/one@0", *own, "--json") == 0
+    plan = Plan.model_validate_json(cli.out)
+    assert {trial.trial.method_name for trial in plan.trials} == {"random", "entropy"}
+    (model,) = plan.trials[0].trial.protocol.models
+    assert (model.name, model.params) == (f"{net}:Net", {"width": 4}) and model.code is not None
+    assert plan.trials[0].workload.macs == 7 * plan.trials[0].workload.forward_equivalents
+    assert cli("plan", "toy/one/two@0", *own) == 2 and "networks of its own" in cli.err
+    assert cli("plan", "toy/one@0", "--network", "net.py:Net(width", "--device", "cpu") == 2
+    assert cli("plan", "toy/one@0", "--weights", str(net), "--device", "cpu") == 2 and "--network" in cli.err
+
+
+def test_a_copy_of_a_suite_with_other_data_is_measured_with_nothing_to_compare(cli: Cli) -> None:
+    """As the quickstart, whose rule compares with committed records, copied: there are none of the copy."""
+    (cli.folder / "results" / "toy" / "one").mkdir(parents=True)
+    copy = SUITE.replace('name = "digits"', 'name = "mnist"').replace("[rule]", '[rule]\nreference = "records"')
+    write_suite(cli.folder / "suites", "own/copy", copy)
+    assert cli.run("own/copy/random@0") == 0
+    assert cli("compare", "own/copy/random@0") == 0
+    assert "nothing to compare" in cli.out
 
 
 def test_verify(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -359,7 +359,7 @@ def two_hosts_on_one_store(bench: Bench, rng: random.Random) -> int | None:
         time.sleep(0.005)
     time.sleep(rng.uniform(0, bench.duration / 2))
     network = lambda: setattr(lock, "on_network", lambda _path: True)  # noqa: E731
-    blind = lambda: setattr(lock, "_lock", lambda *_: True)  # noqa: E731
+    blind = lambda: setattr(lock, "_try_lock", lambda *_: True)  # noqa: E731
     status = bench.run(network, blind)
     alive = os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     if alive and status != BUSY:

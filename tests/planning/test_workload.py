@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmark.planning.workload import Workload, estimate_workload, evaluations, sum_workloads
-from benchmark.spec.models import Cost, MethodCost, Protocol
+from benchmark.spec.models import Cost, GameCost, MethodCost, Protocol
 from tests.helpers.runs import protocol
 
 PLAIN, COD = MethodCost(scoring=2), MethodCost(scoring=2, unlabelled=True, teacher=True)
@@ -182,3 +182,34 @@ def test_epochs_over_the_unlabelled_pool(start: int, steps: int, peta: float) ->
     assert cost.steps == sum(200 * ((50_000 - k * start) // 96) for k in range(1, 6)) == steps
     assert (cost.labelled, cost.unlabelled, cost.teacher) == (32 * steps, 96 * steps, 128 * steps)
     assert round((cost.forward_equivalents - cost.test) * 1.1108e9 / 1e15, 1) == peta
+
+
+def test_the_second_pass_of_labelled_images_is_a_forward_pass_more() -> None:
+    once = MethodCost(mixed=(32, 96), teacher=True)
+    twice = once.model_copy(update={"second_pass": True})
+    plain, both = (sum_workloads(estimate_workload(CIFAR, cost, Cost(forward_macs=7))) for cost in (once, twice))
+    assert (plain.repeated, both.repeated) == (0, plain.labelled)
+    assert both.forward_equivalents - plain.forward_equivalents == plain.labelled
+    assert both.macs - plain.macs == 7 * plain.labelled
+
+
+def test_the_game_of_vaal_is_counted_as_its_release_plays_it() -> None:
+    suite = protocol(
+        acquisition__cycles=5, acquisition__initial=1_000, acquisition__budget=1_000, acquisition__candidates=10_000
+    )
+    game = GameCost(forward_macs=5, encoder_macs=2, steps=2, batch_size=128, passes=100)
+    parts = estimate_workload(suite, MethodCost(game=game), Cost(forward_macs=1))
+    # Sequential-GCN's train_vaal: floor((1,000 (c + 1) + 10,000) * 100 / 128) iterations after cycle c from 0.
+    iterations = [8_593, 9_375, 10_156, 10_937]
+    assert [part.game for part in parts] == [count * 2 * 2 * 128 for count in iterations] + [0]
+    assert [part.coded for part in parts] == [count * 2 * 128 + 10_000 for count in iterations] + [0]
+    plain = estimate_workload(suite, MethodCost(), Cost(forward_macs=1))
+    for part, without in zip(parts, plain, strict=True):
+        assert part.macs - without.macs == 3 * 5 * part.game + 2 * part.coded
+        assert part.forward_equivalents == without.forward_equivalents
+
+
+def test_a_fixed_number_of_iterations_replaces_the_rounds() -> None:
+    game = GameCost(forward_macs=5, encoder_macs=2, steps=1, batch_size=8, passes=100, iterations=3)
+    first, *_ = estimate_workload(CIFAR, MethodCost(game=game))
+    assert (first.game, first.coded) == (3 * 16, 3 * 16 + CIFAR.acquisition.candidates)

@@ -56,5 +56,6 @@ def site(judged: Judged, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pages = {root / "toy/digits/report.html": judged.judgement, root / "toy/letters/report.html": whole}
     prices = {"random": 1.0, "margin": 1.2}
     costs = {(one, method): price for one in ("toy/digits", "toy/letters") for method, price in prices.items()}
-    report.write_index(root, pages, {"toy/digits": "digits", "toy/letters": "letters"}, costs)
+    measured = {root / "toy/digits/report.html": judged.measurements, root / "toy/letters/report.html": rows}
+    report.write_index(root, pages, {"toy/digits": "digits", "toy/letters": "letters"}, costs, measured)
     return root

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from benchmark.reports.curves import COLOURS
 from tests.helpers.chromium import PROGRAM, Browser
+from tests.reports.conftest import Judged
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not PROGRAM.exists(), reason=f"needs Debian's Chromium at {PROGRAM}"),
 ]
-PAGES = ("index.html", "toy/digits/report.html", "toy/letters/report.html")
+PAGES = ("index.html", "toy/digits/report.html", "toy/letters/report.html", "methods/margin.html")
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +139,149 @@ def test_the_first_screen_holds_the_answer(browser: Browser, site: Path) -> None
         assert browser.run(f"document.querySelector('{place}').getBoundingClientRect().bottom") <= 1000, place
     words = browser.run("document.querySelector('#answer').innerText")
     assert "reproduced" in words and "C1" in words and "albench run toy/digits" in words
+
+
+# ----------------------------------------------------------------------------------------------------------- the figure
+
+FIGURE = "document.querySelector('figure.live')"
+
+
+def drawn(browser: Browser, method: str) -> int:
+    """Pixels of the figure in the very colour of a method."""
+    colour = COLOURS[("random", "margin", "entropy").index(method)]
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return browser.run(f"""new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => {{
+        const canvas = {FIGURE}.querySelector('.uplot canvas');
+        const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+        let found = 0;
+        for (let k = 0; k < data.length; k += 4)
+            found += data[k] === {red} && data[k + 1] === {green} && data[k + 2] === {blue} && data[k + 3] === 255;
+        done(found);
+    }})))""")
+
+
+def press_button(browser: Browser, selector: str) -> None:
+    browser.run(f"{FIGURE}.querySelector(`{selector}`).click()")
+
+
+def shown_curves(browser: Browser) -> dict[str, bool]:
+    return {name: drawn(browser, name) > 30 for name in ("random", "margin", "entropy")}
+
+
+def test_the_legend_hides_a_curve_and_isolates_one(browser: Browser, site: Path) -> None:
+    """Entropy was not measured: its published curve is drawn."""
+    browser.open(site / "toy/digits/report.html")
+    press_button(browser, "[data-part=bands]")
+    assert shown_curves(browser) == {"random": True, "margin": True, "entropy": True}
+    press_button(browser, "[data-name=margin]")
+    assert drawn(browser, "margin") == 0
+    assert shown_curves(browser) == {"random": True, "margin": False, "entropy": True}
+    assert browser.run(f"{FIGURE}.querySelector('[data-name=margin]').ariaPressed") == "false"
+    press_button(browser, "[data-only=margin]")
+    assert shown_curves(browser) == {"random": False, "margin": True, "entropy": False}
+    press_button(browser, "[data-only=margin]")
+    assert shown_curves(browser) == {"random": True, "margin": True, "entropy": True}
+    press_button(browser, "[data-name=random]")
+    press_button(browser, "[data-part=all]")
+    assert shown_curves(browser) == {"random": True, "margin": True, "entropy": True}
+
+
+def reading(browser: Browser) -> str:
+    return browser.run(f"{FIGURE}.querySelector('[data-part=reading]').textContent")
+
+
+def expected(judged: Judged, method: str, size: int, less: str = "") -> list[float]:
+    """Mean of five trials and the ends of its 95 % interval, by the textbook's t of 4 degrees of freedom; or of the differences to
+    another method by seed."""
+
+    def values(name: str) -> dict[int, float]:
+        rows = [row for row in judged.measurements if (row.method, row.labelled) == (name, size)]
+        return {row.seed: row.metrics["accuracy"] for row in rows}
+
+    found = [value - (values(less)[seed] if less else 0.0) for seed, value in values(method).items()]
+    assert len(found) == 5
+    mean, half = statistics.mean(found), 2.776445 * statistics.stdev(found) / 5**0.5
+    return [mean, mean - half, mean + half]
+
+
+def parsed(text: str) -> tuple[str, list[float], str]:
+    """What is read: method and size, our mean with its interval, and the rest."""
+    lead, _, rest = text.partition(": ours ")
+    numbers, _, end = rest.partition("], ")
+    return lead, [float(part) for part in re.findall(r"[-+]?[0-9.]+", numbers)], end
+
+
+def test_the_figure_is_read_with_the_keyboard(browser: Browser, site: Path, judged: Judged) -> None:
+    browser.open(site / "toy/digits/report.html")
+    browser.run(f"{FIGURE}.querySelector('[data-part=area]').focus()")
+    browser.press("ArrowRight", 39)
+    near = pytest.approx(expected(judged, "random", 100), abs=0.006)
+    assert parsed(reading(browser)) == ("random at 100", near, "n=5; published 70.00")
+    browser.press("ArrowRight", 39)
+    browser.press("ArrowDown", 40)
+    near = pytest.approx(expected(judged, "margin", 200), abs=0.006)
+    assert parsed(reading(browser)) == ("margin at 200", near, "n=5; published 81.00")
+    browser.press("ArrowDown", 40)
+    assert reading(browser) == "entropy at 200: published 82.00"
+    browser.press("Escape", 27)
+    assert reading(browser) == ""
+
+
+def test_the_figure_is_read_with_the_mouse(browser: Browser, site: Path, judged: Judged) -> None:
+    """Along the right edge all three methods are met."""
+    browser.open(site / "toy/digits/report.html", width=1400)
+    left, top, width, height = browser.run(
+        f"(() => {{ {FIGURE}.scrollIntoView(); const b = {FIGURE}.querySelector('.u-over').getBoundingClientRect();"
+        " return [b.left, b.top, b.width, b.height]; })()"
+    )
+    place = f"{FIGURE}.querySelector('[data-part=reading]').textContent"
+    seen = {}
+    for share in range(2, 99, 4):
+        browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=left + width - 3, y=top + height * share / 100)
+        text = browser.run(f"new Promise(done => requestAnimationFrame(() => setTimeout(() => done({place}))))")
+        seen[text.partition(" at ")[0]] = text
+    assert parsed(seen["margin"])[:2] == ("margin at 300", pytest.approx(expected(judged, "margin", 300), abs=0.006))
+    assert parsed(seen["random"])[:2] == ("random at 300", pytest.approx(expected(judged, "random", 300), abs=0.006))
+    assert seen["entropy"] == "entropy at 300: published 88.00"
+
+
+def test_gain_over_random_replaces_accuracy(browser: Browser, site: Path, judged: Judged) -> None:
+    browser.open(site / "toy/digits/report.html")
+    press_button(browser, "[data-view='1']")
+    assert drawn(browser, "random") == 0, "random sampling is the zero line"
+    browser.run(f"{FIGURE}.querySelector('[data-part=area]').focus()")
+    for _ in range(3):
+        browser.press("ArrowRight", 39)
+    near = pytest.approx(expected(judged, "margin", 300, less="random"), abs=0.006)
+    assert parsed(reading(browser)) == ("margin at 300", near, "n=5; published -1.00")
+
+
+def test_panels_are_printed_in_place_of_the_figure(browser: Browser, site: Path) -> None:
+    browser.open(site / "toy/digits/report.html")
+    panels = "[...document.querySelectorAll('#pictures svg')].filter(one => one.checkVisibility()).length"
+    assert browser.run(panels) == 0
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    assert browser.run(panels) == 2
+    assert not browser.run(f"{FIGURE}.checkVisibility()")
+    browser.call("Emulation.setEmulatedMedia", media="")
+
+
+def test_equal_rows_are_folded_and_unfold(browser: Browser, site: Path) -> None:
+    browser.open(site / "toy/digits/report.html")
+    form = "document.querySelector('form[data-table=table-numbers] %s')"
+    assert not browser.run(form % "[data-fold]" + ".checked"), "nine rows need no folding"
+    browser.run(form % "[data-fold]" + ".click()")
+    key = "row => row.cells[0].textContent + row.querySelector('td.verdict').textContent"
+    kinds = browser.run(f"new Set([...document.querySelectorAll('#table-numbers tbody tr')].map({key})).size")
+    assert kinds < 9
+    assert shown(browser, "table-numbers") == kinds
+    more = browser.run("[...document.querySelectorAll('#table-numbers button.unfold')].map(one => one.textContent)")
+    assert sum(int(text.split()[1]) for text in more) == 9 - kinds
+    browser.run(
+        "document.querySelectorAll('#table-numbers button.unfold').forEach(() => document.querySelector('button.unfold').click())"
+    )
+    assert shown(browser, "table-numbers") == 9
 
 
 def test_filters_of_the_index(browser: Browser, site: Path) -> None:

@@ -18,7 +18,8 @@ from benchmark.spec.models import Paper
 from tests.reports.conftest import NASTY, Judged
 
 VOID = {"meta", "input", "br", "hr", "link", "img"}
-PAGES = ("index.html", "toy/digits/report.html", "toy/letters/report.html")
+PAGES = ("index.html", "toy/digits/report.html", "toy/letters/report.html", "methods/margin.html")
+CLAIM_LINKS = ("toy/digits/report.html#claim-1", "toy/digits/report.html#claim-2")
 
 
 @dataclass
@@ -175,8 +176,23 @@ def test_every_line_says_what_must_be_known(site: Path) -> None:
     assert "Missing: entropy." in (site / "toy/digits/report.html").read_text()
 
 
-def test_the_index_links_every_report(site: Path) -> None:
+def test_the_index_links_every_report_every_claim_and_every_method(site: Path) -> None:
     page = parse((site / "index.html").read_text())
     links = [a.attributes["href"] for a in page.all("a") if not a.attributes["href"].startswith("#")]
-    assert links == ["toy/digits/report.html", "toy/letters/report.html"]
-    assert all((site / link).is_file() for link in links)
+    methods = [f"methods/{name}.html" for name in ("random", "margin", "entropy")]
+    assert set(links) == {"toy/digits/report.html", "toy/letters/report.html", *methods, *CLAIM_LINKS}
+    assert all((site / link.partition("#")[0]).is_file() for link in links)
+    claims = next(table for table in page.all("table") if table.attributes["id"] == "table-claims")
+    assert "C1" in claims.text and "C2" in claims.text
+    order = [element.attributes["id"] for element in page.all("section")]
+    assert order.index("claims") < order.index("suites")
+
+
+def test_the_page_of_a_method_names_its_suites_and_claims(site: Path) -> None:
+    page = parse((site / "methods/margin.html").read_text())
+    links = [a.attributes["href"] for a in page.all("a") if not a.attributes["href"].startswith("#")]
+    assert {"../index.html", "../toy/digits/report.html", "../toy/letters/report.html"} <= set(links)
+    assert all((site / "methods" / link.partition("#")[0]).resolve().is_file() for link in links)
+    rows = next(table for table in page.all("table") if table.attributes["id"] == "table-method").text
+    assert "1.20×" in rows and "toy/digits" in rows, "the cost of margin is 1.2 times that of random sampling"
+    assert len([row for row in page.all("tr") if row.attributes.get("data-state")]) == 2

@@ -10,11 +10,24 @@ from tests.reports.conftest import Judged
 
 
 def test_tiles_count_every_verdict_once(judged: Judged) -> None:
-    tiles = {tile.kind: tile.count for tile in overview.verdict_tiles(judged.judgement)}
+    groups = overview.verdict_tiles(judged.judgement)
     numbers = [item.verdict.kind for item in judged.judgement.numbers if item.decides]
-    for kind in VerdictKind:
-        assert tiles.get(str(kind).replace("_", " "), 0) >= numbers.count(kind)
-    assert sum(tiles.values()) == len(numbers) + len(judged.judgement.claims)
+    outcomes = [claim.outcome for claim in judged.judgement.claims]
+    assert list(groups) == [f"{len(numbers)} published numbers", f"{len(outcomes)} claims"]
+    for tiles, kinds in zip(groups.values(), (numbers, outcomes), strict=True):
+        counted = {tile.kind: tile.count for tile in tiles}
+        assert counted == {str(kind).replace("_", " "): kinds.count(kind) for kind in set(kinds)}
+
+
+def test_claims_with_the_same_verdict_stand_together_and_each_once(judged: Judged) -> None:
+    claims = judged.judgement.claims
+    twice = [*claims, *claims]
+    groups = overview.claim_groups(twice)
+    assert len(groups) == len({(claim.outcome, claim.reason) for claim in claims})
+    assert sorted(index for held in groups.values() for index, _ in held) == list(range(1, len(twice) + 1))
+    for (kind, text), held in groups.items():
+        assert all(str(claim.outcome) == kind and claim.reason in text for _, claim in held)
+        assert all(claim is twice[index - 1] for index, claim in held)
 
 
 def test_cells_hold_differences_where_there_is_something_to_compare(judged: Judged) -> None:
@@ -41,12 +54,12 @@ def test_means_stand_where_nothing_is_compared(judged: Judged) -> None:
     for method, cells in matrix.rows:
         for size, cell in zip(matrix.sizes, cells, strict=True):
             assert float(cell.text) == round(means[method, size], 2)
-    assert overview.verdict_tiles(bare) == []
+    assert overview.verdict_tiles(bare) == {}
 
 
 def test_what_is_missing_comes_with_the_command_that_fills_it(judged: Judged) -> None:
     text, command = overview.missing_text(judged.judgement, {"Run what is missing": "albench run toy/digits"})
-    assert "3 published numbers without a measurement" in text
+    assert "Missing: 3 published numbers without a measurement; no trial of entropy." in text
     assert command == "albench run toy/digits"
     whole = _without(judged.judgement, VerdictKind.MISSING, VerdictKind.INCONCLUSIVE)
     assert overview.missing_text(whole, {"Compare": "albench compare toy/digits"}) == ("", "")

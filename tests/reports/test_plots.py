@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from benchmark.reports import leaderboard, plots
+from benchmark.reports import curves, leaderboard, plots
 from benchmark.verdicts.judge import judge_suite
 from tests.helpers import toy_suite as toy
 from tests.reports.conftest import Judged
@@ -81,12 +81,12 @@ def vision(colour: str, kind: str) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", ["normal", "protan", "deutan"])
 def test_colours_can_be_told_apart(kind: str) -> None:
-    for first, second in combinations(plots.COLOURS, 2):
+    for first, second in combinations(curves.COLOURS, 2):
         assert np.abs(vision(first, kind) - vision(second, kind)).max() > 0.05, (first, second)
 
 
 def test_methods_with_the_same_colour_differ_by_marker() -> None:
-    looks = [(plots.COLOURS[at % len(plots.COLOURS)], plots.MARKERS[at % len(plots.MARKERS)]) for at in range(24)]
+    looks = [(curves.COLOURS[at % len(curves.COLOURS)], curves.MARKERS[at % len(curves.MARKERS)]) for at in range(24)]
     assert len(set(looks)) == 24
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 import pytest
@@ -157,7 +158,8 @@ def test_several_suites_get_an_index_with_a_leaderboard(house: House) -> None:
     site = house.folder / "site"
     index = (site / "index.html").read_text()
     links = re.findall(r'href="([^"#]+)"', index)
-    assert sorted(links) == ["toy/one/report.html", "toy/two/report.html"]
+    methods = [f"methods/{name}.html" for name in ("entropy", "random", "random+cod")]
+    assert set(links) == {*map(quote, methods), "toy/one/report.html", "toy/two/report.html"}
     assert (site / "ranks.png").stat().st_size > 1000
     assert "Average rank of the 3 methods that all 2 suites measured" in index
     for link in links:
@@ -221,6 +223,59 @@ def test_a_method_of_ones_own_stands_against_every_baseline_of_every_suite(house
     assert "Average rank of the 3 methods" in index
     assert "Mine (guest)" in index
     assert index.count('data-method="Mine"') == 2
+
+
+def conditions(path: Path) -> list[str]:
+    """The lines of a report's conditions."""
+    text = path.read_text().partition("## Conditions")[2].partition("\n## ")[0]
+    return [line for line in text.splitlines() if line.startswith("- ")]
+
+
+def test_committed_trials_keep_their_conditions(house: House) -> None:
+    house.fill()
+    house("report", "toy/one", "--publish")
+    assert house("report", "toy/one", "--committed", runs="elsewhere") == 0
+    published = conditions(house.results / "toy/one/report.md")
+    assert any("9 trials took" in line for line in published)
+    assert f"- Code: {ENVIRONMENT.code[:12]}" in published
+    borrowed = conditions(house.folder / "report/toy/one/report.md")
+    assert [line for line in borrowed if "Taken from" not in line] == published
+    house.fill("entropy", seeds=[0], runs="one", env=ELSEWHERE)
+    assert house("report", "toy/one", "--committed", runs="one") == 0
+    mixed = conditions(house.folder / "report/toy/one/report.md")
+    assert f"- torch: {ELSEWHERE.torch}, {ENVIRONMENT.torch}" in mixed
+    assert any("1 trial took" in line for line in mixed), "the time of eight of nine trials is not known"
+
+
+def test_publishing_a_profile_keeps_the_conditions_of_others(house: House) -> None:
+    house.fill()
+    house("report", "toy/one", "--publish")
+    path = house.results / "toy/one/conditions.json"
+    (line,) = json.loads(path.read_text())
+    path.write_text(json.dumps([line | {"profile": "smoke"}]))
+    house("report", "toy/one", "--publish")
+    assert [(one["profile"], one["trials"]) for one in json.loads(path.read_text())] == [("paper", 9), ("smoke", 9)]
+    path.write_text('[{"profile": 1}]')
+    assert house("report", "toy/one", "--committed", runs="elsewhere") == 3
+    assert "conditions.json" in house.err and "restore the committed file" in house.err
+
+
+def test_pages_of_what_is_committed_are_written_again(house: House) -> None:
+    """Without run folders: the same verdicts, and a page over all suites with what is missing."""
+    house.fill()
+    house("report", "toy/one", "--publish")
+    before = {path: path.read_bytes() for path in house.results.rglob("*") if path.is_file()}
+    (house.results / "toy/one/report.html").write_text("an old page")
+    assert house("report", "toy/*", "--republish", runs="elsewhere") == 0
+    for path, content in before.items():
+        if path.suffix != ".html":
+            assert path.read_bytes() == content, path
+    index = (house.results / "index.html").read_text()
+    assert 'href="toy/one/report.html"' in index and "toy/two" in index
+    assert (house.results / "methods/entropy.html").is_file()
+    assert 'href="../../index.html"' in (house.results / "toy/one/report.html").read_text()
+    assert not (house.results / "toy/two").exists()
+    assert house("report", "toy/*", "--republish", "--publish") == 2
 
 
 def test_committed_trials_never_count_twice(house: House) -> None:

@@ -100,8 +100,8 @@ def test_a_worker_that_was_suspended_writes_nothing_when_it_wakes(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The lease is gone before the worker's next write, and no beat has told it: the write itself finds out."""
-    monkeypatch.setattr(child, "_detach", lambda: None)
-    monkeypatch.setattr(child, "_redirect", lambda log: None)
+    monkeypatch.setattr(child, "_detach_from_terminal", lambda: None)
+    monkeypatch.setattr(child, "_redirect_output", lambda log: None)
     monkeypatch.setattr(events, "before_write", events.before_write)
     before = (folder / "events.jsonl").read_bytes()
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from benchmark.al.functional.bal_windows import step, window
 from benchmark.al.networks import network
+from benchmark.al.networks.vae import Vae
 from benchmark.spec.load import find_suite, suite_files
 from benchmark.spec.models import CenterCrop, Data, Model, RandomCrop, RandomResizedCrop, Resize, Suite, Transform
 from tests.helpers.network_cost import macs
@@ -99,3 +100,40 @@ def of(model: Model, classes: int, pixels: int) -> int:
 @lru_cache
 def _counted(name: str, params: str, classes: int, pixels: int) -> int:
     return macs(network(Model(name=name, params=json.loads(params)), classes, 3), pixels)
+
+
+@pytest.mark.parametrize("name", [name for name in SUITES if name.startswith("st-conal/")])
+def test_the_game_of_vaal_is_priced_by_its_networks_and_parameters(name: str) -> None:
+    file = find_suite(name, ROOT)
+    shrunk = [file.resolve(profile="smoke")]
+    for suite in [*variants(name), *shrunk]:
+        pixels = side(suite.protocol.data, suite.protocol.views.test)
+        for method, conditions in (("vaal", 0), ("ta_vaal", 1)):
+            params, game = suite.methods[method].strategy.params, suite.methods[method].cost.game
+            assert game is not None
+            assert game.steps == params["vae_steps"]
+            assert (game.batch_size, game.passes) == (params["batch_size"], params["passes"])
+            assert game.iterations == params.get("iterations")
+            assert (game.encoder_macs, game.forward_macs) == autoencoder(pixels, params["width"], conditions)  # type: ignore[arg-type]
+
+
+@lru_cache
+def autoencoder(pixels: int, width: int, conditions: int) -> tuple[int, int]:
+    """Multiply-accumulates of VAAL's encoder, and of the whole autoencoder."""
+    made = Vae(conditions=conditions, width=width, side=pixels).eval()
+    encoder = macs(nn.Sequential(made.encoder, nn.Linear(made.fc_mu.in_features, 2 * made.fc_mu.out_features)), pixels)
+    decoder = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal decoder
+        # A transposed convolution multiplies every input by its whole kernel.
+        decoder += (inputs[0] if isinstance(module, nn.ConvTranspose2d) else output)[0].numel() * module.weight[
+            0
+        ].numel()  # type: ignore[operator, union-attr]
+
+    for module in made.decoder.modules():
+        if isinstance(module, nn.ConvTranspose2d | nn.Linear):
+            module.register_forward_hook(count)
+    with torch.inference_mode():
+        made.decode(torch.zeros(1, made.fc_mu.out_features), torch.zeros(1, 1) if conditions else None)
+    return encoder, encoder + decoder

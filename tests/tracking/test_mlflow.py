@@ -276,7 +276,7 @@ def test_a_server_of_this_machine_is_reached_without_the_proxy(proxy: str) -> No
     uri = f"http://127.0.0.1:{free_port()}"
     tracking._reach_directly(uri)
     assert "127.0.0.1" in os.environ["NO_PROXY"].split(",")
-    with pytest.raises(TrackerError, match=r"nobody answers: .*refused"):
+    with pytest.raises(TrackerError, match=r"no server answers: .*refused"):
         tracking._check_reachable(uri)
     assert Proxy.asked == []
 
@@ -312,7 +312,7 @@ def test_a_dead_server_is_given_up_at_once(store: Store) -> None:
     folder = finish(store, toy_trial(0))
     uri = f"http://127.0.0.1:{free_port()}"
     start = time.monotonic()
-    with pytest.raises(TrackerError, match="nobody answers") as caught:
+    with pytest.raises(TrackerError, match="no server answers") as caught:
         sync(store.root, uri)
     assert uri in str(caught.value)
     background = BackgroundMlflowSync(uri, every=0.01)
@@ -320,7 +320,7 @@ def test_a_dead_server_is_given_up_at_once(store: Store) -> None:
     background.close()
     assert time.monotonic() - start < patience(2)
     assert background.problem is not None
-    assert "nobody answers" in background.problem
+    assert "no server answers" in background.problem
 
 
 def test_a_server_that_never_answers_does_not_hold_the_run(store: Store) -> None:

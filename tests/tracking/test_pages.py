@@ -79,7 +79,7 @@ def test_pages_are_found_on_a_server() -> None:
 
 
 def test_a_commit_is_given_for_the_code_that_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commits, "_here", lambda: (code_digest(), "c0ffee"))
+    monkeypatch.setattr(commits, "_present_code", lambda: (code_digest(), "c0ffee"))
     assert commits.find_commit(code_digest()) == "c0ffee"
     assert commits.find_commit("f" * 64) == "" and commits.find_commit("") == ""
 

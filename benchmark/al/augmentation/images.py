@@ -44,7 +44,7 @@ class ImageSource(Protocol):
     def batch(self, indices: Tensor, counter: Counter | None = None, epoch: int | Tensor = 0, pass_: int = 0) -> Tensor:
         """(b, c, h, w) images of (b,) data set indices, in the type and layout of the arithmetic.
 
-        What is random in them is drawn from `counter`; `epoch` and `pass_` tell apart uses of the same image.
+        What is random in them is drawn from `counter`; `epoch` and `pass_` distinguish uses of the same image.
         """
         ...
 
@@ -135,13 +135,13 @@ class ImageView:
     def batch(self, indices: Tensor, counter: Counter | None = None, epoch: int | Tensor = 0, pass_: int = 0) -> Tensor:
         """(b, c, h, w) images of (b,) data set indices.
 
-        `epoch`, one for all or (b,) int64, and `pass_` (below 64) tell apart uses of the same sample. Raises UsageError for a
+        `epoch`, one for all or (b,) int64, and `pass_` (below 64) distinguish uses of the same sample. Raises UsageError for a
         random view without counter.
         """
         if self.random and counter is None:
             raise UsageError("this view draws random numbers and was given no counter", where="protocol.views")
         if not 0 <= pass_ < USES:
-            raise UsageError(f"pass {pass_} of a view: only 0 to {USES - 1} are told apart")
+            raise UsageError(f"pass {pass_} of a view: only 0 to {USES - 1} are distinguished")
         indices = indices.to(self.device)
         channels, height, width = self.shape
         images = torch.empty(len(indices), height, width, channels, dtype=self._levels.dtype, device=self.device)

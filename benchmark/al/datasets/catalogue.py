@@ -15,7 +15,8 @@ def format_of(data: Data) -> DatasetFormat:
     """How this data set lies on disk. Raises DataError for an unknown name."""
     if data.layout == "class_folders":
         # A protocol made for 32 pixels would run on others too, and measure something else; what decodes to a size may read any.
-        return ClassFolders(data.name, None if data.decode else side_of(data.name))
+        side = None if data.decode else side_of(data.name)
+        return ClassFolders(data.name, side, divided=data.split.rule == "official")
     return official_format(data.name)
 
 

@@ -152,7 +152,7 @@ class Blocks:
 
 
 @contextmanager
-def blocks_of(path: Path, dataset: Dataset, made: FeatureNetwork) -> Iterator[Blocks]:
+def open_blocks(path: Path, dataset: Dataset, made: FeatureNetwork) -> Iterator[Blocks]:
     """The blocks of the file `path`, which go when it is written. Raises DataError where there is no space for them."""
     # Blocks of other images, weights or code lie in another folder.
     folder = path.with_name(f".{path.name}.{identity_of(dataset.digest, made)[:16]}.partial")

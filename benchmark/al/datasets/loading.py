@@ -54,15 +54,18 @@ def _load(data: Data, root: Path, caches: list[Cache], check: bool) -> Dataset:
         facts = SourceFacts(digest.digest_files(files), kind.differs(files))
         store.remember(stamp, facts)
     # Without the field that only data sets from outside have: copies from before it stay valid.
-    pinned = data.model_dump(mode="json", exclude=None if data.code else {"code"})
+    pinned = data.model_dump(mode="json", exclude={"files"} if data.code else {"code", "files"})
     key = f"{data.name.rpartition(':')[2]}-{digest.digest_json([facts.sources, pinned])[:24]}"
     entry = next((made for one in caches if (made := one.open(key, check))), None)
     if entry is None:
         with store.lock(key):
             entry = store.open(key, check) or _make(data, kind, files, store, key)
-    return Dataset(
-        data.name, entry.train, entry.test, entry.class_names, entry.digest, facts.differs == "", facts.differs
-    )
+    differs = facts.differs
+    if data.files is not None:
+        differs = "" if facts.sources == data.files else (
+            f"its files have the digest {facts.sources[:12]}, and the suite pins {data.files[:12]}"
+        )  # fmt: skip
+    return Dataset(data.name, entry.train, entry.test, entry.class_names, entry.digest, differs == "", differs)
 
 
 def _make(data: Data, kind: DatasetFormat, files: list[File], store: Cache, key: str) -> Entry:

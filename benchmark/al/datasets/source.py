@@ -65,7 +65,7 @@ class Origin:
 
 
 class File(NamedTuple):
-    """A file of a data set; the last three tell whether it changed without reading it."""
+    """A file of a data set; the last three show whether it changed without reading it."""
 
     path: str
     name: str

@@ -41,7 +41,7 @@ def split_dataset(data: Data, source: Source) -> Division:
         raise DataError(f"{data.name} has {has}, but the suite pins split.rule '{rule}'")
     names, labels = source.class_names, source.train.labels
     if source.test is None:
-        train, test, labels, names = _cut(data.split, labels, names)
+        train, test, labels, names = cut_per_class(data.split, labels, names)
         test_labels = labels[test]
     else:
         if data.split.drop is not None:
@@ -102,7 +102,7 @@ def draw_per_class(labels: Whole, seed: int, pool_size: Callable[[int], int]) ->
 
 
 def subsample(indices: Whole, limit: Limit | None, part: str) -> Whole:
-    """The first n of a seeded shuffle, whatever their class, in the order they had."""
+    """The first n of a seeded shuffle, regardless of class, in the order they had."""
     if limit is None:
         return indices
     size = limit.train if part == "train" else limit.test
@@ -110,8 +110,11 @@ def subsample(indices: Whole, limit: Limit | None, part: str) -> Whole:
     return indices[np.sort(order[:size])]
 
 
-def _cut(split: Split, labels: Whole, names: tuple[str, ...]) -> tuple[Whole, Whole, Whole, tuple[str, ...]]:
-    """Leave a class out, number the rest from 0, and cut. The left-out images have label -1."""
+def cut_per_class(split: Split, labels: Whole, names: tuple[str, ...]) -> tuple[Whole, Whole, Whole, tuple[str, ...]]:
+    """Leave a class out, number the rest from 0, and cut. The left-out images have label -1.
+
+    Positions of the pool and of the test set, the new labels of all images, and the names of the classes.
+    """
     left_out = _left_out(split, names)
     order = np.array([-1 if name in left_out else 0 for name in names], dtype=np.int64)
     order[order == 0] = np.arange(np.count_nonzero(order == 0))

@@ -36,12 +36,12 @@ def mutual_information(probs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def batch_bald(probs: Tensor, count: int, samples: int, rng: np.random.Generator) -> Tensor:
-    """Positions (count,) of the images whose labels together tell most about the passes, one after the other.
+    """Positions (count,) of the images whose labels together are most informative about the passes, one after the other.
 
     probs: (passes, n, classes). What an image adds is H(y | labels of the batch so far) - mean_k H(p_k), by the chain rule of the
     joint entropy (equation 8). The expectation over the labels of the batch is exact as long as there are at most `samples`
     combinations, and beyond that over `samples` combinations drawn from the joint distribution (section 3.2). Gains shrink as the
-    batch grows (submodularity, theorem 1), so most are never computed. A batch cannot tell more than ln(passes): once it has told
+    batch grows (submodularity, theorem 1), so most are never computed. A batch holds at most ln(passes) of information: once it has
     that, the images of largest BALD follow.
     """
     scores, means = mutual_information(probs)
@@ -85,7 +85,7 @@ class _Joint:
             joint = self.passes[:, None, :] * own.T[None]  # (combinations, classes, passes)
             self.weights = (self.weights[:, None] * joint.sum(dim=2)).flatten()
             passes = joint.flatten(0, 1)
-        # A combination that cannot be has no influence, whatever stands for its passes.
+        # A combination that cannot be has no influence, regardless of what stands for its passes.
         self.passes = passes / passes.sum(dim=1, keepdim=True).clamp(min=1e-300)
 
     def _draw(self, probs: Tensor) -> Tensor:

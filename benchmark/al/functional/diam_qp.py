@@ -137,7 +137,7 @@ def _gap(matrix: Tensor, reward: Tensor, weights: Tensor, budget: int) -> float:
 def _curvature(matrix: Tensor, reward: Tensor) -> float:
     """An upper bound of the largest eigenvalue: the largest absolute row sum.
 
-    It is kept from being tiny beside the rewards, where a step would leave the range in which float64 can tell weights apart.
+    It is kept from being tiny beside the rewards, where a step would leave the range in which float64 can distinguish weights.
     """
     if not len(reward):
         return 1.0

@@ -1,7 +1,7 @@
 """Graph and training of UncertainGCN and CoreGCN (Caramalau et al., CVPR 2021; official code
 razvancaramalau/Sequential-GCN-for-Active-Learning at bbc43db, selection_methods.py).
 
-Nodes are all candidates followed by all labelled images; the graph network learns to tell the two apart.
+Nodes are all candidates followed by all labelled images; the graph network learns to distinguish the two.
 """
 
 from __future__ import annotations

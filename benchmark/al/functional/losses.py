@@ -70,7 +70,7 @@ def cod_loss(
 
     A and B are the logits of the student's two heads on b labelled and u unlabelled images, T those of the teacher's
     first head: (b, classes) and (u, classes), labels (b,). The MSEs are means over images and classes of raw logits, so
-    both batches weigh the same whatever their sizes. The teacher gets no gradient.
+    both batches weigh the same regardless of their sizes. The teacher gets no gradient.
     """
     assert labelled.consistency is not None and unlabelled.consistency is not None, "the student needs two heads"
     residual = F.mse_loss(labelled.logits, labelled.consistency) + F.mse_loss(unlabelled.logits, unlabelled.consistency)

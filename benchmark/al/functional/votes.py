@@ -43,7 +43,7 @@ def vote_entropy(votes: Tensor, classes: int, formula: Literal["alipy", "exact"]
     """DIAM's second key V: vote entropies in nats, summed over models. votes (snapshots, models, n) -> (n,) float64.
 
     Terms are looked up by count and added in ascending order, so that equal partitions of the votes give equal bits
-    whatever the labels and the order of models.
+    regardless of the labels and the order of models.
     """
     count = torch.arange(len(votes) + 1, dtype=torch.float64, device=votes.device)
     share, eps = count / len(votes), ALIPY_EPS if formula == "alipy" else 0.0

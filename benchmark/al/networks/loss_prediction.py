@@ -16,7 +16,7 @@ from benchmark.errors import UsageError
 class LossPrediction(nn.Module):
     """Each stage output: average pooling, linear, ReLU; all concatenated: linear to one number, no activation.
 
-    `windows` are the sides of the pooling windows (stride = side; 0: the whole map). TOD's are 32, 16, 8, 4 whatever the
+    `windows` are the sides of the pooling windows (stride = side; 0: the whole map). TOD's are 32, 16, 8, 4 regardless of the
     image size: on 224-pixel inputs they see only the top left corner of each map. 123,905 parameters at the defaults.
     Raises UsageError for windows that leave more than one value per channel.
     """

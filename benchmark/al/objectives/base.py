@@ -91,7 +91,7 @@ class CycleData:
         return (order[start : min(start + size, end)] for start in range(0, end, size))
 
     def view(self, indices: Tensor, epoch: int, use: int = LABELLED) -> Tensor:
-        """(b, c, h, w) augmented images; `epoch` may be any number that tells repeated uses apart."""
+        """(b, c, h, w) augmented images; `epoch` may be any number that distinguishes repeated uses."""
         return self.images.batch(indices, self.streams.counter("augment", self.cycle), epoch, use)
 
     @property
@@ -125,7 +125,7 @@ class Orders(Protocol):
     """In which random orders a cycle's images are gone through."""
 
     def labelled(self, data: CycleData, epoch: int, use: int) -> Tensor:
-        """(m,) labelled indices in the order of an epoch; `use` tells training from passes of another kind."""
+        """(m,) labelled indices in the order of an epoch; `use` distinguishes training from passes of another kind."""
         ...
 
     def unlabelled(self, data: CycleData, number: int) -> Tensor:
@@ -146,7 +146,7 @@ class Orders(Protocol):
 
 
 class DrawnOrders(Orders):
-    """Orders drawn from the trial's streams: each image's place by its index, whatever its place in the list."""
+    """Orders drawn from the trial's streams: each image's place by its index, independent of its place in the list."""
 
     def labelled(self, data: CycleData, epoch: int, use: int) -> Tensor:
         """The same order for every use in an epoch."""

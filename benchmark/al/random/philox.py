@@ -25,7 +25,7 @@ def philox4x32(key: tuple[int, int], counter: Tensor) -> Tensor:
     even, odd = counter[:, 0::2].t().contiguous(), counter[:, 1::2].t()
     for round_ in range(ROUNDS):
         # Products wrap at 64 bits, which loses nothing: high words are cut out below, and low words may carry
-        # whatever stands above them, since the mask of the next round removes it.
+        # regardless of what stands above them, since the mask of the next round removes it.
         product = (even * multipliers).flip(0)
         even = (product >> 32).bitwise_xor_(odd).bitwise_xor_(keys[round_]).bitwise_and_(WORD)
         odd = product

@@ -20,7 +20,7 @@ from benchmark.al.random.philox import Counter
 
 Name = Literal["pool", "init", "order", "augment", "query"]
 """pool: initial set and shuffles of the unlabelled list. init: weights. order: batch composition, dropout.
-augment: random views of images. query: whatever the strategy draws, one stream for each strategy."""
+augment: random views of images. query: what the strategy draws, one stream for each strategy."""
 
 
 class Streams:
@@ -30,7 +30,7 @@ class Streams:
         self.seed, self.trial = seed, trial
 
     def key(self, name: Name, cycle: int = 0, part: str = "") -> int:
-        """64-bit key of a stream; `part` tells apart several uses in one cycle (two networks, say)."""
+        """64-bit key of a stream; `part` distinguishes several uses in one cycle (two networks, say)."""
         text = f"albench/{self.seed}/{self.trial}/{name}/{cycle}/{part}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +77,10 @@ class Checkpoint:
         return self.folder / f"{name}{'.previous' if previous else ''}.state"
 
 
-def weights_digest(module: torch.nn.Module) -> str:
-    """sha256 (hex) of all parameters and buffers in name order."""
+def weights_digest(state: Mapping[str, torch.Tensor]) -> str:
+    """sha256 (hex) of all parameters and buffers of a network's state in name order."""
     total = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
+    for name, value in sorted(state.items()):
         total.update(name.encode())
         total.update(value.detach().cpu().contiguous().numpy().tobytes())
     return total.hexdigest()

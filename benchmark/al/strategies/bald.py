@@ -34,9 +34,9 @@ class Bald(ScoreStrategy):
 
 @dataclass(frozen=True)
 class BatchBald(Strategy):
-    """The batch whose labels together tell most about the parameters, greedily.
+    """The batch whose labels together are most informative about the parameters, greedily.
 
-    It cannot tell more than ln(passes) nats, so batches much larger than that are filled by BALD: the paper buys at most 20 images
+    The information is at most ln(passes) nats, so larger batches are filled by BALD: the paper buys at most 20 images
     at once, with 100 passes.
     """
 

@@ -19,7 +19,7 @@ from benchmark.al.strategies.base import Picks, ScoreStrategy, Strategy, View
 
 @dataclass(frozen=True)
 class GraphStrategy(Strategy):
-    """How the graph network is trained that learns to tell labelled images from candidates."""
+    """How the graph network is trained that learns to distinguish labelled images from candidates."""
 
     hidden: int = 128
     dropout: float = 0.3
@@ -44,7 +44,7 @@ class GraphStrategy(Strategy):
 
 @dataclass(frozen=True)
 class UncertainGcn(GraphStrategy, ScoreStrategy):
-    """A graph network learns to tell labelled images from candidates; those nearest to `margin` are bought."""
+    """A graph network learns to distinguish labelled images from candidates; those nearest to `margin` are bought."""
 
     margin: float = 0.1
 

@@ -1,4 +1,4 @@
-"""A stored selection, bought again: the same images in the same cycles, whatever network or recipe is trained on them."""
+"""A stored selection, bought again: the same images in the same cycles, with any network or recipe trained on them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Steps that are captured as a CUDA graph once for every kind of batch and replayed for all that follow.
 
-A graph repeats kernels on fixed addresses, so whatever changes from step to step lies in a fixed place: images and labels in
+A graph repeats kernels on fixed addresses, so what changes from step to step lies in a fixed place: images and labels in
 a batch that every new one is copied into, rates and factors in a `Number`. Weights, statistics, momentum and averages are
 changed in place. The first steps of a kind run as they are written: they do what libraries do once, make the momentum, and
 count like any other step.

@@ -24,7 +24,7 @@ from benchmark.errors import UsageError
 VOTES = "votes"
 """The output's name."""
 BYTE = 256
-"""Classes that a byte can tell apart."""
+"""Classes that a byte can distinguish."""
 
 
 class VoteRecorder(TrainingRecorder):

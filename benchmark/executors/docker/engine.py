@@ -60,35 +60,35 @@ class DockerEngine:
                 if made is not None:
                     made.remove(force=True, v=True)  # a start that fails leaves a container
             if isinstance(error, AWAY):
-                raise _unstartable(error) from error
+                raise _start_failure(error) from error
             raise
         return str(made.id)
 
     def state(self, container: str) -> State:
-        with _away():
+        with _name_engine_errors():
             found = self.client.api.inspect_container(container)["State"]
         return State(str(found["Status"]), int(found["ExitCode"]), bool(found.get("OOMKilled")))
 
     def signal(self, container: str, name: str) -> None:
-        with _away():
+        with _name_engine_errors():
             self.client.api.kill(container, name)
 
     def stop(self, container: str, seconds: int) -> None:
-        with _away():
+        with _name_engine_errors():
             self.client.api.stop(container, timeout=seconds)
 
     def remove(self, container: str) -> None:
-        with _away():
+        with _name_engine_errors():
             self.client.api.remove_container(container, force=True, v=True)
 
     def log(self, container: str, lines: int | str = "all", *, stderr: bool = True, stdout: bool = True) -> bytes:
-        with _away():
+        with _name_engine_errors():
             return bytes(self.client.api.logs(container, stdout=stdout, stderr=stderr, tail=lines))
 
     def ask(self, options: dict[str, Any]) -> tuple[int, str, str]:
         container = self.start(options)
         try:
-            with _away():
+            with _name_engine_errors():
                 status = int(self.client.api.wait(container, timeout=ANSWER_SECONDS)["StatusCode"])
             said = [self.log(container, stdout=out, stderr=not out).decode(errors="replace") for out in (True, False)]
             return status, said[0], said[1]
@@ -98,7 +98,7 @@ class DockerEngine:
 
     def list(self, labels: dict[str, str]) -> list[Found]:
         filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
-        with _away():
+        with _name_engine_errors():
             found = self.client.containers.list(all=True, filters=filters, ignore_removed=True)
             return [
                 Found(
@@ -110,23 +110,23 @@ class DockerEngine:
 
 
 @contextmanager
-def _away() -> Iterator[None]:
+def _name_engine_errors() -> Iterator[None]:
     try:
         yield
     except errors.NotFound as error:
-        raise ContainerNotFound(_said(error)) from error
+        raise ContainerNotFound(_error_text(error)) from error
     except AWAY as error:
-        raise EngineUnavailable(_said(error), remedy=START_REMEDY) from error
+        raise EngineUnavailable(_error_text(error), remedy=START_REMEDY) from error
 
 
-def _said(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     text = getattr(error, "explanation", None) or str(error)
     return line(str(text))
 
 
-def _unstartable(error: Exception) -> StartFailed:
+def _start_failure(error: Exception) -> StartFailed:
     """Kind and words for a container that could not be started."""
-    text = _said(error)
+    text = _error_text(error)
     if isinstance(error, errors.ImageNotFound):
         return StartFailed(FailureKind.image, f"the image is gone: {text}", remedy=IMAGE_REMEDY)
     if "select device driver" in text or "nvidia" in text.lower():
@@ -143,16 +143,16 @@ def create(
 ) -> ContainerExecutor:  # fmt: skip
     """See `benchmark.executors.load`. What is None comes from ALBENCH_DOCKER_{IMAGE,BASE,NETWORK,MEMORY,CPUS,USER} and
     ALBENCH_GPUS (`0,1` or UUIDs). With `build` False an image must be there already. Raises ExecutorError."""
-    with _errors("the engine does not answer", START_REMEDY):
+    with _raise_executor_error("the engine does not answer", START_REMEDY):
         client = client or docker.from_env(timeout=API_SECONDS)
         info = client.info()
-    with _errors("the image cannot be used", IMAGE_REMEDY):
-        chosen = image_id or _image(client, build)
+    with _raise_executor_error("the image cannot be used", IMAGE_REMEDY):
+        chosen = image_id or _find_or_build_image(client, build)
     rootless = any("rootless" in option for option in info.get("SecurityOptions") or ())
     place = ContainerSettings(
         chosen,
         user or sandbox.container_user(os.environ.get("ALBENCH_DOCKER_USER"), rootless=rootless),
-        limits or _limits(int(info["MemTotal"]), int(info.get("NCPU") or os.cpu_count() or 1)),
+        limits or _divide_limits(int(info["MemTotal"]), int(info.get("NCPU") or os.cpu_count() or 1)),
         tuple(command),
     )
     return ContainerExecutor("docker", DockerEngine(client), place, GpuPool(gpus), grace=grace, patience=patience)
@@ -171,19 +171,19 @@ class Condition:
 
 def condition() -> Condition:
     """The engine as it is; nothing is built or started. Raises ExecutorError."""
-    with _errors("the engine does not answer", START_REMEDY):
+    with _raise_executor_error("the engine does not answer", START_REMEDY):
         client = docker.from_env(timeout=API_SECONDS)
         info = client.info()
         devices = info.get("DiscoveredDevices") or ()
         gpus = "nvidia" in info.get("Runtimes", {}) or any("nvidia" in str(device) for device in devices)
         try:
-            found = _image(client, build=False)
+            found = _find_or_build_image(client, build=False)
         except ExecutorError:
             found = ""
     return Condition(str(info["ServerVersion"]), str(info["DockerRootDir"]), gpus, found)
 
 
-def _image(client: Any, build: bool) -> str:
+def _find_or_build_image(client: Any, build: bool) -> str:
     named = os.environ.get("ALBENCH_DOCKER_IMAGE")
     if named:
         return str(client.images.get(named).id)
@@ -197,18 +197,18 @@ def _image(client: Any, build: bool) -> str:
     return image.build(client, _say, base=base, network=network)
 
 
-def _limits(total: int, cores: int) -> Limits:
+def _divide_limits(total: int, cores: int) -> Limits:
     asked = os.environ.get("ALBENCH_DOCKER_MEMORY")
     cpus = sandbox.cpu_limit(os.environ.get("ALBENCH_DOCKER_CPUS"), cores)
     return Limits(sandbox.memory_limit(asked, total), divided=not asked, cpus=cpus)
 
 
 @contextmanager
-def _errors(message: str, remedy: str) -> Iterator[None]:
+def _raise_executor_error(message: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except AWAY as error:
-        raise ExecutorError(f"{message}: {_said(error)}", remedy=remedy) from error
+        raise ExecutorError(f"{message}: {_error_text(error)}", remedy=remedy) from error
 
 
 _say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
@@ -221,7 +221,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--network", default=os.environ.get("ALBENCH_DOCKER_NETWORK"), help="network of the build")
     options = parser.parse_args(argv)
     try:
-        with _errors("the engine does not answer", START_REMEDY):
+        with _raise_executor_error("the engine does not answer", START_REMEDY):
             client = docker.from_env(timeout=API_SECONDS)
             print(image.build(client, _say, base=options.base, network=options.network))
     except ExecutorError as error:

@@ -223,7 +223,7 @@ class ContainerExecutor:
             container = Container(job, self.engine, started, held, self.patience, lock)
         except (AlbenchError, OSError) as error:
             held.close()
-            container = Container.ended(job, self.engine, _kind(error), str(error))
+            container = Container.ended(job, self.engine, _failure_kind(error), str(error))
         self._containers[job.out] = container
         return container
 
@@ -428,7 +428,7 @@ def _owner_labels() -> dict[str, str]:
     return {"user": str(os.getuid()), "host": host, "lease": f"{host}/{os.getpid()}"}
 
 
-def _kind(error: Exception) -> FailureKind:
+def _failure_kind(error: Exception) -> FailureKind:
     if isinstance(error, RunLocked):
         return FailureKind.busy
     return error.kind if isinstance(error, StartFailed) else FailureKind.daemon

@@ -80,12 +80,12 @@ def build(
     )  # fmt: skip
     built = ""
     lines: list[str] = []
-    for kind, text in _messages(stream):
+    for kind, text in _read_messages(stream):
         if kind == "id":
             built = text
         elif kind == "error":
             log = "".join(f"\n  | {line(said)}" for said in lines[-TAIL:])
-            raise ExecutorError(f"the image could not be built: {line(text)}{log}", remedy=_remedy(text, lines))
+            raise ExecutorError(f"the image could not be built: {line(text)}{log}", remedy=_build_remedy(text, lines))
         else:
             lines.append(text)
             if text.startswith("Step "):
@@ -93,7 +93,7 @@ def build(
     return built
 
 
-def _remedy(error: str, lines: list[str]) -> str:
+def _build_remedy(error: str, lines: list[str]) -> str:
     """What to do about a build that failed, by what was said: where it stood, and whether the network was missing."""
     said = "\n".join([*lines[-TAIL:], error])
     steps = [step for step in lines if step.startswith("Step ")]
@@ -114,7 +114,7 @@ _NO_NETWORK = re.compile(
 )
 
 
-def _messages(stream: Iterable[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+def _read_messages(stream: Iterable[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     for part in stream:
         if "error" in part:
             yield "error", str(part["error"]).strip()

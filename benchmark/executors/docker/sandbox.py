@@ -124,14 +124,14 @@ def command(place: ContainerSettings, job: Job, time_limit: float | None) -> lis
 def mounts(job: Job, trial: Trial) -> list[dict[str, Any]]:
     """Folders of a job. Sources must exist: unlike volumes, missing ones are refused instead of made (as root)."""
     bound = [
-        _bind(job.out / "trial.json", "/in/trial.json"),
-        _bind(job.out / WORK, OUT, writable=True),
-        _bind(job.cache, "/cache", writable=not is_foreign(trial)),
+        _bind_mount(job.out / "trial.json", "/in/trial.json"),
+        _bind_mount(job.out / WORK, OUT, writable=True),
+        _bind_mount(job.cache, "/cache", writable=not is_foreign(trial)),
     ]
     if job.data.is_dir():
-        bound.append(_bind(job.data, "/data"))
-        bound += [_bind(source, target) for source, target in links(job.data)]
-    return bound + [_bind(Path(file), file) for file in plugins(trial)]
+        bound.append(_bind_mount(job.data, "/data"))
+        bound += [_bind_mount(source, target) for source, target in links(job.data)]
+    return bound + [_bind_mount(Path(file), file) for file in plugins(trial)]
 
 
 def command_identity(command: Sequence[str]) -> list[str]:
@@ -141,7 +141,7 @@ def command_identity(command: Sequence[str]) -> list[str]:
     return rest[:place] + rest[place + 2 :]
 
 
-def _bind(source: Path, target: str, *, writable: bool = False) -> dict[str, Any]:
+def _bind_mount(source: Path, target: str, *, writable: bool = False) -> dict[str, Any]:
     return {"Type": "bind", "Source": str(source.resolve()), "Target": target, "ReadOnly": not writable}
 
 
@@ -153,11 +153,11 @@ def links(data: Path) -> tuple[tuple[Path, str], ...]:
     Stores of many files are bound as whole folders.
     """
     found: dict[str, Path] = {}
-    _walk(data.resolve(), PurePosixPath("/data"), found, set())
-    return tuple((source, str(target)) for target, source in sorted(_gathered(found, data.resolve()).items()))
+    _collect_links(data.resolve(), PurePosixPath("/data"), found, set())
+    return tuple((source, str(target)) for target, source in sorted(_merge_sources(found, data.resolve()).items()))
 
 
-def _walk(folder: Path, seen: PurePosixPath, found: dict[str, Path], walked: set[Path]) -> None:
+def _collect_links(folder: Path, seen: PurePosixPath, found: dict[str, Path], walked: set[Path]) -> None:
     """Adds what links below a folder name that is not below /data; `seen` is the folder as the container names it.
 
     Raises UsageError for a link to where a container has its own folders, before what it leads to is walked: `/`, say.
@@ -170,7 +170,7 @@ def _walk(folder: Path, seen: PurePosixPath, found: dict[str, Path], walked: set
             path = Path(entry.path)
             if not entry.is_symlink():
                 if entry.is_dir():
-                    _walk(path, seen / entry.name, found, walked)
+                    _collect_links(path, seen / entry.name, found, walked)
                 continue
             named = PurePosixPath(os.path.normpath(seen / path.readlink()))
             if path.exists() and not named.is_relative_to("/data"):
@@ -181,10 +181,10 @@ def _walk(folder: Path, seen: PurePosixPath, found: dict[str, Path], walked: set
                     )  # fmt: skip
                 found[str(named)] = path.resolve()
                 if path.is_dir():
-                    _walk(path.resolve(), named, found, walked)
+                    _collect_links(path.resolve(), named, found, walked)
 
 
-def _gathered(found: Mapping[str, Path], data: Path) -> dict[PurePosixPath, Path]:
+def _merge_sources(found: Mapping[str, Path], data: Path) -> dict[PurePosixPath, Path]:
     """At most BINDS sources that hold all of these, by their places: many files of one folder become that folder."""
     here = {PurePosixPath(target): source for target, source in found.items()}
     while len(here) > BINDS:
@@ -220,7 +220,7 @@ def plugins(trial: Trial) -> list[str]:
 
 
 def container_user(override: str | None, *, rootless: bool = False) -> tuple[int, int]:
-    """Who works in the container: as asked (`uid:gid`), else the caller, and nobody where the caller is root.
+    """Who works in the container: as asked (`uid:gid`), else the caller, and uid 65534 where the caller is root.
 
     In a rootless engine root inside is the caller outside. Raises UsageError.
     """

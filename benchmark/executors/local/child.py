@@ -31,7 +31,7 @@ ASKED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
-    """Processes started in here do not hear ASKED until they say so: a fork server that died of them would take the
+    """Processes started in here ignore the signals ASKED until they install handlers: a fork server that died of them takes the
     children's exit statuses with it."""
     resource_tracker.ensure_running()  # its own start lets the signals through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ASKED)
@@ -43,8 +43,8 @@ def signals_blocked() -> Iterator[None]:
 
 def main(worker: str, out: str, argv: list[str]) -> int:
     """Run `worker.main(argv)` with its output in `out`/worker.log and the lock of `out` held; its exit status."""
-    _detach()
-    _redirect(Path(out) / "worker.log")
+    _detach_from_terminal()
+    _redirect_output(Path(out) / "worker.log")
     try:
         with lock_run(Path(out), lambda: os.kill(os.getpid(), signal.SIGTERM)) as lock:
             events.before_write = lock.verify
@@ -75,10 +75,10 @@ def _exit_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _detach() -> None:
+def _detach_from_terminal() -> None:
     """Ctrl-C of the terminal is the host's business; the host asks with SIGTERM, also when it dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the host's way of asking, whatever the host's own caller ignores
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the signal by which the host stops it
     with suppress(PermissionError):  # already the leader of its own session
         os.setsid()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKED)  # the fork server was started `shielded`
@@ -88,7 +88,7 @@ def _detach() -> None:
         sys.exit(BUSY)
 
 
-def _redirect(log: Path) -> None:
+def _redirect_output(log: Path) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     handle = files.open_fd(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

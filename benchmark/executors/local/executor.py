@@ -106,7 +106,7 @@ class Forked:
             raise ConnectionError("the fork server of this process serves another setting")
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([worker, *SLOW_IMPORTS])
-        with _environ(worker_env(job.threads)), child.signals_blocked():
+        with _with_environment(worker_env(job.threads)), child.signals_blocked():
             _served = (worker, job.threads)
             self._process = context.Process(target=child.run_and_exit, args=(worker, str(job.out), argv), daemon=True)
             self._process.start()
@@ -136,7 +136,7 @@ class Spawned:
             command,
             env={**os.environ, **worker_env(job.threads), **(variables or {})},
             stdin=subprocess.DEVNULL,
-            start_new_session=True,  # from its first moment: what the host's group is told is the host's business
+            start_new_session=True,  # from its first moment: signals to the host's group do not reach it
         )
         self.where = f"process {self._process.pid}"
 
@@ -186,7 +186,7 @@ def kernel_kills() -> int:
 
 
 @contextmanager
-def _environ(values: dict[str, str]) -> Iterator[None]:
+def _with_environment(values: dict[str, str]) -> Iterator[None]:
     """The fork server takes its environment from this process when it starts."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)

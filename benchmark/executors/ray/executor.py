@@ -76,7 +76,7 @@ class RayExecutor:
         asked = {
             ask.options(
                 num_cpus=0, num_gpus=self._gpus(device), scheduling_strategy=NodeAffinitySchedulingStrategy(name, soft=False)
-            ).remote(_plain(device), precision, threads, step): name
+            ).remote(_worker_device(device), precision, threads, step): name
             for name in able
         }  # fmt: skip
         answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_SECONDS)
@@ -86,7 +86,7 @@ class RayExecutor:
             try:
                 said[asked[reference]] = ray.get(reference)
             except RayError as error:
-                problem = _words(error)
+                problem = _error_text(error)
         if not said:
             raise ExecutorError(f"no node reported its environment: {problem}", remedy=SAME)
         ((common, count),) = Counter(said.values()).most_common(1)
@@ -126,7 +126,7 @@ class RayExecutor:
             remote = Remote(self, job, held, lock)
         except (AlbenchError, RayError, OSError) as error:
             held.close()
-            remote = Remote.ended(self, job, _kind(error), _words(error))
+            remote = Remote.ended(self, job, _failure_kind(error), _error_text(error))
         self._remotes[job.out] = remote
         return remote
 
@@ -206,7 +206,7 @@ class Remote:
             self.verdict = JobOutcome(self._job, "failed", FailureKind.busy, error.message)
             return self._end(-1)
         except (AlbenchError, OSError) as error:
-            return self._fail(FailureKind.program, _words(error))
+            return self._fail(FailureKind.program, _error_text(error))
         return None if look.status is None else self._end(look.status)
 
     def stop(self) -> None:
@@ -232,14 +232,16 @@ class Remote:
 
     def _lost(self, error: RayError) -> int | None:
         """The node does not answer any more: another one goes on from the state that came back last."""
-        kind = _kind(error)
+        kind = _failure_kind(error)
         if kind is not FailureKind.daemon:
-            return self._fail(kind, f"the node cannot run the worker: {_words(error)}")
+            return self._fail(kind, f"the node cannot run the worker: {_error_text(error)}")
         if self._killed or self._asked:
             return self._end(-signal.SIGKILL if self._killed else -signal.SIGTERM)
         self._lives -= 1
         if self._lives == 0:
-            return self._fail(kind, f"{LIVES} nodes were lost; the state that came back last is kept: {_words(error)}")
+            return self._fail(
+                kind, f"{LIVES} nodes were lost; the state that came back last is kept: {_error_text(error)}"
+            )
         with suppress(RayError):
             ray.kill(self._actor)
         self._look = None
@@ -270,21 +272,21 @@ def create() -> RayExecutor:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             with tempfile.TemporaryDirectory(prefix="albench-code-") as code:
-                # As a working folder, the code as it is now comes before whatever a node has installed.
+                # As a working folder, the code as it is now comes before what a node has installed.
                 shutil.copytree(PACKAGE, Path(code) / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
                 ray.init(
                     runtime_env={"working_dir": code}, include_dashboard=False, log_to_driver=False,
                     logging_level=logging.ERROR, **_short_folder(),
                 )  # fmt: skip
         except Exception as error:  # ray raises bare ones where a cluster does not come up
-            raise ExecutorError(f"the cluster cannot be reached: {_words(error)}", remedy=REMEDY) from error
-    share = _share(os.environ.get("ALBENCH_RAY_GPU_SHARE"))
+            raise ExecutorError(f"the cluster cannot be reached: {_error_text(error)}", remedy=REMEDY) from error
+    share = _parse_gpu_share(os.environ.get("ALBENCH_RAY_GPU_SHARE"))
     return RayExecutor(
         share=share, data=os.environ.get("ALBENCH_RAY_DATA", ""), cache=os.environ.get("ALBENCH_RAY_CACHE", "")
     )
 
 
-def _share(text: str | None) -> float:
+def _parse_gpu_share(text: str | None) -> float:
     """The part of a GPU for each trial, above 0 and at most 1. Raises UsageError."""
     try:
         share = float(text or 1)
@@ -303,12 +305,12 @@ def _short_folder() -> dict[str, str]:
     return {} if os.environ.get("RAY_ADDRESS") or len(usual) <= LONGEST_FOLDER else {"_temp_dir": "/tmp/ray"}  # noqa: S108
 
 
-def _plain(device: str) -> str:
+def _worker_device(device: str) -> str:
     """A worker's one GPU is its first, whichever it is to the node."""
     return device.partition(":")[0]
 
 
-def _kind(error: Exception) -> FailureKind:
+def _failure_kind(error: Exception) -> FailureKind:
     if isinstance(error, RunLocked):
         return FailureKind.busy
     if isinstance(error, RuntimeEnvSetupError | RayTaskError):
@@ -317,7 +319,7 @@ def _kind(error: Exception) -> FailureKind:
     return FailureKind.image if created else FailureKind.daemon
 
 
-def _words(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     text = error.message if isinstance(error, AlbenchError) else str(error).strip()
     lines = text.splitlines() or [type(error).__name__]
     return lines[-1][:300] if isinstance(error, RayTaskError) else " ".join(lines)[:300]

@@ -1,7 +1,7 @@
 """A cluster node's side of a trial: a worker beside us, in a folder of its own, and what it leaves, bit by bit. No ray here.
 
 Nothing is shared with the host but what is handed over: `look` says what is new, state first read after the events that
-may tell of it, so that a host always has at least the state its events speak of.
+may name it, so that a host always has at least the state that its events name.
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ class Node:
         base.mkdir(mode=0o700, exist_ok=True)
         if base.lstat().st_uid != os.getuid() or not files.is_folder(base):
             raise StoreError("belongs to somebody else", where=str(base), remedy="set TMPDIR to a folder of your own")
-        _sweep(base)
+        _remove_abandoned(base)
         self._out = base / uuid.uuid4().hex / job.out.name
         own = Path(cache) if cache else base / "cache"
         own.mkdir(parents=True, exist_ok=True)
         write_files(self._out, contents)
         self._told = {name: len(contents.get(name, b"")) for name in APPENDED}
-        self._stamps = {name: _stamp(self._out / name) for name in contents}
+        self._stamps = {name: _file_stamp(self._out / name) for name in contents}
         self._kills = kernel_kills()
         plain = job.device.partition(":")[0]  # the one GPU it is given is its first
         here = replace(job, out=self._out, cache=own, data=Path(data) if data else job.data, device=plain)
@@ -84,7 +84,7 @@ class Node:
         """What is new. The status is asked first: after it, nothing changes."""
         status = self._worker.poll()
         appended = {name: text for name in APPENDED if (text := self._rest(name))}
-        state = {path.relative_to(self._out).as_posix() for path in _files(self._out / "state")}
+        state = {path.relative_to(self._out).as_posix() for path in _complete_files(self._out / "state")}
         replaced = {name: content for name in [*sorted(state), *LEFT] if (content := self._changed(name)) is not None}
         return NodeSnapshot(status, kernel_kills() > self._kills, appended, replaced, frozenset(state))
 
@@ -110,7 +110,7 @@ class Node:
 
     def _changed(self, name: str) -> bytes | None:
         with suppress(OSError):
-            stamp = _stamp(self._out / name)
+            stamp = _file_stamp(self._out / name)
             if stamp != self._stamps.get(name):
                 content = files.read(
                     self._out / name, PIECE, base=self._out
@@ -128,7 +128,7 @@ def describe(device: str, precision: Precision, threads: int, step: Step = "eage
 
 def read_files(out: Path) -> dict[str, bytes]:
     """Content of a run folder's files that a worker goes on from, by name."""
-    found = [*(out / name for name in KEPT), *_files(out / "state")]
+    found = [*(out / name for name in KEPT), *_complete_files(out / "state")]
     return {
         path.relative_to(out).as_posix(): files.read(path, PIECE, base=out)
         for path in found
@@ -151,11 +151,11 @@ def write_files(out: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def apply_snapshot(out: Path, look: NodeSnapshot) -> None:
-    """Bring a run folder up to a look: the state before the events that tell of it, the record before its end is told."""
+    """Bring a run folder up to a look: the state before the events that name it, the record before the event of its end."""
     if odd := sorted(set(look.replaced) & {*KEPT} | set(look.appended) - {*APPENDED}):
         raise StoreError(f"a node sends a file that is not its own: {odd[0]!r}", where=str(out))
     write_files(out, look.replaced)
-    for path in _files(out / "state"):
+    for path in _complete_files(out / "state"):
         if path.relative_to(out).as_posix() not in look.state:
             files.remove(path, base=out)
     for name, text in look.appended.items():
@@ -169,17 +169,17 @@ def forget(out: Path) -> None:
         files.remove(out / name, base=out)
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _complete_files(folder: Path) -> Iterator[Path]:
     """Files below a folder, without those that are being written."""
     return (path for path in files.below(folder) if not path.name.startswith("."))
 
 
-def _stamp(path: Path) -> tuple[int, int, int]:
+def _file_stamp(path: Path) -> tuple[int, int, int]:
     found = path.lstat()
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def _sweep(base: Path) -> None:
+def _remove_abandoned(base: Path) -> None:
     """Folders of trials whose node process died before it could clear up."""
     for folder in base.glob("*/*"):
         old = time.time() - folder.lstat().st_mtime > STALE

@@ -1,29 +1,52 @@
 // A field may be called "dataset": inside a form, names of fields hide the form's own properties.
-const PAGE = 50;
+const PAGE = 50, FOLD = 20;
 for (const form of document.querySelectorAll("form[data-table]")) {
   const table = document.getElementById(form.getAttribute("data-table"));
   const more = form.querySelector("button[data-more]");
+  const fold = form.querySelector("input[data-fold]");
+  const opened = new Set();
   let limit = PAGE;
+  // Rows of one method with the same verdict and reason stand behind the first of them, until somebody asks for them.
+  const equal = (row) => `${row.cells[0].textContent}|${row.querySelector("td.verdict").textContent}`;
+  const lead = (row, others, key) => {
+    row.querySelector("button.unfold")?.remove();
+    if (!others.length) return;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "unfold";
+    button.textContent = `and ${others.length} more`;
+    button.setAttribute("aria-label", `Show ${others.length} more rows of ${row.cells[0].textContent} with this verdict`);
+    button.addEventListener("click", () => { opened.add(key); update(); });
+    row.cells[1].append(button);
+  };
   const update = () => {
     const wanted = [...form.elements].filter((field) => field.name && field.value);
     const fits = (row, field) => field.type === "search"
       ? row.textContent.toLowerCase().includes(field.value.trim().toLowerCase())
       : row.dataset[field.name] === field.value;
     const rows = [...table.tBodies[0].rows];
-    let found = 0;
+    const groups = new Map();
+    let found = 0, match = 0;
     for (const row of rows) {
+      if (fold) lead(row, []);
       row.hidden = !wanted.every((field) => fits(row, field));
-      row.classList.toggle("later", !row.hidden && found >= limit);
-      found += !row.hidden;
+      const key = fold?.checked && !row.hidden ? equal(row) : "", group = key && !opened.has(key) && groups.get(key);
+      row.classList.toggle("folded", Boolean(group));
+      if (group) group.push(row); else if (key) groups.set(key, [row]);
+      row.classList.toggle("later", !row.hidden && !group && found >= limit);
+      match += !row.hidden;
+      found += !row.hidden && !group;
     }
+    if (fold) for (const [key, [first, ...others]] of groups) lead(first, opened.has(key) ? [] : others, key);
     more.hidden = found <= limit;
     const shown = Math.min(found, limit);
-    form.querySelector("output").textContent = `${shown} of ${rows.length} rows` + (shown < found ? `, ${found} match` : "");
+    form.querySelector("output").textContent = `${shown} of ${rows.length} rows` + (shown < match ? `, ${match} match` : "");
   };
+  if (fold) fold.checked = fold.defaultChecked = table.tBodies[0].rows.length > FOLD;
   form.hidden = false;
   form.addEventListener("input", () => { limit = PAGE; update(); });
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("reset", () => { limit = PAGE; setTimeout(update); });
+  form.addEventListener("reset", () => { limit = PAGE; opened.clear(); setTimeout(update); });
   more.addEventListener("click", () => { limit = Infinity; update(); });
   table.addEventListener("sorted", update);
   update();

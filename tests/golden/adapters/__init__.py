@@ -61,8 +61,11 @@ class Expected(Mapping[str, Any]):
 
 
 def _wrap(value: Any) -> Any:
+    """Dictionaries remember what is read; lists of whole numbers are lists, however the file stores them."""
     if isinstance(value, dict):
         return Expected(value)
+    if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "iu":
+        return value.tolist()
     return [_wrap(item) for item in value] if isinstance(value, list) else value
 
 
@@ -110,10 +113,30 @@ def bounds(text: str) -> tuple[float, float]:
 
 
 def part(text: str, word: str) -> str:
-    """The clause of a tolerance text that names `word`: `abs 1e-10 (loss), abs 1e-12 (gradients)` for loss and gradients."""
-    found = [clause for clause in re.split(r"[,;] ", text) if word in clause]
+    """The clause of a tolerance text that names `word`: `abs 1e-10 (loss), abs 1e-12 (gradients)` for loss and gradients.
+
+    A text of one clause that names nothing holds for everything.
+    """
+    clauses = re.split(r"[,;] ", text)
+    found = [clause for clause in clauses if word in clause]
+    if not found and len(clauses) == 1:
+        return text
     assert len(found) == 1, f"{len(found)} clauses for {word!r} in {text!r}"
     return found[0]
+
+
+def clause(tolerance: Any, word: str, otherwise: str) -> str:
+    """The clause for a field of a file whose tolerance is one text; `otherwise` where that text refers to the README.
+
+    `main_steps and test_loss rel 1e-6; scores rel 1e-6`: a clause names its fields before its bound.
+    """
+    text = (
+        tolerance if isinstance(tolerance, str) else "; ".join(f"{name} {value}" for name, value in tolerance.items())
+    )
+    for some in re.split(r"; ", text):
+        if re.search(rf"\b{word}\b", some) and re.search(rf"\b(abs|rel) {NUMBER}", some):
+            return some
+    return otherwise
 
 
 def numbers(value: Any) -> np.ndarray:
@@ -155,6 +178,33 @@ def close_to_scale(actual: Any, expected: Any, text: str) -> None:
 
 ENDS = re.compile(r"^(?P<what>.*_)?(?P<end>first|last)_(?P<count>\d+)(?P<rest>_of_each_\w+)?$")
 """Fields that hold so many of the first or last entries of a list: `picked_first_20`, `first_12_of_each_batch`."""
+
+
+STARTS = re.compile(r"^(?P<what>.*)_first_(?P<count>\d+)$")
+"""Fields that hold the first columns of a matrix."""
+
+
+def check_starts(values: torch.Tensor, expected: Expected, what: str, text: str) -> int:
+    """Compare the first columns of `values` (rows, columns) with every field `<what>_first_<n>`, or `<what>`, that is given.
+
+    The error is measured against the largest magnitude of all columns. Returns how many fields there were.
+    """
+    found, (_, relative) = 0, bounds(text)
+    for name in expected:
+        match = STARTS.match(name)
+        if name != what and (match is None or match["what"] != what):
+            continue
+        found += 1
+        wanted = numbers(expected[name])
+        some = numbers(values)[
+            :, : wanted.shape[1]
+        ]  # the name does not always say that only the first columns are given
+        assert match is None or wanted.shape[1] == int(match["count"]), name
+        assert some.shape == wanted.shape, f"{name}: shape {some.shape} instead of {wanted.shape}"
+        measure(some, wanted)
+        scale = float(np.abs(numbers(values)).max())
+        np.testing.assert_allclose(some, wanted, rtol=0, atol=relative * scale, err_msg=name)
+    return found
 
 
 def check_ends(rows: Any, expected: Expected, what: str, text: str | None = None) -> int:

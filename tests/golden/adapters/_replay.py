@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from adapters import load_canonical
+from adapters._networks import stages_of
 from benchmark.al.learner import Learner, LearnerData
 from benchmark.al.objectives.base import LABELLED, REFRESH, CycleData, Objective, Orders
 from benchmark.al.objectives.mean_teacher import AGAIN, ROUNDS
@@ -61,10 +62,10 @@ class FormulaImages:
         return self._made[index]
 
 
-def labels_of(count: int) -> Tensor:
-    """Label of image i: (i * i + i // 3) % 10."""
+def labels_of(count: int, classes: int) -> Tensor:
+    """Label of image i: (i * i + i // 3) % 10, or modulo the classes where there are fewer."""
     i = torch.arange(count)
-    return (i * i + i // 3) % 10
+    return (i * i + i // 3) % min(classes, 10)
 
 
 @dataclass
@@ -131,8 +132,7 @@ def learner_of(
 ) -> Learner:
     """The real learner on the case's images."""
     shapes = {name: shape for _, name, shape in inputs["canonical"]}
-    stages = sorted({name.partition(".")[0] for name in shapes if name.startswith("layer")})
-    blocks = [len({name.split(".")[1] for name in shapes if name.startswith(f"{stage}.")}) for stage in stages]
+    blocks, widths = stages_of(shapes)
     heads = 2 if "fc_b.weight" in shapes else 1
     protocol = Protocol(
         seed=0,
@@ -141,7 +141,7 @@ def learner_of(
             split=Split(rule="official"),
         ),
         views=Views(train=(), test=(), pool="test"),
-        models=(Model(name="resnet_cifar", params={"blocks": blocks, "widths": list(inputs["widths"]), "heads": heads}),),
+        models=(Model(name="resnet_cifar", params={"blocks": blocks, "widths": widths, "heads": heads}),),
         acquisition=acquisition,
         training=training,
         evaluation=Evaluation(epoch="last", batch_size=training.batch_size),
@@ -150,7 +150,8 @@ def learner_of(
     train = FormulaImages(step, shift)
     parts = LearnerData(
         train=train, pool=train, test=FormulaImages(step, shift, TEST_FROM),
-        train_labels=labels_of(pool), test_labels=labels_of(inputs["test_images"]),
+        train_labels=labels_of(pool, inputs["classes"]),
+        test_labels=labels_of(inputs["test_images"], inputs["classes"]),
     )  # fmt: skip
     return Learner(protocol, objective, parts, Streams(0, 0), FP64, orders=orders, initial=initial)
 

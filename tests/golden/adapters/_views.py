@@ -22,8 +22,8 @@ class Listed:
 def view_of(candidates: np.ndarray, labelled: np.ndarray, cycle: int, outputs: Mapping[str, Tensor], rng: Any) -> View:
     """A view of one cycle over the candidates, with given network outputs."""
     return View(
-        cycle=cycle, cycles=7, classes=2, candidates=candidates, labelled=labelled, pool_size=len(candidates) + len(labelled),
-        rng=rng, device=torch.device("cpu"), outputs=outputs,
+        cycle=cycle, cycles=max(7, cycle + 2), classes=2, candidates=candidates, labelled=labelled,
+        pool_size=len(candidates) + len(labelled), rng=rng, device=torch.device("cpu"), outputs=outputs,
     )  # fmt: skip
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import hashlib
 import re
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from adapters import (
     adapter,
     bounds,
     check_ends,
+    check_starts,
     close,
     close_to_scale,
     float_kind,
@@ -26,6 +26,7 @@ from adapters import (
     tensor,
     wave,
 )
+from adapters._networks import stages_of
 from benchmark.al.functional.bal_windows import batches, first_picks, hardest_first, quota, sub_pool, window
 from benchmark.al.functional.cluster_distance import cluster_distance_difference, ranked
 from benchmark.al.functional.scores import entropy, normalised_confidence, top
@@ -43,31 +44,41 @@ from tests.helpers.network_cost import macs, parameters
 def described(canonical):
     """The network that a canonical list describes, and its number of classes."""
     names = {name: shape for _, name, shape in canonical}
-    classes = canonical[-1][2][0]
     if "conv1.weight" in names:
-        blocks = Counter(name.split(".")[0] for name in names if name.endswith(".conv1.weight"))
-        kind = ResNetBottleneck if "layer1.0.conv3.weight" in names else ResNetCifar
-        return kind(classes, blocks=[blocks[f"layer{stage}"] for stage in (1, 2, 3, 4)])
-    widths = Counter(shape[0] for name, shape in names.items() if name.startswith("features.") and len(shape) == 4)
-    layers = 3 + sum(widths.values())
-    assert layers in DEPTHS
-    return VggBn(classes, depth=layers)
+        blocks, widths = stages_of(names)
+        if "layer1.0.conv3.weight" in names:
+            return ResNetBottleneck(names["fc.weight"][0], blocks=blocks)
+        return ResNetCifar(names["fc.weight"][0], blocks=blocks, widths=widths)
+    return VggBn(names["classifier.weight"][0], **vgg_params(names))
+
+
+def vgg_params(shapes):
+    """Depth and widths of the VGG that has tensors of these shapes."""
+    numbers = {int(re.search(r"\d+", name)[0]): shape[0] for name, shape in shapes.items() if len(shape) == 4}
+    every = [numbers[number] for number in sorted(numbers)]
+    depth = len(every) + 3
+    assert depth in DEPTHS, f"no VGG has {len(every)} convolutions"
+    firsts = np.cumsum([0, *DEPTHS[depth][:-1]])
+    return {"depth": depth, "widths": [every[place] for place in firsts]}
 
 
 @adapter("26_nets_bal")
 def networks(inputs, expected, tolerance, npz, case):
-    if "input_224" in expected:
-        assert issubclass(getattr(builtins, expected["input_224"]), Exception)
+    sides = [name for name in expected if re.fullmatch(r"input_\d+", name)]
+    for name in sides:
+        side = int(name.removeprefix("input_"))
+        assert issubclass(getattr(builtins, expected[name]), Exception)
         with pytest.raises(UsageError, match="not 1x1"):
-            VggBn(10)(torch.zeros(1, 3, 224, 224))
+            VggBn(10)(torch.zeros(1, 3, side, side))
+    if sides and not inputs:
         return
     network = described(inputs["canonical"])
     modules = list(network.modules())
     norms = [module for module in modules if isinstance(module, nn.BatchNorm2d)]
-    assert parameters(network) == expected["parameters"]
-    assert len(norms) == expected["bn_layers"]
-    assert sum(isinstance(module, nn.Conv2d) for module in modules) == expected["conv_layers"]
-    assert sum(parameters(module) for module in norms) == expected["bn_affine_parameters"]
+    given(expected, "parameters", parameters(network))
+    given(expected, "bn_layers", len(norms))
+    given(expected, "conv_layers", sum(isinstance(module, nn.Conv2d) for module in modules))
+    given(expected, "bn_affine_parameters", sum(parameters(module) for module in norms))
     if "macs_conv_linear_own_count" in expected:
         assert macs(network, inputs["H"]) == expected["macs_conv_linear_own_count"]
     check_forward(network, inputs, expected, tolerance, "feature")
@@ -81,12 +92,16 @@ def check_forward(network, inputs, expected, tolerance, embedding, rename=str):
     with torch.no_grad():
         logits, features, *_ = network(images)
         rough = network.float()(images.float()).logits
-    close_to_scale(logits, expected["logits"], exact)
-    close_to_scale(features[:, :8], expected[f"{embedding}_first_8"], exact)
-    assert features.shape[1] == expected[f"{embedding}_length"]
-    close(features.sum() / features.abs().sum(), expected[f"{embedding}_sum"] / float(features.abs().sum()), "abs 1e-8")
-    close_to_scale(rough, expected["logits"], single)
-    close_to_scale(rough, expected["logits_float32_run"], single)
+    check_starts(features, expected, embedding, exact)
+    given(expected, f"{embedding}_length", features.shape[1])
+    if f"{embedding}_sum" in expected:
+        size, (_, relative) = float(features.abs().sum()), bounds(exact)
+        close(float(features.sum()) / size, expected[f"{embedding}_sum"] / size, f"abs {relative}")
+    if "logits" in expected:
+        close_to_scale(logits, expected["logits"], exact)
+    for name in ("logits", "logits_float32_run"):
+        if name in expected:
+            close_to_scale(rough, expected[name], single)
 
 
 # ------------------------------------------------------------------------------------------------- sorting and windows
@@ -98,7 +113,8 @@ def cluster_distances(inputs, expected, tolerance, npz, case):
     kind = float_kind(features.numpy())
     absolute, _ = bounds(tolerance[kind].partition(";")[0])
     found = cluster_distance_difference(features, centres)
-    close(found, expected["cdd"], f"abs {absolute}")
+    if "cdd" in expected:
+        close(found, expected["cdd"], f"abs {absolute}")
     order, wanted = ranked(found), torch.tensor(expected["sorted_pool"])
     if kind == "float64":
         assert torch.equal(order, wanted)
@@ -109,25 +125,25 @@ def cluster_distances(inputs, expected, tolerance, npz, case):
 @adapter("16_bal_windows")
 def windows(inputs, expected, tolerance, npz, case):
     size, shares = inputs["N"], inputs["per_samples_list"]
-    assert [quota(share, size) for share in shares] == expected["num_samples_list"]
-    assert len(expected["cycles"]) == len(shares)
+    given(expected, "num_samples_list", [quota(share, size) for share in shares])
     ranks, labelled = np.arange(size), np.empty(0, dtype=np.int64)
-    for row, share in zip(expected["cycles"], shares, strict=True):
-        span = window(row["cycle"], len(shares), size, inputs["beta"], inputs["addendum"])
-        assert span == (row["begin"], row["end"])
-        assert len(ranks[slice(*span)]) == row["slice_length"]
+    rows = {row.get("cycle", place): row for place, row in enumerate(expected["cycles"])}
+    for cycle, share in enumerate(shares):
+        span = window(cycle, len(shares), size, inputs["beta"], inputs["addendum"])
         inside, wanted = sub_pool(ranks, labelled, span), quota(share, size)
-        assert len(inside) == row["subpool"]
-        assert wanted == row["quota"]
-        # Cycle 0 buys the head of its slice; the later ones what the stand-in for the sampler takes.
-        last = row["cycle"] > 0 and inputs["pick"] == "last"
+        # Cycle 0 buys the head of its slice (or, asked for, its tail); the later ones what the stand-in for the sampler takes.
+        last = inputs.get("pick", "first") == "last" if cycle else inputs.get("first") == "low1st"
         taken = inside[len(inside) - min(wanted, len(inside)) :] if last else inside[:wanted]
         labelled = np.concatenate([labelled, taken])
-        assert len(taken) == row["taken"]
-        assert len(labelled) == row["labelled_total"]
-        assert int(taken.sum()) == row["rank_sum"]
-        assert (int(taken.min()) if len(taken) else None) == row["rank_min"]
-        assert (int(taken.max()) if len(taken) else None) == row["rank_max"]
+        found = {
+            "begin": span[0], "end": span[1], "slice_length": len(ranks[slice(*span)]), "subpool": len(inside), "quota": wanted,
+            "taken": len(taken), "labelled_total": len(labelled), "rank_sum": int(taken.sum()),
+            "rank_min": int(taken.min()) if len(taken) else None, "rank_max": int(taken.max()) if len(taken) else None,
+        }  # fmt: skip
+        if cycle in rows:
+            for name, value in found.items():
+                given(rows[cycle], name, value)
+    assert set(rows) <= set(range(len(shares)))
 
 
 @adapter("17_bal_confidence")
@@ -135,13 +151,13 @@ def confidence(inputs, expected, tolerance, npz, case):
     logits, count = tensor(inputs["logits"]), inputs["n"]
     text = tolerance[float_kind(inputs["logits"])]
     score, uncertainty = normalised_confidence(logits), entropy(logits.softmax(dim=1))
-    close(score, expected["confidence_score"], text)
+    if "confidence_score" in expected:
+        close(score, expected["confidence_score"], text)
     picks = top(-score, count).tolist()
     given(expected, "confidence_picks_in_order", picks)
     given(expected, "confidence_picks_set", sorted(picks))
-    if "entropy_score" not in expected:
-        return
-    close(uncertainty, expected["entropy_score"], text)
+    if "entropy_score" in expected:
+        close(uncertainty, expected["entropy_score"], text)
     given(expected, "entropy_intended_largest_n_set", sorted(top(uncertainty, count).tolist()))
     # What the release does instead with numpy 1.26 and later: a list of one-element tensors is a column, and sorting
     # along its last axis orders nothing, so the first image of the sub-pool is returned `count` times.
@@ -174,7 +190,7 @@ def formula_logits(text, count):
     number = r"([\d.]+)"
     pattern = (
         rf"logit\[i,k\] = sin\({number}\*i \+ {number}\*k \+ {number}\*i\*k\) \* \(1 \+ i mod (\d+)\), "
-        r"k = 0\.\.(\d+), float64"
+        r"k = 0\.\.(\d+)"
     )
     found = re.match(pattern, text)
     assert found, text
@@ -187,9 +203,10 @@ def formula_logits(text, count):
 def pretext_batches(inputs, expected, tolerance, npz, case):
     if "losses" in inputs:
         losses = np.array(inputs["losses"])
-        assert [str(float(loss)) for loss in losses] == inputs["as_text"]
-        assert hardest_first(losses, "text").tolist() == expected["official_order_hard_first_by_text"]
-        assert hardest_first(losses, "number").tolist() == expected["numeric_order_hard_first"]
+        if "as_text" in inputs:
+            assert [str(float(loss)) for loss in losses] == list(inputs["as_text"])
+        given(expected, "official_order_hard_first_by_text", hardest_first(losses, "text").tolist())
+        given(expected, "numeric_order_hard_first", hardest_first(losses, "number").tolist())
         return
     if "loss_formula" in inputs:
         losses = formula_losses(inputs["loss_formula"], inputs["n"])
@@ -212,7 +229,8 @@ def pretext_batches(inputs, expected, tolerance, npz, case):
     score = normalised_confidence(formula_logits(inputs["logit_formula"], inputs["m"]))
     picks = top(-score, inputs["n"])
     assert check_ends(score, expected, "score", tolerance["score"]) + check_ends(picks, expected, "picked")
-    close(score.mean(), expected["score_sum"] / inputs["m"], tolerance["score"])
+    if "score_sum" in expected:
+        close(score.mean(), expected["score_sum"] / inputs["m"], tolerance["score"])
     given(expected, "picked", len(picks))
     given(expected, "picked_sum", int(picks.sum()))
     given(expected, "sha1_of_sorted_picks", sha1(sorted(picks.tolist())))
@@ -226,6 +244,7 @@ PT4AL_MILESTONES = {False: (160,), True: (30, 60, 90)}
 def rates(inputs, expected, tolerance, npz, case):
     milestones = inputs.get("milestones", PT4AL_MILESTONES[bool(re.search("pretext|rotation", inputs["stage"]))])
     schedule = MultiStep(kind="multistep", milestones=tuple(milestones), gamma=0.1)
+    # A loop that begins later still starts its schedule at the beginning.
     epochs, full = inputs["epochs"], inputs.get("lr", 0.1)
-    found = [rate(schedule, full, epoch, 0, epochs, 1) for epoch in range(epochs)]
+    found = [rate(schedule, full, epoch, 0, epochs, 1) for epoch in range(epochs - inputs.get("start_epoch", 0))]
     close(found, expected["lr_per_epoch"], f"abs {tolerance['abs']}")

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
-from adapters import Expected, adapter, bounds, check_map, close, load_canonical, tensor, wave
+from adapters import Expected, adapter, check_map, check_starts, close, given, load_canonical, tensor, wave
 from benchmark.al.functional import badge, gcn
 from benchmark.al.functional.kcenter import k_center_greedy
 from benchmark.al.functional.losses import bce_ranking_loss, margin_ranking_loss, ramp_up, softmax_mse, vae_loss
 from benchmark.al.functional.scores import top
 from benchmark.al.networks.gcn import Gcn
 from benchmark.al.networks.vae import Discriminator, Encoded, Vae
+from benchmark.errors import AlbenchError
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -26,7 +29,7 @@ def badge_seeding(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, 
     vectors = tensor(inputs["X"])
     ones = torch.ones(len(vectors), 1, dtype=vectors.dtype)
     seeds = badge.kmeanspp_seeds(vectors, ones, inputs["K"], np.random.default_rng(0))
-    assert int(seeds[0]) == expected["first_centre"]
+    given(expected, "first_centre", int(seeds[0]))
     assert len(set(seeds.tolist())) == inputs["K"]
     norms = badge.squared_norms(vectors, ones)
     nearest = badge.squared_distances(vectors, ones, norms, seeds[0])
@@ -47,6 +50,12 @@ def badge_embedding(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays
 
 @adapter("27_stconal_ll4al_variants")
 def ranking_losses(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+    if "raises" in expected:
+        assert expected["raises"] == "AssertionError"  # ours says more than an assertion
+        for form in (bce_ranking_loss, margin_ranking_loss):
+            with pytest.raises(AlbenchError, match="even batch"):
+                form(torch.zeros(inputs["size"]), torch.zeros(inputs["size"]))
+        return
     losses = tensor(inputs["target_loss"])
     forms = {
         "bce_form": lambda predicted: bce_ranking_loss(predicted, losses),
@@ -55,9 +64,10 @@ def ranking_losses(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays,
     for name in expected:
         predicted = tensor(inputs["pred_loss"]).requires_grad_()
         loss = forms[name](predicted)
-        close(loss, expected[name]["loss"], tolerance["float64"])
         loss.backward()
-        close(predicted.grad, expected[name]["grad_pred"], tolerance["float64"])
+        for field, found in (("loss", loss), ("grad_pred", predicted.grad)):
+            if field in expected[name]:
+                close(found, expected[name][field], tolerance["float64"])
 
 
 @adapter("29_stconal_semi")
@@ -72,17 +82,20 @@ def semi_supervised(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays
 
 @adapter("30_gcn_baselines")
 def graph_baselines(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
-    first, later = tolerance["adjacency, first scores"], tolerance["after 200 steps"]
+    first = next(tolerance[name] for name in tolerance if "adjacency" in name)
+    later = next(tolerance[name] for name in tolerance if name.startswith("after"))
     raw, candidates, budget = tensor(inputs["backbone_features"]), inputs["SUBSET"], inputs["ADDENDUM"]
     features = gcn.normalised(raw)
-    close(features[0], expected["normalised_features_first_row"], first)
     graph = gcn.adjacency(features)
-    close(graph[:3], expected["adjacency_first_3_rows"], first)
-    close(graph.sum(dim=0), expected["adjacency_column_sums"], first)
+    check_rows(features, expected, "normalised_features", first)
+    check_rows(graph, expected, "adjacency", first)
+    if "adjacency_column_sums" in expected:
+        close(graph.sum(dim=0), expected["adjacency_column_sums"], first)
     start = inputs["gcn_weights_start"]
     network = Gcn(raw.shape[1], start["gc1.weight"].shape[1], inputs["dropout"]).double()
     network.load_state_dict({name: tensor(value) for name, value in start.items()})
-    close(gcn.describe(network, features).labelled, expected["initial_scores"], first)
+    if "initial_scores" in expected:
+        close(gcn.describe(network, features).labelled, expected["initial_scores"], first)
     adam = inputs["adam"]
     losses = gcn.train(network, features, candidates, inputs["lambda"], adam["steps"], adam["lr"], adam["weight_decay"])
     for name in expected:
@@ -90,19 +103,31 @@ def graph_baselines(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays
             steps = [int(step) for step in name.removeprefix("loss_at_step_").split("_")]
             close([losses[step - 1] for step in steps], expected[name], later)
     nodes = gcn.describe(network, features)
-    close(nodes.labelled, expected["final_scores"], later)
-    close(nodes.embedding[0], expected["final_embedding_first_row"], later)
+    if "final_scores" in expected:
+        close(nodes.labelled, expected["final_scores"], later)
+    check_rows(nodes.embedding, expected, "final_embedding", later)
     uncertain = top(gcn.uncertainty(nodes.labelled[:candidates], inputs["margin"]), budget)
     core = k_center_greedy(nodes.embedding[:candidates], nodes.embedding[candidates:], budget)
     for method, picks in (("UncertainGCN", uncertain), ("CoreGCN", core)):
+        if method not in expected:
+            continue
         wanted = expected[method]
-        if wanted["same_set_in_float32"]:  # else the format does not ask for equal picks
-            assert sorted(picks.tolist()) == wanted["picks_set"]
-            assert set(wanted["picks_last_B"]) == set(picks.tolist())
-        else:
-            wanted["picks_set"], wanted["picks_last_B"]
-    if expected["CoreGCN"]["same_set_in_float32"]:
-        assert core.tolist() == expected["CoreGCN"]["picks_last_B"]
+        same = wanted.get("same_set_in_float32", True)
+        for name in ("picks_set", "picks_last_B"):
+            if name in wanted:
+                bought = wanted[name]
+                assert not same or sorted(bought) == sorted(picks.tolist()), method  # else the format asks for nothing
+                assert not same or name == "picks_set" or method != "CoreGCN" or bought == picks.tolist(), (
+                    "another order"
+                )
+
+
+def check_rows(values: Tensor, expected: Expected, what: str, text: str) -> None:
+    """Compare the first rows of a matrix with every field `<what>_first_row` or `<what>_first_<n>_rows` that is given."""
+    for name in expected:
+        match = re.fullmatch(rf"{what}_first_(?:row|(\d+)_rows)", name)
+        if match:
+            close(values[: int(match[1])] if match[1] else values[0], expected[name], text)
 
 
 @adapter("31_vaal_pieces")
@@ -123,23 +148,24 @@ def vaal_pieces(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, ca
     load_canonical(discriminator, inputs["discriminator_canonical"], inputs["fill"])
     check_sizes = {"vae_parameters": vae, "discriminator_parameters": discriminator}
     for name, network in check_sizes.items():
-        assert sum(p.numel() for p in network.parameters()) == expected[name]
+        given(expected, name, sum(p.numel() for p in network.parameters()))
     images = wave(inputs["H"], inputs["W"], inputs["batch"], inputs["fill"])
     with torch.no_grad():
         mean, log_variance = vae.eval().encode(images)
-        _close_start(mean, expected["mu_eval"], text)
-        _close_start(log_variance, expected["logvar_eval_first_8"], text)
-        check_map(vae.decode(mean), expected["decode_of_mu_eval_stat"], text)
-        close(discriminator(mean), expected["discriminator_eval"], text)
+        check_coded(vae, discriminator, mean, log_variance, expected, "eval", text)
         # The release scores with the autoencoder left in train mode.
-        mean, _ = vae.train().encode(images)
-        _close_start(mean, expected["mu_train_mode_first_8"], text)
-        close(discriminator(mean), expected["discriminator_train_mode"], text)
+        mean, log_variance = vae.train().encode(images)
+        check_coded(vae.eval(), discriminator, mean, log_variance, expected, "train_mode", text)
 
 
-def _close_start(values: Tensor, start: np.ndarray, text: str) -> None:
-    """Compare the first columns; the error is measured against the largest magnitude of all."""
-    _, relative = bounds(text)
-    found = values[:, : start.shape[1]].numpy()
-    assert found.shape == start.shape
-    np.testing.assert_allclose(found, start, rtol=0, atol=relative * float(values.abs().max()))
+def check_coded(
+    vae: Vae, discriminator: Discriminator, mean: Tensor, log_variance: Tensor, expected: Expected, mode: str, text: str
+) -> None:
+    """What the autoencoder in one mode makes of images, and what the discriminator makes of that."""
+    found = check_starts(mean, expected, f"mu_{mode}", text)
+    found += check_starts(log_variance, expected, f"logvar_{mode}", text)
+    if f"decode_of_mu_{mode}_stat" in expected:
+        check_map(vae.decode(mean), expected[f"decode_of_mu_{mode}_stat"], text)
+    if f"discriminator_{mode}" in expected:
+        close(discriminator(mean), expected[f"discriminator_{mode}"], text)
+    assert found or f"discriminator_{mode}" in expected or f"decode_of_mu_{mode}_stat" in expected

@@ -62,21 +62,20 @@ def sizes(inputs, expected, tolerance, npz, case):
     for row in expected["nets"]:
         network = Ofa(inputs["classes"], net=row["id"])
         side = network.config.side
-        assert network.config.name == row["name"]
-        assert side == row["R"]
-        assert parameters(network) == row["parameters"]
-        close(macs(network, side), row["macs_own_R"], "rel 1e-6")
-        close(macs(network, 224), row["macs_224"], "rel 1e-6")
-        assert len(network.blocks) == row["blocks"]
-        if "dropout" in row:
-            assert network.dropout.p == row["dropout"]
-        if "decayed_elements" in row:
-            decayed = [value for name, value in network.named_parameters() if not any(key in name for key in UNDECAYED)]
-            others = [value for name, value in network.named_parameters() if any(key in name for key in UNDECAYED)]
-            assert len(decayed) == row["decayed_tensors"]
-            assert len(others) == row["undecayed_tensors"]
-            assert sum(value.numel() for value in decayed) == row["decayed_elements"]
-            assert sum(value.numel() for value in others) == row["undecayed_elements"]
+        given(row, "name", network.config.name)
+        given(row, "R", side)
+        given(row, "parameters", parameters(network))
+        for name, at in (("macs_own_R", side), ("macs_224", 224)):
+            if name in row:
+                close(macs(network, at), row[name], "rel 1e-6")
+        given(row, "blocks", len(network.blocks))
+        given(row, "dropout", network.dropout.p)
+        groups: dict[str, list[int]] = {"decayed": [], "undecayed": []}
+        for name, value in network.named_parameters():
+            groups["undecayed" if any(key in name for key in UNDECAYED) else "decayed"].append(value.numel())
+        for group, elements in groups.items():
+            given(row, f"{group}_tensors", len(elements))
+            given(row, f"{group}_elements", sum(elements))
 
 
 def described(canonical):
@@ -97,12 +96,14 @@ def networks(inputs, expected, tolerance, npz, case):
     check_forward(network, inputs, expected, tolerance, "embedding")
     for hook in hooks:
         hook.remove()
-    maps = expected["block_outputs"]
-    assert len(network.blocks) == len(maps)
-    for value, wanted in zip(outputs, maps, strict=False):
-        check_map(value, wanted, tolerance["float64"].partition(" (")[0])
+    if "block_outputs" in expected:
+        maps = expected["block_outputs"]
+        assert len(network.blocks) == len(maps)
+        for value, wanted in zip(outputs, maps, strict=False):
+            check_map(value, wanted, tolerance["float64"].partition(" (")[0])
     # How far the official program's own float32 run is off; ours was held to the same bound above.
-    assert expected["float32_relative_deviation"] <= bounds(tolerance["float32"].partition(" against")[0])[1]
+    if "float32_relative_deviation" in expected:
+        assert expected["float32_relative_deviation"] <= bounds(tolerance["float32"].partition(" against")[0])[1]
 
 
 # --------------------------------------------------------------------------------------------------------- acquisition
@@ -121,20 +122,22 @@ def distinct(values, tolerance):
 @adapter("20_diam_votes")
 def votes(inputs, expected, tolerance, npz, case):
     cast, budget = tensor(referenced(inputs["votes"], npz)), inputs["B"]
-    classes = int(cast.max()) + 1
+    classes = inputs.get("classes", int(cast.max()) + 1)
     first, second = disagreement(cast), vote_entropy(cast, classes)
-    assert first.tolist() == list(expected["first_key_D"])
+    given(expected, "first_key_D", first.tolist())
     near, _ = bounds(tolerance["V"].partition(" (")[0])
-    close(second, expected["second_key_V"], f"abs {near}")
+    if "second_key_V" in expected:
+        close(second, expected["second_key_V"], f"abs {near}")
     best = diam_candidates(cast, budget, classes).tolist()
-    wanted = expected["top_5B_in_order"]
-    groups = distinct(np.stack([first.numpy(), second.numpy()], axis=1), near)
-    assert groups[best].tolist() == groups[wanted].tolist()
+    if "top_5B_in_order" in expected:
+        groups = distinct(np.stack([first.numpy(), second.numpy()], axis=1), near)
+        assert groups[best].tolist() == groups[expected["top_5B_in_order"]].tolist()
     if "top_5B_must_contain" in expected:
-        must, tied = set(expected["top_5B_must_contain"]), set(expected["tie_group_at_cut"])
+        must = set(expected["top_5B_must_contain"])
+        tied = set(expected["tie_group_at_cut"]) if "tie_group_at_cut" in expected else set()
         assert must <= set(best)
         assert set(best) - must <= tied
-        assert len(set(best) & tied - must) == expected["number_from_tie_group"]
+        given(expected, "number_from_tie_group", len(set(best) & (tied - must)))
     assert len(best) == len(set(best)) == min(OVERSAMPLING * budget, cast.shape[2])
     # Inside a group of equal bits the later position comes first.
     bits = list(zip(first.tolist(), second.tolist(), strict=True))
@@ -147,18 +150,20 @@ def votes(inputs, expected, tolerance, npz, case):
 
 @adapter("21_diam_uncertainty")
 def uncertainty(inputs, expected, tolerance, npz, case):
-    logits, pool, budget = tensor(inputs["logits_by_model"]), inputs["pool_list"], inputs["B"]
+    logits, pool, budget = tensor(inputs["logits_by_model"]), np.array(inputs["pool_list"]), inputs["B"]
     assert set(expected) <= set(get_args(Kind))
     for kind in expected:
         wanted = expected[kind]
         raw = raw_scores(logits, kind)
-        close(raw, wanted["raw_score_per_model"], tolerance["raw"])
+        if "raw_score_per_model" in wanted:
+            close(raw, wanted["raw_score_per_model"], tolerance["raw"])
         official = combined(raw, "official")
-        np.testing.assert_array_equal(official.numpy(), wanted["official_mean_scaled_score"])
+        if "official_mean_scaled_score" in wanted:
+            np.testing.assert_array_equal(official.numpy(), wanted["official_mean_scaled_score"])
         finite = official[official.isfinite()]
-        assert bool((finite == 0).all()) == wanted["official_all_finite_scores_are_zero"]
+        given(wanted, "official_all_finite_scores_are_zero", bool((finite == 0).all()))
         lost = torch.nonzero(official.isnan()).flatten().tolist()
-        assert lost == list(wanted["nan_positions"])
+        given(wanted, "nan_positions", lost)
         picked = drawn(official, budget, np.random.default_rng(0)).tolist()
         assert len(set(picked)) == budget
         assert len(finite) < budget or not set(picked) & set(lost)
@@ -166,7 +171,7 @@ def uncertainty(inputs, expected, tolerance, npz, case):
             text = tolerance["derived"].partition(";")[0]
             intended = combined(raw_scores(logits, kind, underflow="zero"), "per_model")
             close(intended, wanted["derived_intended_mean_scaled_score"], text)
-            if wanted["derived_gap_at_cut"] >= bounds(text)[0]:
+            if "derived_gap_at_cut" in wanted and wanted["derived_gap_at_cut"] >= bounds(text)[0]:
                 picks = pool[smallest(intended, budget).numpy()]
                 assert sorted(picks.tolist()) == sorted(wanted["derived_intended_picks_in_order"])
 
@@ -216,37 +221,36 @@ def transform(view, op):
 
 
 def check_settings(expected):
-    """The training script's settings are the suite's, or the networks' own."""
+    """The training script's settings, those that are given, are the suite's or the networks' own."""
     protocol, network = pinned(), Ofa(10)
     training, view = protocol.training, protocol.views.train
-    assert training.epochs == expected["n_epochs"]
-    assert training.optimizer.lr == expected["base_lr"]
-    assert training.batch_size == expected["base_batch_size"]
-    assert training.optimizer.momentum == expected["momentum"]
-    assert training.optimizer.nesterov is not expected["no_nesterov"]
-    assert training.optimizer.weight_decay == expected["weight_decay"]
-    assert training.optimizer.exempt == tuple(expected["no_decay_keys"].split("#")) == UNDECAYED
-    assert training.label_smoothing == expected["label_smoothing"]
+    # What the schedule amounts to is the full rate at the first step; a start that is the same for all trainings.
     assert training.schedule == Cosine(kind="cosine")
-    assert expected["warmup_epochs"] == 0  # what the schedule amounts to: the full rate at the first step
     assert (training.same_init, training.start) == (True, "fresh")
-    assert expected["manual_seed"] == 0  # before every training: each one of a network starts alike
-    assert protocol.acquisition.initial.size == expected["valid_size"]
-    assert transform(view, "random_resized_crop").scale == (expected["resize_scale"], 1.0)
-    jitter = transform(view, "color_jitter")
-    assert expected["distort_color"] == "tf"
-    assert (jitter.brightness, jitter.saturation) == ((1 - 32 / 255, 1 + 32 / 255), (0.5, 1.5))
     # The release looks at the test set on the way, for its log only: the last epoch counts.
-    assert training.epochs % expected["validation_frequency"] == 0
     assert protocol.evaluation.epoch == "last"
-    assert expected["model_init"] == "he_fout"
-    for name, value in network.named_parameters():
+    assert training.optimizer.exempt == UNDECAYED
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    ours = {
+        "n_epochs": training.epochs, "base_lr": training.optimizer.lr, "base_batch_size": training.batch_size,
+        "momentum": training.optimizer.momentum, "no_nesterov": not training.optimizer.nesterov,
+        "weight_decay": training.optimizer.weight_decay, "label_smoothing": training.label_smoothing,
+        "no_decay_keys": "#".join(training.optimizer.exempt), "warmup_epochs": 0, "manual_seed": 0,
+        "valid_size": protocol.acquisition.initial.size, "dropout": network.dropout.p, "model_init": "he_fout",
+        "resize_scale": transform(view, "random_resized_crop").scale[0], "distort_color": "tf",
+    }  # fmt: skip
+    ours |= dict(zip(("bn_momentum", "bn_eps"), *{(norm.momentum, norm.eps) for norm in norms}, strict=True))
+    for name, value in ours.items():
+        given(expected, name, value)
+    if "validation_frequency" in expected:
+        assert training.epochs % expected["validation_frequency"] == 0
+    assert transform(view, "random_resized_crop").scale[1] == 1.0
+    jitter = transform(view, "color_jitter")  # what "tf" stands for
+    assert (jitter.brightness, jitter.saturation) == ((1 - 32 / 255, 1 + 32 / 255), (0.5, 1.5))
+    for name, value in network.named_parameters():  # what "he_fout" stands for
         if value.dim() == 4:
             spread = (2 / (value.shape[0] * value.shape[2] * value.shape[3])) ** 0.5
             assert abs(float(value.detach().std()) / spread - 1) < 6 / value.numel() ** 0.5, name
-    assert network.dropout.p == expected["dropout"]
-    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    assert {(norm.momentum, norm.eps) for norm in norms} == {(expected["bn_momentum"], expected["bn_eps"])}
 
 
 @adapter("23_diam_cosine_lr")
@@ -258,12 +262,11 @@ def cosine(inputs, expected, tolerance, npz, case):
         check_settings(expected)
         return
     steps, epochs, full = inputs["batches_per_epoch"], inputs["epochs"], inputs["base_lr"]
-    assert steps * epochs == inputs["total_steps"]
+    assert steps * epochs == inputs.get("total_steps", steps * epochs)
     schedule, text = Cosine(kind="cosine"), f"abs {tolerance['abs']}"
     rates = [rate(schedule, full, step // steps, step, epochs, steps) for step in range(steps * epochs)]
     if "lr_per_step" in expected:
         close(rates, expected["lr_per_step"], text)
-        return
     check_ends(rates, expected, "lr", text)
     for step in expected.get("lr_at_step", ()):
         close(rates[int(step)], expected["lr_at_step"][step], text)
@@ -288,8 +291,10 @@ def label_smoothing(inputs, expected, tolerance, npz, case):
         leaf = logits.clone().requires_grad_()
         loss = function(leaf)
         loss.backward()
-        close(loss, expected["loss"], text)
-        (close_to_scale if kind == "float32" else close)(leaf.grad, expected["grad"], text)
+        if "loss" in expected:
+            close(loss, expected["loss"], text)
+        if "grad" in expected:
+            (close_to_scale if kind == "float32" else close)(leaf.grad, expected["grad"], text)
     targets = soft_targets(labels, logits.shape[1], smoothing)
     if "soft_target_first_row" in expected:
         close(targets[0], expected["soft_target_first_row"], "abs 1e-8")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adapters import adapter, close
+from adapters import adapter, clause, close, given
 from adapters._watching import Recorder, Watched, exact, filled, labels, pinned
 from benchmark.al import registry
 from benchmark.al.acquisition import acquire, torch_randperm
@@ -100,6 +100,8 @@ def rounds(inputs, expected, tolerance, npz, case):
         "protocol.training.batch_size": inputs["batch"], "protocol.training.optimizer.lr": inputs["lr"],
         "protocol.evaluation.batch_size": inputs["batch"], "protocol.evaluation.size": inputs["sides"][0],
     }  # fmt: skip
+    if "fraction" in inputs:
+        sets["protocol.training.vote_fraction"] = inputs["fraction"]
     trials = {name: pinned(MEMBERS, name, "as_published", sets) for name in ("diam", "cal")}
     learner, recorder = committee(trials["diam"], inputs, len(cycles)), Recorder()
     protocol = trials["diam"].protocol
@@ -108,9 +110,9 @@ def rounds(inputs, expected, tolerance, npz, case):
     bought: list[int] = []
     for cycle, wanted in enumerate(cycles):
         labelled = np.concatenate([labelled, np.array(bought, dtype=np.int64)])
-        assert labelled.tolist() == wanted["labelled"]
+        given(wanted, "labelled", labelled.tolist())
         if cycle == 0:
-            assert unlabelled.tolist() == wanted["unlabelled"]
+            given(wanted, "unlabelled", unlabelled.tolist())
         # Later lists went through the release's unseeded shuffle: they are taken as recorded.
         unlabelled = np.array(wanted["unlabelled"], dtype=np.int64)
         Pool(labelled, unlabelled, pool).check()
@@ -119,34 +121,38 @@ def rounds(inputs, expected, tolerance, npz, case):
         with recorder.watching():
             learner.fit(cycle, labelled, unlabelled, {"votes"})
             learner.finish_cycle()
-        for place, steps in enumerate(wanted["steps"]):
-            close(recorder.model[place].steps, steps, STEPS)
+        if "steps" in wanted:
+            for place, steps in enumerate(wanted["steps"]):
+                close(recorder.model[place].steps, steps, clause(tolerance, "steps", STEPS))
         cast = learner.outputs({"votes"}, unlabelled, cycle)["votes"]
         assert cast.shape[1] == len(snapshot_epochs(inputs["epochs"], protocol.training.vote_fraction))
-        assert cast.tolist() == np.asarray(wanted["votes"]).tolist()
+        if "votes" in wanted:
+            assert cast.tolist() == np.asarray(wanted["votes"]).tolist()
         found = [learner.metrics[f"accuracy/model{place}"] for place in range(len(models))]
-        close(found, wanted["test_accuracy"], SCORES)
+        if "test_accuracy" in wanted:
+            close(found, wanted["test_accuracy"], SCORES)
         logits = learner.outputs({"logits"}, unlabelled, cycle)["logits"]
         for kind in get_args(Kind):
             if f"raw_{kind}" in wanted:
-                close(raw_scores(logits, kind), wanted[f"raw_{kind}"], SCORES)
+                close(raw_scores(logits, kind), wanted[f"raw_{kind}"], clause(tolerance, "scores", SCORES))
         bought = check_picks(wanted, trials, learner, Pool(labelled, unlabelled, pool), cycle, budget, classes)
 
 
 def check_picks(wanted, trials, learner, pool, cycle, budget, classes) -> list[int]:
     """The lists from which DIAM and CAL draw, and what the strategies themselves buy where nothing is shuffled."""
-    if "diam_top_5B" not in wanted:
+    if not {"diam_top_5B", "diam_first_of_the_top", "cal_candidates_ascending"} & set(wanted):
         return []
     cast = learner.outputs({"votes"}, pool.unlabelled, cycle)["votes"].transpose(0, 1)
     best = pool.unlabelled[diam_candidates(cast, budget, classes).numpy()].tolist()
     disputed = pool.unlabelled[cal_candidates(cast).numpy()].tolist()
-    assert best == wanted["diam_top_5B"]
-    assert disputed == wanted["cal_candidates_ascending"]
+    given(wanted, "diam_top_5B", best)
+    given(wanted, "cal_candidates_ascending", disputed)
     taken = {}
     for name, trial in trials.items():
         watched = Watched(registry.build_component("strategies", trial.strategy))
         view, picks = acquire(watched, learner, pool, cycle, trial.protocol, budget)
         taken[name] = view.candidates[picks.positions.numpy()].tolist()
-    assert taken["diam"] == wanted["diam_first_of_the_top"] == best[: len(taken["diam"])]
+    assert taken["diam"] == best[: len(taken["diam"])]
+    given(wanted, "diam_first_of_the_top", taken["diam"])
     assert taken["cal"] == disputed[: len(taken["cal"])] and len(taken["cal"]) == min(budget, len(disputed))
     return taken["diam"]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adapters import Expected, adapter, close, load_canonical
+from adapters import NUMBER, Expected, adapter, close, given, load_canonical
 from benchmark.al.networks.gcn import Gcn
 from benchmark.al.networks.vae import Discriminator, Vae
 from benchmark.al.strategies._seeded import Chance
@@ -24,10 +24,11 @@ Arrays = Mapping[str, np.ndarray]
 def game(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
     candidates, labelled = inputs["candidates"], inputs["labelled"]
     total, rule = candidates + labelled, inputs["images"]
-    assert rule["scale"] == "0.5 + i / n"
-    ramp = rule["x_step"] * np.arange(3 * 32 * 32)
+    scale = re.fullmatch(rf"{NUMBER} \+ i / n", rule["scale"])
+    assert scale, f"an unknown scale of images: {rule['scale']}"
+    ramp, least = rule["x_step"] * np.arange(3 * 32 * 32), float(scale[1])
     images = torch.from_numpy(np.stack(
-        [np.sin(ramp + rule["x_shift"] * i).reshape(3, 32, 32) * (0.5 + i / total) for i in range(total)]
+        [np.sin(ramp + rule["x_shift"] * i).reshape(3, 32, 32) * (least + i / total) for i in range(total)]
     ))  # fmt: skip
 
     class Given(Chance):
@@ -47,8 +48,9 @@ def game(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Exp
     }  # fmt: skip
     outputs, strategy = {}, Vaal(**params)
     if "rank" in inputs:
-        assert inputs["rank"] == "3 * mean of the image"
-        ranks = 3 * images.mean(dim=(1, 2, 3))
+        times = re.fullmatch(rf"{NUMBER} \* mean of the image", inputs["rank"])
+        assert times, f"an unknown rank: {inputs['rank']}"
+        ranks = float(times[1]) * images.mean(dim=(1, 2, 3))
         outputs = {"predicted_loss": ranks[:candidates], "labelled.predicted_loss": ranks[candidates:]}
         strategy = TaVaal(**params, first_rank="raw")  # type: ignore[assignment]
 
@@ -62,12 +64,18 @@ def game(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Exp
     shown, budget, text = view(), inputs["budget"], tolerance["float64"]
     found = strategy.game(shown)
     scores = played(found, shown, budget)
-    assert len(found.losses) == expected["iterations"]
-    close([float(coded) for coded, _ in found.losses], expected["vae_loss_last_step"], text)
-    close([float(judged) for _, judged in found.losses], expected["discriminator_loss"], text)
-    close(1 - scores, expected["discriminator_of_candidates"], text)
-    picks: Picks = strategy.select(view(), budget)
-    assert sorted(picks.positions.tolist()) == sorted(expected["picked"])
+    given(expected, "iterations", len(found.losses))
+    measured = {
+        "vae_loss_last_step": [float(coded) for coded, _ in found.losses],
+        "discriminator_loss": [float(judged) for _, judged in found.losses],
+        "discriminator_of_candidates": 1 - scores,
+    }
+    for name, values in measured.items():
+        if name in expected:
+            close(values, expected[name], text)
+    if "picked" in expected:
+        picks: Picks = strategy.select(view(), budget)
+        assert sorted(picks.positions.tolist()) == sorted(expected["picked"])
 
 
 # ---------------------------------------------------------------------------------------------------------------- starts
@@ -75,35 +83,38 @@ def game(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Exp
 
 @adapter("37_baseline_inits")
 def starts(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
-    assert any("normal with std sqrt(2 / fan_in), bias 0" in rule for rule in inputs["rule"].values())
-    assert any("1/sqrt(outputs)" in rule for rule in inputs["rule"].values())
     shapes = {name: list(expected[name]["shape"]) for name in expected}
-    latent, width = shapes["vae.fc_mu.weight"][0], shapes["vae.encoder.0.weight"][0]
-    channels, hidden = shapes["vae.encoder.0.weight"][1], shapes["discriminator.net.0.weight"][0]
-    side = 32 if shapes["vae.decoder.11.weight"][2:] == [1, 1] else 224
     torch.manual_seed(0)
-    networks = {
-        "vae": Vae(latent, shapes["vae.decoder.0.weight"][1] - latent, channels, width, side, init="kaiming"),
-        "discriminator": Discriminator(shapes["discriminator.net.0.weight"][1], hidden, init="kaiming"),
-        "gcn": Gcn(*shapes["gcn.gc1.weight"], init="outputs"),
-    }
+    networks: dict[str, nn.Module] = {}
+    if "vae.fc_mu.weight" in shapes:
+        latent, (width, channels) = shapes["vae.fc_mu.weight"][0], shapes["vae.encoder.0.weight"][:2]
+        side = 32 if shapes["vae.decoder.11.weight"][2:] == [1, 1] else 224
+        conditions = shapes["vae.decoder.0.weight"][1] - latent
+        networks["vae"] = Vae(latent, conditions, channels, width, side, init="kaiming")
+    if "discriminator.net.0.weight" in shapes:
+        hidden, coded = shapes["discriminator.net.0.weight"]
+        networks["discriminator"] = Discriminator(coded, hidden, init="kaiming")
+    if "gcn.gc1.weight" in shapes:
+        networks["gcn"] = Gcn(*shapes["gcn.gc1.weight"], init="outputs")
     own = {f"{network}.{name}": value for network, made in networks.items() for name, value in made.named_parameters()}
-    assert set(own) == set(shapes)
-    for name, value in own.items():
-        check_start(name, value.detach(), expected[name], tolerance)
+    for name in shapes:
+        check_start(name, own[name].detach(), expected[name], tolerance)
+    missing = [name for name in own if name not in shapes]
+    assert not missing, f"the case has no such tensor: {missing}"
 
 
 def check_start(name: str, value: Tensor, wanted: Expected, tolerance: Any) -> None:
     """Spread, range and kind of a fresh draw against the official one."""
     assert list(value.shape) == list(wanted["shape"]), name
-    count, std, peak, kurtosis = value.numel(), wanted["std"], wanted["abs_max"], wanted["kurtosis"]
+    count, std, peak = value.numel(), wanted["std"], wanted["abs_max"]
+    kurtosis = wanted.get("kurtosis")
     if std == 0 and count > 1:  # a constant: batch norm, or a bias that starts at 0
         assert bool((value.abs() == peak).all()), f"{name}: not {peak} throughout"
         return
     if count == 1:
         assert float(value.abs()) == 0 if peak == 0 else float(value.abs()) < 1, name
         return
-    allowed = re.search(r"rel 3 / sqrt\(elements\) and ([0-9.]+)", tolerance["std"])
+    allowed = re.search(rf"rel 3 / sqrt\(elements\) and {NUMBER}", tolerance["std"])
     assert allowed, tolerance["std"]
     # Both are draws: the difference of two spreads has the noise of both.
     share = max(3 / np.sqrt(count) * np.sqrt(2), float(allowed.group(1)))

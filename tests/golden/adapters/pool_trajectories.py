@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from unittest.mock import patch
 
 import numpy as np
 import torch
 
-from adapters import adapter, close, tensor
+from adapters import adapter, clause, close, given, tensor
+from adapters._networks import stages_of
 from adapters._watching import Recorder, Watched, exact, filled, labels, pinned, session_of, without_augmentation
+from adapters.bal import vgg_params
 from benchmark.al.datasets import Dataset, Part
 from benchmark.al.functional.bal_windows import batches, hardest_first, quota
 from benchmark.al.functional.cluster_distance import ranked
 from benchmark.al.learner import Learner
 from benchmark.al.loop import run
-from benchmark.al.networks.vgg_bn import DEPTHS
 from benchmark.al.objectives.base import CycleData, Orders
 from benchmark.al.pretext.stage import StageStreams
 from benchmark.al.random.streams import Streams
 from benchmark.al.strategies.bal import Bal
 from benchmark.worker import assemble
 
-CLASSES, SIDE = 10, 32
+CLASSES, TURNS, SIDE = 10, 4, 32
 EXACT, SORTED = "rel 1e-9", "abs 1e-9"
-"""Tolerances of the format's README: of steps, losses and features, and of scores."""
+"""Tolerances of the format's README, for files that give none: of steps, losses and features, and of scores."""
 
 
 # --------------------------------------------------------------------------------------------------------------- inputs
@@ -60,19 +60,11 @@ def model_of(canonical):
     """The network of the registry that a canonical list describes."""
     shapes = {name: shape for _, name, shape in canonical}
     if "conv1.weight" not in shapes:
-        every = [shape[0] for shape in shapes.values() if len(shape) == 4]
-        depth = len(every) + 3
-        firsts = np.cumsum([0, *DEPTHS[depth][:-1]])
-        return {"name": "vgg_bn", "params": {"depth": depth, "widths": [every[place] for place in firsts]}}
-    stages = (1, 2, 3, 4)
-    blocks = Counter(name.partition(".")[0] for name in shapes if name.endswith(".conv1.weight"))
-    params = {"blocks": [blocks[f"layer{stage}"] for stage in stages]}
+        return {"name": "vgg_bn", "params": vgg_params(shapes)}
+    blocks, widths = stages_of(shapes)
     if "layer1.0.conv3.weight" in shapes:
-        return {"name": "resnet_bal", "params": params}
-    return {
-        "name": "resnet_cifar",
-        "params": params | {"widths": [shapes[f"layer{s}.0.conv1.weight"][0] for s in stages]},
-    }
+        return {"name": "resnet_bal", "params": {"blocks": blocks}}
+    return {"name": "resnet_cifar", "params": {"blocks": blocks, "widths": widths}}
 
 
 def amounts(inputs, first, budgets, views):
@@ -124,8 +116,8 @@ def replayed(trial, inputs, centres=None):
 
     def initial(name, cycle, module) -> None:
         if name == "student":
-            main = module.fc.out_features if hasattr(module, "fc") else module.classifier.out_features
-            which = "main" if main == CLASSES else "pretext"
+            outputs = module.fc.out_features if hasattr(module, "fc") else module.classifier.out_features
+            which = "pretext" if outputs == TURNS else "main"
             filled(module, inputs[f"canonical_{which}"], inputs[f"mul_{which}"], inputs["fill"]["mod"])
 
     learner = Learner(
@@ -151,29 +143,44 @@ def replayed(trial, inputs, centres=None):
 # --------------------------------------------------------------------------------------------------------------- checks
 
 
-def check_training(rows, wanted, epochs, cycles):
+def check_training(rows, wanted, epochs, cycles, tolerance):
     """Every step of the main trainings, and the test set after every epoch."""
-    close(rows.steps, wanted["main_steps"], EXACT)
+    if "main_steps" in wanted:
+        close(rows.steps, wanted["main_steps"], clause(tolerance, "main_steps", EXACT))
     kept = [
         place for place in range(len(rows.tests)) if place % (epochs + 1) != epochs
     ]  # but for that at a cycle's end
     assert len(kept) == epochs * cycles
-    close([rows.tests[place].accuracy for place in kept], wanted["test_accuracy"], "abs 1e-9")
-    close([rows.losses[place] for place in kept], wanted["test_loss"], EXACT)
+    if "test_accuracy" in wanted:
+        close([rows.tests[place].accuracy for place in kept], wanted["test_accuracy"], "abs 1e-9")
+    if "test_loss" in wanted:
+        close([rows.losses[place] for place in kept], wanted["test_loss"], clause(tolerance, "test_loss", EXACT))
 
 
-def check_pretext(recorder, statics, wanted, inputs):
+def check_pretext(recorder, statics, wanted, inputs, tolerance):
     """Every step of the rotation task, its accuracy after every epoch, and the loss of every image."""
-    close(recorder.pretext.steps, wanted["pretext_steps"], EXACT)
-    found = [test.accuracy for test in recorder.pretext.tests[: inputs["pretext"]["epochs"]]]
-    close(found, wanted["pretext_accuracy"], "abs 1e-9")
-    close(statics["pretext.loss"], wanted["pretext_loss"], EXACT)
+    accuracies = [test.accuracy for test in recorder.pretext.tests[: inputs["pretext"]["epochs"]]]
+    measured = {"pretext_steps": recorder.pretext.steps, "pretext_loss": statics["pretext.loss"]}
+    for name, found in measured.items():
+        if name in wanted:
+            close(found, wanted[name], clause(tolerance, name, EXACT))
+    if "pretext_accuracy" in wanted:
+        close(accuracies, wanted["pretext_accuracy"], "abs 1e-9")
+
+
+def check_scores(row, view, scores, tolerance):
+    """Scores of the candidates, where the case gives them."""
+    if "scores_by_image" in row:
+        found, wanted = dict(zip(view.candidates.tolist(), scores.tolist(), strict=True)), row["scores_by_image"]
+        assert set(map(int, wanted)) <= set(found)
+        text = clause(tolerance, "scores", SORTED)
+        close([found[int(image)] for image in wanted], [wanted[image] for image in wanted], text)
 
 
 @adapter("40_bal_trajectory")
 def bal(inputs, expected, tolerance, npz, case):
     suite, shares = "bal/cifar10-base", inputs["percent"]
-    assert len(shares) == inputs["cycles"]
+    assert len(shares) >= inputs["cycles"]
     first, *budgets = [quota(share, inputs["pool"]) for share in shares]
     released = pinned(suite, "bal", "released", {}).protocol
     views = {
@@ -181,8 +188,9 @@ def bal(inputs, expected, tolerance, npz, case):
         "protocol.views.pool": released.views.pool, "protocol.pretext.view": released.pretext.view,
         "protocol.pretext.test_view": released.pretext.test_view,
     }  # fmt: skip
-    params = {"beta": inputs["beta"], "addendum": inputs["addendum"], "first": inputs["first"]}
-    params["sampler"] = {"rand": "random"}.get(inputs["sampling"], inputs["sampling"])
+    params = {"beta": inputs["beta"], "addendum": inputs["addendum"], "first": inputs.get("first", "high1st")}
+    sampling = inputs.get("sampling", "confidence")
+    params["sampler"] = {"rand": "random"}.get(sampling, sampling)
     sets = amounts(inputs, first, budgets, views) | {"methods.bal.strategy.params": params}
     sets |= {"protocol.pretext.clusters": len(expected["centres"])}
     # The loss of every image is read too, which BAL itself does not do.
@@ -190,25 +198,25 @@ def bal(inputs, expected, tolerance, npz, case):
     with patch.object(Bal, "needs", Bal.needs | {"pretext.loss"}):
         recorder, watched, clustered, statics = replayed(trial, inputs, expected["centres"])
 
-    check_pretext(recorder, statics, expected, inputs)
+    check_pretext(recorder, statics, expected, inputs, tolerance)
     (features,) = clustered
-    close(features, expected["features"], EXACT)
-    scale = float(np.abs(expected["cdd"]).max())
-    close(statics["pretext.cdd"], expected["cdd"], f"abs {1e-6 * scale:.12f}")
-    assert ranked(statics["pretext.cdd"]).tolist() == expected["ranked"]
-    check_training(recorder.model[0], expected, inputs["main"]["epochs"], inputs["cycles"])
+    if "features" in expected:
+        close(features, expected["features"], clause(tolerance, "features", EXACT))
+    if "cdd" in expected:
+        scale = float(np.abs(expected["cdd"]).max())
+        close(statics["pretext.cdd"], expected["cdd"], f"abs {1e-6 * scale:.12f}")
+    given(expected, "ranked", ranked(statics["pretext.cdd"]).tolist())
+    check_training(recorder.model[0], expected, inputs["main"]["epochs"], inputs["cycles"], tolerance)
     assert len(watched.seen) == len(expected["cycles"])
     for cycle, (row, (view, picks)) in enumerate(zip(expected["cycles"], watched.seen, strict=True)):
-        assert watched.strategy.window(view) == (row["begin"], row["end"])
-        assert sorted(view.candidates.tolist()) == row["candidates"]
+        begin, end = watched.strategy.window(view)
+        given(row, "begin", begin)
+        given(row, "end", end)
+        given(row, "candidates", sorted(view.candidates.tolist()))
         assert watched.bought(cycle) == row["picks"]
-        if "scores_by_image" in row:
-            # The release's confidence is small where an image is wanted, its entropy large.
-            sign = -1 if inputs["sampling"] == "confidence" else 1
-            found = dict(zip(view.candidates.tolist(), (sign * picks.scores).tolist(), strict=True))
-            wanted = row["scores_by_image"]
-            assert set(map(int, wanted)) <= set(found)
-            close([found[int(image)] for image in wanted], [wanted[image] for image in wanted], SORTED)
+        # The release's confidence is small where an image is wanted, its entropy large.
+        sign = -1 if sampling == "confidence" else 1
+        check_scores(row, view, sign * picks.scores if picks.scores is not None else None, tolerance)
 
 
 @adapter("41_pt4al_trajectory")
@@ -221,16 +229,14 @@ def pt4al(inputs, expected, tolerance, npz, case):
     }  # fmt: skip
     trial = pinned(suite, "pt4al", "as_published", amounts(inputs, inputs["first"], inputs["budget"], views))
     recorder, watched, _, statics = replayed(trial, inputs)
-    check_pretext(recorder, statics, expected, inputs)
+    check_pretext(recorder, statics, expected, inputs, tolerance)
     losses = statics["pretext.loss"].double().numpy()
     parts = batches(hardest_first(losses, trial.strategy.params["order"]), inputs["cycles"])
-    assert [part.tolist() for part in parts] == expected["batches"]
+    if "batches" in expected:
+        assert [part.tolist() for part in parts] == [list(part) for part in expected["batches"]]
     assert sum(map(len, parts)) == pool
-    check_training(recorder.model[0], expected, inputs["main"]["epochs"], inputs["cycles"])
+    check_training(recorder.model[0], expected, inputs["main"]["epochs"], inputs["cycles"], tolerance)
     assert len(watched.seen) == len(expected["cycles"])
     for cycle, (row, (view, picks)) in enumerate(zip(expected["cycles"], watched.seen, strict=True)):
         assert watched.bought(cycle) == row["picks"]
-        if "scores_by_image" in row:
-            found = dict(zip(view.candidates.tolist(), (-picks.scores).tolist(), strict=True))
-            wanted = row["scores_by_image"]
-            close([found[int(image)] for image in wanted], [wanted[image] for image in wanted], SORTED)
+        check_scores(row, view, -picks.scores if picks.scores is not None else None, tolerance)

@@ -20,6 +20,7 @@ from adapters import (
     close_to_scale,
     contains,
     float_kind,
+    given,
     load_canonical,
     part,
     tensor,
@@ -54,7 +55,8 @@ Arrays = Mapping[str, np.ndarray]
 @adapter("01_tod_uncertainty")
 def uncertainty(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
     current, snapshot = tensor(inputs["current_logits"]), tensor(inputs["snapshot_logits"])
-    batches = zip(current.split(inputs["batch"]), snapshot.split(inputs["batch"]), strict=True)
+    batch = inputs.get("batch", len(current))
+    batches = zip(current.split(batch), snapshot.split(batch), strict=True)
     scores = torch.cat([discrepancy(now, before) for now, before in batches])
     assert scores.dtype == current.dtype
     close(scores, expected["uncertainty"], tolerance[float_kind(inputs["current_logits"])])
@@ -77,21 +79,19 @@ def objective_build(network: nn.Module | None = None) -> Any:
 @adapter("02_tod_cod_loss")
 def loss_of_one_step(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
     kind = float_kind(inputs["A_L"])
-    texts = {word: part(tolerance[kind], word) for word in ("loss", "grad")} if kind == "float64" else tolerance[kind]
+    text, gradient_text = part(tolerance[kind], "loss"), part(tolerance[kind], "grad")
     for setting in expected:
         wanted = expected[setting]
         logits = {name: tensor(inputs[name]).requires_grad_() for name in ("A_L", "B_L", "A_U", "B_U", "T_L", "T_U")}
         if setting == "auxiliary_NONE":
-            text, gradient_text = (texts["loss"], texts["grad"]) if kind == "float64" else (texts, "abs 1e-6")
             objective = Supervised()
             objective.build(objective_build())
             out = Outputs(logits["A_L"], logits["A_L"], consistency=logits["B_L"])
             loss = objective.loss(lambda _, out=out: out, Batch(logits["A_L"], tensor(inputs["y"]), 0, 0))  # type: ignore[arg-type]
         else:
-            text, gradient_text = (texts["loss"], texts["grad"]) if kind == "float64" else (texts, texts)
             labelled = Outputs(logits["A_L"], logits["A_L"], consistency=logits["B_L"])
             unlabelled = Outputs(logits["A_U"], logits["A_U"], consistency=logits["B_U"])
-            weight = float(re.fullmatch(r"weight_([0-9.]+)", setting).group(1))  # type: ignore[union-attr]
+            weight = float(re.fullmatch(r"weight_([0-9.e+-]+)", setting).group(1))  # type: ignore[union-attr]
             loss = cod_loss(labelled, unlabelled, logits["T_L"], logits["T_U"], tensor(inputs["y"]), weight)
         close(loss, wanted["total_loss"], text)
         loss.backward()
@@ -100,6 +100,8 @@ def loss_of_one_step(inputs: Any, expected: Expected, tolerance: Any, npz: Array
             found = logits[name.removeprefix("grad_")].grad
             if gradient is None:
                 assert found is None, f"{name} should be absent"
+            elif kind == "float32":  # single entries of a gradient are small beside the rounding of its terms
+                close_to_scale(found, gradient, gradient_text)
             else:
                 close(found, gradient, gradient_text)
 
@@ -135,7 +137,7 @@ def ema(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expe
         return
     text = tolerance[float_kind(inputs["weights_start"]["student"]["a.weight"])]
     student_net, teacher = TwoHeads(inputs["weights_start"]["student"]), TwoHeads(inputs["weights_start"]["ema"])
-    objective = Cod(weight=inputs["weight"])
+    objective = Cod(weight=inputs["weight"], ema_decay=inputs.get("alpha", 0.999))
     objective.build(objective_build(teacher))
     objective.start_cycle(0, student_net)
     optimizer = torch.optim.SGD(student_net.parameters(), **inputs["sgd"])
@@ -150,12 +152,21 @@ def ema(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expe
             optimizer.step()
             objective.after_step(student_net)
             losses.append(loss.item())
-        for name, value in teacher.state_dict().items():
-            close(value, expected["ema_after_epoch"][epoch][name], text)
-    close(losses, expected["loss_per_step"], text)
-    for name, value in student_net.state_dict().items():
-        close(value, expected["student_final"][name], text)
-    assert sum(objective.counters().values()) == expected["iteration_counter_end"]
+        if "ema_after_epoch" in expected:
+            check_state(teacher, expected["ema_after_epoch"][epoch], text)
+    if "loss_per_step" in expected:
+        close(losses, expected["loss_per_step"], text)
+    for name, network in (("student_final", student_net), ("ema_final", teacher)):
+        if name in expected:
+            check_state(network, expected[name], text)
+    given(expected, "iteration_counter_end", sum(objective.counters().values()))
+
+
+def check_state(network: nn.Module, wanted: Mapping[str, Any], text: str) -> None:
+    """Every tensor of a network that the case gives."""
+    state = network.state_dict()
+    for name in wanted:
+        close(state[name], wanted[name], text)
 
 
 @adapter("04_tod_lr")
@@ -182,10 +193,11 @@ def ranking_loss(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, c
         return
     losses = tensor(inputs["target_loss"]).requires_grad_()
     loss = margin_ranking_loss(predicted, losses, inputs["margin"])
-    close(loss, expected["loss_mean"], text)
-    close(margin_ranking_loss(predicted, losses, inputs["margin"], reduction="none"), expected["per_pair"], text)
+    pairs = margin_ranking_loss(predicted, losses, inputs["margin"], reduction="none")
     loss.backward()
-    close(predicted.grad, expected["grad_pred"], text)
+    for name, found in (("loss_mean", loss), ("per_pair", pairs), ("grad_pred", predicted.grad)):
+        if name in expected:
+            close(found, expected[name], text)
     assert losses.grad is None, "no gradient into the true losses"
 
 
@@ -211,14 +223,17 @@ def _total_loss(inputs: Any, expected: Expected, predicted: Tensor, text: str) -
         logits.grad = predicted.grad = None
         loss = objective.loss(lambda _: out, Batch(logits, tensor(inputs["y"]), row["epoch"], 0))  # type: ignore[arg-type]
         close(loss, row["total_loss"], text)
-        assert attached[-1] != row["features_detached"]
+        if "features_detached" in row:
+            assert attached[-1] != row["features_detached"]
     losses = torch.nn.functional.cross_entropy(logits, tensor(inputs["y"]), reduction="none")
     total = losses.mean() + margin_ranking_loss(predicted, losses, inputs["margin"])
-    close(total, expected["per_epoch"][0]["total_loss"], text)
+    for row in expected["per_epoch"]:
+        close(total, row["total_loss"], text)
     logits.grad = predicted.grad = None
     total.backward()
-    close(logits.grad, expected["grad_logits"], text)
-    close(predicted.grad, expected["grad_pred"], text)
+    for name, found in (("grad_logits", logits.grad), ("grad_pred", predicted.grad)):
+        if name in expected:
+            close(found, expected[name], text)
 
 
 # -------------------------------------------------------------------------------------------------------- acquisition
@@ -236,7 +251,7 @@ def selection(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case
     }
     strategy, outputs = strategies[inputs["sampling"]]
     view = view_of(candidates, labelled, inputs["cycle"], outputs, Listed())
-    picks = strategy.select(view, inputs["ADDENDUM"])
+    picks = strategy.select(view, min(inputs["ADDENDUM"], len(candidates)))
     bought = candidates[picks.positions.numpy()]
     if "must_contain" in expected:
         contains(bought, expected)
@@ -244,15 +259,17 @@ def selection(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case
             close(np.sort(score[picks.positions.numpy()]), np.sort(expected["picked_scores_sorted"]), "abs 0")
         return
     # The release appends in ascending order of score, ours buys the best first: the set is the protocol.
-    assert sorted(bought) == expected["new_labelled_set"]
-    in_order = list(bought)
+    in_order = bought.tolist()
     if isinstance(strategy, ScoreStrategy) and not (inputs["sampling"] == "TOD" and inputs["cycle"] == 0):
         in_order.reverse()
-    assert in_order == expected["new_labelled_in_order"]
+    given(expected, "new_labelled_in_order", in_order)
+    if "new_labelled_set" in expected:
+        assert sorted(in_order) == sorted(expected["new_labelled_set"])
     # What is left is shuffled before its order matters again, so it is compared as a set.
-    size = int(max(unlabelled.max(), labelled.max())) + 1
+    size = int(max(unlabelled.max(), labelled.max(initial=0))) + 1
     after = Pool(labelled, unlabelled, size).label(bought, Listed())  # type: ignore[arg-type]
-    assert sorted(after.unlabelled) == sorted(expected["unlabelled_after"])
+    if "unlabelled_after" in expected:
+        assert sorted(after.unlabelled) == sorted(expected["unlabelled_after"])
     assert list(after.labelled) == [*labelled, *bought]
 
 
@@ -261,12 +278,20 @@ def selection(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case
 
 @adapter("07_tod_parameter_counts")
 def parameter_counts(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
-    families = [lambda classes: LossPrediction(), *(partial(kind, heads=2) for kind in (ResNetCifar, ResNetImagenet))]
+    families = [
+        lambda classes: LossPrediction(),
+        *(
+            partial(kind, heads=heads, blocks=blocks)
+            for heads in (2, 1)
+            for blocks in ((2, 2, 2, 2), (3, 4, 6, 3))
+            for kind in (ResNetCifar, ResNetImagenet)
+        ),
+    ]
     check_counts(counted_network(families, expected), expected)
 
 
 def loss_module_names(name: str) -> str:
-    """FC1 ... FC4 are our branches 0 ... 3."""
+    """FC1 ... FC4 are our branches 0 ... 3; other items have our names already."""
     return re.sub(r"^FC(\d)", lambda found: f"branches.{int(found.group(1)) - 1}", name)
 
 
@@ -276,18 +301,25 @@ def networks(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case:
     load_canonical(network, inputs["canonical"], inputs["fill"])
     check_counts(network, expected)
     out = forward(network, inputs)
-    assert out.consistency is not None
-    close_to_scale(out.logits, expected["head_A_logits"], tolerance["float64"])
-    close_to_scale(out.consistency, expected["head_B_logits"], tolerance["float64"])
-    check_trunk(out, expected, tolerance["float64"])
     single = forward(network, inputs, single=True)
-    close_to_scale(single.logits, expected["head_A_logits"], tolerance["float32"])
-    if "head_A_logits_float32_run" in expected:
-        close_to_scale(expected["head_A_logits_float32_run"], expected["head_A_logits"], tolerance["float32"])
+    heads = {
+        "head_A_logits": ("logits", out.logits, single.logits),
+        "head_B_logits": ("consistency", out.consistency, single.consistency),
+    }
+    for name, (kind, exact, rough) in heads.items():
+        if name not in expected:
+            continue
+        assert exact is not None, f"{name}: the network has no {kind}"
+        close_to_scale(exact, expected[name], tolerance["float64"])
+        close_to_scale(rough, expected[name], tolerance["float32"])
+        if f"{name}_float32_run" in expected:
+            close_to_scale(expected[f"{name}_float32_run"], expected[name], tolerance["float32"])
+    check_trunk(out, expected, tolerance["float64"])
     if "loss_module_prediction" not in expected:
         return
-    (canonical,) = (inputs[name] for name in inputs if name.startswith("loss_module_canonical"))
-    shapes = [shape for _, name, shape in canonical if re.match(r"FC\d.weight", name)]
+    (canonical,) = (inputs[name] for name in inputs if re.match(r"(loss_)?module_canonical", name))
+    named = {loss_module_names(name): shape for _, name, shape in canonical}
+    shapes = [named[name] for name in sorted(named) if re.match(r"branches\.\d\.weight", name)]
     # TOD's windows are those of 32-pixel images whatever the size.
     module = LossPrediction(
         [shape[1] for shape in shapes], [32 >> stage for stage in range(len(shapes))], shapes[0][0]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from adapters import Expected, adapter, close
+from adapters import Expected, adapter, clause, close, given
 from adapters._replay import (
     RecordedOrders,
     Row,
@@ -39,12 +40,14 @@ from benchmark.al.training.snapshots import SnapshotRecorder
 from benchmark.spec.models import Trajectory
 
 Arrays = Mapping[str, np.ndarray]
+COUNTED = "abs 1e-9"
+"""Tolerance of accuracies: equal counts, divided and multiplied in one order or another."""
 
 
 def bounds_of(tolerance: Mapping[str, str]) -> tuple[str, str, str]:
     """Tolerances of loss, norms and sums, of scores, and of rates, out of `loss, norms, sums: rel 1e-7; scores: abs 1e-6; ...`."""
-    clauses = dict(clause.split(": ", 1) for clause in tolerance["float64"].split("; "))
-    return clauses["loss, norms, sums"], clauses["scores"], clauses["lr"]
+    text = tolerance["float64"]
+    return clause(text, "loss", "rel 1e-7"), clause(text, "scores", "abs 1e-6"), clause(text, "lr", "abs 1e-15")
 
 
 def check_steps(rows: list[Row], steps: list[Expected], tolerance: Mapping[str, str]) -> None:
@@ -71,14 +74,19 @@ def check_acquired(
     acquisition = learner.protocol.acquisition
     bought = list(expected["newly_labelled_in_order"])
     assert not isinstance(acquisition.budget, tuple)
+    candidates = pool.candidates(acquisition.candidates).tolist()
     if isinstance(strategy, Random):
-        candidates = set(pool.candidates(acquisition.candidates).tolist())
-        assert len(bought) == acquisition.budget and set(bought) <= candidates  # drawn by the release, so only fed
+        assert len(bought) == min(acquisition.budget, len(candidates))
+        if strategy.replacement:
+            assert set(bought) <= set(candidates)  # drawn by the release, so only fed
+        else:
+            assert sorted(bought) == sorted(candidates[: len(bought)])  # the head of a shuffled list
         return
     view, picks = acquire(strategy, learner, pool, cycle, learner.protocol, acquisition.budget)
     assert picks.scores is not None
     scores = -picks.scores if isinstance(strategy, Tod) and cycle == 0 else picks.scores
-    close(scores, expected["scores"], bounds_of(tolerance)[1])
+    if "scores" in expected:
+        close(scores, expected["scores"], bounds_of(tolerance)[1])
     assert sorted(view.candidates[picks.positions.numpy()].tolist()) == sorted(bought)
 
 
@@ -120,7 +128,7 @@ def tod_and_learning_loss(inputs: Any, expected: Expected, tolerance: Any, npz: 
     )  # fmt: skip
     rows = watched(learner, {name: lambda take=take: take(learner) for name, take in measure.items()})
     strategy = tod_strategy(inputs)
-    assert len(cycles) == config["CYCLES"]
+    assert 0 < len(cycles) <= config["CYCLES"]
     for cycle, wanted in enumerate(cycles):
         steps = wanted["steps"]
         orders.labelled_by_epoch.append(by_epoch(steps, lambda step: list(step["labelled"])))
@@ -135,7 +143,7 @@ def tod_and_learning_loss(inputs: Any, expected: Expected, tolerance: Any, npz: 
             learner, wanted, tolerance, {"student": learner.student, "ema": learner.objective.modules().get("teacher")}
         )
         if "ema_counter" in wanted:
-            assert learner.objective.counters()["steps"] == wanted["ema_counter"]
+            given(wanted, "ema_counter", learner.objective.counters()["steps"])
         check_acquired(learner, strategy, cycle, wanted, tolerance)
 
 
@@ -144,7 +152,8 @@ def check_end(
 ) -> None:
     """Accuracy, sums of batch statistics and norms at the end of a cycle."""
     evaluated = learner.finish_cycle()
-    assert evaluated.accuracy == wanted["accuracy"]
+    if "accuracy" in wanted:
+        close(evaluated.accuracy, wanted["accuracy"], COUNTED)
     text = bounds_of(tolerance)[0]
     for name, network in networks.items():
         for field, measured in ((f"{name}_bn_sums", bn_sums), (f"{name}_norm", norm)):
@@ -156,14 +165,33 @@ def check_end(
 # -------------------------------------------------------------------------------------------------------------- ST-CoNAL
 
 
+LETTERS = {"b": "budget", "c": "cycles", "m": "method_type", "e": "num_epochs", "d": "dataset", "subset-size": "subset"}
+"""Other names of the release's options."""
+OPTION = re.compile(r"--?([A-Za-z][\w-]*)(?:=(.*))?$")
+
+
 def options(arguments: list[str]) -> dict[str, str]:
     """Command-line options by name; a flag's value is empty."""
     found: dict[str, str] = {}
-    for place, word in enumerate(arguments):
-        if word.startswith("--"):
-            following = arguments[place + 1] if place + 1 < len(arguments) else "--"
-            found[word[2:]] = "" if following.startswith("--") else following
+    name = ""
+    for word in map(str, arguments):
+        option = OPTION.match(word)
+        if option:
+            name = LETTERS.get(option[1], option[1])
+            found[name] = option[2] or ""
+        elif name:
+            found[name] = word
     return found
+
+
+def trajectory_of(epochs: int, first: int, every: int, ema: bool, decay: float) -> Trajectory:
+    """Snapshots after the epochs from `first` on that `every` divides; the (epochs - first) // every newest are students."""
+    start = -(-first // every) * every
+    taken, students = (epochs - start) // every + 1, (epochs - first) // every
+    return Trajectory(
+        start=start, every=every, average="ema" if ema else "swa", students="all5" if students == taken else "last4",
+        ema_decay=decay if ema else None, ema_start="random" if ema else "student",
+    )  # fmt: skip
 
 
 def gamma_of(asked: Mapping[str, str], config: Mapping[str, Any]) -> float:
@@ -175,21 +203,21 @@ def gamma_of(asked: Mapping[str, str], config: Mapping[str, Any]) -> float:
 @adapter("34_stconal_trajectory", "35_stconal_semi_trajectory")
 def stconal(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
     asked, config, cycles = options(inputs["arguments"]), inputs["config"], expected["cycles"]
-    batch, epochs = config["training_opt.batch_size"], config["training_opt.num_epochs"]
+    batch = config["training_opt.batch_size"]
+    epochs = config["training_opt.num_epochs"] + int(asked.get("additional_epochs", 0))
     milestones = config["optimizer_opt.scheduler_params.step"]
-    semi, ema = "use_semi_learning" in asked, inputs["method"] == "ST-CoNAL-EMA"
+    method = inputs.get("method", asked.get("method_type", "ST-CoNAL"))
+    semi, ema = "use_semi_learning" in asked, method == "ST-CoNAL-EMA"
     known = int(asked.get("labeled_batch_size", 32))
+    decay, interval = float(asked.get("ema_decay", 0.97)), int(asked.get("lr_interval", 10))
     trajectory = None
-    if not semi:
-        trajectory = Trajectory(
-            start=milestones[0], every=int(asked.get("lr_interval", 10)), average="ema" if ema else "swa",
-            ema_decay=float(asked.get("ema_decay", 0.97)) if ema else None, ema_start="random" if ema else "student",
-        )  # fmt: skip
+    if not semi and (method != "Random" or "SWA_inference" in asked):
+        trajectory = trajectory_of(epochs, milestones[0], interval, ema, decay)
     objective: Objective = Supervised()
     if semi:
         objective = MeanTeacher(
             labelled=known, unlabelled=batch - known, weight=float(asked.get("consistency", 100.0)),
-            ramp_epochs=int(asked.get("consistency_rampup", 5)), ema_decay=float(asked.get("ema_decay", 0.97)),
+            ramp_epochs=int(asked.get("consistency_rampup", 5)), ema_decay=decay,
             counter="trial", start="random", second_pass=True,
         )  # fmt: skip
     orders = RecordedOrders()
@@ -198,9 +226,10 @@ def stconal(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: 
         epochs=epochs, batch=batch, lr=config.get(f"{recipe}lr", 0.1), milestones=milestones, gamma=gamma_of(asked, config),
         late=True, start="fresh", trajectory=trajectory, momentum=config.get(f"{recipe}momentum", 0.9),
         weight_decay=config.get(f"{recipe}weight_decay", 5e-4), last_gamma=0.1 if "linear_gamma" in asked else None,
-        cosine=asked.get("lr_type", "lr_multistep"), period=int(asked.get("lr_interval", 10)), floor=float(asked.get("lr_min", 0)),
+        cosine=asked.get("lr_type", "lr_multistep"), period=interval, floor=float(asked.get("lr_min", 0)),
     )  # fmt: skip
-    budget, subset = int(asked["budget"]), None if "use_no_subset" in asked else int(asked["subset"])
+    budget = int(asked.get("budget", 1000))
+    subset = None if "use_no_subset" in asked else int(asked.get("subset", 10000))
     learner = learner_of(
         inputs, objective, training, acquisition_of(budget, budget, int(asked.get("cycles", 5)), subset), orders,
         weights(inputs, {
@@ -218,8 +247,10 @@ def stconal(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: 
     if ema or semi:
         measure["ema_norm"] = lambda: norm(average())
     rows = watched(learner, measure)
-    strategy: Strategy = Random(replacement=True) if inputs["method"] == "Random" else StConal()
-    assert len(cycles) == int(asked.get("cycles", 5))
+    strategy: Strategy = Random(replacement=True)
+    if method != "Random":
+        strategy = StConal(temperature=float(asked.get("sharpening_temp", 0.7)))
+    assert 0 < len(cycles) <= int(asked.get("cycles", 5))
     for cycle, wanted in enumerate(cycles):
         steps = wanted["steps"]
         if semi:
@@ -235,7 +266,9 @@ def stconal(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: 
         learner.fit(cycle, labelled, unlabelled, strategy.needs)
         check_steps(rows, steps, tolerance)
         assert not orders.refreshed[cycle], "passes that re-estimate batch norm are left over"
-        check_end(learner, wanted, tolerance, {"student": learner.student, "average": average(), "ema": average()})
-        if "accuracy_ema" in wanted:
-            assert learner.metrics["accuracy/mean_teacher"] == wanted["accuracy_ema"]
+        averaged = average() if trajectory or semi else None
+        check_end(learner, wanted, tolerance, {"student": learner.student, "average": averaged, "ema": averaged})
+        for name in ("accuracy_ema", "accuracy_swa"):
+            if name in wanted:
+                close(learner.metrics[f"accuracy/{'mean_teacher' if semi else 'averaged'}"], wanted[name], COUNTED)
         check_acquired(learner, strategy, cycle, wanted, tolerance)
