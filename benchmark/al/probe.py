@@ -1,7 +1,7 @@
 """A linear network on frozen features, trained to its optimum instead of in epochs.
 
 All that differs from `Learner` is how a cycle's weights are found: multinomial logistic regression over all labelled images at
-once. Nothing is drawn for it, so two trials with the same labelled set have the same weights, whatever their seeds.
+once. Nothing is drawn for it, so two trials with the same labelled set have the same weights, regardless of their seeds.
 """
 
 from __future__ import annotations

@@ -441,7 +441,7 @@ class FeatureNetwork(Spec):
     code: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """sha256 over the syntax tree of the network's code."""
     size: Positive
-    """Side in pixels to which images are resized, whatever their height and width."""
+    """Side in pixels to which images are resized, regardless of their height and width."""
     resize: Literal["bicubic"]
     """Without antialiasing, and without clipping of what overshoots."""
     mean: float

@@ -160,7 +160,7 @@ class ClaimVerdict:
 
     @property
     def is_question(self) -> bool:
-        """Whether nobody has published it: see `Claim.source`."""
+        """Whether it is a question of this project and not published: see `Claim.source`."""
         return self.source.startswith(OURS)
 
 
