@@ -59,6 +59,8 @@ $(READY): requirements.lock requirements-uv.lock pyproject.toml
 	@pwd -P > $(READY)
 
 reproduce: $(READY)
+	$(foreach suite,$(filter frozen/%,$(SUITE)),$(ALBENCH) features $(call quoted,$(suite))
+	)
 	$(ALBENCH) run $(SELECT) --executor $(call quoted,$(EXECUTOR)) $(if $(JOBS),--jobs $(call quoted,$(JOBS))) --no-verdicts $(ARGS)
 	$(ALBENCH) report $(SELECT)
 	$(ALBENCH) compare $(SELECT)
@@ -117,7 +119,7 @@ format: $(READY)
 lock: $(READY)
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra dev pyproject.toml -o requirements.lock
 	echo 'uv' | $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate - -o requirements-uv.lock
-	for name in worker mlflow ray timm docs; do $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	for name in worker mlflow ray timm features docs; do $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	    --constraints requirements.lock requirements-$$name.in -o requirements-$$name.lock || exit; done
 
 clean:
