@@ -41,7 +41,7 @@ $(shell rm -f $(READY))
 endif
 endif
 
-.PHONY: setup reproduce plan compare report readme ui test faults bench lint docs format lock clean
+.PHONY: setup reproduce plan compare report pages pictures readme ui test faults bench lint docs format lock clean
 
 setup: $(READY)
 
@@ -59,12 +59,21 @@ $(READY): requirements.lock requirements-uv.lock pyproject.toml
 	@pwd -P > $(READY)
 
 reproduce: $(READY)
+	$(foreach suite,$(filter frozen/%,$(SUITE)),$(ALBENCH) features $(call quoted,$(suite))
+	)
 	$(ALBENCH) run $(SELECT) --executor $(call quoted,$(EXECUTOR)) $(if $(JOBS),--jobs $(call quoted,$(JOBS))) --no-verdicts $(ARGS)
 	$(ALBENCH) report $(SELECT)
 	$(ALBENCH) compare $(SELECT)
 
 plan compare report: $(READY)
 	$(ALBENCH) $@ $(SELECT) $(ARGS)
+
+# The committed pages again from the committed measurements, and the README's pictures of them (these need Chromium).
+pages: $(READY)
+	$(ALBENCH) report '*' --republish
+
+pictures: $(READY)
+	$(BIN)/python -m tests.reports.pictures
 
 readme: $(READY)
 	$(BIN)/python -m benchmark.reports.readme README.md
@@ -110,7 +119,7 @@ format: $(READY)
 lock: $(READY)
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra dev pyproject.toml -o requirements.lock
 	echo 'uv' | $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate - -o requirements-uv.lock
-	for name in worker mlflow ray timm docs; do $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	for name in worker mlflow ray timm features docs; do $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	    --constraints requirements.lock requirements-$$name.in -o requirements-$$name.lock || exit; done
 
 clean:

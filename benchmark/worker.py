@@ -27,9 +27,11 @@ from benchmark.al.augmentation.images import ImageView
 from benchmark.al.committee import Committee
 from benchmark.al.datasets.features import Features, read_features, synthetic_features
 from benchmark.al.dry_run import dry_run, shrink_protocol, side_of
+from benchmark.al.feature_rows import FeatureRows, Standard
 from benchmark.al.learner import Learner, LearnerData, TrainingInterrupted
 from benchmark.al.loop import run
 from benchmark.al.output_name import FEATURES, OutputName
+from benchmark.al.probe import Probe, check_method
 from benchmark.al.random.streams import Streams
 from benchmark.al.session import Session
 from benchmark.al.strategies import Strategy
@@ -52,7 +54,7 @@ from benchmark.runs.events import (
 from benchmark.runs.gpus import CHOSEN_GPU, MEMORY_SHARE, DeviceMissing, Survey, find_gpu, survey_from
 from benchmark.runs.variables import FIXED_NUMBERS
 from benchmark.spec.identity import trial_id
-from benchmark.spec.models import FeatureFile, Protocol, Transform, Trial
+from benchmark.spec.models import FeatureFile, Lbfgs, Protocol, Transform, Trial
 
 provenance.loaded_code()  # now, as this code is loaded: a fork server outlives edits of the files
 
@@ -148,22 +150,47 @@ def assemble(
     strategy = registry.build_component("strategies", trial.strategy)
     streams = Streams(protocol.seed, trial.seed)
     asked = {need.output for need in map(OutputName.parse, strategy.needs) if need.network == FEATURES}
-    features = {
-        name: torch.from_numpy(read(pinned, weights.parent, dataset).train)
-        for name, pinned in protocol.features.items()
-        if name in asked
-    }
+    wanted = {name: pinned for name, pinned in protocol.features.items() if name in asked or name == protocol.inputs}
+    found = {name: read(pinned, weights.parent, dataset) for name, pinned in wanted.items()}
+    features = {name: torch.from_numpy(np.array(found[name].train)) for name in asked & wanted.keys()}
+    inputs = None if protocol.inputs is None else found[protocol.inputs]
+    solved = isinstance(protocol.training.optimizer, Lbfgs)
+    if solved:
+        check_method(trial.method_name, strategy, trial.strategy, trial.objective)
     members = [
-        Learner(
+        (Probe if solved else Learner)(
             protocol, registry.build_component("objectives", trial.objective),
-            _parts(protocol, place, dataset, numerics, features), streams, numerics, weights, place,
+            _image_parts(protocol, place, dataset, numerics, features)
+            if inputs is None else _feature_parts(inputs, dataset, numerics, features),
+            streams, numerics, weights, place,
         )
         for place in protocol.trained()
     ]  # fmt: skip
     return strategy, members[0] if len(protocol.models) == 1 else Committee(members)
 
 
-def _parts(
+def _feature_parts(
+    inputs: Features, dataset: datasets.Dataset, numerics: Numerics, features: Mapping[str, torch.Tensor]
+) -> LearnerData:
+    """The rows of a features file in the place of images. Raises DataError for a file without those of the test images."""
+    if inputs.test is None:
+        raise DataError(
+            "the features file has no 'test'", where="protocol.inputs", remedy="store those of the test images"
+        )
+    device, standard = numerics.device, Standard.of(inputs.train)
+    pool = FeatureRows(inputs.train, standard, device, numerics.dtype)
+    test = FeatureRows(inputs.test, standard, device, numerics.dtype, keep=True)
+    return LearnerData(
+        train=pool,
+        pool=pool,
+        test=test,
+        train_labels=torch.from_numpy(np.array(dataset.train.labels)).to(device),
+        test_labels=torch.from_numpy(np.array(dataset.test.labels)).to(device),
+        features=features,
+    )
+
+
+def _image_parts(
     protocol: Protocol, place: int, dataset: datasets.Dataset, numerics: Numerics, features: Mapping[str, torch.Tensor]
 ) -> LearnerData:
     views, device, size = protocol.views, numerics.device, protocol.models[place].size

@@ -61,12 +61,14 @@ def side_of(trial: Trial) -> int:
 def shrink_protocol(protocol: Protocol, side: int = SIDE) -> Protocol:
     """The protocol with two cycles of one epoch on a handful of images of at most `side` pixels."""
     training, acquisition = protocol.training, protocol.acquisition
+    # A probe cannot be solved without images, and rows of features cost nothing: an image of every class.
+    first = protocol.data.classes if protocol.inputs and acquisition.initial.rule == "balanced" else 2 * BATCH
     trajectory = training.trajectory and training.trajectory.model_copy(
         update={"start": 1, "every": 1, "students": "all5"}
     )
     return protocol.model_copy(
         update={
-            "data": protocol.data.model_copy(update={"train_size": POOL, "test_size": TEST}),
+            "data": protocol.data.model_copy(update={"train_size": max(POOL, first + POOL // 2), "test_size": TEST}),
             "views": _shrunk_views(protocol.views, side),
             "models": tuple(_small(protocol.models[place], side) for place in protocol.trained()[:MODELS]),
             "members": None,
@@ -74,7 +76,7 @@ def shrink_protocol(protocol: Protocol, side: int = SIDE) -> Protocol:
             "pretext": protocol.pretext and _brief(protocol.pretext, side),
             "acquisition": acquisition.model_copy(
                 update={
-                    "initial": acquisition.initial.model_copy(update={"size": 2 * BATCH}),
+                    "initial": acquisition.initial.model_copy(update={"size": first}),
                     "budget": BATCH, "cycles": 2, "candidates": None,
                 }
             ),
@@ -124,7 +126,7 @@ def synthetic_dataset(protocol: Protocol) -> Dataset:
     rng = np.random.default_rng(0)
     return Dataset(
         name=protocol.data.name,
-        train=_part(protocol, POOL, rng),
+        train=_part(protocol, protocol.data.train_size, rng),
         test=_part(protocol, TEST, rng),
         class_names=tuple(str(k) for k in range(protocol.data.classes)),
         digest="0" * 64,

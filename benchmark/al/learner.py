@@ -199,9 +199,11 @@ class Learner:
         self.student.train()
         total = torch.zeros((), dtype=self.numerics.dtype, device=self.numerics.device)
         schedule = in_cycle(training.schedule, data.cycle, self.protocol.acquisition.cycles)
+        recipe = training.optimizer
+        assert isinstance(recipe, Sgd | Adam), "the learner of `probe.py` has no epochs"
         with counted_once([self.student, *self.objective.modules().values()]):
             for batch in self.objective.batches(data, epoch):
-                lr = rate(schedule, training.optimizer.lr, epoch, batch.step, training.epochs, steps)
+                lr = rate(schedule, recipe.lr, epoch, batch.step, training.epochs, steps)
                 for group in optimizer.param_groups:
                     if group.get("scheduled", True):
                         group["lr"] = lr
@@ -242,14 +244,16 @@ class Learner:
 
     def _check_capturable(self) -> None:
         recipe, name = self.protocol.training.optimizer, type(self.objective).__name__
-        if isinstance(recipe, Adam) or not self.objective.capturable:
+        if not isinstance(recipe, Sgd) or not self.objective.capturable:
+            what = f"the loss of {name}" if isinstance(recipe, Sgd) else f"a step of {recipe.name}"
             raise UsageError(
-                f"--step captured: {'a step of adam' if isinstance(recipe, Adam) else f'the loss of {name}'} is not captured",
+                f"--step captured: {what} is not captured",
                 remedy="use --step together or eager",
             )
 
     def _optimizer(self) -> torch.optim.Optimizer:
         recipe = self.protocol.training.optimizer
+        assert isinstance(recipe, Sgd | Adam), "the learner of `probe.py` has no optimiser"
         named = [(name, value) for name, value in self.student.named_parameters() if value.requires_grad]
         exempt = recipe.exempt if isinstance(recipe, Sgd) else ()
         spared = [value for name, value in named if any(mark in name for mark in exempt)]

@@ -70,6 +70,7 @@ OBJECTIVES = {
     "supervised": "benchmark.al.objectives.supervised:Supervised",
 }
 NETWORKS = {
+    "linear_probe": "benchmark.al.networks.linear_probe:LinearProbe",
     "ofa": "benchmark.al.networks.ofa:Ofa",
     "resnet_bottleneck": "benchmark.al.networks.resnet_bal:ResNetBottleneck",
     "resnet_cifar": "benchmark.al.networks.resnet_cifar:ResNetCifar",

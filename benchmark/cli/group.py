@@ -22,6 +22,7 @@ VERBS = {
     "doctor": ("doctor", "Check this machine and say how to fix what is wrong."),
     "new": ("new", "Write a suite about your own images."),
     "fetch": ("fetch", "Download data sets, with checksums."),
+    "features": ("features", "Compute features of a data set's images with a fixed network."),
     "plan": ("plan", "Show the trials of a selection, their state and their cost."),
     "run": ("run", "Run the trials of a selection; resumes by default."),
     "status": ("status", "Show what the runs folder holds and who works in it."),

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from benchmark.reports import formatting, markdown
 from benchmark.spec.load import SuiteFile
+from benchmark.spec.models import OURS
 from benchmark.spec.published import TARGETS
 from benchmark.verdicts.judge import judge_suite
 from benchmark.verdicts.measurements import Measurement
@@ -79,7 +80,7 @@ def claims_page(suites: Sequence[SuiteFile], committed: Mapping[str, Sequence[Me
 def _by_paper(suites: Sequence[SuiteFile]) -> dict[str, list[SuiteFile]]:
     papers: dict[str, list[SuiteFile]] = {}
     for suite in suites:
-        if suite.suite.claims or suite.reported:
+        if suite.reported or any(not claim.source.startswith(OURS) for claim in suite.suite.claims.values()):
             papers.setdefault(suite.id.partition("/")[0], []).append(suite)
     return papers
 

@@ -259,7 +259,7 @@ def collapsed(judgement: SuiteVerdict) -> str:
 def meaning(judgement: SuiteVerdict) -> str:
     """What the exit code says in words. Nothing matched where there was nothing to hold the measurements to."""
     excused = all(verdict.excused for verdict in judgement.deciding())
-    cited = all(claim.outcome is ClaimOutcome.NOT_TESTABLE for claim in judgement.claims)
+    cited = all(claim.outcome is ClaimOutcome.NOT_TESTABLE or claim.is_question for claim in judgement.claims)
     if judgement.exit_code is Exit.OK and excused and cited:
         return "nothing to compare"
     return MEANING.get(judgement.exit_code, "stopped")

@@ -38,7 +38,11 @@ def annotate(suite_file: SuiteFile, judgement: SuiteVerdict, root: Path) -> list
             found.append(_command(level, *place, judgement.suite, text))
     for name, claim in suite_file.suite.claims.items():
         outcome = next((one for one in judgement.claims if one.id == name), None)
-        if outcome and outcome.outcome in (ClaimOutcome.REFUTED, ClaimOutcome.INCONCLUSIVE, ClaimOutcome.MISSING):
+        if (
+            outcome
+            and not outcome.is_question
+            and outcome.outcome in (ClaimOutcome.REFUTED, ClaimOutcome.INCONCLUSIVE, ClaimOutcome.MISSING)
+        ):
             level = "error" if outcome.outcome is ClaimOutcome.REFUTED and not outcome.as_printed else "warning"
             place = _place(suite_file, f"claims.{name}", root)
             found.append(

@@ -112,7 +112,7 @@ def _claim(judgement: SuiteVerdict, claim: ClaimVerdict) -> TestCase:
     result = {ClaimOutcome.REFUTED: "failure", ClaimOutcome.MISSING: "error", ClaimOutcome.HOLDS: ""}.get(
         claim.outcome, "skipped"
     )
-    result = "skipped" if claim.as_printed else result
+    result = "skipped" if claim.as_printed or (claim.is_question and result) else result
     detail = "\n".join(
         f"{test.what or f'{formatting.count(test.labelled)} labels'}: {'; '.join(formatting.budget_cells(test)[1:4])}"
         for test in claim.budgets

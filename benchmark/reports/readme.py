@@ -14,6 +14,7 @@ from benchmark.errors import Exit
 from benchmark.reports import claims, formatting, markdown
 from benchmark.runs.events import write_bytes
 from benchmark.spec.load import SuiteFile, load_suite, suite_files
+from benchmark.spec.models import OURS
 from benchmark.spec.published import TARGETS
 from benchmark.verdicts.judge import judge_suite
 from benchmark.verdicts.measurements import Measurement, read_results
@@ -138,7 +139,7 @@ def _waiting(suites: Sequence[SuiteFile]) -> str:
     rows = []
     for paper, own in papers.items():
         numbers = sum(row.role in TARGETS for suite in own for row in suite.reported)
-        claims = sum(len(suite.suite.claims) for suite in own)
+        claims = sum(not item.source.startswith(OURS) for suite in own for item in suite.suite.claims.values())
         rows.append((f"`{paper}/*`", str(len(own)), str(numbers), str(claims)))
     heads = ("without committed results", "suites", "published numbers", "claims")
     return markdown.table(heads, rows) if rows else ""

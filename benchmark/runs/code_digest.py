@@ -40,6 +40,13 @@ def code_digest(root: Path = PACKAGE) -> str:
     return total.hexdigest()
 
 
+def digest_file(path: Path) -> str:
+    """sha256 (hex) over the syntax tree of one source file, without what it imports."""
+    words: list[str] = []
+    _write_node(ast.parse(path.read_bytes()), words, [])
+    return hashlib.sha256("\0".join(words).encode()).hexdigest()
+
+
 def code_files(root: Path = PACKAGE) -> tuple[str, ...]:
     """The files of the digest, relative to the package, sorted."""
     return tuple(sorted(_import_closure(root)))

@@ -44,7 +44,7 @@ def _without_places(value: Any) -> Any:
     if found.keys() >= {"name", "code"}:
         # The digest of the file says what runs; where the file lies does not.
         found["name"] = found["name"].rpartition(":")[2]
-    if found.keys() == {"file", "sha256"}:
+    if found.keys() in ({"file", "sha256"}, {"file", "made"}):
         del found["file"]
     return found
 

@@ -283,6 +283,22 @@ class Adam(Spec):
     weight_decay: Annotated[float, Field(ge=0)]
 
 
+class Lbfgs(Spec):
+    """The optimum itself of a linear network's loss over all labelled images, found from zero by L-BFGS in float64.
+
+    The loss is the sum of the cross-entropies plus `l2` * d / 2 times the squared length of the weights, for features of d
+    numbers; the bias is free. On standardised features `l2 = 1` is the prior that an image's logits have variance 1. Batches, their
+    order and the schedule have no part.
+    """
+
+    name: Literal["lbfgs"]
+    l2: Annotated[float, Field(gt=0)]
+    tolerance: Annotated[float, Field(gt=0)]
+    """Largest entry of the gradient at which it stops."""
+    iterations: Positive
+    """Most iterations. A trial in which they do not suffice fails."""
+
+
 class MultiStep(Spec):
     """Multiply the rate by gamma when an epoch index reaches a milestone."""
 
@@ -357,7 +373,7 @@ class Training(Spec):
     """Draw a new order of the labelled images every epoch (False: list order, always)."""
     drop_last: bool
     """Leave out a last batch that is not full."""
-    optimizer: Annotated[Sgd | Adam, Field(discriminator="name")]
+    optimizer: Annotated[Sgd | Adam | Lbfgs, Field(discriminator="name")]
     schedule: Annotated[MultiStep | Cosine | CosineRestarts, Field(discriminator="kind")]
     start: Literal["fresh", "warm", "warm_best"]
     """Weights at the start of a cycle: new ones, the last ones of the previous cycle, or its best-test-epoch ones."""
@@ -372,6 +388,12 @@ class Training(Spec):
     @model_validator(mode="after")
     def _students(self) -> Training:
         trail = self.trajectory
+        if self.optimizer.name == "lbfgs" and (
+            self.epochs != 1 or self.start != "fresh" or trail is not None or self.label_smoothing
+        ):
+            raise ValueError(
+                "training.optimizer 'lbfgs' finds the optimum: epochs = 1, start = 'fresh', no trajectory, no label_smoothing"
+            )
         if trail is not None and (self.epochs < trail.start + trail.every or (self.epochs - trail.start) % trail.every):
             raise ValueError(
                 f"training.trajectory: {self.epochs} epochs do not end on a snapshot after start {trail.start}, every {trail.every}"
@@ -409,13 +431,42 @@ class Pretext(Spec):
         return self
 
 
+class FeatureNetwork(Spec):
+    """The fixed network that made a features file, and what it was shown: `albench features` writes this into the file."""
+
+    network: Name
+    """Name of the network."""
+    weights: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """sha256 of its weights file."""
+    code: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """sha256 over the syntax tree of the network's code."""
+    size: Positive
+    """Side in pixels to which images are resized, regardless of their height and width."""
+    resize: Literal["bicubic"]
+    """Without antialiasing, and without clipping of what overshoots."""
+    mean: float
+    """Subtracted from the pixels 0..255."""
+    std: Annotated[float, Field(gt=0)]
+    """What they are divided by then."""
+
+
 class FeatureFile(Spec):
     """Features of all images that were computed elsewhere, such as by a self-supervised network."""
 
     file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*\.(npz|safetensors)$")]
     """Name of the file in the folder `features` of the data root; not part of the identity."""
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     """Digest of the file (hex)."""
+    made: FeatureNetwork | None = None
+    """In place of the digest: what made the file. Machines round differently, so the same network gives other bits elsewhere."""
+
+    @model_validator(mode="after")
+    def _one(self) -> FeatureFile:
+        if (self.sha256 is None) == (self.made is None):
+            raise ValueError("a features file is pinned by exactly one of sha256 and made")
+        if self.made is not None and not self.file.endswith(".safetensors"):
+            raise ValueError("a features file that is pinned by what made it is a .safetensors file")
+        return self
 
 
 class Initial(Spec):
@@ -505,6 +556,9 @@ class Protocol(Spec):
     """A fixed network beside the trained ones, never trained, whose outputs strategies may ask for as `extractor.<output>`."""
     features: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], FeatureFile] = {}
     """Files of features by name, which strategies ask for as `features.<name>`."""
+    inputs: str | None = None
+    """Which of `features` the networks are shown in place of images, standardised by mean and deviation over the pool; views have
+    no part then."""
 
     @model_validator(mode="after")
     def _possible(self) -> Protocol:
@@ -527,6 +581,12 @@ class Protocol(Spec):
             raise ValueError(f"there are {len(self.models)} models, counted from 0: no member {self.members[-1]}")
         if self.evaluation.weights == "averaged" and self.training.trajectory is None:
             raise ValueError("evaluation.weights 'averaged' needs training.trajectory")
+        if self.inputs is not None and self.inputs not in self.features:
+            raise ValueError(f"inputs name '{self.inputs}', which is not among the features")
+        if self.inputs is not None and self.pretext is not None:
+            raise ValueError("a pretext stage is trained on images, but inputs name features")
+        if self.training.optimizer.name == "lbfgs" and (self.inputs is None or self.evaluation.every is not None):
+            raise ValueError("training.optimizer 'lbfgs' needs inputs, and takes no evaluation.every")
         if self.training.start == "warm_best" and self.evaluation.every is None:
             raise ValueError("training.start 'warm_best' needs evaluation.every")
         return self
@@ -662,15 +722,21 @@ class Deviation(Spec):
     switches: tuple[Switch, ...] = ()
 
 
+OURS = "ours"
+"""What the source of a question begins with, as against that of a published claim."""
+
+
 class Claim(Spec):
     """A published comparison. With `better` and `worse` it is judged by paired statistics; without, it is only cited."""
 
     text: str
     source: str
+    """Where it is published. One that begins with `ours` marks a question of this project: it is answered like a claim, counts as
+    none, and no answer is a discrepancy."""
     better: str | None = None
     """Method that is claimed to be better; or `reported:<name>` for a published constant."""
     worse: str | None = None
-    labelled: tuple[Positive, ...] | Literal["all", "after_first"] | None = None
+    labelled: tuple[Positive, ...] | Literal["all", "after_first", "last"] | None = None
     worse_labelled: Positive | None = None
     """Labels at which the worse side is read, where the claim is that the better one gets there with fewer."""
     each_model: bool = False

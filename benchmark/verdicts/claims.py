@@ -91,7 +91,9 @@ def _claim_sizes(case: ComparisonContext, claim: Claim) -> tuple[int, ...]:
     planned = case.suite.protocol.acquisition.labelled()
     if claim.labelled is None or claim.labelled == "all":
         return planned
-    return planned[1:] if claim.labelled == "after_first" else tuple(claim.labelled)
+    if isinstance(claim.labelled, str):
+        return planned[1:] if claim.labelled == "after_first" else planned[-1:]
+    return claim.labelled
 
 
 def _side_values(case: ComparisonContext, name: str, size: int, reported: list[ReportedResult]) -> _Side | None:

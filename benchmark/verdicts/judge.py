@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from benchmark.spec.load import SuiteFile
-from benchmark.spec.models import Component, Suite
+from benchmark.spec.models import OURS, Component, Suite
 from benchmark.spec.published import TARGETS
 from benchmark.verdicts.claims import judge_claims
 from benchmark.verdicts.measurements import Measurement
@@ -155,7 +155,10 @@ def _collect_notes(suite_file: SuiteFile, case: ComparisonContext, profile: str,
     if not established and suite.rule.reference == "reported":
         judged = any(claim.better and claim.worse for claim in suite.claims.values())
         what = "only its claims are judged" if judged else "and its claims are only cited, so nothing is judged"
-        notes.append(f"no published number could be established for this suite: {what}")
+        if suite.claims and all(claim.source.startswith(OURS) for claim in suite.claims.values()):
+            notes.append("no paper has published numbers of this suite: it compares methods with each other")
+        else:
+            notes.append(f"no published number could be established for this suite: {what}")
     notes.extend(part_notes(trials.rows))
     if trials.repeated:
         notes.append(f"{trials.repeated} trials were also run in other environments; each is counted once")

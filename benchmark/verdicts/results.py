@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from benchmark.errors import Exit
-from benchmark.spec.models import Rule
+from benchmark.spec.models import OURS, Rule
 
 
 class VerdictKind(StrEnum):
@@ -158,6 +158,11 @@ class ClaimVerdict:
     methods: tuple[str, ...] = ()
     """Methods of the suite that are compared."""
 
+    @property
+    def is_question(self) -> bool:
+        """Whether it is a question of this project and not published: see `Claim.source`."""
+        return self.source.startswith(OURS)
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -280,11 +285,13 @@ class SuiteVerdict:
         """0 all matched or nothing to compare, 1 a discrepancy or a refuted claim, 3 nothing measured or incomplete, 4
         inconclusive only.
 
-        A claim that the paper's own numbers refute in the same way is no discrepancy.
+        A claim that the paper's own numbers refute in the same way is no discrepancy, and neither is any answer to a question of
+        this project.
         """
-        verdicts, outcomes = list(self.deciding()), {claim.outcome for claim in self.claims}
+        published = [claim for claim in self.claims if not claim.is_question]
+        verdicts, outcomes = list(self.deciding()), {claim.outcome for claim in published}
         kinds = {verdict.kind for verdict in verdicts}
-        refuted = any(claim.outcome is ClaimOutcome.REFUTED and not claim.as_printed for claim in self.claims)
+        refuted = any(claim.outcome is ClaimOutcome.REFUTED and not claim.as_printed for claim in published)
         if kinds & {VerdictKind.ABOVE, VerdictKind.BELOW} or refuted:
             return Exit.DISCREPANCY
         blocked = any(verdict.kind is VerdictKind.NOT_COMPARABLE and not verdict.excused for verdict in verdicts)

@@ -2,25 +2,30 @@
 
 A file holds `train` (pool, d) and, where anybody needs them, `test` (test, d): one row for each image in the order of the data
 set as the protocol makes it. `data` is the digest of that data set, which every record shows. There are two formats: `.npz` with
-the three as arrays, and `.safetensors` with two tensors and `data` in its metadata (needs the package safetensors).
+the three as arrays, and `.safetensors` with two tensors and `data` in its metadata.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
 from benchmark import files
+from benchmark.al.datasets import digest
 from benchmark.al.datasets.dataset import Dataset
-from benchmark.errors import DataError, UsageError
-from benchmark.spec.models import FeatureFile
+from benchmark.errors import DataError
+from benchmark.spec.models import FeatureFile, FeatureNetwork
 
 FOLDER = "features"
 """Folder of the data root with such files."""
@@ -40,26 +45,29 @@ class Features:
 
 
 def read_features(pinned: FeatureFile, root: Path, dataset: Dataset) -> Features:
-    """The features of a data set from `<root>/features/<file>`.
+    """The features of a data set from `<root>/features/<file>`; of a safetensors file they are a map of the file.
 
-    Raises DataError where the file is absent, has another digest, or belongs to other images; UsageError for a format that
-    cannot be read here.
+    Raises DataError where the file is absent, is not the one that is pinned, or belongs to other images; UsageError for a format
+    that cannot be read here.
     """
     path = root / FOLDER / pinned.file
-    remedy = "put the file that the suite pins there"
+    remedy = "put the file that the suite pins there" if pinned.made is None else _how_made(pinned.made, dataset.name)
     try:
-        content = files.read(path, LARGEST)
+        # What is pinned by what made it has no digest to be compared with, and is read by hundreds of trials.
+        found = _digest(path) if pinned.sha256 is not None else _opened(path)
     except OSError as error:
         raise DataError(f"no such features: {error}", where=str(path), remedy=remedy) from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != pinned.sha256:
+    if pinned.sha256 is not None and found != pinned.sha256:
         raise DataError(f"sha256 is {found[:16]}..., not {pinned.sha256[:16]}...", where=str(path), remedy=remedy)
-    arrays, data = _safetensors(path, content) if path.suffix == ".safetensors" else _npz(path, content)
+    arrays, metadata = _safetensors(path) if path.suffix == ".safetensors" else _npz(path)
+    data = metadata.get("data", "")
     if data != dataset.digest:
         raise DataError(
             f"the features belong to data with the digest '{data[:12]}', not {dataset.digest[:12]}", where=str(path),
             remedy="compute them for these images, in this order",
         )  # fmt: skip
+    if pinned.made is not None and (other := _difference(_made(metadata), pinned.made)):
+        raise DataError(f"the features were made with {other}", where=str(path), remedy=remedy)
     parts = {"train": len(dataset.train), "test": len(dataset.test)}
     for name, count in parts.items():
         rows = arrays.get(name)
@@ -71,7 +79,91 @@ def read_features(pinned: FeatureFile, root: Path, dataset: Dataset) -> Features
                 remedy=f"store floating-point numbers of shape ({count}, d)",
             )  # fmt: skip
     test = arrays.get("test")
-    return Features(arrays["train"].astype(np.float32), None if test is None else test.astype(np.float32))
+    return Features(
+        np.asarray(arrays["train"], dtype=np.float32), None if test is None else np.asarray(test, dtype=np.float32)
+    )
+
+
+def feature_path(root: Path, data: str, made: FeatureNetwork) -> Path:
+    """Where features of a data set are written: `<root>/features/<data>-<network>-<size>.safetensors`."""
+    return root / FOLDER / f"{data}-{made.network}-{made.size}.safetensors"
+
+
+def read_made(path: Path) -> tuple[str, FeatureNetwork] | None:
+    """Digest of the data and what made a features file; None where there is no such file."""
+    if files.look(path) is None:
+        return None
+    try:
+        _, metadata = _safetensors(path)
+    except DataError:
+        return None
+    made = _made(metadata)
+    return None if made is None else (metadata.get("data", ""), made)
+
+
+def write_made(path: Path, dataset: Dataset, made: FeatureNetwork, train: Rows, test: Rows) -> None:
+    """Write a safetensors file whose metadata hold the digest of the data, what made it, and the identity of both."""
+    said = {"data": dataset.digest, "made": made.model_dump_json(), "identity": identity_of(dataset.digest, made)}
+    # Written here and not by the library, which orders metadata at random: equal features are equal files.
+    ends = (train.nbytes, train.nbytes + test.nbytes)
+    header = {
+        "__metadata__": said,
+        "train": {"dtype": "F32", "shape": train.shape, "data_offsets": (0, ends[0])},
+        "test": {"dtype": "F32", "shape": test.shape, "data_offsets": ends},
+    }
+    content = json.dumps(header).encode()
+    content += b" " * (-(8 + len(content)) % 64)
+    try:
+        files.write(
+            path,
+            len(content).to_bytes(8, "little") + content + train.astype("<f4").tobytes() + test.astype("<f4").tobytes(),
+        )
+    except OSError as error:
+        raise DataError(
+            f"the features cannot be written: {error.strerror or error}", where=str(path), remedy="free space there"
+        ) from error
+
+
+def identity_of(data: str, made: FeatureNetwork) -> str:
+    """sha256 (hex) over the digest of the data, the digest of the weights, the preprocessing and the code of the network."""
+    return digest.digest_json({"data": data, "made": made.model_dump(mode="json")})
+
+
+class Blocks:
+    """Rows of a pass that is under way, in a folder beside the file that they will become."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def load(self, part: str, start: int) -> Rows | None:
+        """The rows from image `start` on, where they have been saved."""
+        try:
+            content = files.read(self._folder / f"{part}-{start:08}.npy", files.STATE)
+            rows: Rows = np.load(io.BytesIO(content), allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        return rows
+
+    def save(self, part: str, start: int, rows: Rows) -> None:
+        """Keep the rows from image `start` on. The file is whole or absent."""
+        content = io.BytesIO()
+        np.save(content, rows, allow_pickle=False)
+        files.write(self._folder / f"{part}-{start:08}.npy", content.getvalue())
+
+
+@contextmanager
+def open_blocks(path: Path, dataset: Dataset, made: FeatureNetwork) -> Iterator[Blocks]:
+    """The blocks of the file `path`, which go when it is written. Raises DataError where there is no space for them."""
+    # Blocks of other images, weights or code lie in another folder.
+    folder = path.with_name(f".{path.name}.{identity_of(dataset.digest, made)[:16]}.partial")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield Blocks(folder)
+        files.remove(folder, base=path.parent)
+    except OSError as error:
+        raise DataError(
+            f"the features cannot be saved: {error.strerror or error}", where=str(folder), remedy="free space there"
+        ) from error
 
 
 def write_features(path: Path, dataset: Dataset, train: npt.NDArray[Any], test: npt.NDArray[Any] | None = None) -> str:
@@ -92,31 +184,75 @@ def synthetic_features(pinned: FeatureFile, root: Path, dataset: Dataset) -> Fea
     return Features(train, test)
 
 
-def _npz(path: Path, content: bytes) -> tuple[Mapping[str, npt.NDArray[Any]], str]:
+def _how_made(made: FeatureNetwork, data: str) -> str:
+    return f"run `albench features {data} --network {made.network} --size {made.size}`"
+
+
+def _made(metadata: Mapping[str, str]) -> FeatureNetwork | None:
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        return FeatureNetwork.model_validate_json(metadata.get("made", ""))
+    except ValidationError:
+        return None
+
+
+def _difference(found: FeatureNetwork | None, pinned: FeatureNetwork) -> str:
+    """How what made a file differs from what the suite pins, in words; empty where it does not."""
+    if found is None:
+        return "nothing that the file names"
+    had, wanted = found.model_dump(), pinned.model_dump()
+    return ", ".join(f"{name} = {had[name]} instead of {wanted[name]}" for name in wanted if had[name] != wanted[name])
+
+
+def _digest(path: Path) -> str:
+    if (found := files.look(path)) is not None and found.st_size > LARGEST:
+        raise OSError(f"{path.name} has {found.st_size:,} bytes")
+    with os.fdopen(files.open_fd(path), "rb") as file:
+        return hashlib.file_digest(file, hashlib.sha256).hexdigest()
+
+
+def _opened(path: Path) -> str:
+    os.close(files.open_fd(path))
+    return ""
+
+
+def _npz(path: Path) -> tuple[Mapping[str, npt.NDArray[Any]], Mapping[str, str]]:
+    try:
+        with np.load(io.BytesIO(files.read(path, LARGEST)), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in ("train", "test", "data") if name in archive}
     except (OSError, ValueError) as error:
         raise DataError(
             f"not an npz file of plain arrays: {error}", where=str(path), remedy="write it with numpy.savez"
         ) from error
-    return arrays, str(arrays.pop("data", ""))
+    return arrays, {"data": str(arrays.pop("data", ""))}
 
 
-def _safetensors(path: Path, content: bytes) -> tuple[Mapping[str, npt.NDArray[Any]], str]:
+NUMBERS = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
+"""Types of safetensors that features may have."""
+HEADER = 2**20
+"""Most bytes of a header that is read."""
+
+
+def _safetensors(path: Path) -> tuple[Mapping[str, npt.NDArray[Any]], Mapping[str, str]]:
+    """Tensors as read-only maps of the file, so that processes share its pages; and its metadata.
+
+    The format: eight bytes with the length of a JSON header, the header, and the numbers; offsets count from the header's end.
+    """
     try:
-        from safetensors import SafetensorError, safe_open
-        from safetensors.numpy import load
-    except ImportError as error:
-        raise UsageError(
-            "safetensors is not installed",
-            where=str(path),
-            remedy="install it (`pip install safetensors`), or store .npz",
-        ) from error
-    try:
-        arrays = load(content)
-        with safe_open(str(path), framework="np") as opened:
-            metadata = opened.metadata() or {}
-    except SafetensorError as error:
+        with os.fdopen(files.open_fd(path), "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > HEADER:
+                raise ValueError(f"a header of {length} bytes")
+            header = json.loads(file.read(length))
+            metadata = header.pop("__metadata__", {})
+            arrays = {}
+            for name, said in header.items():
+                if name in ("train", "test") and said["dtype"] in NUMBERS:
+                    kind = np.dtype(NUMBERS[said["dtype"]])
+                    first, end = said["data_offsets"]
+                    if end - first != kind.itemsize * int(np.prod(said["shape"])):
+                        raise ValueError(f"'{name}' has {end - first} bytes for {said['shape']}")
+                    where, shape = 8 + length + first, tuple(said["shape"])
+                    arrays[name] = np.memmap(file, dtype=kind, mode="r", offset=where, shape=shape)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"not a safetensors file: {error}", where=str(path), remedy="write it again") from error
-    return arrays, str(metadata.get("data", ""))
+    return arrays, {str(name): str(value) for name, value in metadata.items()}

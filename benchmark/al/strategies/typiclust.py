@@ -45,15 +45,17 @@ class TypiClust(Strategy):
         wanted = min(len(labelled) + budget, self.clusters, len(both))
         names = cluster(both, wanted, view.rng)
         known, own = names[: len(labelled)], names[len(labelled) :]
-        stock = {name: self._ranked(candidates, own == name) for name in sorted(set(own.tolist()))}
+        stock: dict[int, list[int]] = {}  # ranked when a cluster first sells: most never do
         labels = torch.bincount(known, minlength=wanted)
         sizes = torch.bincount(own, minlength=wanted)
         picked: list[int] = []
         while len(picked) < budget:
             name = min(
-                (name for name, left in stock.items() if left),
+                (name for name in range(wanted) if sizes[name] > 0),
                 key=lambda name: (int(sizes[name]) < self.smallest, int(labels[name]), -int(sizes[name]), name),
             )
+            if name not in stock:
+                stock[name] = self._ranked(candidates, own == name)
             picked.append(stock[name].pop(0))
             labels[name] += 1
             sizes[name] -= 1

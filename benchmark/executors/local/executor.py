@@ -26,8 +26,8 @@ from benchmark.runs.events import Environment, Precision, Step
 from benchmark.runs.gpus import CHOSEN_GPU, NAMES
 
 WORKER = "benchmark.worker"
-SLOW_IMPORTS = ("sklearn.datasets",)
-"""What a worker imports only when it reads digits."""
+SLOW_IMPORTS = ("sklearn.datasets", "sklearn.cluster", "scipy.optimize")
+"""What a worker imports only when it reads digits, finds clusters or solves for a probe."""
 _served: tuple[str, int] | None = None
 """Worker and threads the fork server of this process was started for; there is one per process."""
 

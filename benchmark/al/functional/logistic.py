@@ -1,0 +1,82 @@
+"""Multinomial logistic regression, solved to its optimum.
+
+The loss of weights W (classes, d) and biases b (classes,) on rows x_i with labels y_i is
+
+    sum_i -log softmax(W x_i + b)[y_i]  +  l2 / 2 * |W|^2
+
+It is strictly convex in W. Adding one number to all biases changes nothing; the solution is the one whose biases sum to 0, where
+a start at zero leads. The optimal W is a combination of the rows: where there are fewer rows than features, the problem is solved
+in coordinates of the space that the rows span, and nothing is lost.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmark.errors import AlbenchError
+
+CORRECTIONS = 20
+"""Pairs of steps and gradients that L-BFGS remembers."""
+
+
+class Solution(NamedTuple):
+    """The optimum."""
+
+    weight: Tensor
+    """(classes, d) float64."""
+    bias: Tensor
+    """(classes,) float64."""
+    loss: float
+    """The sum, with the penalty."""
+    gradient: float
+    """Largest absolute entry of the gradient, in the coordinates in which it was solved."""
+    iterations: int
+
+
+def fit_logistic(
+    rows: Tensor, labels: Tensor, classes: int, l2: float, tolerance: float = 1e-6, iterations: int = 10_000
+) -> Solution:
+    """The optimum for rows (m, d) with labels (m,) int64, by L-BFGS (Liu and Nocedal 1989) from zero, in float64 on the CPU.
+
+    It stops where no entry of the gradient exceeds `tolerance`. Raises AlbenchError where `iterations` do not suffice.
+    """
+    from scipy.optimize import minimize
+
+    points, truth = rows.detach().cpu().double(), labels.cpu()
+    count, width = points.shape
+    basis: Tensor | None = None
+    if count < width:
+        basis, triangle = torch.linalg.qr(points.T)  # (d, m), (m, m): points = triangle.T @ basis.T
+        points, width = triangle.T.contiguous(), count
+    hot = F.one_hot(truth, classes).double()
+
+    def value(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        # A copy, so that the numbers lie where products are computed alike in every run.
+        both = torch.from_numpy(flat).clone().view(classes, width + 1)
+        weight, bias = both[:, :-1].contiguous(), both[:, -1]
+        logits = torch.addmm(bias, points, weight.T)
+        logs = logits.log_softmax(dim=1)
+        residual = logs.exp() - hot
+        gradient = torch.cat([residual.T @ points + l2 * weight, residual.sum(dim=0)[:, None]], dim=1)
+        loss = -(logs * hot).sum() + l2 / 2 * weight.square().sum()
+        return float(loss), gradient.flatten().numpy()
+
+    found = minimize(
+        value, np.zeros(classes * (width + 1)), jac=True, method="L-BFGS-B",
+        options={"maxcor": CORRECTIONS, "maxiter": iterations, "maxfun": 2 * iterations, "gtol": tolerance, "ftol": 0.0},
+    )  # fmt: skip
+    steepest = float(np.abs(found.jac).max())
+    if not steepest <= tolerance:
+        raise AlbenchError(
+            f"logistic regression on {count} images stopped at a gradient of {steepest:.2g} after {found.nit} iterations",
+            where="training.optimizer", remedy=f"pin a tolerance above {tolerance:g}, more iterations or more l2",
+        )  # fmt: skip
+    both = torch.from_numpy(found.x.copy()).view(classes, width + 1)
+    weight = both[:, :-1] if basis is None else both[:, :-1] @ basis.T
+    return Solution(weight.contiguous(), both[:, -1].contiguous(), float(found.fun), steepest, int(found.nit))

@@ -1,0 +1,258 @@
+"""A trial on frozen features: the whole way of a worker, resuming, what is refused, and picks beside another library's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from benchmark import worker
+from benchmark.al import registry
+from benchmark.al.datasets.features import synthetic_features, write_features
+from benchmark.al.dry_run import dry_run
+from benchmark.al.learner import TrainingInterrupted
+from benchmark.al.loop import run
+from benchmark.al.probe import Probe, check_method
+from benchmark.al.strategies import Picks, Strategy, View
+from benchmark.al.training.numerics import Numerics
+from benchmark.errors import DataError, UsageError
+from benchmark.runs.events import parse_record
+from benchmark.spec.identity import trial_id
+from benchmark.spec.load import find_suite
+from benchmark.spec.models import Component, Trial
+from tests.helpers import trials as kit
+
+WIDTH, L2 = 40, 0.1
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return kit.dataset(kit.trial(), tmp_path_factory.mktemp("cache"))
+
+
+def features_of(part: Any) -> Any:
+    """Random projections of the pixels, rectified."""
+    drawn = np.random.default_rng(0).standard_normal((64, WIDTH)).astype(np.float32)
+    pixels = np.stack([part.image(place).reshape(-1) for place in range(len(part))]).astype(np.float32)
+    return np.maximum(pixels @ drawn / 100, 0)
+
+
+@pytest.fixture(scope="module")
+def root(data: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with a features file, whose digest is in `sha256`."""
+    folder = tmp_path_factory.mktemp("data")
+    digest = write_features(folder / "features" / "x.npz", data, features_of(data.train), features_of(data.test))
+    (folder / "sha256").write_text(digest)
+    return folder
+
+
+def trial(method: str = "margin", digest: str = "0" * 64, cycles: int = 4, **components: Component) -> Trial:
+    recipe = {
+        "epochs": 1, "batch_size": 100, "shuffle": False, "drop_last": False, "start": "fresh",
+        "optimizer": {"name": "lbfgs", "l2": L2, "tolerance": 1e-6, "iterations": 2000},
+        "schedule": {"kind": "multistep", "milestones": [], "gamma": 1.0},
+    }  # fmt: skip
+    sets = {
+        "protocol.inputs": "own", "protocol.features": {"own": {"file": "x.npz", "sha256": digest}},
+        "protocol.models": [{"name": "linear_probe"}], "protocol.training": recipe,
+        "protocol.acquisition.initial": {"rule": "balanced", "size": 20}, "protocol.acquisition.budget": 10,
+        "protocol.acquisition.cycles": cycles, "protocol.acquisition.candidates": 200,
+    }  # fmt: skip
+    suite = find_suite("quickstart/digits", kit.SUITES)
+    (made,) = suite.trials(methods=[method], seeds=[0], sets=sets)
+    return made.model_copy(update=components)
+
+
+def assembled(made: Trial, data: Any, root: Path) -> tuple[Any, Any]:
+    torch.set_num_threads(1)
+    return worker.assemble(made, data, Numerics(torch.device("cpu")), root / "weights")
+
+
+def pinned(root: Path, method: str = "margin", **given: Any) -> Trial:
+    return trial(method, (root / "sha256").read_text(), **given)
+
+
+def test_a_cycle_is_the_optimum_on_standardised_features(data: Any, root: Path, tmp_path: Path) -> None:
+    made = pinned(root, "random")
+    strategy, learner = assembled(made, data, root)
+    assert isinstance(learner, Probe)
+    live = kit.session(made, tmp_path)
+    run(made.protocol, strategy, learner, live)
+    assert live.pool is not None
+    rows, test = features_of(data.train), features_of(data.test)
+    mean, deviation = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
+    deviation[deviation == 0] = 1
+    bought = live.pool.labelled
+    other = LogisticRegression(C=1 / (L2 * WIDTH), tol=1e-9, max_iter=5000)
+    other.fit((rows[bought] - mean) / deviation, data.train.labels[bought])
+    expected = float((other.predict((test - mean) / deviation) == data.test.labels).mean()) * 100
+    assert [result.labelled for result in live.results] == [20, 30, 40, 50]
+    assert live.results[-1].metrics["accuracy"] == pytest.approx(expected, abs=0.21), (
+        "one image of 500 may fall on the border"
+    )
+    assert expected > 60
+    theirs = other.predict_proba((rows[:50] - mean) / deviation)
+    ours = learner.outputs(["logits"], np.arange(50), 0)["logits"].softmax(dim=1).numpy()
+    np.testing.assert_allclose(ours, theirs, atol=2e-3)
+
+
+def test_the_worker_runs_and_repeats_it_bit_for_bit(data: Any, root: Path, tmp_path: Path) -> None:
+    made = pinned(root).model_copy(update={"data_digest": data.digest})
+    (tmp_path / "trial.json").write_text(made.model_dump_json())
+    digests = []
+    for name in ("first", "second"):
+        places = ["--data", str(root), "--cache", str(tmp_path / f"cache of {name}"), "--device", "cpu"]
+        assert worker.main([str(tmp_path / "trial.json"), str(tmp_path / name), *places]) == 0
+        digests.append(parse_record((tmp_path / name / "record.json").read_bytes()).digest)
+    assert digests[0] == digests[1]
+
+
+def test_a_stopped_trial_goes_on_to_the_same_end(data: Any, root: Path, tmp_path: Path) -> None:
+    made = pinned(root, "tod")
+    whole = kit.session(made, tmp_path / "whole")
+    run(made.protocol, *assembled(made, data, root), whole)
+    for stop_after in (1, 3, 4):
+        out = tmp_path / str(stop_after)
+        strategy, learner = assembled(made, data, root)
+        with pytest.raises(TrainingInterrupted):
+            run(made.protocol, strategy, learner, kit.session(made, out, stop_after=stop_after))
+        resumed = kit.session(made, out)
+        run(made.protocol, *assembled(made, data, root), resumed)
+        assert resumed.results == whole.results
+
+
+METHODS = {
+    "ll4al": "its objective trains in batches over many epochs",
+    "tod+cod": "its objective trains in batches over many epochs",
+    "stconal": "it compares snapshots along a training of many epochs",
+    "bal": "it needs a pretext stage",
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_methods_of_a_suite_that_cannot_run_are_refused_by_name(method: str, data: Any, root: Path) -> None:
+    made = pinned(root)
+    (other,) = find_suite("quickstart/digits", kit.SUITES).trials(methods=[method], seeds=[0])
+    made = made.model_copy(update={"method_name": method, "strategy": other.strategy, "objective": other.objective})
+    with pytest.raises(UsageError, match=METHODS[method]) as error:
+        assembled(made, data, root)
+    assert f"the method '{method}' cannot be run on frozen features" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "reason"),
+    [
+        ("learning_loss", "a probe has none"),
+        ("ta_vaal", "trains an autoencoder"),
+        ("diam", "snapshots vote"),
+        ("pt4al", "needs a pretext stage"),
+    ],
+)
+def test_strategies_that_cannot_run_are_refused_with_the_reason(strategy: str, reason: str) -> None:
+    @dataclass(frozen=True)
+    class Named(Strategy):
+        needs = frozenset(NEEDS.get(strategy, ()))
+
+        def select(self, view: View, budget: int) -> Picks:
+            raise NotImplementedError
+
+    with pytest.raises(UsageError, match=reason) as error:
+        check_method("mine", Named(), Component(name=strategy), Component(name="supervised"))
+    assert "the method 'mine' cannot be run" in str(error.value)
+
+
+NEEDS = {"learning_loss": ["predicted_loss"], "diam": ["votes"], "pt4al": ["logits", "pretext.loss"]}
+"""What these strategies declare; `ta_vaal` is refused by its name."""
+
+
+def test_a_file_without_test_images_is_refused(data: Any, root: Path, tmp_path: Path) -> None:
+    digest = write_features(tmp_path / "features" / "x.npz", data, features_of(data.train))
+    with pytest.raises(DataError, match="has no 'test'"):
+        assembled(trial(digest=digest), data, tmp_path)
+
+
+def test_what_inputs_and_the_solver_need_is_checked_where_the_suite_is_read() -> None:
+    suite = find_suite("quickstart/digits", kit.SUITES)
+    for sets, said in (
+        ({"protocol.inputs": "own"}, "not among the features"),
+        (
+            {"protocol.training.optimizer": {"name": "lbfgs", "l2": 1.0, "tolerance": 1e-4, "iterations": 9}},
+            "epochs = 1",
+        ),
+    ):
+        with pytest.raises(Exception, match=said):
+            suite.trials(methods=["random"], seeds=[0], sets=sets)
+
+
+def test_the_suites_pin_the_code_of_the_network_as_it_is() -> None:
+    from benchmark.al.networks import efficientnet_lite
+    from benchmark.runs.code_digest import digest_file
+
+    for name in ("frozen/cifar10", "frozen/cifar100"):
+        made = find_suite(name, kit.SUITES).suite.protocol.features["lite0"].made
+        assert made is not None and made.code == digest_file(Path(efficientnet_lite.__file__))
+
+
+def test_every_method_of_the_suite_dry_runs() -> None:
+    numerics, suite = Numerics(torch.device("cpu")), find_suite("frozen/cifar10", kit.SUITES)
+    for made in suite.trials(seeds=[0]):
+        dry_run(made, lambda small, data: worker.assemble(small, data, numerics, Path("weights"), synthetic_features))
+
+
+def test_what_made_the_features_is_part_of_the_identity_and_the_file_name_is_not() -> None:
+    suite, pin = find_suite("frozen/cifar10", kit.SUITES), "protocol.features.lite0"
+    (plain,), (renamed,), (other,) = (
+        suite.trials(methods=["random"], seeds=[0], sets=sets)
+        for sets in ({}, {f"{pin}.file": "x.safetensors"}, {f"{pin}.made.size": 96})
+    )
+    assert trial_id(plain) == trial_id(renamed) != trial_id(other)
+
+
+# ------------------------------------------------------------------------------- the same picks as another library's
+
+
+def seen_by(learner: Any, labelled: Any, candidates: Any, needs: Any, seed: int) -> View:
+    outputs: dict[str, Tensor] = {}
+    for name in needs:
+        known = name.startswith("labelled.")
+        given = learner.outputs([name.removeprefix("labelled.")], labelled if known else candidates, 0)
+        outputs[name] = given[name.removeprefix("labelled.")]
+    return View(
+        cycle=0, cycles=2, classes=10, candidates=candidates, labelled=labelled, pool_size=1297,
+        rng=np.random.Generator(np.random.Philox(key=seed)), device=torch.device("cpu"), outputs=outputs,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_margin_and_core_set_picks_are_those_of_another_library(seed: int, data: Any, root: Path) -> None:
+    pool = pytest.importorskip("skactiveml.pool")
+    classifier = pytest.importorskip("skactiveml.classifier")
+    _, learner = assembled(pinned(root), data, root)
+    order = np.random.default_rng(seed).permutation(1297)
+    labelled, candidates = order[:60], order[60:300]
+    learner.fit(0, labelled, candidates, [])
+    rows = {
+        name: learner.outputs(["features"], part, 0)["features"].double().numpy()
+        for name, part in (("known", labelled), ("open", candidates))
+    }
+    both = np.concatenate([rows["known"], rows["open"]])
+    labels = np.r_[data.train.labels[labelled].astype(float), np.full(len(candidates), np.nan)]
+    margin = registry.build_component("strategies", Component(name="margin"))
+    own = margin.select(seen_by(learner, labelled, candidates, margin.needs, seed), 10).positions
+    model = classifier.SklearnClassifier(
+        LogisticRegression(C=1 / (L2 * WIDTH), tol=1e-9, max_iter=5000), classes=list(range(10))
+    )
+    query = pool.UncertaintySampling(method="margin_sampling", random_state=0)
+    theirs = query.query(X=both, y=labels, clf=model, batch_size=10) - len(labelled)
+    assert set(own.tolist()) == {int(place) for place in theirs}
+
+    coreset = registry.build_component("strategies", Component(name="coreset"))
+    own = coreset.select(seen_by(learner, labelled, candidates, coreset.needs, seed), 10).positions
+    theirs = pool.CoreSet(random_state=0).query(X=both, y=labels, batch_size=10) - len(labelled)
+    assert own.tolist() == [int(place) for place in theirs]
