@@ -41,7 +41,7 @@ $(shell rm -f $(READY))
 endif
 endif
 
-.PHONY: setup reproduce plan compare report readme ui test faults bench lint docs format lock clean
+.PHONY: setup reproduce plan compare report pages pictures readme ui test faults bench lint docs format lock clean
 
 setup: $(READY)
 
@@ -67,6 +67,13 @@ reproduce: $(READY)
 
 plan compare report: $(READY)
 	$(ALBENCH) $@ $(SELECT) $(ARGS)
+
+# The committed pages again from the committed measurements, and the README's pictures of them (these need Chromium).
+pages: $(READY)
+	$(ALBENCH) report '*' --republish
+
+pictures: $(READY)
+	$(BIN)/python -m tests.reports.pictures
 
 readme: $(READY)
 	$(BIN)/python -m benchmark.reports.readme README.md

@@ -50,8 +50,12 @@ def dry_run(trial: Trial, assemble: Callable[[Trial, Dataset], tuple[Strategy, T
 
 
 def side_of(trial: Trial) -> int:
-    """Most pixels of an image's side: those of the protocol where the objective's parameters hold for these alone."""
-    return WHOLE if registry.find_class("objectives", trial.objective.name).tied_to_size else SIDE
+    """Most pixels of an image's side: those of the protocol where the objective's parameters hold for these alone, and no
+    others than the strategy takes."""
+    if registry.find_class("objectives", trial.objective.name).tied_to_size:
+        return WHOLE
+    sides = registry.find_class("strategies", trial.strategy.name).sides
+    return max((side for side in sides if side <= SIDE), default=WHOLE) if sides else SIDE
 
 
 def shrink_protocol(protocol: Protocol, side: int = SIDE) -> Protocol:

@@ -22,7 +22,7 @@ from benchmark.planning import amounts
 from benchmark.runs.variables import FIXED_NUMBERS
 from benchmark.spec.load import SuiteFile, load_suite, suite_files, with_code_digest
 from benchmark.spec.published import TARGETS
-from benchmark.spec.selectors import match_suites, parse_selector
+from benchmark.spec.selectors import Selection, has_own_networks, match_suites, parse_selector
 
 if TYPE_CHECKING:
     from benchmark.conformance import Finding as ContractFinding
@@ -81,26 +81,33 @@ class DeviceCheck:
 
 
 def check(
-    selectors: Sequence[str] | str = (), workspace: Workspace | None = None, *, quick: bool = False
+    selectors: Sequence[str] | str = (),
+    workspace: Workspace | None = None,
+    *,
+    quick: bool = False,
+    networks: Sequence[str] = (),
 ) -> list[CheckResult]:
     """Check suites (all): that they load, that reported tables fit them, that data are there, that every method builds.
 
-    Missing data are noted, not failed. `quick` skips building the methods. A suite that is not valid is a finding; raises
+    Missing data are noted, not failed. `quick` skips building the methods. `networks` (`NAME` or `NAME(key=value)`) take the
+    place of the suites' own. A suite that is not valid is a finding; raises
     UsageError for a selector that names none.
     """
     names = [selectors] if isinstance(selectors, str) else selectors
-    return list(check_each(names, workspace or Workspace(), quick=quick))
+    return list(check_each(names, workspace or Workspace(), quick=quick, networks=networks))
 
 
 def check_each(
-    selectors: Sequence[str], workspace: Workspace, *, quick: bool = False, report: Report = lambda _: None
-) -> Iterator[CheckResult]:
+    selectors: Sequence[str], workspace: Workspace, *, quick: bool = False, networks: Sequence[str] = (),
+    report: Report = lambda _: None,
+) -> Iterator[CheckResult]:  # fmt: skip
     """The results of `check`, each as soon as it is known."""
+    changes = Selection([], networks=tuple(networks)).changes
     loaded: list[SuiteFile] = []
     paths = _paths(selectors, workspace) if selectors else list(suite_files(workspace.suites))
     for path in paths:
         try:
-            loaded.append(load_suite(path, workspace.suites))
+            loaded.append(load_suite(path, workspace.suites).with_changes(changes))
             findings = [*_resolves(loaded[-1]), *_reported(loaded[-1]), *data_findings(loaded[-1], workspace)]
         except AlbenchError as error:
             findings = [(BAD, str(error))]
@@ -302,7 +309,8 @@ def _methods(suites: Sequence[SuiteFile], report: Report) -> Iterator[Finding]:
     """Build every method on synthetic images, in a process of its own: this one stays free of torch."""
     lines: list[str] = []
     for suite in suites:
-        for trial in suite.trials("paper", "as_published", list(suite.suite.methods), [0]):
+        own = [name for name, method in suite.suite.methods.items() if not (suite.changes and has_own_networks(method))]
+        for trial in suite.trials("paper", "as_published", own, [0]):
             if reason := obstacle(trial):  # amounts that do not fit are reported as bad above
                 yield HINT, f"{trial.suite}/{trial.method_name}: {reason}"
             else:

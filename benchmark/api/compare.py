@@ -18,7 +18,7 @@ from benchmark.runs import conditions
 from benchmark.runs.conditions import Conditions, read_conditions
 from benchmark.runs.events import Record
 from benchmark.runs.store import RejectedRecord, Store, data_free_id
-from benchmark.spec.groups import expand_groups, group_methods
+from benchmark.spec.groups import ALL, GROUPS, expand_groups, group_methods
 from benchmark.spec.load import SuiteFile, with_own_code
 from benchmark.spec.models import Component, Method, Trial
 from benchmark.spec.selectors import Selection, Selector
@@ -280,8 +280,9 @@ def _is_complete(selection: Selection, suite: SuiteFile, measurements: Sequence[
 
 
 def _own_methods(selection: Selection, suite: SuiteFile) -> tuple[str, ...]:
-    """The methods asked for by option, without plug-ins: those cannot be run without their file."""
-    return tuple(name for name in selection.methods or () if name in suite.suite.methods)
+    """The methods and groups asked for by option, without plug-ins: those cannot be run without their file."""
+    known = {*suite.suite.methods, *group_methods(suite.suite), *GROUPS, ALL}
+    return tuple(name for name in selection.methods or () if name in known)
 
 
 def _commands(

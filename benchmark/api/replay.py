@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmark import files
 from benchmark.errors import UsageError
-from benchmark.spec.selectors import StoredSelection
+from benchmark.spec.selectors import StoredSelection, parse_seeds
 
 CYCLE, INDEX = "cycle", "index"
 """Columns of a table: the cycle that the image is trained on from (0: the first labelled set), and its data set index."""
@@ -23,6 +23,34 @@ def read_selection(path: Path | str) -> StoredSelection:
     """
     place = Path(path)
     return _from_run(place) if place.is_dir() else _from_table(place)
+
+
+def read_selections(text: str) -> list[StoredSelection]:
+    """Stored selections from `RUN`, `TABLE.csv`, or `PICKS:METHOD[@SEED,...]` of committed trials.
+
+    PICKS is a file `results/SUITE/picks.csv.gz`. Raises UsageError where there is no such selection, StoreError for a damaged file.
+    """
+    place, colon, method = text.rpartition(":")
+    if not (colon and place.endswith(".csv.gz")):
+        return [read_selection(text)]
+    from benchmark.runs.picks import read_picks
+
+    name, at, seeds = method.partition("@")
+    wanted = parse_seeds(seeds) if at else None
+    found = [
+        StoredSelection(
+            one.method, tuple(one.indices.tolist()), one.sizes, "", one.seed, f"{place}:{one.method}@{one.seed}"
+        )
+        for one in read_picks(Path(place))
+        if one.method == name and (wanted is None or one.seed in wanted)
+    ]
+    if not found:
+        known = sorted({f"{one.method}@{one.seed}" for one in read_picks(Path(place))})
+        raise UsageError(
+            f"{place} holds no selection of {method}",
+            remedy=f"give PICKS:METHOD@SEED, one of {', '.join(known[:8]) or 'none'}",
+        )
+    return found
 
 
 def _from_run(folder: Path) -> StoredSelection:

@@ -107,16 +107,16 @@ def report(
     if options.publish and (options.out is not None or options.committed):
         other = "--committed" if options.out is None else "--out"
         raise UsageError(f"--publish and {other} exclude each other", remedy="publish what was run here, into results/")
+    if (options.publish or options.republish) and selection.changes:
+        raise UsageError(
+            "results/ holds what suites give as they are", where=", ".join(selection.changes),
+            remedy="leave out --set and --network, or write a suite that has these values",
+        )  # fmt: skip
     if options.republish:
         if options.publish or options.out is not None:
             other = "--publish" if options.publish else "--out"
             raise UsageError(f"--republish and {other} exclude each other", remedy="give one of them")
         return _republish(selection, workspace)
-    if options.publish and selection.changes:
-        raise UsageError(
-            "results/ holds what suites give as they are", where=", ".join(selection.changes),
-            remedy="leave out --set and --network, or write a suite that has these values",
-        )  # fmt: skip
     base = workspace.results if options.publish else options.out or Path("report")
     suites = selection.suites(workspace.suites)
     index = len(suites) > 1 and not options.publish

@@ -17,8 +17,14 @@ from benchmark.text import cleaned
 @click.option(
     "--device", help="Instead try methods on cpu, cuda or cuda:N under every precision and step: what holds there."
 )
+@click.option(
+    "--network", "networks", multiple=True, metavar="NAME[(KEY=VALUE)]",
+    help="With this network in place of the suites': FILE.py:Class, timm:NAME, torchvision:NAME, ...",
+)  # fmt: skip
 @click.pass_obj
-def check(workspace: Workspace, selectors: tuple[str, ...], quick: bool, device: str | None) -> int:
+def check(
+    workspace: Workspace, selectors: tuple[str, ...], quick: bool, device: str | None, networks: tuple[str, ...]
+) -> int:
     """Check suites (all): that they load, that reported tables fit them, that data are there, that every method builds.
 
     Missing data are noted, not failed: a suite is valid without them. With --device a table says which arithmetic works there:
@@ -28,7 +34,7 @@ def check(workspace: Workspace, selectors: tuple[str, ...], quick: bool, device:
         return _check_device(workspace, selectors, device)
     bad = 0
     with ticker() as tick:
-        for result in check_each(selectors, workspace, quick=quick, report=tick):
+        for result in check_each(selectors, workspace, quick=quick, networks=networks, report=tick):
             _print(result)
             bad += not result.is_good
     return Exit.USAGE if bad else Exit.OK

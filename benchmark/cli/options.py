@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
-from benchmark.api.replay import read_selection
+from benchmark.api.replay import read_selections
 from benchmark.api.selection import select
 from benchmark.spec.selectors import parse_seeds, parse_set
 
@@ -42,7 +42,7 @@ def selecting(*, required: bool = True) -> Callable[[Command], Command]:
         click.option("--profile", help="paper, or a named shrinking such as smoke.  [default: paper]"),
         click.option("--variant", help="as_published, corrected, or a named one.  [default: as_published]"),
         click.option(
-            "--methods", metavar="NAME,...", help="Only these methods; `modern` is a group that any suite takes."
+            "--methods", metavar="NAME,...", help="Only these; `all` are the suite's, `modern` newer ones that any suite takes."
         ),
         click.option("--seeds", metavar="N,...", help="Only these seeds: 0,1 or 0-4."),
         click.option(
@@ -59,8 +59,8 @@ def selecting(*, required: bool = True) -> Callable[[Command], Command]:
                      help="Train this network in place of the suite's: FILE.py:Class, timm:NAME, torchvision:NAME, ..."),
         click.option("--weights", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
                      help="Weights that --network starts from.  [default: random ones]"),
-        click.option("--replay", "replays", multiple=True, metavar="RUN|CSV",
-                     help="Buy again what a finished trial bought, from its run folder or a table of indices."),
+        click.option("--replay", "replays", multiple=True, metavar="RUN|CSV|PICKS:METHOD",
+                     help="Buy again what a finished trial bought: its run folder, a table of indices, or committed picks."),
         click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="Replace a pinned value (TOML)."),
     ]  # fmt: skip
 
@@ -98,7 +98,7 @@ def _select(
         methods=names(methods),
         seeds=parse_seeds(seeds) if seeds else None,
         sets=dict(parse_set(text) for text in sets),
-        replays=[read_selection(path) for path in replays],
+        replays=[one for text in replays for one in read_selections(text)],
         **given,
     )
 

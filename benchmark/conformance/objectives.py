@@ -95,10 +95,8 @@ def epochs_have_the_steps_they_say(make: MakeObjective) -> str:
 
 
 def same_seed_same_training(make: MakeObjective) -> str:
-    """Two trainings with one seed give equal weights, whatever the global generators stand at."""
-    one = _trained(_learner(make))
-    with disturb_generators(2):
-        two = _trained(_learner(make))
+    """Two trainings with one seed give equal weights, regardless of where the global generators stand."""
+    one, two = _trained(_learner(make)), _trained(_learner(make), world=2)
     _same(one, two, "after one seed two trainings differ in")
     return ""
 
@@ -217,9 +215,12 @@ def _fit(learner: Learner, cycle: int = 0, labelled: Any = None, unlabelled: Any
     learner.fit(cycle, chosen, rest, (), **given)
 
 
-def _trained(learner: Learner, cycle: int = 0, labelled: Any = None, unlabelled: Any = None) -> dict[str, Tensor]:
-    """The state after a cycle."""
-    _fit(learner, cycle, labelled, unlabelled)
+def _trained(
+    learner: Learner, cycle: int = 0, labelled: Any = None, unlabelled: Any = None, world: int = 1
+) -> dict[str, Tensor]:
+    """The state after a cycle; `world` is where the global generators stand before it."""
+    with disturb_generators(world):
+        _fit(learner, cycle, labelled, unlabelled)
     return _state(learner)
 
 

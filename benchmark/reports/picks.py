@@ -32,7 +32,7 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Picks:
-    """What is shown of the bought images of one suite; images of the first labelled set count as nobody's."""
+    """What is shown of the bought images of one suite; images of the first labelled set do not count."""
 
     methods: tuple[str, ...]
     overlaps: tuple[Overlap, ...] = ()

@@ -1,4 +1,4 @@
-"""Methods that every suite takes besides its own, by name and in groups: `--methods modern`, `--methods random,typiclust,ceiling`.
+"""Methods that every suite takes besides its own, by name and in groups: `--methods modern`, `--methods all,typiclust,ceiling`.
 
 They train under the suite's own protocol. A suite that has a method of the same name keeps its own.
 """
@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from benchmark.spec.models import Component, Method, MethodCost, Suite
 
-CEILING = "ceiling"
+CEILING, ALL = "ceiling", "all"
 MODERN: Mapping[str, tuple[str, int, bool]] = {
     "typiclust": ("TypiClust: typical images of uncovered clusters", 1, True),
     "probcover": ("ProbCover: balls that cover most images", 1, True),
@@ -59,10 +59,12 @@ def group_methods(suite: Suite) -> dict[str, Method]:
 
 
 def expand_groups(names: Iterable[str], suite: Suite) -> list[str]:
-    """The names with those of each group in the group's place, each once; what a suite has by itself stays a method."""
+    """The names with those of each group in the group's place, each once; what a suite has by itself stays a method. `all` stands
+    for every method of the suite."""
     fitting = {*group_methods(suite), *suite.methods}
+    groups = {**GROUPS, ALL: tuple(suite.methods)}
     found: list[str] = []
     for name in names:
-        members = GROUPS[name] if name in GROUPS and name not in suite.methods else (name,)
+        members = groups[name] if name in groups and name not in suite.methods else (name,)
         found += [member for member in members if member in fitting or len(members) == 1]
     return list(dict.fromkeys(found))

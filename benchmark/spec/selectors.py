@@ -302,7 +302,7 @@ class Selection:
     ) -> list[str] | tuple[str, ...] | None:
         if self.methods is not None:
             named = expand_groups(self.methods, suite)
-            return [*self._trainable(named, suite, asked=True), *(name for name in plugin if name not in named)]
+            return [*self._trainable(named, suite, self.methods), *(name for name in plugin if name not in named)]
         if (plugin or self.replays) and selector.method is None:
             return list(plugin)
         if selector.method is None:
@@ -320,21 +320,25 @@ class Selection:
             raise UsageError(
                 f"{suite_id} has no method '{selector.method}'", remedy=f"did you mean {', '.join(close)}?"
             )
-        return self._trainable(found, suite, asked=not any(sign in selector.method for sign in "*?["))
+        return self._trainable(found, suite, [selector.method])
 
-    def _trainable(self, names: Iterable[str], suite: Suite, *, asked: bool = False) -> list[str]:
+    def _trainable(self, names: Iterable[str], suite: Suite, asked: Iterable[str] = ()) -> list[str]:
         """The methods that train the networks asked for; where these are given, those with networks of their own do not.
-        Raises UsageError for one of these that was `asked` for."""
-        own = {
-            name for name, method in suite.methods.items() if any(path.split(".")[0] == "models" for path in method.set)
+        Raises UsageError for one of these that was `asked` for by its name."""
+        left_out = {
+            name for name in names if self.networks and name in suite.methods and has_own_networks(suite.methods[name])
         }
-        wrong = [name for name in names if name in own] if self.networks else []
-        if wrong and asked:
+        if wrong := sorted(left_out.intersection(asked)):
             raise UsageError(
                 f"{', '.join(wrong)} trains networks of its own, not those of --network",
                 remedy="leave the method out with --methods, or replace its networks with --set methods.NAME.set",
             )
-        return [name for name in names if name not in wrong]
+        return [name for name in names if name not in left_out]
+
+
+def has_own_networks(method: Method) -> bool:
+    """Whether a method trains other networks than the protocol's."""
+    return any(path.partition(".")[0] == "models" for path in method.set)
 
 
 def match_suites(pattern: str, root: Path) -> list[SuiteFile]:

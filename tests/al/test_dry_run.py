@@ -56,3 +56,13 @@ def test_what_holds_for_one_size_only_is_rehearsed_at_that_size() -> None:
     crops = {name: shrink_protocol(trial.protocol, side_of(trial)).views.train[0] for name, trial in trials.items()}
     assert {name: getattr(crop, "size", None) for name, crop in crops.items()} == {"ll4al": 224, "random": 64}
     dry_run(trials["ll4al"], lambda small, data: assemble(small, data, prepare("cpu", "fp32", 1), Path("weights")))
+
+
+def test_a_strategy_is_shown_images_of_a_side_that_it_takes() -> None:
+    """VAAL's autoencoder takes 32 or 224 pixels: the dry run's crops of 64 would be a false alarm."""
+    for name in ("st-conal/caltech256", "st-conal/tiny-imagenet"):
+        (trial,) = find_suite(name, ROOT).trials(methods=["vaal"], seeds=[0])
+        assert side_of(trial) == 32
+    sets = {"methods.vaal.strategy.params.iterations": 1}
+    (trial,) = find_suite("st-conal/caltech256", ROOT).trials(methods=["vaal"], seeds=[0], sets=sets)
+    dry_run(trial, lambda small, data: assemble(small, data, prepare("cpu", "fp32", 1), Path("weights")))

@@ -666,14 +666,14 @@ def test_every_verb_shows_what_run_made_with_values_of_ones_own(
     monkeypatch.chdir(cli.folder)
     monkeypatch.setattr(planning, "measured_price", lambda _: Cost(forward_macs=7))
     Path("net.py").write_text(NET)
-    write_suite(cli.folder / "suites", "toy/one", SUITE + '[claims.C1]\ntext = "x"\nsource = "y"\n')
+    write_suite(cli.folder / "suites", "toy/one", SUITE.replace('reference = "records"\n', ""))
     Path("suites/toy/one.reported.csv").write_text(
         "method,labelled,metric,mean,dispersion,dispersion_kind,n,source,reading_error,role,note\n"
         "random,10,accuracy,99.0,1,sd,3,Table 1,0,target,\n"
     )
     assert cli.run("toy/one/random@0,9", *own) == 0
-    assert cli.run("toy/one/random@0") == 0
-    assert cli("status", "toy/one/random") == 0 and cli.out.count("toy/one/random") == 3
+    assert cli.run("toy/one/random@0,9") == 0
+    assert cli("status", "toy/one/random") == 0 and cli.out.count("toy/one/random") == 4
     assert cli("status", "toy/one/random@0,9", *own) == 0 and cli.out.count("toy/one/random") == 2
     assert cli("compare", "toy/one/random", *own) == 0, cli.out
     assert "2 trials of random" in cli.out and "not comparable" in cli.out and "not the published protocol" in cli.out
@@ -683,7 +683,10 @@ def test_every_verb_shows_what_run_made_with_values_of_ones_own(
     (page,) = Path("report/toy/one").glob("changed-*/report.html")
     assert "not the published protocol" in page.read_text()
     assert cli("report", "toy/one/random", "--no-tracking") == 0 and Path("report/toy/one/report.html").is_file()
-    assert cli("export", "toy/one/random", *own) == 0 and cli.out.count("toy/one,random") == 2 * 3
+    assert (
+        cli("export", "toy/one/random", *own) == 0
+        and len(re.findall(r"^random,\d,\d+,accuracy,", cli.out, re.M)) == 2 * 3
+    )
     assert cli("report", "toy/one/random", *own, "--publish") == 2
     assert cli("compare", "toy/one/random", *own, "--regress") == 2
 
@@ -696,10 +699,14 @@ def test_every_verb_shows_a_method_of_ones_own_as_its_file_stands(cli: Cli, monk
     Path("my.py").write_text("class Mine: 'edited'")
     assert cli.run("toy/one@0", *own) == 0
     assert cli("export", "toy/one@0,9", *own) == 0
-    assert cli.out.count("toy/one,Mine") == 3, "one trial of three cycles: the other one was made by the former file"
-    assert "toy/one,random" in cli.out, "with the random sampling that it is held against"
+    assert len(re.findall(r"^Mine,0,\d+,accuracy,", cli.out, re.M)) == 3, (
+        "one trial of three cycles: the other one was made by the former file"
+    )
+    assert "\nrandom,0," in cli.out, "with the random sampling that it is held against"
     assert cli("status", "toy/one", *own) == 0 and cli.out.count("toy/one/Mine") == 1
     assert cli("report", "toy/one@0", *own, "--no-tracking") == 0
+    assert cli("compare", "toy/one@0", *own, "--methods", "all,modern", "--seeds", "0") == 3
+    assert "albench run toy/one@0 --methods all,modern --method my.py:Mine --seeds 0" in cli.out
 
 
 def test_networks_replace_those_of_the_suite_and_no_others(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -712,10 +719,10 @@ def test_networks_replace_those_of_the_suite_and_no_others(cli: Cli, monkeypatch
     own = ("--network", f"{net}:Net( width = 4 )", "--device", "cpu")
     assert cli("plan", "toy/one@0", *own, "--json") == 0
     plan = Plan.model_validate_json(cli.out)
-    assert {trial.trial.method_name for trial in plan.trials} == {"random", "entropy"}
+    assert {trial.trial.method_name for trial in plan.trials} == {"random", "entropy", "random+cod"}
     (model,) = plan.trials[0].trial.protocol.models
     assert (model.name, model.params) == (f"{net}:Net", {"width": 4}) and model.code is not None
-    assert plan.trials[0].workload.macs == 7 * plan.trials[0].workload.forward_equivalents
+    assert plan.trials[0].total.macs == 7 * plan.trials[0].total.forward_equivalents
     assert cli("plan", "toy/one/two@0", *own) == 2 and "networks of its own" in cli.err
     assert cli("plan", "toy/one@0", "--network", "net.py:Net(width", "--device", "cpu") == 2
     assert cli("plan", "toy/one@0", "--weights", str(net), "--device", "cpu") == 2 and "--network" in cli.err
@@ -724,8 +731,8 @@ def test_networks_replace_those_of_the_suite_and_no_others(cli: Cli, monkeypatch
 def test_a_copy_of_a_suite_with_other_data_is_measured_with_nothing_to_compare(cli: Cli) -> None:
     """As the quickstart, whose rule compares with committed records, copied: there are none of the copy."""
     (cli.folder / "results" / "toy" / "one").mkdir(parents=True)
-    copy = SUITE.replace('name = "digits"', 'name = "mnist"').replace("[rule]", '[rule]\nreference = "records"')
-    write_suite(cli.folder / "suites", "own/copy", copy)
+    assert 'reference = "records"' in SUITE
+    write_suite(cli.folder / "suites", "own/copy", SUITE.replace('name = "digits"', 'name = "mnist"'))
     assert cli.run("own/copy/random@0") == 0
     assert cli("compare", "own/copy/random@0") == 0
     assert "nothing to compare" in cli.out

@@ -126,7 +126,7 @@ def test_the_objectives_of_the_project_keep_every_promise(name: str) -> None:
     ("objective", "broken"),
     [
         (Good, set()),
-        (ForeignNoise, {"same seed same training", "resumed equals uninterrupted", "next cycle"}),
+        (ForeignNoise, {"same seed same training", "resumed equals uninterrupted"}),
         (ReadsLabels, {"hidden labels are unread", "use of unlabelled images is declared"}),
         (Undeclared, {"use of unlabelled images is declared"}),
         (Forgets, {"resumed equals uninterrupted", "next cycle"}),

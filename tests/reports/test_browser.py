@@ -135,10 +135,13 @@ def test_long_tables_are_paged_and_the_rest_is_one_click_away(browser: Browser, 
 def test_the_first_screen_holds_the_answer(browser: Browser, site: Path) -> None:
     """Verdicts, claims and the command that fills what is missing stand above the fold of a usual window."""
     browser.open(site / "toy/digits/report.html", width=1400, height=1000)
-    for place in (".tiles", "#table-matrix", "#answer pre"):
+    for place in (".lead", ".tilegroups", ".claims", "#table-matrix", "#answer pre"):
         assert browser.run(f"document.querySelector('{place}').getBoundingClientRect().bottom") <= 1000, place
     words = browser.run("document.querySelector('#answer').innerText")
     assert "reproduced" in words and "C1" in words and "albench run toy/digits" in words
+    assert "9 published numbers" in words and "2 claims" in words
+    assert "Missing: 3 published numbers without a measurement; no trial of entropy." in words
+    assert "5 trials of each of 2 methods." in browser.run("document.querySelector('.lead').innerText")
 
 
 # ----------------------------------------------------------------------------------------------------------- the figure

@@ -87,6 +87,7 @@ def test_the_figure_of_a_method_needs_two_suites() -> None:
     assert found["views"][0]["series"][0]["ours"] == [[10, 1.0, 0.5, 3], [20, 2.0, None, 1]]
 
 
+@pytest.mark.slow
 def test_a_page_stays_small_at_twelve_thousand_measurements(tmp_path: Path) -> None:
     """20 methods at 12 sizes with 50 seeds, and a published number for each method and size."""
     sizes, random = range(100, 1300, 100), np.random.default_rng(0)

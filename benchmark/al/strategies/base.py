@@ -133,6 +133,9 @@ class Strategy(ABC):
     equivariant: ClassVar[bool] = False
     """Claims that the order of the candidates has no influence on which are bought, unless they are equal."""
 
+    sides: ClassVar[tuple[int, ...]] = ()
+    """Sides in pixels of the only images that it takes (empty: any)."""
+
     @property
     def stream(self) -> str:
         """What the `query` stream is keyed by, so that two samplers that make the same draw buy different images: the name

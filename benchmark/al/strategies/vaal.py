@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -178,6 +178,8 @@ def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
 @dataclass(frozen=True)
 class AdversarialStrategy(Strategy):
     """Candidates that the discriminator finds least like labelled ones after both networks are trained against each other."""
+
+    sides: ClassVar[tuple[int, ...]] = tuple(SIDES)
 
     kl: Literal["sum", "mean"] = "mean"
     """Over batch and latent: `sum` in Sequential-GCN."""

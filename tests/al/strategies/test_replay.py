@@ -13,10 +13,11 @@ import pytest
 from benchmark.al.loop import run
 from benchmark.al.session import Session
 from benchmark.api.plan import require_same_data
-from benchmark.api.replay import read_selection
+from benchmark.api.replay import read_selection, read_selections
 from benchmark.api.selection import select
 from benchmark.errors import UsageError
 from benchmark.planning.plan import DataStatus
+from benchmark.runs.picks import LabelledSet, write_picks
 from benchmark.spec.models import Component, Trial
 from benchmark.spec.selectors import StoredSelection
 from tests.helpers import trials as kit
@@ -100,6 +101,23 @@ def test_a_table_of_indices(tmp_path: Path) -> None:
 def test_tables_that_are_none(rows: list[tuple[Any, Any]], said: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=said):
         read_selection(table(tmp_path / "own.csv", rows))
+
+
+def test_committed_picks_by_method_and_seed(tmp_path: Path) -> None:
+    def made(method: str, seed: int, first: int) -> LabelledSet:
+        return LabelledSet("t" * 64, "e" * 64, method, seed, (2, 3), np.array([first, 5, 6]))
+
+    write_picks(tmp_path / "picks.csv.gz", [made("margin", 0, 1), made("margin", 1, 2), made("tod+cod", 0, 3)])
+    place = str(tmp_path / "picks.csv.gz")
+    (found,) = read_selections(f"{place}:margin@1")
+    assert found == StoredSelection("margin", (2, 5, 6), (2, 3), "", 1)
+    assert found.place == f"{place}:margin@1", "the commands that are offered name it again"
+    assert [one.seed for one in read_selections(f"{place}:margin")] == [0, 1]
+    (other,) = read_selections(f"{place}:tod+cod")
+    assert other.labelled == (3, 5, 6)
+    with pytest.raises(UsageError, match="no selection of badge") as refused:
+        read_selections(f"{place}:badge")
+    assert "margin@0, margin@1, tod+cod@0" in refused.value.remedy
 
 
 def test_a_folder_that_holds_no_trial(tmp_path: Path) -> None:
