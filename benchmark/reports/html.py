@@ -165,7 +165,8 @@ def claim_rows(pages: Sequence[Page]) -> list[dict[str, Any]]:
     for page, index, claim in sorted(numbered, key=lambda item: order.index(item[2].outcome)):
         paper, verdict = page.judgement.suite.partition("/")[0], formatting.claim_text(claim)
         row = found.setdefault((paper, claim.id, claim.text, verdict), {
-            "paper": paper, "id": claim.id, "text": claim.text, "state": str(claim.outcome).replace("_", " "),
+            "paper": paper, "id": claim.id, "state": str(claim.outcome).replace("_", " "),
+            "text": f"{claim.text} (a question of this project)" if claim.is_question else claim.text,
             "verdict": verdict, "suites": [], "methods": set(),
         })  # fmt: skip
         profile = page.judgement.profile
@@ -211,7 +212,9 @@ def _papers(pages: Sequence[Page]) -> tuple[list[str], list[list[str]]]:
     numbers: dict[str, Counter[VerdictKind]] = {}
     for page in pages:
         paper = page.judgement.suite.partition("/")[0]
-        claims.setdefault(paper, Counter()).update(claim.outcome for claim in page.judgement.claims)
+        claims.setdefault(paper, Counter()).update(
+            claim.outcome for claim in page.judgement.claims if not claim.is_question
+        )
         numbers.setdefault(paper, Counter()).update(page.judgement.counts())
     outcomes = [kind for kind in overview.CLAIM_WORDS if any(own[kind] for own in claims.values())]
     kinds = [kind for kind in overview.WORDS if any(own[kind] for own in numbers.values())]
@@ -227,7 +230,7 @@ def _papers(pages: Sequence[Page]) -> tuple[list[str], list[list[str]]]:
 def _lead(pages: Sequence[Page]) -> str:
     """How many suites, and what is said of their claims and numbers, in a sentence each."""
     suites = len({page.judgement.suite for page in pages})
-    outcomes = Counter(claim.outcome for page in pages for claim in page.judgement.claims)
+    outcomes = Counter(claim.outcome for page in pages for claim in page.judgement.claims if not claim.is_question)
     kinds: Counter[VerdictKind] = Counter()
     for page in pages:
         kinds.update(page.judgement.counts())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmark.reports import formatting
@@ -61,20 +61,26 @@ class Matrix:
 
 
 def verdict_tiles(judgement: SuiteVerdict) -> dict[str, list[Tile]]:
-    """Numbers that decide by verdict, and claims by outcome, under a heading each; kinds without any are left out."""
+    """Numbers that decide by verdict, claims and questions of this project by outcome, under a heading each; kinds without any are
+    left out."""
     counts = judgement.counts()
     numbers = [Tile(count, _name(kind), formatting.SIGNS[kind], WORDS[kind]) for kind, count in counts.items()]
-    outcomes = [claim.outcome for claim in judgement.claims]
-    claims = [
+    published = [claim.outcome for claim in judgement.claims if not claim.is_question]
+    asked = [claim.outcome for claim in judgement.claims if claim.is_question]
+    heads = {
+        _counted(sum(counts.values()), f"{formatting.reference_head(judgement)} number"): numbers,
+        _counted(len(published), "claim"): _claim_tiles(published),
+        f"{_counted(len(asked), 'question')} of this project": _claim_tiles(asked),
+    }
+    return {head: tiles for head, tiles in heads.items() if tiles}
+
+
+def _claim_tiles(outcomes: Sequence[ClaimOutcome]) -> list[Tile]:
+    return [
         Tile(outcomes.count(outcome), _name(outcome), formatting.SIGNS[outcome], words)
         for outcome, words in CLAIM_WORDS.items()
         if outcome in outcomes
     ]
-    heads = {
-        _counted(sum(counts.values()), f"{formatting.reference_head(judgement)} number"): numbers,
-        _counted(len(outcomes), "claim"): claims,
-    }
-    return {head: tiles for head, tiles in heads.items() if tiles}
 
 
 def claim_groups(claims: Iterable[ClaimVerdict]) -> dict[tuple[str, str], list[tuple[int, ClaimVerdict]]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from benchmark.reports import overview
+from benchmark.reports import html, overview
+from benchmark.spec.models import OURS
 from benchmark.verdicts.results import SuiteVerdict, VerdictKind
 from tests.reports.conftest import Judged
 
@@ -17,6 +18,16 @@ def test_tiles_count_every_verdict_once(judged: Judged) -> None:
     for tiles, kinds in zip(groups.values(), (numbers, outcomes), strict=True):
         counted = {tile.kind: tile.count for tile in tiles}
         assert counted == {str(kind).replace("_", " "): kinds.count(kind) for kind in set(kinds)}
+
+
+def test_questions_of_this_project_are_no_claims(judged: Judged) -> None:
+    first, second = judged.judgement.claims
+    asked = replace(judged.judgement, claims=(first, replace(second, source=f"{OURS}: a question")))
+    groups = overview.verdict_tiles(asked)
+    assert list(groups) == ["9 published numbers", "1 claim", "1 question of this project"]
+    assert [(tile.kind, tile.count) for tile in groups["1 claim"]] == [(str(first.outcome).replace("_", " "), 1)]
+    (row,) = [row for row in html.claim_rows([html.Page(asked, "digits")]) if row["id"] == second.id]
+    assert row["text"] == f"{second.text} (a question of this project)"
 
 
 def test_claims_with_the_same_verdict_stand_together_and_each_once(judged: Judged) -> None:
