@@ -91,7 +91,7 @@ def _verdicts(suite: SuiteFile, rows: Sequence[Measurement]) -> Iterable[tuple[s
         whole = with_parts(suite, rows, profile, variant)
         trials = {(r.method, r.seed) for r in whole if (r.profile, r.variant) == (profile, variant)}
         counts = {str(kind).replace("_", " "): count for kind, count in found.counts().items()}
-        outcomes = [str(claim.outcome).replace("_", " ") for claim in found.claims]
+        outcomes = [str(claim.outcome).replace("_", " ") for claim in found.claims if not claim.is_question]
         claims = {outcome: outcomes.count(outcome) for outcome in dict.fromkeys(outcomes)}
         named = profile if variant == "as_published" else f"{profile}, {variant}"
         reason = formatting.collapsed(found)
@@ -120,6 +120,8 @@ def _counted(found: Mapping[str, int]) -> str:
 def _meaning(suite: SuiteFile, found: SuiteVerdict) -> str:
     if suite.suite.rule.reference == "records":
         return "the reference for later runs"
+    if found.claims and all(claim.is_question for claim in found.claims):
+        return "methods against each other"
     if found.exit_code is Exit.OK and all(verdict.excused for verdict in found.deciding()):
         return "–"
     return formatting.MEANING.get(found.exit_code, "stopped")

@@ -40,7 +40,7 @@ def test_the_gradient_vanishes_and_the_biases_sum_to_zero(count: int, width: int
     loss.backward()
     assert weight.grad is not None and bias.grad is not None
     assert float(weight.grad.abs().max()) < 1e-5 and float(bias.grad.abs().max()) < 1e-6
-    assert abs(float(found.bias.sum())) < 1e-9 and abs(found.loss - float(loss)) < 1e-8
+    assert abs(float(found.bias.sum())) < 1e-9 and abs(found.loss - loss.item()) < 1e-8
 
 
 def test_a_class_without_images_is_never_likely() -> None:
