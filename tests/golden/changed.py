@@ -636,13 +636,13 @@ def random_with_an_average(case: Case) -> Case:
 
 @further("36_vaal_game")
 def more_bought(case: Case) -> Case:
-    """The images of the smallest outputs of the discriminator, for another budget."""
-    judged = np.asarray(decode(case["expected"]["discriminator_of_candidates"])).ravel()
-    case["inputs"]["budget"] = 3
-    case["expected"] = {
-        "picked": np.argsort(judged, kind="stable")[:3].tolist(),
-        "iterations": case["expected"]["iterations"],
-    }
+    """The images of the smallest outputs of the discriminator, for a larger budget that gives as many iterations."""
+    judged, inputs = np.asarray(decode(case["expected"]["discriminator_of_candidates"])).ravel(), case["inputs"]
+    inputs["budget"] += 3
+    seen = inputs["budget"] * (inputs["cycle"] + 1) + inputs["candidates"]
+    assert seen * inputs["passes"] // inputs["batch_size"] == case["expected"]["iterations"]
+    picked = np.argsort(judged, kind="stable")[: inputs["budget"]].tolist()
+    case["expected"] = {"picked": picked, "iterations": case["expected"]["iterations"]}
     return case
 
 
