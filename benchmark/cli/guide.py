@@ -16,7 +16,7 @@ BEGIN = (
 VERBS = {
     "Begin": ("new",),
     "Look": ("ls", "show", "check", "doctor", "status"),
-    "Run": ("fetch", "plan", "run", "verify", "verify-method", "verify-network", "verify-objective"),
+    "Run": ("fetch", "features", "plan", "run", "verify", "verify-method", "verify-network", "verify-objective"),
     "Judge": ("compare", "judge", "report", "export"),
     "Keep": ("sync", "ui", "clean", "schema"),
 }
@@ -42,6 +42,7 @@ EXAMPLES = {
     "doctor": ("albench doctor",),
     "new": ("albench new suite data/flowers", "albench new suite data/flowers --side 32 --name flowers32"),
     "fetch": ("albench fetch cifar10",),
+    "features": ("albench features frozen/cifar10",),
     "plan": ("albench plan tod/cifar10", "albench plan 'tod/*' --profile smoke"),
     "run": (
         "albench run quickstart/digits",

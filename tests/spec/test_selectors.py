@@ -165,7 +165,7 @@ SUITES = Path(__file__).parents[2] / "suites"
         ("diam/mnist", 2, {"diam/mnist-2"}),
         ("diam/kmnist-8/diam", 8, {"diam/kmnist-8"}),
         ("diam/*", 4, {"diam/mnist-4", "diam/kmnist-4"}),
-        ("*/cifar10", 1, {"tod/cifar10", "st-conal/cifar10", "pt4al/cifar10"}),
+        ("*/cifar10", 1, {"tod/cifar10", "st-conal/cifar10", "pt4al/cifar10", "frozen/cifar10"}),
     ],
 )
 def test_number_of_target_models(selector: str, models: int, expected: set[str]) -> None:
