@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -152,6 +152,11 @@ def _republish(selection: Selection, workspace: Workspace) -> ReportResult:
         for profile, variant in kept:
             here = Selection([Selector(suite.id)], profile, variant)
             item = compare_suite(alone, here, suite, borrow=True, publish=True)
+            if (profile, variant) != WHOLE and item.judgement.missing:
+                # Only of the whole protocol are methods without a trial missing: another profile was published with some of them.
+                methods = dict.fromkeys(row.method for row in item.measurements)
+                here = replace(here, methods=tuple(methods))
+                item = compare_suite(alone, here, suite, borrow=True, publish=True)
             folder = _folder(base, here, suite)
             files = write(
                 folder, suite, item.judgement, item.measurements, item.cost_note, item.commands, item.facts,
