@@ -7,8 +7,15 @@ from enum import IntEnum
 from benchmark.text import visible, without_secrets
 
 __all__ = [
-    "AlbenchError", "DataError", "ExecutorError", "Exit", "StoreError", "SuiteError", "UsageError", "without_secrets",
-]  # fmt: skip
+    "AlbenchError",
+    "DataError",
+    "ExecutorError",
+    "Exit",
+    "StoreError",
+    "SuiteError",
+    "UsageError",
+    "without_secrets",
+]
 
 
 class Exit(IntEnum):

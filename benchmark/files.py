@@ -30,9 +30,13 @@ MANY = 10_000
 """Entries of a worker's folder that are looked at."""
 _QUIET = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _KINDS = {
-    stat.S_IFLNK: "a link", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFBLK: "a device",
-    stat.S_IFCHR: "a device", stat.S_IFDIR: "a folder",
-}  # fmt: skip
+    stat.S_IFLNK: "a link",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFBLK: "a device",
+    stat.S_IFCHR: "a device",
+    stat.S_IFDIR: "a folder",
+}
 
 
 class Refused(OSError):

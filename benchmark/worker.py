@@ -100,9 +100,15 @@ def _run(trial: Trial, options: argparse.Namespace) -> int:
     deadline = time.monotonic() + options.time_limit if options.time_limit else float("inf")
     signal.signal(signal.SIGTERM, _stop)
     session = Session(
-        trial, identity, env_id, options.out, options.cache, options.save_every,
-        must_stop=lambda: _signalled or time.monotonic() >= deadline, shared=options.shared,
-    )  # fmt: skip
+        trial,
+        identity,
+        env_id,
+        options.out,
+        options.cache,
+        options.save_every,
+        must_stop=lambda: _signalled or time.monotonic() >= deadline,
+        shared=options.shared,
+    )
     dataset = datasets.load(trial.protocol.data, options.data, options.cache, shared=options.shared)
     used = _data_used(trial, dataset, options.allow_noncanonical_data)
     strategy, learner = assemble(trial, dataset, numerics, options.data / "weights")
@@ -159,13 +165,18 @@ def assemble(
         check_method(trial.method_name, strategy, trial.strategy, trial.objective)
     members = [
         (Probe if solved else Learner)(
-            protocol, registry.build_component("objectives", trial.objective),
+            protocol,
+            registry.build_component("objectives", trial.objective),
             _image_parts(protocol, place, dataset, numerics, features)
-            if inputs is None else _feature_parts(inputs, dataset, numerics, features),
-            streams, numerics, weights, place,
+            if inputs is None
+            else _feature_parts(inputs, dataset, numerics, features),
+            streams,
+            numerics,
+            weights,
+            place,
         )
         for place in protocol.trained()
-    ]  # fmt: skip
+    ]
     return strategy, members[0] if len(protocol.models) == 1 else Committee(members)
 
 
@@ -241,9 +252,16 @@ def _publish(trial: Trial, environment: Environment, used: DataUsed, session: Se
         np.savez_compressed(file, labelled=session.pool.labelled, sizes=sizes)
     partial.replace(out / "indices.npz")
     record = Record(
-        trial_id=session.trial_id, env_id=session.env_id, trial=trial, environment=environment, data=used,
-        cycles=tuple(session.results), seconds=session.seconds, finished=time.time(), reused=session.taken,
-    )  # fmt: skip
+        trial_id=session.trial_id,
+        env_id=session.env_id,
+        trial=trial,
+        environment=environment,
+        data=used,
+        cycles=tuple(session.results),
+        seconds=session.seconds,
+        finished=time.time(),
+        reused=session.taken,
+    )
     events.write_record(out / "record.json", record)
     sealed = hashlib.sha256(files.read(out / "record.json")).hexdigest()
     events.append_event(session.events, TrialFinished(time=time.time(), digest=record.digest, file=sealed), sync=True)

@@ -48,7 +48,7 @@ GUARDED = [
     *("al/session.py", "al/state/training_cache.py", "al/state/checkpoint.py"),
     *("al/datasets/cache.py", "al/datasets/loading.py", "cli/plan.py", "cli/run.py", "cli/progress.py"),
     *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "executors").rglob("*.py"))),
-]  # fmt: skip
+]
 """Modules that work in run folders or in the cache."""
 OPENS = re.compile(
     r"(^|\.)(open|read_text|read_bytes|write_text|write_bytes|rglob|glob|touch|chown|copyfile|copy2|copytree|copy|load|loadtxt"
@@ -306,9 +306,22 @@ def sent(**changes: object) -> NodeSnapshot:
 
 @pytest.mark.parametrize(
     "name",
-    ["../../victim", "/etc/x", "lease", "worker.log", "trial.json", "state/../../x.state", "state/x", "state/.x.state",
-     "state/a\n.state", "events.jsonl", "state//x.state", "state/a/b/c/d.state", ""],
-)  # fmt: skip
+    [
+        "../../victim",
+        "/etc/x",
+        "lease",
+        "worker.log",
+        "trial.json",
+        "state/../../x.state",
+        "state/x",
+        "state/.x.state",
+        "state/a\n.state",
+        "events.jsonl",
+        "state//x.state",
+        "state/a/b/c/d.state",
+        "",
+    ],
+)
 def test_a_node_sends_what_workers_leave_and_nothing_else(tmp_path: Path, victim: Path, name: str) -> None:
     out = tmp_path / "home" / "out"
     with pytest.raises(StoreError, match="a node sends a file"):

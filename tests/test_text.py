@@ -138,11 +138,22 @@ def test_a_full_disk_is_named_through_groups_and_causes(tmp_path: Path) -> None:
     ("lines", "error", "remedy"),
     [
         ([], "pull access denied", "make_base.sh"),
-        (["Step 1/9 : ARG BASE=x", "Step 2/9 : FROM ${BASE} AS base"], "Get https://registry: dial tcp", "ALBENCH_DOCKER_BASE"),
-        (["Step 1/9 : FROM x", "Step 8/9 : RUN pip", "NewConnectionError: Temporary failure in name resolution"], "code: 1",
-         "ALBENCH_DOCKER_NETWORK=host"),
-        (["Step 1/9 : FROM x", "Step 8/9 : RUN pip", "hash mismatch"], "returned a non-zero code: 1", "read the lines above"),
+        (
+            ["Step 1/9 : ARG BASE=x", "Step 2/9 : FROM ${BASE} AS base"],
+            "Get https://registry: dial tcp",
+            "ALBENCH_DOCKER_BASE",
+        ),
+        (
+            ["Step 1/9 : FROM x", "Step 8/9 : RUN pip", "NewConnectionError: Temporary failure in name resolution"],
+            "code: 1",
+            "ALBENCH_DOCKER_NETWORK=host",
+        ),
+        (
+            ["Step 1/9 : FROM x", "Step 8/9 : RUN pip", "hash mismatch"],
+            "returned a non-zero code: 1",
+            "read the lines above",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_build_that_fails_says_what_to_do(lines: list[str], error: str, remedy: str) -> None:
     assert remedy in _build_remedy(error, lines)

@@ -46,7 +46,7 @@ def acquire(
         device=learner.numerics.device,
         outputs={},
         images=learner.scoring_images,
-        ask=lambda names, indices: _finite(strategy, cycle, learner.outputs(names, indices, cycle)),
+        ask=lambda names, indices: _require_finite(strategy, cycle, learner.outputs(names, indices, cycle)),
         statics=statics or {},
     )
     positions = strategy.narrow(view)
@@ -54,11 +54,11 @@ def acquire(
         view = replace(view, candidates=view.candidates[positions.cpu().numpy()])
     if len(view.candidates) == 0:  # a method that looks at a part of the pool may find it sold out
         return view, Picks(torch.empty(0, dtype=torch.int64))
-    _finite(strategy, cycle, view.statics)
-    view = replace(view, outputs=_finite(strategy, cycle, gather(strategy, learner, view)))
+    _require_finite(strategy, cycle, view.statics)
+    view = replace(view, outputs=_require_finite(strategy, cycle, gather(strategy, learner, view)))
     with torch.no_grad():
         picks = strategy.select(view, min(budget, len(view.candidates)))
-    _check(picks, view, budget)
+    _check_picks(picks, view, budget)
     return view, picks
 
 
@@ -82,7 +82,7 @@ def gather(strategy: Strategy, learner: TrainableModel, view: View) -> dict[str,
     return found
 
 
-def _finite(strategy: Strategy, cycle: int, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _require_finite(strategy: Strategy, cycle: int, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The outputs as they are. Raises AlbenchError for one that is not finite: it would be bought first, or never."""
     for name, values in outputs.items():
         if values.is_floating_point() and not bool(torch.isfinite(values).all()):
@@ -95,7 +95,7 @@ def _finite(strategy: Strategy, cycle: int, outputs: Mapping[str, Tensor]) -> di
     return dict(outputs)
 
 
-def _check(picks: Picks, view: View, budget: int) -> None:
+def _check_picks(picks: Picks, view: View, budget: int) -> None:
     if not isinstance(picks, Picks):  # a plug-in's mistake
         raise AlbenchError(
             f"the strategy returned {type(picks).__name__}", remedy="return Picks(positions in `view.candidates`)"

@@ -70,14 +70,16 @@ def shrink_protocol(protocol: Protocol, side: int = SIDE) -> Protocol:
         update={
             "data": protocol.data.model_copy(update={"train_size": max(POOL, first + POOL // 2), "test_size": TEST}),
             "views": _shrunk_views(protocol.views, side),
-            "models": tuple(_small(protocol.models[place], side) for place in protocol.trained()[:MODELS]),
+            "models": tuple(_shrink_model(protocol.models[place], side) for place in protocol.trained()[:MODELS]),
             "members": None,
-            "extractor": protocol.extractor and _small(protocol.extractor, side),
-            "pretext": protocol.pretext and _brief(protocol.pretext, side),
+            "extractor": protocol.extractor and _shrink_model(protocol.extractor, side),
+            "pretext": protocol.pretext and _shrink_pretext(protocol.pretext, side),
             "acquisition": acquisition.model_copy(
                 update={
                     "initial": acquisition.initial.model_copy(update={"size": first}),
-                    "budget": BATCH, "cycles": 2, "candidates": None,
+                    "budget": BATCH,
+                    "cycles": 2,
+                    "candidates": None,
                 }
             ),
             "training": training.model_copy(
@@ -87,31 +89,36 @@ def shrink_protocol(protocol: Protocol, side: int = SIDE) -> Protocol:
                 update={"batch_size": TEST, "size": protocol.evaluation.size and min(protocol.evaluation.size, side)}
             ),
         }
-    )  # fmt: skip
+    )
 
 
-def _small(model: Model, side: int) -> Model:
+def _shrink_model(model: Model, side: int) -> Model:
     return model.model_copy(update={"weights": "scratch", "size": model.size and min(model.size, side)})
 
 
-def _brief(stage: Pretext, side: int) -> Pretext:
+def _shrink_pretext(stage: Pretext, side: int) -> Pretext:
     training = stage.training.model_copy(update={"epochs": 1, "batch_size": BATCH})
     clusters = stage.clusters and min(stage.clusters, BATCH)
-    views = {name: _smaller(getattr(stage, name), side) for name in ("view", "test_view")}
+    views = {name: _shrink_view(getattr(stage, name), side) for name in ("view", "test_view")}
     return stage.model_copy(
         update=views
-        | {"model": _small(stage.model, side), "training": training, "clusters": clusters, "n_init": stage.n_init and 1}
+        | {
+            "model": _shrink_model(stage.model, side),
+            "training": training,
+            "clusters": clusters,
+            "n_init": stage.n_init and 1,
+        }
     )
 
 
 def _shrunk_views(views: Views, side: int) -> Views:
-    pool = views.pool if isinstance(views.pool, str) else _smaller(views.pool, side)
+    pool = views.pool if isinstance(views.pool, str) else _shrink_view(views.pool, side)
     return views.model_copy(
-        update={"train": _smaller(views.train, side), "test": _smaller(views.test, side), "pool": pool}
+        update={"train": _shrink_view(views.train, side), "test": _shrink_view(views.test, side), "pool": pool}
     )
 
 
-def _smaller(view: tuple[Transform, ...], side: int) -> tuple[Transform, ...]:
+def _shrink_view(view: tuple[Transform, ...], side: int) -> tuple[Transform, ...]:
     """Crops of at most `side` pixels: every network takes what comes."""
     made = []
     for transform in view:
@@ -126,8 +133,8 @@ def synthetic_dataset(protocol: Protocol) -> Dataset:
     rng = np.random.default_rng(0)
     return Dataset(
         name=protocol.data.name,
-        train=_part(protocol, protocol.data.train_size, rng),
-        test=_part(protocol, TEST, rng),
+        train=_synthetic_part(protocol, protocol.data.train_size, rng),
+        test=_synthetic_part(protocol, TEST, rng),
         class_names=tuple(str(k) for k in range(protocol.data.classes)),
         digest="0" * 64,
         canonical=True,
@@ -135,7 +142,7 @@ def synthetic_dataset(protocol: Protocol) -> Dataset:
     )
 
 
-def _part(protocol: Protocol, count: int, rng: np.random.Generator) -> Part:
+def _synthetic_part(protocol: Protocol, count: int, rng: np.random.Generator) -> Part:
     kind = format_of(protocol.data)
     side = kind.side or ANY_SIDE
     for transform in protocol.data.decode:

@@ -38,9 +38,14 @@ def load_network(name: str, size: int, weights: Path) -> tuple[nn.Module, Featur
         raise UsageError(f"no network '{name}' whose features are computed here", remedy=f"use {', '.join(NETWORKS)}")
     network, digest = load_weights(find_weights(weights))
     made = FeatureNetwork(
-        network=name, weights=digest, code=digest_file(Path(inspect.getfile(efficientnet_lite))), size=size,
-        resize="bicubic", mean=efficientnet_lite.MEAN, std=efficientnet_lite.STD,
-    )  # fmt: skip
+        network=name,
+        weights=digest,
+        code=digest_file(Path(inspect.getfile(efficientnet_lite))),
+        size=size,
+        resize="bicubic",
+        mean=efficientnet_lite.MEAN,
+        std=efficientnet_lite.STD,
+    )
     return fuse_norms(network).to(memory_format=torch.channels_last), made
 
 
@@ -55,9 +60,13 @@ def fuse_norms(network: nn.Module) -> nn.Module:
 
 
 def extract_features(
-    dataset: Dataset, network: nn.Module, made: FeatureNetwork, root: Path, threads: int,
+    dataset: Dataset,
+    network: nn.Module,
+    made: FeatureNetwork,
+    root: Path,
+    threads: int,
     on_images: OnImages = lambda *_: None,
-) -> Path:  # fmt: skip
+) -> Path:
     """Run a network over all images and write `<root>/features/<file>`; returns its path.
 
     What an interrupted call has saved is used. A finished file of the same network and images is left as it is.

@@ -272,9 +272,16 @@ class Learner:
     def _cycle_data(self, cycle: int, labelled: Indices, unlabelled: Indices) -> CycleData:
         device = self.numerics.device
         return CycleData(
-            cycle, torch.from_numpy(labelled).to(device), torch.from_numpy(unlabelled).to(device), self.parts.train_labels,
-            self.parts.train, self.streams, self.protocol.training, device, self.orders,
-        )  # fmt: skip
+            cycle,
+            torch.from_numpy(labelled).to(device),
+            torch.from_numpy(unlabelled).to(device),
+            self.parts.train_labels,
+            self.parts.train,
+            self.streams,
+            self.protocol.training,
+            device,
+            self.orders,
+        )
 
     def _evaluate_during_training(self, epoch: int) -> None:
         every = self.protocol.evaluation.every

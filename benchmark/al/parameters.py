@@ -33,7 +33,7 @@ def demand_valid(kind: str, component: Component) -> None:
 
     if component.name not in registry.component_names(kind):
         return
-    adapter, signature = _adapter(kind, component.name)
+    adapter, signature = _find_adapter(kind, component.name)
     try:
         adapter.validate_json(json.dumps(component.params), strict=True)
     except ValidationError as error:
@@ -45,7 +45,7 @@ def demand_valid(kind: str, component: Component) -> None:
 
 
 @cache
-def _adapter(kind: str, name: str) -> tuple[TypeAdapter[Any], str]:
+def _find_adapter(kind: str, name: str) -> tuple[TypeAdapter[Any], str]:
     """What validates the parameters of a component, and how they are written."""
     from benchmark.al import registry
 

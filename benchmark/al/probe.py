@@ -80,5 +80,6 @@ def check_method(method: str, strategy: Strategy, named: Component, objective: C
     if reasons:
         raise UsageError(
             f"the method '{method}' cannot be run on frozen features: {reasons[0]}",
-            where="training.optimizer 'lbfgs'", remedy="leave it out (--methods), or run it in a suite that trains on images",
-        )  # fmt: skip
+            where="training.optimizer 'lbfgs'",
+            remedy="leave it out (--methods), or run it in a suite that trains on images",
+        )

@@ -153,7 +153,7 @@ def build_component(kind: str, component: Component) -> Any:
 
 def find_class(kind: str, name: str) -> type[Any]:
     """The class of a strategy, an objective or a network. Raises UsageError where there is none, with the nearest names."""
-    found, base = _find(kind, name), _attribute(BASES[kind])
+    found, base = _find_object(kind, name), _find_attribute(BASES[kind])
     if not (inspect.isclass(found) and issubclass(found, base)):
         raise UsageError(f"{name} is not a {base.__name__}", remedy=f"subclass {base.__module__}.{base.__name__}")
     return found
@@ -161,7 +161,7 @@ def find_class(kind: str, name: str) -> type[Any]:
 
 def find_dataset(name: str) -> Any:
     """The data set of this name. Raises UsageError where there is none, with the nearest names."""
-    found, base = _find("datasets", name), _attribute(BASES["datasets"])
+    found, base = _find_object("datasets", name), _find_attribute(BASES["datasets"])
     made = found() if inspect.isclass(found) else found
     if not isinstance(made, base):
         raise UsageError(
@@ -171,12 +171,12 @@ def find_dataset(name: str) -> Any:
     return made
 
 
-def _find(kind: str, name: str) -> Any:
+def _find_object(kind: str, name: str) -> Any:
     """The object behind a name. Raises UsageError where there is none, with the nearest names."""
     if ":" in name:
-        return _attribute(name)
+        return _find_attribute(name)
     if name in TABLES[kind]:
-        return _attribute(TABLES[kind][name])
+        return _find_attribute(TABLES[kind][name])
     installed = installed_components(kind)
     if name in installed:
         return installed[name].load()
@@ -185,13 +185,13 @@ def _find(kind: str, name: str) -> Any:
     raise UsageError(f"no {WORDS[kind]} '{name}'", remedy=f"did you mean {', '.join(close)}?")
 
 
-def _attribute(target: str) -> Any:
+def _find_attribute(target: str) -> Any:
     """What `module:name` or `file.py:name` stands for; None where the module has no such name."""
     place, _, attribute = target.rpartition(":")
-    return getattr(_file(place) if place.endswith(".py") else _module(place), attribute, None)
+    return getattr(_import_file(place) if place.endswith(".py") else _import_module(place), attribute, None)
 
 
-def _module(name: str) -> ModuleType:
+def _import_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -200,7 +200,7 @@ def _module(name: str) -> ModuleType:
         ) from error
 
 
-def _file(path: str) -> ModuleType:
+def _import_file(path: str) -> ModuleType:
     name = f"albench_plugin_{Path(path).stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not Path(path).is_file():

@@ -187,11 +187,13 @@ class Session:
         protocol = self.trial.protocol
         key = digest(
             {
-                "environment": self.env_id, "stage": name, "asked": asked,
+                "environment": self.env_id,
+                "stage": name,
+                "asked": asked,
                 "data": [self.trial.data_digest, protocol.data.model_dump(mode="json", exclude_defaults=True)],
                 "seeds": [protocol.seed, self.trial.seed],
             }
-        )  # fmt: skip
+        )
         folder = self.cache / name if self.cache is not None else self.checkpoint.folder / name
         source = None if self.shared is None else self.shared / name
         with cached_training(folder, key, self.must_stop, source) as (found, publish):
@@ -216,7 +218,12 @@ class Session:
                 reported = now
                 self._say(
                     EpochFinished(
-                        time=time.time(), cycle=cycle, epoch=done, epochs=epochs, loss=_finite(loss), stage=stage
+                        time=time.time(),
+                        cycle=cycle,
+                        epoch=done,
+                        epochs=epochs,
+                        loss=_finite_or_none(loss),
+                        stage=stage,
                     )
                 )
             if stop or now - saved >= self.save_every:
@@ -287,5 +294,5 @@ def _take_device_peak() -> int:
     return peak
 
 
-def _finite(value: float) -> float | None:
+def _finite_or_none(value: float) -> float | None:
     return value if np.isfinite(value) else None

@@ -98,28 +98,36 @@ def check(
 
 
 def check_each(
-    selectors: Sequence[str], workspace: Workspace, *, quick: bool = False, networks: Sequence[str] = (),
+    selectors: Sequence[str],
+    workspace: Workspace,
+    *,
+    quick: bool = False,
+    networks: Sequence[str] = (),
     report: Report = lambda _: None,
-) -> Iterator[CheckResult]:  # fmt: skip
+) -> Iterator[CheckResult]:
     """The results of `check`, each as soon as it is known."""
     changes = Selection([], networks=tuple(networks)).changes
     loaded: list[SuiteFile] = []
-    paths = _paths(selectors, workspace) if selectors else list(suite_files(workspace.suites))
+    paths = _suite_paths(selectors, workspace) if selectors else list(suite_files(workspace.suites))
     for path in paths:
         try:
             loaded.append(load_suite(path, workspace.suites).with_changes(changes))
-            findings = [*_resolves(loaded[-1]), *_reported(loaded[-1]), *data_findings(loaded[-1], workspace)]
+            findings = [
+                *_check_resolution(loaded[-1]),
+                *_check_reported(loaded[-1]),
+                *data_findings(loaded[-1], workspace),
+            ]
         except AlbenchError as error:
             findings = [(BAD, str(error))]
         yield CheckResult(path.relative_to(workspace.suites).with_suffix("").as_posix(), findings)
-    yield CheckResult("schema.json", list(_schema(workspace)))
+    yield CheckResult("schema.json", list(_check_schema(workspace)))
     if loaded and not quick:
-        yield CheckResult("methods", list(_methods(loaded, report)))
+        yield CheckResult("methods", list(_check_methods(loaded, report)))
     if not paths:
         yield CheckResult(str(workspace.suites), [(BAD, "there are no suites here; give the folder with --suites")])
 
 
-def _paths(selectors: Sequence[str], workspace: Workspace) -> list[Path]:
+def _suite_paths(selectors: Sequence[str], workspace: Workspace) -> list[Path]:
     """Files of the suites named, each once."""
     patterns = [parse_selector(text).suite for text in selectors]
     return list(dict.fromkeys(suite.path for one in patterns for suite in match_suites(one, workspace.suites)))
@@ -142,7 +150,7 @@ def check_device(
     command = [sys.executable, "-m", "benchmark.conformance.device_check", "/dev/stdin", chosen.partition(":")[0]]
     variables = FIXED_NUMBERS | ({} if uuid is None else one_gpu(uuid))
     result = DeviceCheck(chosen, len(trials))
-    with _child(command, trials, variables) as (lines, last_words):
+    with _start_child(command, trials, variables) as (lines, last_words):
         for line in lines:
             row = json.loads(line)
             result.failures.setdefault(row["name"], {})[row["precision"], row["step"]] = tuple(row["failures"])
@@ -216,7 +224,7 @@ def _device_trials(settings: Workspace, selectors: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def _child(
+def _start_child(
     command: Sequence[str], trials: Sequence[str], variables: Mapping[str, str]
 ) -> Iterator[tuple[Iterator[str], Callable[[], str]]]:
     """Lines that a process says about trials, and afterwards its last words if it broke off (empty: it did not)."""
@@ -226,7 +234,7 @@ def _child(
     ):
         asked.writelines(f"{line}\n" for line in trials)
         asked.seek(0)
-        env = os.environ | dict(variables) | {"PYTHONPATH": _path()}
+        env = os.environ | dict(variables) | {"PYTHONPATH": _search_path()}
         with subprocess.Popen(
             list(command), stdin=asked, stdout=subprocess.PIPE, stderr=errors, text=True, env=env
         ) as process:
@@ -249,7 +257,7 @@ def _child(
                 raise
 
 
-def _resolves(suite: SuiteFile) -> Iterator[Finding]:
+def _check_resolution(suite: SuiteFile) -> Iterator[Finding]:
     """Every profile and variant gives a valid suite."""
     for profile in ("paper", *suite.suite.profiles):
         for variant in ("as_published", "corrected", *suite.suite.variants):
@@ -263,7 +271,7 @@ def _resolves(suite: SuiteFile) -> Iterator[Finding]:
                 yield BAD, f"profile {profile}, variant {variant}, {method}: {reason}"
 
 
-def _reported(suite: SuiteFile) -> Iterator[Finding]:
+def _check_reported(suite: SuiteFile) -> Iterator[Finding]:
     """Every published number of the authors' own belongs to a method and a size of the protocol."""
     table = suite.path.with_name(f"{suite.path.stem}.reported.csv")
     sizes = suite.suite.protocol.acquisition.labelled()
@@ -293,7 +301,7 @@ def data_findings(suite: SuiteFile, settings: Workspace) -> Iterator[Finding]:
         yield HINT, status.note
 
 
-def _schema(settings: Workspace) -> Iterator[Finding]:
+def _check_schema(settings: Workspace) -> Iterator[Finding]:
     path = settings.suites / "schema.json"
     try:
         current = json.loads(path.read_text(encoding="utf-8-sig")) == json.loads(
@@ -305,7 +313,7 @@ def _schema(settings: Workspace) -> Iterator[Finding]:
         yield BAD, f"{path} is not current: run `albench schema`"
 
 
-def _methods(suites: Sequence[SuiteFile], report: Report) -> Iterator[Finding]:
+def _check_methods(suites: Sequence[SuiteFile], report: Report) -> Iterator[Finding]:
     """Build every method on synthetic images, in a process of its own: this one stays free of torch."""
     lines: list[str] = []
     for suite in suites:
@@ -321,7 +329,7 @@ def _methods(suites: Sequence[SuiteFile], report: Report) -> Iterator[Finding]:
 def _dry_runs(trials: Sequence[str], report: Report) -> Iterator[Finding]:
     """Play trials (one JSON each) through in a process of its own; what is wrong with them. Nothing is left on the disk."""
     command = [sys.executable, "-m", "benchmark.worker", "--check", "/dev/stdin"]
-    with _child(command, trials, {}) as (lines, last_words):
+    with _start_child(command, trials, {}) as (lines, last_words):
         for number, line in enumerate(lines, start=1):
             name, _, wrong = line.rstrip("\n").partition("\t")
             report(f"tried {name}, {number} of {len(trials)}")
@@ -331,5 +339,5 @@ def _dry_runs(trials: Sequence[str], report: Report) -> Iterator[Finding]:
             yield BAD, f"the dry run broke off: {words}"
 
 
-def _path() -> str:
+def _search_path() -> str:
     return os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)

@@ -83,9 +83,14 @@ def worst(codes: Iterable[Exit]) -> Exit:
 
 
 def compare_suite(
-    settings: Workspace, selection: Selection, suite: SuiteFile, *, borrow: bool = False, publish: bool = False,
+    settings: Workspace,
+    selection: Selection,
+    suite: SuiteFile,
+    *,
+    borrow: bool = False,
+    publish: bool = False,
     looks: Sequence[int] = (),
-) -> ComparisonResult:  # fmt: skip
+) -> ComparisonResult:
     """Verdicts on a suite from the store, and from committed records where the suite compares with those.
 
     `borrow`: trials that are not in the store are taken from the committed records. `publish`: these trials become the
@@ -105,10 +110,10 @@ def compare_suite(
     profiles = part_profiles(suite, selection.profile, selection.variant)
     pieces = [record for name in profiles for record in records_of(settings, replace(selection, profile=name), suite)]
     own, committed = from_records([*records, *pieces]), committed_rows(settings, suite)
-    rows = [*own, *_absent(own, committed, selection, profiles)] if borrow else own
+    rows = [*own, *_absent_trials(own, committed, selection, profiles)] if borrow else own
     whole = with_parts(suite, rows, selection.profile, selection.variant)
     measurements = [row for row in whole if row.profile == selection.profile]
-    records = [*records, *_used(pieces, measurements)]
+    records = [*records, *_used_records(pieces, measurements)]
     if methods is not None:
         wanted = with_controls(resolved, methods, dict.fromkeys(row.method for row in measurements), external)
         measurements = [row for row in measurements if row.method in wanted]
@@ -117,16 +122,25 @@ def compare_suite(
     unjudged = {row.method for row in measurements} - here if resolved.rule.reference == "records" else set()
     pieces_here = [row for row in whole if row.profile in profiles and (methods is None or row.method in methods)]
     judgement = judge_suite(
-        suite, [*measurements, *pieces_here], profile=selection.profile, variant=selection.variant, methods=methods,
-        references=committed, external=external, unjudged=unjudged, looks=looks,
-    )  # fmt: skip
+        suite,
+        [*measurements, *pieces_here],
+        profile=selection.profile,
+        variant=selection.variant,
+        methods=methods,
+        references=committed,
+        external=external,
+        unjudged=unjudged,
+        looks=looks,
+    )
     taken = [] if publish else sorted({row.method for row in measurements} - {row.method for row in own})
     facts = {"Taken from results/": ", ".join(taken)} if taken else {}
     mine = {(row.trial_id, row.env_id) for row in own}
     borrowed = [row for row in measurements if borrow and (row.trial_id, row.env_id) not in mine]
     lines = [*conditions.summarize_conditions(records), *_committed_conditions(settings, suite, borrowed)]
-    facts |= _facts(lines, records, resolved.rule.margin, resolved.rule.metric)
-    commands = _commands(selection, suite, complete=_is_complete(selection, suite, measurements), judgement=judgement)
+    facts |= _collect_facts(lines, records, resolved.rule.margin, resolved.rule.metric)
+    commands = _next_commands(
+        selection, suite, complete=_is_complete(selection, suite, measurements), judgement=judgement
+    )
     return ComparisonResult(
         suite, judgement, measurements, records, _cost_note(suite, selection, lines), commands, facts, refused
     )
@@ -141,15 +155,20 @@ def regress_suite(
 
     if suite.changes:
         raise UsageError(
-            f"{suite.id}: committed records are those of the suite as it is", where=", ".join(suite.changes),
+            f"{suite.id}: committed records are those of the suite as it is",
+            where=", ".join(suite.changes),
             remedy="leave out --regress, or --set and --network",
-        )  # fmt: skip
+        )
     seeds = chosen_seeds(selection)
     return regress(
-        suite, from_records(records_of(settings, selection, suite, on_refused=on_refused)), committed_rows(settings, suite),
-        profile=selection.profile, variant=selection.variant, methods=chosen_methods(selection, suite),
+        suite,
+        from_records(records_of(settings, selection, suite, on_refused=on_refused)),
+        committed_rows(settings, suite),
+        profile=selection.profile,
+        variant=selection.variant,
+        methods=chosen_methods(selection, suite),
         seeds=None if seeds is None else sorted(seeds),
-    )  # fmt: skip
+    )
 
 
 def committed_rows(settings: Workspace, suite: SuiteFile) -> list[Measurement]:
@@ -162,19 +181,22 @@ def committed_rows(settings: Workspace, suite: SuiteFile) -> list[Measurement]:
     return read_results(path) if path.exists() else []
 
 
-def _absent(
+def _absent_trials(
     own: Sequence[Measurement], committed: Sequence[Measurement], selection: Selection, parts: Iterable[str]
 ) -> list[Measurement]:
     """Committed trials of the selection, or of these profiles that are parts of its own, that the store does not have."""
     here, seeds = {(row.profile, row.method, row.seed) for row in own}, chosen_seeds(selection)
     return [
-        row for row in committed
-        if (row.profile, row.method, row.seed) not in here and (seeds is None or row.seed in seeds)
-        and row.profile in (selection.profile, *parts) and row.variant == selection.variant
-    ]  # fmt: skip
+        row
+        for row in committed
+        if (row.profile, row.method, row.seed) not in here
+        and (seeds is None or row.seed in seeds)
+        and row.profile in (selection.profile, *parts)
+        and row.variant == selection.variant
+    ]
 
 
-def _used(pieces: Sequence[Record], measurements: Sequence[Measurement]) -> list[Record]:
+def _used_records(pieces: Sequence[Record], measurements: Sequence[Measurement]) -> list[Record]:
     """The records that trials were put together from."""
     used = {(part.trial_id, part.env_id) for row in measurements for part in row.parts}
     return [record for record in pieces if (record.trial_id, record.env_id) in used]
@@ -202,10 +224,10 @@ def records_of(
     """Finished trials of this suite's questions with any seed, and plug-ins that were run under its very protocol."""
     resolved = suite.resolve(selection.profile, selection.variant)
     groups, own = group_methods(resolved), selection.plugin_method(resolved)
-    asked = dict(_questions(selection, suite, [*groups, *resolved.methods, *own], groups | own))
+    asked = dict(_method_questions(selection, suite, [*groups, *resolved.methods, *own], groups | own))
     pinned = {*resolved.methods, *own}
     for name, method in (stored.method() for stored in selection.replays):
-        asked |= dict(_questions(selection, suite, [name], {name: method}))
+        asked |= dict(_method_questions(selection, suite, [name], {name: method}))
         pinned.add(name)
     protocol = with_own_code(resolved.protocol, suite.path.parent)
     seeds, found = chosen_seeds(selection), []
@@ -226,7 +248,7 @@ def records_of(
     return found
 
 
-def _questions(
+def _method_questions(
     selection: Selection, suite: SuiteFile, methods: Iterable[str], extra: Mapping[str, Method]
 ) -> Iterator[tuple[str, Trial]]:
     """What each method asks. One that does not fit a profile, which may leave it out, asks nothing."""
@@ -285,9 +307,9 @@ def _own_methods(selection: Selection, suite: SuiteFile) -> tuple[str, ...]:
     return tuple(name for name in selection.methods or () if name in known)
 
 
-def _commands(
+def _next_commands(
     selection: Selection, suite: SuiteFile, *, complete: bool, judgement: SuiteVerdict
-) -> dict[str, str]:  # fmt: skip
+) -> dict[str, str]:
     """How to go on with the selection, by purpose."""
     from benchmark.verdicts.results import VerdictKind
 
@@ -317,9 +339,7 @@ def own_arguments(selection: Selection) -> list[str]:
     return found + [text for path, value in selection.sets.items() for text in ("--set", f"{path}={toml_value(value)}")]
 
 
-def _committed_conditions(
-    settings: Workspace, suite: SuiteFile, borrowed: Sequence[Measurement]
-) -> list[Conditions]:  # fmt: skip
+def _committed_conditions(settings: Workspace, suite: SuiteFile, borrowed: Sequence[Measurement]) -> list[Conditions]:
     """The conditions of committed trials. Time is known of all trials of an environment together: where only some are borrowed,
     none is counted."""
     trials: dict[tuple[str, str, str], set[str]] = {}
@@ -334,9 +354,9 @@ def _committed_conditions(
     return found
 
 
-def _facts(
+def _collect_facts(
     lines: Sequence[Conditions], records: Sequence[Record], margin: float, metric: str
-) -> dict[str, str]:  # fmt: skip
+) -> dict[str, str]:
     """Conditions under which the trials were run, several values side by side."""
     facts: dict[str, set[str]] = {
         "Precision": {line.precision for line in lines},
@@ -348,10 +368,10 @@ def _facts(
         "Data": {f"{name} {digest[:12]}" for name, _, digest in (line.data.partition(" ") for line in lines)},
     }
     shown = {name: ", ".join(sorted(values)) for name, values in facts.items() if values}
-    return {"Determinism": _determinism(lines, records, margin, metric)} | shown if lines else shown
+    return {"Determinism": _describe_determinism(lines, records, margin, metric)} | shown if lines else shown
 
 
-def _determinism(lines: Sequence[Conditions], records: Sequence[Record], margin: float, metric: str) -> str:
+def _describe_determinism(lines: Sequence[Conditions], records: Sequence[Record], margin: float, metric: str) -> str:
     """What was asked of the arithmetic, what that promises, and what trials with several answers show."""
     from benchmark.verdicts.determinism import levels
 

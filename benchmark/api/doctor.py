@@ -195,9 +195,10 @@ def system(settings: Workspace) -> Findings:
         yield Diagnosis(GOOD, f"sockets in {tempfile.gettempdir()}")
     except OSError as error:
         yield Diagnosis(
-            HINT, f"no socket in {tempfile.gettempdir()}: {error}; every trial starts a Python of its own, seconds each",
+            HINT,
+            f"no socket in {tempfile.gettempdir()}: {error}; every trial starts a Python of its own, seconds each",
             "name a short folder on a local disk with TMPDIR",
-        )  # fmt: skip
+        )
     yield space(Path(tempfile.gettempdir()), "temporary files", TEMPORARY_GB, "name another folder with TMPDIR")
     home = os.environ.get("HOME", "")
     if not home or not os.access(home, os.W_OK):

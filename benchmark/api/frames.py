@@ -36,7 +36,7 @@ def records(
 
     wanted = parse_selectors(selectors)
     found = Store((workspace or Workspace()).runs).records(on_refused=on_refused)
-    return _frame(
+    return _as_frame(
         from_records(
             [record for record in found if not wanted or any(selector.matches(record.trial) for selector in wanted)]
         )
@@ -55,7 +55,7 @@ def results(selectors: str | Selector | Sequence[str | Selector] = (), workspace
         if table.exists():
             rows += read_results(table)
     named = [(row, (row.suite, row.method, row.seed)) for row in rows]
-    return _frame([row for row, names in named if not wanted or any(one.means(*names) for one in wanted)])
+    return _as_frame([row for row, names in named if not wanted or any(one.means(*names) for one in wanted)])
 
 
 def picks(selectors: str | Selector | Sequence[str | Selector] = (), workspace: Workspace | None = None) -> DataFrame:
@@ -89,7 +89,7 @@ def picks(selectors: str | Selector | Sequence[str | Selector] = (), workspace: 
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=PICK_COLUMNS)
 
 
-def _frame(rows: Iterable[Measurement]) -> DataFrame:
+def _as_frame(rows: Iterable[Measurement]) -> DataFrame:
     import pandas as pd
 
     from benchmark.verdicts.measurements import COLUMNS

@@ -34,9 +34,14 @@ class JudgeResult:
 
 
 def judge(
-    numbers: str | Path, suite: str, workspace: Workspace | None = None, *, against: str | Path | None = None,
-    by_seed: bool = False, variant: str = "as_published",
-) -> JudgeResult:  # fmt: skip
+    numbers: str | Path,
+    suite: str,
+    workspace: Workspace | None = None,
+    *,
+    against: str | Path | None = None,
+    by_seed: bool = False,
+    variant: str = "as_published",
+) -> JudgeResult:
     """A verdict for each published number, curve and claim of a suite that a table of per-seed numbers has trials for.
 
     numbers: a CSV file with the columns method, seed, labelled, value (accuracy in percent) and, for other metrics, metric.
@@ -52,7 +57,12 @@ def judge(
     own = read_own(Path(numbers), found, variant)
     others = [] if against is None else read_own(Path(against), found, variant)
     judgement = judge_own(
-        found, own, variant=variant, against=others, against_name="" if against is None else Path(against).name,
-        by_seed=by_seed, references=committed_rows(workspace, found),
-    )  # fmt: skip
+        found,
+        own,
+        variant=variant,
+        against=others,
+        against_name="" if against is None else Path(against).name,
+        by_seed=by_seed,
+        references=committed_rows(workspace, found),
+    )
     return JudgeResult(found, judgement, own)

@@ -116,9 +116,13 @@ def suite_text(name: str, found: FolderSurvey, model: Model | None, macs: int) -
     shrunk = min(budget, _even(train // 6))
     sides = ", ".join(f"{height} x {width}" for height, width in found.sizes[:3])
     more = f" and {len(found.sizes) - 3} other sizes" if len(found.sizes) > 3 else ""
-    divided = "" if found.split.rule == "official" else (
-        f'"protocol.data.split" = "proposed: {SPLIT_SHARE:.0%} of each class for the pool; the folder is not divided"\n'
-    )  # fmt: skip
+    divided = (
+        ""
+        if found.split.rule == "official"
+        else (
+            f'"protocol.data.split" = "proposed: {SPLIT_SHARE:.0%} of each class for the pool; the folder is not divided"\n'
+        )
+    )
     share = CYCLES * budget / found.train
     split = found.split.model_dump(exclude_none=True)
     smoke_network = f'"protocol.models.0.params" = {toml_value(model.params)}\n' if model else ""

@@ -140,8 +140,9 @@ def measured_price(protocol: Protocol) -> Cost:
         except (RuntimeError, ValueError, TypeError) as error:
             raise UsageError(
                 f"{model.name} does not take images of {channels} x {side} x {side} pixels: {' '.join(str(error).split())}",
-                where="protocol.models", remedy=f"albench verify-network {model.name} --size {side} --channels {channels}",
-            ) from error  # fmt: skip
+                where="protocol.models",
+                remedy=f"albench verify-network {model.name} --size {side} --channels {channels}",
+            ) from error
     return Cost(
         forward_macs=max(1, sum(counted) // len(counted)),
         note="measured on one image; backward counted as two forwards",
@@ -191,12 +192,14 @@ def _known_speeds(asked: list[SelectedTrial], store: Store, environment: Environ
 def obstacle(trial: Trial) -> str:
     """Why a trial cannot be done: its strategy, objective or network does not exist, or its amounts do not fit. Nothing is
     imported to find out."""
-    missing = _missing("strategies", trial.strategy) or _missing("objectives", trial.objective)
-    missing = missing or next(filter(None, (_missing("networks", model) for model in trial.protocol.networks())), "")
+    missing = _missing_component("strategies", trial.strategy) or _missing_component("objectives", trial.objective)
+    missing = missing or next(
+        filter(None, (_missing_component("networks", model) for model in trial.protocol.networks())), ""
+    )
     return missing or amounts.obstacle(trial)
 
 
-def _missing(kind: str, component: Component | Model) -> str:
+def _missing_component(kind: str, component: Component | Model) -> str:
     if ":" in component.name or component.name in _known_components(kind):
         return ""
     return f"there is no '{component.name}' among the {kind}"

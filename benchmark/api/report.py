@@ -109,9 +109,10 @@ def report(
         raise UsageError(f"--publish and {other} exclude each other", remedy="publish what was run here, into results/")
     if (options.publish or options.republish) and selection.changes:
         raise UsageError(
-            "results/ holds what suites give as they are", where=", ".join(selection.changes),
+            "results/ holds what suites give as they are",
+            where=", ".join(selection.changes),
             remedy="leave out --set and --network, or write a suite that has these values",
-        )  # fmt: skip
+        )
     if options.republish:
         if options.publish or options.out is not None:
             other = "--publish" if options.publish else "--out"
@@ -125,13 +126,13 @@ def report(
     others: list[SuiteVerdict] = []
     for suite in suites:
         comparison = compare_suite(workspace, selection, suite, borrow=options.committed, publish=options.publish)
-        folder = _folder(base, selection, suite)
-        reports.append(_write(workspace, comparison, selection, options, base, folder, index=index))
+        folder = _report_folder(base, selection, suite)
+        reports.append(_write_suite(workspace, comparison, selection, options, base, folder, index=index))
         if reports[-1].files:
             pages[folder / PAGE] = comparison
         else:
             others.append(comparison.judgement)
-    return ReportResult(reports, _index(base, pages, others, selection) if index and pages else ())
+    return ReportResult(reports, _write_index(base, pages, others, selection) if index and pages else ())
 
 
 def _republish(selection: Selection, workspace: Workspace) -> ReportResult:
@@ -157,11 +158,17 @@ def _republish(selection: Selection, workspace: Workspace) -> ReportResult:
                 methods = dict.fromkeys(row.method for row in item.measurements)
                 here = replace(here, methods=tuple(methods))
                 item = compare_suite(alone, here, suite, borrow=True, publish=True)
-            folder = _folder(base, here, suite)
+            folder = _report_folder(base, here, suite)
             files = write(
-                folder, suite, item.judgement, item.measurements, item.cost_note, item.commands, item.facts,
+                folder,
+                suite,
+                item.judgement,
+                item.measurements,
+                item.cost_note,
+                item.commands,
+                item.facts,
                 around_page(alone, item, base, folder, index=True),
-            )  # fmt: skip
+            )
             reports.append(SuiteReport(item, files))
             judged[folder / PAGE] = item
             costs |= {(suite.id, method): cost for method, cost in costs_of(suite, here).items()}
@@ -169,22 +176,32 @@ def _republish(selection: Selection, workspace: Workspace) -> ReportResult:
             others.append(compare_suite(alone, Selection([Selector(suite.id)]), suite, borrow=True).judgement)
     datasets = {suite.id: suite.suite.protocol.data.name for suite in selection.suites(workspace.suites)}
     index = write_index(
-        base, {page: item.judgement for page, item in judged.items()}, datasets, costs,
-        {page: item.measurements for page, item in judged.items()}, others,
-    )  # fmt: skip
+        base,
+        {page: item.judgement for page, item in judged.items()},
+        datasets,
+        costs,
+        {page: item.measurements for page, item in judged.items()},
+        others,
+    )
     return ReportResult(reports, index)
 
 
 def find_page(selection: Selection, suite: SuiteFile, out: Path | None = None) -> Path | None:
     """The page of a suite's report where one was written, below `out` (None: ./report); None where there is none."""
-    page = _folder(out or Path("report"), selection, suite) / PAGE
+    page = _report_folder(out or Path("report"), selection, suite) / PAGE
     return page if page.is_file() else None
 
 
-def _write(
-    workspace: Workspace, item: ComparisonResult, selection: Selection, options: ReportOptions, base: Path, folder: Path,
-    *, index: bool,
-) -> SuiteReport:  # fmt: skip
+def _write_suite(
+    workspace: Workspace,
+    item: ComparisonResult,
+    selection: Selection,
+    options: ReportOptions,
+    base: Path,
+    folder: Path,
+    *,
+    index: bool,
+) -> SuiteReport:
     """One suite's report, published and tracked as the options say."""
     from benchmark.reports import write
 
@@ -196,14 +213,20 @@ def _write(
     if not options.publish and (kept := stamp.files(tracker)) is not None:
         return SuiteReport(item, kept, is_unchanged=True)
     files = write(
-        folder, item.suite, item.judgement, item.measurements, item.cost_note, item.commands, item.facts,
+        folder,
+        item.suite,
+        item.judgement,
+        item.measurements,
+        item.cost_note,
+        item.commands,
+        item.facts,
         around_page(workspace, item, base, folder, index=index, runs=address),
-    )  # fmt: skip
+    )
     changes: list[str] = []
     if options.publish:
-        tables, changes = _publish(workspace, item, selection)
+        tables, changes = _publish_measurements(workspace, item, selection)
         files = [*files, *tables]
-    problem = _track(workspace, item, files, options.tracking_uri) if options.tracking else ""
+    problem = _track_report(workspace, item, files, options.tracking_uri) if options.tracking else ""
     if workspace.runs.is_dir() and not problem:
         stamp.save(files, tracker)
     return SuiteReport(item, files, changes, problem)
@@ -229,7 +252,7 @@ def _runs_page(workspace: Workspace, item: ComparisonResult, options: ReportOpti
     return suite_page(item.suite.id, workspace, tracking_uri=options.tracking_uri)
 
 
-def _index(
+def _write_index(
     base: Path, pages: Mapping[Path, ComparisonResult], others: Sequence[SuiteVerdict], selection: Selection
 ) -> list[Path]:
     """The page over all suites, and the pages of methods."""
@@ -242,19 +265,25 @@ def _index(
         for method, cost in costs_of(item.suite, selection).items()
     }
     return write_index(
-        base, {page: item.judgement for page, item in pages.items()}, datasets, costs,
-        {page: item.measurements for page, item in pages.items()}, others,
-    )  # fmt: skip
+        base,
+        {page: item.judgement for page, item in pages.items()},
+        datasets,
+        costs,
+        {page: item.measurements for page, item in pages.items()},
+        others,
+    )
 
 
-def _folder(base: Path, selection: Selection, suite: SuiteFile) -> Path:
+def _report_folder(base: Path, selection: Selection, suite: SuiteFile) -> Path:
     plain = (selection.profile, selection.variant) == WHOLE
     named = [] if plain else [selection.profile, selection.variant]
     named += [f"changed-{digest(dict(suite.changes))[:8]}"] if suite.changes else []
     return base / suite.id / ".".join(named)
 
 
-def _publish(workspace: Workspace, item: ComparisonResult, selection: Selection) -> tuple[list[Path], list[str]]:
+def _publish_measurements(
+    workspace: Workspace, item: ComparisonResult, selection: Selection
+) -> tuple[list[Path], list[str]]:
     """Put the measurements into the committed table, and the labelled sets beside it; rows of other profiles and variants
     stay. The files, and what changes."""
     from benchmark.verdicts.measurements import write_results
@@ -313,7 +342,7 @@ def _tracker_stamp(workspace: Workspace, options: ReportOptions) -> str:
     return str(file.stat().st_ino) if file.exists() else ""
 
 
-def _track(settings: Workspace, item: ComparisonResult, files: Sequence[Path], uri: str | None) -> str:
+def _track_report(settings: Workspace, item: ComparisonResult, files: Sequence[Path], uri: str | None) -> str:
     """Add verdicts, pictures and the page to the tracker; why that failed, which is no failure of the report."""
     if uri is None and not (settings.runs / ".tracking" / "mlflow.db").exists():
         return ""
@@ -324,16 +353,23 @@ def _track(settings: Workspace, item: ComparisonResult, files: Sequence[Path], u
     shown = {path.stem: path for path in files if path.suffix in (".png", ".html")}
     try:
         tracking.publish_verdicts(
-            uri, item.suite.id, judgement.profile, judgement.variant, tracked_rows(judgement), shown, runs=settings.runs,
-            methods=list(dict.fromkeys(cell.method for cell in judgement.cells)), lead=headline(judgement),
-            about=_about(item, headline(judgement)),
-        )  # fmt: skip
+            uri,
+            item.suite.id,
+            judgement.profile,
+            judgement.variant,
+            tracked_rows(judgement),
+            shown,
+            runs=settings.runs,
+            methods=list(dict.fromkeys(cell.method for cell in judgement.cells)),
+            lead=headline(judgement),
+            about=_describe_suite(item, headline(judgement)),
+        )
     except Exception as error:
         return f"tracking: {error}\n  the report is complete without it"
     return ""
 
 
-def _about(item: ComparisonResult, sentence: str) -> str:
+def _describe_suite(item: ComparisonResult, sentence: str) -> str:
     """What a suite is and what came out, in Markdown: the verdict's sentence, title, paper, and a line for each claim."""
     from benchmark.reports.formatting import claim_text
     from benchmark.reports.html import ARCHIVES
@@ -352,29 +388,63 @@ def tracked_rows(judgement: SuiteVerdict) -> list[dict[str, Any]]:
     curve = "area under {}" if judgement.rule.curve == "area" else "mean over sizes of {}"
     gain = "area" if judgement.rule.curve == "area" else "mean over sizes"
     rows: list[dict[str, Any]] = [
-        {"method": item.method, "what": item.metric, "labelled": item.labelled, "verdict": str(item.verdict.kind),
-         **_estimate(item.estimate), "reason": item.verdict.reason, "source": item.source}
-        for item in judgement.numbers if item.decides
-    ]  # fmt: skip
+        {
+            "method": item.method,
+            "what": item.metric,
+            "labelled": item.labelled,
+            "verdict": str(item.verdict.kind),
+            **_estimate_values(item.estimate),
+            "reason": item.verdict.reason,
+            "source": item.source,
+        }
+        for item in judgement.numbers
+        if item.decides
+    ]
     rows += [
-        {"method": item.method, "what": curve.format(item.metric), "labelled": None, "verdict": str(item.verdict.kind),
-         **_estimate(item.estimate), "reason": item.verdict.reason, "source": item.source}
+        {
+            "method": item.method,
+            "what": curve.format(item.metric),
+            "labelled": None,
+            "verdict": str(item.verdict.kind),
+            **_estimate_values(item.estimate),
+            "reason": item.verdict.reason,
+            "source": item.source,
+        }
         for item in judgement.curves
-    ]  # fmt: skip
+    ]
     rows += [
-        {"method": item.method, "what": f"gain over {item.control} ({gain})", "difference": item.gain, "low": item.gain_low,
-         "high": item.gain_high, "n": item.n}
-        for item in judgement.standings if item.control
-    ]  # fmt: skip
+        {
+            "method": item.method,
+            "what": f"gain over {item.control} ({gain})",
+            "difference": item.gain,
+            "low": item.gain_low,
+            "high": item.gain_high,
+            "n": item.n,
+        }
+        for item in judgement.standings
+        if item.control
+    ]
     rows += [
-        {"what": f"claim {claim.id}: {claim.text}", "verdict": str(claim.outcome), "reason": claim.reason,
-         "source": claim.source}
+        {
+            "what": f"claim {claim.id}: {claim.text}",
+            "verdict": str(claim.outcome),
+            "reason": claim.reason,
+            "source": claim.source,
+        }
         for claim in judgement.claims
-    ]  # fmt: skip
+    ]
     return rows
 
 
-def _estimate(found: Estimate | None) -> dict[str, Any]:
-    names = {"ours": "mean", "sd": "sd", "n": "n", "published": "reference", "difference": "difference", "low": "low",
-             "high": "high", "needed": "needed"}  # fmt: skip
+def _estimate_values(found: Estimate | None) -> dict[str, Any]:
+    names = {
+        "ours": "mean",
+        "sd": "sd",
+        "n": "n",
+        "published": "reference",
+        "difference": "difference",
+        "low": "low",
+        "high": "high",
+        "needed": "needed",
+    }
     return {name: None if found is None else getattr(found, field) for name, field in names.items()}

@@ -140,7 +140,7 @@ def execute(prepared: PreparedRun, on_event: OnEvent = lambda *_: None) -> RunRe
     jobs = jobs_of(plan, store, workspace, prepared.device)
     (workspace.runs / PLANS).mkdir(exist_ok=True)
     write_json(workspace.runs / PLANS / f"{plan.digest[:16]}.json", plan)
-    with _syncing(workspace, plan, store, options) as problems:
+    with _sync_in_background(workspace, plan, store, options) as problems:
         outcomes = prepared.executor.run(
             jobs, jobs_at_once=prepared.jobs_at_once, deadline=prepared.deadline, on_event=on_event
         )
@@ -170,7 +170,7 @@ def jobs_of(plan: Plan, store: Store, workspace: Workspace, device: str) -> list
 
 
 @contextmanager
-def _syncing(workspace: Workspace, plan: Plan, store: Store, options: RunOptions) -> Iterator[list[str]]:
+def _sync_in_background(workspace: Workspace, plan: Plan, store: Store, options: RunOptions) -> Iterator[list[str]]:
     """Sync the plan's runs to MLflow in a thread; afterwards the list says what went wrong."""
     problems: list[str] = []
     if not options.tracking:

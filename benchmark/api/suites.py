@@ -74,7 +74,7 @@ def describe(found: SuiteFile, profile: str = "paper", variant: str = "as_publis
                 "path": path,
                 "value": value,
                 "source": (base.get(path) != value and found.changed_by(path, profile, variant)) or found.source(path),
-                "unknown": any(_below(path, top) for top in suite.unknowns),
+                "unknown": any(_is_below(path, top) for top in suite.unknowns),
             }
             | ({"pinned": base.get(path)} if base.get(path) != value else {})
             for path, value in values
@@ -83,15 +83,15 @@ def describe(found: SuiteFile, profile: str = "paper", variant: str = "as_publis
             key: whole.get(key, {})
             for key in ("methods", "deviations", "unknowns", "claims", "profiles", "variants", "cost")
         },
-        "reported": _reported(found),
+        "reported": _reported_groups(found),
     }
 
 
-def _below(path: str, top: str) -> bool:
+def _is_below(path: str, top: str) -> bool:
     return path == top or path.startswith(f"{top}.")
 
 
-def _reported(found: SuiteFile) -> list[dict[str, Any]]:
+def _reported_groups(found: SuiteFile) -> list[dict[str, Any]]:
     """The reported table in short: numbers, budgets and sources of each method and role."""
     groups: dict[tuple[str, str, str], list[Any]] = {}
     for row in found.reported:

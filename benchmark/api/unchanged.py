@@ -37,19 +37,19 @@ class Stamp:
             held: dict[str, Any] = json.loads(self._path.read_bytes())
             listed = {Path(name): (int(time), int(size)) for name, (time, size) in held["files"].items()}
             same = held["inputs"] == self._inputs and held["tracker"] == tracker
-            if same and listed and all(_look(path) == seen for path, seen in listed.items()):
+            if same and listed and all(_file_stamp(path) == seen for path, seen in listed.items()):
                 return list(listed)
         return None
 
     def save(self, files: Sequence[Path], tracker: str) -> None:
         """Remember what was written. Where that cannot be done, the next report is slower."""
-        held = {"inputs": self._inputs, "tracker": tracker, "files": {str(path): _look(path) for path in files}}
+        held = {"inputs": self._inputs, "tracker": tracker, "files": {str(path): _file_stamp(path) for path in files}}
         with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(self._path, json.dumps(held).encode())
 
 
-def _look(path: Path) -> tuple[int, int]:
+def _file_stamp(path: Path) -> tuple[int, int]:
     seen = path.stat()
     return seen.st_mtime_ns, seen.st_size
 
@@ -58,10 +58,17 @@ def _digest_inputs(item: ComparisonResult, index: bool, runs: str) -> str:
     """Digest of everything that a report is written from, and of the code and the libraries that write it."""
     found = hashlib.sha256()
     values = [
-        item.judgement.plain(), [asdict(row) for row in item.measurements], item.cost_note, dict(item.commands),
-        dict(item.facts), index, runs, item.suite.suite.model_dump(mode="json"), str(item.suite.path.resolve()),
-        [_version(name) for name in DRAWN_WITH],
-    ]  # fmt: skip
+        item.judgement.plain(),
+        [asdict(row) for row in item.measurements],
+        item.cost_note,
+        dict(item.commands),
+        dict(item.facts),
+        index,
+        runs,
+        item.suite.suite.model_dump(mode="json"),
+        str(item.suite.path.resolve()),
+        [_package_version(name) for name in DRAWN_WITH],
+    ]
     found.update(json.dumps(values, sort_keys=True, default=str).encode())
     package = Path(reports.__file__).parents[1]
     for path in sorted(file for name in WRITTEN_BY for file in (package / name).rglob("*")):
@@ -70,7 +77,7 @@ def _digest_inputs(item: ComparisonResult, index: bool, runs: str) -> str:
     return found.hexdigest()
 
 
-def _version(name: str) -> str:
+def _package_version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:

@@ -108,8 +108,9 @@ def verify(
     or SuiteError for a selection that names nothing.
     """
     workspace, options, selection = workspace or Workspace(), options or VerifyOptions(), as_selection(selectors)
-    how = PlanOptions("local", options.device, options.precision, options.step, options.threads,
-                      options.allow_noncanonical_data)  # fmt: skip
+    how = PlanOptions(
+        "local", options.device, options.precision, options.step, options.threads, options.allow_noncanonical_data
+    )
     _, environment, device = prepare_environment(workspace, selection, how)
     results: list[VerificationResult] = []
     with tempfile.TemporaryDirectory(prefix="albench-verify-") as temporary:
@@ -124,10 +125,15 @@ def verify(
             rule = find_suite(planned.trial.suite, workspace.suites).suite.rule
             results.append(
                 verify_trials(
-                    shorten(planned.trial, options.cycles), environment, jobs[planned.trial_id],
-                    Path(temporary) / str(number), tolerance=rule.margin, metric=rule.metric, say=report,
+                    shorten(planned.trial, options.cycles),
+                    environment,
+                    jobs[planned.trial_id],
+                    Path(temporary) / str(number),
+                    tolerance=rule.margin,
+                    metric=rule.metric,
+                    say=report,
                 )
-            )  # fmt: skip
+            )
     return Verification(options.level, results, blocked)
 
 
@@ -155,9 +161,16 @@ def shorten(trial: Trial, cycles: int) -> Trial:
 
 
 def verify_trials(
-    trial: Trial, environment: Environment, template: Job, folder: Path, *, tolerance: float, metric: str = "accuracy",
-    worker: str = "benchmark.worker", say: Callable[[str], None] = lambda _: None,
-) -> VerificationResult:  # fmt: skip
+    trial: Trial,
+    environment: Environment,
+    template: Job,
+    folder: Path,
+    *,
+    tolerance: float,
+    metric: str = "accuracy",
+    worker: str = "benchmark.worker",
+    say: Callable[[str], None] = lambda _: None,
+) -> VerificationResult:
     """Run a trial three times below `folder` and compare. `template` says how; its names and folders are replaced.
 
     Raises ExecutorError if a run does not finish.
@@ -166,10 +179,10 @@ def verify_trials(
     killed = False
     for name in ("first", "second", "resumed"):
         say(f"{template.name}: {name} run")
-        job = _job(trial, environment, template, folder / name)
+        job = _make_job(trial, environment, template, folder / name)
         if name == "resumed":
             killed = _run_and_kill(job, worker)
-        records[name] = _run(job, worker)
+        records[name] = _run_job(job, worker)
     first = records["first"]
     return VerificationResult(
         name=template.name,
@@ -181,7 +194,7 @@ def verify_trials(
     )
 
 
-def _job(trial: Trial, environment: Environment, template: Job, folder: Path) -> Job:
+def _make_job(trial: Trial, environment: Environment, template: Job, folder: Path) -> Job:
     """A job with a folder and a cache of its own; decoded images are shared, trainings are not."""
     cache = folder / "cache"
     cache.mkdir(parents=True, exist_ok=True)
@@ -194,7 +207,7 @@ def _job(trial: Trial, environment: Environment, template: Job, folder: Path) ->
     return replace(template, trial_id=trial_id(trial), out=out, cache=cache, save_every=OFTEN)
 
 
-def _drive(job: Job, worker: str, on_event: Callable[[Job, object], None], running: list[Running]) -> JobOutcome:
+def _drive_job(job: Job, worker: str, on_event: Callable[[Job, object], None], running: list[Running]) -> JobOutcome:
     def start(this: Job, time_limit: float | None) -> Running:
         running.append(Spawned(worker, this, guarded(this).argv(time_limit)))
         return running[-1]
@@ -203,8 +216,8 @@ def _drive(job: Job, worker: str, on_event: Callable[[Job, object], None], runni
     return outcome
 
 
-def _run(job: Job, worker: str) -> Record:
-    outcome = _drive(job, worker, lambda *_: None, [])
+def _run_job(job: Job, worker: str) -> Record:
+    outcome = _drive_job(job, worker, lambda *_: None, [])
     if outcome.state != "finished":
         log = "\n".join(outcome.log)
         raise ExecutorError(
@@ -225,5 +238,5 @@ def _run_and_kill(job: Job, worker: str) -> bool:
             due.set()
             running[0].kill()
 
-    outcome = _drive(job, worker, watch, running)
+    outcome = _drive_job(job, worker, watch, running)
     return outcome.message == f"killed by signal {signal.SIGKILL.value}"

@@ -18,9 +18,12 @@ from benchmark.text import cleaned
     "--device", help="Instead try methods on cpu, cuda or cuda:N under every precision and step: what holds there."
 )
 @click.option(
-    "--network", "networks", multiple=True, metavar="NAME[(KEY=VALUE)]",
+    "--network",
+    "networks",
+    multiple=True,
+    metavar="NAME[(KEY=VALUE)]",
     help="With this network in place of the suites': FILE.py:Class, timm:NAME, torchvision:NAME, ...",
-)  # fmt: skip
+)
 @click.pass_obj
 def check(
     workspace: Workspace, selectors: tuple[str, ...], quick: bool, device: str | None, networks: tuple[str, ...]
@@ -35,12 +38,12 @@ def check(
     bad = 0
     with ticker() as tick:
         for result in check_each(selectors, workspace, quick=quick, networks=networks, report=tick):
-            _print(result)
+            _print_result(result)
             bad += not result.is_good
     return Exit.USAGE if bad else Exit.OK
 
 
-def _print(result: CheckResult) -> None:
+def _print_result(result: CheckResult) -> None:
     click.echo(f"{GOOD if result.is_good else BAD:4} {result.name}")
     for kind, text in result.findings:
         if kind != GOOD:

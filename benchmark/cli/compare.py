@@ -39,9 +39,14 @@ if TYPE_CHECKING:
 @detailed
 @click.pass_obj
 def compare(
-    settings: Workspace, selection: Selection, regress: bool, looks: str | None, junit: Path | None, github: bool,
+    settings: Workspace,
+    selection: Selection,
+    regress: bool,
+    looks: str | None,
+    junit: Path | None,
+    github: bool,
     detail: Detail,
-) -> int:  # fmt: skip
+) -> int:
     """Judge the records of the selection: a verdict for each published number, curve and claim.
 
     Prints the answer on one screen: a row for each method, what is not as expected, and what is missing. --all prints every
@@ -51,8 +56,8 @@ def compare(
     """
     suites = selection.suites(settings.suites)
     planned = tuple(sorted(parse_seeds(looks))) if looks else ()
-    judgements = [] if regress else [_judge(settings, selection, suite, planned, detail) for suite in suites]
-    regressions = [_regress(settings, selection, suite, detail) for suite in suites] if regress else []
+    judgements = [] if regress else [_judge_suite(settings, selection, suite, planned, detail) for suite in suites]
+    regressions = [_regress_suite(settings, selection, suite, detail) for suite in suites] if regress else []
     if junit is not None:
         from benchmark.reports.junit import render
 
@@ -63,7 +68,7 @@ def compare(
     return worst([item.exit_code for item in judgements] + [item.exit_code for item in regressions])
 
 
-def _judge(
+def _judge_suite(
     settings: Workspace, selection: Selection, suite: SuiteFile, looks: Sequence[int], detail: Detail
 ) -> SuiteVerdict:
     item = compare_suite(settings, selection, suite, looks=looks)
@@ -73,7 +78,7 @@ def _judge(
     return item.judgement
 
 
-def _regress(settings: Workspace, selection: Selection, suite: SuiteFile, detail: Detail) -> Regression:
+def _regress_suite(settings: Workspace, selection: Selection, suite: SuiteFile, detail: Detail) -> Regression:
     from benchmark.reports import terminal
 
     found = regress_suite(settings, selection, suite, on_refused=report_refused)

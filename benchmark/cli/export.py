@@ -48,9 +48,9 @@ def export(
         return Exit.NOT_MEASURED
     if form == "ro-crate" and out is not None:
         for item in found:
-            _crate(item, out / item.suite.id, date or calendar.today().isoformat())
+            _write_crate(item, out / item.suite.id, date or calendar.today().isoformat())
         return Exit.OK
-    content = _content(found, form)
+    content = _encode_table(found, form)
     if out is None:
         click.echo(content.decode(), nl=False)
         return Exit.OK
@@ -60,7 +60,7 @@ def export(
     return Exit.OK
 
 
-def _content(found: list[ComparisonResult], form: str) -> bytes:
+def _encode_table(found: list[ComparisonResult], form: str) -> bytes:
     from benchmark.reports import export as forms
 
     rows = [row for item in found for row in item.measurements]
@@ -73,12 +73,12 @@ def _content(found: list[ComparisonResult], form: str) -> bytes:
     return b"\n".join(forms.to_latex(item.judgement) for item in found)
 
 
-def _crate(item: ComparisonResult, folder: Path, date: str) -> None:
+def _write_crate(item: ComparisonResult, folder: Path, date: str) -> None:
     from benchmark.reports.export import to_rocrate
 
     folder.mkdir(parents=True, exist_ok=True)
     names = {"measurements.csv": "csv", "results.json": "json", "verdicts.tex": "tex"}
-    files = {name: _content([item], form) for name, form in names.items()}
+    files = {name: _encode_table([item], form) for name, form in names.items()}
     files["ro-crate-metadata.json"] = to_rocrate(item.suite, item.judgement, item.measurements, files, date)
     for name, content in files.items():
         write_bytes(folder / name, content)

@@ -29,9 +29,13 @@ def features(workspace: Workspace, name: str, network: str | None, size: int | N
     start = time.monotonic()
     with ticker() as tick:
         found = computing.compute_features(
-            name, workspace, network=network, size=size, threads=threads or cores,
+            name,
+            workspace,
+            network=network,
+            size=size,
+            threads=threads or cores,
             on_images=lambda done, whole: tick(f"  {done:,} of {whole:,} images, {time.monotonic() - start:.0f} s"),
-        )  # fmt: skip
+        )
     click.echo(f"{found.path}\nidentity {found.identity}")
     if found.note:
         click.echo(f"not the published data: {found.note}")

@@ -31,10 +31,10 @@ def fetch(workspace: Workspace, names: tuple[str, ...]) -> int:
 
 def _fetch_one(name: str, workspace: Workspace) -> None:
     with ticker() as tick:
-        data.fetch(name, workspace, on_progress=lambda file, done, whole: tick(_share(file, done, whole)))
+        data.fetch(name, workspace, on_progress=lambda file, done, whole: tick(_describe_share(file, done, whole)))
 
 
-def _share(file: str, done: int, whole: int) -> str:
+def _describe_share(file: str, done: int, whole: int) -> str:
     """How much of a file is there; `whole` is 0 where its size is unknown."""
     share = f" of {whole / 1e6:.0f} MB ({100 * done / whole:.0f} %)" if whole else " MB"
     return f"  {file}: {done / 1e6:.0f}{share}"

@@ -85,7 +85,7 @@ class Verbs(click.RichGroup):
             self._listing = False
 
 
-def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
         from benchmark import __version__
 
@@ -101,7 +101,9 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     "--cache", type=click.Path(path_type=Path), help="Decoded images, shared trainings.  [default: RUNS/.cache]"
 )
 @click.option("--results", type=click.Path(path_type=Path), help="Committed results.  [default: ./results]")
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
+)
 @click.pass_context
 def albench(
     ctx: click.Context, suites: Path | None, runs: Path, data: Path, cache: Path | None, results: Path | None

@@ -23,16 +23,32 @@ VERBS = {
 """Verbs by purpose, in the order of help."""
 OPTIONS = {
     "Which trials": (
-        "--profile", "--variant", "--methods", "--seeds", "--models", "--method", "--objective", "--network", "--weights",
-        "--replay", "--set", "--only",
+        "--profile",
+        "--variant",
+        "--methods",
+        "--seeds",
+        "--models",
+        "--method",
+        "--objective",
+        "--network",
+        "--weights",
+        "--replay",
+        "--set",
+        "--only",
     ),
     "Where and how they run": (
-        "--executor", "--jobs", "--device", "--precision", "--step", "--threads", "--allow-noncanonical-data",
+        "--executor",
+        "--jobs",
+        "--device",
+        "--precision",
+        "--step",
+        "--threads",
+        "--allow-noncanonical-data",
     ),
     "How far": ("--time-limit", "--until-decided", "--max-seeds", "--fresh"),
     "What is printed": ("--all", "--verdicts", "--quiet", "--progress", "--junit", "--github"),
     "MLflow": ("--no-tracking", "--tracking-uri", "--port"),
-}  # fmt: skip
+}
 """Options by purpose; what is not here is listed after them."""
 EXAMPLES = {
     "ls": ("albench ls",),

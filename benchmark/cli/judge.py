@@ -30,9 +30,15 @@ TABLE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--junit", type=TABLE, help="Also write the verdicts as JUnit XML.")
 @click.pass_obj
 def judge(
-    settings: Workspace, numbers: Path, name: str, against: Path | None, by_seed: bool, variant: str, out: Path | None,
+    settings: Workspace,
+    numbers: Path,
+    name: str,
+    against: Path | None,
+    by_seed: bool,
+    variant: str,
+    out: Path | None,
     junit: Path | None,
-) -> int:  # fmt: skip
+) -> int:
     """Judge numbers that any program measured under a suite's protocol: a verdict for each published number, curve and
     claim that the table has trials for.
 

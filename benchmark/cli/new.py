@@ -19,9 +19,11 @@ def new() -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--name", help="Name of the suite below suites/own.  [default: that of the folder]")
 @click.option(
-    "--side", type=click.IntRange(8, 1024), metavar="PIXELS",
+    "--side",
+    type=click.IntRange(8, 1024),
+    metavar="PIXELS",
     help="Make the images squares of this size, where they are not squares of one size.  [default: 64]",
-)  # fmt: skip
+)
 @click.pass_obj
 def suite(workspace: Workspace, folder: Path, name: str | None, side: int | None) -> int:
     """Look at FOLDER and write a suite about it, with a recipe for training that it inherits.

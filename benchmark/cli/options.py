@@ -42,7 +42,9 @@ def selecting(*, required: bool = True) -> Callable[[Command], Command]:
         click.option("--profile", help="paper, or a named shrinking such as smoke.  [default: paper]"),
         click.option("--variant", help="as_published, corrected, or a named one.  [default: as_published]"),
         click.option(
-            "--methods", metavar="NAME,...", help="Only these; `all` are the suite's, `modern` newer ones that any suite takes."
+            "--methods",
+            metavar="NAME,...",
+            help="Only these; `all` are the suite's, `modern` newer ones that any suite takes.",
         ),
         click.option("--seeds", metavar="N,...", help="Only these seeds: 0,1 or 0-4."),
         click.option(
@@ -52,17 +54,35 @@ def selecting(*, required: bool = True) -> Callable[[Command], Command]:
             help="With N target models, where a paper ran "
             "several numbers of them: diam/mnist --models 2 is diam/mnist-2.",
         ),
-        click.option("--method", "plugin", metavar="FILE.py:Class", help="A strategy of your own, run under the protocol; "
-                     "baselines come along with --methods."),
+        click.option(
+            "--method",
+            "plugin",
+            metavar="FILE.py:Class",
+            help="A strategy of your own, run under the protocol; baselines come along with --methods.",
+        ),
         click.option("--objective", metavar="NAME", help="Objective to pair it with.  [default: supervised]"),
-        click.option("--network", "networks", multiple=True, metavar="NAME[(KEY=VALUE)]",
-                     help="Train this network in place of the suite's: FILE.py:Class, timm:NAME, torchvision:NAME, ..."),
-        click.option("--weights", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-                     help="Weights that --network starts from.  [default: random ones]"),
-        click.option("--replay", "replays", multiple=True, metavar="RUN|CSV|PICKS:METHOD",
-                     help="Buy again what a finished trial bought: its run folder, a table of indices, or committed picks."),
+        click.option(
+            "--network",
+            "networks",
+            multiple=True,
+            metavar="NAME[(KEY=VALUE)]",
+            help="Train this network in place of the suite's: FILE.py:Class, timm:NAME, torchvision:NAME, ...",
+        ),
+        click.option(
+            "--weights",
+            type=click.Path(path_type=Path, dir_okay=False),
+            metavar="FILE",
+            help="Weights that --network starts from.  [default: random ones]",
+        ),
+        click.option(
+            "--replay",
+            "replays",
+            multiple=True,
+            metavar="RUN|CSV|PICKS:METHOD",
+            help="Buy again what a finished trial bought: its run folder, a table of indices, or committed picks.",
+        ),
         click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="Replace a pinned value (TOML)."),
-    ]  # fmt: skip
+    ]
 
     def decorate(command: Command) -> Command:
         @wraps(command)
@@ -75,21 +95,38 @@ def selecting(*, required: bool = True) -> Callable[[Command], Command]:
             extra = {} if required else {"selectors": selectors}
             return command(*arguments, selection=selection, **extra, **given)
 
-        return _with(call, options)  # type: ignore[return-value]
+        return _with_options(call, options)  # type: ignore[return-value]
 
     return decorate
 
 
 NARROWING = (
-    "profile", "variant", "methods", "seeds", "models", "plugin", "objective", "networks", "weights", "replays", "sets",
-)  # fmt: skip
+    "profile",
+    "variant",
+    "methods",
+    "seeds",
+    "models",
+    "plugin",
+    "objective",
+    "networks",
+    "weights",
+    "replays",
+    "sets",
+)
 """Parameters of the options that narrow or change a selection."""
 
 
 def _select(
-    selectors: tuple[str, ...], *, profile: str | None, variant: str | None, methods: str | None, seeds: str | None,
-    replays: Sequence[str], sets: Sequence[str], **given: Any,
-) -> Selection:  # fmt: skip
+    selectors: tuple[str, ...],
+    *,
+    profile: str | None,
+    variant: str | None,
+    methods: str | None,
+    seeds: str | None,
+    replays: Sequence[str],
+    sets: Sequence[str],
+    **given: Any,
+) -> Selection:
     """The selection that these options describe. Raises UsageError."""
     return select(
         *selectors,
@@ -107,24 +144,36 @@ def arithmetic(command: Command) -> Command:
     """Options that name an environment, and what data may run in it."""
     options = [
         click.option(
-            "--device", default="auto", show_default=True, help="auto (the suite's advice, else a usable GPU), cpu, cuda or cuda:N."
+            "--device",
+            default="auto",
+            show_default=True,
+            help="auto (the suite's advice, else a usable GPU), cpu, cuda or cuda:N.",
         ),
-        click.option("--precision", type=click.Choice(["fp32", "tf32", "tf32-conv", "bf16"]), default="fp32", show_default=True),
         click.option(
-            "--step", type=click.Choice(["eager", "together", "captured"]), default="eager", show_default=True,
+            "--precision", type=click.Choice(["fp32", "tf32", "tf32-conv", "bf16"]), default="fp32", show_default=True
+        ),
+        click.option(
+            "--step",
+            type=click.Choice(["eager", "together", "captured"]),
+            default="eager",
+            show_default=True,
             help="Training steps as published; labelled and unlabelled images in one batch of convolutions, statistics apart; "
             "or that as a CUDA graph.",
         ),
-        click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads of a trial.  [default: 1; 4 on a GPU]"),
-        click.option("--allow-noncanonical-data", is_flag=True, help="Accept other than the published data; every line says so."),
-    ]  # fmt: skip
-    return _with(command, options)
+        click.option(
+            "--threads", type=click.IntRange(1, 1024), help="CPU threads of a trial.  [default: 1; 4 on a GPU]"
+        ),
+        click.option(
+            "--allow-noncanonical-data", is_flag=True, help="Accept other than the published data; every line says so."
+        ),
+    ]
+    return _with_options(command, options)
 
 
 def machine(command: Command) -> Command:
     """Options of where and how trials run."""
     executors = click.Choice(["local", "docker", "ray", "auto"])
-    return _with(
+    return _with_options(
         arithmetic(command),
         [
             click.option("--executor", type=executors, default="local", show_default=True),
@@ -150,7 +199,7 @@ def report_empty_plan(plan: Plan, only: Sequence[str]) -> None:
         click.echo(f"Error: the plan is empty{why}", err=True)
 
 
-def _with(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
+def _with_options(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
     for option in reversed(options):
         command = option(command)
     return command

@@ -20,9 +20,12 @@ from benchmark.spec.selectors import Selection
 @machine
 @click.option("--only", multiple=True, metavar="SELECTOR", help="Of these trials only those that match.")
 @click.option(
-    "--by", type=click.Choice(["trial", "value"]), default="trial", show_default=True,
+    "--by",
+    type=click.Choice(["trial", "value"]),
+    default="trial",
+    show_default=True,
     help="A row for each trial, or one for each method: what it costs for each published number that it would judge.",
-)  # fmt: skip
+)
 @click.option("--json", "as_json", is_flag=True, help="The plan as it would be saved.")
 @click.pass_obj
 def plan(workspace: Workspace, /, selection: Selection, by: str, as_json: bool, **options: Any) -> int:

@@ -134,10 +134,15 @@ class TrialLine:
         stage, epoch, loss, speed, _, accuracy, left = self.cells()
         share = f"{100 * self.within:.0f} %" if self.within else ""
         parts = (
-            self.stage or f"cycle {stage}", share, epoch and f"epoch {epoch}", loss and f"loss {loss}",
-            speed and f"{speed} images/s", "" if self.labelled is None else f"{self.labelled} labels", accuracy,
+            self.stage or f"cycle {stage}",
+            share,
+            epoch and f"epoch {epoch}",
+            loss and f"loss {loss}",
+            speed and f"{speed} images/s",
+            "" if self.labelled is None else f"{self.labelled} labels",
+            accuracy,
             left and f"{left} left",
-        )  # fmt: skip
+        )
         return "  ".join(part for part in parts if part)
 
     def seconds_left(self) -> float | None:
@@ -235,7 +240,7 @@ class Progress:
         for line in self._lines.values():
             if line.state == "running":
                 name = line.name.removeprefix(f"{line.planned.trial.suite}/") if len(suites) == 1 else line.name
-                table.add_row(f"[cyan]{escape(name)}[/cyan]", _bar(line, 16 if wide else 6), *line.cells())
+                table.add_row(f"[cyan]{escape(name)}[/cyan]", _progress_bar(line, 16 if wide else 6), *line.cells())
         counts = {state: sum(line.state == state for line in self._lines.values()) for state in COLOURS}
         words = "  ".join(f"{number} {state}" for state, number in counts.items() if number)
         left = self.seconds_left()
@@ -245,7 +250,7 @@ class Progress:
         return outer
 
 
-def _bar(line: TrialLine, width: int) -> str:
+def _progress_bar(line: TrialLine, width: int) -> str:
     whole = line.planned.total.forward_equivalents
     full = round(width * line.done() / whole) if whole else width
     return "━" * full + "[dim]" + "╌" * (width - full) + "[/dim]"

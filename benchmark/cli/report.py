@@ -34,9 +34,15 @@ from benchmark.spec.selectors import Selection
 )
 @click.pass_obj
 def report(
-    workspace: Workspace, selection: Selection, out: Path | None, committed: bool, publish: bool, republish: bool,
-    no_tracking: bool, tracking_uri: str | None,
-) -> int:  # fmt: skip
+    workspace: Workspace,
+    selection: Selection,
+    out: Path | None,
+    committed: bool,
+    publish: bool,
+    republish: bool,
+    no_tracking: bool,
+    tracking_uri: str | None,
+) -> int:
     """Write the reports of the selection: tables, plots, verdicts for people and for programs; of several suites also an
     index with the leaderboard.
 

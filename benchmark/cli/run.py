@@ -52,13 +52,25 @@ MOST_SEEDS = 20
 )
 @click.option("--quiet", "-q", is_flag=True, help="No progress, and one sentence for each suite at the end.")
 @click.option("--no-tracking", is_flag=True, help="Do not sync to MLflow.")
-@click.option("--tracking-uri", metavar="URI", envvar=["ALBENCH_RUN_TRACKING_URI", "MLFLOW_TRACKING_URI"],
-              help="MLflow's tracking URI.  [default: sqlite in the runs folder]")  # fmt: skip
+@click.option(
+    "--tracking-uri",
+    metavar="URI",
+    envvar=["ALBENCH_RUN_TRACKING_URI", "MLFLOW_TRACKING_URI"],
+    help="MLflow's tracking URI.  [default: sqlite in the runs folder]",
+)
 @click.pass_obj
 def run(
-    workspace: Workspace, /, selection: Selection, progress: str, no_tracking: bool, until_decided: bool,
-    max_seeds: int | None, verdicts: bool, quiet: bool, **options: Any,
-) -> int:  # fmt: skip
+    workspace: Workspace,
+    /,
+    selection: Selection,
+    progress: str,
+    no_tracking: bool,
+    until_decided: bool,
+    max_seeds: int | None,
+    verdicts: bool,
+    quiet: bool,
+    **options: Any,
+) -> int:
     """Run the trials of the selection. What is finished is not done again; what was interrupted is resumed.
 
     Ends in one screen: a row for each method with what came out, what is missing, and where report and MLflow are.
@@ -72,7 +84,7 @@ def run(
     if max_seeds is not None and not until_decided:
         raise UsageError("--max-seeds belongs to --until-decided", remedy="give both, or name seeds with --seeds")
     given = RunOptions(tracking=not no_tracking, **options)
-    mode = "none" if quiet else _mode(progress)
+    mode = "none" if quiet else _progress_mode(progress)
     if not until_decided:
         code = _run_once(workspace, selection, given, mode, quiet=quiet)
         if verdicts and code != Exit.INTERRUPTED:
@@ -95,7 +107,7 @@ def _run_once(
     report_empty_plan(plan, [str(one) for one in options.only])
     if not plan.todo:
         return _report_nothing_to_do(execute(prepared), quiet=quiet)
-    _warn(plan)
+    _warn_of_plan(plan)
     if not quiet:
         click.echo(f"{summary(plan)}; {prepared.executor.name}, {at_once} at a time")
     with Progress(plan, mode, console(), at_once) as lines:
@@ -115,7 +127,7 @@ def _print_verdicts(workspace: Workspace, selection: Selection, tracking_uri: st
             print_verdicts(workspace, selection, item, detail, command="albench compare", tracking_uri=tracking_uri)
 
 
-def _mode(asked: str) -> Mode:
+def _progress_mode(asked: str) -> Mode:
     if asked == "auto":
         return "live" if sys.stdout.isatty() else "plain"
     return "live" if asked == "live" else "plain" if asked == "plain" else "none"
@@ -135,7 +147,7 @@ def _report_nothing_to_do(result: RunResult, *, quiet: bool) -> int:
     return result.exit_code
 
 
-def _warn(plan: Plan) -> None:
+def _warn_of_plan(plan: Plan) -> None:
     for data in plan.data:
         if data.present and not data.canonical:
             click.echo(f"NOT CANONICAL {data.name}: {data.note}", err=True)
@@ -152,7 +164,7 @@ def _print_result(result: RunResult, workspace: Workspace, *, quiet: bool) -> No
     if not quiet:
         click.echo(", ".join(words) + f"; records under {workspace.runs}")
     for outcome in result.failed[:SHOWN]:
-        click.echo(f"  log of {outcome.job.name}: {_near(outcome.job.out / 'worker.log')}", err=True)
+        click.echo(f"  log of {outcome.job.name}: {_shorten_path(outcome.job.out / 'worker.log')}", err=True)
     if len(result.failed) > SHOWN:
         click.echo(f"  and {len(result.failed) - SHOWN} more, see `albench status`", err=True)
     if result.tracking_problem:
@@ -166,7 +178,7 @@ def _resume_command(arguments: Sequence[str]) -> str:
     return shlex.join(["albench", *(argument for argument in arguments if argument != "--fresh")])
 
 
-def _near(path: Path) -> str:
+def _shorten_path(path: Path) -> str:
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:

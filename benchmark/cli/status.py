@@ -29,7 +29,7 @@ def status(workspace: Workspace, selection: Selection | None, selectors: tuple[s
     found = find_runs(selectors if selection is None else selection, workspace)
     table = grid("trial", "profile", "environment", "state", "cycles", "last", "seen", "note")
     for run in found:
-        table.add_row(*_cells(run))
+        table.add_row(*_status_cells(run))
     if found:
         console().print(table)
     else:
@@ -37,7 +37,7 @@ def status(workspace: Workspace, selection: Selection | None, selectors: tuple[s
     return Exit.OK
 
 
-def _cells(run: Run) -> tuple[str, ...]:
+def _status_cells(run: Run) -> tuple[str, ...]:
     trial, known, last = run.trial, run.status, run.last
     return (
         escape(f"{trial.suite}/{trial.method_name}@{trial.seed}"),

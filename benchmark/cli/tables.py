@@ -83,7 +83,7 @@ def grid(*heads: str, title: str = "") -> Table:
     return table
 
 
-def _ditto(out: Console) -> str:
+def _ditto_sign(out: Console) -> str:
     """The sign for "as above" that the output can show."""
     try:
         "〃".encode(out.encoding)
@@ -104,8 +104,8 @@ def print_suite(facts: dict[str, Any]) -> None:
     out.print(escape(f"profile {facts['profile']}, variant {facts['variant']}, file {facts['file']}"), style="dim")
     if facts["about"]:
         out.print(escape(f"\n{facts['about'].strip()}"))
-    _values(out, facts["values"])
-    _methods(out, facts["methods"])
+    _print_values(out, facts["values"])
+    _print_methods(out, facts["methods"])
     for name, item in facts["deviations"].items():
         out.print(f"\n[bold]{escape(name)}[/bold] {escape(item['topic'])}")
         for key in ("paper", "code", "pinned", "effect", "source"):
@@ -113,24 +113,26 @@ def print_suite(facts: dict[str, Any]) -> None:
         for switch in item.get("switches", ()):
             flip = f"  switch:  {switch['path']} = {text(switch['corrected'])} (as published {text(switch['as_published'])})"
             out.print(escape(flip))
-    _section(
+    _print_section(
         out,
         "Unknown: no source establishes these values",
         [f"{path}: {note}" for path, note in facts["unknowns"].items()],
     )
-    _section(out, "Claims", [f"{name}: {item['text']} ({item['source']})" for name, item in facts["claims"].items()])
-    _reported(out, facts["reported"])
+    _print_section(
+        out, "Claims", [f"{name}: {item['text']} ({item['source']})" for name, item in facts["claims"].items()]
+    )
+    _print_reported(out, facts["reported"])
     for kind in ("profiles", "variants"):
         for name, item in facts[kind].items():
             lines = [f"{path} = {text(value)}" for path, value in item.get("set", {}).items()]
             lines += [f"{key} = {text(item[key])}" for key in ("seeds", "methods") if item.get(key)]
-            _section(out, f"{kind[:-1].capitalize()} {name}: {item['note']}", lines)
+            _print_section(out, f"{kind[:-1].capitalize()} {name}: {item['note']}", lines)
 
 
-def _values(out: Console, values: list[dict[str, Any]]) -> None:
+def _print_values(out: Console, values: list[dict[str, Any]]) -> None:
     table = grid("path", "value", "source", title="\nPinned values")
     before = ""
-    for path, items in _rows(values):
+    for path, items in _group_rows(values):
         value = " ".join(
             (f"{item['path'].removeprefix(f'{path}.')}=" if len(items) > 1 else "")
             + text(item["value"])
@@ -142,7 +144,7 @@ def _values(out: Console, values: list[dict[str, Any]]) -> None:
         table.add_row(
             escape(path),
             escape(value),
-            _ditto(out) if source == before else escape(source),
+            _ditto_sign(out) if source == before else escape(source),
             style="yellow" if changed else "",
         )
         before = source
@@ -150,7 +152,7 @@ def _values(out: Console, values: list[dict[str, Any]]) -> None:
     out.print("What is not listed is off.", style="dim")
 
 
-def _rows(values: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
+def _group_rows(values: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
     """Values that belong to one element of a list (one transform, one network) share a row."""
     rows: dict[str, list[dict[str, Any]]] = {}
     for item in values:
@@ -159,7 +161,7 @@ def _rows(values: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]
     return list(rows.items())
 
 
-def _methods(out: Console, methods: dict[str, Any]) -> None:
+def _print_methods(out: Console, methods: dict[str, Any]) -> None:
     table = grid("method", "strategy", "objective", "title", title="\nMethods")
     for name, item in methods.items():
         parts = [item["strategy"]["name"], item.get("objective", {}).get("name", "supervised"), item["title"]]
@@ -167,14 +169,14 @@ def _methods(out: Console, methods: dict[str, Any]) -> None:
     out.print(table)
 
 
-def _section(out: Console, title: str, lines: list[str]) -> None:
+def _print_section(out: Console, title: str, lines: list[str]) -> None:
     if lines:
         out.print(f"\n[bold]{escape(title)}[/bold]")
         for line in lines:
             out.print(escape(f"  {line}"))
 
 
-def _reported(out: Console, groups: list[dict[str, Any]]) -> None:
+def _print_reported(out: Console, groups: list[dict[str, Any]]) -> None:
     if not groups:
         return
     table = grid("method", "role", "numbers", "labelled", "means", "source", title="\nReported numbers")
@@ -182,13 +184,17 @@ def _reported(out: Console, groups: list[dict[str, Any]]) -> None:
         sizes = [str(size) for size in group["labelled"]]
         means = [f"{value:g}" for value in group["means"]]
         table.add_row(
-            escape(group["method"]), group["role"], str(group["numbers"]), _short(sizes), _short(means),
+            escape(group["method"]),
+            group["role"],
+            str(group["numbers"]),
+            _shorten_parts(sizes),
+            _shorten_parts(means),
             escape("; ".join(group["sources"])),
-        )  # fmt: skip
+        )
     out.print(table)
 
 
-def _short(parts: list[str]) -> str:
+def _shorten_parts(parts: list[str]) -> str:
     return " ".join(parts if len(parts) <= 8 else [*parts[:3], "...", *parts[-3:]])
 
 
@@ -219,11 +225,16 @@ def print_plan(plan: Plan) -> None:
     for planned in plan.trials:
         whole = planned.total
         table.add_row(
-            escape(name_of(planned)), planned.trial_id[:12], f"[{STATES[planned.state]}]{planned.state}[/]",
-            f"{planned.cycles_done}/{len(planned.work)}", f"{whole.steps:,}", f"{whole.forward_equivalents:,}",
+            escape(name_of(planned)),
+            planned.trial_id[:12],
+            f"[{STATES[planned.state]}]{planned.state}[/]",
+            f"{planned.cycles_done}/{len(planned.work)}",
+            f"{whole.steps:,}",
+            f"{whole.forward_equivalents:,}",
             flops(None if planned.macs is None else 2 * planned.macs),
-            "" if planned.seconds is None else duration(planned.seconds), escape(notes.mark(planned.note)),
-        )  # fmt: skip
+            "" if planned.seconds is None else duration(planned.seconds),
+            escape(notes.mark(planned.note)),
+        )
     out.print(table)
     for line in notes.lines():
         out.print(escape(line), soft_wrap=True)  # addresses and paths stay whole
@@ -252,10 +263,13 @@ def print_value(values: Sequence[MethodValue]) -> None:
     table = grid("method", "trials", "cost", "published numbers", "cost of a number", "left")
     for value in values:
         table.add_row(
-            escape(value.selector), str(value.trials), flops(2 * value.macs or None), str(value.numbers),
+            escape(value.selector),
+            str(value.trials),
+            flops(2 * value.macs or None),
+            str(value.numbers),
             flops(2 * value.macs_per_number) if value.macs and value.numbers else "",
             "" if value.seconds is None else duration(value.seconds),
-        )  # fmt: skip
+        )
     console().print(table)
     first = " ".join(value.selector for value in values[:3] if value.numbers)
     if first:

@@ -32,7 +32,7 @@ def run_until_decided(settings: Workspace, selection: Selection, once: Callable[
     """
     if selection.seeds or any(selector.seeds for selector in selection.selectors):
         raise UsageError("--until-decided chooses the seeds itself", remedy="name none; --max-seeds bounds them")
-    codes = [_suite(settings, selection, suite, once, most) for suite in selection.suites(settings.suites)]
+    codes = [_run_suite(settings, selection, suite, once, most) for suite in selection.suites(settings.suites)]
     failed = [code for code in codes if code not in (Exit.OK, Exit.INCONCLUSIVE)]
     return failed[0] if failed else max(codes, default=Exit.OK)
 
@@ -43,7 +43,7 @@ def seeds_of(suite: SuiteFile, number: int) -> tuple[int, ...]:
     return tuple(islice([*planned, *islice((seed for seed in count() if seed not in planned), number)], number))
 
 
-def _suite(
+def _run_suite(
     settings: Workspace, selection: Selection, suite: SuiteFile, once: Callable[[Selection], int], most: int
 ) -> int:
     from benchmark.verdicts.sequential import planned_looks
@@ -52,7 +52,7 @@ def _suite(
     if most < least:
         raise UsageError(f"{suite.id} decides nothing below {least} trials", remedy=f"--max-seeds {least} or more")
     looks = planned_looks(least, most)
-    asked = _asked(selection, suite)
+    asked = _requested_methods(selection, suite)
     open_methods, decided = asked, Decided()
     click.echo(f"{suite.id}: looks at {', '.join(map(str, looks))} seeds")
     for look in looks:
@@ -62,7 +62,7 @@ def _suite(
             return code
         meant = replace(selection, selectors=[Selector(suite.id)], methods=asked, seeds=seeds)
         judgement = compare_suite(settings, meant, suite, looks=looks).judgement
-        still = _open(judgement, decided, look)
+        still = _open_verdicts(judgement, decided, look)
         open_methods = tuple(method for method in asked if method in set().union(*still.values()))
         click.echo(f"{suite.id}: {len(decided)} decided and {len(still)} open with {look} seeds")
         if not still:
@@ -77,7 +77,7 @@ def _suite(
             err=True,
         )
         return Exit.NOT_MEASURED
-    command = ["albench", "compare", suite.id, "--looks", ",".join(map(str, looks)), "--seeds", _span(seeds)]
+    command = ["albench", "compare", suite.id, "--looks", ",".join(map(str, looks)), "--seeds", _format_seeds(seeds)]
     command += ["--profile", selection.profile] if selection.profile != "paper" else []
     command += ["--variant", selection.variant] if selection.variant != "as_published" else []
     command += ["--methods", ",".join(asked)] if chosen_methods(selection, suite) is not None else []
@@ -85,7 +85,7 @@ def _suite(
     return Exit.INCONCLUSIVE if still else Exit.OK
 
 
-def _asked(selection: Selection, suite: SuiteFile) -> tuple[str, ...]:
+def _requested_methods(selection: Selection, suite: SuiteFile) -> tuple[str, ...]:
     chosen = chosen_methods(selection, suite)
     if chosen is not None:
         return chosen
@@ -95,10 +95,10 @@ def _asked(selection: Selection, suite: SuiteFile) -> tuple[str, ...]:
     return (*own, *selection.plugin_method(resolved))
 
 
-def _open(judgement: SuiteVerdict, decided: Decided, look: int) -> dict[str, set[str]]:
+def _open_verdicts(judgement: SuiteVerdict, decided: Decided, look: int) -> dict[str, set[str]]:
     """Verdicts that more seeds can decide, with the methods they need; what is decided now is added to `decided`."""
     still: dict[str, set[str]] = {}
-    for name, verdict, methods in _verdicts(judgement):
+    for name, verdict, methods in _decidable_verdicts(judgement):
         if name in decided:
             continue
         if verdict == "inconclusive":
@@ -108,7 +108,7 @@ def _open(judgement: SuiteVerdict, decided: Decided, look: int) -> dict[str, set
     return still
 
 
-def _verdicts(judgement: SuiteVerdict) -> Iterable[tuple[str, str, set[str]]]:
+def _decidable_verdicts(judgement: SuiteVerdict) -> Iterable[tuple[str, str, set[str]]]:
     """Name, verdict and methods of everything that seeds can decide."""
     for item in judgement.numbers:
         if item.decides and item.verdict.kind not in ("not_comparable", "missing"):
@@ -125,6 +125,6 @@ def _verdicts(judgement: SuiteVerdict) -> Iterable[tuple[str, str, set[str]]]:
             yield f"claim {claim.id}", str(claim.outcome), set(claim.methods)
 
 
-def _span(seeds: Iterable[int]) -> str:
+def _format_seeds(seeds: Iterable[int]) -> str:
     found = sorted(seeds)
     return f"{found[0]}-{found[-1]}" if found == list(range(found[0], found[-1] + 1)) else ",".join(map(str, found))

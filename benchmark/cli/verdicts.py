@@ -41,9 +41,14 @@ def detailed(command: Command) -> Command:
 
 
 def print_verdicts(
-    workspace: Workspace, selection: Selection, item: ComparisonResult, detail: Detail, *, command: str = "",
+    workspace: Workspace,
+    selection: Selection,
+    item: ComparisonResult,
+    detail: Detail,
+    *,
+    command: str = "",
     tracking_uri: str | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Print a judged suite. `command` is the verb whose exit code the sentence names where that is not the caller's own."""
     from benchmark.reports import answer, terminal
 

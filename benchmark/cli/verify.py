@@ -40,7 +40,7 @@ def verify(workspace: Workspace, /, selection: Selection, level: str, markdown: 
     if not found.results:
         click.echo("Error: no trial can be started", err=True)
         return found.exit_code
-    rows = [_cells(result) for result in found.results]
+    rows = [_verify_cells(result) for result in found.results]
     table = grid(*HEADS)
     for row in rows:
         table.add_row(*row)
@@ -54,7 +54,7 @@ def verify(workspace: Workspace, /, selection: Selection, level: str, markdown: 
     return found.exit_code
 
 
-def _cells(found: VerificationResult) -> tuple[str, str, str, str]:
+def _verify_cells(found: VerificationResult) -> tuple[str, str, str, str]:
     places = [f"{name}: {at}" for name, at in (("repeated", found.repeated_at), ("resumed", found.resumed_at)) if at]
     resumed = str(found.resumed) if found.killed else f"{found.resumed} (too quick to be killed)"
     return found.name, str(found.repeated), resumed, "; ".join(places)

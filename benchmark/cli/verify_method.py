@@ -27,7 +27,7 @@ def verify_method(names: tuple[str, ...], params: str, models: int) -> int:
     from benchmark.api.check import check_strategy
     from benchmark.conformance import Result
 
-    given, broken = _object(params), 0
+    given, broken = _parse_object(params), 0
     for name in names:
         found = check_strategy(name, given, models)
         table = grid("check", "result", "", title=escape(name))
@@ -41,7 +41,7 @@ def verify_method(names: tuple[str, ...], params: str, models: int) -> int:
     return Exit.DISCREPANCY if broken else Exit.OK
 
 
-def _object(text: str) -> dict[str, Any]:
+def _parse_object(text: str) -> dict[str, Any]:
     try:
         given = json.loads(text)
     except ValueError as error:

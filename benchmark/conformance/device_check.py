@@ -107,10 +107,13 @@ def check_trial(trial: Trial, device: str) -> Iterator[Held]:
             continue
         captured = step == "captured" and precision in together and not first.drew
         yield Held(
-            name=name, precision=precision, step=step, repeats=first.results == second.results,
+            name=name,
+            precision=precision,
+            step=step,
+            repeats=first.results == second.results,
             captures=first.results == together[precision].results if captured else None,
             difference=difference,
-        )  # fmt: skip
+        )
 
 
 def play(trial: Trial, numerics: Numerics) -> Played:

@@ -32,19 +32,26 @@ _PROTOCOL: dict[str, Any] = {
     "seed": 0,
     "data": {"name": "cifar10", "train_size": POOL, "test_size": 8, "classes": CLASSES, "split": {"rule": "official"}},
     "views": {
-        "train": [{"op": "random_crop", "size": 32, "padding": 4}, {"op": "normalise", "mean": [0.5] * 3, "std": [0.3] * 3}],
+        "train": [
+            {"op": "random_crop", "size": 32, "padding": 4},
+            {"op": "normalise", "mean": [0.5] * 3, "std": [0.3] * 3},
+        ],
         "test": [{"op": "normalise", "mean": [0.5] * 3, "std": [0.3] * 3}],
         "pool": "test",
     },
     "models": [{"name": "resnet_cifar", "params": {"heads": 2, "widths": [8, 16, 32, 64]}}],
     "acquisition": {"initial": {"rule": "uniform", "size": LABELLED}, "budget": 2, "cycles": 3},
     "training": {
-        "epochs": EPOCHS, "batch_size": BATCH, "shuffle": True, "drop_last": False, "start": "warm",
+        "epochs": EPOCHS,
+        "batch_size": BATCH,
+        "shuffle": True,
+        "drop_last": False,
+        "start": "warm",
         "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": False},
         "schedule": {"kind": "cosine"},
     },
     "evaluation": {"epoch": "last", "batch_size": 8},
-}  # fmt: skip
+}
 """A protocol around it: a narrow ResNet-18 with two heads and four maps, channels 8, 16, 32 and 64."""
 
 
@@ -200,9 +207,16 @@ def _learner(make: MakeObjective, start: str = "warm", numerics: Numerics | None
     raw = _PROTOCOL | {"training": _PROTOCOL["training"] | {"start": start}}
     protocol = Protocol.model_validate_json(canonical_json(raw))
     trial = Trial(
-        suite="conformance/objective", method_name="objective", profile="paper", variant="as_published", seed=0,
-        protocol=protocol, strategy=Component(name="random"), objective=Component(name="supervised"), data_digest=None,
-    )  # fmt: skip
+        suite="conformance/objective",
+        method_name="objective",
+        profile="paper",
+        variant="as_published",
+        seed=0,
+        protocol=protocol,
+        strategy=Component(name="random"),
+        objective=Component(name="supervised"),
+        data_digest=None,
+    )
     chosen = numerics or Numerics(torch.device("cpu"))
     _, learner = assemble(trial, synthetic_dataset(protocol), chosen, Path("weights"))
     assert isinstance(learner, Learner)
@@ -234,9 +248,16 @@ def _state(learner: Learner) -> dict[str, Tensor]:
 def _data(learner: Learner) -> CycleData:
     indices = torch.arange(POOL)
     return CycleData(
-        0, indices[:LABELLED], indices[LABELLED:], learner.parts.train_labels, learner.parts.train, learner.streams,
-        learner.protocol.training, learner.numerics.device, learner.orders,
-    )  # fmt: skip
+        0,
+        indices[:LABELLED],
+        indices[LABELLED:],
+        learner.parts.train_labels,
+        learner.parts.train,
+        learner.streams,
+        learner.protocol.training,
+        learner.numerics.device,
+        learner.orders,
+    )
 
 
 def _batches(learner: Learner) -> list[Batch]:

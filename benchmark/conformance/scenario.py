@@ -68,14 +68,19 @@ class Scenario:
     @property
     def protocol(self) -> Protocol:
         """A protocol around it."""
-        return Protocol.model_validate_json(canonical_json(_PROTOCOL | {
-            "data": _DATA | {"train_size": self.size},
-            "acquisition": {
-                "initial": {"rule": "strategy", "size": min(self.budget, self.size - CYCLES)},
-                "budget": 1,
-                "cycles": CYCLES,
-            },
-        }))  # fmt: skip
+        return Protocol.model_validate_json(
+            canonical_json(
+                _PROTOCOL
+                | {
+                    "data": _DATA | {"train_size": self.size},
+                    "acquisition": {
+                        "initial": {"rule": "strategy", "size": min(self.budget, self.size - CYCLES)},
+                        "budget": 1,
+                        "cycles": CYCLES,
+                    },
+                }
+            )
+        )
 
 
 _DATA: dict[str, Any] = {"name": "cifar10", "test_size": 1, "classes": CLASSES, "split": {"rule": "official"}}
@@ -84,12 +89,16 @@ _PROTOCOL: dict[str, Any] = {
     "views": {"train": [], "test": [], "pool": "test"},
     "models": [{"name": "stand_in"}],
     "training": {
-        "epochs": 1, "batch_size": 1, "shuffle": True, "drop_last": False, "start": "fresh",
+        "epochs": 1,
+        "batch_size": 1,
+        "shuffle": True,
+        "drop_last": False,
+        "start": "fresh",
         "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.0, "weight_decay": 0.0, "nesterov": False},
         "schedule": {"kind": "cosine"},
     },
     "evaluation": {"epoch": "last", "batch_size": 1},
-}  # fmt: skip
+}
 
 
 class FakeLearner:

@@ -127,17 +127,25 @@ def make_plan(
         done = known.cycles if state in ("resumable", "finished", "running") else 0
         parts = estimate_workload(trial.protocol, item.cost, item.price)
         entry = PlannedTrial(
-            trial=trial, trial_id=trial_id(trial), state=state, note=note, cycles_done=min(done, len(parts)), work=parts,
+            trial=trial,
+            trial_id=trial_id(trial),
+            state=state,
+            note=note,
+            cycles_done=min(done, len(parts)),
+            work=parts,
             seconds=None,
-        )  # fmt: skip
+        )
         speed = (speeds or {}).get(speed_key(trial))
         if speed is not None:
             entry = entry.model_copy(update={"seconds": speed * entry.remaining.forward_equivalents})
         planned.append(entry)
     return Plan(
-        environment=environment, data=tuple(data.values()), allow_noncanonical=allow_noncanonical, fresh=fresh,
+        environment=environment,
+        data=tuple(data.values()),
+        allow_noncanonical=allow_noncanonical,
+        fresh=fresh,
         trials=tuple(planned),
-    )  # fmt: skip
+    )
 
 
 def data_key(data: Data) -> str:

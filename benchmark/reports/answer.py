@@ -63,13 +63,13 @@ def show_answer(judgement: SuiteVerdict, console: Console, around: Surroundings 
         console.print(escape(f"Not compared: {reason}."))
     if trials := trials_text(judgement):
         console.print(escape(trials))
-    plain = not _encodes(console, BARS + "".join(formatting.SIGNS.values()))
-    _methods(console, judgement, plain=plain)
-    _unexpected(console, judgement)
-    _claims(console, judgement.claims)
+    plain = not _can_encode(console, BARS + "".join(formatting.SIGNS.values()))
+    _print_methods(console, judgement, plain=plain)
+    _print_unexpected(console, judgement)
+    _print_claims(console, judgement.claims)
     for note in judgement.notes[:LINES]:
         console.print(escape(f"Note: {note}"))
-    _missing(console, judgement, around)
+    _print_missing(console, judgement, around)
     for name, place in around.places.items():
         console.print(escape(f"{name + ':':9} {place}"), soft_wrap=True)
     if around.everything:
@@ -84,7 +84,7 @@ def sentence(judgement: SuiteVerdict, command: str = "") -> str:
 
 def trials_text(judgement: SuiteVerdict) -> str:
     """On how many trials the numbers rest; empty where nothing was measured."""
-    counts = _trials(judgement)
+    counts = _count_trials(judgement)
     if not counts:
         return ""
     least, most = min(counts.values()), max(counts.values())
@@ -106,16 +106,16 @@ def verdict_marks(items: Sequence[Deciding], most: int, *, plain: bool = False) 
     """Verdicts as signs in the order of the sizes, or as counts where there are more than `most`; as markup of rich."""
     kinds = [item.verdict.kind for item in items]
     if len(kinds) <= most:
-        return "".join(_sign(kind, plain) for kind in kinds)
-    return " ".join(f"{kinds.count(kind)}{_sign(kind, plain)}" for kind in VerdictKind if kind in kinds)
+        return "".join(_verdict_sign(kind, plain) for kind in kinds)
+    return " ".join(f"{kinds.count(kind)}{_verdict_sign(kind, plain)}" for kind in VerdictKind if kind in kinds)
 
 
-def _sign(kind: VerdictKind, plain: bool) -> str:
+def _verdict_sign(kind: VerdictKind, plain: bool) -> str:
     text = str(kind)[0].upper() if plain else formatting.SIGNS[kind]
     return f"[{COLOURS[str(kind).replace('_', ' ')]}]{text}[/]"
 
 
-def _encodes(console: Console, text: str) -> bool:
+def _can_encode(console: Console, text: str) -> bool:
     try:
         text.encode(console.encoding)
     except (UnicodeEncodeError, LookupError):
@@ -123,7 +123,7 @@ def _encodes(console: Console, text: str) -> bool:
     return True
 
 
-def _trials(judgement: SuiteVerdict) -> dict[str, int]:
+def _count_trials(judgement: SuiteVerdict) -> dict[str, int]:
     """Trials of each measured method, in the order of the suite."""
     counts: dict[str, int] = {}
     for cell in judgement.cells:
@@ -131,9 +131,9 @@ def _trials(judgement: SuiteVerdict) -> dict[str, int]:
     return counts
 
 
-def _methods(console: Console, judgement: SuiteVerdict, *, plain: bool) -> None:
+def _print_methods(console: Console, judgement: SuiteVerdict, *, plain: bool) -> None:
     """A row for each measured method, the best curve first."""
-    counts = _trials(judgement)
+    counts = _count_trials(judgement)
     if not counts:
         return
     wide = console.width >= WIDE
@@ -163,42 +163,42 @@ def _methods(console: Console, judgement: SuiteVerdict, *, plain: bool) -> None:
         cells = sorted((cell for cell in judgement.cells if cell.method == method), key=lambda cell: cell.labelled)
         standing, last = standings.get(method), cells[-1]
         row = [escape(method)] + [str(counts[method])] * shows_trials
-        row += [formatting.mean_sd(last.mean, last.sd, None), _area(standing), _gain(standing)]
+        row += [formatting.mean_sd(last.mean, last.sd, None), _format_area(standing), _format_gain(standing)]
         row += [formatting.saved_text(standing) if standing else "–"] * wide
         if shows_verdicts:
-            row.append(verdict_marks(_numbers(judgement, method), WIDE_MARKS if wide else MARKS, plain=plain))
+            row.append(verdict_marks(_numbers_of(judgement, method), WIDE_MARKS if wide else MARKS, plain=plain))
         if wide and judgement.curves and shows_verdicts:
             row.append(verdict_marks([item for item in judgement.curves if item.method == method], MARKS, plain=plain))
         row += [] if plain else [sparkline([cell.mean for cell in cells], *bounds)]
         table.add_row(*row)
     console.print(table)
-    _legend(console, judgement, compared if shows_verdicts else set(), plain=plain)
+    _print_legend(console, judgement, compared if shows_verdicts else set(), plain=plain)
 
 
-def _area(standing: Standing | None) -> str:
+def _format_area(standing: Standing | None) -> str:
     return formatting.mean_sd(standing.area, standing.area_sd, None) if standing else "–"
 
 
-def _gain(standing: Standing | None) -> str:
+def _format_gain(standing: Standing | None) -> str:
     return formatting.interval(standing.gain, standing.gain_low, standing.gain_high) if standing else "–"
 
 
-def _numbers(judgement: SuiteVerdict, method: str) -> list[NumberVerdict]:
+def _numbers_of(judgement: SuiteVerdict, method: str) -> list[NumberVerdict]:
     found = [item for item in judgement.numbers if item.decides and item.method == method]
     return sorted(found, key=lambda item: item.labelled or 0)
 
 
-def _legend(console: Console, judgement: SuiteVerdict, methods: set[str], *, plain: bool) -> None:
+def _print_legend(console: Console, judgement: SuiteVerdict, methods: set[str], *, plain: bool) -> None:
     """What the columns hold, and the signs that were used."""
     used = {item.verdict.kind for item in judgement.numbers if item.decides and item.method in methods}
-    signs = [f"{_sign(kind, plain)} {str(kind).replace('_', ' ')}" for kind in VerdictKind if kind in used]
+    signs = [f"{_verdict_sign(kind, plain)} {str(kind).replace('_', ' ')}" for kind in VerdictKind if kind in used]
     curve = "mean over its sizes" if judgement.rule.curve == "mean" else "normalised area under the curve"
     console.print(escape(f"± s.d. over trials; {curve}; [95 % interval] paired by seed"), style="dim")
     if signs:
         console.print("  ".join(signs))
 
 
-def _unexpected(console: Console, judgement: SuiteVerdict) -> None:
+def _print_unexpected(console: Console, judgement: SuiteVerdict) -> None:
     """Numbers and curves that are above or below, in full; those that are open, by reason."""
     items: list[Deciding] = [item for item in judgement.numbers if item.decides] + list(judgement.curves)
     apart = [item for item in items if item.verdict.kind in (VerdictKind.ABOVE, VerdictKind.BELOW)]
@@ -206,7 +206,7 @@ def _unexpected(console: Console, judgement: SuiteVerdict) -> None:
     notes, reference = formatting.Footnotes(), formatting.reference_head(judgement)
     for item in apart[:LINES]:
         line = formatting.line(item, notes)
-        text = f"{line.sign} {_place(item)}: {line.ours}, {reference} {line.published}: {line.difference}"
+        text = f"{line.sign} {_name_place(item)}: {line.ours}, {reference} {line.published}: {line.difference}"
         console.print(escape(text), style=COLOURS[line.kind])
     if len(apart) > LINES:
         console.print(f"  and {len(apart) - LINES} more above or below")
@@ -221,18 +221,20 @@ def _unexpected(console: Console, judgement: SuiteVerdict) -> None:
             name = str(kind).replace("_", " ")
             why = f" ({reason})" if reason else ""
             console.print(
-                escape(f"{formatting.SIGNS[kind]} {len(found)} {name}{why}: {_places(found)}{_needed(found)}"),
+                escape(
+                    f"{formatting.SIGNS[kind]} {len(found)} {name}{why}: {_name_places(found)}{_needed_trials(found)}"
+                ),
                 style=COLOURS[name],
             )
 
 
-def _place(item: Deciding) -> str:
+def _name_place(item: Deciding) -> str:
     if isinstance(item, CurveVerdict):
         return f"{item.method}, whole curve"
     return f"{item.method} at {formatting.count(item.labelled)}"
 
 
-def _places(items: Iterable[Deciding]) -> str:
+def _name_places(items: Iterable[Deciding]) -> str:
     """`random at 40, 80; tod at 200`, of the first ones."""
     listed = list(items)
     methods: dict[str, list[str]] = {}
@@ -243,7 +245,7 @@ def _places(items: Iterable[Deciding]) -> str:
     return text + (f"; and {len(listed) - PLACES} more" if len(listed) > PLACES else "")
 
 
-def _needed(items: Iterable[Deciding]) -> str:
+def _needed_trials(items: Iterable[Deciding]) -> str:
     """How many trials would decide all of them, where that is known and more than are there."""
     found = [item.estimate for item in items if item.estimate is not None]
     needed = [estimate.needed for estimate in found]
@@ -253,7 +255,7 @@ def _needed(items: Iterable[Deciding]) -> str:
     return f"; {max(known)} trials of a method would decide them"
 
 
-def _claims(console: Console, claims: Sequence[ClaimVerdict]) -> None:
+def _print_claims(console: Console, claims: Sequence[ClaimVerdict]) -> None:
     """A line for each claim that was decided; those without a test, by reason."""
     reasons: dict[tuple[ClaimOutcome, str], list[str]] = {}
     for claim in claims:
@@ -272,7 +274,7 @@ def _claims(console: Console, claims: Sequence[ClaimVerdict]) -> None:
         console.print(escape(f"{formatting.SIGNS[outcome]} {what} {name}{why}{which}"), style=COLOURS[name])
 
 
-def _missing(console: Console, judgement: SuiteVerdict, around: Surroundings) -> None:
+def _print_missing(console: Console, judgement: SuiteVerdict, around: Surroundings) -> None:
     """Methods without a trial, and the command that runs what is missing."""
     names = judgement.missing
     if names:

@@ -47,8 +47,8 @@ def state_table(suites: Sequence[SuiteFile], committed: Mapping[str, Sequence[Me
         states: Counter[str] = Counter()
         numbers = judged = 0
         for suite in own:
-            verdicts = _verdicts(suite, committed.get(suite.id, ()))
-            states.update(state for _, state, _ in _claims(suite, verdicts.get(WHOLE)))
+            verdicts = _suite_verdicts(suite, committed.get(suite.id, ()))
+            states.update(state for _, state, _ in _claim_rows(suite, verdicts.get(WHOLE)))
             numbers += sum(row.role in TARGETS for row in suite.reported)
             judged += len(_judged_numbers(verdicts.values()))
         order = ("holds", "does not hold", "undecided", "cited only", NOT_RUN)
@@ -69,8 +69,8 @@ def claims_page(suites: Sequence[SuiteFile], committed: Mapping[str, Sequence[Me
     for paper, own in _by_paper(suites).items():
         rows = []
         for suite in own:
-            found = _verdicts(suite, committed.get(suite.id, ()))
-            for text, state, evidence in _claims(suite, found.get(WHOLE)):
+            found = _suite_verdicts(suite, committed.get(suite.id, ()))
+            for text, state, evidence in _claim_rows(suite, found.get(WHOLE)):
                 rows.append((f"`{suite.id}`", text, state, *evidence))
         if rows:
             parts += [f"## {paper}", markdown.table(CLAIM_HEADS, rows)]
@@ -85,7 +85,7 @@ def _by_paper(suites: Sequence[SuiteFile]) -> dict[str, list[SuiteFile]]:
     return papers
 
 
-def _verdicts(suite: SuiteFile, rows: Sequence[Measurement]) -> dict[str, SuiteVerdict]:
+def _suite_verdicts(suite: SuiteFile, rows: Sequence[Measurement]) -> dict[str, SuiteVerdict]:
     """Verdicts on committed trials of the published protocol and of profiles that keep a part of it, by profile."""
     comparable = {WHOLE} | {name for name, profile in suite.suite.profiles.items() if profile.part}
     kept = {row.profile for row in rows if row.variant == "as_published"} & comparable
@@ -102,7 +102,7 @@ def _judged_numbers(verdicts: Iterable[SuiteVerdict]) -> set[tuple[str, int | No
     }
 
 
-def _claims(suite: SuiteFile, found: SuiteVerdict | None) -> list[tuple[str, str, tuple[str, str, str]]]:
+def _claim_rows(suite: SuiteFile, found: SuiteVerdict | None) -> list[tuple[str, str, tuple[str, str, str]]]:
     """Text, state and evidence (difference, seeds, address) of every claim of a suite."""
     if found is None:
         cited = {name for name, claim in suite.suite.claims.items() if claim.better is None or claim.worse is None}

@@ -74,9 +74,7 @@ def _methods(suite_file: SuiteFile, trials: Trials, rows: Iterable[ReportedResul
     return [*known, *(method for method in others if method != CEILING or drawn == {CEILING})]
 
 
-def controls(
-    suite_file: SuiteFile, judgement: SuiteVerdict, trials: Trials, methods: Iterable[str]
-) -> dict[str, str]:  # fmt: skip
+def controls(suite_file: SuiteFile, judgement: SuiteVerdict, trials: Trials, methods: Iterable[str]) -> dict[str, str]:
     """Random sampling with the same training, by method that was measured; methods without any are left out."""
     held = {row.method: row.control for row in judgement.standings}  # knows the training of methods of one's own
     found = {

@@ -20,9 +20,23 @@ from benchmark.verdicts.measurements import Measurement
 from benchmark.verdicts.results import SuiteVerdict
 
 COLUMNS = (
-    "method", "seed", "labelled", "metric", "value", "suite", "profile", "variant", "cycle", "trial_id", "env_id", "device_model",
-    "canonical", "data_note", "record_digest", "labelled_digest",
-)  # fmt: skip
+    "method",
+    "seed",
+    "labelled",
+    "metric",
+    "value",
+    "suite",
+    "profile",
+    "variant",
+    "cycle",
+    "trial_id",
+    "env_id",
+    "device_model",
+    "canonical",
+    "data_note",
+    "record_digest",
+    "labelled_digest",
+)
 """Columns of the long table; the first five are those that `albench judge` reads."""
 ROCRATE = "https://w3id.org/ro/crate/1.1"
 TYPES = {
@@ -80,10 +94,27 @@ def to_json(judgements: Iterable[SuiteVerdict], measurements: Iterable[Measureme
 
 
 SPECIAL = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "<": "$<$", ">": "$>$", "✓": "", "▲": "",
-    "▼": "", "∅": "", "★": r"$\star$", "×": r"$\times$",
-}  # fmt: skip
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "–": "--",
+    "<": "$<$",
+    ">": "$>$",
+    "✓": "",
+    "▲": "",
+    "▼": "",
+    "∅": "",
+    "★": r"$\star$",
+    "×": r"$\times$",
+}
 
 
 def escape(text: str) -> str:
@@ -103,9 +134,14 @@ def to_latex(judgement: SuiteVerdict) -> bytes:
     body = [f"{' & '.join(map(escape, row))} \\\\" for row in rows]
     table = [
         f"% {judgement.suite}, profile {judgement.profile}, {judgement.variant}: {escape(formatting.headline(judgement))}",
-        rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}", r"\toprule", f"{' & '.join(map(escape, heads))} \\\\", r"\midrule",
-        *body, r"\bottomrule", r"\end{tabular}",
-    ]  # fmt: skip
+        rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
+        r"\toprule",
+        f"{' & '.join(map(escape, heads))} \\\\",
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
     return ("\n".join(table) + "\n").encode()
 
 
@@ -123,46 +159,74 @@ def to_rocrate(
     paper, protocol = suite.suite.paper, suite.suite.protocol
     parts = [
         {
-            "@id": name, "@type": "File", "name": name, "contentSize": str(len(content)),
+            "@id": name,
+            "@type": "File",
+            "name": name,
+            "contentSize": str(len(content)),
             "encodingFormat": TYPES.get(name[name.rfind(".") :], "application/octet-stream"),
             "sha256": hashlib.sha256(content).hexdigest(),
         }
         for name, content in sorted(files.items())
-    ]  # fmt: skip
+    ]
     machines = sorted({part.device_model for row in measurements for part in row.parts or (row,)})
     devices = [{"@id": f"#device-{place}", "@type": "Thing", "name": name} for place, name in enumerate(machines)]
     trials = {(row.method, row.seed) for row in measurements}
     root = {
-        "@id": "./", "@type": "Dataset", "name": f"{judgement.title}: results", "datePublished": date,
+        "@id": "./",
+        "@type": "Dataset",
+        "name": f"{judgement.title}: results",
+        "datePublished": date,
         "description": (
             f"{len(trials)} trials of suite {judgement.suite}, profile {judgement.profile}, variant {judgement.variant}. "
             f"{formatting.headline(judgement)}"
         ),
-        "license": {"@id": "#license"}, "hasPart": [{"@id": part["@id"]} for part in parts], "citation": {"@id": "#paper"},
-        "about": {"@id": "#data"}, "mentions": [{"@id": "#measuring"}],
-    }  # fmt: skip
+        "license": {"@id": "#license"},
+        "hasPart": [{"@id": part["@id"]} for part in parts],
+        "citation": {"@id": "#paper"},
+        "about": {"@id": "#data"},
+        "mentions": [{"@id": "#measuring"}],
+    }
     graph: list[dict[str, Any]] = [
         {
-            "@id": "ro-crate-metadata.json", "@type": "CreativeWork", "about": {"@id": "./"}, "conformsTo": {"@id": ROCRATE},
+            "@id": "ro-crate-metadata.json",
+            "@type": "CreativeWork",
+            "about": {"@id": "./"},
+            "conformsTo": {"@id": ROCRATE},
         },
-        root, *parts,
-        {"@id": "#license", "@type": "CreativeWork", "name": "not stated: the licence of the repository these results came from"},
+        root,
+        *parts,
         {
-            "@id": "#paper", "@type": "ScholarlyArticle", "name": paper.title, "datePublished": str(paper.year),
-            "publisher": paper.venue, **({"identifier": paper.preprint} if paper.preprint else {}),
+            "@id": "#license",
+            "@type": "CreativeWork",
+            "name": "not stated: the licence of the repository these results came from",
         },
         {
-            "@id": "#data", "@type": "Dataset", "name": protocol.data.name,
+            "@id": "#paper",
+            "@type": "ScholarlyArticle",
+            "name": paper.title,
+            "datePublished": str(paper.year),
+            "publisher": paper.venue,
+            **({"identifier": paper.preprint} if paper.preprint else {}),
+        },
+        {
+            "@id": "#data",
+            "@type": "Dataset",
+            "name": protocol.data.name,
             "description": f"{protocol.data.train_size} training and {protocol.data.test_size} test images",
         },
         {"@id": "#albench", "@type": "SoftwareApplication", "name": "albench", "version": __version__},
         {
-            "@id": "#measuring", "@type": "CreateAction", "name": f"albench run {judgement.suite}",
-            "instrument": [{"@id": "#albench"}, *({"@id": one["@id"]} for one in devices)], "object": {"@id": "#data"},
+            "@id": "#measuring",
+            "@type": "CreateAction",
+            "name": f"albench run {judgement.suite}",
+            "instrument": [{"@id": "#albench"}, *({"@id": one["@id"]} for one in devices)],
+            "object": {"@id": "#data"},
             "result": [{"@id": part["@id"]} for part in parts],
-            "description": f"environments {', '.join(judgement.environments)}" if judgement.environments else "not stated",
+            "description": f"environments {', '.join(judgement.environments)}"
+            if judgement.environments
+            else "not stated",
         },
         *devices,
-    ]  # fmt: skip
+    ]
     crate = {"@context": f"{ROCRATE}/context", "@graph": graph}
     return (json.dumps(crate, indent=1, ensure_ascii=False) + "\n").encode()

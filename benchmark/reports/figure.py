@@ -66,14 +66,22 @@ def suite_figure(
             )
     height = curves.ceiling(trials, metric)
     views: list[dict[str, Any]] = [
-        {"name": metric, "axis": curves.value_axis(suite_file, metric), "series": values,
-         "line": None if height is None else ["all labels", _rounded(height)]},
-    ]  # fmt: skip
+        {
+            "name": metric,
+            "axis": curves.value_axis(suite_file, metric),
+            "series": values,
+            "line": None if height is None else ["all labels", _rounded(height)],
+        },
+    ]
     if any(item["ours"] for item in gains):
-        views.append({
-            "name": "gain over random", "axis": curves.gain_axis(metric), "series": gains,
-            "line": ["random, same seeds", 0],
-        })  # fmt: skip
+        views.append(
+            {
+                "name": "gain over random",
+                "axis": curves.gain_axis(metric),
+                "series": gains,
+                "line": ["random, same seeds", 0],
+            }
+        )
     return {"title": f"{judgement.title}: all curves", "what": "method", "unit": "trials", "views": views}
 
 
@@ -84,9 +92,7 @@ def gains_figure(title: str, gains: Mapping[str, Sequence[Point]]) -> dict[str, 
     ]
     if len(series) < 2:
         return None
-    view = {
-        "name": "gain", "axis": "gain over random (points)", "series": series, "line": ["random, same seeds", 0]
-    }  # fmt: skip
+    view = {"name": "gain", "axis": "gain over random (points)", "series": series, "line": ["random, same seeds", 0]}
     return {"title": title, "what": "suite", "unit": "pairs", "views": [view]}
 
 
@@ -113,10 +119,12 @@ def _library(name: str) -> str:
 
 def _series(name: str, look: Look, points: Iterable[Point], published: list[list[Any]]) -> dict[str, Any]:
     return {
-        "name": name, "colour": look.colour, "marker": look.marker,
+        "name": name,
+        "colour": look.colour,
+        "marker": look.marker,
         "ours": [[point.size, _rounded(point.mean), _rounded(point.half), point.n] for point in points],
         "published": published,
-    }  # fmt: skip
+    }
 
 
 def _rounded(value: float | None) -> float | None:

@@ -28,16 +28,24 @@ from benchmark.verdicts.trials import OTHER_DATA
 
 SIGNS = {
     VerdictKind.REPRODUCED: "✓",
-    VerdictKind.ABOVE: "▲", VerdictKind.BELOW: "▼", VerdictKind.INCONCLUSIVE: "?",
-    VerdictKind.NOT_COMPARABLE: "–", VerdictKind.MISSING: "∅",
-    ClaimOutcome.HOLDS: "✓", ClaimOutcome.REFUTED: "✗", ClaimOutcome.INCONCLUSIVE: "?",
-    ClaimOutcome.NOT_TESTABLE: "–", ClaimOutcome.MISSING: "∅",
-}  # fmt: skip
+    VerdictKind.ABOVE: "▲",
+    VerdictKind.BELOW: "▼",
+    VerdictKind.INCONCLUSIVE: "?",
+    VerdictKind.NOT_COMPARABLE: "–",
+    VerdictKind.MISSING: "∅",
+    ClaimOutcome.HOLDS: "✓",
+    ClaimOutcome.REFUTED: "✗",
+    ClaimOutcome.INCONCLUSIVE: "?",
+    ClaimOutcome.NOT_TESTABLE: "–",
+    ClaimOutcome.MISSING: "∅",
+}
 """A sign beside every verdict, so that nothing is said by colour alone."""
 MEANING = {
-    Exit.OK: "all matched", Exit.DISCREPANCY: "a discrepancy", Exit.NOT_MEASURED: "incomplete",
+    Exit.OK: "all matched",
+    Exit.DISCREPANCY: "a discrepancy",
+    Exit.NOT_MEASURED: "incomplete",
     Exit.INCONCLUSIVE: "inconclusive only",
-}  # fmt: skip
+}
 
 
 BESIDE = "Published numbers that decide nothing: other sources, superseded values, context."
@@ -166,11 +174,18 @@ def single_rows(judgement: SuiteVerdict) -> list[list[str]]:
         verdicts = ", ".join(
             f"{kinds.count(kind)} {str(kind).replace('_', ' ')}" for kind in VerdictKind if kind in kinds
         )
-        rows.append([
-            method, str(len({item.metric for item in items})), labels, str(len(items)),
-            number(sum(gaps) / len(gaps), signed=True), number(min(gaps), signed=True), number(max(gaps), signed=True),
-            verdicts,
-        ])  # fmt: skip
+        rows.append(
+            [
+                method,
+                str(len({item.metric for item in items})),
+                labels,
+                str(len(items)),
+                number(sum(gaps) / len(gaps), signed=True),
+                number(min(gaps), signed=True),
+                number(max(gaps), signed=True),
+                verdicts,
+            ]
+        )
     return rows
 
 
@@ -191,8 +206,15 @@ def curve_text(rule: Rule) -> str:
 
 
 MODEL_HEADS = (
-    "method", "trials", "mean ± over models", "s.d. over seeds", "published ± over models", "verdict", "models won", "in the paper",
-)  # fmt: skip
+    "method",
+    "trials",
+    "mean ± over models",
+    "s.d. over seeds",
+    "published ± over models",
+    "verdict",
+    "models won",
+    "in the paper",
+)
 
 
 def model_text(judgement: SuiteVerdict) -> str:
@@ -207,11 +229,15 @@ def model_text(judgement: SuiteVerdict) -> str:
 def model_cells(row: ModelRow) -> list[str]:
     """One row of the table of target models."""
     return [
-        row.method, str(row.n) if row.n else "–", model_cell(row), number(row.over_seeds),
+        row.method,
+        str(row.n) if row.n else "–",
+        model_cell(row),
+        number(row.over_seeds),
         mean_sd(row.published, row.published_over_models, None),
         f"{SIGNS[row.verdict.kind]} {str(row.verdict.kind).replace('_', ' ')}" if row.verdict else "–",
-        "–" if row.wins is None else str(row.wins), "–" if row.published_wins is None else str(row.published_wins),
-    ]  # fmt: skip
+        "–" if row.wins is None else str(row.wins),
+        "–" if row.published_wins is None else str(row.published_wins),
+    ]
 
 
 def model_cell(row: ModelRow) -> str:
@@ -233,15 +259,22 @@ def line(item: NumberVerdict | CurveVerdict, notes: Footnotes, metric: str = "")
         sizes = count(item.labelled)
     extra = (item.note, *item.notes) if isinstance(item, NumberVerdict) else item.notes
     return Line(
-        item.method, item.title, f"{sizes}, {metric}" if metric else sizes,
+        item.method,
+        item.title,
+        f"{sizes}, {metric}" if metric else sizes,
         ours=mean_sd(found.mean, found.sd, found.n) + other_data(item.notes) if item.estimate else "–",
         published=mean_sd(found.reference, found.reference_sd, found.reference_n, found.reading_error),
-        difference=interval(found.difference, found.low, found.high), mdd=number(found.mdd),
+        difference=interval(found.difference, found.low, found.high),
+        mdd=number(found.mdd),
         needed=needed(found) if item.estimate and found.reference is not None else "–",
-        sign=SIGNS[item.verdict.kind], kind=str(item.verdict.kind).replace("_", " "), reason=item.verdict.reason,
-        source=item.source, role=item.role if isinstance(item, NumberVerdict) else "curve", marks=notes.marks(extra),
+        sign=SIGNS[item.verdict.kind],
+        kind=str(item.verdict.kind).replace("_", " "),
+        reason=item.verdict.reason,
+        source=item.source,
+        role=item.role if isinstance(item, NumberVerdict) else "curve",
+        marks=notes.marks(extra),
         decides=item.decides if isinstance(item, NumberVerdict) else True,
-    )  # fmt: skip
+    )
 
 
 def uniform(verdicts: Iterable[Verdict]) -> str:
@@ -325,9 +358,15 @@ def budget_place(test: BudgetTest) -> str:
 def budget_cells(test: BudgetTest) -> list[str]:
     """Labelled, n, difference, p after Holm, correlation, MDD, needed pairs, the paper's own difference."""
     return [
-        budget_place(test), str(test.n), interval(test.difference, test.low, test.high), p_value(test.p_holm),
-        number(test.correlation), number(test.mdd), needed(test), number(test.published, signed=True),
-    ]  # fmt: skip
+        budget_place(test),
+        str(test.n),
+        interval(test.difference, test.low, test.high),
+        p_value(test.p_holm),
+        number(test.correlation),
+        number(test.mdd),
+        needed(test),
+        number(test.published, signed=True),
+    ]
 
 
 BUDGET_HEADS = ("labels", "pairs", "difference [interval]", "p (Holm)", "correlation", "MDD", "needed", "in the paper")
@@ -353,10 +392,16 @@ def standing_cells(item: Standing) -> list[str]:
     """One row of the table of methods."""
     rank = "–" if item.rank is None else f"{item.rank:g} [{number(item.rank_low, 1)}, {number(item.rank_high, 1)}]"
     return [
-        item.method, str(item.n), mean_sd(item.area, item.area_sd, None), gain_text(item),
-        item.control or "–", p_value(item.gain_p) if len(item.paired) >= BETTER_FROM else "–", saved_text(item), rank,
+        item.method,
+        str(item.n),
+        mean_sd(item.area, item.area_sd, None),
+        gain_text(item),
+        item.control or "–",
+        p_value(item.gain_p) if len(item.paired) >= BETTER_FROM else "–",
+        saved_text(item),
+        rank,
         "–" if item.first is None else f"{100 * item.first:.0f} %",
-    ]  # fmt: skip
+    ]
 
 
 def gain_text(item: Standing) -> str:

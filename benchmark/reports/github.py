@@ -23,19 +23,19 @@ def annotate(suite_file: SuiteFile, judgement: SuiteVerdict, root: Path) -> list
     `root` is the checkout that the paths are relative to.
     """
     table_path = suite_file.path.with_name(f"{suite_file.path.stem}.reported.csv")
-    table, lines = _relative(table_path, root), _table_lines(table_path)
+    table, lines = _relative_path(table_path, root), _table_lines(table_path)
     found = []
     for item in judgement.numbers:
-        level = _level(item.verdict.kind, item.verdict.excused)
+        level = _annotation_level(item.verdict.kind, item.verdict.excused)
         if item.decides and level:
             shown = formatting.line(item, formatting.Footnotes())
             text = (
                 f"{item.title} at {shown.labelled}: {shown.verdict}; ours {shown.ours}, reference {shown.published}, "
             )
             text += f"difference {shown.difference}, needed {shown.needed} ({item.source})"
-            at = lines.get(_key(item))
-            place = (table, at) if at else _place(suite_file, f"methods.{item.method}", root)
-            found.append(_command(level, *place, judgement.suite, text))
+            at = lines.get(_sort_key(item))
+            place = (table, at) if at else _place_of(suite_file, f"methods.{item.method}", root)
+            found.append(_workflow_command(level, *place, judgement.suite, text))
     for name, claim in suite_file.suite.claims.items():
         outcome = next((one for one in judgement.claims if one.id == name), None)
         if (
@@ -44,13 +44,17 @@ def annotate(suite_file: SuiteFile, judgement: SuiteVerdict, root: Path) -> list
             and outcome.outcome in (ClaimOutcome.REFUTED, ClaimOutcome.INCONCLUSIVE, ClaimOutcome.MISSING)
         ):
             level = "error" if outcome.outcome is ClaimOutcome.REFUTED and not outcome.as_printed else "warning"
-            place = _place(suite_file, f"claims.{name}", root)
+            place = _place_of(suite_file, f"claims.{name}", root)
             found.append(
-                _command(level, *place, judgement.suite, f"{name}: {claim.text}: {formatting.claim_text(outcome)}")
+                _workflow_command(
+                    level, *place, judgement.suite, f"{name}: {claim.text}: {formatting.claim_text(outcome)}"
+                )
             )
     silent = [method for method in judgement.missing if not any(item.method == method for item in judgement.numbers)]
     found += [
-        _command("warning", *_place(suite_file, f"methods.{method}", root), judgement.suite, f"{method}: no trial")
+        _workflow_command(
+            "warning", *_place_of(suite_file, f"methods.{method}", root), judgement.suite, f"{method}: no trial"
+        )
         for method in silent
     ]
     return found
@@ -60,9 +64,9 @@ def annotate_regression(suite_file: SuiteFile, regression: Regression, root: Pat
     """Workflow commands for trials that changed or are missing, and numbers that moved."""
     levels = {RegressionState.LOST: "error", RegressionState.MISSING: "warning"}
     found = [
-        _command(
+        _workflow_command(
             levels[trial.state],
-            *_place(suite_file, f"methods.{trial.method}", root),
+            *_place_of(suite_file, f"methods.{trial.method}", root),
             regression.suite,
             str(trial),
         )
@@ -70,11 +74,13 @@ def annotate_regression(suite_file: SuiteFile, regression: Regression, root: Pat
         if trial.state in levels
     ]
     for item in regression.numbers:
-        level = _level(item.verdict.kind, item.verdict.excused)
+        level = _annotation_level(item.verdict.kind, item.verdict.excused)
         if level:
             shown = formatting.line(item, formatting.Footnotes())
             text = f"{item.title} at {shown.labelled}: {shown.verdict}; difference {shown.difference}"
-            found.append(_command(level, *_place(suite_file, f"methods.{item.method}", root), regression.suite, text))
+            found.append(
+                _workflow_command(level, *_place_of(suite_file, f"methods.{item.method}", root), regression.suite, text)
+            )
     return found
 
 
@@ -99,36 +105,36 @@ def summary(judgements: Iterable[SuiteVerdict], regressions: Iterable[Regression
     )
 
 
-def _level(kind: VerdictKind, excused: bool) -> str:
+def _annotation_level(kind: VerdictKind, excused: bool) -> str:
     if kind in (VerdictKind.ABOVE, VerdictKind.BELOW):
         return "error"
     return "" if kind is VerdictKind.REPRODUCED or (kind is VerdictKind.NOT_COMPARABLE and excused) else "warning"
 
 
-def _command(level: str, file: str, line: int, title: str, text: str) -> str:
-    return f"::{level} file={_property(file)},line={line},title={_property(title)}::{_data(text)}"
+def _workflow_command(level: str, file: str, line: int, title: str, text: str) -> str:
+    return f"::{level} file={_escape_property(file)},line={line},title={_escape_property(title)}::{_escape_data(text)}"
 
 
-def _data(text: str) -> str:
+def _escape_data(text: str) -> str:
     return visible(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
+def _escape_property(text: str) -> str:
+    return _escape_data(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def _place(suite_file: SuiteFile, dotted: str, root: Path) -> tuple[str, int]:
+def _place_of(suite_file: SuiteFile, dotted: str, root: Path) -> tuple[str, int]:
     """File, relative to the checkout, and line that give the value at a dotted path: the suite's own or its base's."""
     path, line = suite_file.locate(dotted)
-    return _relative(path, root), line
+    return _relative_path(path, root), line
 
 
-def _relative(path: Path, root: Path) -> str:
+def _relative_path(path: Path, root: Path) -> str:
     path, root = path.resolve(), root.resolve()
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
-def _key(item: NumberVerdict) -> tuple[str, ...]:
+def _sort_key(item: NumberVerdict) -> tuple[str, ...]:
     return item.method, "" if item.labelled is None else str(item.labelled), item.metric, item.source
 
 

@@ -30,9 +30,19 @@ STATE_CLASS = {
 
 
 METHOD_HEADS = (
-    "suite", "data set", "profile", "trials", "labels at the end", "there", "place", "area or mean of the curve",
-    "gain over control", "labels saved", "cost against control", "published numbers",
-)  # fmt: skip
+    "suite",
+    "data set",
+    "profile",
+    "trials",
+    "labels at the end",
+    "there",
+    "place",
+    "area or mean of the curve",
+    "gain over control",
+    "labels saved",
+    "cost against control",
+    "published numbers",
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,7 @@ def suite_page(
     beside = formatting.number_lines(judgement, notes, decides=False)
     measured_methods = dict.fromkeys(cell.method for cell in judgement.cells)
     links = {method: address for method in measured_methods if (address := around.runs_of(method, judgement))}
-    claims = [_claim(claim, notes, links) for claim in judgement.claims]
+    claims = [_claim_values(claim, notes, links) for claim in judgement.claims]
     measured_heads, measured = formatting.measured_grid(judgement)
     collapsed = formatting.collapsed(judgement)
     deviations = [
@@ -80,58 +90,108 @@ def suite_page(
     missing, missing_command = overview.missing_text(judgement, commands or {})
     parts = {
         "pictures": _shown(pictures),
-        "numbers": [] if collapsed else numbers, "claims": claims, "methods": formatting.method_titles(judgement), "beside": beside,
-        "measured": measured, "notes": [*notes.lines(), *judgement.notes], "deviations": deviations,
-        "commands": list((commands or {}).items()), "models": [formatting.model_cells(row) for row in judgement.models],
-        "singles": formatting.single_rows(judgement), "picks": around.picks,
-    }  # fmt: skip
-    return _render(
-        "suite.html.j2", f"{judgement.title}: {judgement.suite}", judgement=judgement, suite=suite,
-        index=around.index, pages=around.methods, runs=around.runs, links=links, trials=answer.trials_text(judgement),
+        "numbers": [] if collapsed else numbers,
+        "claims": claims,
+        "methods": formatting.method_titles(judgement),
+        "beside": beside,
+        "measured": measured,
+        "notes": [*notes.lines(), *judgement.notes],
+        "deviations": deviations,
+        "commands": list((commands or {}).items()),
+        "models": [formatting.model_cells(row) for row in judgement.models],
+        "singles": formatting.single_rows(judgement),
+        "picks": around.picks,
+    }
+    return _render_page(
+        "suite.html.j2",
+        f"{judgement.title}: {judgement.suite}",
+        judgement=judgement,
+        suite=suite,
+        index=around.index,
+        pages=around.methods,
+        runs=around.runs,
+        links=links,
+        trials=answer.trials_text(judgement),
         claim_groups=overview.claim_groups(judgement.claims),
-        tiles=overview.verdict_tiles(judgement), matrix=matrix, missing=missing, missing_command=missing_command,
+        tiles=overview.verdict_tiles(judgement),
+        matrix=matrix,
+        missing=missing,
+        missing_command=missing_command,
         matrix_text=formatting.matrix_text(judgement, compared=matrix.compared),
-        figure=curves, figure_values=_safe(figure.values_text(curves)) if curves else "",
+        figure=curves,
+        figure_values=_mark_safe(figure.values_text(curves)) if curves else "",
         figure_text=_figure_text(curves) if curves else "",
-        headline=formatting.headline(judgement), paper_url=_address(suite.paper.preprint), sections=_sections(judgement, parts),
-        collapsed=collapsed, curves=areas, area=formatting.curve_text(judgement.rule), filters=_filters(numbers),
-        reference=formatting.reference_head(judgement), budget_heads=formatting.BUDGET_HEADS,
-        standings=standings, standing_heads=formatting.standing_heads(judgement), penalties=penalties if standings else [],
-        penalty_heads=["method", *judgement.penalty_methods], kendall=formatting.kendall_text(judgement),
+        headline=formatting.headline(judgement),
+        paper_url=_preprint_address(suite.paper.preprint),
+        sections=_page_sections(judgement, parts),
+        collapsed=collapsed,
+        curves=areas,
+        area=formatting.curve_text(judgement.rule),
+        filters=_table_filters(numbers),
+        reference=formatting.reference_head(judgement),
+        budget_heads=formatting.BUDGET_HEADS,
+        standings=standings,
+        standing_heads=formatting.standing_heads(judgement),
+        penalties=penalties if standings else [],
+        penalty_heads=["method", *judgement.penalty_methods],
+        kendall=formatting.kendall_text(judgement),
         beside_text=formatting.BESIDE,
-        measured_heads=measured_heads, model_heads=formatting.MODEL_HEADS,
-        model_text=formatting.model_text(judgement) if judgement.models else "", single_heads=formatting.SINGLE_HEADS,
-        single_text=formatting.SINGLE_TEXT, footnotes=notes.lines(), notes_plain=judgement.notes,
-        deviation_state=formatting.deviation_state(judgement).replace("`", ""), rule=formatting.rule_text(judgement),
-        facts=[(name, text) for name, text in conditions.items() if text], **parts,
-    )  # fmt: skip
+        measured_heads=measured_heads,
+        model_heads=formatting.MODEL_HEADS,
+        model_text=formatting.model_text(judgement) if judgement.models else "",
+        single_heads=formatting.SINGLE_HEADS,
+        single_text=formatting.SINGLE_TEXT,
+        footnotes=notes.lines(),
+        notes_plain=judgement.notes,
+        deviation_state=formatting.deviation_state(judgement).replace("`", ""),
+        rule=formatting.rule_text(judgement),
+        facts=[(name, text) for name, text in conditions.items() if text],
+        **parts,
+    )
 
 
 def index_page(
-    pages: Sequence[Page], board: Leaderboard | None = None, pictures: Sequence[Picture] = (),
+    pages: Sequence[Page],
+    board: Leaderboard | None = None,
+    pictures: Sequence[Picture] = (),
     methods: Mapping[str, str] | None = None,
-) -> str:  # fmt: skip
+) -> str:
     """The page over all suites: claims, suites, and the leaderboard where there is one. `methods` are the relative addresses of the
     pages of methods, by method."""
-    rows = [_row(page) for page in pages]
+    rows = [_index_row(page) for page in pages]
     whole = _whole(pages)
     claims, (paper_heads, papers) = claim_rows(whole), _papers(whole)
     entries = list(board.entries) if board else []
-    return _render(
-        "index.html.j2", "Active-learning papers, re-run", pages=rows, board=board,
-        lead=_lead(whole), papers=papers, paper_heads=paper_heads, claims=claims,
-        claim_filters=[_field("paper", "Paper", claims), _field("state", "Verdict", claims)], methods=methods or {},
-        filters=[_field("paper", "Paper", rows), _field("dataset", "Data set", rows), _field("state", "Verdict", rows)],
-        board_text=board.text if board else "", ranks=[place.cells() for place in board.places] if board else [],
-        rank_heads=RANK_HEADS, entry_heads=ENTRY_HEADS, entries=entries,
+    return _render_page(
+        "index.html.j2",
+        "Active-learning papers, re-run",
+        pages=rows,
+        board=board,
+        lead=_lead(whole),
+        papers=papers,
+        paper_heads=paper_heads,
+        claims=claims,
+        claim_filters=[_filter_field("paper", "Paper", claims), _filter_field("state", "Verdict", claims)],
+        methods=methods or {},
+        filters=[
+            _filter_field("paper", "Paper", rows),
+            _filter_field("dataset", "Data set", rows),
+            _filter_field("state", "Verdict", rows),
+        ],
+        board_text=board.text if board else "",
+        ranks=[place.cells() for place in board.places] if board else [],
+        rank_heads=RANK_HEADS,
+        entry_heads=ENTRY_HEADS,
+        entries=entries,
         entry_filters=[
             (name, title, list(dict.fromkeys(str(getattr(entry, name)) for entry in entries)))
             for name, title in (("paper", "Paper"), ("dataset", "Data set"), ("budget", "Budget"), ("method", "Method"))
         ],
         pictures=_shown(pictures),
-        across=[row.cells() for row in board.across] if board else [], across_heads=ACROSS_HEADS,
+        across=[row.cells() for row in board.across] if board else [],
+        across_heads=ACROSS_HEADS,
         model_tables=model_tables([page.judgement for page in pages]),
-    )  # fmt: skip
+    )
 
 
 def method_page(
@@ -150,11 +210,19 @@ def method_page(
             rows.append(_standing(method, page, costs))
         claims += [row for row in claim_rows([page]) if method in row["methods"]]
     titles = {dict(formatting.method_titles(page.judgement)).get(method, "") for page in pages} - {""}
-    return _render(
-        "method.html.j2", method, method=method, titles=", ".join(sorted(titles)), rows=rows, claims=claims, index=index,
-        heads=METHOD_HEADS, figure=curves, figure_values=_safe(figure.values_text(curves)) if curves else "",
+    return _render_page(
+        "method.html.j2",
+        method,
+        method=method,
+        titles=", ".join(sorted(titles)),
+        rows=rows,
+        claims=claims,
+        index=index,
+        heads=METHOD_HEADS,
+        figure=curves,
+        figure_values=_mark_safe(figure.values_text(curves)) if curves else "",
         figure_text=_figure_text(curves) if curves else "",
-    )  # fmt: skip
+    )
 
 
 def claim_rows(pages: Sequence[Page]) -> list[dict[str, Any]]:
@@ -164,11 +232,18 @@ def claim_rows(pages: Sequence[Page]) -> list[dict[str, Any]]:
     numbered = [(page, index, claim) for page in pages for index, claim in enumerate(page.judgement.claims, start=1)]
     for page, index, claim in sorted(numbered, key=lambda item: order.index(item[2].outcome)):
         paper, verdict = page.judgement.suite.partition("/")[0], formatting.claim_text(claim)
-        row = found.setdefault((paper, claim.id, claim.text, verdict), {
-            "paper": paper, "id": claim.id, "state": str(claim.outcome).replace("_", " "),
-            "text": f"{claim.text} (a question of this project)" if claim.is_question else claim.text,
-            "verdict": verdict, "suites": [], "methods": set(),
-        })  # fmt: skip
+        row = found.setdefault(
+            (paper, claim.id, claim.text, verdict),
+            {
+                "paper": paper,
+                "id": claim.id,
+                "state": str(claim.outcome).replace("_", " "),
+                "text": f"{claim.text} (a question of this project)" if claim.is_question else claim.text,
+                "verdict": verdict,
+                "suites": [],
+                "methods": set(),
+            },
+        )
         profile = page.judgement.profile
         named = page.judgement.suite if profile == "paper" else f"{page.judgement.suite}, {profile}"
         row["suites"].append((named, f"{page.href}#claim-{index}" if page.href else ""))
@@ -189,15 +264,22 @@ def _standing(method: str, page: Page, costs: Mapping[tuple[str, str], float]) -
     )
     own, base = costs.get((judgement.suite, method)), costs.get((judgement.suite, row.control)) if row else None
     return {
-        "suite": judgement.suite, "href": page.href,
+        "suite": judgement.suite,
+        "href": page.href,
         "cells": (
-            page.dataset, judgement.profile, str(last.n), formatting.count(last.labelled),
-            formatting.mean_sd(last.mean, last.sd, None), f"{order.index(method) + 1} of {len(order)}" if row else "–",
-            formatting.mean_sd(row.area, row.area_sd, None) if row else "–", formatting.gain_text(row) if row else "–",
-            formatting.saved_text(row) if row else "–", f"{own / base:.2f}×" if own and base else "–",
+            page.dataset,
+            judgement.profile,
+            str(last.n),
+            formatting.count(last.labelled),
+            formatting.mean_sd(last.mean, last.sd, None),
+            f"{order.index(method) + 1} of {len(order)}" if row else "–",
+            formatting.mean_sd(row.area, row.area_sd, None) if row else "–",
+            formatting.gain_text(row) if row else "–",
+            formatting.saved_text(row) if row else "–",
+            f"{own / base:.2f}×" if own and base else "–",
             ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "–",
         ),
-    }  # fmt: skip
+    }
 
 
 def _whole(pages: Sequence[Page]) -> list[Page]:
@@ -220,10 +302,16 @@ def _papers(pages: Sequence[Page]) -> tuple[list[str], list[list[str]]]:
     kinds = [kind for kind in overview.WORDS if any(own[kind] for own in numbers.values())]
     heads = ["paper", "claims", *map(_signed, outcomes), "published numbers", *map(_signed, kinds)]
     rows = [
-        [paper, str(own.total()), *(str(own[kind]) for kind in outcomes), str(numbers[paper].total()),
-         *(str(numbers[paper][kind]) for kind in kinds)]
-        for paper, own in claims.items() if own or numbers[paper]
-    ]  # fmt: skip
+        [
+            paper,
+            str(own.total()),
+            *(str(own[kind]) for kind in outcomes),
+            str(numbers[paper].total()),
+            *(str(numbers[paper][kind]) for kind in kinds),
+        ]
+        for paper, own in claims.items()
+        if own or numbers[paper]
+    ]
     return heads, rows
 
 
@@ -248,49 +336,68 @@ def _signed(kind: VerdictKind | ClaimOutcome) -> str:
     return f"{formatting.SIGNS[kind]} {str(kind).replace('_', ' ')}"
 
 
-def _sections(judgement: SuiteVerdict, parts: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _page_sections(judgement: SuiteVerdict, parts: Mapping[str, Any]) -> list[tuple[str, str]]:
     names = {
-        "answer": "Answer", "pictures": "Curves", "numbers": "Numbers", "claims": "Claims", "methods": "Methods",
-        "models": "Target models", "beside": "Shown beside", "measured": "Measured", "picks": "What was bought", "notes": "Notes",
-        "deviations": "Deviations", "conditions": "Conditions", "commands": "Commands",
-    }  # fmt: skip
+        "answer": "Answer",
+        "pictures": "Curves",
+        "numbers": "Numbers",
+        "claims": "Claims",
+        "methods": "Methods",
+        "models": "Target models",
+        "beside": "Shown beside",
+        "measured": "Measured",
+        "picks": "What was bought",
+        "notes": "Notes",
+        "deviations": "Deviations",
+        "conditions": "Conditions",
+        "commands": "Commands",
+    }
     always = {"answer", "numbers", "conditions", *(["commands"] if judgement.missing else [])}
     return [(name, title) for name, title in names.items() if name in always or parts.get(name)]
 
 
-def _claim(claim: Any, notes: formatting.Footnotes, links: Mapping[str, str]) -> dict[str, Any]:
+def _claim_values(claim: Any, notes: formatting.Footnotes, links: Mapping[str, str]) -> dict[str, Any]:
     return {
-        "id": claim.id, "text": claim.text, "source": claim.source, "published": claim.published.rstrip("."),
-        "kind": str(claim.outcome), "verdict": formatting.claim_text(claim), "marks": notes.marks(claim.notes),
+        "id": claim.id,
+        "text": claim.text,
+        "source": claim.source,
+        "published": claim.published.rstrip("."),
+        "kind": str(claim.outcome),
+        "verdict": formatting.claim_text(claim),
+        "marks": notes.marks(claim.notes),
         "rows": [formatting.budget_cells(test) for test in claim.budgets],
         "runs": [(method, links[method]) for method in claim.methods if method in links],
-    }  # fmt: skip
+    }
 
 
-def _filters(lines: Sequence[formatting.Line]) -> list[tuple[str, str, list[str]]]:
+def _table_filters(lines: Sequence[formatting.Line]) -> list[tuple[str, str, list[str]]]:
     columns = (("method", "Method", "method"), ("verdict", "Verdict", "kind"), ("labels", "Labels", "labelled"))
     return [
         (name, title, list(dict.fromkeys(getattr(line, field) for line in lines))) for name, title, field in columns
     ]
 
 
-def _field(name: str, title: str, rows: Iterable[Mapping[str, str]]) -> tuple[str, str, list[str]]:
+def _filter_field(name: str, title: str, rows: Iterable[Mapping[str, str]]) -> tuple[str, str, list[str]]:
     return name, title, list(dict.fromkeys(row[name] for row in rows))
 
 
-def _row(page: Page) -> dict[str, str]:
+def _index_row(page: Page) -> dict[str, str]:
     judgement = page.judgement
     outcomes = [str(claim.outcome).replace("_", " ") for claim in judgement.claims]
     return {
-        "title": judgement.suite, "paper": judgement.suite.partition("/")[0], "dataset": page.dataset, "href": page.href,
-        "profile": judgement.profile, "state": formatting.meaning(judgement),
+        "title": judgement.suite,
+        "paper": judgement.suite.partition("/")[0],
+        "dataset": page.dataset,
+        "href": page.href,
+        "profile": judgement.profile,
+        "state": formatting.meaning(judgement),
         "kind": STATE_CLASS.get(judgement.exit_code, ""),
         "numbers": ", ".join(f"{n} {str(kind).replace('_', ' ')}" for kind, n in judgement.counts().items()) or "–",
         "claims": ", ".join(f"{outcomes.count(one)} {one}" for one in dict.fromkeys(outcomes)) or "–",
-    }  # fmt: skip
+    }
 
 
-def _address(preprint: str) -> str:
+def _preprint_address(preprint: str) -> str:
     """Where a preprint is read; empty where there is none."""
     archive, _, number = preprint.partition(":")
     return ARCHIVES[archive] + number if preprint else ""
@@ -308,42 +415,48 @@ def _figure_text(curves: Mapping[str, Any]) -> str:
 
 def _shown(pictures: Iterable[Picture]) -> list[dict[str, Any]]:
     return [
-        {"svg": _safe(inline(picture)), "title": picture.title, "description": picture.description}
+        {"svg": _mark_safe(inline(picture)), "title": picture.title, "description": picture.description}
         for picture in pictures
     ]
 
 
-def _safe(markup: str) -> Any:
+def _mark_safe(markup: str) -> Any:
     from markupsafe import Markup
 
     return Markup(markup)  # noqa: S704 - our own SVG and our own files; every text in them is escaped where it is made
 
 
-def _render(template: str, title: str, **values: Any) -> str:
+def _render_page(template: str, title: str, **values: Any) -> str:
     css, js = (TEMPLATES / "style.css").read_text(), (TEMPLATES / "filter.js").read_text()
     if values.get("figure"):
         css = f"{figure.library_style()}\n{css}"
         js = f"{figure.library_script()}{(TEMPLATES / 'figure.js').read_text()}{js}"
     # Style attributes are allowed: matplotlib's SVG is made of them, and they can load nothing under this policy.
     policy = (
-        f"default-src 'none'; base-uri 'none'; form-action 'none'; script-src '{_hash(js)}'; style-src '{_hash(css)}'; "
+        f"default-src 'none'; base-uri 'none'; form-action 'none'; script-src '{_content_hash(js)}'; style-src '{_content_hash(css)}'; "
         "style-src-attr 'unsafe-inline'"
     )
     text = (
-        _environment().get_template(template).render(title=title, css=_safe(css), js=_safe(js), policy=policy, **values)
+        _template_environment()
+        .get_template(template)
+        .render(title=title, css=_mark_safe(css), js=_mark_safe(js), policy=policy, **values)
     )
     return str(text)
 
 
-def _hash(text: str) -> str:
+def _content_hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 @cache
-def _environment() -> Any:
+def _template_environment() -> Any:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
         keep_trailing_newline=True,
-    )  # fmt: skip
+    )

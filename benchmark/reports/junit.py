@@ -36,9 +36,9 @@ class TestCase:
 
 def cases(judgement: SuiteVerdict) -> list[TestCase]:
     """A case per deciding number, per curve, per claim, and per method that is missing."""
-    found = [_verdict(judgement.suite, item) for item in judgement.numbers if item.decides]
-    found += [_verdict(judgement.suite, item, formatting.curve_name(judgement.rule)) for item in judgement.curves]
-    found += [_claim(judgement, claim) for claim in judgement.claims]
+    found = [_verdict_case(judgement.suite, item) for item in judgement.numbers if item.decides]
+    found += [_verdict_case(judgement.suite, item, formatting.curve_name(judgement.rule)) for item in judgement.curves]
+    found += [_claim_case(judgement, claim) for claim in judgement.claims]
     judged = {case.group for case in found}
     for method in judgement.missing:
         group = f"{judgement.suite}.{method}"
@@ -58,36 +58,43 @@ def regression_cases(regression: Regression) -> list[TestCase]:
         }.get(trial.state, "")
         message, where = (str(trial.state), str(trial.divergence or "")) if result else ("", "")
         found.append(TestCase(f"{regression.suite}.{trial.method}", f"seed {trial.seed}", result, message, where))
-    return found + [_verdict(regression.suite, item) for item in regression.numbers]
+    return found + [_verdict_case(regression.suite, item) for item in regression.numbers]
 
 
 def render(judgements: Iterable[SuiteVerdict], regressions: Iterable[Regression] = ()) -> str:
     """One XML document: a test suite per suite verdict and per regression."""
     root = ElementTree.Element("testsuites", name="albench")
     for judgement in judgements:
-        _suite(root, f"{judgement.suite} {judgement.profile} {judgement.variant}", cases(judgement))
+        _add_suite(root, f"{judgement.suite} {judgement.profile} {judgement.variant}", cases(judgement))
     for regression in regressions:
         name = f"{regression.suite} {regression.profile} {regression.variant} against committed records"
-        _suite(root, name, regression_cases(regression))
+        _add_suite(root, name, regression_cases(regression))
     ElementTree.indent(root, " ")
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _suite(root: ElementTree.Element, name: str, found: list[TestCase]) -> None:
+def _add_suite(root: ElementTree.Element, name: str, found: list[TestCase]) -> None:
     results = [case.result for case in found]
     suite = ElementTree.SubElement(
-        root, "testsuite", name=_clean(name), tests=str(len(found)), failures=str(results.count("failure")),
-        errors=str(results.count("error")), skipped=str(results.count("skipped")),
-    )  # fmt: skip
+        root,
+        "testsuite",
+        name=_clean_text(name),
+        tests=str(len(found)),
+        failures=str(results.count("failure")),
+        errors=str(results.count("error")),
+        skipped=str(results.count("skipped")),
+    )
     for case in found:
-        node = ElementTree.SubElement(suite, "testcase", classname=_clean(case.group), name=_clean(case.name))
+        node = ElementTree.SubElement(suite, "testcase", classname=_clean_text(case.group), name=_clean_text(case.name))
         if case.result:
-            ElementTree.SubElement(node, case.result, message=_clean(case.message)).text = _clean(case.detail) or None
+            ElementTree.SubElement(node, case.result, message=_clean_text(case.message)).text = (
+                _clean_text(case.detail) or None
+            )
         elif case.detail:
-            ElementTree.SubElement(node, "system-out").text = _clean(case.detail)
+            ElementTree.SubElement(node, "system-out").text = _clean_text(case.detail)
 
 
-def _verdict(suite: str, item: NumberVerdict | CurveVerdict, curve: str = "area") -> TestCase:
+def _verdict_case(suite: str, item: NumberVerdict | CurveVerdict, curve: str = "area") -> TestCase:
     kind = item.verdict.kind
     if kind in (VerdictKind.ABOVE, VerdictKind.BELOW):
         result = "failure"
@@ -103,12 +110,15 @@ def _verdict(suite: str, item: NumberVerdict | CurveVerdict, curve: str = "area"
     )
     detail = f"ours {line.ours}, reference {line.published}, difference {line.difference}, MDD {line.mdd}, needed {line.needed}"
     return TestCase(
-        f"{suite}.{item.method}", f"{what} ({item.source})", result, line.verdict if result else "",
+        f"{suite}.{item.method}",
+        f"{what} ({item.source})",
+        result,
+        line.verdict if result else "",
         "\n".join([detail, *item.notes]) if item.estimate else "",
-    )  # fmt: skip
+    )
 
 
-def _claim(judgement: SuiteVerdict, claim: ClaimVerdict) -> TestCase:
+def _claim_case(judgement: SuiteVerdict, claim: ClaimVerdict) -> TestCase:
     result = {ClaimOutcome.REFUTED: "failure", ClaimOutcome.MISSING: "error", ClaimOutcome.HOLDS: ""}.get(
         claim.outcome, "skipped"
     )
@@ -126,5 +136,5 @@ def _claim(judgement: SuiteVerdict, claim: ClaimVerdict) -> TestCase:
     )
 
 
-def _clean(text: str) -> str:
+def _clean_text(text: str) -> str:
     return _FORBIDDEN.sub("?", text)

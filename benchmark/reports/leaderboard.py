@@ -87,10 +87,13 @@ class Across:
         """One row of the table."""
         gain, share = self.gain, self.improvement
         return (
-            self.method, str(self.suites), str(self.trials), formatting.interval(gain.value, gain.low, gain.high),
+            self.method,
+            str(self.suites),
+            str(self.trials),
+            formatting.interval(gain.value, gain.low, gain.high),
             formatting.number(share.value)
             + ("" if share.low is None else f" [{formatting.number(share.low)}, {formatting.number(share.high)}]"),
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True)
@@ -122,21 +125,21 @@ def make_leaderboard(
     if not ranked:
         return None
     entries = tuple(
-        entry for one in ranked for entry in _entries(one, (datasets or {}).get(one.suite, ""), costs or {})
+        entry for one in ranked for entry in _suite_entries(one, (datasets or {}).get(one.suite, ""), costs or {})
     )
-    across = _across(ranked)
-    block, methods = _block(ranked)
+    across = _across_suites(ranked)
+    block, methods = _largest_block(ranked)
     if not block:
         few = f"{len(ranked)} suite{'s' * (len(ranked) != 1)}"
         text = f"{few}: too few for average ranks, which need the same three methods in two suites."
         return Leaderboard(entries, (), (), None, text, across)
-    places, _ = _places(block, methods)
+    places, _ = _rank_methods(block, methods)
     own = [place for place in places if not place.guest]
-    areas = np.array([[_row(one, place.method).area for one in block] for place in own])
+    areas = np.array([[_standing_of(one, place.method).area for one in block] for place in own])
     joined = tuple(cliques(ranking.wilcoxon_holm(areas)))
     p = ranking.friedman([place.rank for place in own], len(block))
-    for guest in _guests(block, methods):
-        places += [place for place in _places(block, [*methods, guest])[0] if place.method == guest]
+    for guest in _shared_external(block, methods):
+        places += [place for place in _rank_methods(block, [*methods, guest])[0] if place.method == guest]
     names = ", ".join(one.suite for one in block)
     which = (
         f"all {len(ranked)} suites" if len(block) == len(ranked) else f"{len(block)} of {len(ranked)} suites ({names})"
@@ -146,36 +149,40 @@ def make_leaderboard(
         f"{formatting.p_value(p)}. Two methods differ at {ALPHA:g} by Wilcoxon's signed-rank test over the suites, adjusted by Holm"
     )
     text += "." if len(block) > 5 else f"; with {len(block)} suites none can be shown to."
-    return Leaderboard(entries, tuple(sorted(places, key=_order)), joined, p, text, across)
+    return Leaderboard(entries, tuple(sorted(places, key=_sort_order)), joined, p, text, across)
 
 
-def _order(place: RankRow) -> tuple[float, bool, str]:
+def _sort_order(place: RankRow) -> tuple[float, bool, str]:
     return place.rank, place.guest, place.method
 
 
-def _places(block: Sequence[SuiteVerdict], methods: Sequence[str]) -> tuple[list[RankRow], Array]:
+def _rank_methods(block: Sequence[SuiteVerdict], methods: Sequence[str]) -> tuple[list[RankRow], Array]:
     """Places of these methods among each other, best first, and the adjusted p values of their pairs in that order."""
-    areas = np.array([[_row(one, method).area for one in block] for method in methods])
+    areas = np.array([[_standing_of(one, method).area for one in block] for method in methods])
     average = ranking.ranks(areas).mean(axis=1)
     p_values, best = ranking.wilcoxon_holm(areas), int(np.argmin(average))
-    guests = {method for method in methods if any(_row(one, method).guest for one in block)}
+    guests = {method for method in methods if any(_standing_of(one, method).guest for one in block)}
     places = [
         RankRow(
-            method, len(block), float(average[place]), _mean_gain(block, method), bool(p_values[best, place] >= ALPHA),
+            method,
+            len(block),
+            float(average[place]),
+            _mean_gain(block, method),
+            bool(p_values[best, place] >= ALPHA),
             method in guests,
         )
         for place, method in enumerate(methods)
-    ]  # fmt: skip
-    return sorted(places, key=_order), p_values
+    ]
+    return sorted(places, key=_sort_order), p_values
 
 
-def _guests(block: Sequence[SuiteVerdict], methods: Sequence[str]) -> list[str]:
+def _shared_external(block: Sequence[SuiteVerdict], methods: Sequence[str]) -> list[str]:
     """Methods that are not the suites' own and that every suite of the block measured."""
     everywhere = set.intersection(*({row.method for row in one.standings} for one in block))
     return sorted(everywhere - set(methods))
 
 
-def _across(judgements: Sequence[SuiteVerdict]) -> tuple[Across, ...]:
+def _across_suites(judgements: Sequence[SuiteVerdict]) -> tuple[Across, ...]:
     """Every method against its control over all suites that have both, best gain first."""
     found: dict[str, list[Array]] = {}
     for one in judgements:
@@ -184,7 +191,9 @@ def _across(judgements: Sequence[SuiteVerdict]) -> tuple[Across, ...]:
                 found.setdefault(row.method, []).append(np.array(row.paired))
     rows = [
         Across(
-            method, len(runs), sum(map(len, runs)),
+            method,
+            len(runs),
+            sum(map(len, runs)),
             ranking.resampled(lambda drawn: ranking.interquartile_mean([one[:, 0] - one[:, 1] for one in drawn]), runs),
             ranking.resampled(
                 lambda drawn: ranking.probability_of_improvement(
@@ -194,11 +203,11 @@ def _across(judgements: Sequence[SuiteVerdict]) -> tuple[Across, ...]:
             ),
         )
         for method, runs in found.items()
-    ]  # fmt: skip
+    ]
     return tuple(sorted(rows, key=lambda row: (-(row.gain.value or 0.0), row.method)))
 
 
-def _block(judgements: Sequence[SuiteVerdict]) -> tuple[list[SuiteVerdict], list[str]]:
+def _largest_block(judgements: Sequence[SuiteVerdict]) -> tuple[list[SuiteVerdict], list[str]]:
     """The suites and the three or more methods that fill the largest table without gaps; nothing without two suites."""
     measured = [frozenset(row.method for row in one.standings if not row.guest) for one in judgements]
     shared: set[frozenset[str]] = set()
@@ -211,28 +220,38 @@ def _block(judgements: Sequence[SuiteVerdict]) -> tuple[list[SuiteVerdict], list
     return max(found, key=lambda one: (len(one[0]) * len(one[1]), len(one[0]), one[1]), default=([], []))
 
 
-def _row(judgement: SuiteVerdict, method: str) -> Standing:
+def _standing_of(judgement: SuiteVerdict, method: str) -> Standing:
     return next(row for row in judgement.standings if row.method == method)
 
 
 def _mean_gain(judgements: Sequence[SuiteVerdict], method: str) -> float | None:
-    gains = [gain for one in judgements if (gain := _row(one, method).gain) is not None]
+    gains = [gain for one in judgements if (gain := _standing_of(one, method).gain) is not None]
     return float(np.mean(gains)) if gains else None
 
 
-def _entries(judgement: SuiteVerdict, dataset: str, costs: Mapping[tuple[str, str], float]) -> list[Entry]:
+def _suite_entries(judgement: SuiteVerdict, dataset: str, costs: Mapping[tuple[str, str], float]) -> list[Entry]:
     final = max((cell.labelled for cell in judgement.cells), default=0)
     found = []
     for place, row in enumerate(judgement.standings, start=1):
         own, base = costs.get((judgement.suite, row.method)), costs.get((judgement.suite, row.control))
-        found.append(Entry(
-            row.method, judgement.suite.partition("/")[0], dataset, final,
-            (
-                judgement.suite, dataset, formatting.count(final), f"{place} of {len(judgement.standings)}",
-                formatting.mean_sd(row.area, row.area_sd, row.n), formatting.interval(row.gain, row.gain_low, row.gain_high),
-                formatting.saved_text(row), f"{own / base:.2f}×" if own and base else "–",
-            ),
-        ))  # fmt: skip
+        found.append(
+            Entry(
+                row.method,
+                judgement.suite.partition("/")[0],
+                dataset,
+                final,
+                (
+                    judgement.suite,
+                    dataset,
+                    formatting.count(final),
+                    f"{place} of {len(judgement.standings)}",
+                    formatting.mean_sd(row.area, row.area_sd, row.n),
+                    formatting.interval(row.gain, row.gain_low, row.gain_high),
+                    formatting.saved_text(row),
+                    f"{own / base:.2f}×" if own and base else "–",
+                ),
+            )
+        )
     return found
 
 

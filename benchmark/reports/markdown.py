@@ -29,33 +29,37 @@ def render(
         f"variant `{judgement.variant}`.",
         f"**{cell(formatting.headline(judgement))}**",
         *(f"![{cell(alt)}]({path})" for alt, path in (pictures or {}).items()),
-        _numbers(judgement, notes),
-        _section("Curves", _verdict_table(formatting.curve_lines(judgement, notes), head), formatting.curve_text(judgement.rule)),
-        _claims(judgement, notes),
-        _standings(judgement),
-        _models(judgement),
-        _section(
+        _number_sections(judgement, notes),
+        _format_section(
+            "Curves",
+            _verdict_table(formatting.curve_lines(judgement, notes), head),
+            formatting.curve_text(judgement.rule),
+        ),
+        _claim_section(judgement, notes),
+        _standing_section(judgement),
+        _model_section(judgement),
+        _format_section(
             "Shown beside",
             _verdict_table(formatting.number_lines(judgement, notes, decides=False), "published"),
             formatting.BESIDE,
         ),
         "\n".join(f"- {mark}) {cell(text)}" for mark, text in notes.lines()),
-        _section(
+        _format_section(
             "Measured",
             table(*formatting.measured_grid(judgement)) if judgement.cells else "",
             formatting.measured_lead(judgement),
         ),
-        _deviations(suite_file, judgement),
-        _section("Notes", "\n".join(f"- {cell(note)}" for note in judgement.notes)),
-        _conditions(judgement, cost_note, facts or {}),
-        _commands(judgement, commands or {}),
-    ]  # fmt: skip
+        _deviation_section(suite_file, judgement),
+        _format_section("Notes", "\n".join(f"- {cell(note)}" for note in judgement.notes)),
+        _condition_section(judgement, cost_note, facts or {}),
+        _command_section(judgement, commands or {}),
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def verdict_table(judgement: SuiteVerdict) -> str:
     """Only the table of deciding verdicts, or the sentence why there is none."""
-    return _numbers(judgement, formatting.Footnotes(), heading=False)
+    return _number_sections(judgement, formatting.Footnotes(), heading=False)
 
 
 def overview(judgements: Iterable[SuiteVerdict]) -> str:
@@ -63,12 +67,15 @@ def overview(judgements: Iterable[SuiteVerdict]) -> str:
     rows = []
     for judgement in judgements:
         claims = [str(claim.outcome) for claim in judgement.claims]
-        rows.append([
-            f"`{judgement.suite}`", judgement.profile,
-            ", ".join(f"{n} {kind}" for kind, n in judgement.counts().items()) or "–",
-            ", ".join(f"{claims.count(o)} {o}" for o in dict.fromkeys(claims)) or "–",
-            formatting.meaning(judgement),
-        ])  # fmt: skip
+        rows.append(
+            [
+                f"`{judgement.suite}`",
+                judgement.profile,
+                ", ".join(f"{n} {kind}" for kind, n in judgement.counts().items()) or "–",
+                ", ".join(f"{claims.count(o)} {o}" for o in dict.fromkeys(claims)) or "–",
+                formatting.meaning(judgement),
+            ]
+        )
     return table(("suite", "profile", "numbers", "claims", "in all"), rows)
 
 
@@ -98,32 +105,49 @@ def between(text: str, name: str, body: str) -> str:
     return changed
 
 
-def _section(title: str, body: str, lead: str = "") -> str:
+def _format_section(title: str, body: str, lead: str = "") -> str:
     return "\n\n".join(part for part in (f"## {title}", lead, body) if part) if body else ""
 
 
-def _numbers(judgement: SuiteVerdict, notes: formatting.Footnotes, heading: bool = True) -> str:
+def _number_sections(judgement: SuiteVerdict, notes: formatting.Footnotes, heading: bool = True) -> str:
     reason = formatting.collapsed(judgement)
     lines = formatting.number_lines(judgement, notes)
     body = f"Not compared: {cell(reason)}." if reason else _verdict_table(lines, formatting.reference_head(judgement))
-    return _section("Numbers", body) if heading else body
+    return _format_section("Numbers", body) if heading else body
 
 
 def _verdict_table(lines: Sequence[formatting.Line], reference: str) -> str:
     heads = (
-        "method", "labels", "ours", reference, "difference [interval]", "MDD", "needed", "verdict", "source", "notes",
-    )  # fmt: skip
+        "method",
+        "labels",
+        "ours",
+        reference,
+        "difference [interval]",
+        "MDD",
+        "needed",
+        "verdict",
+        "source",
+        "notes",
+    )
     rows = [
         (
-            line.method, line.labelled, line.ours, line.published, line.difference, line.mdd, line.needed, line.verdict,
-            line.source, line.marks,
+            line.method,
+            line.labelled,
+            line.ours,
+            line.published,
+            line.difference,
+            line.mdd,
+            line.needed,
+            line.verdict,
+            line.source,
+            line.marks,
         )
         for line in lines
-    ]  # fmt: skip
+    ]
     return table(heads, rows) if rows else ""
 
 
-def _claims(judgement: SuiteVerdict, notes: formatting.Footnotes) -> str:
+def _claim_section(judgement: SuiteVerdict, notes: formatting.Footnotes) -> str:
     parts = []
     for claim in judgement.claims:
         marks = notes.marks(claim.notes)
@@ -132,10 +156,10 @@ def _claims(judgement: SuiteVerdict, notes: formatting.Footnotes) -> str:
         parts.append(text + (f". In the paper: {cell(claim.published)}" if claim.published else ""))
         if claim.budgets:
             parts.append(table(formatting.BUDGET_HEADS, map(formatting.budget_cells, claim.budgets)))
-    return _section("Claims", "\n\n".join(parts))
+    return _format_section("Claims", "\n\n".join(parts))
 
 
-def _standings(judgement: SuiteVerdict) -> str:
+def _standing_section(judgement: SuiteVerdict) -> str:
     parts = ["\n".join(f"- `{name}`: {cell(title)}" for name, title in formatting.method_titles(judgement))]
     if len(judgement.standings) > 1:
         parts.append(table(formatting.standing_heads(judgement), map(formatting.standing_cells, judgement.standings)))
@@ -148,10 +172,10 @@ def _standings(judgement: SuiteVerdict) -> str:
         parts += [table(["", *judgement.penalty_methods], rows)]
     if judgement.kendall:
         parts += [formatting.kendall_text(judgement)]
-    return _section("Methods", "\n\n".join(part for part in parts if part))
+    return _format_section("Methods", "\n\n".join(part for part in parts if part))
 
 
-def _models(judgement: SuiteVerdict) -> str:
+def _model_section(judgement: SuiteVerdict) -> str:
     """Target models: the paper's table, and single models against single published runs."""
     parts = []
     if judgement.models:
@@ -161,23 +185,23 @@ def _models(judgement: SuiteVerdict) -> str:
         ]
     if rows := formatting.single_rows(judgement):
         parts += [formatting.SINGLE_TEXT, table(formatting.SINGLE_HEADS, rows)]
-    return _section("Target models", "\n\n".join(parts))
+    return _format_section("Target models", "\n\n".join(parts))
 
 
-def _deviations(suite_file: SuiteFile, judgement: SuiteVerdict) -> str:
+def _deviation_section(suite_file: SuiteFile, judgement: SuiteVerdict) -> str:
     found = suite_file.suite.deviations
     rows = [(name, item.topic, item.paper, item.code, item.pinned, item.effect) for name, item in found.items()]
     body = table(("", "topic", "paper", "code", "pinned", "effect"), rows) if rows else ""
-    return _section("Deviations in force", body, formatting.deviation_state(judgement))
+    return _format_section("Deviations in force", body, formatting.deviation_state(judgement))
 
 
-def _conditions(judgement: SuiteVerdict, cost_note: str, facts: Mapping[str, str]) -> str:
+def _condition_section(judgement: SuiteVerdict, cost_note: str, facts: Mapping[str, str]) -> str:
     lines = {"Ran on": formatting.environment_text(judgement), "Cost": cost_note, **facts}
     listed = "\n".join(f"- {cell(name)}: {cell(text)}" for name, text in lines.items() if text)
-    return _section("Conditions", f"{cell(formatting.rule_text(judgement))}\n\n{listed}")
+    return _format_section("Conditions", f"{cell(formatting.rule_text(judgement))}\n\n{listed}")
 
 
-def _commands(judgement: SuiteVerdict, commands: Mapping[str, str]) -> str:
+def _command_section(judgement: SuiteVerdict, commands: Mapping[str, str]) -> str:
     missing = f"Missing: {cell(', '.join(judgement.missing))}." if judgement.missing else ""
     listed = "\n\n".join(f"{cell(purpose)}:\n\n```sh\n{command}\n```" for purpose, command in commands.items())
-    return _section("Commands", "\n\n".join(part for part in (missing, listed) if part))
+    return _format_section("Commands", "\n\n".join(part for part in (missing, listed) if part))

@@ -64,7 +64,7 @@ def verdict_tiles(judgement: SuiteVerdict) -> dict[str, list[Tile]]:
     """Numbers that decide by verdict, claims and questions of this project by outcome, under a heading each; kinds without any are
     left out."""
     counts = judgement.counts()
-    numbers = [Tile(count, _name(kind), formatting.SIGNS[kind], WORDS[kind]) for kind, count in counts.items()]
+    numbers = [Tile(count, _kind_name(kind), formatting.SIGNS[kind], WORDS[kind]) for kind, count in counts.items()]
     published = [claim.outcome for claim in judgement.claims if not claim.is_question]
     asked = [claim.outcome for claim in judgement.claims if claim.is_question]
     heads = {
@@ -77,7 +77,7 @@ def verdict_tiles(judgement: SuiteVerdict) -> dict[str, list[Tile]]:
 
 def _claim_tiles(outcomes: Sequence[ClaimOutcome]) -> list[Tile]:
     return [
-        Tile(outcomes.count(outcome), _name(outcome), formatting.SIGNS[outcome], words)
+        Tile(outcomes.count(outcome), _kind_name(outcome), formatting.SIGNS[outcome], words)
         for outcome, words in CLAIM_WORDS.items()
         if outcome in outcomes
     ]
@@ -103,7 +103,7 @@ def verdict_matrix(judgement: SuiteVerdict) -> Matrix:
 
     Only the suite's own metric counts; single target models and other metrics have tables of their own.
     """
-    metric = _metric(judgement)
+    metric = _main_metric(judgement)
     compared = {
         (item.method, item.labelled): item
         for item in judgement.numbers
@@ -119,7 +119,7 @@ def verdict_matrix(judgement: SuiteVerdict) -> Matrix:
         for size in sizes:
             item, cell = compared.get((method, size)), measured.get((method, size))
             if item is not None and item.verdict.kind is not VerdictKind.NOT_COMPARABLE:
-                cells.append(_compared(item))
+                cells.append(_matrix_cell(item))
             elif cell is not None:
                 cells.append(MatrixCell(formatting.number(cell.mean), title=formatting.measured_text(cell)))
             else:
@@ -137,8 +137,11 @@ def missing_text(judgement: SuiteVerdict, commands: Mapping[str, str]) -> tuple[
     sentences = [f"Missing: {'; '.join(parts)}."] if parts else []
     undecided = judgement.counts().get(VerdictKind.INCONCLUSIVE, 0)
     if undecided:
-        most = [item.estimate.needed for item in judgement.numbers if item.decides and item.estimate is not None
-                and item.verdict.kind is VerdictKind.INCONCLUSIVE]  # fmt: skip
+        most = [
+            item.estimate.needed
+            for item in judgement.numbers
+            if item.decides and item.estimate is not None and item.verdict.kind is VerdictKind.INCONCLUSIVE
+        ]
         known = [needed for needed in most if needed is not None]
         whole = len(known) == len(most) and known
         needed = f"up to {max(known):,} trials" if whole else "more than 1,000 trials for some"
@@ -147,23 +150,27 @@ def missing_text(judgement: SuiteVerdict, commands: Mapping[str, str]) -> tuple[
     return " ".join(sentences), runs[0] if sentences and runs else ""
 
 
-def _metric(judgement: SuiteVerdict) -> str:
+def _main_metric(judgement: SuiteVerdict) -> str:
     """The metric of most of the numbers that decide: the one that the paper reports."""
     metrics = Counter(item.metric for item in judgement.numbers if item.decides)
     return max(metrics, key=lambda metric: (metrics[metric], metric)) if metrics else judgement.rule.metric
 
 
-def _compared(item: NumberVerdict) -> MatrixCell:
+def _matrix_cell(item: NumberVerdict) -> MatrixCell:
     kind, found = item.verdict.kind, item.estimate
     if found is None or found.difference is None:
-        return MatrixCell("", _name(kind), formatting.SIGNS[kind], f"{_name(kind)} {item.verdict.reason}".strip())
+        return MatrixCell(
+            "", _kind_name(kind), formatting.SIGNS[kind], f"{_kind_name(kind)} {item.verdict.reason}".strip()
+        )
     title = (
-        f"{_name(kind)}: ours {formatting.mean_sd(found.mean, found.sd, found.n)}, reference "
+        f"{_kind_name(kind)}: ours {formatting.mean_sd(found.mean, found.sd, found.n)}, reference "
         f"{formatting.mean_sd(found.reference, found.reference_sd, found.reference_n)}, difference "
         f"{formatting.interval(found.difference, found.low, found.high)}"
     )
-    return MatrixCell(formatting.number(found.difference, 1, signed=True), _name(kind), formatting.SIGNS[kind], title)
+    return MatrixCell(
+        formatting.number(found.difference, 1, signed=True), _kind_name(kind), formatting.SIGNS[kind], title
+    )
 
 
-def _name(kind: VerdictKind | ClaimOutcome) -> str:
+def _kind_name(kind: VerdictKind | ClaimOutcome) -> str:
     return str(kind).replace("_", " ")

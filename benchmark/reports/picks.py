@@ -51,9 +51,12 @@ class Picks:
 
 
 def summarize_picks(
-    sets: Sequence[LabelledSet], order: Sequence[str] = (), pool: int = 0, labels: Whole | None = None,
+    sets: Sequence[LabelledSet],
+    order: Sequence[str] = (),
+    pool: int = 0,
+    labels: Whole | None = None,
     class_names: Sequence[str] = (),
-) -> Picks | None:  # fmt: skip
+) -> Picks | None:
     """Overlap and class balance of these labelled sets; None where nothing was bought.
 
     `order` names methods in the order to show them, `pool` is the number of images to buy from, the first labelled set among them
@@ -86,9 +89,7 @@ def _bought(one: LabelledSet, size: int) -> Whole | None:
     return one.indices[one.sizes[0] : size] if size in one.sizes[1:] else None
 
 
-def _overlap(
-    held: Mapping[str, Mapping[int, LabelledSet]], methods: Sequence[str], size: int, pool: int
-) -> Overlap:  # fmt: skip
+def _overlap(held: Mapping[str, Mapping[int, LabelledSet]], methods: Sequence[str], size: int, pool: int) -> Overlap:
     rows = tuple(tuple(_share(held[first], held[second], size) for second in methods) for first in methods)
     initial = min(one.sizes[0] for by_seed in held.values() for one in by_seed.values())
     chance = 100.0 * (size - initial) / (pool - initial) if pool > initial else None

@@ -27,11 +27,26 @@ from benchmark.verdicts.trials import Trials, select_trials
 LEGEND = ("ours", "published", "other sources")
 INK, PAPER = "#000000", "#ffffff"
 STYLE: Any = {
-    "svg.hashsalt": "albench", "svg.fonttype": "none", "font.family": "DejaVu Sans", "font.size": 9,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": NEUTRAL, "grid.alpha": 0.3,
-    "grid.linewidth": 0.6, "legend.frameon": False, "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK,
-    "xtick.color": INK, "ytick.color": INK, "figure.facecolor": PAPER, "axes.facecolor": "none", "savefig.facecolor": PAPER,
-}  # fmt: skip
+    "svg.hashsalt": "albench",
+    "svg.fonttype": "none",
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": NEUTRAL,
+    "grid.alpha": 0.3,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": "none",
+    "savefig.facecolor": PAPER,
+}
 
 
 @dataclass(frozen=True)
@@ -54,16 +69,16 @@ def pictures(suite_file: SuiteFile, judgement: SuiteVerdict, measurements: Seque
     if not looks:
         return []
     with drawing():
-        found = [_curves(suite_file, judgement, trials, rows, looks)]
-        gains = _gains(suite_file, judgement, trials, rows, looks)
-        models = _models(suite_file, judgement, trials, published, looks)
+        found = [_draw_curves(suite_file, judgement, trials, rows, looks)]
+        gains = _draw_gains(suite_file, judgement, trials, rows, looks)
+        models = _draw_models(suite_file, judgement, trials, published, looks)
     return [*found, *filter(None, (gains, models))]
 
 
 # ------------------------------------------------------------------------------------------------------------- curves
 
 
-def _curves(
+def _draw_curves(
     suite_file: SuiteFile,
     judgement: SuiteVerdict,
     trials: Trials,
@@ -71,16 +86,16 @@ def _curves(
     looks: dict[str, Look],
 ) -> Picture:
     metric = judgement.rule.metric
-    figure, axes = _panels(looks)
+    figure, axes = _make_panels(looks)
     base = next((method for method in looks if control(suite_file.suite, method, trials.methods) == ""), "")
     for axis, (method, look) in zip(axes, looks.items(), strict=True):
         if base and base != method:
-            _band(axis, trials, base, metric, Look(NEUTRAL, ""), f"{base}, ours")
-        _beside(axis, [row for row in rows if row.method == method and row.role not in TARGETS])
-        _published(axis, [row for row in rows if row.method == method and row.role in TARGETS], look)
-        _band(axis, trials, method, metric, look, "ours")
-        _ceiling(axis, trials, metric)
-    _finish(figure, axes, curves.value_axis(suite_file, metric))
+            _draw_band(axis, trials, base, metric, Look(NEUTRAL, ""), f"{base}, ours")
+        _draw_other_sources(axis, [row for row in rows if row.method == method and row.role not in TARGETS])
+        _draw_published(axis, [row for row in rows if row.method == method and row.role in TARGETS], look)
+        _draw_band(axis, trials, method, metric, look, "ours")
+        _draw_ceiling(axis, trials, metric)
+    _finish_figure(figure, axes, curves.value_axis(suite_file, metric))
     theirs = any(row.role in TARGETS for row in rows)
     description = (
         f"{_one_each(looks)}: our mean {metric} over labelled images with a 95 % confidence band"
@@ -90,21 +105,21 @@ def _curves(
     return picture_of(figure, "curves", f"{judgement.title}: curves", description)
 
 
-def _ceiling(axis: Any, trials: Trials, metric: str) -> None:
+def _draw_ceiling(axis: Any, trials: Trials, metric: str) -> None:
     """The mean of one training on all labels, across the panel."""
     height = curves.ceiling(trials, metric)
     if height is not None:
         axis.axhline(height, color=NEUTRAL, linewidth=1.0, linestyle=":", label="all labels, ours", zorder=1)
 
 
-def _band(axis: Any, trials: Trials, method: str, metric: str, look: Look, label: str) -> None:
+def _draw_band(axis: Any, trials: Trials, method: str, metric: str, look: Look, label: str) -> None:
     """Our mean and the 95 % confidence band of the mean, at every size."""
     found = curves.mean_points(trials, method, metric)
     if found:
-        _line(axis, found, look, label)
+        _draw_line(axis, found, look, label)
 
 
-def _line(axis: Any, points: Sequence[Point], look: Look, label: str) -> None:
+def _draw_line(axis: Any, points: Sequence[Point], look: Look, label: str) -> None:
     """A mean curve and its band; without a marker it is a thin one in the background."""
     weak = look.marker == ""
     sizes = [point.size for point in points]
@@ -114,50 +129,74 @@ def _line(axis: Any, points: Sequence[Point], look: Look, label: str) -> None:
             sizes, means - half, means + half, color=look.colour, alpha=0.15 if weak else 0.25, linewidth=0
         )
     axis.plot(
-        sizes, means, color=look.colour, marker=look.marker or None, markersize=4, linewidth=1.0 if weak else 1.8, label=label,
+        sizes,
+        means,
+        color=look.colour,
+        marker=look.marker or None,
+        markersize=4,
+        linewidth=1.0 if weak else 1.8,
+        label=label,
         zorder=2 if weak else 3,
-    )  # fmt: skip
+    )
 
 
-def _hollow(look: Look) -> dict[str, Any]:
+def _hollow_look(look: Look) -> dict[str, Any]:
     """The look of published points: dashed, hollow, in ink."""
     return {
-        "color": INK, "linestyle": (0, (4, 2)), "linewidth": 1.0, "marker": look.marker or "o", "markersize": 6,
-        "markerfacecolor": "none", "zorder": 4,
-    }  # fmt: skip
+        "color": INK,
+        "linestyle": (0, (4, 2)),
+        "linewidth": 1.0,
+        "marker": look.marker or "o",
+        "markersize": 6,
+        "markerfacecolor": "none",
+        "zorder": 4,
+    }
 
 
-def _beside(axis: Any, rows: Sequence[ReportedResult]) -> None:
+def _draw_other_sources(axis: Any, rows: Sequence[ReportedResult]) -> None:
     """What other sources say of the method: whether the paper stands alone can be seen."""
     if rows:
         axis.plot(
-            [row.labelled for row in rows], [row.mean for row in rows], color=NEUTRAL, linestyle="none", marker="_", markersize=9,
-            markeredgewidth=1.6, label="other sources", zorder=2,
-        )  # fmt: skip
+            [row.labelled for row in rows],
+            [row.mean for row in rows],
+            color=NEUTRAL,
+            linestyle="none",
+            marker="_",
+            markersize=9,
+            markeredgewidth=1.6,
+            label="other sources",
+            zorder=2,
+        )
 
 
-def _published(axis: Any, rows: Sequence[ReportedResult], look: Look) -> None:
+def _draw_published(axis: Any, rows: Sequence[ReportedResult], look: Look) -> None:
     """Published points by source, with their spread where one is defined."""
     sources = list(dict.fromkeys(row.source for row in rows))
     for source in sources:
         own = sorted((row for row in rows if row.source == source), key=lambda row: row.labelled or 0)
         spread = [row.dispersion if row.dispersion_kind not in (None, "undefined") else 0.0 for row in own]
         axis.errorbar(
-            [row.labelled for row in own], [row.mean for row in own], yerr=spread if any(map(bool, spread)) else None,
-            label="published", **_hollow(look),
-        )  # fmt: skip
+            [row.labelled for row in own],
+            [row.mean for row in own],
+            yerr=spread if any(map(bool, spread)) else None,
+            label="published",
+            **_hollow_look(look),
+        )
 
 
-def _models(
-    suite_file: SuiteFile, judgement: SuiteVerdict, trials: Trials, published: Sequence[ReportedResult],
+def _draw_models(
+    suite_file: SuiteFile,
+    judgement: SuiteVerdict,
+    trials: Trials,
+    published: Sequence[ReportedResult],
     looks: dict[str, Look],
-) -> Picture | None:  # fmt: skip
+) -> Picture | None:
     """The paper's figure of several target models: the mean over them with the spread over them, ours and published."""
     if not judgement.models:
         return None
     places = suite_file.resolve(judgement.profile, judgement.variant).protocol.trained()
     names = [f"accuracy/model{place}" for place in places]
-    figure, axes = _panels(looks)
+    figure, axes = _make_panels(looks)
     for axis, (method, look) in zip(axes, looks.items(), strict=True):
         theirs: dict[int, list[float]] = {}
         for row in published:
@@ -171,16 +210,19 @@ def _models(
         if theirs:
             sizes = sorted(theirs)
             axis.errorbar(
-                sizes, [np.mean(theirs[size]) for size in sizes], yerr=[np.std(theirs[size]) for size in sizes],
-                label="published", **_hollow(look),
-            )  # fmt: skip
+                sizes,
+                [np.mean(theirs[size]) for size in sizes],
+                yerr=[np.std(theirs[size]) for size in sizes],
+                label="published",
+                **_hollow_look(look),
+            )
         if ours:
             points = [
                 Point(size, float(value.mean()), float(value.std(axis=0).mean()), value.shape[1])
                 for size, value in ours.items()
             ]
-            _line(axis, points, look, "ours")
-    _finish(figure, axes, curves.value_axis(suite_file, "accuracy"))
+            _draw_line(axis, points, look, "ours")
+    _finish_figure(figure, axes, curves.value_axis(suite_file, "accuracy"))
     description = (
         f"{_one_each(looks)}: accuracy averaged over {len(places)} target models over labelled images; band and bars are one "
         "standard deviation over models (not over seeds), ours averaged over seeds."
@@ -191,7 +233,7 @@ def _models(
 # -------------------------------------------------------------------------------------------------------------- gains
 
 
-def _gains(
+def _draw_gains(
     suite_file: SuiteFile,
     judgement: SuiteVerdict,
     trials: Trials,
@@ -204,14 +246,14 @@ def _gains(
     shown = {method: looks[method] for method, found in points.items() if found}
     if not shown:
         return None
-    figure, axes = _panels(shown)
+    figure, axes = _make_panels(shown)
     for axis, (method, look) in zip(axes, shown.items(), strict=True):
         axis.axhline(0.0, color=NEUTRAL, linewidth=1.2, label="random, same seeds")
         theirs = curves.published_gain(rows, method, bases[method])
         if theirs:
-            axis.plot(list(theirs), list(theirs.values()), label="published", **_hollow(look))
-        _line(axis, points[method], look, "ours")
-    _finish(figure, axes, curves.gain_axis(metric))
+            axis.plot(list(theirs), list(theirs.values()), label="published", **_hollow_look(look))
+        _draw_line(axis, points[method], look, "ours")
+    _finish_figure(figure, axes, curves.gain_axis(metric))
     drawn = any(curves.published_gain(rows, method, bases[method]) for method in shown)
     description = (
         f"{_one_each(shown)}: difference in {metric} to random sampling over labelled images, ours paired by seed with a 95 % "
@@ -244,7 +286,7 @@ def _one_each(methods: Collection[str]) -> str:
     return f"{len(methods)} panel{'s' * (len(methods) != 1)}, one per method"
 
 
-def _panels(looks: dict[str, Look]) -> tuple[Any, list[Any]]:
+def _make_panels(looks: dict[str, Look]) -> tuple[Any, list[Any]]:
     """A figure with one panel per method, all on the same scales."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -262,7 +304,7 @@ def _panels(looks: dict[str, Look]) -> tuple[Any, list[Any]]:
     return figure, axes[: len(looks)]
 
 
-def _finish(figure: Any, axes: Sequence[Any], vertical: str) -> None:
+def _finish_figure(figure: Any, axes: Sequence[Any], vertical: str) -> None:
     """Labels, and one legend over all panels: colours differ by panel, so its handles are drawn in ink."""
     from matplotlib.lines import Line2D
 
@@ -272,7 +314,7 @@ def _finish(figure: Any, axes: Sequence[Any], vertical: str) -> None:
     labels = sorted(given, key=lambda label: LEGEND.index(label) if label in LEGEND else len(LEGEND))
     looks: dict[str, dict[str, Any]] = {
         "ours": {"color": INK, "linewidth": 1.8, "marker": "o", "markersize": 4},
-        "published": _hollow(Look(INK, "o")),
+        "published": _hollow_look(Look(INK, "o")),
         "other sources": {
             "color": NEUTRAL,
             "linestyle": "none",

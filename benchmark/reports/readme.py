@@ -31,43 +31,43 @@ METHOD_HEADS = ("method", "trials", "area under the curve (%)", "gain over rando
 
 def showcase(root: Path) -> str:
     """Markdown of the committed results of a checkout; says so where there are none."""
-    suites, tables = _everything(root)
-    rows = [row for suite in suites for row in _verdicts(suite, tables[suite.id])]
+    suites, tables = _read_checkout(root)
+    rows = [row for suite in suites for row in _verdict_rows(suite, tables[suite.id])]
     parts = [markdown.table(HEADS, rows) if rows else "No results are committed yet."]
-    parts.append(_waiting([suite for suite in suites if not _has_protocol(suite, tables[suite.id])]))
-    parts += [_quickstart(root, suite, tables[suite.id]) for suite in suites if suite.id == SHOWN]
+    parts.append(_waiting_section([suite for suite in suites if not _has_protocol(suite, tables[suite.id])]))
+    parts += [_quickstart_section(root, suite, tables[suite.id]) for suite in suites if suite.id == SHOWN]
     return "\n\n".join(part for part in parts if part)
 
 
 def main(readme: Path) -> None:
     """Write the README's part. Raises UsageError where its markers are missing."""
     root, text = readme.resolve().parent, readme.read_text(encoding="utf-8")
-    suites, committed = _everything(root)
+    suites, committed = _read_checkout(root)
     text = markdown.between(text, CLAIMS_MARKER, claims.state_table(suites, committed))
     readme.write_text(markdown.between(text, MARKER, showcase(root)), encoding="utf-8")
     write_bytes(root / claims.PAGE, claims.claims_page(suites, committed).encode())
 
 
-def _everything(root: Path) -> tuple[list[SuiteFile], dict[str, list[Measurement]]]:
+def _read_checkout(root: Path) -> tuple[list[SuiteFile], dict[str, list[Measurement]]]:
     """The suites of a checkout, and what is committed for each."""
     suites = [load_suite(path, root / "suites") for path in suite_files(root / "suites")]
-    return suites, {suite.id: _committed(root, suite) for suite in suites}
+    return suites, {suite.id: _committed_rows(root, suite) for suite in suites}
 
 
-def _committed(root: Path, suite: SuiteFile) -> list[Measurement]:
+def _committed_rows(root: Path, suite: SuiteFile) -> list[Measurement]:
     path = root / "results" / suite.id / RECORDS
     return read_results(path) if path.exists() else []
 
 
-def _judged(suite: SuiteFile, rows: Sequence[Measurement], profile: str, variant: str) -> SuiteVerdict:
+def _judge_committed(suite: SuiteFile, rows: Sequence[Measurement], profile: str, variant: str) -> SuiteVerdict:
     """Committed trials against the paper; against nothing where they are themselves the reference."""
     own = {row.method for row in rows} if suite.suite.rule.reference == "records" else set()
     return judge_suite(suite, rows, profile=profile, variant=variant, unjudged=own)
 
 
-def _quickstart(root: Path, suite: SuiteFile, rows: Sequence[Measurement]) -> str:
+def _quickstart_section(root: Path, suite: SuiteFile, rows: Sequence[Measurement]) -> str:
     """The picture, where it is committed, and how the methods stand."""
-    found = _judged(suite, rows, "paper", "as_published") if rows else None
+    found = _judge_committed(suite, rows, "paper", "as_published") if rows else None
     if found is None or not found.standings:
         return ""
     image = Path("results") / suite.id / PICTURE
@@ -75,19 +75,24 @@ def _quickstart(root: Path, suite: SuiteFile, rows: Sequence[Measurement]) -> st
         f"![{suite.suite.title}: gain over random sampling]({image.as_posix()})" if (root / image).exists() else ""
     ]
     lines = [
-        (item.method, str(item.n), formatting.mean_sd(item.area, item.area_sd, None),
-         formatting.interval(item.gain, item.gain_low, item.gain_high), formatting.saved_text(item))
+        (
+            item.method,
+            str(item.n),
+            formatting.mean_sd(item.area, item.area_sd, None),
+            formatting.interval(item.gain, item.gain_low, item.gain_high),
+            formatting.saved_text(item),
+        )
         for item in found.standings
-    ]  # fmt: skip
+    ]
     parts.append(markdown.table(METHOD_HEADS, lines))
     return "\n\n".join(filter(None, parts))
 
 
-def _verdicts(suite: SuiteFile, rows: Sequence[Measurement]) -> Iterable[tuple[str, ...]]:
+def _verdict_rows(suite: SuiteFile, rows: Sequence[Measurement]) -> Iterable[tuple[str, ...]]:
     """A row for every profile and variant of a suite with committed trials, the paper's first."""
-    kept = _shown(suite, rows)
+    kept = _shown_profiles(suite, rows)
     for profile, variant in sorted(kept, key=lambda one: (one != ("paper", "as_published"), one)):
-        found = _judged(suite, rows, profile, variant)
+        found = _judge_committed(suite, rows, profile, variant)
         whole = with_parts(suite, rows, profile, variant)
         trials = {(r.method, r.seed) for r in whole if (r.profile, r.variant) == (profile, variant)}
         counts = {str(kind).replace("_", " "): count for kind, count in found.counts().items()}
@@ -96,12 +101,16 @@ def _verdicts(suite: SuiteFile, rows: Sequence[Measurement]) -> Iterable[tuple[s
         named = profile if variant == "as_published" else f"{profile}, {variant}"
         reason = formatting.collapsed(found)
         yield (
-            f"`{suite.id}`", named, str(len(trials)), f"not compared: {reason}" if reason else _counted(counts),
-            _counted(claims), _meaning(suite, found),
-        )  # fmt: skip
+            f"`{suite.id}`",
+            named,
+            str(len(trials)),
+            f"not compared: {reason}" if reason else _count_verdicts(counts),
+            _count_verdicts(claims),
+            _describe_verdicts(suite, found),
+        )
 
 
-def _shown(suite: SuiteFile, rows: Sequence[Measurement]) -> set[tuple[str, str]]:
+def _shown_profiles(suite: SuiteFile, rows: Sequence[Measurement]) -> set[tuple[str, str]]:
     """Profiles and variants with committed trials; what was put together stands for its parts."""
     kept = {(row.profile, row.variant) for row in rows}
     for variant in {variant for _, variant in kept}:
@@ -113,11 +122,11 @@ def _shown(suite: SuiteFile, rows: Sequence[Measurement]) -> set[tuple[str, str]
     return kept
 
 
-def _counted(found: Mapping[str, int]) -> str:
+def _count_verdicts(found: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in found.items()) or "–"
 
 
-def _meaning(suite: SuiteFile, found: SuiteVerdict) -> str:
+def _describe_verdicts(suite: SuiteFile, found: SuiteVerdict) -> str:
     if suite.suite.rule.reference == "records":
         return "the reference for later runs"
     if found.claims and all(claim.is_question for claim in found.claims):
@@ -133,7 +142,7 @@ def _has_protocol(suite: SuiteFile, rows: Sequence[Measurement]) -> bool:
     return any(row.profile in {"paper", *parts} for row in rows)
 
 
-def _waiting(suites: Sequence[SuiteFile]) -> str:
+def _waiting_section(suites: Sequence[SuiteFile]) -> str:
     """Suites without committed results of their protocol, by paper, with what waits to be judged."""
     papers: dict[str, list[SuiteFile]] = {}
     for suite in suites:

@@ -15,9 +15,16 @@ from benchmark.verdicts.results import SuiteVerdict
 SHOWN = 20
 """Trials that part from their committed outcome and are named."""
 COLOURS = {
-    "reproduced": "green", "holds": "green", "above": "yellow", "below": "red", "refuted": "red", "inconclusive": "cyan",
-    "missing": "magenta", "not comparable": "dim", "not testable": "dim",
-}  # fmt: skip
+    "reproduced": "green",
+    "holds": "green",
+    "above": "yellow",
+    "below": "red",
+    "refuted": "red",
+    "inconclusive": "cyan",
+    "missing": "magenta",
+    "not comparable": "dim",
+    "not testable": "dim",
+}
 
 
 def show(
@@ -34,25 +41,25 @@ def show(
             escape(f"Not compared: {reason}. {'What' if rows else 'Nothing'} was measured{':' if rows else '.'}")
         )
         if rows:
-            _grid(console, heads, rows)
+            _print_grid(console, heads, rows)
     else:
-        _verdicts(console, "Numbers", formatting.number_lines(judgement, notes), head)
-    _verdicts(
+        _print_verdicts(console, "Numbers", formatting.number_lines(judgement, notes), head)
+    _print_verdicts(
         console, f"Curves: {formatting.curve_name(judgement.rule)}", formatting.curve_lines(judgement, notes), head
     )
-    _claims(console, judgement, notes)
+    _print_claims(console, judgement, notes)
     if len(judgement.standings) > 1:
-        _grid(
+        _print_grid(
             console,
             formatting.standing_heads(judgement),
             [formatting.standing_cells(item) for item in judgement.standings],
         )
     if judgement.models:
         console.print(escape(formatting.model_text(judgement)))
-        _grid(console, formatting.MODEL_HEADS, map(formatting.model_cells, judgement.models))
+        _print_grid(console, formatting.MODEL_HEADS, map(formatting.model_cells, judgement.models))
     if rows := formatting.single_rows(judgement):
         console.print(escape(formatting.SINGLE_TEXT))
-        _grid(console, formatting.SINGLE_HEADS, rows)
+        _print_grid(console, formatting.SINGLE_HEADS, rows)
     if judgement.kendall:
         console.print(escape(formatting.kendall_text(judgement)))
     for mark, text in notes.lines():
@@ -86,18 +93,21 @@ def show_regression(regression: Regression, console: Console, *, brief: bool = F
         found = [trial.state for trial in regression.trials if trial.method == method]
         rows.append([method, *(str(found.count(state) or "–") for state in states)])
     if rows:
-        _grid(console, ["trials", *map(str, states)], rows)
+        _print_grid(console, ["trials", *map(str, states)], rows)
     changed = [trial for trial in regression.trials if trial.divergence]
     for trial in changed[:SHOWN]:
         console.print(escape(str(trial)), style="red" if trial.state is RegressionState.LOST else "")
     if len(changed) > SHOWN:
         console.print(f"and {len(changed) - SHOWN} more")
-    _verdicts(console, "Trials of other environments, by the suite's rule", [
-        formatting.line(item, formatting.Footnotes()) for item in regression.numbers
-    ], "committed")  # fmt: skip
+    _print_verdicts(
+        console,
+        "Trials of other environments, by the suite's rule",
+        [formatting.line(item, formatting.Footnotes()) for item in regression.numbers],
+        "committed",
+    )
 
 
-def _verdicts(console: Console, title: str, lines: Sequence[formatting.Line], reference: str) -> None:
+def _print_verdicts(console: Console, title: str, lines: Sequence[formatting.Line], reference: str) -> None:
     if not lines:
         return
     table = Table(title=title, title_justify="left", header_style="bold")
@@ -121,7 +131,7 @@ def _verdicts(console: Console, title: str, lines: Sequence[formatting.Line], re
     console.print(table)
 
 
-def _claims(console: Console, judgement: SuiteVerdict, notes: formatting.Footnotes) -> None:
+def _print_claims(console: Console, judgement: SuiteVerdict, notes: formatting.Footnotes) -> None:
     if not judgement.claims:
         return
     table = Table(title="Claims", title_justify="left", header_style="bold")
@@ -134,13 +144,16 @@ def _claims(console: Console, judgement: SuiteVerdict, notes: formatting.Footnot
             for test in claim.budgets
         )
         table.add_row(
-            escape(f"{claim.id}: {claim.text}"), f"[{colour}]{escape(formatting.claim_text(claim))}[/]", tests,
-            escape(claim.published), notes.marks(claim.notes),
-        )  # fmt: skip
+            escape(f"{claim.id}: {claim.text}"),
+            f"[{colour}]{escape(formatting.claim_text(claim))}[/]",
+            tests,
+            escape(claim.published),
+            notes.marks(claim.notes),
+        )
     console.print(table)
 
 
-def _grid(console: Console, heads: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
+def _print_grid(console: Console, heads: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
     table = Table(header_style="bold")
     for head in heads:
         table.add_column(head)

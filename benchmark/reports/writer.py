@@ -82,7 +82,7 @@ def _pages(
 ) -> list[html.Page]:
     """The suites with the addresses of their pages, seen from a folder."""
     shown = [
-        html.Page(judgement, datasets.get(judgement.suite, ""), _link(folder, report))
+        html.Page(judgement, datasets.get(judgement.suite, ""), _relative_link(folder, report))
         for report, judgement in reports.items()
     ]
     return shown + [html.Page(judgement, datasets.get(judgement.suite, "")) for judgement in others]
@@ -104,7 +104,7 @@ def _gains(
     return found
 
 
-def _link(folder: Path, report: Path) -> str:
+def _relative_link(folder: Path, report: Path) -> str:
     """Relative address of a page, so that the folder can be moved or served as it is."""
     relative = os.path.relpath(report.resolve(), folder.resolve())
     return quote(Path(relative).as_posix())

@@ -57,11 +57,25 @@ def summarize_conditions(records: Iterable[Record]) -> list[Conditions]:
     found = []
     for (profile, variant, env_id, data), own in sorted(groups.items()):
         env = own[0].environment
-        found.append(Conditions(
-            profile=profile, variant=variant, env_id=env_id, device=env.device, device_model=env.device_model,
-            deterministic=env.deterministic, precision=str(env.precision), step=str(env.step), isa=env.isa, torch=env.torch,
-            code=env.code, image=env.image, data=data, trials=len(own), seconds=sum(record.seconds for record in own),
-        ))  # fmt: skip
+        found.append(
+            Conditions(
+                profile=profile,
+                variant=variant,
+                env_id=env_id,
+                device=env.device,
+                device_model=env.device_model,
+                deterministic=env.deterministic,
+                precision=str(env.precision),
+                step=str(env.step),
+                isa=env.isa,
+                torch=env.torch,
+                code=env.code,
+                image=env.image,
+                data=data,
+                trials=len(own),
+                seconds=sum(record.seconds for record in own),
+            )
+        )
     return found
 
 

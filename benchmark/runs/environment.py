@@ -94,12 +94,24 @@ def environment(
     else:
         model, isa, driver, multiprocessors = (*cpu(), "", 0)
     return Environment(
-        code=loaded_code(), python=platform.python_version(), torch=torch_version(), libraries=versions, device=kind,
-        device_model=model, isa=isa, driver=driver, multiprocessors=multiprocessors, variables=numeric_variables(kind),
-        threads=threads, precision=precision, step=step,
-        memory_format=memory_format or MEMORY_FORMATS.get((kind, precision), "channels_last"), compiled=compiled,
-        deterministic=True, image=image,
-    )  # fmt: skip
+        code=loaded_code(),
+        python=platform.python_version(),
+        torch=torch_version(),
+        libraries=versions,
+        device=kind,
+        device_model=model,
+        isa=isa,
+        driver=driver,
+        multiprocessors=multiprocessors,
+        variables=numeric_variables(kind),
+        threads=threads,
+        precision=precision,
+        step=step,
+        memory_format=memory_format or MEMORY_FORMATS.get((kind, precision), "channels_last"),
+        compiled=compiled,
+        deterministic=True,
+        image=image,
+    )
 
 
 def resolve_device(name: str) -> str:
@@ -204,8 +216,12 @@ def _git_revision(root: Path, *arguments: str) -> str | None:
     trusted = ["-c", f"safe.directory={root.resolve()}", "-c", "core.fsmonitor=false"]
     try:
         done = subprocess.run(
-            ["git", "-C", str(root), *trusted, *arguments], capture_output=True, text=True, timeout=QUERY_SECONDS, check=True  # noqa: S607
-        )  # fmt: skip
+            ["git", "-C", str(root), *trusted, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=QUERY_SECONDS,
+            check=True,  # noqa: S607
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

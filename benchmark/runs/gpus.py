@@ -158,8 +158,12 @@ def list_driver() -> tuple[Gpu, ...]:
 def _nvidia_smi(*arguments: str) -> str:
     try:
         done = subprocess.run(
-            ["nvidia-smi", *arguments], capture_output=True, text=True, timeout=QUERY_SECONDS, check=True  # noqa: S607
-        )  # fmt: skip
+            ["nvidia-smi", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=QUERY_SECONDS,
+            check=True,  # noqa: S607
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout
@@ -207,8 +211,12 @@ def ask_torch(uuid: str | None) -> Answer:
     try:
         done = subprocess.run(
             [sys.executable, "-m", "benchmark.runs.device_probe"],
-            capture_output=True, text=True, timeout=PROBE_SECONDS, env=env, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            timeout=PROBE_SECONDS,
+            env=env,
+            stdin=subprocess.DEVNULL,
+        )
         lines = done.stdout.strip().splitlines()
         return Answer.model_validate_json(lines[-1] if lines else "")
     except ValidationError:
@@ -233,10 +241,12 @@ def judge_answers(listed: Sequence[Gpu], answers: Sequence[Answer]) -> Survey:
             known = _listed_gpu(gpu, asked, place)
             whole = known.model_copy(
                 update={
-                    "name": gpu.name, "capability": gpu.capability, "multiprocessors": gpu.multiprocessors,
+                    "name": gpu.name,
+                    "capability": gpu.capability,
+                    "multiprocessors": gpu.multiprocessors,
                     "memory": gpu.memory,
                 }
-            )  # fmt: skip
+            )
             problem = _explain_fault(whole, fault, answer)
             if problem is None:
                 usable.append(whole)
@@ -245,9 +255,11 @@ def judge_answers(listed: Sequence[Gpu], answers: Sequence[Answer]) -> Survey:
     cudnn = next((answer.cudnn for answer in answers if answer.cudnn), "")
     unique = tuple(dict.fromkeys((problem.text, problem.remedy) for problem in problems))
     return Survey(
-        listed=tuple(listed), usable=tuple(usable), cudnn=cudnn,
+        listed=tuple(listed),
+        usable=tuple(usable),
+        cudnn=cudnn,
         problems=tuple(Problem(text=text, remedy=remedy) for text, remedy in unique),
-    )  # fmt: skip
+    )
 
 
 def _listed_gpu(gpu: Gpu, listed: Sequence[Gpu], place: int) -> Gpu:

@@ -118,9 +118,10 @@ def _try_lock(file: IO[str], path: Path) -> bool:
             time.sleep(PAUSE)
         except OSError as error:  # NFS without its lock daemon, some FUSE file systems
             raise StoreError(
-                f"this file system does not lock files: {error.strerror}", where=str(path),
+                f"this file system does not lock files: {error.strerror}",
+                where=str(path),
                 remedy="mount it with locks, or name a folder on another disk with --runs",
-            ) from error  # fmt: skip
+            ) from error
     return False
 
 

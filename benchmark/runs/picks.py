@@ -61,9 +61,13 @@ def read_labelled(runs: Path, record: Record) -> LabelledSet:
     if indices.ndim != 1 or indices.dtype.kind not in "iu" or len(indices) > LARGEST:
         raise ValueError("its index file does not hold a list of indices")
     found = LabelledSet(
-        record.trial_id, record.env_id, record.trial.method_name, record.trial.seed,
-        tuple(cycle.labelled for cycle in record.cycles), indices.astype(np.int64),
-    )  # fmt: skip
+        record.trial_id,
+        record.env_id,
+        record.trial.method_name,
+        record.trial.seed,
+        tuple(cycle.labelled for cycle in record.cycles),
+        indices.astype(np.int64),
+    )
     for cycle in record.cycles:
         if hashlib.sha256(found.cycle(cycle.cycle).astype("<i8").tobytes()).hexdigest() != cycle.labelled_digest:
             raise ValueError(f"its index file does not hold the images that cycle {cycle.cycle} was trained on")
@@ -126,9 +130,13 @@ def _read_labelled_set(cells: list[str], where: str) -> LabelledSet:
     try:
         trial, environment, method, seed, sizes, indices = cells
         found = LabelledSet(
-            trial, environment, method, int(seed), tuple(map(int, sizes.split())),
+            trial,
+            environment,
+            method,
+            int(seed),
+            tuple(map(int, sizes.split())),
             np.array(indices.split(), dtype=np.int64),
-        )  # fmt: skip
+        )
     except ValueError as error:
         raise StoreError(f"is not a labelled set: {error}", where=where, remedy="restore the committed file") from error
     if not found.sizes or list(found.sizes) != sorted(found.sizes) or found.sizes[-1] != len(found.indices):

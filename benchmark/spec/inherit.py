@@ -168,9 +168,11 @@ def override(raw: dict[str, Any], path: str, value: Any, where: str) -> None:
     value = copy.deepcopy(value)  # a later path may lead into it, and it belongs to a variant or a switch
     *way, last = path.split(".")
     for step in way:
-        here = here[int(step)] if isinstance(here, list) and step.isdigit() and int(step) < len(here) else (
-            here.get(step) if isinstance(here, dict) else None
-        )  # fmt: skip
+        here = (
+            here[int(step)]
+            if isinstance(here, list) and step.isdigit() and int(step) < len(here)
+            else (here.get(step) if isinstance(here, dict) else None)
+        )
         if here is None:
             raise UsageError(
                 f"'{path}' names nothing: there is no '{step}'", where=where, remedy="see `albench show` for the paths"

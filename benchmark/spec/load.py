@@ -189,11 +189,18 @@ class SuiteFile:
             chosen_seeds = seeds if seeds is not None else ((shrunk and shrunk.seeds) or suite.seeds)
             trials.extend(
                 Trial(
-                    suite=self.id, method_name=name, profile=profile, variant=variant, seed=seed, protocol=protocol,
-                    strategy=strategy, objective=objective, data_digest=data_digest,
+                    suite=self.id,
+                    method_name=name,
+                    profile=profile,
+                    variant=variant,
+                    seed=seed,
+                    protocol=protocol,
+                    strategy=strategy,
+                    objective=objective,
+                    data_digest=data_digest,
                 )
                 for seed in chosen_seeds
-            )  # fmt: skip
+            )
         return trials
 
 
@@ -275,9 +282,10 @@ def _validate_suite(raw: dict[str, Any], sources: Sequence[Source]) -> Suite:
     for key in suite.sources:
         if key not in known:
             raise SuiteError(
-                f"[sources] names '{key}', which is not a value of this suite", where=_place_of(sources, f"sources.{key}"),
+                f"[sources] names '{key}', which is not a value of this suite",
+                where=_place_of(sources, f"sources.{key}"),
                 remedy=_nearest_names(key, known),
-            )  # fmt: skip
+            )
     return suite
 
 
@@ -313,9 +321,10 @@ def _validate_strictly(model: Any, raw: dict[str, Any], sources: Sequence[Source
     except (ValueError, TypeError, RecursionError) as error:
         dotted = next(_unrepresentable_paths(raw, prefix), "")
         raise SuiteError(
-            f"{dotted or 'the file'} holds a value JSON has no name for: {error}", where=_place_of(sources, dotted),
+            f"{dotted or 'the file'} holds a value JSON has no name for: {error}",
+            where=_place_of(sources, dotted),
             remedy="dates, inf and nan are not allowed",
-        ) from error  # fmt: skip
+        ) from error
 
 
 def _unrepresentable_paths(value: Any, place: str) -> Iterator[str]:

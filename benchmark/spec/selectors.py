@@ -252,8 +252,9 @@ class Selection:
             if planned != stored.sizes:
                 raise UsageError(
                     f"{suite_file.id} trains on {list(planned)} images, and {stored.name} was made with {list(stored.sizes)}",
-                    where="--replay", remedy="give the profile and the budgets that the selection was made with",
-                )  # fmt: skip
+                    where="--replay",
+                    remedy="give the profile and the budgets that the selection was made with",
+                )
         return trials
 
     def plugin_method(self, suite: Suite) -> dict[str, Method]:

@@ -39,13 +39,17 @@ __all__ = [
     "publish_verdicts",
     "sync",
     "ui_argv",
-]  # fmt: skip
+]
 
 QUIET = {
-    "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-}  # fmt: skip
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
 """Workspace of the client unless the environment says otherwise: no telemetry, and a dead server is given up soon."""
 CONNECT_SECONDS = 3.0
 LOCK_SECONDS = 300.0
@@ -87,9 +91,13 @@ class BackgroundMlflowSync(BackgroundSync):
 
 
 def sync(
-    runs: Path, uri: str | None = None, suites: Collection[str] = (),
-    progress: Callable[[int, int], None] = lambda done, total: None, *, artifacts: Path | None = None,
-) -> SyncResult:  # fmt: skip
+    runs: Path,
+    uri: str | None = None,
+    suites: Collection[str] = (),
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    artifacts: Path | None = None,
+) -> SyncResult:
     """Bring the tracker up to every run folder (of these suites, or of all). Nothing doubles, however often.
 
     Raises TrackerError if the tracker fails; folders that cannot be read are named in the report.
@@ -100,9 +108,18 @@ def sync(
 
 
 def publish_verdicts(
-    uri: str | None, suite_id: str, profile: str, variant: str, rows: Sequence[Mapping[str, Any]],
-    figures: Mapping[str, Path], *, runs: Path = RUNS, methods: Collection[str] | None = None, lead: str = "", about: str = "",
-) -> None:  # fmt: skip
+    uri: str | None,
+    suite_id: str,
+    profile: str,
+    variant: str,
+    rows: Sequence[Mapping[str, Any]],
+    figures: Mapping[str, Path],
+    *,
+    runs: Path = RUNS,
+    methods: Collection[str] | None = None,
+    lead: str = "",
+    about: str = "",
+) -> None:
     """Put verdicts on the parent runs: tags, a description, a table and files. `rows` have `verdict` and usually `labelled`;
     those with a `method` belong to its parent, others to every parent. `methods` are those that were run (None: all in the
     rows), `figures` files by name, `lead` a sentence for the description of runs, `about` that of the
@@ -131,9 +148,21 @@ def ui_argv(uri: str | None = None, *, runs: Path = RUNS, host: str = "127.0.0.1
         raise TrackerError("is served elsewhere", where=address, remedy="open its own address in a browser")
     root.mkdir(parents=True, exist_ok=True)
     return [
-        sys.executable, "-m", "mlflow", "server", "--backend-store-uri", address, "--artifacts-destination", str(root),
-        "--host", host, "--port", str(port), "--workers", "1",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        address,
+        "--artifacts-destination",
+        str(root),
+        "--host",
+        host,
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
 
 
 def _marks_of(uri: str, runs: Path) -> Marks:
@@ -319,9 +348,10 @@ def _tracker_lock(uri: str) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > until:
                     raise TrackerError(
-                        f"another process has held the tracker's lock for {LOCK_SECONDS:.0f} s", where=str(path),
+                        f"another process has held the tracker's lock for {LOCK_SECONDS:.0f} s",
+                        where=str(path),
                         remedy=f"`fuser {path}` names it: end it if it is stopped or hangs, then `albench sync`",
-                    ) from None  # fmt: skip
+                    ) from None
                 time.sleep(0.05)
         yield
 

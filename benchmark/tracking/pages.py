@@ -12,13 +12,25 @@ NOTE = "mlflow.note.content"
 VIEW_TAG, CURVES_TAG = f"mlflow.sharedViewState.{VIEW}", f"mlflow.sharedViewState.{CURVES}"
 """Tags of an experiment in which MLflow's pages look up a view that an address names (`viewStateShareKey`)."""
 COLUMNS = (
-    "attributes.`Dataset`", "attributes.`Source`", "params.`model`", "metrics.`final_accuracy`", "metrics.`area`",
-    "metrics.`gain`", "metrics.`trials`", "tags.`verdict`",
-)  # fmt: skip
+    "attributes.`Dataset`",
+    "attributes.`Source`",
+    "params.`model`",
+    "metrics.`final_accuracy`",
+    "metrics.`area`",
+    "metrics.`gain`",
+    "metrics.`trials`",
+    "tags.`verdict`",
+)
 TRIAL_COLUMNS = (
-    "attributes.`Dataset`", "attributes.`Source`", "attributes.`Version`", "params.`model`", "params.`seed`",
-    "metrics.`final_accuracy`", "metrics.`area`", "metrics.`train/images_per_second`",
-)  # fmt: skip
+    "attributes.`Dataset`",
+    "attributes.`Source`",
+    "attributes.`Version`",
+    "params.`model`",
+    "params.`seed`",
+    "metrics.`final_accuracy`",
+    "metrics.`area`",
+    "metrics.`train/images_per_second`",
+)
 LINES, BARS = ("test/accuracy",), ("final_accuracy", "area")
 """Metrics that are drawn over the labelled images, and as bars."""
 
@@ -34,25 +46,43 @@ def _page_state(search: str, columns: tuple[str, ...], group: str = "") -> dict[
     """A view in the form that MLflow's pages keep one."""
     by = {"aggregateFunction": "average", "groupByKeys": [{"mode": "param", "groupByData": group}]} if group else None
     return {
-        "searchFilter": search, "orderByKey": "metrics.`area`", "orderByAsc": False, "startTime": "ALL",
-        "lifecycleFilter": "Active", "datasetsFilter": [], "modelVersionFilter": "All Runs",
-        "selectedColumns": list(columns), "runsHiddenMode": "SHOW_ALL", "groupBy": by, "groupsExpanded": {},
-        "useGroupedValuesInCharts": True, "hideEmptyCharts": True,
+        "searchFilter": search,
+        "orderByKey": "metrics.`area`",
+        "orderByAsc": False,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": list(columns),
+        "runsHiddenMode": "SHOW_ALL",
+        "groupBy": by,
+        "groupsExpanded": {},
+        "useGroupedValuesInCharts": True,
+        "hideEmptyCharts": True,
         "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
         "compareRunSections": [
             {"uuid": "albench", "name": "Accuracy over labelled images", "display": True, "isReordered": False}
         ],
         "compareRunCharts": [*map(_line_chart, LINES if group else ()), *map(_bar_chart, BARS)],
-    }  # fmt: skip
+    }
 
 
 def _line_chart(metric: str) -> dict[str, Any]:
     return _chart_card("LINE", metric) | {
-        "selectedMetricKeys": [metric], "xAxisKey": "step", "selectedXAxisMetricKey": "", "xAxisScaleType": "linear",
-        "yAxisKey": "metric", "yAxisExpressions": [], "scaleType": "linear", "lineSmoothness": 0, "ignoreOutliers": False,
-        "useGlobalXaxisKey": False, "useGlobalLineSmoothing": False,
-        "displayName": f"{metric} over labelled images", "range": {},
-    }  # fmt: skip
+        "selectedMetricKeys": [metric],
+        "xAxisKey": "step",
+        "selectedXAxisMetricKey": "",
+        "xAxisScaleType": "linear",
+        "yAxisKey": "metric",
+        "yAxisExpressions": [],
+        "scaleType": "linear",
+        "lineSmoothness": 0,
+        "ignoreOutliers": False,
+        "useGlobalXaxisKey": False,
+        "useGlobalLineSmoothing": False,
+        "displayName": f"{metric} over labelled images",
+        "range": {},
+    }
 
 
 def _bar_chart(metric: str) -> dict[str, Any]:
@@ -61,9 +91,14 @@ def _bar_chart(metric: str) -> dict[str, Any]:
 
 def _chart_card(kind: str, metric: str) -> dict[str, Any]:
     return {
-        "type": kind, "uuid": f"albench-{metric}", "metricKey": metric, "metricSectionId": "albench", "deleted": False,
-        "isGenerated": False, "runsCountToCompare": 100,
-    }  # fmt: skip
+        "type": kind,
+        "uuid": f"albench-{metric}",
+        "metricKey": metric,
+        "metricSectionId": "albench",
+        "deleted": False,
+        "isGenerated": False,
+        "runsCountToCompare": 100,
+    }
 
 
 def describe_experiment(suite: str, experiment: str, about: str = "", reports: Mapping[str, str] | None = None) -> str:

@@ -251,13 +251,20 @@ def tags(history: RunHistory, state: RunStateName) -> dict[str, str]:
     """Everything about a run that may change or is searched for; long values are cut."""
     trial, last = history.trial, history.last
     found = {
-        "state": state, "suite": trial.suite, "method": trial.method_name, "profile": trial.profile,
-        "variant": trial.variant, "seed": str(trial.seed), "trial_id": history.trial_id, "env_id": history.env_id,
-        "resumed": str(history.resumed), "mirrored_bytes": str(history.offset),
+        "state": state,
+        "suite": trial.suite,
+        "method": trial.method_name,
+        "profile": trial.profile,
+        "variant": trial.variant,
+        "seed": str(trial.seed),
+        "trial_id": history.trial_id,
+        "env_id": history.env_id,
+        "resumed": str(history.resumed),
+        "mirrored_bytes": str(history.offset),
         "failure_kind": last.kind if isinstance(last, TrialFailed) else "",
         "failure": last.message if isinstance(last, TrialFailed) else "",
         "stopped": last.reason if isinstance(last, TrialStopped) else "",
-    }  # fmt: skip
+    }
     missing = {name for done in history.cycles for name in points(done)[1]}
     found |= {"not_finite": ", ".join(sorted(missing))}
     plain = {"method": trial.method_name, "model": model_name(trial)[:MAX_TAG]}
@@ -271,11 +278,20 @@ def record_tags(record: Record | None, problem: str) -> dict[str, str]:
         return {"albench.record": problem[:MAX_TAG]} if problem else {}
     env, data = record.environment, record.data
     found = {
-        "record": "complete", "digest": record.digest, "code": env.code, "torch": env.torch, "device": env.device,
-        "device_model": env.device_model, "precision": env.precision, "image": env.image,
+        "record": "complete",
+        "digest": record.digest,
+        "code": env.code,
+        "torch": env.torch,
+        "device": env.device,
+        "device_model": env.device_model,
+        "precision": env.precision,
+        "image": env.image,
         "determinism": "requested" if env.deterministic else "off",
-        "data": data.name, "data_digest": data.digest, "data_canonical": str(data.canonical).lower(), "data_note": data.note,
-    }  # fmt: skip
+        "data": data.name,
+        "data_digest": data.digest,
+        "data_canonical": str(data.canonical).lower(),
+        "data_note": data.note,
+    }
     return {f"albench.{name}": value[:MAX_TAG] for name, value in found.items()}
 
 

@@ -44,8 +44,12 @@ from benchmark.tracking.run_history import (
 )
 
 STATUS: dict[RunStateName, str] = {
-    "running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "interrupted": "KILLED",
-}  # fmt: skip
+    "running": "RUNNING",
+    "finished": "FINISHED",
+    "failed": "FAILED",
+    "stopped": "KILLED",
+    "interrupted": "KILLED",
+}
 """MLflow's words for where a trial stands; it has none for what can be resumed (the tag `albench.state` has)."""
 
 
@@ -212,9 +216,17 @@ class RunSyncer:
             self._sealed.clear()
 
     def publish(
-        self, runs: Path, suite: str, profile: str, variant: str, rows: Sequence[Mapping[str, Any]],
-        figures: Mapping[str, Path], methods: Collection[str] | None = None, lead: str = "", about: str = "",
-    ) -> None:  # fmt: skip
+        self,
+        runs: Path,
+        suite: str,
+        profile: str,
+        variant: str,
+        rows: Sequence[Mapping[str, Any]],
+        figures: Mapping[str, Path],
+        methods: Collection[str] | None = None,
+        lead: str = "",
+        about: str = "",
+    ) -> None:
         """Put verdicts on the parent runs: those of a `method` on its own, others on every one; and on the experiment what it
         is (`about`). Raises TrackerError."""
         shared = [row for row in rows if not row.get("method")]
@@ -314,9 +326,11 @@ class RunSyncer:
             if (experiment, key) in self._parents:
                 continue
             mine = [
-                run for found in listed.trials.values() for run in found
+                run
+                for found in listed.trials.values()
+                for run in found
                 if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id
-            ]  # fmt: skip
+            ]
             if not mine:
                 continue
             held = mine[0].data.tags
@@ -433,8 +447,12 @@ def _update_parent(tracker: Tracker, experiment: str, parent: str) -> None:
 
 
 def sync_run_folders(
-    syncer: RunSyncer, runs: Path, suites: Collection[str], progress: Callable[[int, int], None], marks: Marks | None = None
-) -> SyncResult:  # fmt: skip
+    syncer: RunSyncer,
+    runs: Path,
+    suites: Collection[str],
+    progress: Callable[[int, int], None],
+    marks: Marks | None = None,
+) -> SyncResult:
     """Sync every run folder (of these suites, or of all); see `tracking.sync`."""
     folders = list(Store(runs).folders())
     syncer.listing = True
@@ -458,8 +476,10 @@ def sync_run_folders(
             problems.append(str(error).splitlines()[0])
             continue
         written, unchanged, empty = (
-            written + done.wrote, unchanged + (not done.wrote and done.state is not None), empty + (done.state is None)
-        )  # fmt: skip
+            written + done.wrote,
+            unchanged + (not done.wrote and done.state is not None),
+            empty + (done.state is None),
+        )
         if marks is not None:
             ended = done.state in ("finished", "failed", "stopped")
             marks.put(folder, Mark(suite, seen, syncer.seal(folder)) if ended else None)

@@ -232,9 +232,14 @@ def _test_budget(case: ComparisonContext, size: int, better: _Side, worse: _Side
     test = stats.against_mean(gaps, 0.0, rule.margin, case.level(len(gaps), rule.alpha / 2), error)
     needed = stats.needed_pairs(sd, math.copysign(max(abs(test.difference) - error, 0.0), test.difference), rule.alpha)
     return replace(
-        base, sd=sd, low=test.low, high=test.high, p=test.p_different,
-        mdd=stats.minimum_detectable(sd, len(gaps), rule.alpha), needed=needed and max(needed, rule.min_trials, BETTER_FROM),
-    )  # fmt: skip
+        base,
+        sd=sd,
+        low=test.low,
+        high=test.high,
+        p=test.p_different,
+        mdd=stats.minimum_detectable(sd, len(gaps), rule.alpha),
+        needed=needed and max(needed, rule.min_trials, BETTER_FROM),
+    )
 
 
 def _conclude_claim(case: ComparisonContext, line: ClaimVerdict, tests: list[BudgetTest]) -> ClaimVerdict:

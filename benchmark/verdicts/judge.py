@@ -73,21 +73,31 @@ def judge_suite(
     names, matrix = penalties(case)
     rows = () if excuse else suite_file.reported
     return SuiteVerdict(
-        suite=suite_file.id, title=suite.title, profile=profile, variant=variant, rule=suite.rule,
-        numbers=tuple(numbers), curves=tuple(curves),
+        suite=suite_file.id,
+        title=suite.title,
+        profile=profile,
+        variant=variant,
+        rule=suite.rule,
+        numbers=tuple(numbers),
+        curves=tuple(curves),
         claims=tuple(judge_claims(case, suite_file.reported, whole)),
         models=tuple(model_rows(case, rows, curves)),
-        cells=tuple(measured), standings=tuple(standings(case)), penalty_methods=names, penalties=matrix,
+        cells=tuple(measured),
+        standings=tuple(standings(case)),
+        penalty_methods=names,
+        penalties=matrix,
         kendall=None if whole else agreement(case, suite_file.reported),
         missing=tuple(method for method in asked if method not in trials.methods),
         devices=tuple(sorted({row.device_model for row in trials.rows})),
         environments=tuple(sorted({part.env_id for row in trials.rows for part in row.parts or (row,)})),
         notes=(
-            *_collect_notes(suite_file, case, profile, excuse), *gaps, *_describe_reference_methods(trials, unjudged),
+            *_collect_notes(suite_file, case, profile, excuse),
+            *gaps,
+            *_describe_reference_methods(trials, unjudged),
             *_describe_looks(looks),
         ),
         measured=bool(trials.rows),
-    )  # fmt: skip
+    )
 
 
 def _profile_excuses(suite_file: SuiteFile, suite: Suite, profile: str) -> tuple[str, str]:
@@ -135,10 +145,17 @@ def _unpublished_number(case: ComparisonContext, method: str, measured: Sequence
     own = [cell for cell in measured if cell.method == method]
     last = own[-1] if own else None
     return NumberVerdict(
-        method, case.title(method), case.suite.rule.metric, last.labelled if last else None,
-        Verdict(VerdictKind.NOT_COMPARABLE, "no published number", excused=True), "none", True, "",
-        Estimate(last.mean, last.sd, last.n) if last else None, notes=case.notes,
-    )  # fmt: skip
+        method,
+        case.title(method),
+        case.suite.rule.metric,
+        last.labelled if last else None,
+        Verdict(VerdictKind.NOT_COMPARABLE, "no published number", excused=True),
+        "none",
+        True,
+        "",
+        Estimate(last.mean, last.sd, last.n) if last else None,
+        notes=case.notes,
+    )
 
 
 def _as_context(number: NumberVerdict) -> NumberVerdict:

@@ -50,14 +50,33 @@ class Measurement:
     def key(self) -> tuple[str, str, str, str, int, str, str, int]:
         """The order of committed rows, and what names one of them."""
         return (
-            self.suite, self.profile, self.variant, self.method, self.seed, self.trial_id, self.env_id, self.cycle,
-        )  # fmt: skip
+            self.suite,
+            self.profile,
+            self.variant,
+            self.method,
+            self.seed,
+            self.trial_id,
+            self.env_id,
+            self.cycle,
+        )
 
 
 COLUMNS = (
-    "suite", "profile", "variant", "method", "seed", "cycle", "labelled",
-    "trial_id", "env_id", "device_model", "canonical", "data_note", "record_digest", "labelled_digest",
-)  # fmt: skip
+    "suite",
+    "profile",
+    "variant",
+    "method",
+    "seed",
+    "cycle",
+    "labelled",
+    "trial_id",
+    "env_id",
+    "device_model",
+    "canonical",
+    "data_note",
+    "record_digest",
+    "labelled_digest",
+)
 """Fixed columns of a committed table; the metrics follow, sorted by name."""
 _WHOLE = ("seed", "cycle", "labelled")
 SHORT = 16
@@ -73,13 +92,24 @@ def _cycle_measurements(record: Record) -> list[Measurement]:
     trial, outcome = record.trial, record.digest
     return [
         Measurement(
-            suite=trial.suite, method=trial.method_name, profile=trial.profile, variant=trial.variant, seed=trial.seed,
-            cycle=cycle.cycle, labelled=cycle.labelled, metrics=dict(cycle.metrics), trial_id=record.trial_id,
-            env_id=record.env_id, device_model=record.environment.device_model, canonical=record.data.canonical,
-            data_note=record.data.note, record_digest=outcome, labelled_digest=cycle.labelled_digest[:SHORT],
+            suite=trial.suite,
+            method=trial.method_name,
+            profile=trial.profile,
+            variant=trial.variant,
+            seed=trial.seed,
+            cycle=cycle.cycle,
+            labelled=cycle.labelled,
+            metrics=dict(cycle.metrics),
+            trial_id=record.trial_id,
+            env_id=record.env_id,
+            device_model=record.environment.device_model,
+            canonical=record.data.canonical,
+            data_note=record.data.note,
+            record_digest=outcome,
+            labelled_digest=cycle.labelled_digest[:SHORT],
         )
         for cycle in record.cycles
-    ]  # fmt: skip
+    ]
 
 
 def write_results(measurements: Iterable[Measurement]) -> str:
@@ -109,9 +139,10 @@ def read_results(path: Path) -> list[Measurement]:
     metrics = table.header[len(COLUMNS) :]
     if tuple(table.header[: len(COLUMNS)]) != COLUMNS or not metrics or metrics != sorted(set(metrics)):
         raise StoreError(
-            "the header is not that of a results table", where=f"{path}:1",
+            "the header is not that of a results table",
+            where=f"{path}:1",
             remedy=f"use {','.join(COLUMNS)} and then the sorted names of the metrics",
-        )  # fmt: skip
+        )
     found: dict[tuple[object, ...], Measurement] = {}
     for where, cells in cells_of(table, StoreError):
         row = _read_row(cells, metrics, where)
@@ -130,13 +161,22 @@ def _read_row(cells: list[str], metrics: list[str], where: str) -> Measurement:
         raise StoreError(f"canonical is '{named['canonical']}'", where=where, remedy="write true or false")
     values = zip(metrics, cells[len(COLUMNS) :], strict=True)
     return Measurement(
-        suite=named["suite"], method=named["method"], profile=named["profile"], variant=named["variant"],
-        seed=int(whole["seed"]), cycle=int(whole["cycle"]), labelled=int(whole["labelled"]),
+        suite=named["suite"],
+        method=named["method"],
+        profile=named["profile"],
+        variant=named["variant"],
+        seed=int(whole["seed"]),
+        cycle=int(whole["cycle"]),
+        labelled=int(whole["labelled"]),
         metrics={name: _read_number(cell, name, where) for name, cell in values if cell != ""},
-        trial_id=named["trial_id"], env_id=named["env_id"], device_model=named["device_model"],
-        canonical=named["canonical"] == "true", data_note=named["data_note"], record_digest=named["record_digest"],
+        trial_id=named["trial_id"],
+        env_id=named["env_id"],
+        device_model=named["device_model"],
+        canonical=named["canonical"] == "true",
+        data_note=named["data_note"],
+        record_digest=named["record_digest"],
         labelled_digest=named["labelled_digest"],
-    )  # fmt: skip
+    )
 
 
 def _read_number(cell: str, column: str, where: str, *, whole: bool = False) -> float:

@@ -72,10 +72,15 @@ def standings(case: ComparisonContext) -> list[Standing]:
         sd = float(areas.std(ddof=1)) if len(areas) > 1 else None
         rows.append(
             Standing(
-                method, case.title(method), len(areas), float(areas.mean()), sd, guest=method not in case.suite.methods,
+                method,
+                case.title(method),
+                len(areas),
+                float(areas.mean()),
+                sd,
+                guest=method not in case.suite.methods,
                 areas=tuple(map(float, areas)),
             )
-        )  # fmt: skip
+        )
     free = [
         row for row in rows if not comparison_blocker(_comparison_rows(case, own, row), case.suite.rule.mix_devices)
     ]
@@ -124,10 +129,14 @@ def _add_gains(case: ComparisonContext, rows: list[Standing], sizes: tuple[int, 
         left, right = ranking.area(sizes, ours, rule.curve), ranking.area(sizes, theirs, rule.curve)
         saved = ranking.labels_saved(sizes, ours, theirs)
         row = replace(
-            row, control=other, gain=float((left - right).mean()),
+            row,
+            control=other,
+            gain=float((left - right).mean()),
             paired=tuple((float(mine), float(base)) for mine, base in zip(left, right, strict=True)),
-            saved=saved.value, saved_low=saved.low, saved_high=saved.high,
-        )  # fmt: skip
+            saved=saved.value,
+            saved_low=saved.low,
+            saved_high=saved.high,
+        )
         if len(seeds) > 1:
             test = stats.paired(left, right, rule.margin, 0.025)
             row = replace(row, gain_low=test.low, gain_high=test.high, gain_p=test.p_different)
@@ -157,12 +166,13 @@ def penalties(case: ComparisonContext) -> tuple[tuple[str, ...], tuple[tuple[flo
     metric, trials = case.suite.rule.metric, case.trials
     own = [row for row in trials.rows if row.method in case.suite.methods]
     together = [
-        method for method in trials.methods
+        method
+        for method in trials.methods
         if not comparison_blocker(
             own if method in case.suite.methods else [*own, *(row for row in trials.rows if row.method == method)],
             case.suite.rule.mix_devices,
         )
-    ]  # fmt: skip
+    ]
     if not together:
         return (), ()
     curves = {

@@ -51,10 +51,12 @@ def model_rows(
             values = np.array([[one[seed] for one in by_model] for seed in seeds])  # (seeds, models, sizes)
             means = [_curve_number(sizes, found[seed], rule) for seed in seeds]
             row = replace(
-                row, mean=float(np.mean(means)), verdict=verdicts.get(method),
+                row,
+                mean=float(np.mean(means)),
+                verdict=verdicts.get(method),
                 over_models=float(np.mean([_curve_number(sizes, spread, rule) for spread in values.std(axis=1)])),
                 over_seeds=float(np.std(means, ddof=1)) if len(means) > 1 else None,
-            )  # fmt: skip
+            )
             single[method] = [
                 float(np.mean([_curve_number(sizes, curve, rule) for curve in one])) for one in values.swapaxes(0, 1)
             ]
@@ -102,8 +104,10 @@ def _mark_best(rows: Sequence[ModelRow], wins: Mapping[str, int], printed: Mappi
     top = max(means) if len(means) > 1 else None
     return [
         replace(
-            row, wins=wins.get(row.method), published_wins=printed.get(row.method),
+            row,
+            wins=wins.get(row.method),
+            published_wins=printed.get(row.method),
             best=row.mean is not None and row.mean == top,
         )
         for row in rows
-    ]  # fmt: skip
+    ]

@@ -135,11 +135,17 @@ def _as_published(rows: Iterable[Measurement], name: str) -> list[ReportedResult
         several = len(values) > 1
         found.append(
             ReportedResult(
-                method=method, labelled=labelled, metric=metric, mean=float(np.mean(values)), n=len(values),
+                method=method,
+                labelled=labelled,
+                metric=metric,
+                mean=float(np.mean(values)),
+                n=len(values),
                 dispersion=float(np.std(values, ddof=1)) if several else None,
-                dispersion_kind="sd" if several else None, source=name, role="target",
+                dispersion_kind="sd" if several else None,
+                source=name,
+                role="target",
             )
-        )  # fmt: skip
+        )
     return found
 
 
@@ -168,10 +174,13 @@ def _read_numbers(table: Table, metric: str) -> Iterator[Number]:
         if not named["method"].strip():
             raise TableError("no method", where=place, remedy="write the method's name in the suite")
         yield Number(
-            named["method"], int(_read_cell(named["seed"], "seed", place, whole=True)),
-            int(_read_cell(named["labelled"], "labelled", place, whole=True)), named["metric"] or metric,
-            _read_cell(named["value"], "value", place), place,
-        )  # fmt: skip
+            named["method"],
+            int(_read_cell(named["seed"], "seed", place, whole=True)),
+            int(_read_cell(named["labelled"], "labelled", place, whole=True)),
+            named["metric"] or metric,
+            _read_cell(named["value"], "value", place),
+            place,
+        )
 
 
 def _read_cell(cell: str, column: str, where: str, *, whole: bool = False) -> float:
@@ -206,9 +215,10 @@ def _check_metrics(numbers: Iterable[Number], suite: Suite, reported: Iterable[R
         if item.metric not in known:
             near = difflib.get_close_matches(item.metric, known, n=3, cutoff=0.4) or known[:3]
             raise TableError(
-                f"nothing is known of the metric '{item.metric}'", where=item.where,
+                f"nothing is known of the metric '{item.metric}'",
+                where=item.where,
                 remedy=f"write {' or '.join(near)}, or leave the column out for {suite.rule.metric}",
-            )  # fmt: skip
+            )
 
 
 def _check_sizes(numbers: Iterable[Number], suite_file: SuiteFile, variant: str) -> None:
@@ -226,9 +236,10 @@ def _check_sizes(numbers: Iterable[Number], suite_file: SuiteFile, variant: str)
         if item.labelled not in own:
             near = sorted(sorted(own, key=lambda size: abs(size - item.labelled))[:3])
             raise TableError(
-                f"the protocol never has {item.labelled} labels", where=item.where,
+                f"the protocol never has {item.labelled} labels",
+                where=item.where,
                 remedy=f"numbers of labels near it: {', '.join(map(str, near))}; leave the row out if it is neither",
-            )  # fmt: skip
+            )
 
 
 def _check_values(numbers: Sequence[Number]) -> None:
@@ -242,9 +253,10 @@ def _check_values(numbers: Sequence[Number]) -> None:
     if accuracies and all(item.value <= 1 for item in accuracies):
         one = accuracies[0]
         raise TableError(
-            f"{one.metric} is {one.value:g}, and no accuracy of the table exceeds 1", where=one.where,
+            f"{one.metric} is {one.value:g}, and no accuracy of the table exceeds 1",
+            where=one.where,
             remedy="write percent: 93.25 for 0.9325",
-        )  # fmt: skip
+        )
 
 
 def _check_once(numbers: Iterable[Number]) -> None:
@@ -253,9 +265,10 @@ def _check_once(numbers: Iterable[Number]) -> None:
         first = seen.setdefault((item.method, item.seed, item.labelled, item.metric), item)
         if first is not item:
             raise TableError(
-                f"{item.method}, seed {item.seed}, {item.labelled} labels, {item.metric} stands twice", where=item.where,
+                f"{item.method}, seed {item.seed}, {item.labelled} labels, {item.metric} stands twice",
+                where=item.where,
                 remedy=f"keep this row or that of line {first.where.rpartition(':')[2]}; another run needs its own seed",
-            )  # fmt: skip
+            )
 
 
 def _as_measurements(numbers: Iterable[Number], suite: str, variant: str) -> list[Measurement]:
@@ -267,10 +280,21 @@ def _as_measurements(numbers: Iterable[Number], suite: str, variant: str) -> lis
         outcome = digest([[size, sorted(cycles[size].items())] for size in sorted(cycles)])
         found += [
             Measurement(
-                suite=suite, method=method, profile="paper", variant=variant, seed=seed, cycle=cycle, labelled=size,
-                metrics=cycles[size], trial_id=f"{method}/{seed}", env_id="", device_model=DEVICE, canonical=True,
-                data_note="", record_digest=outcome,
+                suite=suite,
+                method=method,
+                profile="paper",
+                variant=variant,
+                seed=seed,
+                cycle=cycle,
+                labelled=size,
+                metrics=cycles[size],
+                trial_id=f"{method}/{seed}",
+                env_id="",
+                device_model=DEVICE,
+                canonical=True,
+                data_note="",
+                record_digest=outcome,
             )
             for cycle, size in enumerate(sorted(cycles))
-        ]  # fmt: skip
+        ]
     return sorted(found, key=lambda row: row.key)

@@ -90,12 +90,23 @@ def _combine_cycle(found: dict[int, Measurement], profile: str) -> Measurement:
         metrics["loss/last"] = fmean(loss for loss in losses if loss is not None)
     environments = sorted({row.env_id for row in parts})
     return Measurement(
-        suite=one.suite, method=one.method, profile=profile, variant=one.variant, seed=one.seed, cycle=one.cycle,
-        labelled=one.labelled, metrics=metrics | models, trial_id=digest([row.trial_id for row in parts]),
-        env_id=environments[0] if len(environments) == 1 else digest(environments), device_model=_describe_devices(found),
-        canonical=one.canonical, data_note=one.data_note, record_digest=digest([row.record_digest for row in parts]),
-        labelled_digest=one.labelled_digest, parts=tuple(parts),
-    )  # fmt: skip
+        suite=one.suite,
+        method=one.method,
+        profile=profile,
+        variant=one.variant,
+        seed=one.seed,
+        cycle=one.cycle,
+        labelled=one.labelled,
+        metrics=metrics | models,
+        trial_id=digest([row.trial_id for row in parts]),
+        env_id=environments[0] if len(environments) == 1 else digest(environments),
+        device_model=_describe_devices(found),
+        canonical=one.canonical,
+        data_note=one.data_note,
+        record_digest=digest([row.record_digest for row in parts]),
+        labelled_digest=one.labelled_digest,
+        parts=tuple(parts),
+    )
 
 
 def _describe_devices(found: dict[int, Measurement]) -> str:

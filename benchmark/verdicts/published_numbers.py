@@ -105,9 +105,17 @@ def judge_numbers(case: ComparisonContext, reported: Iterable[ReportedResult], e
 def _judge_number(case: ComparisonContext, row: ReportedResult, excuse: str) -> NumberVerdict:
     decides = row.role in TARGETS
     line = NumberVerdict(
-        row.method, case.title(row.method), row.metric, row.labelled, Verdict(VerdictKind.NOT_COMPARABLE, excuse, excused=True),
-        row.role, decides, row.source, note=row.note, notes=case.notes,
-    )  # fmt: skip
+        row.method,
+        case.title(row.method),
+        row.metric,
+        row.labelled,
+        Verdict(VerdictKind.NOT_COMPARABLE, excuse, excused=True),
+        row.role,
+        decides,
+        row.source,
+        note=row.note,
+        notes=case.notes,
+    )
     if row.method not in case.methods:
         return replace(_excused_number(line, "no method of this suite"), decides=False)
     if excuse:
@@ -207,11 +215,15 @@ def estimated(
     level = case.level(n, rule.alpha)
     test = stats.against_mean(values, reference, rule.margin, level, reading_error, known.se, known.df)
     return replace(
-        base, low=test.low, high=test.high, p_equivalent=test.p_equivalent, p_different=test.p_different,
+        base,
+        low=test.low,
+        high=test.high,
+        p_equivalent=test.p_equivalent,
+        p_different=test.p_different,
         p_beyond=test.p_above if test.difference > 0 else test.p_below,
         mdd=stats.minimum_detectable(sd, n, rule.alpha, other_se=known.se, other_df=known.df),
         needed=needed_at(decide_verdict(test.low, test.high, rule.margin), n, needed, test.difference),
-    )  # fmt: skip
+    )
 
 
 def needed_at(kind: VerdictKind, n: int, needed: Callable[[float], int | None], difference: float) -> int | None:
@@ -265,9 +277,11 @@ def _judge_curve(
     weights, spreads = curve_weights(sizes, case.suite.rule.curve), [spread(row) for row in used]
     sds = [item.sd for item in spreads]
     known = Spread(
-        float(weights @ [item.se for item in spreads]), min(item.df for item in spreads),
-        None if None in sds else float(weights @ np.array(sds, dtype=float)), spreads[0].note,
-    )  # fmt: skip
+        float(weights @ [item.se for item in spreads]),
+        min(item.df for item in spreads),
+        None if None in sds else float(weights @ np.array(sds, dtype=float)),
+        spreads[0].note,
+    )
     error = float(weights @ [row.reading_error for row in used])
     mean = float(weights @ [row.value for row in used])
     values = [float(value) for value in area(sizes, list(curves.values()), case.suite.rule.curve)]
@@ -276,6 +290,8 @@ def _judge_curve(
     partial = (f"{len(sizes)} of {len(points)} published sizes",) if len(sizes) < len(points) else ()
     blocked = comparison_blocker(rows, case.suite.rule.mix_devices)
     return replace(
-        line, estimate=estimate, notes=(*case.notes, *data_notes(rows), *_missing_trials_note(case, estimate.n), *partial),
+        line,
+        estimate=estimate,
+        notes=(*case.notes, *data_notes(rows), *_missing_trials_note(case, estimate.n), *partial),
         verdict=Verdict(VerdictKind.NOT_COMPARABLE, blocked) if blocked else verdict_of(case, estimate),
-    )  # fmt: skip
+    )

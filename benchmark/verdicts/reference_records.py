@@ -77,9 +77,15 @@ def _estimate_difference(case: ComparisonContext, ours: stats.Array, theirs: sta
     gaps = ours - theirs
     several = n > 1
     base = Estimate(
-        float(ours.mean()), float(ours.std(ddof=1)) if several else None, n, float(theirs.mean()),
-        float(theirs.std(ddof=1)) if several else None, n, difference=float(gaps.mean()), needed=rule.min_trials,
-    )  # fmt: skip
+        float(ours.mean()),
+        float(ours.std(ddof=1)) if several else None,
+        n,
+        float(theirs.mean()),
+        float(theirs.std(ddof=1)) if several else None,
+        n,
+        difference=float(gaps.mean()),
+        needed=rule.min_trials,
+    )
     if not several:
         return base
     sd = float(np.std(gaps, ddof=1))
@@ -90,8 +96,13 @@ def _estimate_difference(case: ComparisonContext, ours: stats.Array, theirs: sta
 
     test = stats.paired(ours, theirs, rule.margin, case.level(n, rule.alpha))
     return replace(
-        base, low=test.low, high=test.high, p_equivalent=test.p_equivalent, p_different=test.p_different,
+        base,
+        low=test.low,
+        high=test.high,
+        p_equivalent=test.p_equivalent,
+        p_different=test.p_different,
         p_beyond=test.p_above if test.difference > 0 else test.p_below,
-        mdd=stats.minimum_detectable(sd, n, rule.alpha), correlation=stats.correlation(ours, theirs),
+        mdd=stats.minimum_detectable(sd, n, rule.alpha),
+        correlation=stats.correlation(ours, theirs),
         needed=needed_at(decide_verdict(test.low, test.high, rule.margin), n, needed, test.difference),
-    )  # fmt: skip
+    )

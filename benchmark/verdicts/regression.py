@@ -83,10 +83,12 @@ def regress(
     """
     ours = select_trials(measurements, suite_file.id, profile, variant, methods)
     known = [
-        row for row in committed
+        row
+        for row in committed
         if (row.suite, row.profile, row.variant) == (suite_file.id, profile, variant)
-        and (methods is None or row.method in methods) and (seeds is None or row.seed in seeds)
-    ]  # fmt: skip
+        and (methods is None or row.method in methods)
+        and (seeds is None or row.seed in seeds)
+    ]
     here = {(row.method, row.seed): (row.trial_id, row.env_id) for row in ours.rows}
     same = [row for row in known if here.get((row.method, row.seed)) == (row.trial_id, row.env_id)]
     covered = {(row.method, row.seed) for row in same}

@@ -60,11 +60,17 @@ def compare(
     half = t_critical(alpha, df) * se + reading_error
     least, most = difference - reading_error, difference + reading_error
     return Comparison(
-        difference, se, df, difference - half, difference + half,
-        p_lower=_p_above(least + margin, se, df), p_upper=_p_above(margin - most, se, df),
-        p_above=_p_above(least - margin, se, df), p_below=_p_above(-margin - most, se, df),
+        difference,
+        se,
+        df,
+        difference - half,
+        difference + half,
+        p_lower=_p_above(least + margin, se, df),
+        p_upper=_p_above(margin - most, se, df),
+        p_above=_p_above(least - margin, se, df),
+        p_below=_p_above(-margin - most, se, df),
         p_different=min(1.0, 2 * _p_above(max(abs(difference) - reading_error, 0.0), se, df)),
-    )  # fmt: skip
+    )
 
 
 def _p_above(distance: float, se: float, df: float) -> float:

@@ -58,9 +58,13 @@ class Trials:
 
 
 def select_trials(
-    measurements: Iterable[Measurement], suite: str, profile: str, variant: str, methods: Iterable[str] | None = None,
+    measurements: Iterable[Measurement],
+    suite: str,
+    profile: str,
+    variant: str,
+    methods: Iterable[str] | None = None,
     own: Collection[str] = (),
-) -> Trials:  # fmt: skip
+) -> Trials:
     """The measurements of a comparison. Where a trial was answered more than once, the answer from the device and the
     environment that answered most of the others is kept, so that comparisons mix as little as possible. Where `own` names the
     methods of the suite, only those count for that."""

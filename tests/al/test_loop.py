@@ -100,9 +100,11 @@ def test_identical_first_trainings_are_done_once(tmp_path: Path, cache: Path) ->
 def test_a_training_taken_over_has_the_weights_that_its_record_holds(tmp_path: Path, cache: Path) -> None:
     """Also where a cycle ends at its best epoch and not at its last: a record with other weights than these is not believed."""
     sets = {
-        "protocol.evaluation": {"epoch": "best", "every": 2, "batch_size": 100}, "protocol.training.start": "warm_best",
-        "protocol.training.epochs": 3, "protocol.training.schedule.milestones": [3],
-    }  # fmt: skip
+        "protocol.evaluation": {"epoch": "best", "every": 2, "batch_size": 100},
+        "protocol.training.start": "warm_best",
+        "protocol.training.epochs": 3,
+        "protocol.training.schedule.milestones": [3],
+    }
     shared, lives = tmp_path / "shared", []
     for method in ("random", "entropy"):
         made = trial(method, sets=sets)

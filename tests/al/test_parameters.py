@@ -61,7 +61,7 @@ def test_nothing_is_imported_that_needs_torch() -> None:
     code = (
         "import sys; from benchmark.al import parameters, registry\n"
         "for kind in ('strategies', 'objectives'):\n"
-        "    for name in registry.component_names(kind): parameters._adapter(kind, name)\n"
+        "    for name in registry.component_names(kind): parameters._find_adapter(kind, name)\n"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

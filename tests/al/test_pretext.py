@@ -21,22 +21,35 @@ from benchmark.spec.models import Component, Trial
 from tests.helpers.trials import assembled, session, trial
 
 TRAINING = {
-    "epochs": 3, "batch_size": 64, "shuffle": True, "drop_last": False, "start": "fresh",
+    "epochs": 3,
+    "batch_size": 64,
+    "shuffle": True,
+    "drop_last": False,
+    "start": "fresh",
     "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": False},
     "schedule": {"kind": "multistep", "milestones": [2], "gamma": 0.1},
-}  # fmt: skip
+}
 NORMALISE = {"op": "normalise", "mean": [0.3053], "std": [0.3761]}
 PRETEXT = {
-    "task": "rotation", "model": {"name": "small_cnn", "params": {"width": 4}}, "training": TRAINING, "keep": "best",
-    "view": [{"op": "random_crop", "size": 8, "padding": 1}, NORMALISE], "test_view": [NORMALISE],
-    "clusters": 5, "n_init": 2,
-}  # fmt: skip
+    "task": "rotation",
+    "model": {"name": "small_cnn", "params": {"width": 4}},
+    "training": TRAINING,
+    "keep": "best",
+    "view": [{"op": "random_crop", "size": 8, "padding": 1}, NORMALISE],
+    "test_view": [NORMALISE],
+    "clusters": 5,
+    "n_init": 2,
+}
 LIMIT = {"train": 300, "test": 100}
 BASE: dict[str, Any] = {
-    "protocol.data.limit": LIMIT, "protocol.data.train_size": 300, "protocol.data.test_size": 100,
-    "protocol.acquisition.initial.rule": "strategy", "protocol.acquisition.candidates": None,
-    "protocol.acquisition.initial.size": 30, "protocol.acquisition.budget": 30,
-}  # fmt: skip
+    "protocol.data.limit": LIMIT,
+    "protocol.data.train_size": 300,
+    "protocol.data.test_size": 100,
+    "protocol.acquisition.initial.rule": "strategy",
+    "protocol.acquisition.candidates": None,
+    "protocol.acquisition.initial.size": 30,
+    "protocol.acquisition.budget": 30,
+}
 STRATEGIES = {
     "bal": Component(name="bal", params={"beta": 1.0}),
     "pt4al": Component(name="pt4al", params={"stride": 3}),

@@ -54,16 +54,24 @@ def root(data: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def trial(method: str = "margin", digest: str = "0" * 64, cycles: int = 4, **components: Component) -> Trial:
     recipe = {
-        "epochs": 1, "batch_size": 100, "shuffle": False, "drop_last": False, "start": "fresh",
+        "epochs": 1,
+        "batch_size": 100,
+        "shuffle": False,
+        "drop_last": False,
+        "start": "fresh",
         "optimizer": {"name": "lbfgs", "l2": L2, "tolerance": 1e-6, "iterations": 2000},
         "schedule": {"kind": "multistep", "milestones": [], "gamma": 1.0},
-    }  # fmt: skip
+    }
     sets = {
-        "protocol.inputs": "own", "protocol.features": {"own": {"file": "x.npz", "sha256": digest}},
-        "protocol.models": [{"name": "linear_probe"}], "protocol.training": recipe,
-        "protocol.acquisition.initial": {"rule": "balanced", "size": 20}, "protocol.acquisition.budget": 10,
-        "protocol.acquisition.cycles": cycles, "protocol.acquisition.candidates": 200,
-    }  # fmt: skip
+        "protocol.inputs": "own",
+        "protocol.features": {"own": {"file": "x.npz", "sha256": digest}},
+        "protocol.models": [{"name": "linear_probe"}],
+        "protocol.training": recipe,
+        "protocol.acquisition.initial": {"rule": "balanced", "size": 20},
+        "protocol.acquisition.budget": 10,
+        "protocol.acquisition.cycles": cycles,
+        "protocol.acquisition.candidates": 200,
+    }
     suite = find_suite("quickstart/digits", kit.SUITES)
     (made,) = suite.trials(methods=[method], seeds=[0], sets=sets)
     return made.model_copy(update=components)
@@ -224,9 +232,16 @@ def seen_by(learner: Any, labelled: Any, candidates: Any, needs: Any, seed: int)
         given = learner.outputs([name.removeprefix("labelled.")], labelled if known else candidates, 0)
         outputs[name] = given[name.removeprefix("labelled.")]
     return View(
-        cycle=0, cycles=2, classes=10, candidates=candidates, labelled=labelled, pool_size=1297,
-        rng=np.random.Generator(np.random.Philox(key=seed)), device=torch.device("cpu"), outputs=outputs,
-    )  # fmt: skip
+        cycle=0,
+        cycles=2,
+        classes=10,
+        candidates=candidates,
+        labelled=labelled,
+        pool_size=1297,
+        rng=np.random.Generator(np.random.Philox(key=seed)),
+        device=torch.device("cpu"),
+        outputs=outputs,
+    )
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

@@ -115,9 +115,15 @@ def test_random_starts_are_new_in_every_fresh_cycle_and_not_the_students(tmp_pat
     )
     _, drawn = assembled(made, tmp_path)
     learner = Learner(
-        drawn.protocol, drawn.objective, drawn.parts, drawn.streams, drawn.numerics,
-        initial=lambda name, cycle, module: starts.append((name, cycle, float(module.get_parameter("head.weight").detach().sum()))),
-    )  # fmt: skip
+        drawn.protocol,
+        drawn.objective,
+        drawn.parts,
+        drawn.streams,
+        drawn.numerics,
+        initial=lambda name, cycle, module: starts.append(
+            (name, cycle, float(module.get_parameter("head.weight").detach().sum()))
+        ),
+    )
     for cycle, labelled in enumerate(LABELLED):
         learner.fit(cycle, labelled, np.arange(len(labelled), 200), ())
     sums = {(name, cycle): total for name, cycle, total in starts if name in ("student", "average", "mean_teacher")}

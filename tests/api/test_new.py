@@ -148,5 +148,7 @@ def test_an_empty_folder_gets_suites_of_its_own(
     monkeypatch.chdir(tmp_path)
     made = write_suite("data/flowers", Workspace())
     assert [path.as_posix() for path in made.written] == [
-        "suites/own/flowers.toml", "suites/own/_recipe.toml", "suites/schema.json",
-    ]  # fmt: skip
+        "suites/own/flowers.toml",
+        "suites/own/_recipe.toml",
+        "suites/schema.json",
+    ]

@@ -53,9 +53,14 @@ def plain_step(batch: int) -> Do:
 
 
 def plain_update(
-    student: nn.Module, teacher: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor,
-    unlabelled: Tensor, steps: int,
-) -> float:  # fmt: skip
+    student: nn.Module,
+    teacher: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    unlabelled: Tensor,
+    steps: int,
+) -> float:
     """Two forward passes of each network, the loss, the update and the teacher's, tensor by tensor."""
     mine, others = student(images), student(unlabelled)
     with torch.no_grad():

@@ -162,9 +162,14 @@ class Bench:
         return step
 
     def _step(
-        self, precision: str, step: str = "eager", loose: bool = False, compiled: bool = False,
-        layout: str = "channels_last", of: str = COD,
-    ) -> Row:  # fmt: skip
+        self,
+        precision: str,
+        step: str = "eager",
+        loose: bool = False,
+        compiled: bool = False,
+        layout: str = "channels_last",
+        of: str = COD,
+    ) -> Row:
         learner = self._learner(self._prepare(precision, loose, step, layout), of)
         if compiled:
             learner.student = torch.compile(learner.student)  # type: ignore[assignment]
@@ -314,10 +319,27 @@ class Bench:
         """Trials of paper profiles, as far as the time goes."""
         left = max(int(self.end - time.monotonic()), 1)
         command = [
-            sys.executable, "-m", "benchmark", "--runs", str(self.options.runs), "run", selector, "--device", self.device,
-            "--precision", "bf16", "--step", "captured", "--jobs", "1", "--time-limit", f"{left}s", "--no-tracking",
-            "--progress", "plain",
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "benchmark",
+            "--runs",
+            str(self.options.runs),
+            "run",
+            selector,
+            "--device",
+            self.device,
+            "--precision",
+            "bf16",
+            "--step",
+            "captured",
+            "--jobs",
+            "1",
+            "--time-limit",
+            f"{left}s",
+            "--no-tracking",
+            "--progress",
+            "plain",
+        ]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         return {"exit": done.returncode, "said": done.stdout.strip().splitlines()[-3:]}
 

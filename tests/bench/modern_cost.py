@@ -46,9 +46,16 @@ def world(strategy: Strategy, pool: int = POOL, width: int = WIDTH, known: int =
         else:
             given[str(need)] = rows @ weight.T + bias if need.output == "logits" else rows.clone()
     return View(
-        cycle=1, cycles=4, classes=CLASSES, candidates=np.arange(pool), labelled=np.arange(pool, pool + known),
-        pool_size=pool + known, rng=np.random.Generator(np.random.Philox(key=0)), device=torch.device("cpu"), outputs=given,
-    )  # fmt: skip
+        cycle=1,
+        cycles=4,
+        classes=CLASSES,
+        candidates=np.arange(pool),
+        labelled=np.arange(pool, pool + known),
+        pool_size=pool + known,
+        rng=np.random.Generator(np.random.Philox(key=0)),
+        device=torch.device("cpu"),
+        outputs=given,
+    )
 
 
 def measure(name: str, budget: int = BUDGET) -> Mapping[str, float | str]:

@@ -43,9 +43,11 @@ def measure(runs: Path, seeds: int, verb: str) -> str:
     }.get(verb, ["sync"])
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "benchmark", "--runs", str(runs), *options], capture_output=True, text=True,
+        [sys.executable, "-m", "benchmark", "--runs", str(runs), *options],
+        capture_output=True,
+        text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
     wall, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     said = (done.stdout + done.stderr).strip().splitlines()[-1:]

@@ -51,9 +51,11 @@ def rows() -> list[dict[str, Any]]:
 def table(found: list[dict[str, Any]]) -> str:
     """bf16 less fp32, paired by seed: the mean over seeds with its standard error, and fp32's own spread over seeds."""
     lines = [
-        f"`{SUITE}`, {len(SEEDS)} seeds, in points of test accuracy:", "",
-        "| method | labels | fp32 | spread over seeds | bf16 - fp32 | standard error |", "| --- | --- | --- | --- | --- | --- |",
-    ]  # fmt: skip
+        f"`{SUITE}`, {len(SEEDS)} seeds, in points of test accuracy:",
+        "",
+        "| method | labels | fp32 | spread over seeds | bf16 - fp32 | standard error |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
     of = {(row["method"], row["labelled"], row["precision"], row["seed"]): row["accuracy"] for row in found}
     for method, labelled in dict.fromkeys((row["method"], row["labelled"]) for row in found):
         fp32, bf16 = ([of[method, labelled, name, seed] for seed in SEEDS] for name in PRECISIONS)

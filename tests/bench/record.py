@@ -17,11 +17,25 @@ ROOT = Path(__file__).parents[2]
 HISTORY = ROOT / "results" / "bench" / "history.csv"
 PAGE = ROOT / "docs" / "performance.md"
 COLUMNS = (
-    "date", "commit", "torch", "processor", "contest", "way", "rounds", "plain_ms", "ms", "ratio_of_medians",
-    "ratio_of_minima", "peak_memory_share",
-)  # fmt: skip
+    "date",
+    "commit",
+    "torch",
+    "processor",
+    "contest",
+    "way",
+    "rounds",
+    "plain_ms",
+    "ms",
+    "ratio_of_medians",
+    "ratio_of_minima",
+    "peak_memory_share",
+)
 GOALS = {
-    ("k-center", "lazy"): ("k-center, 50,000 x 512, 10,000 labelled, 2,500 picks, against the matrix of distances", 6, 9),
+    ("k-center", "lazy"): (
+        "k-center, 50,000 x 512, 10,000 labelled, 2,500 picks, against the matrix of distances",
+        6,
+        9,
+    ),
     ("data", "batched"): ("batch of 128 CIFAR images through the train view, against Pillow and DataLoader", 5, 8),
     ("step", "bf16"): ("TOD+COD step of 128 + 128 images, `--precision bf16`, against eager fp32", 2.2, 2.7),
     ("step", "fp32"): ("the same, fp32 (the default)", 1.2, 1.35),
@@ -29,7 +43,7 @@ GOALS = {
     ("scoring", "fp32"): ("the same, fp32", 1.1, 1.2),
     ("determinism", "off"): ("deterministic algorithms on, against off (cost; at most)", 1.08, 1.03),
     ("start", "first step"): ("fresh process to the end of a dry run, against `import torch` (cost; at most)", 2, 1.3),
-}  # fmt: skip
+}
 """Title, gate and target of every contest."""
 
 

@@ -179,8 +179,14 @@ def test_bare_albench_says_how_to_begin(cli: Cli) -> None:
 
 def test_global_options_may_stand_anywhere() -> None:
     assert hoist(["run", "x", "--runs", "r", "--data=d", "--", "--runs"]) == [
-        "--runs", "r", "--data=d", "run", "x", "--", "--runs",
-    ]  # fmt: skip
+        "--runs",
+        "r",
+        "--data=d",
+        "run",
+        "x",
+        "--",
+        "--runs",
+    ]
 
 
 def test_options_come_from_the_environment(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -273,8 +279,11 @@ def test_show(cli: Cli) -> None:
     facts = json.loads(cli.out)
     values = {item["path"]: item for item in facts["values"]}
     assert values["protocol.training.epochs"] == {
-        "path": "protocol.training.epochs", "value": 4, "source": "a paper, page 3", "unknown": False,
-    }  # fmt: skip
+        "path": "protocol.training.epochs",
+        "value": 4,
+        "source": "a paper, page 3",
+        "unknown": False,
+    }
     assert values["protocol.training.batch_size"]["unknown"]
     assert all(item["source"] for item in facts["values"])
     assert facts["deviations"]["Q1"]["switches"][0]["corrected"] == 5

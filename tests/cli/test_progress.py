@@ -22,9 +22,13 @@ from tests.helpers.runs import ENVIRONMENT, result, toy_trial
 def planned(seed: int, seconds: float | None = None, done: int = 0) -> PlannedTrial:
     trial = toy_trial(seed)
     return PlannedTrial(
-        trial=trial, trial_id=trial_id(trial), state="resumable" if done else "new", cycles_done=done,
-        work=estimate_workload(trial.protocol, MethodCost(scoring=1)), seconds=seconds,
-    )  # fmt: skip
+        trial=trial,
+        trial_id=trial_id(trial),
+        state="resumable" if done else "new",
+        cycles_done=done,
+        work=estimate_workload(trial.protocol, MethodCost(scoring=1)),
+        seconds=seconds,
+    )
 
 
 def job(seed: int) -> Job:

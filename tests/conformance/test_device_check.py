@@ -29,9 +29,15 @@ def trial(method: str) -> Trial:
 def played(loss: float | None, weights: str = "a", *, drew: bool = False) -> Played:
     metrics = {"accuracy": 50.0} | ({} if loss is None else {"loss/last": loss})
     result = CycleResult(
-        cycle=0, labelled=8, metrics=metrics, per_class=(), training="t", weights=weights,
-        labelled_digest="l", picks_digest="p",
-    )  # fmt: skip
+        cycle=0,
+        labelled=8,
+        metrics=metrics,
+        per_class=(),
+        training="t",
+        weights=weights,
+        labelled_digest="l",
+        picks_digest="p",
+    )
     return Played((result,), drew)
 
 

@@ -72,9 +72,22 @@ def test_the_tracking_server_is_fed_by_containers(
     engine: Engine, worker_image: str, server: str, tmp_path: Path
 ) -> None:
     command = [
-        sys.executable, "-m", "benchmark", "--runs", str(tmp_path / "runs"), "run", "quickstart/digits", "--methods",
-        "random", "--seeds", "0", "--executor", "docker", "--tracking-uri", server,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "benchmark",
+        "--runs",
+        str(tmp_path / "runs"),
+        "run",
+        "quickstart/digits",
+        "--methods",
+        "random",
+        "--seeds",
+        "0",
+        "--executor",
+        "docker",
+        "--tracking-uri",
+        server,
+    ]
     variables = {"DOCKER_HOST": engine.host, "ALBENCH_DOCKER_IMAGE": worker_image}
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

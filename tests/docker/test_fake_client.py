@@ -116,9 +116,15 @@ def job_of(tmp_path: Path) -> Callable[..., Job]:
     def make(seed: int = 0, **changes: Any) -> Job:
         trial = toy_trial(seed)
         plain: dict[str, Any] = {
-            "name": "toy", "trial_id": trial_id(trial), "out": store.create(trial, ENVIRONMENT), "data": tmp_path / "data",
-            "cache": tmp_path / "cache", "device": "cpu", "precision": "fp32", "threads": 3,
-        }  # fmt: skip
+            "name": "toy",
+            "trial_id": trial_id(trial),
+            "out": store.create(trial, ENVIRONMENT),
+            "data": tmp_path / "data",
+            "cache": tmp_path / "cache",
+            "device": "cpu",
+            "precision": "fp32",
+            "threads": 3,
+        }
         return Job(**plain | changes)
 
     return make
@@ -155,9 +161,21 @@ def test_every_setting_of_the_contract(job_of: Callable[..., Job], tmp_path: Pat
     assert variables["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert not [name for name in variables if "proxy" in name.lower()]
     assert made == {
-        "image": IMAGE, "detach": True, "init": True, "user": "7:8", "network_mode": "none", "read_only": True,
-        "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "pids_limit": 1024, "mem_limit": 123, "memswap_limit": 123,
-        "shm_size": "1g", "tmpfs": {"/tmp": "rw,exec,size=4g,uid=7,gid=8"}, "working_dir": "/tmp", "use_config_proxy": False,
+        "image": IMAGE,
+        "detach": True,
+        "init": True,
+        "user": "7:8",
+        "network_mode": "none",
+        "read_only": True,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        "pids_limit": 1024,
+        "mem_limit": 123,
+        "memswap_limit": 123,
+        "shm_size": "1g",
+        "tmpfs": {"/tmp": "rw,exec,size=4g,uid=7,gid=8"},
+        "working_dir": "/tmp",
+        "use_config_proxy": False,
         "log_config": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "1"}},
         "mounts": [
             {"Type": "bind", "Source": str(job.out / "trial.json"), "Target": "/in/trial.json", "ReadOnly": True},
@@ -166,10 +184,23 @@ def test_every_setting_of_the_contract(job_of: Callable[..., Job], tmp_path: Pat
             {"Type": "bind", "Source": str(tmp_path / "data"), "Target": "/data", "ReadOnly": True},
         ],
         "command": [
-            "python", "-m", "benchmark.worker", "/in/trial.json", "/out", "--data", "/data", "--cache", "/cache",
-            "--device", "cpu", "--precision", "fp32", "--threads", "3",
+            "python",
+            "-m",
+            "benchmark.worker",
+            "/in/trial.json",
+            "/out",
+            "--data",
+            "/data",
+            "--cache",
+            "/cache",
+            "--device",
+            "cpu",
+            "--precision",
+            "fp32",
+            "--threads",
+            "3",
         ],
-    }  # fmt: skip
+    }
     assert client.removed == ["1".zfill(64)]
 
 

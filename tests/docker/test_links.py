@@ -89,9 +89,12 @@ def test_links_of_links_folders_and_links_inside_the_root(tmp_path: Path) -> Non
     (data / "gone").symlink_to("nowhere")
     found = seen_without(data, "gone")
     assert found == {
-        "/data/own/file": b"own", "/data/relative": b"own", "/data/by_name": b"own", "/data/chain": b"pixels",
+        "/data/own/file": b"own",
+        "/data/relative": b"own",
+        "/data/by_name": b"own",
+        "/data/chain": b"pixels",
         "/data/folder/next": b"third",
-    }  # fmt: skip
+    }
 
 
 def seen_without(data: Path, name: str) -> dict[str, bytes]:

@@ -68,12 +68,21 @@ def test_the_image(engine: Engine, worker_image: str) -> None:
     told = engine.client.containers.run(
         worker_image,
         ["python", "-c", "import os, benchmark; print(sorted(os.listdir(os.path.dirname(benchmark.__file__))))"],
-        remove=True, network_mode="none", read_only=True,
-    )  # fmt: skip
+        remove=True,
+        network_mode="none",
+        read_only=True,
+    )
     inside = set(eval(told))
     assert inside - {"__pycache__"} == {
-        "__init__.py", "al", "errors.py", "files.py", "runs", "spec", "text.py", "worker.py",
-    }  # fmt: skip
+        "__init__.py",
+        "al",
+        "errors.py",
+        "files.py",
+        "runs",
+        "spec",
+        "text.py",
+        "worker.py",
+    }
     print(f"the worker's image has {found.attrs['Size'] / 1e9:.2f} GB")
 
 
@@ -159,10 +168,17 @@ def job_of(store: Store, environment: Environment, cache: Path, **changes: Any) 
     suite = find_suite("quickstart/digits", ROOT / "suites")
     (trial,) = suite.trials(methods=["random"], seeds=[0], sets={"protocol.training.epochs": EPOCHS})
     plain: dict[str, Any] = {
-        "name": "quickstart/digits/random@0", "trial_id": trial_id(trial), "out": store.create(trial, environment),
-        "data": ROOT / "data", "cache": cache, "device": "cpu", "precision": "fp32", "threads": 1,
-        "env_id": environment.env_id, "save_every": 0.5,
-    }  # fmt: skip
+        "name": "quickstart/digits/random@0",
+        "trial_id": trial_id(trial),
+        "out": store.create(trial, environment),
+        "data": ROOT / "data",
+        "cache": cache,
+        "device": "cpu",
+        "precision": "fp32",
+        "threads": 1,
+        "env_id": environment.env_id,
+        "save_every": 0.5,
+    }
     return Job(**plain | changes)
 
 
@@ -243,9 +259,24 @@ def test_a_gpu_where_there_is_none(scene: Scene) -> None:
 def host(scene: Scene, runs: Path, *more: str) -> subprocess.Popen[str]:
     """The command line, in a process of its own, on the trial of the scene."""
     command = [
-        sys.executable, "-m", "benchmark", "--runs", str(runs), "run", "quickstart/digits", "--methods", "random",
-        "--seeds", "0", "--set", f"protocol.training.epochs={EPOCHS}", "--executor", "docker", "--no-tracking", *more,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "benchmark",
+        "--runs",
+        str(runs),
+        "run",
+        "quickstart/digits",
+        "--methods",
+        "random",
+        "--seeds",
+        "0",
+        "--set",
+        f"protocol.training.epochs={EPOCHS}",
+        "--executor",
+        "docker",
+        "--no-tracking",
+        *more,
+    ]
     variables = {"DOCKER_HOST": scene.engine.host, "ALBENCH_DOCKER_IMAGE": scene.image}
     return subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, **variables}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -15,8 +15,16 @@ from tests.helpers.runs import fail, finish, toy_trial
 
 def job(out: Path) -> Job:
     return Job(
-        "toy/one/random@0", "0" * 64, out, Path("/data"), Path("/cache"), device="cuda:1", precision="bf16", threads=4, fresh=True
-    )  # fmt: skip
+        "toy/one/random@0",
+        "0" * 64,
+        out,
+        Path("/data"),
+        Path("/cache"),
+        device="cuda:1",
+        precision="bf16",
+        threads=4,
+        fresh=True,
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,9 +60,22 @@ def test_statuses(tmp_path: Path) -> None:
 def test_arguments_as_a_container_sees_them() -> None:
     argv = job(Path("/host/out")).argv(90, out="/out", data="/data", cache="/cache")
     assert argv == [
-        "/out/trial.json", "/out", "--data", "/data", "--cache", "/cache", "--device", "cuda:1", "--precision", "bf16",
-        "--threads", "4", "--time-limit", "90.000", "--fresh",
-    ]  # fmt: skip
+        "/out/trial.json",
+        "/out",
+        "--data",
+        "/data",
+        "--cache",
+        "/cache",
+        "--device",
+        "cuda:1",
+        "--precision",
+        "bf16",
+        "--threads",
+        "4",
+        "--time-limit",
+        "90.000",
+        "--fresh",
+    ]
     captured = replace(job(Path("/host/out")), step="captured").argv()
     assert captured[captured.index("--step") + 1] == "captured"
     assert job(Path("/host/out")).argv(-1)[-2] == "0.001", "a limit that has passed is not no limit"

@@ -38,11 +38,15 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 def make(store: Store, *seeds: int, **options: Any) -> list[Job]:
     return [
         Job(
-            name=f"toy/one/random@{seed}", trial_id=trial_id(toy_trial(seed)), out=store.create(toy_trial(seed), ENVIRONMENT),
-            data=store.root, cache=store.root, **{"device": "cpu", "precision": "fp32", "threads": 1} | options,
+            name=f"toy/one/random@{seed}",
+            trial_id=trial_id(toy_trial(seed)),
+            out=store.create(toy_trial(seed), ENVIRONMENT),
+            data=store.root,
+            cache=store.root,
+            **{"device": "cpu", "precision": "fp32", "threads": 1} | options,
         )
         for seed in seeds
-    ]  # fmt: skip
+    ]
 
 
 def execute(
@@ -275,8 +279,11 @@ print("ENDS", *(f"{end.state}/{end.kind}/{end.message}" for end in ends), sep=ch
 def test_a_signal_to_the_whole_group_is_a_clean_stop(store: Store, isolate: bool, late: float) -> None:
     """As `timeout` and a closed terminal send it, at any moment of a worker's start."""
     host = subprocess.Popen(
-        [sys.executable, "-c", GROUP, str(store.root), str(isolate)], stdout=subprocess.PIPE, text=True, start_new_session=True
-    )  # fmt: skip
+        [sys.executable, "-c", GROUP, str(store.root), str(isolate)],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     assert host.stdout is not None
     assert host.stdout.readline() == "TOLD JobStarted\n"
     time.sleep(late)

@@ -37,10 +37,17 @@ def job(folder: Path, method: str, environment: Environment, **changes: Any) -> 
     suite = find_suite("quickstart/digits", ROOT / "suites")
     (trial,) = suite.trials(methods=[method], seeds=[0], sets={"protocol.training.epochs": EPOCHS})
     plain: dict[str, Any] = {
-        "name": f"quickstart/digits/{method}@0", "trial_id": trial_id(trial), "data": folder / "data",
-        "out": Store(folder / "runs").create(trial, environment), "cache": folder / "cache", "device": "cpu",
-        "precision": "fp32", "threads": 1, "env_id": environment.env_id, "save_every": 0.5,
-    }  # fmt: skip
+        "name": f"quickstart/digits/{method}@0",
+        "trial_id": trial_id(trial),
+        "data": folder / "data",
+        "out": Store(folder / "runs").create(trial, environment),
+        "cache": folder / "cache",
+        "device": "cpu",
+        "precision": "fp32",
+        "threads": 1,
+        "env_id": environment.env_id,
+        "save_every": 0.5,
+    }
     return Job(**plain | changes)
 
 

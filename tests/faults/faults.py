@@ -398,13 +398,21 @@ def shared_training_interrupted(bench: Bench, rng: random.Random) -> int | None:
 FAULTS: dict[str, tuple[str, Fault]] = {
     fault.__name__: (family, fault)
     for family, faults in {
-        "process killed": (worker_killed_at_a_write, worker_killed_at_any_time, worker_killed_inside_a_write,
-                           worker_asked_to_stop, worker_killed_twice, host_killed, host_interrupted, tracker_killed),
+        "process killed": (
+            worker_killed_at_a_write,
+            worker_killed_at_any_time,
+            worker_killed_inside_a_write,
+            worker_asked_to_stop,
+            worker_killed_twice,
+            host_killed,
+            host_interrupted,
+            tracker_killed,
+        ),
         "disk": (disk_full, folders_read_only, input_output_error, write_cut_short, folder_vanishes),
         "damage": (file_torn, file_emptied, bit_flipped, file_removed, record_damaged),
         "clock": (clock_jumps,),
         "several at once": (two_workers_on_one_run, two_hosts_on_one_store, shared_training_interrupted),
     }.items()
     for fault in faults
-}  # fmt: skip
+}
 """Every kind of fault with its family."""

@@ -22,8 +22,12 @@ def test_every_kind_of_fault_once() -> None:
     count = str(len(FAULTS) + MORE)
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults.campaign", "--faults", count, "--seed", "1"],
-        capture_output=True, text=True, check=False, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 0, done.stderr
     assert f"{count} faults in" in done.stdout and "no wrong record accepted" in done.stdout
     interrupted = re.search(r"\| \*\*all\*\* \| seed 1 \| \d+ \| (\d+) \| 0 \|", done.stdout)
@@ -41,8 +45,12 @@ def test_a_broken_promise_is_noticed() -> None:
         "sys.exit(main())\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT,
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
     assert done.returncode == 1
     assert "cycles were finished, and it went on at cycle 0" in done.stderr

@@ -106,9 +106,10 @@ def one_epoch(case: Case) -> Case:
     case["inputs"]["epochs"] = 1
     expected = case["expected"]
     case["expected"] = {
-        "loss_per_step": expected["loss_per_step"][:batches], "ema_after_epoch": expected["ema_after_epoch"][:1],
+        "loss_per_step": expected["loss_per_step"][:batches],
+        "ema_after_epoch": expected["ema_after_epoch"][:1],
         "iteration_counter_end": batches,
-    }  # fmt: skip
+    }
     return case
 
 
@@ -307,11 +308,21 @@ def bought_inside(size: int, shares: list[int], beta: float, addendum: int, pick
         quota = int((share * 0.01) * size)
         taken = inside[-quota:] if cycle and pick == "last" and quota else inside[:quota]
         labelled += taken
-        found.append({
-            "cycle": cycle, "begin": begin, "end": end, "slice_length": len(ranks[begin:end]), "subpool": len(inside),
-            "quota": quota, "taken": len(taken), "labelled_total": len(labelled), "rank_sum": sum(taken),
-            "rank_min": min(taken, default=None), "rank_max": max(taken, default=None),
-        })  # fmt: skip
+        found.append(
+            {
+                "cycle": cycle,
+                "begin": begin,
+                "end": end,
+                "slice_length": len(ranks[begin:end]),
+                "subpool": len(inside),
+                "quota": quota,
+                "taken": len(taken),
+                "labelled_total": len(labelled),
+                "rank_sum": sum(taken),
+                "rank_min": min(taken, default=None),
+                "rank_max": max(taken, default=None),
+            }
+        )
     return found
 
 
@@ -385,11 +396,14 @@ def another_pool(case: Case) -> Case:
         sorted(range(1200), key=lambda i: -losses[i]),
     )
     case["expected"] = {
-        "batch_sizes": [200] * 6, "first_5_of_each_batch": [part[:5] for part in parts],
-        "sum_of_each_batch": [sum(part) for part in parts], "cycle0_count": 40, "cycle0_first_7": parts[0][:35:5],
+        "batch_sizes": [200] * 6,
+        "first_5_of_each_batch": [part[:5] for part in parts],
+        "sum_of_each_batch": [sum(part) for part in parts],
+        "cycle0_count": 40,
+        "cycle0_first_7": parts[0][:35:5],
         "sha1_of_each_batch_order": [hashlib.sha1("\n".join(map(str, part)).encode()).hexdigest() for part in parts],
         "batch0_overlap_with_true_hardest_200": len(set(parts[0]) & set(true[:200])),
-    }  # fmt: skip
+    }
     return case
 
 
@@ -410,10 +424,12 @@ def fewer_votes_bought(case: Case) -> Case:
     inputs["B"] -= 1
     count = 5 * inputs["B"]
     case["expected"] = {
-        "first_key_D": expected["first_key_D"], "top_5B_in_order": expected["top_5B_in_order"][:count],
-        "CAL_candidates_in_order": expected["CAL_candidates_in_order"], "number_bought": inputs["B"],
+        "first_key_D": expected["first_key_D"],
+        "top_5B_in_order": expected["top_5B_in_order"][:count],
+        "CAL_candidates_in_order": expected["CAL_candidates_in_order"],
+        "number_bought": inputs["B"],
         "CAL_number_bought": inputs["B"],
-    }  # fmt: skip
+    }
     return case
 
 
@@ -595,8 +611,9 @@ def fewer_codes(case: Case) -> Case:
     case["inputs"]["vae_canonical"] = case["inputs"]["vae_canonical"][::-1]
     expected = case["expected"]
     case["expected"] = {
-        "mu_eval": stored(decode(expected["mu_eval"])[:, :3]), "discriminator_train_mode": expected["discriminator_train_mode"],
-    }  # fmt: skip
+        "mu_eval": stored(decode(expected["mu_eval"])[:, :3]),
+        "discriminator_train_mode": expected["discriminator_train_mode"],
+    }
     return case
 
 

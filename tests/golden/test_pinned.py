@@ -33,8 +33,11 @@ def test_suite_pins_a_recorded_recipe(path: Path) -> None:
     assert isinstance(recipe, Sgd)
     epochs = range(training.epochs)
     rates = np.array([rate(training.schedule, recipe.lr, epoch, epoch, training.epochs, 1) for epoch in epochs])
-    same = [found for values, found in recorded(path.parent.name) if np.array_equal(values.shape, rates.shape)
-            and np.allclose(values, rates, rtol=0, atol=1e-15)]  # fmt: skip
+    same = [
+        found
+        for values, found in recorded(path.parent.name)
+        if np.array_equal(values.shape, rates.shape) and np.allclose(values, rates, rtol=0, atol=1e-15)
+    ]
     assert same, "no official run had these rates"
     settings = {
         "momentum": recipe.momentum,

@@ -34,12 +34,25 @@ class Browser:
 
         self._process = subprocess.Popen(
             [
-                str(PROGRAM), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-                "--hide-scrollbars", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                f"--user-data-dir={self._profile.name}", "--remote-debugging-pipe",
+                str(PROGRAM),
+                "--headless=new",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+                "--no-first-run",
+                "--hide-scrollbars",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                f"--user-data-dir={self._profile.name}",
+                "--remote-debugging-pipe",
             ],
-            pass_fds=(3, 4), preexec_fn=hand_over, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            pass_fds=(3, 4),
+            preexec_fn=hand_over,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         os.close(to_browser)
         os.close(from_browser)
         self._buffer, self._id, self._session = b"", 0, ""

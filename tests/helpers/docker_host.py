@@ -120,17 +120,27 @@ class Bench:
         ending = "finish() { cat /data/events.jsonl >> /out/events.jsonl; cp /data/record.json /out/record.json; }"
         (data / "script.sh").write_text(f"{ending}\n{script}\n")
         plain: dict[str, Any] = {
-            "name": f"toy/one/random@{seed}", "trial_id": trial_id(trial), "out": self.store.create(trial, ENVIRONMENT),
-            "data": data, "cache": self.root / "cache", "device": "cpu", "precision": "fp32", "threads": 1,
-        }  # fmt: skip
+            "name": f"toy/one/random@{seed}",
+            "trial_id": trial_id(trial),
+            "out": self.store.create(trial, ENVIRONMENT),
+            "data": data,
+            "cache": self.root / "cache",
+            "device": "cpu",
+            "precision": "fp32",
+            "threads": 1,
+        }
         return Job(**plain | changes)
 
     def executor(self, **changes: Any) -> ContainerExecutor:
         """An executor whose worker is the job's script."""
         plain: dict[str, Any] = {
-            "client": self.engine.client, "image_id": self.engine.image, "limits": Limits(MEMORY),
-            "command": ("sh", "/data/script.sh"), "grace": 20.0, "patience": 20.0,
-        }  # fmt: skip
+            "client": self.engine.client,
+            "image_id": self.engine.image,
+            "limits": Limits(MEMORY),
+            "command": ("sh", "/data/script.sh"),
+            "grace": 20.0,
+            "patience": 20.0,
+        }
         return create(**plain | changes)
 
     def containers(self) -> list[Any]:

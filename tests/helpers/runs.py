@@ -25,9 +25,20 @@ from benchmark.spec.load import SuiteFile, load_suite
 from benchmark.spec.models import Component, Protocol, Trial
 
 ENVIRONMENT = Environment(
-    code="c" * 64, python="3.11.0", torch="2.9.0", device="cpu", device_model="Toy", isa="AVX2/AVX2", driver="", threads=1,
-    precision="fp32", memory_format="channels_last", compiled=False, deterministic=True, image="",
-)  # fmt: skip
+    code="c" * 64,
+    python="3.11.0",
+    torch="2.9.0",
+    device="cpu",
+    device_model="Toy",
+    isa="AVX2/AVX2",
+    driver="",
+    threads=1,
+    precision="fp32",
+    memory_format="channels_last",
+    compiled=False,
+    deterministic=True,
+    image="",
+)
 
 SUITE = """
 format = 1
@@ -133,17 +144,27 @@ def protocol(**changes: Any) -> Protocol:
     """A CIFAR-10-like protocol; keyword arguments replace top-level parts or, as `part__field`, single fields."""
     raw: dict[str, Any] = {
         "seed": 0,
-        "data": {"name": "cifar10", "train_size": 50000, "test_size": 10000, "classes": 10, "split": {"rule": "official"}},
+        "data": {
+            "name": "cifar10",
+            "train_size": 50000,
+            "test_size": 10000,
+            "classes": 10,
+            "split": {"rule": "official"},
+        },
         "views": {"train": [], "test": [], "pool": "test"},
         "models": [{"name": "small_cnn"}],
         "acquisition": {"initial": {"rule": "uniform", "size": 5000}, "budget": 2500, "cycles": 7, "candidates": 25000},
         "training": {
-            "epochs": 200, "batch_size": 128, "shuffle": True, "drop_last": False,
+            "epochs": 200,
+            "batch_size": 128,
+            "shuffle": True,
+            "drop_last": False,
             "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": False},
-            "schedule": {"kind": "multistep", "milestones": [160], "gamma": 0.1}, "start": "warm",
+            "schedule": {"kind": "multistep", "milestones": [160], "gamma": 0.1},
+            "start": "warm",
         },
         "evaluation": {"epoch": "last", "batch_size": 250},
-    }  # fmt: skip
+    }
     for name, value in changes.items():
         part, _, field = name.partition("__")
         if field == "initial":
@@ -159,18 +180,30 @@ def toy_trial(seed: int = 0, method: str = "random", **changes: Any) -> Trial:
     """A trial of three cycles."""
     changes = {"acquisition__cycles": 3, "data__name": "digits"} | changes
     return Trial(
-        suite="toy/one", method_name=method, profile="paper", variant="as_published", seed=seed,
-        protocol=protocol(**changes), strategy=Component(name=method), objective=Component(name="supervised"),
+        suite="toy/one",
+        method_name=method,
+        profile="paper",
+        variant="as_published",
+        seed=seed,
+        protocol=protocol(**changes),
+        strategy=Component(name=method),
+        objective=Component(name="supervised"),
         data_digest="d" * 64,
-    )  # fmt: skip
+    )
 
 
 def result(trial: Trial, cycle: int, accuracy: float = 50.0) -> CycleResult:
     """What a cycle might give."""
     return CycleResult(
-        cycle=cycle, labelled=trial.protocol.acquisition.labelled()[cycle], metrics={"accuracy": accuracy + cycle},
-        per_class=(accuracy,), training="t", weights="w", labelled_digest=f"{trial.seed}-{cycle}", picks_digest=None,
-    )  # fmt: skip
+        cycle=cycle,
+        labelled=trial.protocol.acquisition.labelled()[cycle],
+        metrics={"accuracy": accuracy + cycle},
+        per_class=(accuracy,),
+        training="t",
+        weights="w",
+        labelled_digest=f"{trial.seed}-{cycle}",
+        picks_digest=None,
+    )
 
 
 def toy_record(
@@ -178,11 +211,15 @@ def toy_record(
 ) -> Record:
     """A complete record."""
     return Record(
-        trial_id=trial_id(trial), env_id=env.env_id, trial=trial, environment=env,
+        trial_id=trial_id(trial),
+        env_id=env.env_id,
+        trial=trial,
+        environment=env,
         data=DataUsed(name="digits", digest=data, canonical=True, note=""),
         cycles=tuple(result(trial, cycle, accuracy) for cycle in range(trial.protocol.acquisition.cycles)),
-        seconds=seconds, finished=1.0,
-    )  # fmt: skip
+        seconds=seconds,
+        finished=1.0,
+    )
 
 
 def finish(store: Store, trial: Trial, env: Environment = ENVIRONMENT, **options: Any) -> Path:

@@ -116,11 +116,20 @@ def reported(
     """Rows of a reported table for whole curves."""
     spread = {} if sd is None else {"dispersion": sd, "dispersion_kind": "sd"}
     return [
-        {"method": method, "labelled": size, "metric": "accuracy", "mean": value, "n": n, "source": "Table 1",
-         "reading_error": error, "role": role, **spread}
+        {
+            "method": method,
+            "labelled": size,
+            "metric": "accuracy",
+            "mean": value,
+            "n": n,
+            "source": "Table 1",
+            "reading_error": error,
+            "role": role,
+            **spread,
+        }
         for method, curve in curves.items()
         for size, value in zip(SIZES, curve, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def suite(
@@ -169,13 +178,23 @@ def trial(
     values = list(curve)
     return [
         Measurement(
-            suite=suite, method=method, profile=profile, variant=variant, seed=seed, cycle=cycle, labelled=size,
-            metrics={"accuracy": float(value)}, trial_id=f"{method}-{seed}-{profile}-{variant}", env_id=env,
-            device_model=device, canonical=not note, data_note=note,
+            suite=suite,
+            method=method,
+            profile=profile,
+            variant=variant,
+            seed=seed,
+            cycle=cycle,
+            labelled=size,
+            metrics={"accuracy": float(value)},
+            trial_id=f"{method}-{seed}-{profile}-{variant}",
+            env_id=env,
+            device_model=device,
+            canonical=not note,
+            data_note=note,
             record_digest=digest or f"{method}/{seed}/" + "/".join(map(str, values)),
         )
         for cycle, (size, value) in enumerate(zip(sizes, values, strict=True))
-    ]  # fmt: skip
+    ]
 
 
 def trials(

@@ -141,10 +141,13 @@ def test_speeds_are_not_carried_to_other_networks_or_images() -> None:
     keys = {
         speed_key(trial)
         for trial in (
-            toy_trial(), toy_trial(models=[{"name": "other"}]), toy_trial(models=[{"name": "toy", "size": 64}]),
-            toy_trial(views={"train": [{"op": "to_rgb"}], "test": [], "pool": "test"}), toy_trial(data__name="svhn"),
+            toy_trial(),
+            toy_trial(models=[{"name": "other"}]),
+            toy_trial(models=[{"name": "toy", "size": 64}]),
+            toy_trial(views={"train": [{"op": "to_rgb"}], "test": [], "pool": "test"}),
+            toy_trial(data__name="svhn"),
         )
-    }  # fmt: skip
+    }
     assert len(keys) == 5
     assert speed_key(toy_trial()) == speed_key(toy_trial(seed=3, training__epochs=5, acquisition__cycles=2))
     assert speeds([toy_record(toy_trial())], {}) == {}

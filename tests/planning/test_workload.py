@@ -11,13 +11,21 @@ from tests.helpers.runs import protocol
 PLAIN, COD = MethodCost(scoring=2), MethodCost(scoring=2, unlabelled=True, teacher=True)
 CIFAR = protocol()
 SVHN = protocol(
-    data__train_size=73_257, data__test_size=26_032, acquisition__initial=7_324, acquisition__candidates=29_302,
+    data__train_size=73_257,
+    data__test_size=26_032,
+    acquisition__initial=7_324,
+    acquisition__candidates=29_302,
     acquisition__budget=3_662,
-)  # fmt: skip
+)
 CALTECH101 = protocol(
-    data__train_size=7_766, data__test_size=911, acquisition__initial=868, acquisition__candidates=4_340,
-    acquisition__budget=434, training__epochs=50, training__batch_size=64,
-)  # fmt: skip
+    data__train_size=7_766,
+    data__test_size=911,
+    acquisition__initial=868,
+    acquisition__candidates=4_340,
+    acquisition__budget=434,
+    training__epochs=50,
+    training__batch_size=64,
+)
 
 
 @pytest.mark.parametrize(
@@ -95,9 +103,12 @@ def test_st_conal(
     cycle_labels: tuple[int, int], candidates: int, pool: int, passes: int, steps: int, scored: int
 ) -> None:
     suite = protocol(
-        data__train_size=pool, acquisition__cycles=5, acquisition__initial=cycle_labels[0],
-        acquisition__budget=cycle_labels[1], acquisition__candidates=candidates,
-    )  # fmt: skip
+        data__train_size=pool,
+        acquisition__cycles=5,
+        acquisition__initial=cycle_labels[0],
+        acquisition__budget=cycle_labels[1],
+        acquisition__candidates=candidates,
+    )
     cost = sum_workloads(estimate_workload(suite, MethodCost(scoring=5)))
     assert (cost.labelled, cost.steps, cost.acquisition) == (passes, steps, scored)
 
@@ -112,9 +123,12 @@ TRAJECTORY = {"start": 160, "every": 10}
 )
 def test_st_conal_averages(start: int, candidates: int, refreshed: int, test: int, released: int, peta: float) -> None:
     suite = protocol(
-        acquisition__cycles=5, acquisition__initial=start, acquisition__budget=start, acquisition__candidates=candidates,
+        acquisition__cycles=5,
+        acquisition__initial=start,
+        acquisition__budget=start,
+        acquisition__candidates=candidates,
         training__trajectory=TRAJECTORY,
-    )  # fmt: skip
+    )
     cost = sum_workloads(estimate_workload(suite, MethodCost(scoring=5)))
     assert (cost.refresh, cost.test) == (refreshed, test)
     # The release evaluates 12 times a cycle and runs the teacher anew for each of four students.
@@ -130,15 +144,22 @@ def test_refreshed_students_double_the_refresh() -> None:
 def test_bal_and_pt4al_main_trainings() -> None:
     best = {"epoch": "best", "every": 1, "batch_size": 1}
     small = protocol(
-        acquisition__initial=1_000, acquisition__budget=1_000, acquisition__cycles=5, acquisition__candidates=10_000,
-        training__epochs=100, evaluation=best,
-    )  # fmt: skip
+        acquisition__initial=1_000,
+        acquisition__budget=1_000,
+        acquisition__cycles=5,
+        acquisition__candidates=10_000,
+        training__epochs=100,
+        evaluation=best,
+    )
     cost = sum_workloads(estimate_workload(small, MethodCost(scoring=1)))
     assert (cost.labelled, cost.test, cost.acquisition) == (1_500_000, 5_000_000, 40_000)
     pt4al = protocol(
-        acquisition__initial=1_000, acquisition__budget=1_000, acquisition__cycles=10, acquisition__candidates=5_000,
+        acquisition__initial=1_000,
+        acquisition__budget=1_000,
+        acquisition__cycles=10,
+        acquisition__candidates=5_000,
         evaluation=best,
-    )  # fmt: skip
+    )
     cost = sum_workloads(estimate_workload(pt4al, MethodCost(scoring=1)))
     assert (cost.labelled, cost.test, cost.acquisition) == (11_000_000, 20_000_000, 45_000)
 
@@ -150,9 +171,12 @@ def test_evaluations(every: int | None, expected: int) -> None:
 
 def test_dropped_batches_models_and_labelled_scoring() -> None:
     suite = protocol(
-        training__drop_last=True, training__epochs=1, models=[{"name": "a"}, {"name": "b"}], acquisition__cycles=2,
+        training__drop_last=True,
+        training__epochs=1,
+        models=[{"name": "a"}, {"name": "b"}],
+        acquisition__cycles=2,
         acquisition__candidates=None,
-    )  # fmt: skip
+    )
     first, last = estimate_workload(suite, MethodCost(scoring=1, scores_labelled=True))
     assert first == Workload(steps=78, labelled=2 * 39 * 128, test=20_000, acquisition=50_000)
     assert (last.labelled, last.acquisition) == (2 * 58 * 128, 0)
@@ -160,9 +184,13 @@ def test_dropped_batches_models_and_labelled_scoring() -> None:
 
 def test_unlabelled_batches_are_no_larger_than_what_is_left() -> None:
     suite = protocol(
-        data__train_size=300, acquisition__initial=200, acquisition__budget=60, acquisition__cycles=2,
-        acquisition__candidates=None, training__epochs=1,
-    )  # fmt: skip
+        data__train_size=300,
+        acquisition__initial=200,
+        acquisition__budget=60,
+        acquisition__cycles=2,
+        acquisition__candidates=None,
+        training__epochs=1,
+    )
     assert [part.unlabelled for part in estimate_workload(suite, COD)] == [2 * 100, 3 * 40]
 
 

@@ -87,8 +87,27 @@ def _at(text: str, rng: random.Random, pattern: str, new: Callable[[re.Match[str
     return text[: match.start()] + new(match) + text[match.end() :]
 
 
-VALUES = ["0", "-1", "1e400", "nan", "inf", "true", '"5"', "[]", "{}", "1.0", "99_999_999_999", '""', "1979-05-27", "0x10",
-          "[[1]]", '"\\u0000"', "-0.0", "9223372036854775808", "'../../etc'"]  # fmt: skip
+VALUES = [
+    "0",
+    "-1",
+    "1e400",
+    "nan",
+    "inf",
+    "true",
+    '"5"',
+    "[]",
+    "{}",
+    "1.0",
+    "99_999_999_999",
+    '""',
+    "1979-05-27",
+    "0x10",
+    "[[1]]",
+    '"\\u0000"',
+    "-0.0",
+    "9223372036854775808",
+    "'../../etc'",
+]
 
 
 def change_number(text: str, rng: random.Random) -> str:

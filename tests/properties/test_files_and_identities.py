@@ -27,13 +27,28 @@ PLAIN = st.recursive(
 )
 ROWS = st.builds(
     lambda method, labelled, metric, mean, spread, n, source, error, note: ReportedResult(
-        method=method, labelled=labelled, metric=metric, mean=mean, dispersion=spread and spread[0],
-        dispersion_kind=spread and spread[1], n=n, source=source, reading_error=error, role="context", note=note,
+        method=method,
+        labelled=labelled,
+        metric=metric,
+        mean=mean,
+        dispersion=spread and spread[0],
+        dispersion_kind=spread and spread[1],
+        n=n,
+        source=source,
+        reading_error=error,
+        role="context",
+        note=note,
     ),
-    TEXT, st.none() | st.integers(0, 10**7), TEXT.filter(bool), FINITE,
+    TEXT,
+    st.none() | st.integers(0, 10**7),
+    TEXT.filter(bool),
+    FINITE,
     st.none() | st.tuples(st.floats(0, 1e9), st.sampled_from(["sd", "se", "ci95", "undefined"])),
-    st.none() | st.integers(1, 99), TEXT.filter(bool), st.floats(0, 10), TEXT,
-)  # fmt: skip
+    st.none() | st.integers(1, 99),
+    TEXT.filter(bool),
+    st.floats(0, 10),
+    TEXT,
+)
 # The folder is shared by the examples of a test, which overwrite one file in it.
 IN_A_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -75,11 +90,16 @@ def test_a_trial_is_one_identity_however_it_was_written(data: st.DataObject) -> 
 
 
 NUMBERS = {
-    "seed": st.integers(0, 2**31), "training.epochs": st.integers(1, 999), "training.batch_size": st.integers(1, 999),
-    "training.label_smoothing": st.sampled_from([0.0, 0.1, 0.5]), "training.drop_last": st.booleans(),
-    "training.same_init": st.booleans(), "acquisition.candidates": st.none() | st.integers(2500, 9999),
-    "training.optimizer.lr": st.floats(1e-6, 1), "evaluation.size": st.none() | st.integers(1, 99),
-}  # fmt: skip
+    "seed": st.integers(0, 2**31),
+    "training.epochs": st.integers(1, 999),
+    "training.batch_size": st.integers(1, 999),
+    "training.label_smoothing": st.sampled_from([0.0, 0.1, 0.5]),
+    "training.drop_last": st.booleans(),
+    "training.same_init": st.booleans(),
+    "acquisition.candidates": st.none() | st.integers(2500, 9999),
+    "training.optimizer.lr": st.floats(1e-6, 1),
+    "evaluation.size": st.none() | st.integers(1, 99),
+}
 
 
 @settings(max_examples=60)
@@ -106,11 +126,20 @@ def test_parameters_and_seeds_are_in_the_identity(params: dict[str, Any], seed: 
 
 
 EVENTS = st.one_of(
-    st.builds(EpochFinished, time=FINITE, cycle=st.integers(0, 9), epoch=st.integers(0, 9), epochs=st.integers(0, 9),
-              loss=st.none() | FINITE, stage=TEXT),
-    st.builds(TrialFailed, time=FINITE, kind=TEXT, message=st.text(st.characters(exclude_categories=["Cs"]), max_size=30)),
+    st.builds(
+        EpochFinished,
+        time=FINITE,
+        cycle=st.integers(0, 9),
+        epoch=st.integers(0, 9),
+        epochs=st.integers(0, 9),
+        loss=st.none() | FINITE,
+        stage=TEXT,
+    ),
+    st.builds(
+        TrialFailed, time=FINITE, kind=TEXT, message=st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+    ),
     st.builds(TrialStopped, time=FINITE, reason=st.sampled_from(["time_limit", "signal"])),
-)  # fmt: skip
+)
 
 
 @IN_A_FOLDER

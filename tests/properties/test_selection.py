@@ -44,9 +44,12 @@ def test_a_stream_is_its_name_and_nothing_else(seed: int, trial: int, name: str,
     two.generator("augment", 3).random(7)  # another use takes nothing away
     assert one.generator(name, cycle, part).random(3).tolist() == two.generator(name, cycle, part).random(3).tolist()
     keys = {
-        one.key(name, cycle, part), one.key(name, cycle + 1, part), one.key(name, cycle, part + "x"),
-        Streams(seed + 1, trial).key(name, cycle, part), Streams(seed, trial + 1).key(name, cycle, part),
-    }  # fmt: skip
+        one.key(name, cycle, part),
+        one.key(name, cycle + 1, part),
+        one.key(name, cycle, part + "x"),
+        Streams(seed + 1, trial).key(name, cycle, part),
+        Streams(seed, trial + 1).key(name, cycle, part),
+    }
     assert len(keys) == 5
 
 

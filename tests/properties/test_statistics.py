@@ -33,8 +33,12 @@ def test_interval_and_p_values_say_the_same(
 ) -> None:
     found = stats.compare(difference, se, df, margin, alpha, error)
     assert found.low <= difference <= found.high
-    for p, inside in ((found.p_lower, found.low + margin), (found.p_upper, margin - found.high),
-                      (found.p_above, found.low - margin), (found.p_below, -margin - found.high)):  # fmt: skip
+    for p, inside in (
+        (found.p_lower, found.low + margin),
+        (found.p_upper, margin - found.high),
+        (found.p_above, found.low - margin),
+        (found.p_below, -margin - found.high),
+    ):
         assert 0 <= p <= 1
         assume(abs(inside) > 1e-6)
         assert (p < alpha) == (inside > 0)

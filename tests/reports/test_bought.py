@@ -90,8 +90,10 @@ def test_more_seeds_are_proposed_where_they_can_decide(item: ComparisonResult, t
         suite = toy.suite(tmp_path, rule=rule)
         found = judge_suite(suite, toy.trials(noise=noise), references=toy.trials(noise=noise, rng=1))
         assert (VerdictKind.INCONCLUSIVE in found.counts()) is (noise > 1)
-        given = compare._commands(Selection([Selector("toy/digits")]), suite, complete=True, judgement=found)
+        given = compare._next_commands(Selection([Selector("toy/digits")]), suite, complete=True, judgement=found)
         assert (UNDECIDED in given) is expected
         assert not expected or given[UNDECIDED] == "albench run toy/digits --until-decided"
         seeds = Selection([Selector("toy/digits")], seeds=(0, 1))
-        assert UNDECIDED not in compare._commands(seeds, suite, complete=True, judgement=found), "seeds were chosen"
+        assert UNDECIDED not in compare._next_commands(seeds, suite, complete=True, judgement=found), (
+            "seeds were chosen"
+        )

@@ -113,7 +113,10 @@ def test_the_verb_exports_committed_results(tmp_path: Path, capsys: pytest.Captu
     assert run([*arguments, "--to", "ro-crate", "--out", str(tmp_path / "out"), "--date", "2026-11-27"]) == Exit.OK
     folder = tmp_path / "out" / "quickstart" / "digits"
     assert {path.name for path in folder.iterdir()} == {
-        "measurements.csv", "results.json", "verdicts.tex", "ro-crate-metadata.json",
-    }  # fmt: skip
+        "measurements.csv",
+        "results.json",
+        "verdicts.tex",
+        "ro-crate-metadata.json",
+    }
     assert run([*arguments, "--to", "parquet"]) == Exit.USAGE
     assert run([*places, "export", "quickstart/digits"]) == Exit.NOT_MEASURED

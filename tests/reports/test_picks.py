@@ -46,8 +46,11 @@ def test_chance_is_what_uniform_draws_share() -> None:
 
 def test_seeds_with_other_first_images_are_not_compared() -> None:
     sets = [
-        bought("a", "0 1", "2 3"), bought("b", "0 9", "2 3"), bought("a", "5 6", "7 8", seed=1), bought("b", "6 5", "8 9", seed=1),
-    ]  # fmt: skip
+        bought("a", "0 1", "2 3"),
+        bought("b", "0 9", "2 3"),
+        bought("a", "5 6", "7 8", seed=1),
+        bought("b", "6 5", "8 9", seed=1),
+    ]
     found = summarize_picks(sets)
     assert found is not None
     assert found.overlaps[0].rows[0][1] == 50.0, "seed 1 alone: 8 of 7 8"

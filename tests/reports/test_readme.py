@@ -76,8 +76,11 @@ def test_the_quickstart_is_shown_and_compared_with_nothing(tmp_path: Path) -> No
     text = showcase(tmp_path)
     assert "](results/quickstart/digits/gain.png)" in text
     assert [line.split("|")[1].strip() for line in text.splitlines() if line.startswith(("| m", "| e", "| r"))] == [
-        "method", "margin", "entropy", "random",
-    ]  # fmt: skip
+        "method",
+        "margin",
+        "entropy",
+        "random",
+    ]
     assert "| 15 | – | – | the reference for later runs |" in text
 
 

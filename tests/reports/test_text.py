@@ -29,10 +29,20 @@ def test_the_terminal_says_it_all(judged: Judged) -> None:
         judged, cost_note="12 minutes", commands={"Run what is missing": "albench run [toy/digits] --method entropy"}
     )
     for part in (
-        "✓ reproduced", "▲ above", "∅ missing (no trial)", "✓ holds", "[other data]", "90 of 101 classes", "12 minutes",
-        "no source establishes protocol.training.epochs", "albench run [toy/digits] --method entropy", "Missing: entropy",
-        "a discrepancy (exit 1)", "margin of ±1", "read ±0.1",
-    ):  # fmt: skip
+        "✓ reproduced",
+        "▲ above",
+        "∅ missing (no trial)",
+        "✓ holds",
+        "[other data]",
+        "90 of 101 classes",
+        "12 minutes",
+        "no source establishes protocol.training.epochs",
+        "albench run [toy/digits] --method entropy",
+        "Missing: entropy",
+        "a discrepancy (exit 1)",
+        "margin of ±1",
+        "read ±0.1",
+    ):
         assert part in text, part
     assert "<b>bold</b>" in text
 
@@ -107,8 +117,15 @@ def test_cells_never_break_a_table(text: str) -> None:
 def test_files(site: Path) -> None:
     names = {path.name for path in (site / "toy/digits").iterdir()}
     assert names == {
-        "curves.png", "curves.svg", "gain.png", "gain.svg", "junit.xml", "report.html", "report.md", "verdicts.json",
-    }  # fmt: skip
+        "curves.png",
+        "curves.svg",
+        "gain.png",
+        "gain.svg",
+        "junit.xml",
+        "report.html",
+        "report.md",
+        "verdicts.json",
+    }
     plain = json.loads((site / "toy/digits/verdicts.json").read_text())
     assert plain["exit_code"] == 1
     assert {path.name for path in site.glob("*.*")} == {"index.html", "cost.png", "cost.svg"}

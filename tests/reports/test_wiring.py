@@ -40,9 +40,15 @@ class House:
         return code
 
     def fill(
-        self, *methods: str, suite: str = "toy/one", runs: str = "runs", env: Environment = ENVIRONMENT, shift: float = 0.0,
-        seeds: Iterable[int] = (0, 1, 2), plugin: str | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        *methods: str,
+        suite: str = "toy/one",
+        runs: str = "runs",
+        env: Environment = ENVIRONMENT,
+        shift: float = 0.0,
+        seeds: Iterable[int] = (0, 1, 2),
+        plugin: str | None = None,
+    ) -> None:
         """Finished trials of these methods, or of a plug-in, with seeds that scatter alike in every method."""
         chosen = Selection([Selector(suite)], methods=methods or None, seeds=tuple(seeds), plugin=plugin)
         for asked in chosen.trials(self.suites):
@@ -113,8 +119,9 @@ def test_junit_annotations_and_summary(house: House, monkeypatch: pytest.MonkeyP
     assert code == 1
     suites = ElementTree.parse(tmp_path / "deep" / "junit.xml").getroot()
     assert [(one.attrib["name"].split()[0], one.attrib["tests"], one.attrib["failures"]) for one in suites] == [
-        ("toy/one", "9", "0"), ("toy/two", "9", "9"),
-    ]  # fmt: skip
+        ("toy/one", "9", "0"),
+        ("toy/two", "9", "9"),
+    ]
     notes = re.findall(r"^::error file=suites/toy/two\.toml,line=(\d+),", house.out, re.MULTILINE)
     lines = (house.suites / "toy/two.toml").read_text().splitlines()
     assert len(notes) == 9

@@ -130,11 +130,19 @@ def test_a_card_that_cannot_be_used(machine: Machine, told: Answer, words: str) 
 @pytest.mark.parametrize(
     ("capability", "names", "fits"),
     [
-        ("7.0", WHEEL, False), ("7.5", WHEEL, True), ("8.6", WHEEL, True), ("8.9", WHEEL, True), ("9.0", WHEEL, True),
-        ("10.3", WHEEL, True), ("11.0", WHEEL, False), ("12.1", WHEEL, True), ("12.1", ("compute_90",), True),
-        ("9.0", ("sm_90a",), True), ("8.9", ("sm_90a",), False),
+        ("7.0", WHEEL, False),
+        ("7.5", WHEEL, True),
+        ("8.6", WHEEL, True),
+        ("8.9", WHEEL, True),
+        ("9.0", WHEEL, True),
+        ("10.3", WHEEL, True),
+        ("11.0", WHEEL, False),
+        ("12.1", WHEEL, True),
+        ("12.1", ("compute_90",), True),
+        ("9.0", ("sm_90a",), True),
+        ("8.9", ("sm_90a",), False),
     ],
-)  # fmt: skip
+)
 def test_kernels_of_a_wheel(capability: str, names: Sequence[str], fits: bool) -> None:
     assert gpus._has_kernels(capability, names) is fits
 
@@ -181,8 +189,9 @@ def test_slices(machine: Machine) -> None:
     told = {"MIG-1111": answer(seen("1111", small, "9.0", 16)), "MIG-2222": answer(seen("2222", large, "9.0", 60))}
     machine(LINES["h100"], slices=MIG, told=told)
     assert [(gpu.uuid, gpu.name, gpu.multiprocessors) for gpu in gpus.usable()] == [
-        ("MIG-1111", small, 16), ("MIG-2222", large, 60)
-    ]  # fmt: skip
+        ("MIG-1111", small, 16),
+        ("MIG-2222", large, 60),
+    ]
     here = LocalExecutor()
     with pytest.raises(ExecutorError, match=r"1g\.10gb.*3g\.40gb"):
         here.slots("cuda", 4)

@@ -48,10 +48,19 @@ def _load() -> ctypes.CDLL:
         with tempfile.TemporaryDirectory(dir=folder.parent) as made:
             for source in sources:
                 subprocess.run(
-                    [compiler, "-shared", "-fPIC", "-O1", "-Wl,-soname,libcuda.so.1" if source.stem == "libcuda" else "-s",
-                     "-o", f"{made}/{source.stem}.so", str(source)],
-                    check=True, capture_output=True,
-                )  # fmt: skip
+                    [
+                        compiler,
+                        "-shared",
+                        "-fPIC",
+                        "-O1",
+                        "-Wl,-soname,libcuda.so.1" if source.stem == "libcuda" else "-s",
+                        "-o",
+                        f"{made}/{source.stem}.so",
+                        str(source),
+                    ],
+                    check=True,
+                    capture_output=True,
+                )
             folder.mkdir(mode=0o700, exist_ok=True)
             for stem in ("libcuda", "shim"):
                 Path(f"{made}/{stem}.so").replace(folder / f"{stem}.so")

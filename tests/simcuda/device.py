@@ -38,9 +38,21 @@ FREE = (
     "_to_copy",
 )
 LAUNCHES = {
-    "convolution_backward": 2, "sort": 4, "argsort": 4, "topk": 2, "nonzero": 3, "native_dropout": 1, "std_mean": 1,
-    "_log_softmax": 1, "randperm": 3, "cumsum": 2, "multinomial": 6, "bincount": 3, "index_put_": 2, "index_put": 3,
-}  # fmt: skip
+    "convolution_backward": 2,
+    "sort": 4,
+    "argsort": 4,
+    "topk": 2,
+    "nonzero": 3,
+    "native_dropout": 1,
+    "std_mean": 1,
+    "_log_softmax": 1,
+    "randperm": 3,
+    "cumsum": 2,
+    "multinomial": 6,
+    "bincount": 3,
+    "index_put_": 2,
+    "index_put": 3,
+}
 """Kernels of an operation where it is not one; an estimate."""
 REFUSED = frozenset(
     """adaptive_avg_pool2d_backward _adaptive_avg_pool2d_backward adaptive_max_pool2d_backward upsample_bilinear2d_backward
@@ -340,8 +352,9 @@ def foreach_launches(name: str, args: Any, kwargs: Any) -> int:
         return len(first)
     same = all(
         one.shape == two.shape and _strides(one) == _strides(two)
-        for other in lists[1:] for one, two in zip(first, other, strict=True)
-    )  # fmt: skip
+        for other in lists[1:]
+        for one, two in zip(first, other, strict=True)
+    )
     kinds = {value.dtype for value in first}
     if name not in ("_foreach_copy_",):
         kinds |= {value.dtype for other in lists for value in other}
@@ -451,17 +464,36 @@ def pretended(strict: bool = True) -> Iterator[World]:
         return 0
 
     stand_ins: dict[str, Any] = {
-        "is_available": lambda: True, "device_count": lambda: 1, "current_device": zero, "set_device": nothing,
-        "_lazy_init": nothing, "is_initialized": lambda: True, "init": nothing, "device": Device, "Stream": Stream,
-        "stream": Device, "current_stream": Stream, "CUDAGraph": Graph,
-        "graph": lambda graph, pool=None, stream=None, **_: made.capture(graph), "graph_pool_handle": zero,
-        "synchronize": lambda *_: made.waited("synchronize"), "manual_seed": manual_seed, "manual_seed_all": manual_seed,
-        "get_device_properties": lambda *_: PROPERTIES, "get_device_name": lambda *_: PROPERTIES.name,
-        "get_device_capability": lambda *_: (PROPERTIES.major, PROPERTIES.minor), "empty_cache": nothing,
-        "is_bf16_supported": lambda *_, **__: True, "max_memory_allocated": zero, "memory_allocated": zero,
-        "reset_peak_memory_stats": nothing, "set_sync_debug_mode": sync_debug, "get_sync_debug_mode": lambda: 2 * made.sync_error,
-        "get_rng_state": lambda *_: made.generator.get_state(), "set_rng_state": lambda state, *_: made.generator.set_state(state),
-    }  # fmt: skip
+        "is_available": lambda: True,
+        "device_count": lambda: 1,
+        "current_device": zero,
+        "set_device": nothing,
+        "_lazy_init": nothing,
+        "is_initialized": lambda: True,
+        "init": nothing,
+        "device": Device,
+        "Stream": Stream,
+        "stream": Device,
+        "current_stream": Stream,
+        "CUDAGraph": Graph,
+        "graph": lambda graph, pool=None, stream=None, **_: made.capture(graph),
+        "graph_pool_handle": zero,
+        "synchronize": lambda *_: made.waited("synchronize"),
+        "manual_seed": manual_seed,
+        "manual_seed_all": manual_seed,
+        "get_device_properties": lambda *_: PROPERTIES,
+        "get_device_name": lambda *_: PROPERTIES.name,
+        "get_device_capability": lambda *_: (PROPERTIES.major, PROPERTIES.minor),
+        "empty_cache": nothing,
+        "is_bf16_supported": lambda *_, **__: True,
+        "max_memory_allocated": zero,
+        "memory_allocated": zero,
+        "reset_peak_memory_stats": nothing,
+        "set_sync_debug_mode": sync_debug,
+        "get_sync_debug_mode": lambda: 2 * made.sync_error,
+        "get_rng_state": lambda *_: made.generator.get_state(),
+        "set_rng_state": lambda state, *_: made.generator.set_state(state),
+    }
     inference = torch.inference_mode
     entered: list[Any] = []
 
@@ -501,7 +533,7 @@ def _forget() -> None:
     from benchmark.al.augmentation import images
     from benchmark.al.random import philox
 
-    for cached in (philox._constants, philox._layout):
+    for cached in (philox._device_constants, philox._counter_layout):
         cached.cache_clear()
     images._uploaded.clear()
 

@@ -18,8 +18,14 @@ from tests.simcuda.kit import needs_simcuda
 
 pytestmark = [needs_simcuda, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
-SMALL = ("--set", "protocol.training.epochs=2", "--set", "protocol.acquisition.cycles=2", "--set",
-         "protocol.training.schedule.milestones=[1]")  # fmt: skip
+SMALL = (
+    "--set",
+    "protocol.training.epochs=2",
+    "--set",
+    "protocol.acquisition.cycles=2",
+    "--set",
+    "protocol.training.schedule.milestones=[1]",
+)
 
 
 @pytest.fixture
@@ -46,8 +52,24 @@ def albench(machine: dict[str, str], runs: Path, *arguments: str) -> str:
 def test_a_trial_and_its_record(machine: dict[str, str], tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     for precision, step in (("fp32", "eager"), ("bf16", "captured")):
-        albench(machine, runs, "run", "quickstart/digits", "--methods", "tod+cod", "--seeds", "0", "--device", "cuda",
-                "--precision", precision, "--step", step, "--no-tracking", *SMALL)  # fmt: skip
+        albench(
+            machine,
+            runs,
+            "run",
+            "quickstart/digits",
+            "--methods",
+            "tod+cod",
+            "--seeds",
+            "0",
+            "--device",
+            "cuda",
+            "--precision",
+            precision,
+            "--step",
+            step,
+            "--no-tracking",
+            *SMALL,
+        )
     records = [json.loads(path.read_text()) for path in runs.rglob("record.json")]
     assert len(records) == 2
     for record in records:

@@ -89,11 +89,21 @@ def test_quickstart(method: str, tmp_path: Path) -> None:
 
 
 PAPERS = (
-    "bal/cifar10-small/bal", "bal/cifar10-small/confidence", "diam/mnist-2/diam", "diam/mnist-2/diam_qp",
-    "diam/mnist-2/cal", "diam/mnist-2/coreset", "pt4al/cifar10/pt4al", "st-conal/cifar10/stconal", "st-conal/cifar10/vaal",
-    "st-conal/cifar10/ta_vaal", "st-conal/cifar10/ll4al", "st-conal/caltech256/stconal", "tod/cifar10/tod+cod",
+    "bal/cifar10-small/bal",
+    "bal/cifar10-small/confidence",
+    "diam/mnist-2/diam",
+    "diam/mnist-2/diam_qp",
+    "diam/mnist-2/cal",
+    "diam/mnist-2/coreset",
+    "pt4al/cifar10/pt4al",
+    "st-conal/cifar10/stconal",
+    "st-conal/cifar10/vaal",
+    "st-conal/cifar10/ta_vaal",
+    "st-conal/cifar10/ll4al",
+    "st-conal/caltech256/stconal",
+    "tod/cifar10/tod+cod",
     "tod/cifar10/random+ll4al",
-)  # fmt: skip
+)
 """Every objective, and every kind of network of the papers, and the strategies that the quickstart has not. Left out for its time:
 tod/caltech101/tod+cod, more than eight minutes of images of 224 pixels; its network is the one of st-conal/caltech256."""
 

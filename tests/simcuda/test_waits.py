@@ -79,12 +79,28 @@ def test_seeds_of_badge(budget: int, world: World) -> None:
 def test_iterations_of_vaal_copy_nothing_from_the_host(world: World) -> None:
     images = points(40, 3 * 32 * 32).view(40, 3, 32, 32).cuda()
     recipe = AdversarialTraining(
-        latent=4, width=4, batch_size=8, lr=1e-3, passes=1, iterations=None, vae_steps=2, kl="mean", train_mode=True, redraw=True
-    )  # fmt: skip
+        latent=4,
+        width=4,
+        batch_size=8,
+        lr=1e-3,
+        passes=1,
+        iterations=None,
+        vae_steps=2,
+        kl="mean",
+        train_mode=True,
+        redraw=True,
+    )
     view = View(
-        cycle=0, cycles=2, classes=10, candidates=np.arange(16, 40), labelled=np.arange(16), pool_size=40,
-        rng=np.random.default_rng(0), device=torch.device("cuda:0"), outputs={},
+        cycle=0,
+        cycles=2,
+        classes=10,
+        candidates=np.arange(16, 40),
+        labelled=np.arange(16),
+        pool_size=40,
+        rng=np.random.default_rng(0),
+        device=torch.device("cuda:0"),
+        outputs={},
         images=lambda indices: images[torch.as_tensor(indices).cuda()],
-    )  # fmt: skip
+    )
     pair = AdversarialPair(view, recipe)
     assert waits(world, lambda: pair.play(4)) == 0, world.waits

@@ -24,7 +24,7 @@ from benchmark.spec.models import (
     Training,
     Trial,
     Views,
-)  # fmt: skip
+)
 
 PROTOCOL = Protocol(
     seed=7,
@@ -37,19 +37,30 @@ PROTOCOL = Protocol(
     models=(Model(name="small_cnn"),),
     acquisition=Acquisition(initial=Initial(rule="uniform", size=40), budget=40, cycles=5),
     training=Training(
-        epochs=20, batch_size=32, shuffle=True, drop_last=False, start="warm",
+        epochs=20,
+        batch_size=32,
+        shuffle=True,
+        drop_last=False,
+        start="warm",
         optimizer=Sgd(name="sgd", lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=False),
         schedule=MultiStep(kind="multistep", milestones=(16,), gamma=0.1),
     ),
     evaluation=Evaluation(epoch="last", batch_size=250),
-)  # fmt: skip
+)
 
 
 def trial(**changes: object) -> Trial:
     values = {
-        "suite": "a/b", "method_name": "m", "profile": "paper", "variant": "as_published", "seed": 3, "protocol": PROTOCOL,
-        "strategy": Component(name="random"), "objective": Component(name="supervised"), "data_digest": "d" * 64,
-    }  # fmt: skip
+        "suite": "a/b",
+        "method_name": "m",
+        "profile": "paper",
+        "variant": "as_published",
+        "seed": 3,
+        "protocol": PROTOCOL,
+        "strategy": Component(name="random"),
+        "objective": Component(name="supervised"),
+        "data_digest": "d" * 64,
+    }
     return Trial.model_validate(values | changes)
 
 

@@ -79,12 +79,18 @@ def test_a_chain_of_bases(make: Make, tmp_path: Path) -> None:
         ("[protocol.training]\nepochs = 0", SUITE, "one.toml", "epochs = 0", "greater than 0"),
         ('[set]\n"protocol.training.epochs" = 0', SUITE, "one.toml", "protocol.training.epochs", "greater than 0"),
         ('drop = ["protocol.training.epochs"]', SUITE, "one.toml", "drop", "Field required"),
-        ('title = "x"\ndrop = [\n    "methods.random",\n    "deviations.Q9",\n]', SUITE, "one.toml", "Q9", "not in the base"),
+        (
+            'title = "x"\ndrop = [\n    "methods.random",\n    "deviations.Q9",\n]',
+            SUITE,
+            "one.toml",
+            "Q9",
+            "not in the base",
+        ),
         ('drop = "methods.random"', SUITE, "one.toml", "drop", "must list dotted paths"),
-        ('set = 3', SUITE, "one.toml", "set", "must be a table"),
+        ("set = 3", SUITE, "one.toml", "set", "must be a table"),
         ('[set]\n"protocol.trainin.epochs" = 3', SUITE, "one.toml", "trainin", "names nothing"),
     ],
-)  # fmt: skip
+)
 def test_a_message_names_the_file_and_line_that_say_it(
     make: Make, tmp_path: Path, own: str, base: str, file: str, text: str, said: str
 ) -> None:

@@ -89,8 +89,10 @@ def test_trials(root: Path) -> None:
 
 def test_overlapping_selectors_give_each_trial_once(root: Path) -> None:
     assert names(root, "toy/one/random@0", "toy/one/random", "toy/*/random@1") == [
-        "toy/one/random@0", "toy/one/random@1", "toy/two/random@1",
-    ]  # fmt: skip
+        "toy/one/random@0",
+        "toy/one/random@1",
+        "toy/two/random@1",
+    ]
 
 
 def test_prices_come_along(root: Path) -> None:

@@ -28,29 +28,40 @@ from tests.helpers.network_cost import macs, parameters
 ROOT = Path(__file__).parents[2] / "suites"
 FIGURE = Path(__file__).parents[3] / "shared" / "protocols" / "bal_reported.yaml"
 DATA = {
-    "cifar10": (50_000, 10_000, 10), "svhn": (73_257, 26_032, 10), "caltech101": (7_857, 820, 101),
+    "cifar10": (50_000, 10_000, 10),
+    "svhn": (73_257, 26_032, 10),
+    "caltech101": (7_857, 820, 101),
     "tiny-imagenet": (100_000, 10_000, 200),
-}  # fmt: skip
+}
 """Images in the pool and in the test set, classes."""
 SHARES = {"small": (2, 4, 6, 8, 10), "base": (10, 15, 20, 25, 30, 35, 40), "large": tuple(range(10, 101, 10))}
 BETA = {
-    "caltech101": (0.5, 1.3, 2.5), "cifar10": (1.0, 1.2, 2.0), "svhn": (1.0, 1.4, 2.0), "tiny-imagenet": (0.5, 1.2, 2.5),
-}  # fmt: skip
+    "caltech101": (0.5, 1.3, 2.5),
+    "cifar10": (1.0, 1.2, 2.0),
+    "svhn": (1.0, 1.4, 2.0),
+    "tiny-imagenet": (0.5, 1.2, 2.5),
+}
 # First labels, labels of a cycle, step a, and the ranks that each cycle looks at.
 WINDOWS: dict[str, tuple[int, int, int, str]] = {
     "cifar10-small": (1000, 1000, 10000, "0-10000 20000-30000 30000-40000 40000-50000 40000-50000"),
-    "cifar10-base": (5000, 2500, 7142, "0-8570 13569-22140 20711-29282 27853-36424 34995-43566 42137-50000 41429-50000"),
-    "svhn-small": (1465, 1465, 14651, "0-14651 29302-43953 43953-58604 58604-73255 58606-73257"),
-    "svhn-base": (
-        7325, 3662, 10465, "0-14650 18837-33488 29302-43953 39767-54418 50232-64883 60697-73257 58606-73257"
+    "cifar10-base": (
+        5000,
+        2500,
+        7142,
+        "0-8570 13569-22140 20711-29282 27853-36424 34995-43566 42137-50000 41429-50000",
     ),
+    "svhn-small": (1465, 1465, 14651, "0-14651 29302-43953 43953-58604 58604-73255 58606-73257"),
+    "svhn-base": (7325, 3662, 10465, "0-14650 18837-33488 29302-43953 39767-54418 50232-64883 60697-73257 58606-73257"),
     "caltech101-small": (157, 157, 1571, "0-785 3534-4320 5105-5891 6676-7462 7071-7857"),
     "caltech101-base": (785, 392, 1122, "0-1458 2075-3534 3197-4656 4319-5778 5441-6900 6563-7857 6398-7857"),
     "tiny-imagenet-small": (2000, 2000, 20000, "0-10000 45000-55000 65000-75000 85000-95000 90000-100000"),
     "tiny-imagenet-base": (
-        10000, 5000, 14285, "0-17142 27141-44283 41426-58568 55711-72853 69996-87138 84281-100000 82858-100000"
+        10000,
+        5000,
+        14285,
+        "0-17142 27141-44283 41426-58568 55711-72853 69996-87138 84281-100000 82858-100000",
     ),
-}  # fmt: skip
+}
 STEP = {"cifar10": 5000, "svhn": 7325, "caltech101": 785, "tiny-imagenet": 10_000}
 """Step a of the large regime."""
 REAL = pytest.mark.skipif("ALBENCH_TEST_DATA" not in os.environ, reason="ALBENCH_TEST_DATA names no data root")
@@ -106,8 +117,11 @@ def test_both_recipes_are_the_readmes(suite: SuiteFile) -> None:
         (protocol.pretext.training, 120, 256, "fresh"),
     ):
         assert (training.epochs, training.batch_size, training.drop_last, training.start) == (
-            epochs, batch, False, start,
-        )  # fmt: skip
+            epochs,
+            batch,
+            False,
+            start,
+        )
         rates = [rate(training.schedule, training.optimizer.lr, epoch, 0, epochs, 1) for epoch in range(epochs)]
         expected = np.repeat([0.1, 0.01, 1e-3, 1e-4], [30, 30, 30, epochs - 90])
         assert rates == pytest.approx(expected.tolist())
@@ -225,8 +239,10 @@ def test_every_point_has_its_role(suite: SuiteFile) -> None:
         elif row.method == "activeft" or row.method not in methods:
             assert row.role == "unreleased"
         nominal = regime == "large" and (row.method, SHARES[regime][labelled.index(row.labelled)]) in (
-            ("bal", 90), ("bal", 100), ("bal(fix)", 100),
-        )  # fmt: skip
+            ("bal", 90),
+            ("bal", 100),
+            ("bal(fix)", 100),
+        )
         assert nominal == ("nominal" in row.note)
         decides_nothing = nominal or row.mean is None or "mostly hidden" in row.note
         if decides_nothing:
@@ -252,11 +268,16 @@ def test_461_points_of_which_seven_cannot_be_read() -> None:
 @pytest.mark.parametrize(
     ("name", "method", "labelled", "mean"),
     [
-        ("cifar10-small", "bal", 5_000, 67.84), ("cifar10-base", "bal", 20_000, 91.1), ("cifar10-large", "bal", 5_000, 54.4),
-        ("svhn-small", "bal", 7_325, 92.23), ("caltech101-small", "bal", 785, 50.81), ("caltech101-base", "bal", 785, 42.61),
-        ("cifar10-large", "pt4al", 5_000, 53.48), ("tiny-imagenet-large", "bal(fix)", 100_000, 36.84),
+        ("cifar10-small", "bal", 5_000, 67.84),
+        ("cifar10-base", "bal", 20_000, 91.1),
+        ("cifar10-large", "bal", 5_000, 54.4),
+        ("svhn-small", "bal", 7_325, 92.23),
+        ("caltech101-small", "bal", 785, 50.81),
+        ("caltech101-base", "bal", 785, 42.61),
+        ("cifar10-large", "pt4al", 5_000, 53.48),
+        ("tiny-imagenet-large", "bal(fix)", 100_000, 36.84),
     ],
-)  # fmt: skip
+)
 def test_single_points(name: str, method: str, labelled: int, mean: float) -> None:
     rows = find_suite(f"bal/{name}", ROOT).reported
     (row,) = [row for row in rows if (row.method, row.labelled) == (method, labelled)]
@@ -349,10 +370,16 @@ WRITE = {"svhn": svhn, "caltech101": caltech101, "tiny-imagenet": tiny_imagenet}
 
 
 SHORT = {
-    "protocol.acquisition.cycles": 2, "protocol.data.limit": {"train": 160, "test": 20}, "protocol.data.train_size": 160,
-    "protocol.data.test_size": 20, "protocol.acquisition.initial.size": 16, "protocol.acquisition.budget": 8,
-    "protocol.training.epochs": 1, "protocol.pretext.training.epochs": 1, "protocol.evaluation.batch_size": 20,
-}  # fmt: skip
+    "protocol.acquisition.cycles": 2,
+    "protocol.data.limit": {"train": 160, "test": 20},
+    "protocol.data.train_size": 160,
+    "protocol.data.test_size": 20,
+    "protocol.acquisition.initial.size": 16,
+    "protocol.acquisition.budget": 8,
+    "protocol.training.epochs": 1,
+    "protocol.pretext.training.epochs": 1,
+    "protocol.evaluation.batch_size": 20,
+}
 """The smoke profile on the few images that tests make up."""
 
 

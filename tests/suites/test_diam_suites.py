@@ -33,8 +33,15 @@ SIDES = (224, 192, 176, 160, 204, 176, 152, 140, 192, 192, 160, 144)
 OWN = (235.80, 161.20, 108.34, 74.54, 218.63, 162.44, 99.25, 65.93, 218.01, 143.43, 94.67, 65.18)
 AT_224 = (235.80, 218.60, 168.04, 144.46, 248.25, 250.69, 199.15, 151.83, 295.58, 194.47, 183.50, 150.25)
 """Millions of multiply-accumulates of each network, at its own side and at 224 pixels."""
-PUBLISHED = {"diam": "DIAM", "cal": "CAL", "entropy": "entropy", "margin": "margin", "least_conf": "least_conf",
-             "coreset": "coreset", "random": "random"}  # fmt: skip
+PUBLISHED = {
+    "diam": "DIAM",
+    "cal": "CAL",
+    "entropy": "entropy",
+    "margin": "margin",
+    "least_conf": "least_conf",
+    "coreset": "coreset",
+    "random": "random",
+}
 REAL = pytest.mark.skipif("ALBENCH_TEST_DATA" not in os.environ, reason="ALBENCH_TEST_DATA names no data root")
 
 
@@ -90,9 +97,12 @@ def test_methods_build_in_every_variant_and_corrected_flips_every_switch(suite: 
 # 1e15 multiply-accumulates of one trial by number of models: training, final test, scoring by margin, entropy or least
 # confidence, and the second training with the pool passes of its snapshots.
 RELEASED = {
-    2: (2.75, 0.05, 0.23, 4.32), 4: (4.02, 0.08, 0.39, 6.31), 6: (6.66, 0.14, 0.64, 10.45),
-    8: (7.80, 0.18, 0.81, 12.25), 12: (11.42, 0.27, 1.23, 17.92),
-}  # fmt: skip
+    2: (2.75, 0.05, 0.23, 4.32),
+    4: (4.02, 0.08, 0.39, 6.31),
+    6: (6.66, 0.14, 0.64, 10.45),
+    8: (7.80, 0.18, 0.81, 12.25),
+    12: (11.42, 0.27, 1.23, 17.92),
+}
 
 
 def test_prices_are_those_of_the_networks(suite: SuiteFile, place: tuple[str, int]) -> None:
@@ -107,8 +117,16 @@ def test_plans_cost_what_the_released_networks_do(suite: SuiteFile, place: tuple
     # Votes are taken in the one training. The second one would have covered all rounds but the last.
     votes = snapshots - training * 97_500 / 115_500
     # Embeddings of labelled and pool images: 60,000 in each of ten rounds by a network of 564.9 million.
-    extra = {"random": 0.0, "margin": scoring, "entropy": scoring, "least_conf": scoring, "cal": votes, "diam": votes,
-             "diam_qp": votes, "coreset": 0.34}  # fmt: skip
+    extra = {
+        "random": 0.0,
+        "margin": scoring,
+        "entropy": scoring,
+        "least_conf": scoring,
+        "cal": votes,
+        "diam": votes,
+        "diam_qp": votes,
+        "coreset": 0.34,
+    }
     counted = {
         name: sum_workloads(estimate_workload(suite.suite.protocol, suite.suite.methods[name].cost, suite.suite.cost))
         for name in extra
@@ -197,20 +215,30 @@ def test_tables_are_the_official_files(suite: SuiteFile, place: tuple[str, int])
             if (row["dataset"], row["model_num"]) == (data, str(count))
         }
     ours = {
-        (PUBLISHED[row.method], row.labelled, row.metric.removeprefix("accuracy/model").replace("accuracy", "mean")): row.value
+        (
+            PUBLISHED[row.method],
+            row.labelled,
+            row.metric.removeprefix("accuracy/model").replace("accuracy", "mean"),
+        ): row.value
         for row in suite.reported
-    }  # fmt: skip
+    }
     assert ours == pytest.approx(official, abs=1e-6) and len(ours) == 77 * (count + 1)
 
 
 # ------------------------------------------------------------------------------------------------------ smoke profiles
 
 SHORT = {
-    "protocol.training.epochs": 10, "protocol.training.batch_size": 8, "protocol.training.optimizer.lr": 0.1,
-    "protocol.training.vote_fraction": 0.9, "protocol.acquisition.candidates": 60, "protocol.acquisition.initial.size": 24,
-    "protocol.acquisition.budget": 12, "protocol.data.limit": {"train": 600, "test": 100}, "protocol.data.train_size": 600,
+    "protocol.training.epochs": 10,
+    "protocol.training.batch_size": 8,
+    "protocol.training.optimizer.lr": 0.1,
+    "protocol.training.vote_fraction": 0.9,
+    "protocol.acquisition.candidates": 60,
+    "protocol.acquisition.initial.size": 24,
+    "protocol.acquisition.budget": 12,
+    "protocol.data.limit": {"train": 600, "test": 100},
+    "protocol.data.train_size": 600,
     "protocol.data.test_size": 100,
-}  # fmt: skip
+}
 """The smoke profile, shorter still: these two tests take longer than all others of this file."""
 
 

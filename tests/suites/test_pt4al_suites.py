@@ -68,9 +68,11 @@ def test_one_published_number_and_reproductions_beside_it(suite: SuiteFile) -> N
     assert (published.labelled, published.mean, published.dispersion) == (10_000, 93.1, None)
     final = {row.source: row.value for row in suite.reported if row.labelled == 10_000 and row.n not in (None, 1)}
     for part, values in (
-        ("issue 11, 2023-01", (89.45, 89.71, 90.05)), ("issue 11, maintainer", (92.83, 91.99, 92.07)),
-        ("output files", (89.91, 90.05, 90.22)), ("main_best.txt", (90.11,)),
-    ):  # fmt: skip
+        ("issue 11, 2023-01", (89.45, 89.71, 90.05)),
+        ("issue 11, maintainer", (92.83, 91.99, 92.07)),
+        ("output files", (89.91, 90.05, 90.22)),
+        ("main_best.txt", (90.11,)),
+    ):
         (found,) = [value for source, value in final.items() if source.endswith(part)]
         assert found == pytest.approx(fmean(values), abs=0.001)
 

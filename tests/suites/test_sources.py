@@ -12,16 +12,32 @@ from benchmark.spec.load import load_suite, suite_files
 ROOT = Path(__file__).parents[2] / "suites"
 PRETEXT = {"main.py", "rotation.py", "loader.py", "README"}
 OFFICIAL: dict[str, set[str]] = {
-    "140d279": PRETEXT | {"kmeans.py", "custom_datasets.py", "utils.py", "models/vgg.py", "models/resnet.py", "performance.png"},
+    "140d279": PRETEXT
+    | {"kmeans.py", "custom_datasets.py", "utils.py", "models/vgg.py", "models/resnet.py", "performance.png"},
     "7d40903": {"temp/log.txt", "temp/labeled/labeled_0.pth.npy"},
-    "9a0da4a": PRETEXT | {"make_batches.py", "make_data.py", "main_pt4al.py", "main_random.py", "rotation_loss.txt", "git history"},
+    "9a0da4a": PRETEXT
+    | {"make_batches.py", "make_data.py", "main_pt4al.py", "main_random.py", "rotation_loss.txt", "git history"},
     "458883d": {"git history"},
     "cddf397": {
-        "train_net.py", "al_select.py", "test_multi_models.py", "iter_all.sh", "plot.py", "table.py", "load_test_models.py",
-        "al_sampler.py", "base_provider.py", "distributed_run_manager.py", "my_modules.py", "run_config.py", "mobilenet_v3.py",
-        "ofa/model_zoo.py", "run.config", "requirements.txt", "README",
+        "train_net.py",
+        "al_select.py",
+        "test_multi_models.py",
+        "iter_all.sh",
+        "plot.py",
+        "table.py",
+        "load_test_models.py",
+        "al_sampler.py",
+        "base_provider.py",
+        "distributed_run_manager.py",
+        "my_modules.py",
+        "run_config.py",
+        "mobilenet_v3.py",
+        "ofa/model_zoo.py",
+        "run.config",
+        "requirements.txt",
+        "README",
     },
-}  # fmt: skip
+}
 """Files that BAL (140d279, 7d40903), PT4AL (9a0da4a, 458883d) and DIAM (cddf397) are known by, as far as suites may cite them."""
 PAPERS = ("bal", "pt4al", "diam")
 FILE = re.compile(r"(?<![\w/.])[\w/.-]+\.(?:py|sh|txt|png|npy|config)\b|\bREADME\b|\bgit history\b")

@@ -11,18 +11,31 @@ from benchmark.spec.load import find_suite, suite_files
 
 ROOT = Path(__file__).parents[2] / "suites"
 PARENTS = {
-    "main.py", "train_test.py", "selection_methods.py", "models/query_models.py", "models/resnet.py", "kcenterGreedy.py",
-}  # fmt: skip
+    "main.py",
+    "train_test.py",
+    "selection_methods.py",
+    "models/query_models.py",
+    "models/resnet.py",
+    "kcenterGreedy.py",
+}
 FILES = {
     "tod": {
-        "main_TOD.py", "main_LL4AL.py", "models/resnet.py", "models/imagenet_resnet.py", "models/lossnet.py",
+        "main_TOD.py",
+        "main_LL4AL.py",
+        "models/resnet.py",
+        "models/imagenet_resnet.py",
+        "models/lossnet.py",
         "utils/custom_dataset.py",
     },
-    "st-conal": PARENTS | {
-        "load_dataset.py", "data/datasets.py", "models/vgg.py", "query_strategies/strategy.py",
+    "st-conal": PARENTS
+    | {
+        "load_dataset.py",
+        "data/datasets.py",
+        "models/vgg.py",
+        "query_strategies/strategy.py",
         "query_strategies/badge_sampling.py",
     },
-}  # fmt: skip
+}
 """Files of siyuhuang/TOD at 883494b; of soony1213/ST-CoNAL at 43cb8c9, its parents and BADGE's own repository."""
 FUNCTIONS = {
     "main.py": {"task_model_ema"},

@@ -25,22 +25,38 @@ ROOT = Path(__file__).parents[2] / "suites"
 # Labelled sizes; candidates, pool, test, classes; epochs, batch, rate, last epoch of it; lambda; steps per epoch; parameters.
 RELEASED: dict[str, dict[str, Any]] = {
     "cifar10": {
-        "labelled": (5_000, 7_500, 10_000, 12_500, 15_000, 17_500, 20_000), "sizes": (25_000, 50_000, 10_000, 10),
-        "recipe": (200, 128, 0.1, 160), "weight": 0.02, "steps": (40, 59, 79, 98, 118, 137, 157), "parameters": 11_179_092,
+        "labelled": (5_000, 7_500, 10_000, 12_500, 15_000, 17_500, 20_000),
+        "sizes": (25_000, 50_000, 10_000, 10),
+        "recipe": (200, 128, 0.1, 160),
+        "weight": 0.02,
+        "steps": (40, 59, 79, 98, 118, 137, 157),
+        "parameters": 11_179_092,
     },
     "cifar100": {
-        "labelled": (5_000, 7_500, 10_000, 12_500, 15_000, 17_500, 20_000), "sizes": (25_000, 50_000, 10_000, 100),
-        "recipe": (200, 128, 0.1, 160), "weight": 0.05, "steps": (40, 59, 79, 98, 118, 137, 157), "parameters": 11_271_432,
+        "labelled": (5_000, 7_500, 10_000, 12_500, 15_000, 17_500, 20_000),
+        "sizes": (25_000, 50_000, 10_000, 100),
+        "recipe": (200, 128, 0.1, 160),
+        "weight": 0.05,
+        "steps": (40, 59, 79, 98, 118, 137, 157),
+        "parameters": 11_271_432,
     },
     "svhn": {
-        "labelled": (7_324, 10_986, 14_648, 18_310, 21_972, 25_634, 29_296), "sizes": (29_302, 73_257, 26_032, 10),
-        "recipe": (200, 128, 0.1, 160), "weight": 0.005, "steps": (58, 86, 115, 144, 172, 201, 229), "parameters": 11_179_092,
+        "labelled": (7_324, 10_986, 14_648, 18_310, 21_972, 25_634, 29_296),
+        "sizes": (29_302, 73_257, 26_032, 10),
+        "recipe": (200, 128, 0.1, 160),
+        "weight": 0.005,
+        "steps": (58, 86, 115, 144, 172, 201, 229),
+        "parameters": 11_179_092,
     },
     "caltech101": {
-        "labelled": (868, 1_302, 1_736, 2_170, 2_604, 3_038, 3_472), "sizes": (4_340, 7_766, 911, 101),
-        "recipe": (50, 64, 0.01, 40), "weight": 0.1, "steps": (14, 21, 28, 34, 41, 48, 55), "parameters": 11_280_138,
+        "labelled": (868, 1_302, 1_736, 2_170, 2_604, 3_038, 3_472),
+        "sizes": (4_340, 7_766, 911, 101),
+        "recipe": (50, 64, 0.01, 40),
+        "weight": 0.1,
+        "steps": (14, 21, 28, 34, 41, 48, 55),
+        "parameters": 11_280_138,
     },
-}  # fmt: skip
+}
 REAL = pytest.mark.skipif("ALBENCH_TEST_DATA" not in os.environ, reason="ALBENCH_TEST_DATA names no data root")
 
 
@@ -73,9 +89,14 @@ def test_sizes_and_recipe_are_the_released_ones(suite: SuiteFile) -> None:
 def test_every_combination_of_both_official_scripts_is_there(suite: SuiteFile) -> None:
     pairs = {(m.strategy.name, m.objective.name, m.objective.params.get("joint")) for m in suite.suite.methods.values()}
     assert pairs >= {
-        ("random", "supervised", None), ("tod", "supervised", None), ("random", "cod", None), ("tod", "cod", None),
-        ("learning_loss", "learning_loss", False), ("random", "learning_loss", True), ("learning_loss", "learning_loss", True),
-    }  # fmt: skip
+        ("random", "supervised", None),
+        ("tod", "supervised", None),
+        ("random", "cod", None),
+        ("tod", "cod", None),
+        ("learning_loss", "learning_loss", False),
+        ("random", "learning_loss", True),
+        ("learning_loss", "learning_loss", True),
+    }
 
 
 def test_switches_begin_at_what_is_pinned_and_every_variant_can_be_built(suite: SuiteFile) -> None:
@@ -125,8 +146,9 @@ def test_smoke_on_svhn_in_the_official_layout(tmp_path: Path) -> None:
     narrow = {"protocol.models.0.params": {"heads": 2, "widths": [8, 16, 32, 64], "blocks": [1, 1, 1, 1]}}
     channels = {
         f"methods.{name}.objective.params.channels": [8, 16, 32, 64]
-        for name, method in find_suite("tod/svhn", ROOT).suite.methods.items() if method.objective.name == "learning_loss"
-    }  # fmt: skip
+        for name, method in find_suite("tod/svhn", ROOT).suite.methods.items()
+        if method.objective.name == "learning_loss"
+    }
     once = {"protocol.training.epochs": 1, "protocol.training.schedule.milestones": [1]}
     run_smoke("svhn", tmp_path, tmp_path, narrow | channels | once)
 

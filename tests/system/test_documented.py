@@ -83,9 +83,12 @@ def allocation(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     script(clone / ".venv" / "bin" / "albench", '#!/bin/sh\necho "albench $*" >> "$LOG"; exit "${ENDS:-0}"\n')
     (clone / "job.sh").write_text(blocks(ROOT / "docs" / "clusters.md", "bash")[0])
     variables = {
-        "PATH": f"{tools}:/usr/bin:/bin", "HOME": str(home), "LOG": str(tmp_path / "log"), "SLURM_JOB_NODELIST": "node[1-2]",
+        "PATH": f"{tools}:/usr/bin:/bin",
+        "HOME": str(home),
+        "LOG": str(tmp_path / "log"),
+        "SLURM_JOB_NODELIST": "node[1-2]",
         "SLURM_JOB_NUM_NODES": "2",
-    }  # fmt: skip
+    }
     return clone, variables
 
 
@@ -132,15 +135,20 @@ def test_rays_own_launcher_takes_the_script(tmp_path: Path, allocation: tuple[Pa
 
 FIELDS = {
     "RayJob": {
-        "entrypoint", "submissionMode", "backoffLimit", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished",
-        "activeDeadlineSeconds", "rayClusterSpec",
+        "entrypoint",
+        "submissionMode",
+        "backoffLimit",
+        "shutdownAfterJobFinishes",
+        "ttlSecondsAfterFinished",
+        "activeDeadlineSeconds",
+        "rayClusterSpec",
     },
     "cluster": {"rayVersion", "authOptions", "headGroupSpec", "workerGroupSpecs"},
     "head": {"rayStartParams", "template"},
     "workers": {"groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"},
     "pod": {"automountServiceAccountToken", "securityContext", "containers", "volumes"},
     "container": {"name", "image", "env", "resources", "ports", "volumeMounts"},
-}  # fmt: skip
+}
 """Fields of KubeRay's API (ray.io/v1, API reference of 1.5) and of Kubernetes' pods that the manifest may use."""
 
 

@@ -51,9 +51,15 @@ def guest(tmp_path: Path, **changes: Any) -> Trial:
 def job_of(asked: Trial, store: Store) -> Job:
     environment = provenance.environment("cpu", "fp32", 1)
     return Job(
-        name=f"{asked.method_name}@{asked.seed}", trial_id=trial_id(asked), out=store.create(asked, environment),
-        data=store.root.parent / "data", cache=store.root.parent / "cache", device="cpu", precision="fp32", threads=1,
-    )  # fmt: skip
+        name=f"{asked.method_name}@{asked.seed}",
+        trial_id=trial_id(asked),
+        out=store.create(asked, environment),
+        data=store.root.parent / "data",
+        cache=store.root.parent / "cache",
+        device="cpu",
+        precision="fp32",
+        threads=1,
+    )
 
 
 def run(asked: Trial, store: Store) -> tuple[int, Path]:

@@ -72,8 +72,12 @@ def test_a_run_under_nohup_outlives_its_terminal(tmp_path: Path) -> None:
     with log.open("wb") as file:
         run = subprocess.Popen(
             ["nohup", sys.executable, "-m", "benchmark", "--runs", str(tmp_path / "runs"), *DIGITS],
-            stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=ROOT, start_new_session=True,
-        )  # fmt: skip
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            cwd=ROOT,
+            start_new_session=True,
+        )
     try:
         wait_for(lambda: list((tmp_path / "runs").glob("*/*/events.jsonl")) or run.poll() is not None)
         os.killpg(run.pid, signal.SIGHUP)
@@ -100,9 +104,12 @@ def test_a_long_folder_for_temporary_files_is_worked_round(tmp_path: Path) -> No
     long = tmp_path / "/".join(["scratch-of-this-job"] * 6)
     long.mkdir(parents=True)
     done = subprocess.run(
-        [sys.executable, "-m", "benchmark", "--runs", str(tmp_path / "runs"), *DIGITS], env={**os.environ, "TMPDIR": str(long)},
-        capture_output=True, text=True, cwd=ROOT,
-    )  # fmt: skip
+        [sys.executable, "-m", "benchmark", "--runs", str(tmp_path / "runs"), *DIGITS],
+        env={**os.environ, "TMPDIR": str(long)},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 finished" in done.stdout
 

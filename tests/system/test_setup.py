@@ -57,9 +57,13 @@ class Clone:
     def make(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         self.log.write_text("")
         env = {
-            "PATH": f"{self.stubs}:/usr/bin:/bin", "LOG": str(self.log), "STUBS": str(self.stubs), "PIP_USER": "1",
-            "PIP_TARGET": "/elsewhere", "PYTHONHOME": "/elsewhere",
-        }  # fmt: skip
+            "PATH": f"{self.stubs}:/usr/bin:/bin",
+            "LOG": str(self.log),
+            "STUBS": str(self.stubs),
+            "PIP_USER": "1",
+            "PIP_TARGET": "/elsewhere",
+            "PYTHONHOME": "/elsewhere",
+        }
         command = ["make", "PYTHON=python", *arguments]
         return subprocess.run(command, cwd=self.folder, env=env | variables, capture_output=True, text=True)
 
@@ -84,8 +88,11 @@ def test_it_is_done_once(clone: Clone) -> None:
     done = clone.make("setup")
     assert done.returncode == 0, done.stdout + done.stderr
     assert [line.split(" user")[0] for line in clone.said] == [
-        MADE, f"venv {PIP}", "uv sync", "uv install",
-    ]  # fmt: skip
+        MADE,
+        f"venv {PIP}",
+        "uv sync",
+        "uv install",
+    ]
     assert clone.make("setup").returncode == 0
     assert clone.said == []
 
@@ -143,6 +150,19 @@ def test_values_are_words_whatever_is_in_them(clone: Clone) -> None:
     assert done.returncode == 0, done.stderr
     words = [line[1:-1] for line in done.stdout.splitlines() if line.startswith("<")]
     assert words == [
-        "--data", "my data; $(exit 7)", "--runs", "it's", "plan", "tod/*", "bal/cifar10-small", "--profile", "paper",
-        "--variant", "as_published", "--methods", "random(2),diam(2)", "--seeds", "0-2",
-    ]  # fmt: skip
+        "--data",
+        "my data; $(exit 7)",
+        "--runs",
+        "it's",
+        "plan",
+        "tod/*",
+        "bal/cifar10-small",
+        "--profile",
+        "paper",
+        "--variant",
+        "as_published",
+        "--methods",
+        "random(2),diam(2)",
+        "--seeds",
+        "0-2",
+    ]

@@ -22,9 +22,12 @@ pytestmark = [
 
 
 HELD = [
-    ("tod/cifar10", "random"), ("tod/cifar10", "tod"), ("st-conal/cifar100", "random"), ("st-conal/cifar10im", "stconal"),
+    ("tod/cifar10", "random"),
+    ("tod/cifar10", "tod"),
+    ("st-conal/cifar100", "random"),
+    ("st-conal/cifar10im", "stconal"),
     ("diam/mnist", "random"),
-]  # fmt: skip
+]
 """One or two trials on each kind of images: CIFAR-10, CIFAR-100, CIFAR-10 with rare classes, MNIST."""
 
 

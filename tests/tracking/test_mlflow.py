@@ -94,15 +94,23 @@ def test_a_finished_trial(store: Store) -> None:
     assert (child.info.status, child.info.end_time) == ("FINISHED", 3000)
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     expected = {
-        "suite": "toy/one", "trial_id": trial_id(trial), "env_id": ENVIRONMENT.env_id, "seed": "4", "state": "finished",
-        "device_model": "Toy", "data_canonical": "true", "record": "complete",
-    }  # fmt: skip
+        "suite": "toy/one",
+        "trial_id": trial_id(trial),
+        "env_id": ENVIRONMENT.env_id,
+        "seed": "4",
+        "state": "finished",
+        "device_model": "Toy",
+        "data_canonical": "true",
+        "record": "complete",
+    }
     assert {f"albench.{name}": value for name, value in expected.items()}.items() <= child.data.tags.items()
     assert child.data.params["protocol.acquisition.budget"] == "2500"
     history = client(store).get_metric_history(child.info.run_id, "test/accuracy")
     assert [(point.step, point.value, point.timestamp) for point in history] == [
-        (5000, 50.0, 2000), (7500, 51.0, 2000), (10000, 52.0, 2000),
-    ]  # fmt: skip
+        (5000, 50.0, 2000),
+        (7500, 51.0, 2000),
+        (10000, 52.0, 2000),
+    ]
     (used,) = child.inputs.dataset_inputs
     assert (used.dataset.name, used.dataset.digest) == ("digits", "d" * 36)
     found = client(store).search_runs([child.info.experiment_id], "dataset.name = 'digits'")
@@ -122,9 +130,13 @@ def test_nothing_doubles(store: Store, tmp_path: Path) -> None:
     assert (report.written, report.unchanged, report.empty, report.problems) == (4, 0, 0, ())
     once = content(database(store))
     assert [row[:2] for row in once["runs"]] == [
-        ("entropy", "FINISHED"), ("entropy@0", "FINISHED"), ("random", "FAILED"), ("random@0", "FINISHED"),
-        ("random@1", "KILLED"), ("random@2", "FAILED"),
-    ]  # fmt: skip
+        ("entropy", "FINISHED"),
+        ("entropy@0", "FINISHED"),
+        ("random", "FAILED"),
+        ("random@0", "FINISHED"),
+        ("random@1", "KILLED"),
+        ("random@2", "FAILED"),
+    ]
     again = sync(store.root)
     assert (again.written, again.unchanged) == (0, 4)
     assert content(database(store)) == once

@@ -87,12 +87,17 @@ def test_a_commit_is_given_for_the_code_that_it_holds(monkeypatch: pytest.Monkey
 def test_speed_of_a_cycle() -> None:
     trial = toy_trial()
     done = CycleFinished(
-        time=2.0, result=result(trial, 0), seconds={"train": 8.0, "evaluate": 2.0}, reused=False,
-        peak_host_bytes=3 * 2**20, cpu_seconds=15.0,
-    )  # fmt: skip
+        time=2.0,
+        result=result(trial, 0),
+        seconds={"train": 8.0, "evaluate": 2.0},
+        reused=False,
+        peak_host_bytes=3 * 2**20,
+        cpu_seconds=15.0,
+    )
     assert speed(trial, done) == {
         "train/images_per_second": 5000 * trial.protocol.training.epochs / 8.0,
-        "system/cpu_utilization_percentage": 150.0, "system/host_memory_peak_megabytes": 3.0,
-    }  # fmt: skip
+        "system/cpu_utilization_percentage": 150.0,
+        "system/host_memory_peak_megabytes": 3.0,
+    }
     assert "train/images_per_second" not in speed(trial, done.model_copy(update={"reused": True}))
     assert command(trial) == "albench run toy/one/random@0"

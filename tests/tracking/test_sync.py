@@ -419,14 +419,22 @@ def test_values_that_are_not_finite_are_left_out_and_named(store: Store) -> None
         "diagnostics": {"rank": 0.5, "spread": float("-inf"), "list": (1.0, 2.0)},
     }
     done = CycleFinished.model_construct(
-        time=2.0, result=CycleResult.model_construct(**values), seconds={"train": 1.0}, reused=True,
-        peak_host_bytes=5, peak_device_bytes=0,
-    )  # fmt: skip
+        time=2.0,
+        result=CycleResult.model_construct(**values),
+        seconds={"train": 1.0},
+        reused=True,
+        peak_host_bytes=5,
+        peak_device_bytes=0,
+    )
     found, missing = points(done)
     assert {point.key: point.value for point in found} == {
-        "test/accuracy": 50.0, "diagnostics/rank": 0.5, "train/seconds": 1.0, "pool/labelled": 5000.0,
-        "train/reused": 1.0, "memory/host_bytes": 5.0,
-    }  # fmt: skip
+        "test/accuracy": 50.0,
+        "diagnostics/rank": 0.5,
+        "train/seconds": 1.0,
+        "pool/labelled": 5000.0,
+        "train/reused": 1.0,
+        "memory/host_bytes": 5.0,
+    }
     assert {(point.step, point.time) for point in found} == {(5000, 2000)}
     assert missing == ["diagnostics/spread", "test/loss/a", "test/loss/b"]
     folder = interrupt(store, trial)
@@ -452,9 +460,11 @@ def test_verdict_rows() -> None:
         {"method": "tod", "labelled": 7500, "verdict": "below", "reason": "a | b"},
     ]
     assert verdict_tags(rows) == {
-        "albench.verdict": "1 reproduced, 1 below", "verdict": "1 reproduced, 1 below",
-        "albench.verdict.5000": "reproduced", "albench.verdict.7500": "below",
-    }  # fmt: skip
+        "albench.verdict": "1 reproduced, 1 below",
+        "verdict": "1 reproduced, 1 below",
+        "albench.verdict.5000": "reproduced",
+        "albench.verdict.7500": "below",
+    }
     assert verdict_tags(rows[:1])["albench.verdict"] == "reproduced"
     table = verdict_table(rows)
     assert table["columns"] == ["method", "labelled", "verdict", "difference", "reason"]

@@ -29,9 +29,16 @@ TRUTHS = (0.0, 0.5, 1.0, 1.5, 2.0)
 """True differences, in margins."""
 CASES = (
     # trials, their spread, published trials (None: a constant), reading error; spreads and errors in margins
-    (3, 0.3, None, 0.0), (5, 0.3, None, 0.0), (5, 0.6, None, 0.0), (10, 0.6, None, 0.0), (10, 1.0, None, 0.0),
-    (5, 0.3, 3, 0.0), (5, 0.6, 3, 0.0), (5, 0.6, 10, 0.0), (5, 0.3, None, 0.3),
-)  # fmt: skip
+    (3, 0.3, None, 0.0),
+    (5, 0.3, None, 0.0),
+    (5, 0.6, None, 0.0),
+    (10, 0.6, None, 0.0),
+    (10, 1.0, None, 0.0),
+    (5, 0.3, 3, 0.0),
+    (5, 0.6, 3, 0.0),
+    (5, 0.6, 10, 0.0),
+    (5, 0.3, None, 0.3),
+)
 GAPS = (-1.0, 0.0, 0.5, 1.0, 2.0)
 """True leads of a claim's better side, in standard deviations of a paired difference."""
 

@@ -28,10 +28,13 @@ def read(tmp_path: Path, text: str) -> list:
 @given(
     st.lists(
         st.tuples(st.integers(0, 50), st.integers(0, 9), st.dictionaries(st.sampled_from(METRICS), finite)),
-        min_size=1, max_size=8, unique_by=lambda row: row[:2],
+        min_size=1,
+        max_size=8,
+        unique_by=lambda row: row[:2],
     ),
-    words, words,
-)  # fmt: skip
+    words,
+    words,
+)
 def test_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list, note: str, device: str) -> None:
     base = toy.trial("random", 0, [1, 2, 3])[0]
     made = [
@@ -93,20 +96,43 @@ def test_unreadable_file(tmp_path: Path) -> None:
 def record(tmp_path: Path, accuracy: float) -> Record:
     trial = toy.suite(tmp_path).trials(methods=["margin"], seeds=[4])[0]
     environment = Environment(
-        code="c", python="3", torch="2", device="cpu", device_model="a cpu", isa="avx2", driver="", threads=1,
-        precision="fp32", memory_format="contiguous", compiled=False, deterministic=True, image="",
-    )  # fmt: skip
+        code="c",
+        python="3",
+        torch="2",
+        device="cpu",
+        device_model="a cpu",
+        isa="avx2",
+        driver="",
+        threads=1,
+        precision="fp32",
+        memory_format="contiguous",
+        compiled=False,
+        deterministic=True,
+        image="",
+    )
     cycles = tuple(
         CycleResult(
-            cycle=cycle, labelled=size, metrics={"accuracy": accuracy + cycle, "loss/test": 0.5}, per_class=(1.0,), training="t",
-            weights="w", labelled_digest="l", picks_digest="p",
+            cycle=cycle,
+            labelled=size,
+            metrics={"accuracy": accuracy + cycle, "loss/test": 0.5},
+            per_class=(1.0,),
+            training="t",
+            weights="w",
+            labelled_digest="l",
+            picks_digest="p",
         )
         for cycle, size in enumerate(toy.SIZES)
-    )  # fmt: skip
+    )
     return Record(
-        trial_id="t1", env_id=environment.env_id, trial=trial, environment=environment, cycles=cycles, seconds=1.0, finished=0.0,
+        trial_id="t1",
+        env_id=environment.env_id,
+        trial=trial,
+        environment=environment,
+        cycles=cycles,
+        seconds=1.0,
+        finished=0.0,
         data=DataUsed(name="digits", digest="d", canonical=False, note="a subset"),
-    )  # fmt: skip
+    )
 
 
 def test_records_become_one_measurement_per_cycle(tmp_path: Path) -> None:

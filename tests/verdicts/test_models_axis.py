@@ -34,15 +34,25 @@ def authors(suite: SuiteFile, seeds: int = 3, scatter: float = 0.0) -> list[Meas
     sizes = suite.suite.protocol.acquisition.labelled()
     return [
         Measurement(
-            suite.id, method, "paper", "as_published", seed, sizes.index(size), size,
+            suite.id,
+            method,
+            "paper",
+            "as_published",
+            seed,
+            sizes.index(size),
+            size,
             {name: value + shift * (1 + (len(name) + 3 * len(method)) % 5 / 10) for name, value in metrics.items()},
-            f"{method}-{seed}", "env", "cpu", canonical=True,
-            data_note="", record_digest=f"{method}-{seed}",
+            f"{method}-{seed}",
+            "env",
+            "cpu",
+            canonical=True,
+            data_note="",
+            record_digest=f"{method}-{seed}",
         )
         for (method, size), metrics in found.items()
         for seed, shift in enumerate(shifts)
         if size in sizes
-    ]  # fmt: skip
+    ]
 
 
 @pytest.fixture(scope="module")

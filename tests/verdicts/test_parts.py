@@ -8,7 +8,7 @@ from statistics import fmean, pstdev
 
 import pytest
 
-from benchmark.reports.readme import _shown, _verdicts
+from benchmark.reports.readme import _shown_profiles, _verdict_rows
 from benchmark.spec.load import SuiteFile, find_suite
 from benchmark.verdicts.judge import judge_suite
 from benchmark.verdicts.measurements import Measurement, read_results, write_results
@@ -33,11 +33,23 @@ def part(profile: str, seed: int, values: dict[int, float], **other: object) -> 
     own = {place: values[place] for place in PARTS[profile]}
     metrics = {f"accuracy/model{place}": value for place, value in own.items()}
     row = Measurement(
-        "diam/mnist", "random", profile, "as_published", seed, 0, 3000,
-        metrics | {"accuracy": fmean(own.values()), "loss/last": float(len(own)), "spread/models": pstdev(own.values())},
-        f"{profile}-{seed}", "env-a", "cpu-a", canonical=True, data_note="", record_digest=f"{profile}-{seed}",
+        "diam/mnist",
+        "random",
+        profile,
+        "as_published",
+        seed,
+        0,
+        3000,
+        metrics
+        | {"accuracy": fmean(own.values()), "loss/last": float(len(own)), "spread/models": pstdev(own.values())},
+        f"{profile}-{seed}",
+        "env-a",
+        "cpu-a",
+        canonical=True,
+        data_note="",
+        record_digest=f"{profile}-{seed}",
         labelled_digest="same",
-    )  # fmt: skip
+    )
     return replace(row, **other)  # type: ignore[arg-type]
 
 
@@ -141,10 +153,10 @@ def test_a_whole_trial_stands_for_itself(suite: SuiteFile) -> None:
 
 def test_the_showcase_has_the_whole_instead_of_its_parts(suite: SuiteFile) -> None:
     rows = [row for seed in range(2) for row in parts(published(suite), seed)]
-    assert _shown(suite, rows) == {("first", "as_published")}
-    (line,) = _verdicts(suite, rows)
+    assert _shown_profiles(suite, rows) == {("first", "as_published")}
+    (line,) = _verdict_rows(suite, rows)
     assert line[1:3] == ("first", "2")
-    assert {profile for profile, _ in _shown(suite, rows[1:11])} == set(PARTS) - {"model0"}
+    assert {profile for profile, _ in _shown_profiles(suite, rows[1:11])} == set(PARTS) - {"model0"}
 
 
 def test_a_committed_table_holds_the_parts(suite: SuiteFile, tmp_path: Path) -> None:

@@ -94,8 +94,9 @@ def test_gaps_on_our_side(suite: SuiteFile) -> None:
     }
     found = judge_suite(suite, [row for row in rows if row.method == "random" and row.cycle == 0], references=rows)
     assert {str(number.verdict) for number in found.numbers if number.method == "random"} == {
-        "reproduced(bitwise equal)", "missing(no trial got this far)",
-    }  # fmt: skip
+        "reproduced(bitwise equal)",
+        "missing(no trial got this far)",
+    }
     assert found.exit_code is Exit.NOT_MEASURED
 
 

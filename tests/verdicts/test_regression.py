@@ -104,22 +104,44 @@ def test_missing_and_new_trials(suite: SuiteFile) -> None:
 
 def result(cycle: int, accuracy: float, **fields: object) -> CycleResult:
     base = CycleResult(
-        cycle=cycle, labelled=100 + cycle, metrics={"accuracy": accuracy}, per_class=(1.0,), training="t", weights="w",
-        labelled_digest="l", picks_digest="p",
-    )  # fmt: skip
+        cycle=cycle,
+        labelled=100 + cycle,
+        metrics={"accuracy": accuracy},
+        per_class=(1.0,),
+        training="t",
+        weights="w",
+        labelled_digest="l",
+        picks_digest="p",
+    )
     return base.model_copy(update=fields)
 
 
 def record(tmp_path: Path, *cycles: CycleResult) -> Record:
     environment = Environment(
-        code="c", python="3", torch="2", device="cpu", device_model="a cpu", isa="avx2", driver="", threads=1,
-        precision="fp32", memory_format="contiguous", compiled=False, deterministic=True, image="",
-    )  # fmt: skip
+        code="c",
+        python="3",
+        torch="2",
+        device="cpu",
+        device_model="a cpu",
+        isa="avx2",
+        driver="",
+        threads=1,
+        precision="fp32",
+        memory_format="contiguous",
+        compiled=False,
+        deterministic=True,
+        image="",
+    )
     return Record(
-        trial_id="t", env_id=environment.env_id, trial=toy.suite(tmp_path).trials(methods=["margin"], seeds=[0])[0],
-        environment=environment, data=DataUsed(name="digits", digest="d", canonical=True, note=""), cycles=cycles,
-        seconds=1.0, finished=0.0,
-    )  # fmt: skip
+        trial_id="t",
+        env_id=environment.env_id,
+        trial=toy.suite(tmp_path).trials(methods=["margin"], seeds=[0])[0],
+        environment=environment,
+        data=DataUsed(name="digits", digest="d", canonical=True, note=""),
+        cycles=cycles,
+        seconds=1.0,
+        finished=0.0,
+    )
 
 
 @pytest.mark.parametrize(

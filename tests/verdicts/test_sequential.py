@@ -42,8 +42,13 @@ def test_levels_belong_to_the_look_that_was_reached() -> None:
     looks = (3, 7, 12)
     levels = sequential.student_levels(looks, 0.05)
     assert [sequential.level_at(looks, n, 0.05) for n in (2, 3, 6, 7, 12, 40)] == [
-        0.0, levels[0], levels[0], levels[1], levels[2], levels[2],
-    ]  # fmt: skip
+        0.0,
+        levels[0],
+        levels[0],
+        levels[1],
+        levels[2],
+        levels[2],
+    ]
     assert list(levels) == sorted(levels)
     assert levels[-1] < 0.05
 

@@ -55,10 +55,22 @@ def runs(suite: SuiteFile, shift: float, seeds: tuple[int, ...]) -> list[Measure
                 }
                 found.append(
                     Measurement(
-                        suite.id, method, "paper", "as_published", seed, cycle, size, metrics, f"{method}/{seed}", "env",
-                        "device", True, "", f"{method}/{seed}",
+                        suite.id,
+                        method,
+                        "paper",
+                        "as_published",
+                        seed,
+                        cycle,
+                        size,
+                        metrics,
+                        f"{method}/{seed}",
+                        "env",
+                        "device",
+                        True,
+                        "",
+                        f"{method}/{seed}",
                     )
-                )  # fmt: skip
+                )
     return found
 
 
@@ -129,10 +141,22 @@ def claimed(path: Path, name: str, gap: float, count: int) -> ClaimVerdict:
                 value = 60.0 + rule.margin * (lead + NOISE * draw.standard_normal())
                 rows.append(
                     Measurement(
-                        suite.id, method, "paper", "as_published", seed, cycle, size, {rule.metric: value},
-                        f"{method}/{seed}", "env", "device", True, "", f"{method}/{seed}",
+                        suite.id,
+                        method,
+                        "paper",
+                        "as_published",
+                        seed,
+                        cycle,
+                        size,
+                        {rule.metric: value},
+                        f"{method}/{seed}",
+                        "env",
+                        "device",
+                        True,
+                        "",
+                        f"{method}/{seed}",
                     )
-                )  # fmt: skip
+                )
     found = judge_suite(suite, rows, methods=[claim.better, claim.worse])
     return next(one for one in found.claims if one.id == name)
 
@@ -166,13 +190,25 @@ def test_where_claims_are_only_cited_nothing_is_judged() -> None:
     sizes, methods = suite.suite.protocol.acquisition.labelled(), ["random", "stconal"]
     rows = [
         Measurement(
-            suite.id, method, "paper", "as_published", seed, cycle, size, {"accuracy": 50.0 - lead}, f"{method}/{seed}",
-            "env", "device", True, "", f"{method}/{seed}",
+            suite.id,
+            method,
+            "paper",
+            "as_published",
+            seed,
+            cycle,
+            size,
+            {"accuracy": 50.0 - lead},
+            f"{method}/{seed}",
+            "env",
+            "device",
+            True,
+            "",
+            f"{method}/{seed}",
         )
         for method, lead in zip(methods, (0.0, 20.0), strict=True)
         for seed in range(3)
         for cycle, size in enumerate(sizes)
-    ]  # fmt: skip
+    ]
     found = judge_suite(suite, rows, methods=methods)
     assert {claim.outcome for claim in found.claims} == {ClaimOutcome.NOT_TESTABLE} and found.exit_code is Exit.OK
     assert {str(number.verdict) for number in found.numbers} == {"not_comparable(no published number)"}

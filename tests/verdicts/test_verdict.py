@@ -25,9 +25,17 @@ def kinds(judgement: SuiteVerdict) -> set[VerdictKind]:
 
 @pytest.mark.parametrize(
     ("low", "high", "kind"),
-    [(-0.9, 0.9, "reproduced"), (0.2, 0.9, "reproduced"), (-1.0, 0.9, "inconclusive"), (0.5, 1.5, "inconclusive"),
-     (1.0, 2.0, "inconclusive"), (1.01, 2.0, "above"), (-2.0, -1.01, "below"), (-5.0, 5.0, "inconclusive")],
-)  # fmt: skip
+    [
+        (-0.9, 0.9, "reproduced"),
+        (0.2, 0.9, "reproduced"),
+        (-1.0, 0.9, "inconclusive"),
+        (0.5, 1.5, "inconclusive"),
+        (1.0, 2.0, "inconclusive"),
+        (1.01, 2.0, "above"),
+        (-2.0, -1.01, "below"),
+        (-5.0, 5.0, "inconclusive"),
+    ],
+)
 def test_where_the_interval_lies(low: float, high: float, kind: str) -> None:
     assert decide_verdict(low, high, 1.0) == kind
 
@@ -138,8 +146,9 @@ def test_only_targets_decide(tmp_path: Path) -> None:
     assert kinds(found) == {VerdictKind.REPRODUCED}
     beside = [number for number in found.numbers if not number.decides]
     assert {(number.method, str(number.verdict)) for number in beside} == {
-        ("random", "above"), ("CoreGCN", "not_comparable(no method of this suite)"),
-    }  # fmt: skip
+        ("random", "above"),
+        ("CoreGCN", "not_comparable(no method of this suite)"),
+    }
     assert {curve.method for curve in found.curves} == {"margin"}
     assert found.exit_code is Exit.OK
 
@@ -228,10 +237,22 @@ def test_the_mean_over_a_part_of_the_models_is_not_the_published_mean() -> None:
     suites = Path(__file__).parents[2] / "suites"
     rows = [
         Measurement(
-            "diam/mnist", "random", "smallest", "as_published", 0, 0, 3000,
-            {"accuracy": 90.0, "accuracy/model3": 84.0, "accuracy/model11": 88.0}, "t", "env", "device", True, "", "t",
+            "diam/mnist",
+            "random",
+            "smallest",
+            "as_published",
+            0,
+            0,
+            3000,
+            {"accuracy": 90.0, "accuracy/model3": 84.0, "accuracy/model11": 88.0},
+            "t",
+            "env",
+            "device",
+            True,
+            "",
+            "t",
         )
-    ]  # fmt: skip
+    ]
     found = judge_suite(find_suite("diam/mnist", suites), rows, profile="smallest")
     beside = {(number.labelled, number.metric) for number in found.numbers if not number.decides}
     assert beside == {(3000, "accuracy/model3"), (3000, "accuracy/model11")}
@@ -380,5 +401,8 @@ def test_a_guest_is_held_against_random_with_its_own_training(tmp_path: Path) ->
     guests = {"Mine": Component(name="supervised"), "Mine+cod": Component.model_validate(cod)}
     found = judge_suite(suite, toy.trials(curves), methods=["Mine", "Mine+cod"], external=guests)
     assert {row.method: row.control for row in found.standings} == {
-        "random": "", "random+cod": "", "Mine": "random", "Mine+cod": "random+cod",
-    }  # fmt: skip
+        "random": "",
+        "random+cod": "",
+        "Mine": "random",
+        "Mine+cod": "random+cod",
+    }

@@ -53,21 +53,23 @@ def compile_view(
     steps: list[TransformStep] = []
     for place, transform in enumerate(transforms):
         step: TransformStep | None
-        step, shape = _step(place, transform, shape, device)
+        step, shape = _compile_step(place, transform, shape, device)
         before = steps[-1] if steps else None
         if isinstance(step, GatherStep) and isinstance(before, GatherStep) and before.takes(step):
             steps[-1] = before.then(step)
         elif step is not None:
             steps.append(step)
     if shape.ragged or any(isinstance(step, GatherStep) and step.shape.ragged for step in steps):
-        raise _ragged("not cropping")
+        raise _ragged_error("not cropping")
     return tuple(steps), shape
 
 
-def _step(place: int, transform: Transform, shape: Shape, device: torch.device) -> tuple[TransformStep | None, Shape]:
+def _compile_step(
+    place: int, transform: Transform, shape: Shape, device: torch.device
+) -> tuple[TransformStep | None, Shape]:
     if isinstance(transform, RandomCrop | CenterCrop | HorizontalFlip):
-        after = _cropped(transform, shape)
-        return GatherStep(((place, transform),), after, _pads(transform, shape)), after
+        after = _cropped_shape(transform, shape)
+        return GatherStep(((place, transform),), after, _needs_padding(transform, shape)), after
     if isinstance(transform, ToRgb):
         return None, replace(shape, rgb=shape.channels == 1)
     if isinstance(transform, SwapRedBlue):
@@ -78,14 +80,14 @@ def _step(place: int, transform: Transform, shape: Shape, device: torch.device) 
         after = replace(shape, height=transform.size, width=transform.size, ragged=False)
         return ResizedCrop(place, transform), after
     if isinstance(transform, Resize) and not (shape.ragged and transform.size is None):
-        height, width = transform.size or _proportional(shape, transform.shorter or 0)
+        height, width = transform.size or _proportional_size(shape, transform.shorter or 0)
         return Resized(height, width), replace(shape, height=height, width=width, ragged=False)
     if isinstance(transform, Rotation) and not shape.ragged:
         return Rotated(place, transform.degrees), shape
-    raise _ragged(transform.op)
+    raise _ragged_error(transform.op)
 
 
-def _ragged(what: str) -> UsageError:
+def _ragged_error(what: str) -> UsageError:
     return UsageError(
         f"{what} images of different sizes is not supported",
         where="protocol.views",
@@ -93,7 +95,7 @@ def _ragged(what: str) -> UsageError:
     )
 
 
-def _proportional(shape: Shape, shorter: int) -> tuple[int, int]:
+def _proportional_size(shape: Shape, shorter: int) -> tuple[int, int]:
     """Height and width with the shorter side given; the longer one is cut off to a whole number, as in torchvision."""
     longer = int(shorter * max(shape.height, shape.width) / min(shape.height, shape.width))
     return (shorter, longer) if shape.height <= shape.width else (longer, shorter)
@@ -102,7 +104,7 @@ def _proportional(shape: Shape, shorter: int) -> tuple[int, int]:
 # ------------------------------------------------------------------------------------------------------- crops and flips
 
 
-def _cropped(transform: Movable, shape: Shape) -> Shape:
+def _cropped_shape(transform: Movable, shape: Shape) -> Shape:
     if isinstance(transform, HorizontalFlip):
         return shape
     if isinstance(transform, RandomCrop) and min(shape.height, shape.width) + 2 * transform.padding < transform.size:
@@ -166,17 +168,17 @@ class GatherStep:
             assert words is not None
             spare = 2 * move.padding + 1 - move.size
             return below(words[:, 0], height + spare) - move.padding, below(words[:, 1], width + spare) - move.padding
-        return _middle(height - move.size), _middle(width - move.size)
+        return _centre_offset(height - move.size), _centre_offset(width - move.size)
 
 
-def _pads(move: Movable, shape: Shape) -> bool:
+def _needs_padding(move: Movable, shape: Shape) -> bool:
     """Whether a crop of images of a shape may reach outside them."""
     if isinstance(move, RandomCrop):
         return move.padding > 0
     return isinstance(move, CenterCrop) and move.size > min(shape.height, shape.width)
 
 
-def _middle(spare: Extent) -> Extent:
+def _centre_offset(spare: Extent) -> Extent:
     """Where a centred crop begins: half the spare pixels, halves to even; smaller images are padded, more at the end."""
     half = spare // 2
     if isinstance(spare, int):
@@ -201,7 +203,7 @@ class ResizedCrop:
     def __call__(self, frames: Frames, words: Sequence[Tensor]) -> Frames:
         transform = self.transform
         box = kernels.draw_box(words[0], frames.height, frames.width, transform.scale, transform.ratio)
-        return _resized(frames, box, transform.size, transform.size)
+        return _resize_frames(frames, box, transform.size, transform.size)
 
 
 @dataclass(frozen=True)
@@ -216,10 +218,10 @@ class Resized:
         sides = [torch.zeros_like(frames.start) + side for side in (0, 0, frames.height, frames.width)]
         # One matrix serves all images of one size.
         count = 1 if isinstance(frames.height, int) else len(frames.start)
-        return _resized(frames, torch.stack(sides, dim=1)[:count], self.height, self.width)
+        return _resize_frames(frames, torch.stack(sides, dim=1)[:count], self.height, self.width)
 
 
-def _resized(frames: Frames, box: Tensor, height: int, width: int) -> Frames:
+def _resize_frames(frames: Frames, box: Tensor, height: int, width: int) -> Frames:
     """Boxes (b or 1, 4) of images, resized."""
     top, left, high, wide = box.unbind(dim=1)
     if isinstance(frames.height, int):

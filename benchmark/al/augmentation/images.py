@@ -81,11 +81,11 @@ def upload(part: Part, device: torch.device) -> DeviceImages:
     key = (id(part), str(device))  # the value keeps the part alive, so its id stays its own
     found = _uploaded.get(key)
     if found is None:
-        found = _uploaded[key] = _upload(part, device)
+        found = _uploaded[key] = _upload_part(part, device)
     return found
 
 
-def _upload(part: Part, device: torch.device) -> DeviceImages:
+def _upload_part(part: Part, device: torch.device) -> DeviceImages:
     with warnings.catch_warnings():
         # Parts are memory-mapped read-only; nothing here writes to them.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -122,7 +122,7 @@ class ImageView:
         """
         transforms = transforms if size is None else at_size(transforms, size)
         self.device, self._pixels = device, upload(part, device)
-        of_bytes, normalise = _split(transforms)
+        of_bytes, normalise = _split_view(transforms)
         self._steps, shape = compile_view(of_bytes, self._pixels.shape, device)
         self._levels = _Levels(normalise, shape, device, dtype)
         self.shape = (self._levels.channels, shape.height, shape.width)
@@ -227,7 +227,7 @@ class _Levels:
             out.copy_(images).view(-1, len(mean)).div_(whole).sub_(mean).div_(std)
 
 
-def _split(transforms: tuple[Transform, ...]) -> tuple[tuple[Transform, ...], Normalise | None]:
+def _split_view(transforms: tuple[Transform, ...]) -> tuple[tuple[Transform, ...], Normalise | None]:
     """The transforms of bytes, and the normalisation that ends a view."""
     if any(isinstance(transform, Normalise) for transform in transforms[:-1]):
         raise UsageError("a transform follows normalise", where="protocol.views", remedy="normalise last")
@@ -258,13 +258,13 @@ def at_size(transforms: tuple[Transform, ...], size: int) -> tuple[Transform, ..
             remedy="add a resize, or leave the network's size out",
         )
     last = spatial[-1]
-    found[last] = _sized(transforms[last], size)
+    found[last] = _resize_transform(transforms[last], size)
     if isinstance(transforms[last], CenterCrop) and len(spatial) > 1 and isinstance(transforms[spatial[-2]], Resize):
-        found[spatial[-2]] = _sized(transforms[spatial[-2]], math.ceil(size / TEST_SHARE))
+        found[spatial[-2]] = _resize_transform(transforms[spatial[-2]], math.ceil(size / TEST_SHARE))
     return tuple(found)
 
 
-def _sized(transform: Transform, size: int) -> Transform:
+def _resize_transform(transform: Transform, size: int) -> Transform:
     if isinstance(transform, Resize):
         key, value = ("shorter", size) if transform.size is None else ("size", (size, size))
         return transform.model_copy(update={key: value})

@@ -71,7 +71,7 @@ class Frames:
             return self.images
         assert isinstance(self.height, int) and isinstance(self.width, int)
         shape = (self.height, self.width, self.channels)
-        return _rows(self.pixels, math.prod(shape), self.start).view(-1, *shape)
+        return _strided_rows(self.pixels, math.prod(shape), self.start).view(-1, *shape)
 
     def take(self, rows: Tensor, columns: Tensor, beyond: bool = True) -> Tensor:
         """(b, h, w, c): pixels at (b, h) rows and (b, w) columns; zero outside, which only `beyond` allows to occur."""
@@ -79,38 +79,38 @@ class Frames:
         if beyond:
             # Rows of bytes keep the inner loops long.
             lines = picked.view(*rows.shape, columns.shape[1] * self.channels)
-            lines *= _inside(rows, self.height)[:, :, None]
-            lines *= _inside(columns, self.width).repeat_interleave(self.channels, dim=1)[:, None, :]
+            lines *= _is_inside(rows, self.height)[:, :, None]
+            lines *= _is_inside(columns, self.width).repeat_interleave(self.channels, dim=1)[:, None, :]
         return picked
 
     def _take_fast(self, rows: Tensor, columns: Tensor) -> Tensor:
         assert isinstance(self.height, int) and isinstance(self.width, int)
         line = self.width * self.channels
-        found = _rows(self.pixels, line, self.start[:, None] + rows.clamp(0, self.height - 1) * line)
+        found = _strided_rows(self.pixels, line, self.start[:, None] + rows.clamp(0, self.height - 1) * line)
         lanes = torch.arange(self.channels, device=rows.device)
         lane = (columns.clamp(0, self.width - 1) * self.channels)[:, :, None] + lanes
         lane = lane.flatten(1)[:, None, :].expand(-1, rows.shape[1], -1)
         return found.view(*rows.shape, line).gather(2, lane).view(*rows.shape, columns.shape[1], self.channels)
 
     def _take_any(self, rows: Tensor, columns: Tensor) -> Tensor:
-        height, width = _column(self.height), _column(self.width)
+        height, width = _as_column(self.height), _as_column(self.width)
         row = torch.minimum(rows.clamp(min=0), torch.as_tensor(height - 1)) * width
         place = row[:, :, None] + torch.minimum(columns.clamp(min=0), torch.as_tensor(width - 1))[:, None, :]
         start = self.start[:, None, None] + place * self.channels
-        return _rows(self.pixels, self.channels, start).view(*place.shape, self.channels)
+        return _strided_rows(self.pixels, self.channels, start).view(*place.shape, self.channels)
 
 
-def _rows(pixels: Tensor, length: int, start: Tensor) -> Tensor:
+def _strided_rows(pixels: Tensor, length: int, start: Tensor) -> Tensor:
     """(starts, length): pieces of flat memory at multiples of `length`."""
     return pixels.view(-1, length).index_select(0, (start // length).flatten())
 
 
-def _column(extent: Extent) -> Extent:
+def _as_column(extent: Extent) -> Extent:
     return extent if isinstance(extent, int) else extent[:, None]
 
 
-def _inside(places: Tensor, extent: Extent) -> Tensor:
-    return ((places >= 0) & (places < _column(extent))).to(torch.uint8)
+def _is_inside(places: Tensor, extent: Extent) -> Tensor:
+    return ((places >= 0) & (places < _as_column(extent))).to(torch.uint8)
 
 
 # ------------------------------------------------------------------------------------------------------------- resizing
@@ -153,7 +153,7 @@ def bilinear(start: Tensor, length: Tensor, out: int, size: int) -> Tensor:
     Each weight is split into its upper and lower 11 bits, stacked as rows: then every product with a byte and every sum is
     a whole number that float32 (and TF32) holds exactly, and `_interpolate` is integer arithmetic at the speed of a matmul.
     """
-    scale = length.double()[:, None] / _divisor(out, length)
+    scale = length.double()[:, None] / _device_divisor(out, length)
     reach = scale.clamp(min=1)
     centre = (torch.arange(out, device=start.device) + 0.5) * scale
     low = (centre - reach + 0.5).trunc().clamp(min=0)[:, :, None]
@@ -175,12 +175,12 @@ def resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     count, height, width, channels = images.shape
     x = images.permute(0, 2, 1, 3).float().reshape(count, width, height * channels)
     tall, wide = rows.shape[1] // 2, columns.shape[1] // 2
-    x = _interpolate(columns, x).floor_().view(count, wide, height, channels).permute(0, 2, 1, 3)
-    x = _interpolate(rows, x.reshape(count, height, wide * channels))
+    x = _interpolate_bytes(columns, x).floor_().view(count, wide, height, channels).permute(0, 2, 1, 3)
+    x = _interpolate_bytes(rows, x.reshape(count, height, wide * channels))
     return x.view(count, tall, wide, channels).to(torch.uint8)
 
 
-def _interpolate(weights: Tensor, x: Tensor) -> Tensor:
+def _interpolate_bytes(weights: Tensor, x: Tensor) -> Tensor:
     """Weighted sums of bytes plus a half, whose whole part is exactly (sum of fixed-point weight * byte + 2^21) >> 22."""
     upper, lower = torch.bmm(weights.expand(len(x), -1, -1), x).chunk(2, dim=1)
     return torch.add(upper, lower.floor_(), alpha=2.0**-11).add_(0.5)
@@ -235,27 +235,27 @@ def jitter(images: Tensor, turns: Tensor, factors: Tensor, used: tuple[int, ...]
     x = images.float()
     for turn in turns.unbind(dim=1):
         if used != (HUE,):
-            x = _blend(x, turn, factors, used)
+            x = _blend_images(x, turn, factors, used)
         if HUE in used:
             chosen = (turn == HUE).nonzero()[:, 0]
             x[chosen] = _shift_hue(x[chosen], factors[chosen, HUE])
     return x.to(torch.uint8)
 
 
-def _blend(x: Tensor, turn: Tensor, factors: Tensor, used: tuple[int, ...]) -> Tensor:
+def _blend_images(x: Tensor, turn: Tensor, factors: Tensor, used: tuple[int, ...]) -> Tensor:
     """Between black, the mean grey level or the grey image, and the image itself; cut off, not rounded, as Pillow does."""
     turn = turn[:, None, None, None]
     factor = torch.where(turn == HUE, 1, factors.gather(1, turn[:, :, 0, 0])[:, :, None, None])
     if CONTRAST not in used and SATURATION not in used:
         return (x * factor).clamp_(0, 255).floor_()
-    grey = _grey(x)
+    grey = _grey_images(x)
     mean = (grey.mean(dim=(1, 2, 3), keepdim=True, dtype=torch.float64) + 0.5).floor().float()
     plain = torch.where(turn == CONTRAST, mean, 0)
     base = torch.where(turn == SATURATION, grey, plain) if SATURATION in used else plain
     return (x - base).mul_(factor).add_(base).clamp_(0, 255).floor_()
 
 
-def _grey(x: Tensor) -> Tensor:
+def _grey_images(x: Tensor) -> Tensor:
     """(b, h, w, 1) luma; whole numbers below 2^24 until the last step, so float32 is exact."""
     if x.shape[3] == 1:
         return x
@@ -270,7 +270,7 @@ def _shift_hue(x: Tensor, factor: Tensor) -> Tensor:
     spread = (top - bottom).clamp(min=1)
     r, g, b = (((top - band) / spread).double() for band in (red, green, blue))
     hue = torch.where(red == top, b - g, torch.where(green == top, 2 + r - b, 4 + g - r)).float()
-    six, full = _divisor(6, x), _divisor(255, x)
+    six, full = _device_divisor(6, x), _device_divisor(255, x)
     hue = (hue.double() / six + 1).fmod(1).float()
     hue = (hue.double() * 255).floor()
     saturation = (((top - bottom) / top.clamp(min=1)).double() * 255).floor()
@@ -291,7 +291,7 @@ def _shift_hue(x: Tensor, factor: Tensor) -> Tensor:
     return torch.stack([choices.gather(0, table[sector, band][None])[0] for band in range(3)], dim=3)
 
 
-def _divisor(value: int, like: Tensor) -> Tensor:
+def _device_divisor(value: int, like: Tensor) -> Tensor:
     """A number to divide by: as a plain number, a GPU would multiply by its inverse, which rounds differently."""
     return torch.full((), value, dtype=torch.float64, device=like.device)
 

@@ -46,16 +46,16 @@ def unpack(archive: Path, folder: Path, bounds: Bounds = Bounds()) -> None:
     folder.mkdir(parents=True)
     left, count = bounds.size, 0
     try:
-        for member in _members(archive):
+        for member in _iterate_members(archive):
             count += 1
             if count > bounds.members:
-                raise _refused(archive, f"it holds more than {bounds.members:,} members")
-            target = folder / _safe(archive, member.name)
+                raise _refusal(archive, f"it holds more than {bounds.members:,} members")
+            target = folder / _safe_path(archive, member.name)
             if member.folder:
                 target.mkdir(parents=True, exist_ok=True)
             elif member.stream is not None:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                left = _copy(archive, member.stream, target, left)
+                left = _copy_member(archive, member.stream, target, left)
     except (
         tarfile.TarError,
         zipfile.BadZipFile,
@@ -67,16 +67,16 @@ def unpack(archive: Path, folder: Path, bounds: Bounds = Bounds()) -> None:
     ) as error:
         raise DataError(f"the archive is damaged: {error}", where=str(archive), remedy="fetch it again") from error
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise _refused(archive, "two members have the same name") from error
+        raise _refusal(archive, "two members have the same name") from error
 
 
-def _members(archive: Path) -> Iterator[Member]:
+def _iterate_members(archive: Path) -> Iterator[Member]:
     if zipfile.is_zipfile(archive) and archive.suffix == ".zip":
         with zipfile.ZipFile(archive) as opened:
             for info in opened.infolist():
                 mode = info.external_attr >> 16
                 if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-                    raise _refused(archive, f"{info.filename!r} is a link or a device")
+                    raise _refusal(archive, f"{info.filename!r} is a link or a device")
                 if info.is_dir():
                     yield Member(info.filename, folder=True, stream=None)
                 else:
@@ -86,29 +86,29 @@ def _members(archive: Path) -> Iterator[Member]:
     with tarfile.open(archive) as packed:
         for entry in packed:
             if not entry.isreg() and not entry.isdir():
-                raise _refused(archive, f"{entry.name!r} is a link or a device")
+                raise _refusal(archive, f"{entry.name!r} is a link or a device")
             yield Member(entry.name, entry.isdir(), None if entry.isdir() else packed.extractfile(entry))
 
 
-def _safe(archive: Path, name: str) -> PurePosixPath:
+def _safe_path(archive: Path, name: str) -> PurePosixPath:
     path = PurePosixPath(name)
     if any(len(part.encode(errors="surrogateescape")) > NAME for part in path.parts) or len(name) > PATH:
-        raise _refused(archive, f"the name {name[:40]!r}... is longer than file systems hold")
+        raise _refusal(archive, f"the name {name[:40]!r}... is longer than file systems hold")
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or (name[1:2] == ":"):
-        raise _refused(archive, f"{name!r} would be written outside its folder")
+        raise _refusal(archive, f"{name!r} would be written outside its folder")
     return path
 
 
-def _copy(archive: Path, stream: IO[bytes], target: Path, left: int) -> int:
+def _copy_member(archive: Path, stream: IO[bytes], target: Path, left: int) -> int:
     """Write one member; counts what comes out, which may be more than the archive announces."""
     with target.open("xb") as file:
         while block := stream.read(BLOCK):
             left -= len(block)
             if left < 0:
-                raise _refused(archive, "it unpacks to more than is allowed")
+                raise _refusal(archive, "it unpacks to more than is allowed")
             file.write(block)
     return left
 
 
-def _refused(archive: Path, reason: str) -> DataError:
+def _refusal(archive: Path, reason: str) -> DataError:
     return DataError(f"the archive is refused: {reason}", where=str(archive), remedy="get it from its home page")

@@ -73,7 +73,7 @@ class Cache:
 
     def remember(self, stamp: str, facts: SourceFacts) -> None:
         """Keep what was found out."""
-        with _writing(self.folder):
+        with _lock_for_writing(self.folder):
             folder = self.folder / "index"
             folder.mkdir(parents=True, exist_ok=True)
             _write_sealed(
@@ -98,7 +98,7 @@ class Cache:
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
         """Be the only one to make this entry; others wait. The kernel frees the lock when its holder dies."""
-        with _writing(self.folder):
+        with _lock_for_writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = files.appender(self.folder / f".{key}.lock")
         with lock:
@@ -118,7 +118,7 @@ class Cache:
             _log.warning("the cached copy %s is damaged and is made again", key)
         shutil.rmtree(partial, ignore_errors=True)  # of one who died: the lock is ours
         try:
-            with _writing(self.folder):
+            with _lock_for_writing(self.folder):
                 partial.mkdir(parents=True)
                 parts = {name: _write_part(partial, name, *part) for name, part in (("train", train), ("test", test))}
                 identity = digest.digest_content(parts["train"]["content"], parts["test"]["content"])
@@ -126,14 +126,14 @@ class Cache:
                 _write_sealed(partial / "entry.json", content)
                 shutil.rmtree(place, ignore_errors=True)
                 partial.rename(place)
-                _sync(self.folder)
+                _sync_folder(self.folder)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)  # a full disk is not helped by half a data set
             raise
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def _lock_for_writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -154,7 +154,7 @@ def _write_part(folder: Path, name: str, images: Iterable[Bytes], labels: Whole)
     equal = bool((sizes == sizes[:1]).all())
     arrays = {"labels": labels} if equal else {"labels": labels, "sizes": sizes}
     for kind, values in arrays.items():
-        _save(folder / f"{name}_{kind}.npy", values)
+        _save_file(folder / f"{name}_{kind}.npy", values)
     return {
         "channels": channels,
         "shape": shape,
@@ -164,7 +164,7 @@ def _write_part(folder: Path, name: str, images: Iterable[Bytes], labels: Whole)
             "shapes": digest.shapes(len(labels), channels, sizes),
             "labels": digest.digest_array(labels),
         },
-        "file": _facts(folder / f"{name}.npy"),
+        "file": _file_facts(folder / f"{name}.npy"),
     }
 
 
@@ -184,13 +184,13 @@ def _write_pixels(path: Path, images: Iterable[Bytes]) -> tuple[Whole, list[int]
         depth = channels.pop()
         shape = (len(sizes), *sizes[0], depth) if len(set(sizes)) == 1 else (file.tell() - HEADER,)
         file.seek(0)
-        file.write(_header(shape))
+        file.write(_npy_header(shape))
         file.flush()
         os.fsync(file.fileno())
     return np.array(sizes, dtype=np.int64), list(shape), depth, total.hexdigest()
 
 
-def _header(shape: tuple[int, ...]) -> bytes:
+def _npy_header(shape: tuple[int, ...]) -> bytes:
     """Header of an .npy file of uint8, padded to HEADER bytes."""
     text = io.BytesIO()
     np.lib.format.write_array_header_1_0(text, {"descr": "|u1", "fortran_order": False, "shape": shape})
@@ -206,7 +206,7 @@ def _open_part(folder: Path, name: str, content: dict[str, Any]) -> Part:
             raise ValueError(f"{name}_{kind}.npy has changed")
         values.setflags(write=False)
         arrays[kind] = values
-    pixels = _mapped(folder / f"{name}.npy")
+    pixels = _map_pixels(folder / f"{name}.npy")
     sizes, channels = arrays.get("sizes"), content["channels"]
     if pixels.dtype != np.uint8 or list(pixels.shape) != content["shape"]:
         raise ValueError(f"{name}.npy has changed its shape")
@@ -214,7 +214,7 @@ def _open_part(folder: Path, name: str, content: dict[str, Any]) -> Part:
     return Part(pixels, arrays["labels"], sizes, offsets, channels)
 
 
-def _mapped(path: Path) -> npt.NDArray[Any]:
+def _map_pixels(path: Path) -> npt.NDArray[Any]:
     """A pixel file as a read-only map of its bytes."""
     with os.fdopen(files.open_fd(path), "rb") as file:
         version = np.lib.format.read_magic(file)
@@ -229,9 +229,9 @@ def _mapped(path: Path) -> npt.NDArray[Any]:
 def _check_pixels(folder: Path, content: dict[str, Any], always: bool) -> None:
     """Read pixel files again where they may have changed. Raises ValueError when they have."""
     doubtful = {
-        name: _facts(folder / f"{name}.npy")
+        name: _file_facts(folder / f"{name}.npy")
         for name, part in content["parts"].items()
-        if always or part["file"] != _facts(folder / f"{name}.npy")
+        if always or part["file"] != _file_facts(folder / f"{name}.npy")
     }
     for name in doubtful:
         if _pixel_digest(folder / f"{name}.npy") != content["parts"][name]["content"]["pixels"]:
@@ -249,7 +249,7 @@ def _pixel_digest(path: Path) -> str:
         return hashlib.file_digest(file, hashlib.sha256).hexdigest()
 
 
-def _facts(path: Path) -> list[int]:
+def _file_facts(path: Path) -> list[int]:
     found = files.look(path)
     if found is None:
         raise ValueError(f"{path.name} is no file")
@@ -259,7 +259,7 @@ def _facts(path: Path) -> list[int]:
 # --------------------------------------------------------------------------------------------------------------- files
 
 
-def _save(path: Path, values: npt.NDArray[Any]) -> None:
+def _save_file(path: Path, values: npt.NDArray[Any]) -> None:
     with files.writer(path) as file:
         np.save(file, values, allow_pickle=False)
         file.flush()
@@ -286,7 +286,7 @@ def _write_sealed(path: Path, content: dict[str, Any]) -> None:
     partial.replace(path)
 
 
-def _sync(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

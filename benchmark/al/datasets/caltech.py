@@ -24,7 +24,7 @@ from benchmark.al.datasets.source import (
     listing,
     missing_error,
     subfolders,
-)  # fmt: skip
+)
 from benchmark.al.datasets.split import CLUTTER
 
 
@@ -54,26 +54,29 @@ class Caltech:
 
     def differs(self, files: Sequence[File]) -> str:
         """By the number of object classes and of their images."""
-        objects = [name for name in (_class(file) for file in files) if name not in CLUTTER]
+        objects = [name for name in (_class_of(file) for file in files) if name not in CLUTTER]
         if (len(objects), len(set(objects))) == (self.images, self.classes):
             return ""
         return f"{len(objects):,} images in {len(set(objects))} object classes, published are {self.images:,} in {self.classes}"
 
     def read(self, files: Sequence[File]) -> Source:
         """RGB images of different sizes; background or clutter is a class like the others until it is dropped."""
-        names = sorted({_class(file) for file in files})
+        names = sorted({_class_of(file) for file in files})
         number = {name: place for place, name in enumerate(names)}
-        labels = np.array([number[_class(file)] for file in files], dtype=np.int64)
+        labels = np.array([number[_class_of(file)] for file in files], dtype=np.int64)
         return Source(FileImages(tuple(files), labels), None, tuple(names))
 
 
-def _class(file: File) -> str:
+def _class_of(file: File) -> str:
     return file.name.partition("/")[0]
 
 
 CALTECH101 = Caltech(
     origin=Origin(
-        "caltech101", "Caltech-101", "https://data.caltech.edu/records/mzrjq-6wc02", "caltech101/101_ObjectCategories",
+        "caltech101",
+        "Caltech-101",
+        "https://data.caltech.edu/records/mzrjq-6wc02",
+        "caltech101/101_ObjectCategories",
         (
             Download(
                 Published("caltech-101.zip", "3138e1922a9193bfa496528edbbc45d0", 137_414_764),
@@ -85,11 +88,14 @@ CALTECH101 = Caltech(
     ),
     classes=101,
     images=8_677,
-)  # fmt: skip
+)
 
 CALTECH256 = Caltech(
     origin=Origin(
-        "caltech256", "Caltech-256", "https://data.caltech.edu/records/nyy15-4j048", "caltech256/256_ObjectCategories",
+        "caltech256",
+        "Caltech-256",
+        "https://data.caltech.edu/records/nyy15-4j048",
+        "caltech256/256_ObjectCategories",
         (
             Download(
                 Published("256_ObjectCategories.tar", "67b4f42ca05d46448c6bb8ecd2220f6d", 1_183_006_720),
@@ -100,4 +106,4 @@ CALTECH256 = Caltech(
     ),
     classes=256,
     images=29_780,
-)  # fmt: skip
+)

@@ -98,14 +98,16 @@ class Cifar:
         return damaged_error(self.origin, file, reason, (*self.train, *self.test, self.meta))
 
 
-def _origin(name: str, title: str, place: str, archive: Published) -> Origin:
+def _archive_origin(name: str, title: str, place: str, archive: Published) -> Origin:
     url = f"https://www.cs.toronto.edu/~kriz/{archive.name}"
     return Origin(name, title, HOME, place, (Download(archive, (url,), makes=place),))
 
 
 CIFAR10 = Cifar(
-    origin=_origin(
-        "cifar10", "CIFAR-10", "cifar-10-batches-py",
+    origin=_archive_origin(
+        "cifar10",
+        "CIFAR-10",
+        "cifar-10-batches-py",
         Published("cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a", 170_498_071),
     ),
     train=(
@@ -119,12 +121,14 @@ CIFAR10 = Cifar(
     meta=Published("batches.meta", "5ff9c542aee3614f3951f8cda6e48888", 158),
     label_key="labels",
     names_key="label_names",
-)  # fmt: skip
+)
 """50,000 + 10,000 images of 10 classes."""
 
 CIFAR100 = Cifar(
-    origin=_origin(
-        "cifar100", "CIFAR-100", "cifar-100-python",
+    origin=_archive_origin(
+        "cifar100",
+        "CIFAR-100",
+        "cifar-100-python",
         Published("cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85", 169_001_437),
     ),
     train=(Published("train", "16019d7e3df5f24257cddd939b257f8d", 155_249_918),),
@@ -132,5 +136,5 @@ CIFAR100 = Cifar(
     meta=Published("meta", "7973b15100ade9c7d40fb424638fde48", 1_473),
     label_key="fine_labels",
     names_key="fine_label_names",
-)  # fmt: skip
+)
 """50,000 + 10,000 images of 100 classes (the fine labels)."""

@@ -20,7 +20,7 @@ from benchmark.al.datasets.source import (
     listing,
     missing_error,
     subfolders,
-)  # fmt: skip
+)
 from benchmark.errors import DataError
 
 PARTS = ("train", "test")

@@ -42,9 +42,9 @@ def transformed(pixels: Bytes, transforms: Sequence[Transform]) -> Bytes:
     """One image (height, width, channels) through the transforms in order."""
     for transform in transforms:
         if isinstance(transform, Resize):
-            pixels = _resized(pixels, transform.size or _proportional(pixels, transform.shorter or 0))
+            pixels = _resize_pixels(pixels, transform.size or _resize_proportionally(pixels, transform.shorter or 0))
         elif isinstance(transform, CenterCrop):
-            pixels = _cropped(pixels, transform.size)
+            pixels = _crop_centre(pixels, transform.size)
         elif isinstance(transform, ToRgb):
             pixels = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
         else:
@@ -52,14 +52,14 @@ def transformed(pixels: Bytes, transforms: Sequence[Transform]) -> Bytes:
     return pixels
 
 
-def _proportional(pixels: Bytes, shorter: int) -> tuple[int, int]:
+def _resize_proportionally(pixels: Bytes, shorter: int) -> tuple[int, int]:
     """Height and width with the shorter side given; the longer one is truncated, as in torchvision."""
     height, width = pixels.shape[:2]
     longer = int(shorter * max(height, width) / min(height, width))
     return (shorter, longer) if height <= width else (longer, shorter)
 
 
-def _resized(pixels: Bytes, size: tuple[int, int]) -> Bytes:
+def _resize_pixels(pixels: Bytes, size: tuple[int, int]) -> Bytes:
     from PIL import Image
 
     if pixels.shape[:2] == size:
@@ -69,7 +69,7 @@ def _resized(pixels: Bytes, size: tuple[int, int]) -> Bytes:
     return resized.reshape(*size, pixels.shape[2])
 
 
-def _cropped(pixels: Bytes, size: int) -> Bytes:
+def _crop_centre(pixels: Bytes, size: int) -> Bytes:
     """The middle square; smaller images are padded with zeros first."""
     short = [max(size - side, 0) for side in pixels.shape[:2]]
     if any(short):

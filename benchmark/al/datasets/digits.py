@@ -48,13 +48,13 @@ class Digits:
 
     def differs(self, files: Sequence[File]) -> str:
         """By the digest of the images and labels, independent of how the file is compressed."""
-        pixels, labels = _whole(files[0])
+        pixels, labels = _read_digits(files[0])
         same = digest.digest_json([digest.digest_array(pixels), digest.digest_array(labels)]) == CONTENT
         return "" if same else "the installed scikit-learn has other digits"
 
     def read(self, files: Sequence[File]) -> Source:
         """Images (n, 8, 8, 1); the 17 grey levels 0..16 become 0..255."""
-        pixels, labels = _whole(files[0])
+        pixels, labels = _read_digits(files[0])
         train, test = stratified(labels, TEST, SEED)
         names = tuple(str(digit) for digit in range(10))
         return Source(ArrayImages(pixels[train], labels[train]), ArrayImages(pixels[test], labels[test]), names)
@@ -76,7 +76,7 @@ def stratified(labels: Whole, size: int, seed: int) -> tuple[Whole, Whole]:
     return np.setdiff1d(np.arange(len(labels)), test), test
 
 
-def _whole(file: File) -> tuple[Bytes, Whole]:
+def _read_digits(file: File) -> tuple[Bytes, Whole]:
     """All images (1797, 8, 8, 1) and labels. Rows are 64 grey levels 0..16 and the digit."""
     # What sklearn.datasets.load_digits reads, without the seconds that importing it takes.
     try:

@@ -29,14 +29,14 @@ def download(file: Published, urls: tuple[str, ...], folder: Path, progress: Pro
     """
     target = folder / file.name
     if target.exists():
-        _verify(target, file, urls)
+        _verify_digest(target, file, urls)
         return target
     folder.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{file.name}.partial")
     failures = []
     for url in urls:
         try:
-            _fetch(url, file, partial, progress)
+            _fetch_from(url, file, partial, progress)
             break
         except _NETWORK as error:
             failures.append(f"{url}: {getattr(error, 'reason', error)}")
@@ -48,7 +48,7 @@ def download(file: Published, urls: tuple[str, ...], folder: Path, progress: Pro
             remedy=f"run the same command again, it continues after the {kept:,} bytes that are there; or put {file} there",
         )
     try:
-        _verify(partial, file, urls)
+        _verify_digest(partial, file, urls)
     except DataError:
         partial.unlink()
         raise
@@ -56,12 +56,12 @@ def download(file: Published, urls: tuple[str, ...], folder: Path, progress: Pro
     return target
 
 
-def _fetch(url: str, file: Published, partial: Path, progress: Progress) -> None:
+def _fetch_from(url: str, file: Published, partial: Path, progress: Progress) -> None:
     """Continue until the file is complete; a lost connection is taken up again as long as that brings something."""
     while True:
         before = partial.stat().st_size if partial.exists() else 0
         try:
-            _continue(url, file, partial, progress)
+            _continue_download(url, file, partial, progress)
             return
         except _NETWORK as error:
             refused = isinstance(error, urllib.error.HTTPError)
@@ -69,13 +69,13 @@ def _fetch(url: str, file: Published, partial: Path, progress: Progress) -> None
                 raise
 
 
-def _continue(url: str, file: Published, partial: Path, progress: Progress) -> None:
+def _continue_download(url: str, file: Published, partial: Path, progress: Progress) -> None:
     have = partial.stat().st_size if partial.exists() else 0
     if file.size is not None and have >= file.size:
         return
     headers = {"User-Agent": "albench", "Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
-        response = _open(url, headers)
+        response = _open_address(url, headers)
     except urllib.error.HTTPError as error:
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return  # nothing comes after what is there: the checksum decides
@@ -87,10 +87,10 @@ def _continue(url: str, file: Published, partial: Path, progress: Progress) -> N
         have = have if resumes else 0
         announced = int(response.headers.get("Content-Length") or 0)
         total = file.size or (have + announced if announced else 0)
-        _receive(response, partial, have, total, file.name, progress)
+        _receive_bytes(response, partial, have, total, file.name, progress)
 
 
-def _receive(
+def _receive_bytes(
     response: http.client.HTTPResponse, partial: Path, have: int, total: int, name: str, progress: Progress
 ) -> None:
     with partial.open("ab" if have else "wb") as out:
@@ -104,7 +104,7 @@ def _receive(
         raise http.client.HTTPException(f"the connection ended after {have:,} of {total:,} bytes")
 
 
-def _open(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
+def _open_address(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
     if urlsplit(url).scheme not in ("http", "https"):
         raise DataError(f"not a web address: {url}")
     request = urllib.request.Request(url, headers=headers)  # noqa: S310
@@ -112,7 +112,7 @@ def _open(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
     return answer
 
 
-def _verify(path: Path, file: Published, urls: tuple[str, ...]) -> None:
+def _verify_digest(path: Path, file: Published, urls: tuple[str, ...]) -> None:
     found = digest.digest_file(path, "md5")
     if found != file.md5:
         raise DataError(

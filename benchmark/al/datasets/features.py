@@ -59,13 +59,14 @@ def read_features(pinned: FeatureFile, root: Path, dataset: Dataset) -> Features
         raise DataError(f"no such features: {error}", where=str(path), remedy=remedy) from error
     if pinned.sha256 is not None and found != pinned.sha256:
         raise DataError(f"sha256 is {found[:16]}..., not {pinned.sha256[:16]}...", where=str(path), remedy=remedy)
-    arrays, metadata = _safetensors(path) if path.suffix == ".safetensors" else _npz(path)
+    arrays, metadata = _read_safetensors(path) if path.suffix == ".safetensors" else _read_npz(path)
     data = metadata.get("data", "")
     if data != dataset.digest:
         raise DataError(
-            f"the features belong to data with the digest '{data[:12]}', not {dataset.digest[:12]}", where=str(path),
+            f"the features belong to data with the digest '{data[:12]}', not {dataset.digest[:12]}",
+            where=str(path),
             remedy="compute them for these images, in this order",
-        )  # fmt: skip
+        )
     if pinned.made is not None and (other := _difference(_made(metadata), pinned.made)):
         raise DataError(f"the features were made with {other}", where=str(path), remedy=remedy)
     parts = {"train": len(dataset.train), "test": len(dataset.test)}
@@ -75,9 +76,10 @@ def read_features(pinned: FeatureFile, root: Path, dataset: Dataset) -> Features
             continue
         if rows is None or rows.ndim != 2 or len(rows) != count or rows.dtype.kind != "f":
             raise DataError(
-                f"'{name}' is {'absent' if rows is None else f'{rows.dtype} of shape {rows.shape}'}", where=str(path),
+                f"'{name}' is {'absent' if rows is None else f'{rows.dtype} of shape {rows.shape}'}",
+                where=str(path),
                 remedy=f"store floating-point numbers of shape ({count}, d)",
-            )  # fmt: skip
+            )
     test = arrays.get("test")
     return Features(
         np.asarray(arrays["train"], dtype=np.float32), None if test is None else np.asarray(test, dtype=np.float32)
@@ -94,7 +96,7 @@ def read_made(path: Path) -> tuple[str, FeatureNetwork] | None:
     if files.look(path) is None:
         return None
     try:
-        _, metadata = _safetensors(path)
+        _, metadata = _read_safetensors(path)
     except DataError:
         return None
     made = _made(metadata)
@@ -215,7 +217,7 @@ def _opened(path: Path) -> str:
     return ""
 
 
-def _npz(path: Path) -> tuple[Mapping[str, npt.NDArray[Any]], Mapping[str, str]]:
+def _read_npz(path: Path) -> tuple[Mapping[str, npt.NDArray[Any]], Mapping[str, str]]:
     try:
         with np.load(io.BytesIO(files.read(path, LARGEST)), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in ("train", "test", "data") if name in archive}
@@ -232,7 +234,7 @@ HEADER = 2**20
 """Most bytes of a header that is read."""
 
 
-def _safetensors(path: Path) -> tuple[Mapping[str, npt.NDArray[Any]], Mapping[str, str]]:
+def _read_safetensors(path: Path) -> tuple[Mapping[str, npt.NDArray[Any]], Mapping[str, str]]:
     """Tensors as read-only maps of the file, so that processes share its pages; and its metadata.
 
     The format: eight bytes with the length of a JSON header, the header, and the numbers; offsets count from the header's end.

@@ -27,12 +27,12 @@ def fetch(name: str, root: Path, progress: Progress) -> None:
     """
     kind = official_format(name)
     try:
-        if _present(kind, root):
+        if _is_present(kind, root):
             return
-        with _alone(root / FOLDER):
+        with _lock_data_root(root / FOLDER):
             for item in kind.origin.downloads:
-                _get(item, root, progress)
-        _present(kind, root, surely=True)
+                _get_item(item, root, progress)
+        _is_present(kind, root, surely=True)
     except OSError as error:
         raise DataError(
             f"{name} cannot be stored: {error.strerror or error}",
@@ -41,7 +41,7 @@ def fetch(name: str, root: Path, progress: Progress) -> None:
         ) from error
 
 
-def _present(kind: DatasetFormat, root: Path, surely: bool = False) -> bool:
+def _is_present(kind: DatasetFormat, root: Path, surely: bool = False) -> bool:
     """Whether the published data are there. Raises DataError when others are, or when `surely` and they are not."""
     try:
         files = kind.files(root)
@@ -58,7 +58,7 @@ def _present(kind: DatasetFormat, root: Path, surely: bool = False) -> bool:
     return True
 
 
-def _get(item: Download, root: Path, progress: Progress) -> None:
+def _get_item(item: Download, root: Path, progress: Progress) -> None:
     target, folder = root / item.makes, root / FOLDER
     if not item.unpack:
         if not target.exists():
@@ -71,33 +71,33 @@ def _get(item: Download, root: Path, progress: Progress) -> None:
             f"{item.makes} is there, but incomplete", where=str(target), remedy="move it away and fetch again"
         )
     archive = download(item.file, item.urls, folder, progress)
-    _unpack(item, archive, target, folder / f"{item.file.name}.unpacked")
+    _unpack_item(item, archive, target, folder / f"{item.file.name}.unpacked")
     archive.unlink()
 
 
-def _unpack(item: Download, archive: Path, target: Path, partial: Path) -> None:
+def _unpack_item(item: Download, archive: Path, target: Path, partial: Path) -> None:
     """Unpack beside, then rename: the target is whole or absent."""
     shutil.rmtree(partial, ignore_errors=True)
     try:
         unpack(archive, partial)
         made = partial
         if item.inner is not None:
-            unpack(_inside(partial, item.inner, archive), partial / "inner")
+            unpack(_path_inside(partial, item.inner, archive), partial / "inner")
             made = partial / "inner"
         target.parent.mkdir(parents=True, exist_ok=True)
-        _inside(made, target.name, archive).rename(target)
+        _path_inside(made, target.name, archive).rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _inside(folder: Path, name: str, archive: Path) -> Path:
+def _path_inside(folder: Path, name: str, archive: Path) -> Path:
     if not (folder / name).exists():
         raise DataError(f"the archive holds no {name}", where=str(archive), remedy="get it from its home page")
     return folder / name
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _lock_data_root(folder: Path) -> Iterator[None]:
     """One fetch at a time in a data root; the kernel frees the lock when its holder dies."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a") as lock:

@@ -24,7 +24,7 @@ def load(data: Data, root: Path, cache: Path, *, check: bool = False, shared: Pa
     numbers are not the pinned ones, or when the cache cannot be written.
     """
     try:
-        return _load(data, root, [Cache(place) for place in (shared, cache) if place is not None], check)
+        return _load_dataset(data, root, [Cache(place) for place in (shared, cache) if place is not None], check)
     except OSError as error:
         raise DataError(
             f"{data.name} cannot be read: {error.strerror or error}",
@@ -44,7 +44,7 @@ def describe(data: Data, root: Path, cache: Path) -> DataStatus:
     )
 
 
-def _load(data: Data, root: Path, caches: list[Cache], check: bool) -> Dataset:
+def _load_dataset(data: Data, root: Path, caches: list[Cache], check: bool) -> Dataset:
     kind = format_of(data)
     files = kind.files(root)
     store = caches[-1]
@@ -59,16 +59,18 @@ def _load(data: Data, root: Path, caches: list[Cache], check: bool) -> Dataset:
     entry = next((made for one in caches if (made := one.open(key, check))), None)
     if entry is None:
         with store.lock(key):
-            entry = store.open(key, check) or _make(data, kind, files, store, key)
+            entry = store.open(key, check) or _make_entry(data, kind, files, store, key)
     differs = facts.differs
     if data.files is not None:
-        differs = "" if facts.sources == data.files else (
-            f"its files have the digest {facts.sources[:12]}, and the suite pins {data.files[:12]}"
-        )  # fmt: skip
+        differs = (
+            ""
+            if facts.sources == data.files
+            else (f"its files have the digest {facts.sources[:12]}, and the suite pins {data.files[:12]}")
+        )
     return Dataset(data.name, entry.train, entry.test, entry.class_names, entry.digest, differs == "", differs)
 
 
-def _make(data: Data, kind: DatasetFormat, files: list[File], store: Cache, key: str) -> Entry:
+def _make_entry(data: Data, kind: DatasetFormat, files: list[File], store: Cache, key: str) -> Entry:
     check_transforms(data.decode)
     source = kind.read(files)
     chosen = split_dataset(data, source)

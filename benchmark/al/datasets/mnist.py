@@ -100,7 +100,9 @@ class Idx:
         return damaged_error(self.origin, file, reason, (*self.published, *self.unpacked))
 
 
-def _origin(name: str, title: str, home: str, place: str, mirrors: Sequence[str], files: Sequence[Published]) -> Origin:
+def _idx_origin(
+    name: str, title: str, home: str, place: str, mirrors: Sequence[str], files: Sequence[Published]
+) -> Origin:
     downloads = tuple(
         Download(file, tuple(f"{mirror}{file.name}" for mirror in mirrors), makes=f"{place}/{file.name}", unpack=False)
         for file in files
@@ -122,9 +124,13 @@ _KMNIST = (
 )
 
 MNIST = Idx(
-    origin=_origin(
-        "mnist", "MNIST", "http://yann.lecun.com/exdb/mnist/", "MNIST/raw",
-        ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"), _MNIST,
+    origin=_idx_origin(
+        "mnist",
+        "MNIST",
+        "http://yann.lecun.com/exdb/mnist/",
+        "MNIST/raw",
+        ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
+        _MNIST,
     ),
     published=_MNIST,
     unpacked=(
@@ -134,16 +140,20 @@ MNIST = Idx(
         Published("t10k-labels-idx1-ubyte", "27ae3e4e09519cfbb04c329615203637", 10_008),
     ),
     class_names=("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
-)  # fmt: skip
+)
 """60,000 + 10,000 handwritten digits. The checksums of the unpacked files are those of the published content."""
 
 KMNIST = Idx(
-    origin=_origin(
-        "kmnist", "Kuzushiji-MNIST", "http://codh.rois.ac.jp/kmnist/", "KMNIST/raw",
-        ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",), _KMNIST,
+    origin=_idx_origin(
+        "kmnist",
+        "Kuzushiji-MNIST",
+        "http://codh.rois.ac.jp/kmnist/",
+        "KMNIST/raw",
+        ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
+        _KMNIST,
     ),
     published=_KMNIST,
     unpacked=(),
     class_names=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
-)  # fmt: skip
+)
 """60,000 + 10,000 handwritten characters."""

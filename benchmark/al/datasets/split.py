@@ -46,14 +46,14 @@ def split_dataset(data: Data, source: Source) -> Division:
     else:
         if data.split.drop is not None:
             raise DataError(f"{data.name} has an official division; split.drop does not apply to it")
-        train, test = _all(len(labels)), _all(len(source.test.labels))
+        train, test = _all_indices(len(labels)), _all_indices(len(source.test.labels))
         test_labels = source.test.labels
     if data.imbalance is not None:
         have = [int(count) for count in np.bincount(labels[train], minlength=len(names))]
         train = train[kept_indices(labels[train], class_counts(data.imbalance, have))]
-    train, kept = subsample(train, data.limit, "train"), subsample(_all(len(test)), data.limit, "test")
+    train, kept = subsample(train, data.limit, "train"), subsample(_all_indices(len(test)), data.limit, "test")
     found = Division(train, labels[train], test[kept], test_labels[kept], names)
-    _expect(data, found)
+    _require_pinned(data, found)
     return found
 
 
@@ -77,7 +77,7 @@ def class_counts(imbalance: Imbalance, per_class: Sequence[int]) -> list[int]:
 def kept_indices(labels: Whole, counts: Sequence[int]) -> Whole:
     """Positions of the first `counts[c]` images of every class c in native order, one class after another."""
     kept = [np.flatnonzero(labels == place)[:count] for place, count in enumerate(counts)]
-    return np.concatenate(kept).astype(np.int64) if kept else _all(0)
+    return np.concatenate(kept).astype(np.int64) if kept else _all_indices(0)
 
 
 def per_class(labels: Whole, fraction: float, rounding: str, seed: int) -> tuple[Whole, Whole]:
@@ -135,11 +135,11 @@ def _left_out(split: Split, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in names if name in CLUTTER) if split.drop == "by_name" else ()
 
 
-def _all(count: int) -> Whole:
+def _all_indices(count: int) -> Whole:
     return np.arange(count, dtype=np.int64)
 
 
-def _expect(data: Data, found: Division) -> None:
+def _require_pinned(data: Data, found: Division) -> None:
     """Refuse what is not exactly what the suite pins: a subset, a missing class, another edition."""
     checks = (
         ("classes", data.classes, len(found.class_names)),

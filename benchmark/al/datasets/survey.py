@@ -75,9 +75,18 @@ def survey_folder(folder: Path, split: Split, side: int) -> FolderSurvey:
     some = chosen[np.linspace(0, len(chosen) - 1, min(MEASURED, len(chosen))).astype(np.int64)]
     mean, std = _moments(pool, some, decode)
     return FolderSurvey(
-        len(names), len(chosen), test, used, sizes, decode, sizes[0][0] if square else side, mean, std, len(some),
+        len(names),
+        len(chosen),
+        test,
+        used,
+        sizes,
+        decode,
+        sizes[0][0] if square else side,
+        mean,
+        std,
+        len(some),
         digest_files(files),
-    )  # fmt: skip
+    )
 
 
 def _sizes(images: FileImages) -> tuple[tuple[int, int], ...]:

@@ -83,9 +83,12 @@ _PUBLISHED = (
 _HOME = "http://ufldl.stanford.edu/housenumbers/"
 SVHN = Svhn(
     origin=Origin(
-        "svhn", "SVHN", _HOME, "train_32x32.mat",
+        "svhn",
+        "SVHN",
+        _HOME,
+        "train_32x32.mat",
         tuple(Download(file, (f"{_HOME}{file.name}",), makes=file.name, unpack=False) for file in _PUBLISHED),
     ),
     published=_PUBLISHED,
-)  # fmt: skip
+)
 """73,257 + 26,032 house number digits; the `extra` part is not used."""

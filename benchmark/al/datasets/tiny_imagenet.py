@@ -27,7 +27,7 @@ from benchmark.al.datasets.source import (
     listing,
     missing_error,
     subfolders,
-)  # fmt: skip
+)
 
 CLASSES, TRAIN, TEST = 200, 500, 50
 """Classes, and images per class."""
@@ -76,11 +76,11 @@ class TinyImageNet:
     def read(self, files: Sequence[File]) -> Source:
         """RGB images, both parts sorted by class and then by file name."""
         by_name = {file.name: file for file in files}
-        wnids = sorted(set(_text(by_name[WNIDS]).split()))
+        wnids = sorted(set(_read_text(by_name[WNIDS]).split()))
         number = {wnid: place for place, wnid in enumerate(wnids)}
         train = [(file.name.split("/")[1], file) for file in files if file.name.startswith("train/")]
         test = self._annotated(by_name)
-        words = dict(line.split("\t", 1) for line in _text(by_name.get(WORDS)).splitlines() if "\t" in line)
+        words = dict(line.split("\t", 1) for line in _read_text(by_name.get(WORDS)).splitlines() if "\t" in line)
         names = tuple(words.get(wnid, wnid).strip() for wnid in wnids)
 
         def part(pairs: list[tuple[str, File]]) -> FileImages:
@@ -97,7 +97,7 @@ class TinyImageNet:
         """Class and file of every validation image. Lines are: file, WordNet id, bounding box; tabs between."""
         annotations = by_name[ANNOTATIONS]
         found = {}
-        for number, line in enumerate(_text(annotations).splitlines(), start=1):
+        for number, line in enumerate(_read_text(annotations).splitlines(), start=1):
             file, _, rest = line.partition("\t")
             if not line.strip():
                 raise damaged_error(
@@ -112,13 +112,16 @@ class TinyImageNet:
         return [(wnid, by_name[name]) for name, wnid in found.items()]
 
 
-def _text(file: File | None) -> str:
+def _read_text(file: File | None) -> str:
     return "" if file is None else Path(file.path).read_text(encoding="utf-8", errors="replace")
 
 
 TINY_IMAGENET = TinyImageNet(
     origin=Origin(
-        "tiny_imagenet", "Tiny ImageNet", "http://cs231n.stanford.edu/", "tiny-imagenet-200",
+        "tiny_imagenet",
+        "Tiny ImageNet",
+        "http://cs231n.stanford.edu/",
+        "tiny-imagenet-200",
         (
             Download(
                 Published("tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de", 248_100_043),
@@ -127,5 +130,5 @@ TINY_IMAGENET = TinyImageNet(
             ),
         ),
     )
-)  # fmt: skip
+)
 """100,000 + 10,000 images of 200 classes."""

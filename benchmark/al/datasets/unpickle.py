@@ -25,12 +25,12 @@ class _Dtype:
     __slots__ = ("kind", "order")
 
     def __init__(self, kind: str | bytes, *_: object) -> None:
-        self.kind, self.order = _text(kind), "="
+        self.kind, self.order = _as_text(kind), "="
         if self.kind not in KINDS:
             raise pickle.UnpicklingError(f"element type {self.kind!r} is not allowed")
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.order = {"<": "<", ">": ">"}.get(_text(state[1]), "=")
+        self.order = {"<": "<", ">": ">"}.get(_as_text(state[1]), "=")
 
     def real(self) -> np.dtype[Any]:
         return np.dtype(self.kind).newbyteorder(self.order)  # type: ignore[arg-type]
@@ -49,17 +49,17 @@ class _Array:
         self.fill(raw, dtype, shape, "F" if fortran else "C")
 
     def fill(self, raw: Any, dtype: _Dtype, shape: Any, order: Any) -> None:
-        content = _bytes(raw)
+        content = _array_bytes(raw)
         self.values = np.frombuffer(content, dtype.real()).reshape(
             tuple(int(side) for side in shape), order="F" if order == "F" else "C"
         )
 
 
-def _text(value: str | bytes) -> str:
+def _as_text(value: str | bytes) -> str:
     return value.decode("latin1") if isinstance(value, bytes) else str(value)
 
 
-def _bytes(raw: Any) -> bytes:
+def _array_bytes(raw: Any) -> bytes:
     """Content of an array. Python 2 wrote the bytes as text; latin-1 gives them back."""
     content = raw.encode("latin1") if isinstance(raw, str) else raw
     if not isinstance(content, bytes | bytearray) or len(content) > LIMIT:
@@ -77,12 +77,12 @@ def _from_buffer(raw: Any, dtype: _Dtype, shape: Any, order: Any) -> _Array:
     return made
 
 
-def _scalar(dtype: _Dtype, raw: Any) -> int | float:
-    value: int | float = np.frombuffer(_bytes(raw), dtype.real())[0].item()
+def _read_scalar(dtype: _Dtype, raw: Any) -> int | float:
+    value: int | float = np.frombuffer(_array_bytes(raw), dtype.real())[0].item()
     return value
 
 
-def _encode(text: str, encoding: str = "latin1") -> bytes:
+def _encode_text(text: str, encoding: str = "latin1") -> bytes:
     if encoding not in ("latin1", "latin-1", "bytes"):
         raise pickle.UnpicklingError(f"text encoding {encoding!r} is not allowed")
     return text.encode("latin1")
@@ -91,9 +91,9 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
 _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "dtype"): _Dtype,
     ("numpy", "ndarray"): _empty_array,
-    ("_codecs", "encode"): _encode,
+    ("_codecs", "encode"): _encode_text,
     **{(f"{home}.multiarray", "_reconstruct"): _empty_array for home in ("numpy.core", "numpy._core")},
-    **{(f"{home}.multiarray", "scalar"): _scalar for home in ("numpy.core", "numpy._core")},
+    **{(f"{home}.multiarray", "scalar"): _read_scalar for home in ("numpy.core", "numpy._core")},
     **{(f"{home}.numeric", "_frombuffer"): _from_buffer for home in ("numpy.core", "numpy._core")},
 }
 
@@ -121,4 +121,4 @@ def read(path: str | Path) -> dict[str, Any]:
         raise pickle.UnpicklingError(f"{type(error).__name__}: {error}") from error
     if not isinstance(content, dict):
         raise pickle.UnpicklingError(f"it holds a {type(content).__name__}, not a dictionary")
-    return {_text(key): value.values if isinstance(value, _Array) else value for key, value in content.items()}
+    return {_as_text(key): value.values if isinstance(value, _Array) else value for key, value in content.items()}

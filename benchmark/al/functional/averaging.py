@@ -26,7 +26,7 @@ def ema_update(average: nn.Module, model: nn.Module, alpha: float | Tensor, *, b
     With `buffers`, those of the model are copied too (batch statistics); without, the average keeps its own. `alpha` may be
     a float64 scalar on the device of the weights.
     """
-    own, new = _weights(average), _weights(model)
+    own, new = _floating_weights(average), _floating_weights(model)
     if isinstance(alpha, Tensor):
         torch._foreach_mul_(own, alpha.to(own[0].dtype))
         # Rounds once more than the sum with a plain factor, which no multi-tensor kernel takes from a tensor.
@@ -35,7 +35,7 @@ def ema_update(average: nn.Module, model: nn.Module, alpha: float | Tensor, *, b
         torch._foreach_mul_(own, alpha)
         torch._foreach_add_(own, new, alpha=1 - alpha)
     if buffers:
-        _copy(average.buffers(), model.buffers())
+        _copy_weights(average.buffers(), model.buffers())
 
 
 class WeightAverage:
@@ -57,8 +57,8 @@ class WeightAverage:
             self.module = copy.deepcopy(model).requires_grad_(False)
             self.module.zero_grad()
         else:
-            own = _weights(self.module)
-            torch._foreach_add_(own, torch._foreach_sub(_weights(model), own), alpha=1 / self.count)
+            own = _floating_weights(self.module)
+            torch._foreach_add_(own, torch._foreach_sub(_floating_weights(model), own), alpha=1 / self.count)
         return self.module
 
     def state_dict(self) -> dict[str, Any]:
@@ -100,10 +100,10 @@ def refresh_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> None:
     model.train(was_training)
 
 
-def _weights(module: nn.Module) -> list[Tensor]:
+def _floating_weights(module: nn.Module) -> list[Tensor]:
     return list(module.parameters())
 
 
-def _copy(targets: Iterable[Tensor], sources: Iterable[Tensor]) -> None:
+def _copy_weights(targets: Iterable[Tensor], sources: Iterable[Tensor]) -> None:
     for target, source in zip(targets, sources, strict=True):
         target.copy_(source)

@@ -60,7 +60,7 @@ def kmeanspp_seeds(residual: Tensor, features: Tensor, count: int, rng: np.rando
     seeds = torch.empty((count,), dtype=torch.int64, device=norms.device)
     nearest = torch.full_like(norms, torch.inf)
     for place in range(count):
-        centre = norms.argmax() if place == 0 else _draw(nearest, picked, rng.random())
+        centre = norms.argmax() if place == 0 else _draw_point(nearest, picked, rng.random())
         seeds[place] = centre
         picked.index_fill_(0, centre.reshape(1), True)
         nearest = torch.minimum(nearest, squared_distances(residual, features, norms, centre))
@@ -68,7 +68,7 @@ def kmeanspp_seeds(residual: Tensor, features: Tensor, count: int, rng: np.rando
     return seeds
 
 
-def _draw(nearest: Tensor, picked: Tensor, uniform: float) -> Tensor:
+def _draw_point(nearest: Tensor, picked: Tensor, uniform: float) -> Tensor:
     """The point at `uniform` of the way through the cumulative distribution, as a 0-d tensor."""
     total = nearest.double().cumsum(dim=0)
     unpicked = (~picked).to(torch.uint8).argmax()

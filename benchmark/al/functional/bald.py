@@ -48,9 +48,11 @@ def batch_bald(probs: Tensor, count: int, samples: int, rng: np.random.Generator
     order = torch.argsort(scores, descending=True, stable=True)
     joint = _Joint(probs, means, samples, rng)
     picks = lazy_greedy(
-        scores[order], lambda places: joint.gains(order[places.to(order.device)]),
-        lambda place: joint.accept(int(order[place])), count,
-    )  # fmt: skip
+        scores[order],
+        lambda places: joint.gains(order[places.to(order.device)]),
+        lambda place: joint.accept(int(order[place])),
+        count,
+    )
     return order[picks.to(order.device)]
 
 

@@ -100,11 +100,11 @@ def solve(matrix: Tensor, reward: Tensor, budget: int, tolerance: float = 1e-7, 
     Accelerated projected gradient (Beck and Teboulle 2009) that forgets its momentum whenever it points uphill. It ends when
     the duality gap is below `tolerance` * (1 + |objective|); raises AlbenchError if that takes more than `steps` steps.
     """
-    bound = _curvature(matrix, reward)
+    bound = _curvature_bound(matrix, reward)
     weights = torch.full_like(reward, budget / max(1, len(reward)))
     ahead, momentum = weights, 1.0
     for number in range(steps):
-        if number % 10 == 0 and _gap(matrix, reward, weights, budget) <= tolerance:
+        if number % 10 == 0 and _duality_gap(matrix, reward, weights, budget) <= tolerance:
             return weights
         moved = project(ahead - (matrix @ ahead - reward) / bound, budget)
         if bool((ahead - moved) @ (moved - weights) > 0):
@@ -126,7 +126,7 @@ def project(point: Tensor, total: float) -> Tensor:
     return (point - (low + high) / 2).clamp(0, 1)
 
 
-def _gap(matrix: Tensor, reward: Tensor, weights: Tensor, budget: int) -> float:
+def _duality_gap(matrix: Tensor, reward: Tensor, weights: Tensor, budget: int) -> float:
     """How far the objective can at most be from its minimum, relative to 1 + |objective|."""
     pull = matrix @ weights
     gradient = pull - reward
@@ -134,7 +134,7 @@ def _gap(matrix: Tensor, reward: Tensor, weights: Tensor, budget: int) -> float:
     return float(gap / (1 + (weights @ (pull / 2 - reward)).abs()))
 
 
-def _curvature(matrix: Tensor, reward: Tensor) -> float:
+def _curvature_bound(matrix: Tensor, reward: Tensor) -> float:
     """An upper bound of the largest eigenvalue: the largest absolute row sum.
 
     It is kept from being tiny beside the rewards, where a step would leave the range in which float64 can distinguish weights.

@@ -35,7 +35,7 @@ def k_center_greedy(features: Tensor, centres: Tensor, budget: int) -> Tensor:
     if budget > len(features):
         raise AlbenchError(f"{budget} picks from {len(features)} points", remedy="lower the budget")
     for name, values in (("features", features), ("centres", centres)):
-        if not _finite(values):
+        if not _all_finite(values):
             raise AlbenchError(
                 f"the {name} are not finite", where="k-center", remedy="check the training for divergence"
             )
@@ -73,7 +73,7 @@ class _Greedy:
         if len(centres) == 0:
             centres, self.chosen[0], self.done = features[:1], 0, 1
         # The first distances are nearly all the work; picks are a few numbers each, for which a device would be waited for.
-        distances = _covered(features, centres).cpu()
+        distances = _distances_to_centres(features, centres).cpu()
         self.features = features.cpu()
         distances[self.chosen[: self.done]] = -1.0  # below every distance, so that it never returns
         order = distances.argsort(descending=True, stable=True)
@@ -99,12 +99,12 @@ class _Greedy:
         """Let a chunk meet the picks it has missed."""
         rows = self.chunks[number]
         points = self.features[self.order[rows]]
-        for some in torch.split(self.chosen[self.applied[number] : self.done], _block(self.features)):
+        for some in torch.split(self.chosen[self.applied[number] : self.done], _block_rows(self.features)):
             missed = self.features[some]
             if len(some) > 1:
-                prepared = _Centres(missed, missed.to(_kind(missed)).mean(dim=0))
+                prepared = _Centres(missed, missed.to(_product_type(missed)).mean(dim=0))
                 missed = missed[prepared.nearest(points)[1]]
-            distances = _squared(points, missed)
+            distances = _squared_distances(points, missed)
             torch.minimum(self.nearest[rows], distances, out=self.nearest[rows])
         self.bound[number] = self.nearest[rows].max()
         self.applied[number] = self.done
@@ -119,13 +119,13 @@ class _Greedy:
         self.done += 1
 
 
-def _covered(features: Tensor, centres: Tensor) -> Tensor:
+def _distances_to_centres(features: Tensor, centres: Tensor) -> Tensor:
     """(n,) float64 squared distance of every point to the nearest centre."""
-    middle = centres.mean(dim=0, dtype=_kind(centres))
+    middle = centres.mean(dim=0, dtype=_product_type(centres))
     least = torch.full((len(features),), torch.inf, dtype=middle.dtype, device=features.device)
     closest = torch.zeros(len(features), dtype=torch.int64, device=features.device)
     first = 0
-    for some in torch.split(centres, _block(features)):
+    for some in torch.split(centres, _block_rows(features)):
         prepared = _Centres(some, middle)
         for start in range(0, len(features), ROWS):
             rows = slice(start, start + ROWS)
@@ -135,26 +135,26 @@ def _covered(features: Tensor, centres: Tensor) -> Tensor:
             closest[rows] = torch.where(closer, places + first, closest[rows])
         first += len(some)
     pieces = [slice(start, start + CHUNK) for start in range(0, len(features), CHUNK)]
-    return torch.cat([_squared(features[rows], centres[closest[rows]]) for rows in pieces])
+    return torch.cat([_squared_distances(features[rows], centres[closest[rows]]) for rows in pieces])
 
 
-def _squared(points: Tensor, others: Tensor) -> Tensor:
+def _squared_distances(points: Tensor, others: Tensor) -> Tensor:
     """(p, d) and (p, d) -> (p,) squared distances in float64."""
     return (points.double() - others.double()).square_().sum(dim=1)
 
 
-def _kind(values: Tensor) -> torch.dtype:
+def _product_type(values: Tensor) -> torch.dtype:
     """The type of the products: CUDA may run float32 ones in TF32, whose three digits are not enough here."""
     exact = values.dtype in (torch.float32, torch.float64) and not values.is_cuda
     return values.dtype if exact else torch.float64
 
 
-def _block(features: Tensor) -> int:
+def _block_rows(features: Tensor) -> int:
     """Rows of the features' width that make a temporary of at most BLOCK numbers, beside ROWS points as well."""
     return max(1, BLOCK // max(ROWS, features.shape[1]))
 
 
-def _finite(values: Tensor) -> bool:
+def _all_finite(values: Tensor) -> bool:
     """Whether all are finite, without a mask of the whole."""
-    pieces = [torch.isfinite(some).all() for some in torch.split(values, _block(values)) if len(some)]
+    pieces = [torch.isfinite(some).all() for some in torch.split(values, _block_rows(values)) if len(some)]
     return not pieces or bool(torch.stack(pieces).all())

@@ -68,15 +68,25 @@ def fit_logistic(
         return float(loss), gradient.flatten().numpy()
 
     found = minimize(
-        value, np.zeros(classes * (width + 1)), jac=True, method="L-BFGS-B",
-        options={"maxcor": CORRECTIONS, "maxiter": iterations, "maxfun": 2 * iterations, "gtol": tolerance, "ftol": 0.0},
-    )  # fmt: skip
+        value,
+        np.zeros(classes * (width + 1)),
+        jac=True,
+        method="L-BFGS-B",
+        options={
+            "maxcor": CORRECTIONS,
+            "maxiter": iterations,
+            "maxfun": 2 * iterations,
+            "gtol": tolerance,
+            "ftol": 0.0,
+        },
+    )
     steepest = float(np.abs(found.jac).max())
     if not steepest <= tolerance:
         raise AlbenchError(
             f"logistic regression on {count} images stopped at a gradient of {steepest:.2g} after {found.nit} iterations",
-            where="training.optimizer", remedy=f"pin a tolerance above {tolerance:g}, more iterations or more l2",
-        )  # fmt: skip
+            where="training.optimizer",
+            remedy=f"pin a tolerance above {tolerance:g}, more iterations or more l2",
+        )
     both = torch.from_numpy(found.x.copy()).view(classes, width + 1)
     weight = both[:, :-1] if basis is None else both[:, :-1] @ basis.T
     return Solution(weight.contiguous(), both[:, -1].contiguous(), float(found.fun), steepest, int(found.nit))

@@ -29,7 +29,7 @@ def margin_ranking_loss(
     count as -1 (`lower`: siyuhuang/TOD at 883494b and Sequential-GCN) or as 0 (`zero`: soony1213/ST-CoNAL at 43cb8c9),
     which makes the pair's loss the margin. Raises UsageError for odd b.
     """
-    difference, target = _pairs(predicted), _pairs(losses.detach())
+    difference, target = _pair_differences(predicted), _pair_differences(losses.detach())
     sign = torch.sign(target) if ties == "zero" else torch.where(target > 0, 1, -1)
     per_pair = F.relu(margin - sign * difference)
     return per_pair if reduction == "none" else per_pair.mean()
@@ -41,11 +41,11 @@ def bce_ranking_loss(predicted: Tensor, losses: Tensor) -> Tensor:
     predicted, losses: (b,) -> scalar; no gradient reaches `losses`. TA-VAAL (Kim et al., CVPR 2021), official code
     cubeyoung/TA-VAAL at 1161071. Raises UsageError for odd b.
     """
-    target = _pairs(losses.detach()) > 0
-    return F.binary_cross_entropy_with_logits(_pairs(predicted), target.to(predicted.dtype))
+    target = _pair_differences(losses.detach()) > 0
+    return F.binary_cross_entropy_with_logits(_pair_differences(predicted), target.to(predicted.dtype))
 
 
-def _pairs(values: Tensor) -> Tensor:
+def _pair_differences(values: Tensor) -> Tensor:
     """values_i - values_(b-1-i) for the first half: (b,) -> (b/2,)."""
     if len(values) % 2:
         raise UsageError(

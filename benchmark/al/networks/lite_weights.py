@@ -80,9 +80,13 @@ def _layer(name: str) -> str:
         "_fc": "head",
     }
     inside = {
-        "_expand_conv": "expand.conv", "_bn0": "expand.norm", "_depthwise_conv": "depthwise.conv", "_bn1": "depthwise.norm",
-        "_project_conv": "project.conv", "_bn2": "project.norm",
-    }  # fmt: skip
+        "_expand_conv": "expand.conv",
+        "_bn0": "expand.norm",
+        "_depthwise_conv": "depthwise.conv",
+        "_bn1": "depthwise.norm",
+        "_project_conv": "project.conv",
+        "_bn2": "project.norm",
+    }
     block = re.fullmatch(r"_blocks\.(\d+)\.(\w+)", name)
     if block is not None and block[2] in inside:
         return f"blocks.{block[1]}.{inside[block[2]]}"

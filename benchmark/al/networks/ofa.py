@@ -56,7 +56,7 @@ class SqueezeExcitation(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         middle = round8(width // 4)
-        self.fc = _named(
+        self.fc = _named_sequence(
             reduce=nn.Conv2d(width, middle, 1),
             relu=nn.ReLU(),
             expand=nn.Conv2d(middle, width, 1),
@@ -65,7 +65,7 @@ class SqueezeExcitation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (b, width, h, w) -> the same shape."""
-        gate: Tensor = self.fc(_pooled(x))
+        gate: Tensor = self.fc(_pool_map(x))
         return x * gate
 
 
@@ -73,9 +73,15 @@ class ConvBn(nn.Module):
     """Convolution without bias, batch norm, activation, and the gate where the stage has one."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, act: Activation = "none",
-        depthwise: bool = False, excited: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        stride: int = 1,
+        act: Activation = "none",
+        depthwise: bool = False,
+        excited: bool = False,
+    ) -> None:
         super().__init__()
         groups = inputs if depthwise else 1
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
@@ -146,9 +152,9 @@ class Ofa(nn.Module):
                 inputs = width
         self.blocks = nn.ModuleList(blocks)
         self.final_expand_layer = ConvBn(inputs, EXPANDED, act="h_swish")
-        self.feature_mix_layer = _named(conv=nn.Conv2d(EXPANDED, EMBEDDING, 1, bias=False), act=HardSwish())
+        self.feature_mix_layer = _named_sequence(conv=nn.Conv2d(EXPANDED, EMBEDDING, 1, bias=False), act=HardSwish())
         self.dropout = nn.Dropout(self.config.dropout if dropout is None else dropout)
-        self.classifier = _named(linear=nn.Linear(EMBEDDING, classes))
+        self.classifier = _named_sequence(linear=nn.Linear(EMBEDDING, classes))
         self.reset_parameters()
 
     def forward(self, x: Tensor) -> Outputs:
@@ -156,7 +162,7 @@ class Ofa(nn.Module):
         x = self.first_conv(x)
         for block in self.blocks:
             x = block(x)
-        features: Tensor = self.feature_mix_layer(_pooled(self.final_expand_layer(x))).flatten(1)
+        features: Tensor = self.feature_mix_layer(_pool_map(self.final_expand_layer(x))).flatten(1)
         return Outputs(self.classifier(self.dropout(features)), features)
 
     def reset_parameters(self) -> None:
@@ -188,7 +194,7 @@ class Ofa(nn.Module):
         the dictionary has every other tensor in its shape and nothing of unknown name: the release ignores all of that.
         """
         own = self.state_dict()
-        given = {_official(name): value for name, value in state.items()}
+        given = {_official_name(name): value for name, value in state.items()}
         head = {name for name in own if name.startswith("classifier.")}
         wanted = set(own)
         if all(name in given and given[name].shape != own[name].shape for name in head):
@@ -237,7 +243,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return {str(name): value for name, value in state.items()}
 
 
-def _official(name: str) -> str:
+def _official_name(name: str) -> str:
     """OFA's name of a tensor for the one DIAM saves it under."""
     head, _, rest = name.partition(".conv.")
     if head.startswith("blocks.") and head.count(".") == 1:
@@ -245,10 +251,10 @@ def _official(name: str) -> str:
     return name
 
 
-def _named(**layers: nn.Module) -> nn.Sequential:
+def _named_sequence(**layers: nn.Module) -> nn.Sequential:
     return nn.Sequential(OrderedDict(layers))
 
 
-def _pooled(x: Tensor) -> Tensor:
+def _pool_map(x: Tensor) -> Tensor:
     """Mean over width, then height: (b, c, h, w) -> (b, c, 1, 1)."""
     return x.mean(dim=3, keepdim=True).mean(dim=2, keepdim=True)

@@ -65,8 +65,10 @@ class Vae(nn.Module):
         up, back = down[:0:-1], (kernels[1:] if side == 32 else kernels[::-1])
         for (inputs, outputs), kernel in zip(pairwise(up), back, strict=False):
             decoder += [
-                nn.ConvTranspose2d(inputs, outputs, kernel, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
-            ]  # fmt: skip
+                nn.ConvTranspose2d(inputs, outputs, kernel, 2, 1, bias=False),
+                nn.BatchNorm2d(outputs),
+                nn.ReLU(),
+            ]
         to_image = (
             nn.ConvTranspose2d(width, channels, 1)
             if side == 32
@@ -74,8 +76,8 @@ class Vae(nn.Module):
         )
         self.decoder = nn.Sequential(*decoder, to_image)
         if init == "kaiming":
-            _kaiming(self.encoder)
-            _kaiming(self.decoder)
+            _initialise_kaiming(self.encoder)
+            _initialise_kaiming(self.decoder)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x: (b, channels, side, side) -> mean and log-variance, (b, latent) each."""
@@ -112,7 +114,7 @@ class Discriminator(nn.Module):
             nn.Sigmoid(),
         )
         if init == "kaiming":
-            _kaiming(self.net)
+            _initialise_kaiming(self.net)
 
     def forward(self, code: Tensor) -> Tensor:
         """code: (b, inputs) -> (b, 1) in (0, 1)."""
@@ -120,7 +122,7 @@ class Discriminator(nn.Module):
         return probability
 
 
-def _kaiming(layers: nn.Sequential) -> None:
+def _initialise_kaiming(layers: nn.Sequential) -> None:
     for layer in layers:
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")

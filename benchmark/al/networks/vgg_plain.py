@@ -52,7 +52,7 @@ class VggPlain(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(hidden, classes)
         if init == "released":
-            self.apply(_released)
+            self.apply(_initialise_as_released)
 
     def forward(self, x: Tensor) -> Outputs:
         """x: (b, channels, h, w) -> logits (b, classes), features (see `__init__`), four maps."""
@@ -65,7 +65,7 @@ class VggPlain(nn.Module):
         return Outputs(self.fc(self.dropout(hidden)), pooled if self._of_map else hidden, tuple(maps[1:]))
 
 
-def _released(module: nn.Module) -> None:
+def _initialise_as_released(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     elif isinstance(module, nn.Linear):

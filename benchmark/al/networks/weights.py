@@ -90,9 +90,10 @@ def load_weights(made: nn.Module, state: Mapping[str, Tensor], name: str) -> Non
     for what, keys in (("lacks", absent), ("has the unknown", unknown), ("has another shape for", misshapen)):
         if keys:
             raise DataError(
-                f"the weights file {what} {', '.join(sorted(keys)[:4])} ({len(keys)} in all)", where=name,
+                f"the weights file {what} {', '.join(sorted(keys)[:4])} ({len(keys)} in all)",
+                where=name,
                 remedy="use weights of this very network, saved as a state_dict",
-            )  # fmt: skip
+            )
     made.load_state_dict({wanted[key]: value for key, value in given.items()}, strict=False)
 
 

@@ -82,7 +82,7 @@ def compute_pretext_outputs(
     learner.finish_cycle()
     # Upright, or each image under one rotation of its own.
     turns = np.zeros(size, np.int64) if pretext.upright else learner.orders.described(learner.streams, size).numpy()
-    losses, features = _described(learner, size, turns)
+    losses, features = _describe_pool(learner, size, turns)
     found: TrainingState = {"pretext.loss": losses.cpu(), "accuracy": learner.metrics["accuracy"]}
     if keep_features:
         found[FEATURES] = features.float().cpu()
@@ -119,9 +119,14 @@ def learner_of(protocol: Protocol, pretext: Pretext, learner: TrainableModel) ->
         test_labels=turns.repeat(len(parts.train_labels)),
     )
     return Learner(
-        task, Rotation(), own, StageStreams(streams.seed, streams.trial), learner.numerics,
-        orders=learner.orders, initial=learner.initial,
-    )  # fmt: skip
+        task,
+        Rotation(),
+        own,
+        StageStreams(streams.seed, streams.trial),
+        learner.numerics,
+        orders=learner.orders,
+        initial=learner.initial,
+    )
 
 
 class StageStreams(Streams):
@@ -132,7 +137,7 @@ class StageStreams(Streams):
         return super().key(name, cycle, f"{STAGE} {part}")
 
 
-def _described(learner: Learner, size: int, turns: Indices) -> tuple[Tensor, Tensor]:
+def _describe_pool(learner: Learner, size: int, turns: Indices) -> tuple[Tensor, Tensor]:
     """(pool,) float32 mean cross-entropy over the four rotations of each image, and (pool, d) what the last linear layer
     sees of it under `turns` (pool,) quarter turns; from one pass."""
     losses, features, some = [], [], learner.protocol.evaluation.batch_size

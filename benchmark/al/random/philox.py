@@ -21,7 +21,7 @@ WORD = 0xFFFFFFFF
 
 def philox4x32(key: tuple[int, int], counter: Tensor) -> Tensor:
     """(n, 4) uint32 values in int64 from (n, 4) counters, uint32 values in int64, under a key of two 32-bit words."""
-    keys, multipliers = _constants(key, counter.device)
+    keys, multipliers = _device_constants(key, counter.device)
     even, odd = counter[:, 0::2].t().contiguous(), counter[:, 1::2].t()
     for round_ in range(ROUNDS):
         # Products wrap at 64 bits, which loses nothing: high words are cut out below, and low words may carry
@@ -33,14 +33,14 @@ def philox4x32(key: tuple[int, int], counter: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=256)
-def _constants(key: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+def _device_constants(key: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
     """Round keys (rounds, 2, 1) and multipliers (2, 1), kept on the device."""
     keys = [[[(word + round_ * step) & WORD] for word, step in zip(key, WEYL, strict=True)] for round_ in range(ROUNDS)]
     return torch.tensor(keys, device=device), torch.tensor(MULTIPLIERS, device=device).view(2, 1)
 
 
 @lru_cache(maxsize=256)
-def _layout(purpose: int, blocks: int, device: torch.device) -> Tensor:
+def _counter_layout(purpose: int, blocks: int, device: torch.device) -> Tensor:
     """(blocks, 2) of (purpose, block), kept on the device: copying it there for every draw would wait for it."""
     return torch.tensor([(purpose, block) for block in range(blocks)], device=device)
 
@@ -75,7 +75,7 @@ class Counter:
 
     def bits(self, samples: Tensor, epoch: int | Tensor, purpose: int, n: int = 4) -> Tensor:
         """(len(samples), n) uint32 values in int64: the first n words of blocks (sample, epoch, purpose, 0, 1, ...)."""
-        layout = _layout(purpose & WORD, -(-n // 4), samples.device)
+        layout = _counter_layout(purpose & WORD, -(-n // 4), samples.device)
         return self.blocks(samples, epoch, layout).flatten(1)[:, :n]
 
     def uniform(self, samples: Tensor, epoch: int, purpose: int, n: int = 1) -> Tensor:

@@ -29,7 +29,7 @@ def cached_training(
     A second trial waits until the first one is done or dead. A damaged state counts as none. Raises Pause when it
     is time to stop while waiting. `source` is a folder of others that is only read: what is there is not made again.
     """
-    found = None if source is None else _load(source / f"{key_prefix(key)}.state", key)
+    found = None if source is None else _load_training(source / f"{key_prefix(key)}.state", key)
     if found is not None:
         yield found, lambda _: None
         return
@@ -39,11 +39,11 @@ def cached_training(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{key_prefix(key)}.state"
     with files.writer(path.with_suffix(".lock")) as lock:
-        _wait(lock, must_stop)
-        yield _load(path, key), lambda made: write_bytes(path, encode({"key": key, **made}))
+        _wait_for_lock(lock, must_stop)
+        yield _load_training(path, key), lambda made: write_bytes(path, encode({"key": key, **made}))
 
 
-def _load(path: Path, key: str) -> TrainingState | None:
+def _load_training(path: Path, key: str) -> TrainingState | None:
     try:
         state = decode(files.read(path, files.STATE))
     except OSError:
@@ -56,7 +56,7 @@ def key_prefix(key: str) -> str:
     return key[: 2 * SHORT]
 
 
-def _wait(lock: IO[bytes], must_stop: Callable[[], bool]) -> None:
+def _wait_for_lock(lock: IO[bytes], must_stop: Callable[[], bool]) -> None:
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -31,8 +31,12 @@ class Bait(Strategy):
         """In the order of the forward steps."""
         return Picks(
             bait(
-                image_features(view, "features"), fisher_weights(class_probs(view)),
-                image_features(view, "labelled.features"), fisher_weights(class_probs(view, "labelled.logits")),
-                budget, self.ridge, self.excess,
+                image_features(view, "features"),
+                fisher_weights(class_probs(view)),
+                image_features(view, "labelled.features"),
+                fisher_weights(class_probs(view, "labelled.logits")),
+                budget,
+                self.ridge,
+                self.excess,
             )
-        )  # fmt: skip
+        )

@@ -127,8 +127,9 @@ class Pt4al(ScoreStrategy):
             if self.first_batch >= len(parts):
                 raise UsageError(
                     f"there is no batch {self.first_batch} among {len(parts)}, counted from 0",
-                    where="pt4al: first_batch", remedy="lower it, or raise batches",
-                )  # fmt: skip
+                    where="pt4al: first_batch",
+                    remedy="lower it, or raise batches",
+                )
             batch = first_picks(parts[self.first_batch], self.stride)
         else:
             batch = parts[cycle] if cycle < len(parts) else np.empty(0, dtype=np.int64)

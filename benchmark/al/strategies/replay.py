@@ -33,20 +33,23 @@ class Replay(Strategy):
         if view.cycle + 1 >= len(self.sizes) or (have, have + budget) != self.sizes[view.cycle : view.cycle + 2]:
             raise UsageError(
                 f"{budget} images are to be bought at {have} labels, and the stored sizes are {list(self.sizes)}",
-                where=where, remedy="replay under the budgets and cycles that the selection was made with",
-            )  # fmt: skip
+                where=where,
+                remedy="replay under the budgets and cycles that the selection was made with",
+            )
         if tuple(view.labelled.tolist()) != self.labelled[:have]:
             raise UsageError(
-                "the labelled images are others than the stored ones", where=where,
+                "the labelled images are others than the stored ones",
+                where=where,
                 remedy="replay with the seed and the first labelled set of the trial that the selection comes from",
-            )  # fmt: skip
+            )
         wanted = np.array(self.labelled[have : have + budget], dtype=np.int64)
         order = np.argsort(view.candidates, kind="stable")
         places = np.searchsorted(view.candidates, wanted, sorter=order).clip(max=len(order) - 1)
         positions = order[places]
         if missing := wanted[view.candidates[positions] != wanted].tolist():
             raise UsageError(
-                f"image {missing[0]} is not among the candidates", where=where,
+                f"image {missing[0]} is not among the candidates",
+                where=where,
                 remedy="replay on the pool and the candidates that the selection was made from",
-            )  # fmt: skip
+            )
         return Picks(torch.from_numpy(positions.astype(np.int64)))

@@ -115,8 +115,8 @@ class AdversarialPair:
                 for step in range(self.recipe.vae_steps):
                     if step > 0 and self.recipe.redraw:
                         labelled, unlabelled = self._drawn(known, number), self._drawn(unknown, number)
-                    coded = _step(autoencoder, self._autoencoder_loss(labelled, unlabelled))
-                judged = _step(judge, discriminator_loss(self._judged(labelled), self._judged(unlabelled)))
+                    coded = _make_step(autoencoder, self._autoencoder_loss(labelled, unlabelled))
+                judged = _make_step(judge, discriminator_loss(self._judged(labelled), self._judged(unlabelled)))
             self.losses.append((coded, judged))
 
     @torch.no_grad()
@@ -133,14 +133,14 @@ class AdversarialPair:
             sample = mean + self.chance.normal(mean) * (log_variance / 2).exp()
             code = Encoded(self.vae.decode(sample, side.decoded), mean, log_variance)
             total.append(vae_loss(side.images, code, kl=self.recipe.kl))
-            judged.append(self.discriminator(_conditioned(code.mean, side.rank)))
+            judged.append(self.discriminator(_condition_on_rank(code.mean, side.rank)))
         return total[0] + total[1] + adversarial_loss(judged[0], judged[1])
 
     def _judged(self, side: AdversarialBatch) -> Tensor:
         """(b, 1) discriminator output for the latent means, which are detached."""
         with torch.no_grad():
             mean, _ = self.vae.encode(side.images)
-        judged: Tensor = self.discriminator(_conditioned(mean, side.rank))
+        judged: Tensor = self.discriminator(_condition_on_rank(mean, side.rank))
         return judged
 
     def _rounds(self, which: int) -> Iterator[AdversarialBatch]:
@@ -164,11 +164,11 @@ class AdversarialPair:
         return side._replace(rank=noise, decoded=noise if self.recipe.first_rank == "raw" else torch.sigmoid(noise))
 
 
-def _conditioned(mean: Tensor, rank: Tensor | None) -> Tensor:
+def _condition_on_rank(mean: Tensor, rank: Tensor | None) -> Tensor:
     return mean if rank is None else torch.cat([mean, rank], dim=1)
 
 
-def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
+def _make_step(optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()

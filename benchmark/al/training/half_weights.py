@@ -23,19 +23,19 @@ class _Halved(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *values: Tensor) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
-        return _cast(values, torch.bfloat16)
+        return _cast_all(values, torch.bfloat16)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         there = [place for place, gradient in enumerate(gradients) if gradient is not None]
         found: list[Tensor | None] = [None] * len(gradients)
-        cast = _cast([gradients[place] for place in there], torch.float32)  # type: ignore[misc]
+        cast = _cast_all([gradients[place] for place in there], torch.float32)  # type: ignore[misc]
         for place, gradient in zip(there, cast, strict=True):
             found[place] = gradient
         return tuple(found)
 
 
-def _cast(values: Iterable[Tensor], dtype: torch.dtype) -> tuple[Tensor, ...]:
+def _cast_all(values: Iterable[Tensor], dtype: torch.dtype) -> tuple[Tensor, ...]:
     given = list(values)
     made = [torch.empty_like(value, dtype=dtype) for value in given]
     if made:

@@ -55,7 +55,7 @@ class Inference:
             asked = OutputName.parse(name)
             wanted.setdefault(asked.owner, []).append((name, asked.output))
             self._check(asked.output)
-        groups = {owner: _group(networks, owner) for owner in wanted}
+        groups = {owner: _group_networks(networks, owner) for owner in wanted}
         for network in itertools.chain(*groups.values()):
             network.eval()
         found: dict[str, list[Tensor]] = {name: [] for name in names}
@@ -112,7 +112,7 @@ class Inference:
         return self.images.batch(padded, self.counter, 0, self.pass_)
 
 
-def _group(networks: Networks, owner: str) -> list[nn.Module]:
+def _group_networks(networks: Networks, owner: str) -> list[nn.Module]:
     if owner not in networks:
         known = ", ".join(sorted(name for name in networks if name)) or "none"
         raise UsageError(

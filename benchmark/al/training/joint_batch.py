@@ -24,11 +24,11 @@ JointBatch = Callable[[nn.Module, Tensor, Tensor], tuple[Outputs, Outputs]]
 
 def forward_separately(network: nn.Module, first: Tensor, second: Tensor) -> tuple[Outputs, Outputs]:
     """One after the other."""
-    places = _learnt(network.modules())
+    places = _learnt_places(network.modules())
     one, two = _for_both(places)
-    with _held(places, one):
+    with _hold_values(places, one):
         said = network(first)
-    with _held(places, two):
+    with _hold_values(places, two):
         return said, network(second)
 
 
@@ -36,19 +36,19 @@ def forward_jointly(network: nn.Module, first: Tensor, second: Tensor) -> tuple[
     """As one batch of b + u images; either may be the smaller."""
     with _statistics_apart(network, len(first)):
         out: Outputs = network(torch.cat([first, second]))
-    return _divided(out, [len(first), len(second)])
+    return _divide_outputs(out, [len(first), len(second)])
 
 
 @contextmanager
 def _statistics_apart(network: nn.Module, first: int) -> Iterator[None]:
     """Every batch norm sees the first so many images of a batch, then the others."""
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-    places = [_learnt([norm]) for norm in norms]
+    places = [_learnt_places([norm]) for norm in norms]
     one, two = _for_both([place for some in places for place in some])
     for norm, some in zip(norms, places, strict=True):
         mine = [(some, one[: len(some)]), (some, two[: len(some)])]
         one, two = one[len(some) :], two[len(some) :]
-        norm.forward = _apart(norm.forward, first, mine)  # type: ignore[method-assign, assignment]
+        norm.forward = _run_apart(norm.forward, first, mine)  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
@@ -56,14 +56,14 @@ def _statistics_apart(network: nn.Module, first: int) -> Iterator[None]:
             del norm.forward
 
 
-def _apart(
+def _run_apart(
     forward: Callable[[Tensor], Tensor], first: int, weights: Sequence[tuple[list[Place], Sequence[Tensor]]]
 ) -> Callable[[Tensor], Tensor]:
     def both(x: Tensor) -> Tensor:
         found = []
         # Not two slices: their gradients would be two tensors of full size, mostly zeros, and their sum.
         for half, (places, values) in zip(torch.split(x, [first, len(x) - first]), weights, strict=True):
-            with _held(places, values):
+            with _hold_values(places, values):
                 found.append(forward(half))
         return torch.cat(found)
 
@@ -98,7 +98,7 @@ Place = tuple[dict[str, Any], str]
 """Parameters of a layer, and a name in them."""
 
 
-def _learnt(layers: Iterable[nn.Module]) -> list[Place]:
+def _learnt_places(layers: Iterable[nn.Module]) -> list[Place]:
     """Where layers hold what gets a gradient."""
     return [
         (layer._parameters, name)
@@ -117,7 +117,7 @@ def _for_both(places: Sequence[Place]) -> tuple[tuple[Tensor, ...], tuple[Tensor
 
 
 @contextmanager
-def _held(places: Sequence[Place], values: Sequence[Tensor]) -> Iterator[None]:
+def _hold_values(places: Sequence[Place], values: Sequence[Tensor]) -> Iterator[None]:
     """Inside, the layers hold these values."""
     before = [held[name] for held, name in places]
     for (held, name), value in zip(places, values, strict=True):
@@ -129,7 +129,7 @@ def _held(places: Sequence[Place], values: Sequence[Tensor]) -> Iterator[None]:
             held[name] = value
 
 
-def _divided(out: Outputs, sizes: list[int]) -> tuple[Outputs, Outputs]:
+def _divide_outputs(out: Outputs, sizes: list[int]) -> tuple[Outputs, Outputs]:
     def halves(values: Tensor) -> tuple[Tensor, ...]:
         return tuple(torch.split(values, sizes))
 

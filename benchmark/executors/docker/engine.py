@@ -102,11 +102,15 @@ class DockerEngine:
             found = self.client.containers.list(all=True, filters=filters, ignore_removed=True)
             return [
                 Found(
-                    str(one.id), str(one.name), str(one.status), dict(one.labels), str(one.attrs["Image"]),
+                    str(one.id),
+                    str(one.name),
+                    str(one.status),
+                    dict(one.labels),
+                    str(one.attrs["Image"]),
                     tuple(one.attrs["Config"]["Cmd"] or ()),
                 )
                 for one in found
-            ]  # fmt: skip
+            ]
 
 
 @contextmanager
@@ -137,10 +141,17 @@ def _start_failure(error: Exception) -> StartFailed:
 
 
 def create(
-    *, build: bool = True, gpus: Sequence[str] | None = None, user: tuple[int, int] | None = None,
-    limits: Limits | None = None, image_id: str | None = None, command: Sequence[str] = sandbox.COMMAND,
-    client: Any = None, grace: float = GRACE, patience: float = PATIENCE,
-) -> ContainerExecutor:  # fmt: skip
+    *,
+    build: bool = True,
+    gpus: Sequence[str] | None = None,
+    user: tuple[int, int] | None = None,
+    limits: Limits | None = None,
+    image_id: str | None = None,
+    command: Sequence[str] = sandbox.COMMAND,
+    client: Any = None,
+    grace: float = GRACE,
+    patience: float = PATIENCE,
+) -> ContainerExecutor:
     """See `benchmark.executors.load`. What is None comes from ALBENCH_DOCKER_{IMAGE,BASE,NETWORK,MEMORY,CPUS,USER} and
     ALBENCH_GPUS (`0,1` or UUIDs). With `build` False an image must be there already. Raises ExecutorError."""
     with _raise_executor_error("the engine does not answer", START_REMEDY):

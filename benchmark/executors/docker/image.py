@@ -75,9 +75,17 @@ def build(
     source = revision(root)
     arguments = {"REVISION": source.commit + "-dirty" * source.dirty} | ({"BASE": base} if base else {})
     stream = client.api.build(
-        path=str(root), target="worker", tag=f"{NAME}:{content[:12]}", buildargs=arguments, labels={CONTENT: content},
-        network_mode=network, rm=True, forcerm=True, decode=True, timeout=BUILD_SECONDS,
-    )  # fmt: skip
+        path=str(root),
+        target="worker",
+        tag=f"{NAME}:{content[:12]}",
+        buildargs=arguments,
+        labels={CONTENT: content},
+        network_mode=network,
+        rm=True,
+        forcerm=True,
+        decode=True,
+        timeout=BUILD_SECONDS,
+    )
     built = ""
     lines: list[str] = []
     for kind, text in _read_messages(stream):

@@ -79,27 +79,31 @@ def container_options(
     capabilities = ["gpu", "compute", "utility"]
     cpus = {} if limits.cpus is None else {"nano_cpus": int(limits.cpus * 1e9)}
     gpus = {} if gpu is None else {"device_requests": [{"device_ids": [gpu], "capabilities": [capabilities]}]}
-    return cpus | gpus | {
-        "image": place.image,
-        "detach": True,
-        "init": True,  # without it a stop takes seconds and kills
-        "user": f"{uid}:{gid}",
-        "network_mode": "none",
-        "read_only": True,
-        "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges"],
-        "pids_limit": limits.pids,
-        "mem_limit": limits.memory,
-        "memswap_limit": limits.memory,
-        "shm_size": limits.shm,
-        # The mode of a tmpfs is that of the image's folder, so the owner is said; compiled kernels need exec.
-        "tmpfs": {"/tmp": f"rw,exec,size={limits.tmp},uid={uid},gid={gid}"},  # noqa: S108
-        "working_dir": "/tmp",  # noqa: S108
-        "environment": environment(place.image, threads) | ({} if gpu is None else chosen_gpu(gpu)),
-        "use_config_proxy": False,
-        "log_config": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "1"}},
-        "labels": {LABEL: "1", **{f"{LABEL}.{k}": v for k, v in labels.items()}},
-    }  # fmt: skip
+    return (
+        cpus
+        | gpus
+        | {
+            "image": place.image,
+            "detach": True,
+            "init": True,  # without it a stop takes seconds and kills
+            "user": f"{uid}:{gid}",
+            "network_mode": "none",
+            "read_only": True,
+            "cap_drop": ["ALL"],
+            "security_opt": ["no-new-privileges"],
+            "pids_limit": limits.pids,
+            "mem_limit": limits.memory,
+            "memswap_limit": limits.memory,
+            "shm_size": limits.shm,
+            # The mode of a tmpfs is that of the image's folder, so the owner is said; compiled kernels need exec.
+            "tmpfs": {"/tmp": f"rw,exec,size={limits.tmp},uid={uid},gid={gid}"},  # noqa: S108
+            "working_dir": "/tmp",  # noqa: S108
+            "environment": environment(place.image, threads) | ({} if gpu is None else chosen_gpu(gpu)),
+            "use_config_proxy": False,
+            "log_config": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "1"}},
+            "labels": {LABEL: "1", **{f"{LABEL}.{k}": v for k, v in labels.items()}},
+        }
+    )
 
 
 def environment(image: str, threads: int) -> dict[str, str]:
@@ -177,8 +181,9 @@ def _collect_links(folder: Path, seen: PurePosixPath, found: dict[str, Path], wa
                 if any(PurePosixPath(own).is_relative_to(named) for own in OWN):
                     raise UsageError(
                         f"a link leads to {path.resolve()}, which a container has at the place of its own folders",
-                        where=str(path), remedy=COPY,
-                    )  # fmt: skip
+                        where=str(path),
+                        remedy=COPY,
+                    )
                 found[str(named)] = path.resolve()
                 if path.is_dir():
                     _collect_links(path.resolve(), named, found, walked)
@@ -201,11 +206,15 @@ def _merge_sources(found: Mapping[str, Path], data: Path) -> dict[PurePosixPath,
         if not movable:
             raise UsageError(
                 f"{len(found)} files of the data root are links to other places, more than a container can be given",
-                where=str(data), remedy=COPY,
-            )  # fmt: skip
+                where=str(data),
+                remedy=COPY,
+            )
         here = merged
-    return {target: source for target, source in here.items() if not any(
-        above in here and here[above] / target.relative_to(above) == source for above in target.parents)}  # fmt: skip
+    return {
+        target: source
+        for target, source in here.items()
+        if not any(above in here and here[above] / target.relative_to(above) == source for above in target.parents)
+    }
 
 
 def _is_too_much(place: PurePosixPath, origin: Path, data: Path) -> bool:
@@ -272,7 +281,8 @@ def cpu_limit(text: str | None, there: int) -> float | None:
         found = 0.0
     if not 0.01 <= found <= there:
         raise UsageError(
-            f"'{text}' is no number of cores between 0.01 and the engine's {there}", where="ALBENCH_DOCKER_CPUS",
+            f"'{text}' is no number of cores between 0.01 and the engine's {there}",
+            where="ALBENCH_DOCKER_CPUS",
             remedy="give such a number, or nothing for all of them",
-        )  # fmt: skip
+        )
     return found

@@ -126,9 +126,13 @@ class Spawned:
     """A process of its own."""
 
     def __init__(
-        self, worker: str, job: Job, argv: list[str], variables: Mapping[str, str] | None = None,
+        self,
+        worker: str,
+        job: Job,
+        argv: list[str],
+        variables: Mapping[str, str] | None = None,
         at_end: Callable[[], None] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """`variables` come to the worker's own; `at_end` is called once when it has ended."""
         self._at_end = at_end
         command = [sys.executable, "-m", "benchmark.executors.local.child", worker, str(job.out), *argv]

@@ -75,10 +75,12 @@ class RayExecutor:
         ask = ray.remote(node.describe)
         asked = {
             ask.options(
-                num_cpus=0, num_gpus=self._gpus(device), scheduling_strategy=NodeAffinitySchedulingStrategy(name, soft=False)
+                num_cpus=0,
+                num_gpus=self._gpus(device),
+                scheduling_strategy=NodeAffinitySchedulingStrategy(name, soft=False),
             ).remote(_worker_device(device), precision, threads, step): name
             for name in able
-        }  # fmt: skip
+        }
         answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_SECONDS)
         said: dict[str, str] = {}
         problem = "no answer"
@@ -275,9 +277,12 @@ def create() -> RayExecutor:
                 # As a working folder, the code as it is now comes before what a node has installed.
                 shutil.copytree(PACKAGE, Path(code) / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
                 ray.init(
-                    runtime_env={"working_dir": code}, include_dashboard=False, log_to_driver=False,
-                    logging_level=logging.ERROR, **_short_folder(),
-                )  # fmt: skip
+                    runtime_env={"working_dir": code},
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    **_short_folder(),
+                )
         except Exception as error:  # ray raises bare ones where a cluster does not come up
             raise ExecutorError(f"the cluster cannot be reached: {_error_text(error)}", remedy=REMEDY) from error
     share = _parse_gpu_share(os.environ.get("ALBENCH_RAY_GPU_SHARE"))

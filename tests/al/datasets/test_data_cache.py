@@ -150,10 +150,21 @@ def _flip(path: Path, place: int) -> None:
         lambda entry: (entry / "entry.json").unlink(),
     ],
     ids=[
-        "pixel", "first pixel", "last pixel", "header", "cut", "emptied", "reshaped", "no pixels", "label", "no labels",
-        "entry", "emptied entry", "no entry",
+        "pixel",
+        "first pixel",
+        "last pixel",
+        "header",
+        "cut",
+        "emptied",
+        "reshaped",
+        "no pixels",
+        "label",
+        "no labels",
+        "entry",
+        "emptied entry",
+        "no entry",
     ],
-)  # fmt: skip
+)
 def test_a_damaged_entry_is_made_again(
     ready: Any, reads: list[int], damage: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -193,7 +204,7 @@ def test_a_copied_cache_is_checked_once_and_kept(
 def test_silent_damage_is_found_on_demand(ready: Any, reads: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that changes bits without a trace: only reading everything can tell."""
     data, root, folder = ready
-    monkeypatch.setattr(cache, "_facts", lambda _: [0, 0, 0])
+    monkeypatch.setattr(cache, "_file_facts", lambda _: [0, 0, 0])
     first = load(data, root, folder).digest
     _flip(_entry(folder) / "train.npy", 5000)
     assert load(data, root, folder).digest == first and reads == [1], "not noticed without reading"
@@ -230,7 +241,7 @@ def test_what_a_killed_process_left_is_cleared(ready: Any, tmp_path: Path) -> No
         "import os, sys, pathlib\n"
         "from benchmark.al.datasets import cache, load\n"
         "from benchmark.spec.models import Data\n"
-        "cache._save = lambda *_: os._exit(9)\n"
+        "cache._save_file = lambda *_: os._exit(9)\n"
         "load(Data.model_validate_json(sys.argv[1]), pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]))\n"
     )
     killed = _python(script, data.model_dump_json(), str(root), str(folder))
@@ -273,7 +284,7 @@ def test_a_full_disk_is_a_data_error_and_leaves_nothing(ready: Any, monkeypatch:
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache, "_save", full)
+    monkeypatch.setattr(cache, "_save_file", full)
     with pytest.raises(DataError, match="No space left on device"):
         load(data, root, folder)
     assert not list((folder / "data").glob(".*.partial"))

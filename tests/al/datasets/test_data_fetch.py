@@ -290,8 +290,16 @@ def test_an_unknown_name(tmp_path: Path) -> None:
 
 def test_every_source_says_where_it_is_from() -> None:
     assert set(SOURCES) == {
-        "cifar10", "cifar100", "svhn", "caltech101", "caltech256", "tiny_imagenet", "mnist", "kmnist", "digits",
-    }  # fmt: skip
+        "cifar10",
+        "cifar100",
+        "svhn",
+        "caltech101",
+        "caltech256",
+        "tiny_imagenet",
+        "mnist",
+        "kmnist",
+        "digits",
+    }
     for name, origin in SOURCES.items():
         assert origin.home.startswith("http") and (origin.downloads or name == "digits")
         for item in origin.downloads:

@@ -81,10 +81,12 @@ def test_the_digest_is_part_of_the_identity_and_the_name_is_not() -> None:
     plain, one, renamed, other = (
         trial_id(kit.trial(sets={"protocol.features": features}))
         for features in (
-            {}, {"a": {"file": "x.npz", "sha256": "0" * 64}}, {"a": {"file": "y.npz", "sha256": "0" * 64}},
+            {},
+            {"a": {"file": "x.npz", "sha256": "0" * 64}},
+            {"a": {"file": "y.npz", "sha256": "0" * 64}},
             {"a": {"file": "x.npz", "sha256": "1" * 64}},
         )
-    )  # fmt: skip
+    )
     assert plain == trial_id(kit.trial()) and one == renamed and len({plain, one, other}) == 3
 
 

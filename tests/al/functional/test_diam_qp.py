@@ -57,10 +57,14 @@ def test_projection_against_scipy(total: float) -> None:
     found = project(torch.from_numpy(point), total).numpy()
     assert found.sum() == pytest.approx(total, abs=1e-9)
     wanted = minimize(
-        lambda z: 0.5 * np.square(z - point).sum(), np.full(12, total / 12), jac=lambda z: z - point, method="SLSQP",
-        bounds=[(0, 1)] * 12, constraints={"type": "eq", "fun": lambda z: z.sum() - total, "jac": lambda z: np.ones(12)},
+        lambda z: 0.5 * np.square(z - point).sum(),
+        np.full(12, total / 12),
+        jac=lambda z: z - point,
+        method="SLSQP",
+        bounds=[(0, 1)] * 12,
+        constraints={"type": "eq", "fun": lambda z: z.sum() - total, "jac": lambda z: np.ones(12)},
         options={"ftol": 1e-14, "maxiter": 500},
-    )  # fmt: skip
+    )
     np.testing.assert_allclose(found, wanted.x, atol=1e-6)
 
 
@@ -72,10 +76,14 @@ def test_solution_against_scipy(q: float) -> None:
     found = solve(matrix, reward, 8)
     p, r = matrix.numpy(), reward.numpy()
     wanted = minimize(
-        lambda z: 0.5 * z @ p @ z - r @ z, np.full(40, 0.2), jac=lambda z: p @ z - r, method="SLSQP",
-        bounds=[(0, 1)] * 40, constraints={"type": "eq", "fun": lambda z: z.sum() - 8, "jac": lambda z: np.ones(40)},
+        lambda z: 0.5 * z @ p @ z - r @ z,
+        np.full(40, 0.2),
+        jac=lambda z: p @ z - r,
+        method="SLSQP",
+        bounds=[(0, 1)] * 40,
+        constraints={"type": "eq", "fun": lambda z: z.sum() - 8, "jac": lambda z: np.ones(40)},
         options={"ftol": 1e-13, "maxiter": 1000},
-    )  # fmt: skip
+    )
     value = float(0.5 * found @ matrix @ found - reward @ found)
     assert value == pytest.approx(wanted.fun, rel=1e-6, abs=1e-6)
     assert float(found.sum()) == pytest.approx(8, abs=1e-9)

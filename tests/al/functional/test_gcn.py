@@ -33,6 +33,9 @@ def test_defaults_are_the_released_ones() -> None:
     """Sequential-GCN at bbc43db: 128 hidden units, dropout 0.3, 200 Adam steps, weight 1.2, margin 0.1."""
     fit, score, build = (signature(part).parameters for part in (gcn.train, gcn.uncertainty, Gcn))
     assert {name: fit[name].default for name in ("weight", "steps", "lr", "weight_decay")} == {
-        "weight": 1.2, "steps": 200, "lr": 1e-3, "weight_decay": 5e-4,
-    }  # fmt: skip
+        "weight": 1.2,
+        "steps": 200,
+        "lr": 1e-3,
+        "weight_decay": 5e-4,
+    }
     assert (score["margin"].default, build["hidden"].default, build["dropout"].default) == (0.1, 128, 0.3)

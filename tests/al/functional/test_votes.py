@@ -90,9 +90,22 @@ def test_cal_takes_the_union_of_disagreement() -> None:
 
 @pytest.mark.parametrize(
     ("epochs", "fraction", "count"),
-    [(20, 0.5, 10), (20, 0.33, 7), (20, 0.375, 8), (20, 0.125, 2), (20, 0.25, 5), (20, 1.0, 20), (20, 0.0, 0), (20, 1.5, 20),
-     (3, 0.5, 2), (7, 0.5, 4), (11, 0.5, 6), (1, 0.5, 0), (6, 0.5, 3)],
-)  # fmt: skip
+    [
+        (20, 0.5, 10),
+        (20, 0.33, 7),
+        (20, 0.375, 8),
+        (20, 0.125, 2),
+        (20, 0.25, 5),
+        (20, 1.0, 20),
+        (20, 0.0, 0),
+        (20, 1.5, 20),
+        (3, 0.5, 2),
+        (7, 0.5, 4),
+        (11, 0.5, 6),
+        (1, 0.5, 0),
+        (6, 0.5, 3),
+    ],
+)
 def test_snapshots_are_the_last_epochs_halves_to_even(epochs: int, fraction: float, count: int) -> None:
     """Counts of train_net.py at cddf397 with its option --DIS_frac."""
     assert snapshot_epochs(epochs, fraction) == list(range(epochs - count, epochs))

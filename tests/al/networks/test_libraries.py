@@ -26,9 +26,14 @@ def seeded(name: str, classes: int = 7, channels: int = 3, **params: object) -> 
 
 @pytest.mark.parametrize(
     ("name", "width", "side"),
-    [("resnet18", 512, 32), ("mobilenet_v3_small", 1024, 32), ("densenet121", 1024, 32), ("vgg11_bn", 4096, 32),
-     ("convnext_tiny", 768, 32)],
-)  # fmt: skip
+    [
+        ("resnet18", 512, 32),
+        ("mobilenet_v3_small", 1024, 32),
+        ("densenet121", 1024, 32),
+        ("vgg11_bn", 4096, 32),
+        ("convnext_tiny", 768, 32),
+    ],
+)
 def test_torchvisions_logits_and_their_features(name: str, width: int, side: int) -> None:
     made = seeded(f"torchvision:{name}").eval()
     torch.manual_seed(5)

@@ -16,9 +16,19 @@ from benchmark.errors import DataError, UsageError
 from tests.helpers.network_cost import macs, parameters
 
 PUBLISHED = [
-    (5.9, 237), (4.9, 163), (4.3, 110), (3.8, None), (5.3, 220), (6.0, 164),
-    (4.6, 101), (4.3, 67), (6.4, 219), (4.6, 145), (4.7, 96), (3.8, 66),
-]  # fmt: skip
+    (5.9, 237),
+    (4.9, 163),
+    (4.3, 110),
+    (3.8, None),
+    (5.3, 220),
+    (6.0, 164),
+    (4.6, 101),
+    (4.3, 67),
+    (6.4, 219),
+    (4.6, 145),
+    (4.7, 96),
+    (3.8, 66),
+]
 """OFA's own figures with 1000 classes: millions of parameters, of multiply-accumulates at the network's own side. Its
 79 million for network 3 do not fit its configuration file."""
 

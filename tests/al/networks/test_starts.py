@@ -114,9 +114,20 @@ def adversarial(name: str, module: nn.Module, kind: str) -> Law | None:
         (lambda: Vae(width=32, conditions=1, side=224, init="kaiming"), adversarial),
         (lambda: Discriminator(33, init="kaiming"), adversarial),
     ],
-    ids=["tod-cifar-none", "tod-cifar", "resnet34", "tod-caltech", "stconal-224", "vgg16", "learning-loss", "gcn", "vae",
-         "vae-224", "discriminator"],
-)  # fmt: skip
+    ids=[
+        "tod-cifar-none",
+        "tod-cifar",
+        "resnet34",
+        "tod-caltech",
+        "stconal-224",
+        "vgg16",
+        "learning-loss",
+        "gcn",
+        "vae",
+        "vae-224",
+        "discriminator",
+    ],
+)
 def test_every_tensor_is_drawn_as_released(build: Callable[[], nn.Module], special: Any) -> None:
     torch.manual_seed(1)
     network = build()

@@ -52,9 +52,16 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 def view(seed: int = 0, **outputs: Tensor) -> View:
     return View(
-        cycle=1, cycles=4, classes=CLASSES, candidates=np.arange(POOL), labelled=np.arange(POOL, POOL + KNOWN),
-        pool_size=POOL + KNOWN, rng=rng(seed), device=torch.device("cpu"), outputs=outputs,
-    )  # fmt: skip
+        cycle=1,
+        cycles=4,
+        classes=CLASSES,
+        candidates=np.arange(POOL),
+        labelled=np.arange(POOL, POOL + KNOWN),
+        pool_size=POOL + KNOWN,
+        rng=rng(seed),
+        device=torch.device("cpu"),
+        outputs=outputs,
+    )
 
 
 def select(strategy: Strategy, seen: View, budget: int) -> list[int]:
@@ -119,9 +126,14 @@ def test_typiclust_beside_scikit_activeml(seed: int) -> None:
     strategy = TypiClust(neighbours=3, smallest=1)
     drawn = int(rng(seed).integers(2**31))
     theirs = other(
-        "TypiClust", candidates, labelled, budget, k=3, random_state=seed,
+        "TypiClust",
+        candidates,
+        labelled,
+        budget,
+        k=3,
+        random_state=seed,
         cluster_algo_dict={"random_state": drawn, "n_init": 1},
-    )  # fmt: skip
+    )
     seen = view(seed, **{"features": candidates, "labelled.features": labelled})
     ours = select(strategy, seen, budget)
     names = cluster(torch.cat([labelled, candidates]), len(labelled) + budget, rng(seed))[len(labelled) :]

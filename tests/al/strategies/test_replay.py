@@ -134,8 +134,10 @@ def test_planning_takes_the_seed_that_the_selection_comes_from() -> None:
     assert [(item.trial.method_name, item.trial.seed) for item in chosen] == [("replay(badge)", 1)]
     beside = select("quickstart/digits", methods=["random"], seeds=[0, 1], replays=[five(1)]).trials(kit.SUITES)
     assert [(item.trial.method_name, item.trial.seed) for item in beside] == [
-        ("random", 0), ("random", 1), ("replay(badge)", 1)
-    ]  # fmt: skip
+        ("random", 0),
+        ("random", 1),
+        ("replay(badge)", 1),
+    ]
     unknown = select("quickstart/digits", seeds=[0, 2], replays=[five(None)]).trials(kit.SUITES)
     assert [item.trial.seed for item in unknown] == [0, 2]
     assert select("quickstart/digits", seeds=[0], replays=[five(1)]).trials(kit.SUITES) == []

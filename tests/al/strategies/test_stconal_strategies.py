@@ -24,9 +24,13 @@ RANKER = Component(
 )
 TINY_GAME = {"iterations": 2, "batch_size": 16, "width": 4}
 COMPONENTS: dict[str, dict[str, Any]] = {
-    "stconal": {}, "badge": {}, "uncertain_gcn": {"steps": 20}, "core_gcn": {"steps": 20}, "vaal": TINY_GAME,
+    "stconal": {},
+    "badge": {},
+    "uncertain_gcn": {"steps": 20},
+    "core_gcn": {"steps": 20},
+    "vaal": TINY_GAME,
     "ta_vaal": TINY_GAME,
-}  # fmt: skip
+}
 
 
 def made(name: str, seed: int = 0, **params: Any) -> Trial:
@@ -87,9 +91,17 @@ def test_whole_trials_are_repeatable_and_buy_distinct_candidates(name: str, tmp_
 def view(outputs: dict[str, torch.Tensor], labelled: int = 0, seed: int = 0, images: Any = None) -> View:
     count = len(next(value for name, value in outputs.items() if not name.startswith(("labelled.", "students"))))
     return View(
-        cycle=0, cycles=2, classes=3, candidates=np.arange(count), labelled=np.arange(count, count + labelled),
-        pool_size=count + labelled, rng=np.random.default_rng(seed), device=torch.device("cpu"), outputs=outputs, images=images,
-    )  # fmt: skip
+        cycle=0,
+        cycles=2,
+        classes=3,
+        candidates=np.arange(count),
+        labelled=np.arange(count, count + labelled),
+        pool_size=count + labelled,
+        rng=np.random.default_rng(seed),
+        device=torch.device("cpu"),
+        outputs=outputs,
+        images=images,
+    )
 
 
 def strategy(name: str, **params: Any) -> Any:
@@ -172,9 +184,16 @@ def test_core_gcn_covers_what_is_not_labelled() -> None:
 
 def recipe(**more: Any) -> AdversarialTraining:
     plain = {
-        "latent": 4, "width": 4, "batch_size": 8, "lr": 1e-3, "passes": 100, "iterations": None, "vae_steps": 1,
-        "kl": "mean", "train_mode": True,
-    }  # fmt: skip
+        "latent": 4,
+        "width": 4,
+        "batch_size": 8,
+        "lr": 1e-3,
+        "passes": 100,
+        "iterations": None,
+        "vae_steps": 1,
+        "kl": "mean",
+        "train_mode": True,
+    }
     return AdversarialTraining(**(plain | more))
 
 

@@ -15,18 +15,30 @@ LOGITS, EARLIER = torch.tensor([[4.0, 0.0, 0.0], [0.0, 0.1, 0.0], [1.0, 2.0, 3.0
 def view(cycle: int, strategy: Tod) -> View:
     outputs = {name: LOGITS if name == "logits" else EARLIER for name in strategy.needs}
     return View(
-        cycle=cycle, cycles=3, classes=3, candidates=np.arange(3), labelled=np.arange(3, 5), pool_size=5,
-        rng=np.random.default_rng(0), device=torch.device("cpu"), outputs=outputs,
-    )  # fmt: skip
+        cycle=cycle,
+        cycles=3,
+        classes=3,
+        candidates=np.arange(3),
+        labelled=np.arange(3, 5),
+        pool_size=5,
+        rng=np.random.default_rng(0),
+        device=torch.device("cpu"),
+        outputs=outputs,
+    )
 
 
 @pytest.mark.parametrize(
     ("first", "cycle", "recorded"),
     [
-        ("lowest_untrained", 0, True), ("highest_initial", 0, True), ("gini", 0, False), ("random", 0, False),
-        ("gini", 1, True), ("random", 1, True), ("lowest_untrained", 1, True),
+        ("lowest_untrained", 0, True),
+        ("highest_initial", 0, True),
+        ("gini", 0, False),
+        ("random", 0, False),
+        ("gini", 1, True),
+        ("random", 1, True),
+        ("lowest_untrained", 1, True),
     ],
-)  # fmt: skip
+)
 def test_the_mean_discrepancy_is_recorded_where_there_is_one(first: First, cycle: int, recorded: bool) -> None:
     found = Tod(first=first).select(view(cycle, Tod(first=first)), 2).diagnostics or {}
     distance = (LOGITS.softmax(1) - EARLIER.softmax(1)).norm(dim=1).mean()

@@ -174,7 +174,10 @@ def test_both_ways_of_sgd_take_each_others_state(first: str, momentum: float, ne
     recipe = {"lr": 0.1, "momentum": momentum, "weight_decay": 5e-4, "nesterov": nesterov}
 
     def optimizer(kind: str, network: nn.Module) -> torch.optim.Optimizer:
-        groups = [{"params": [network[0].weight], "weight_decay": 0.0}, {"params": [network[0].bias, *network[1:].parameters()]}]  # type: ignore[index]  # fmt: skip
+        groups = [
+            {"params": [network[0].weight], "weight_decay": 0.0},
+            {"params": [network[0].bias, *network[1:].parameters()]},
+        ]  # type: ignore[index]
         if kind == "plain":
             return optimizers.SGD(groups, **recipe, foreach=True)
         return optimizers.CapturableSgd(groups, lambda: Number(CPU), **recipe)

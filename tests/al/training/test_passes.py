@@ -137,9 +137,13 @@ def test_a_learner_answers_them_whatever_the_batch_size(dropout: float, tmp_path
     large, small = (learner(tmp_path, dropout=dropout, batch=size).outputs(names, indices, 1) for size in (250, 7))
     shapes = {name: tuple(value.shape) for name, value in large.items()}
     assert shapes == {
-        "dropout3.logits": (3, 30, 10), "perturbed2.logits": (2, 30, 10), "perturbed2.features": (2, 30, 16),
-        "head.weight": (10, 16), "head.bias": (10,), "logits": (30, 10),
-    }  # fmt: skip
+        "dropout3.logits": (3, 30, 10),
+        "perturbed2.logits": (2, 30, 10),
+        "perturbed2.features": (2, 30, 16),
+        "head.weight": (10, 16),
+        "head.bias": (10,),
+        "logits": (30, 10),
+    }
     for name, value in large.items():
         torch.testing.assert_close(small[name], value, rtol=1e-4, atol=1e-5)
 

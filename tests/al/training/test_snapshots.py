@@ -236,9 +236,14 @@ def test_the_state_between_cycles_holds_no_snapshots(tmp_path: Path) -> None:
 )
 def test_trajectories_that_cannot_be_are_refused(trajectory: dict[str, Any], said: str) -> None:
     recipe = {
-        "epochs": 100, "batch_size": 8, "shuffle": True, "drop_last": False, "start": "fresh",
-        "optimizer": {"name": "adam", "lr": 0.1, "weight_decay": 0.0}, "schedule": {"kind": "cosine"},
-    }  # fmt: skip
+        "epochs": 100,
+        "batch_size": 8,
+        "shuffle": True,
+        "drop_last": False,
+        "start": "fresh",
+        "optimizer": {"name": "adam", "lr": 0.1, "weight_decay": 0.0},
+        "schedule": {"kind": "cosine"},
+    }
     assert Training.model_validate({**recipe, "trajectory": {"start": 60, "every": 10}}).trajectory is not None
     with pytest.raises(ValueError, match=said):
         Training.model_validate({**recipe, "trajectory": trajectory})

@@ -137,7 +137,10 @@ def learner_of(
     protocol = Protocol(
         seed=0,
         data=Data(
-            name="formula", train_size=pool, test_size=inputs["test_images"], classes=inputs["classes"],
+            name="formula",
+            train_size=pool,
+            test_size=inputs["test_images"],
+            classes=inputs["classes"],
             split=Split(rule="official"),
         ),
         views=Views(train=(), test=(), pool="test"),
@@ -145,22 +148,36 @@ def learner_of(
         acquisition=acquisition,
         training=training,
         evaluation=Evaluation(epoch="last", batch_size=training.batch_size),
-    )  # fmt: skip
+    )
     step, shift = inputs["images"]["x_step"], inputs["images"]["x_shift"]
     train = FormulaImages(step, shift)
     parts = LearnerData(
-        train=train, pool=train, test=FormulaImages(step, shift, TEST_FROM),
+        train=train,
+        pool=train,
+        test=FormulaImages(step, shift, TEST_FROM),
         train_labels=labels_of(pool, inputs["classes"]),
         test_labels=labels_of(inputs["test_images"], inputs["classes"]),
-    )  # fmt: skip
+    )
     return Learner(protocol, objective, parts, Streams(0, 0), FP64, orders=orders, initial=initial)
 
 
 def sgd_training(
-    *, epochs: int, batch: int, lr: float, milestones: list[int], gamma: float, late: bool, start: str,
-    momentum: float, weight_decay: float, trajectory: Trajectory | None = None, last_gamma: float | None = None,
-    cosine: str = "lr_multistep", period: int = 10, floor: float = 0.0,
-) -> Training:  # fmt: skip
+    *,
+    epochs: int,
+    batch: int,
+    lr: float,
+    milestones: list[int],
+    gamma: float,
+    late: bool,
+    start: str,
+    momentum: float,
+    weight_decay: float,
+    trajectory: Trajectory | None = None,
+    last_gamma: float | None = None,
+    cosine: str = "lr_multistep",
+    period: int = 10,
+    floor: float = 0.0,
+) -> Training:
     """SGD as both papers have it; `cosine` is ST-CoNAL's name of a schedule."""
     schedule: MultiStep | CosineRestarts = MultiStep(
         kind="multistep", milestones=tuple(milestones), gamma=gamma, late=late, last_gamma=last_gamma
@@ -168,14 +185,23 @@ def sgd_training(
     if cosine != "lr_multistep":
         warm = cosine == "lr_constwarmup_CLR_cosine"
         schedule = CosineRestarts(
-            kind="cosine_restarts", start=milestones[0] + 1 if warm else 1, period=period, floor=floor,
-            gamma=gamma if warm else 1.0, last_gamma=last_gamma if warm else None,
-        )  # fmt: skip
+            kind="cosine_restarts",
+            start=milestones[0] + 1 if warm else 1,
+            period=period,
+            floor=floor,
+            gamma=gamma if warm else 1.0,
+            last_gamma=last_gamma if warm else None,
+        )
     return Training(
-        epochs=epochs, batch_size=batch, shuffle=True, drop_last=False, start=start, trajectory=trajectory,  # type: ignore[arg-type]
+        epochs=epochs,
+        batch_size=batch,
+        shuffle=True,
+        drop_last=False,
+        start=start,
+        trajectory=trajectory,  # type: ignore[arg-type]
         optimizer=Sgd(name="sgd", lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=False),
         schedule=schedule,
-    )  # fmt: skip
+    )
 
 
 def acquisition_of(initial: int, budget: int, cycles: int, candidates: int | None) -> Acquisition:

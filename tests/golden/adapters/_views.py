@@ -22,9 +22,16 @@ class Listed:
 def view_of(candidates: np.ndarray, labelled: np.ndarray, cycle: int, outputs: Mapping[str, Tensor], rng: Any) -> View:
     """A view of one cycle over the candidates, with given network outputs."""
     return View(
-        cycle=cycle, cycles=max(7, cycle + 2), classes=2, candidates=candidates, labelled=labelled,
-        pool_size=len(candidates) + len(labelled), rng=rng, device=torch.device("cpu"), outputs=outputs,
-    )  # fmt: skip
+        cycle=cycle,
+        cycles=max(7, cycle + 2),
+        classes=2,
+        candidates=candidates,
+        labelled=labelled,
+        pool_size=len(candidates) + len(labelled),
+        rng=rng,
+        device=torch.device("cpu"),
+        outputs=outputs,
+    )
 
 
 def logits_with_discrepancy(score: np.ndarray) -> dict[str, Tensor]:

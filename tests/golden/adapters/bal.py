@@ -136,10 +136,17 @@ def windows(inputs, expected, tolerance, npz, case):
         taken = inside[len(inside) - min(wanted, len(inside)) :] if last else inside[:wanted]
         labelled = np.concatenate([labelled, taken])
         found = {
-            "begin": span[0], "end": span[1], "slice_length": len(ranks[slice(*span)]), "subpool": len(inside), "quota": wanted,
-            "taken": len(taken), "labelled_total": len(labelled), "rank_sum": int(taken.sum()),
-            "rank_min": int(taken.min()) if len(taken) else None, "rank_max": int(taken.max()) if len(taken) else None,
-        }  # fmt: skip
+            "begin": span[0],
+            "end": span[1],
+            "slice_length": len(ranks[slice(*span)]),
+            "subpool": len(inside),
+            "quota": wanted,
+            "taken": len(taken),
+            "labelled_total": len(labelled),
+            "rank_sum": int(taken.sum()),
+            "rank_min": int(taken.min()) if len(taken) else None,
+            "rank_max": int(taken.max()) if len(taken) else None,
+        }
         if cycle in rows:
             for name, value in found.items():
                 given(rows[cycle], name, value)

@@ -232,13 +232,22 @@ def check_settings(expected):
     assert training.optimizer.exempt == UNDECAYED
     norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     ours = {
-        "n_epochs": training.epochs, "base_lr": training.optimizer.lr, "base_batch_size": training.batch_size,
-        "momentum": training.optimizer.momentum, "no_nesterov": not training.optimizer.nesterov,
-        "weight_decay": training.optimizer.weight_decay, "label_smoothing": training.label_smoothing,
-        "no_decay_keys": "#".join(training.optimizer.exempt), "warmup_epochs": 0, "manual_seed": 0,
-        "valid_size": protocol.acquisition.initial.size, "dropout": network.dropout.p, "model_init": "he_fout",
-        "resize_scale": transform(view, "random_resized_crop").scale[0], "distort_color": "tf",
-    }  # fmt: skip
+        "n_epochs": training.epochs,
+        "base_lr": training.optimizer.lr,
+        "base_batch_size": training.batch_size,
+        "momentum": training.optimizer.momentum,
+        "no_nesterov": not training.optimizer.nesterov,
+        "weight_decay": training.optimizer.weight_decay,
+        "label_smoothing": training.label_smoothing,
+        "no_decay_keys": "#".join(training.optimizer.exempt),
+        "warmup_epochs": 0,
+        "manual_seed": 0,
+        "valid_size": protocol.acquisition.initial.size,
+        "dropout": network.dropout.p,
+        "model_init": "he_fout",
+        "resize_scale": transform(view, "random_resized_crop").scale[0],
+        "distort_color": "tf",
+    }
     ours |= dict(zip(("bn_momentum", "bn_eps"), *{(norm.momentum, norm.eps) for norm in norms}, strict=True))
     for name, value in ours.items():
         given(expected, name, value)

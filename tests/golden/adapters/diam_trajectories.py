@@ -94,12 +94,18 @@ def rounds(inputs, expected, tolerance, npz, case):
         for net, side in zip(inputs["nets"], inputs["sides"], strict=True)
     ]
     sets = {
-        "protocol.models": models, "protocol.data.train_size": pool, "protocol.data.test_size": inputs["test"],
-        "protocol.acquisition.initial.size": inputs["initial"], "protocol.acquisition.budget": budget,
-        "protocol.acquisition.cycles": len(cycles) + 1, "protocol.training.epochs": inputs["epochs"],
-        "protocol.training.batch_size": inputs["batch"], "protocol.training.optimizer.lr": inputs["lr"],
-        "protocol.evaluation.batch_size": inputs["batch"], "protocol.evaluation.size": inputs["sides"][0],
-    }  # fmt: skip
+        "protocol.models": models,
+        "protocol.data.train_size": pool,
+        "protocol.data.test_size": inputs["test"],
+        "protocol.acquisition.initial.size": inputs["initial"],
+        "protocol.acquisition.budget": budget,
+        "protocol.acquisition.cycles": len(cycles) + 1,
+        "protocol.training.epochs": inputs["epochs"],
+        "protocol.training.batch_size": inputs["batch"],
+        "protocol.training.optimizer.lr": inputs["lr"],
+        "protocol.evaluation.batch_size": inputs["batch"],
+        "protocol.evaluation.size": inputs["sides"][0],
+    }
     if "fraction" in inputs:
         sets["protocol.training.vote_fraction"] = inputs["fraction"]
     trials = {name: pinned(MEMBERS, name, "as_published", sets) for name in ("diam", "cal")}

@@ -27,9 +27,9 @@ def game(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Exp
     scale = re.fullmatch(rf"{NUMBER} \+ i / n", rule["scale"])
     assert scale, f"an unknown scale of images: {rule['scale']}"
     ramp, least = rule["x_step"] * np.arange(3 * 32 * 32), float(scale[1])
-    images = torch.from_numpy(np.stack(
-        [np.sin(ramp + rule["x_shift"] * i).reshape(3, 32, 32) * (least + i / total) for i in range(total)]
-    ))  # fmt: skip
+    images = torch.from_numpy(
+        np.stack([np.sin(ramp + rule["x_shift"] * i).reshape(3, 32, 32) * (least + i / total) for i in range(total)])
+    )
 
     class Given(Chance):
         def normal(self, like: Tensor) -> Tensor:
@@ -42,10 +42,17 @@ def game(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Exp
             load_canonical(module, inputs[f"{name}_canonical"], inputs["fills"][name])
 
     params: dict[str, Any] = {
-        "kl": inputs["kl"], "vae_steps": inputs["vae_steps"], "latent": inputs["latent"], "width": inputs["width"],
-        "batch_size": inputs["batch_size"], "lr": inputs["lr"], "passes": inputs["passes"], "redraw": True, "init": "kaiming",
+        "kl": inputs["kl"],
+        "vae_steps": inputs["vae_steps"],
+        "latent": inputs["latent"],
+        "width": inputs["width"],
+        "batch_size": inputs["batch_size"],
+        "lr": inputs["lr"],
+        "passes": inputs["passes"],
+        "redraw": True,
+        "init": "kaiming",
         "hidden": inputs["discriminator_hidden"],
-    }  # fmt: skip
+    }
     outputs, strategy = {}, Vaal(**params)
     if "rank" in inputs:
         times = re.fullmatch(rf"{NUMBER} \* mean of the image", inputs["rank"])
@@ -56,10 +63,18 @@ def game(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Exp
 
     def view() -> View:
         return View(
-            cycle=inputs["cycle"], cycles=inputs["cycle"] + 2, classes=10, candidates=np.arange(candidates),
-            labelled=np.arange(candidates, total), pool_size=total, rng=np.random.default_rng(0),
-            device=torch.device("cpu"), outputs=outputs, images=lambda indices: images[torch.as_tensor(indices)], chance=Given,
-        )  # fmt: skip
+            cycle=inputs["cycle"],
+            cycles=inputs["cycle"] + 2,
+            classes=10,
+            candidates=np.arange(candidates),
+            labelled=np.arange(candidates, total),
+            pool_size=total,
+            rng=np.random.default_rng(0),
+            device=torch.device("cpu"),
+            outputs=outputs,
+            images=lambda indices: images[torch.as_tensor(indices)],
+            chance=Given,
+        )
 
     shown, budget, text = view(), inputs["budget"], tolerance["float64"]
     found = strategy.game(shown)

@@ -53,7 +53,7 @@ def dataset(inputs):
         digest="0" * 64,
         canonical=True,
         canonical_note="",
-    )  # fmt: skip
+    )
 
 
 def model_of(canonical):
@@ -70,18 +70,22 @@ def model_of(canonical):
 def amounts(inputs, first, budgets, views):
     """What the recorded run sets in place of the suite's values."""
     sets = {
-        "protocol.data.train_size": inputs["pool"], "protocol.data.test_size": inputs["test"],
+        "protocol.data.train_size": inputs["pool"],
+        "protocol.data.test_size": inputs["test"],
         "protocol.models": [model_of(inputs["canonical_main"])],
         "protocol.pretext.model": model_of(inputs["canonical_pretext"]),
-        "protocol.acquisition.initial.size": first, "protocol.acquisition.budget": budgets,
+        "protocol.acquisition.initial.size": first,
+        "protocol.acquisition.budget": budgets,
         "protocol.acquisition.cycles": inputs["cycles"],
         "protocol.evaluation.batch_size": 20,
-    }  # fmt: skip
+    }
     for name, part in (("main", "protocol.training"), ("pretext", "protocol.pretext.training")):
         sets |= {
-            f"{part}.epochs": inputs[name]["epochs"], f"{part}.batch_size": inputs[name]["batch"],
-            f"{part}.schedule.milestones": inputs[name]["milestones"], f"{part}.optimizer.lr": inputs["lr"],
-        }  # fmt: skip
+            f"{part}.epochs": inputs[name]["epochs"],
+            f"{part}.batch_size": inputs[name]["batch"],
+            f"{part}.schedule.milestones": inputs[name]["milestones"],
+            f"{part}.optimizer.lr": inputs["lr"],
+        }
     return sets | {path: without_augmentation(view) for path, view in views.items()}
 
 
@@ -184,10 +188,12 @@ def bal(inputs, expected, tolerance, npz, case):
     first, *budgets = [quota(share, inputs["pool"]) for share in shares]
     released = pinned(suite, "bal", "released", {}).protocol
     views = {
-        "protocol.views.train": released.views.train, "protocol.views.test": released.views.test,
-        "protocol.views.pool": released.views.pool, "protocol.pretext.view": released.pretext.view,
+        "protocol.views.train": released.views.train,
+        "protocol.views.test": released.views.test,
+        "protocol.views.pool": released.views.pool,
+        "protocol.pretext.view": released.pretext.view,
         "protocol.pretext.test_view": released.pretext.test_view,
-    }  # fmt: skip
+    }
     params = {"beta": inputs["beta"], "addendum": inputs["addendum"], "first": inputs.get("first", "high1st")}
     sampling = inputs.get("sampling", "confidence")
     params["sampler"] = {"rand": "random"}.get(sampling, sampling)
@@ -224,9 +230,11 @@ def pt4al(inputs, expected, tolerance, npz, case):
     suite, pool = "pt4al/cifar10", inputs["pool"]
     usual = pinned(suite, "pt4al", "as_published", {}).protocol
     views = {
-        "protocol.views.train": usual.views.train, "protocol.views.test": usual.views.test,
-        "protocol.pretext.view": usual.pretext.view, "protocol.pretext.test_view": usual.pretext.test_view,
-    }  # fmt: skip
+        "protocol.views.train": usual.views.train,
+        "protocol.views.test": usual.views.test,
+        "protocol.pretext.view": usual.pretext.view,
+        "protocol.pretext.test_view": usual.pretext.test_view,
+    }
     trial = pinned(suite, "pt4al", "as_published", amounts(inputs, inputs["first"], inputs["budget"], views))
     recorder, watched, _, statics = replayed(trial, inputs)
     check_pretext(recorder, statics, expected, inputs, tolerance)

@@ -105,27 +105,46 @@ def tod_and_learning_loss(inputs: Any, expected: Expected, tolerance: Any, npz: 
     if "module_canonical" in inputs:
         sides = [32 >> stage for stage in range(len(inputs["widths"]))]
         objective = LearningLoss(
-            joint=inputs["auxiliary"] == "LL4AL", channels=tuple(inputs["widths"]), windows=tuple(sides),
-            joint_until=config["EPOCHL"], margin=config["MARGIN"], hidden=inputs["module_hidden"],
-        )  # fmt: skip
+            joint=inputs["auxiliary"] == "LL4AL",
+            channels=tuple(inputs["widths"]),
+            windows=tuple(sides),
+            joint_until=config["EPOCHL"],
+            margin=config["MARGIN"],
+            hidden=inputs["module_hidden"],
+        )
         measure["module_norm"] = lambda learner: norm(learner.objective.modules()["loss_prediction"])
     elif inputs["auxiliary"] == "TOD":
         objective = Cod(weight=config["WEIGHT"], first_batch="drawn_once")
         measure["ema_norm"] = lambda learner: norm(learner.objective.modules()["teacher"])
     orders = RecordedOrders()
     training = sgd_training(
-        epochs=config["EPOCH"], batch=config["BATCH"], lr=config["LR"], milestones=config["MILESTONES"], gamma=0.1,
-        momentum=config.get("MOMENTUM", 0.9), weight_decay=config.get("WDECAY", 5e-4),
-        late=False, start="warm",
-    )  # fmt: skip
+        epochs=config["EPOCH"],
+        batch=config["BATCH"],
+        lr=config["LR"],
+        milestones=config["MILESTONES"],
+        gamma=0.1,
+        momentum=config.get("MOMENTUM", 0.9),
+        weight_decay=config.get("WDECAY", 5e-4),
+        late=False,
+        start="warm",
+    )
     learner = learner_of(
-        inputs, objective, training,
-        acquisition_of(config["START"], config["ADDENDUM"], config["CYCLES"], config["SUBSET"]), orders,
-        weights(inputs, {
-            "student": ("backbone", "canonical"), "teacher": ("ema", "canonical"), "reference": ("cod", "canonical"),
-            "loss_prediction": ("module", "module_canonical"),
-        }), config["NUM_TRAIN"],
-    )  # fmt: skip
+        inputs,
+        objective,
+        training,
+        acquisition_of(config["START"], config["ADDENDUM"], config["CYCLES"], config["SUBSET"]),
+        orders,
+        weights(
+            inputs,
+            {
+                "student": ("backbone", "canonical"),
+                "teacher": ("ema", "canonical"),
+                "reference": ("cod", "canonical"),
+                "loss_prediction": ("module", "module_canonical"),
+            },
+        ),
+        config["NUM_TRAIN"],
+    )
     rows = watched(learner, {name: lambda take=take: take(learner) for name, take in measure.items()})
     strategy = tod_strategy(inputs)
     assert 0 < len(cycles) <= config["CYCLES"]
@@ -189,9 +208,13 @@ def trajectory_of(epochs: int, first: int, every: int, ema: bool, decay: float) 
     start = -(-first // every) * every
     taken, students = (epochs - start) // every + 1, (epochs - first) // every
     return Trajectory(
-        start=start, every=every, average="ema" if ema else "swa", students="all5" if students == taken else "last4",
-        ema_decay=decay if ema else None, ema_start="random" if ema else "student",
-    )  # fmt: skip
+        start=start,
+        every=every,
+        average="ema" if ema else "swa",
+        students="all5" if students == taken else "last4",
+        ema_decay=decay if ema else None,
+        ema_start="random" if ema else "student",
+    )
 
 
 def gamma_of(asked: Mapping[str, str], config: Mapping[str, Any]) -> float:
@@ -216,27 +239,51 @@ def stconal(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: 
     objective: Objective = Supervised()
     if semi:
         objective = MeanTeacher(
-            labelled=known, unlabelled=batch - known, weight=float(asked.get("consistency", 100.0)),
-            ramp_epochs=int(asked.get("consistency_rampup", 5)), ema_decay=decay,
-            counter="trial", start="random", second_pass=True,
-        )  # fmt: skip
+            labelled=known,
+            unlabelled=batch - known,
+            weight=float(asked.get("consistency", 100.0)),
+            ramp_epochs=int(asked.get("consistency_rampup", 5)),
+            ema_decay=decay,
+            counter="trial",
+            start="random",
+            second_pass=True,
+        )
     orders = RecordedOrders()
     recipe = "optimizer_opt.optim_params."
     training = sgd_training(
-        epochs=epochs, batch=batch, lr=config.get(f"{recipe}lr", 0.1), milestones=milestones, gamma=gamma_of(asked, config),
-        late=True, start="fresh", trajectory=trajectory, momentum=config.get(f"{recipe}momentum", 0.9),
-        weight_decay=config.get(f"{recipe}weight_decay", 5e-4), last_gamma=0.1 if "linear_gamma" in asked else None,
-        cosine=asked.get("lr_type", "lr_multistep"), period=interval, floor=float(asked.get("lr_min", 0)),
-    )  # fmt: skip
+        epochs=epochs,
+        batch=batch,
+        lr=config.get(f"{recipe}lr", 0.1),
+        milestones=milestones,
+        gamma=gamma_of(asked, config),
+        late=True,
+        start="fresh",
+        trajectory=trajectory,
+        momentum=config.get(f"{recipe}momentum", 0.9),
+        weight_decay=config.get(f"{recipe}weight_decay", 5e-4),
+        last_gamma=0.1 if "linear_gamma" in asked else None,
+        cosine=asked.get("lr_type", "lr_multistep"),
+        period=interval,
+        floor=float(asked.get("lr_min", 0)),
+    )
     budget = int(asked.get("budget", 1000))
     subset = None if "use_no_subset" in asked else int(asked.get("subset", 10000))
     learner = learner_of(
-        inputs, objective, training, acquisition_of(budget, budget, int(asked.get("cycles", 5)), subset), orders,
-        weights(inputs, {
-            "student": ("backbone", "canonical"), "average": ("backbone_ema", "canonical"),
-            "mean_teacher": ("backbone_ema", "canonical"),
-        }), inputs["train_images"],
-    )  # fmt: skip
+        inputs,
+        objective,
+        training,
+        acquisition_of(budget, budget, int(asked.get("cycles", 5)), subset),
+        orders,
+        weights(
+            inputs,
+            {
+                "student": ("backbone", "canonical"),
+                "average": ("backbone_ema", "canonical"),
+                "mean_teacher": ("backbone_ema", "canonical"),
+            },
+        ),
+        inputs["train_images"],
+    )
 
     def average() -> nn.Module:
         if semi:
