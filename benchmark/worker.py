@@ -54,7 +54,10 @@ from benchmark.runs.events import (
 from benchmark.runs.gpus import CHOSEN_GPU, MEMORY_SHARE, DeviceMissing, Survey, find_gpu, survey_from
 from benchmark.runs.variables import FIXED_NUMBERS
 from benchmark.spec.identity import trial_id
-from benchmark.spec.models import FeatureFile, Lbfgs, Protocol, Transform, Trial
+from benchmark.spec.protocol import FeatureFile, Protocol
+from benchmark.spec.suite import Trial
+from benchmark.spec.training import Lbfgs
+from benchmark.spec.transforms import Transform
 
 provenance.loaded_code()  # now, as this code is loaded: a fork server outlives edits of the files
 

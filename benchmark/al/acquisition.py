@@ -22,7 +22,7 @@ from benchmark.al.pool import Indices, Pool, indices_digest
 from benchmark.al.strategies.base import BEFORE_FIRST_TRAINING, Picks, Strategy, View
 from benchmark.al.trainable import TrainableModel
 from benchmark.errors import AlbenchError, UsageError
-from benchmark.spec.models import Protocol
+from benchmark.spec.protocol import Protocol
 
 
 def acquire(

@@ -20,18 +20,10 @@ from benchmark.al.loop import run
 from benchmark.al.session import Session
 from benchmark.al.strategies import Strategy
 from benchmark.al.trainable import TrainableModel
-from benchmark.spec.models import (
-    CenterCrop,
-    Model,
-    Pretext,
-    Protocol,
-    RandomCrop,
-    RandomResizedCrop,
-    Resize,
-    Transform,
-    Trial,
-    Views,
-)
+from benchmark.spec.protocol import Protocol
+from benchmark.spec.suite import Trial
+from benchmark.spec.training import Model, Pretext
+from benchmark.spec.transforms import CenterCrop, RandomCrop, RandomResizedCrop, Resize, Transform, Views
 
 POOL, TEST, BATCH = 24, 8, 4
 MODELS, SIDE, WHOLE = 2, 64, sys.maxsize

@@ -19,7 +19,7 @@ from benchmark.al.networks import efficientnet_lite
 from benchmark.al.networks.lite_weights import find_weights, load_weights
 from benchmark.errors import DataError, UsageError
 from benchmark.runs.code_digest import digest_file
-from benchmark.spec.models import FeatureNetwork
+from benchmark.spec.protocol import FeatureNetwork
 
 NETWORKS = ("efficientnet_lite0",)
 """Fixed networks whose features can be computed here."""

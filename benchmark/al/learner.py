@@ -39,7 +39,8 @@ from benchmark.al.training.recorder import CycleStart, EpochEnd
 from benchmark.al.training.recorders import recorders_of
 from benchmark.al.training.schedules import in_cycle, rate
 from benchmark.errors import UsageError
-from benchmark.spec.models import Adam, Model, Protocol, Sgd
+from benchmark.spec.protocol import Protocol
+from benchmark.spec.training import Adam, Model, Sgd
 
 
 @dataclass(frozen=True)

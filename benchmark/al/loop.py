@@ -15,7 +15,7 @@ from benchmark.al.statics import static_outputs
 from benchmark.al.strategies.base import Strategy
 from benchmark.al.trainable import TrainableModel
 from benchmark.runs.events import CycleResult
-from benchmark.spec.models import Protocol
+from benchmark.spec.protocol import Protocol
 
 
 def run(protocol: Protocol, strategy: Strategy, learner: TrainableModel, session: Session) -> None:

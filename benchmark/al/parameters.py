@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
 
 from benchmark.errors import UsageError
-from benchmark.spec.models import Component
+from benchmark.spec.suite import Component
 
 ROOT = Path(__file__).parents[2]
 STRICT = ConfigDict(extra="forbid", strict=True)

@@ -18,7 +18,8 @@ from benchmark.al.output_name import PRETEXT, OutputName
 from benchmark.al.pool import Indices
 from benchmark.al.strategies.base import Strategy
 from benchmark.errors import UsageError
-from benchmark.spec.models import Component, Lbfgs
+from benchmark.spec.suite import Component
+from benchmark.spec.training import Lbfgs
 
 IMAGES = {
     "vaal": "it trains an autoencoder on images, and there are only their features",

@@ -23,7 +23,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from benchmark.errors import UsageError
-from benchmark.spec.models import Component
+from benchmark.spec.suite import Component
 
 STRATEGIES = {
     "alfa_mix": "benchmark.al.strategies.alfa_mix:AlfaMix",

@@ -23,7 +23,7 @@ from benchmark.errors import DataError
 from benchmark.runs import events
 from benchmark.runs.events import CycleFinished, CycleResult, EpochFinished, Reused, TrialStarted
 from benchmark.spec.identity import digest
-from benchmark.spec.models import Trial
+from benchmark.spec.suite import Trial
 
 REPORT_EVERY = 1.0
 """Seconds between progress events inside a cycle."""

@@ -12,7 +12,7 @@ from benchmark.al.session import Session
 from benchmark.al.strategies.base import Strategy
 from benchmark.al.trainable import TrainableModel
 from benchmark.errors import UsageError
-from benchmark.spec.models import Protocol
+from benchmark.spec.protocol import Protocol
 
 
 def static_outputs(

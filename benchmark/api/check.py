@@ -185,7 +185,7 @@ def check_network(
     from benchmark.al.networks import network
     from benchmark.conformance.networks import check_network_contract
     from benchmark.spec.load import plugin_component
-    from benchmark.spec.models import Model
+    from benchmark.spec.training import Model
 
     model = Model(name=plugin_component(name).name, params=dict(params or {}))
     network(model, 2, channels)  # what cannot be built is the user's to fix, not a broken promise

@@ -20,8 +20,8 @@ from benchmark.runs.events import Record
 from benchmark.runs.store import RejectedRecord, Store, data_free_id
 from benchmark.spec.groups import ALL, GROUPS, expand_groups, group_methods
 from benchmark.spec.load import SuiteFile, with_own_code
-from benchmark.spec.models import Component, Method, Trial
 from benchmark.spec.selectors import Selection, Selector
+from benchmark.spec.suite import Component, Method, Trial
 from benchmark.text import flops, toml_value
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from benchmark.api.workspace import Workspace
 from benchmark.errors import UsageError
-from benchmark.spec.models import Data, FeatureNetwork, Protocol
+from benchmark.spec.data import Data
+from benchmark.spec.protocol import FeatureNetwork, Protocol
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from benchmark.text import toml_value
 
 if TYPE_CHECKING:
     from benchmark.al.datasets.survey import FolderSurvey
-    from benchmark.spec.models import Model
+    from benchmark.spec.training import Model
 
 GROUP, RECIPE = "own", "_recipe.toml"
 """Folder of the suites folder for suites about one's own data, and what they inherit."""
@@ -60,8 +60,9 @@ def write_suite(
     """
     from benchmark.al.datasets.survey import survey_folder
     from benchmark.al.networks.amounts import measure_model
+    from benchmark.spec.data import Split
     from benchmark.spec.load import load_suite
-    from benchmark.spec.models import Model, Split
+    from benchmark.spec.training import Model
 
     workspace, place = workspace or Workspace(), Path(folder).resolve()
     if not place.is_dir():

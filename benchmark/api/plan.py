@@ -14,9 +14,11 @@ from benchmark.planning import amounts
 from benchmark.planning.plan import DataStatus, Plan, data_key, make_plan, speeds
 from benchmark.runs.events import Environment, Precision, Step
 from benchmark.runs.store import Store
-from benchmark.spec.models import Component, Cost, MethodCost, Model, Protocol, Trial
+from benchmark.spec.protocol import Protocol
 from benchmark.spec.published import ReportedResult
 from benchmark.spec.selectors import SelectedTrial, Selection, Selector
+from benchmark.spec.suite import Component, Cost, MethodCost, Trial
+from benchmark.spec.training import Model
 
 if TYPE_CHECKING:
     from benchmark.executors.base import Executor

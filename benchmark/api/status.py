@@ -14,8 +14,8 @@ from benchmark.runs import events
 from benchmark.runs.events import CycleFinished
 from benchmark.runs.lock import lock_owner
 from benchmark.runs.store import RunStatus, Store, data_free_id, outputs
-from benchmark.spec.models import Trial
 from benchmark.spec.selectors import Selection, Selector
+from benchmark.spec.suite import Trial
 
 
 @dataclass(frozen=True)

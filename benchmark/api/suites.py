@@ -55,8 +55,8 @@ def _summary_line(path: Path) -> str:
 
 def describe(found: SuiteFile, profile: str = "paper", variant: str = "as_published") -> dict[str, Any]:
     """Everything `show` says, as plain values."""
+    from benchmark.spec.base import leaves
     from benchmark.spec.load import PINNED
-    from benchmark.spec.models import leaves
 
     suite = found.resolve(profile, variant)
     whole = suite.model_dump(mode="json", exclude_unset=True)
@@ -128,7 +128,7 @@ def write_schema(workspace: Workspace) -> Path:
 def schema_text() -> str:
     """The JSON Schema of suite files, as it is committed. No table need be whole, for it may inherit: `albench check` says
     what is missing."""
-    from benchmark.spec.models import Suite
+    from benchmark.spec.suite import Suite
 
     model = Suite.model_json_schema()
     chosen = {"op", "kind", "name", "rule", "task"}  # what distinguishes inline tables; they replace, so they are whole

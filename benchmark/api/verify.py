@@ -27,8 +27,8 @@ from benchmark.runs.events import CycleFinished, Environment, EpochFinished, Pre
 from benchmark.runs.store import Store, check_record
 from benchmark.spec.identity import trial_id
 from benchmark.spec.load import find_suite
-from benchmark.spec.models import Trial
 from benchmark.spec.selectors import Selection
+from benchmark.spec.suite import Trial
 from benchmark.verdicts.determinism import Divergence, Level, divergence, level
 
 ORDER = tuple(Level)

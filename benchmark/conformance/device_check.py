@@ -26,7 +26,8 @@ from benchmark.al.training import cuda_graphs
 from benchmark.al.training.numerics import Numerics, prepare
 from benchmark.errors import Exit
 from benchmark.runs.events import CycleResult, Precision, Step
-from benchmark.spec.models import Spec, Trial
+from benchmark.spec.base import Spec
+from benchmark.spec.suite import Trial
 from benchmark.worker import assemble
 
 TOLERANCES: dict[Precision, float] = {"fp32": 1e-3, "tf32": 2e-2, "tf32-conv": 2e-2, "bf16": 1e-1}

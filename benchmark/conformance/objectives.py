@@ -19,7 +19,8 @@ from benchmark.al.training.numerics import Numerics
 from benchmark.conformance.checks import Broken, Finding, Result, disturb_generators
 from benchmark.errors import AlbenchError
 from benchmark.spec.identity import canonical_json
-from benchmark.spec.models import Component, Protocol, Trial
+from benchmark.spec.protocol import Protocol
+from benchmark.spec.suite import Component, Trial
 from benchmark.worker import assemble
 
 LABELLED, POOL = 18, 24

@@ -22,7 +22,7 @@ from benchmark.al.pool import Indices, Pool
 from benchmark.al.random.streams import Streams
 from benchmark.al.strategies.base import BEFORE_FIRST_TRAINING, Picks, Strategy, View
 from benchmark.spec.identity import canonical_json
-from benchmark.spec.models import Protocol
+from benchmark.spec.protocol import Protocol
 
 CLASSES, FEATURES, SNAPSHOTS, SIDE = 10, 16, 4, 32
 """Shape of what the stand-in answers: classes, width of features, snapshots and students, pixels of images."""

@@ -13,7 +13,9 @@ from benchmark import files, text
 from benchmark.al.registry import TABLES
 from benchmark.runs.events import TrialFailed
 from benchmark.runs.store import check_record, last_event
-from benchmark.spec.models import Component, Data, Model, Trial
+from benchmark.spec.data import Data
+from benchmark.spec.suite import Component, Trial
+from benchmark.spec.training import Model
 
 FINISHED, USAGE, FAILED, BUSY, STOPPED = 0, 2, 3, 69, 75
 """Exit statuses of a worker; BUSY is returned when the run folder is in use."""

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from benchmark.spec.models import CenterCrop, Model, Protocol, RandomCrop, RandomResizedCrop, Resize, Transform, Trial
+from benchmark.spec.protocol import Protocol
+from benchmark.spec.suite import Trial
+from benchmark.spec.training import Model
+from benchmark.spec.transforms import CenterCrop, RandomCrop, RandomResizedCrop, Resize, Transform
 
 PAIRED = "learning_loss"
 """The objective whose loss is over pairs of a batch."""

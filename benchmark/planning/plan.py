@@ -9,9 +9,11 @@ from typing import Literal
 from benchmark.planning.workload import Workload, estimate_workload, sum_workloads
 from benchmark.runs.events import Environment, Record
 from benchmark.runs.store import RunStatus
+from benchmark.spec.base import Natural, Spec
+from benchmark.spec.data import Data
 from benchmark.spec.identity import digest, trial_id
-from benchmark.spec.models import Data, MethodCost, Natural, Spec, Trial
 from benchmark.spec.selectors import SelectedTrial
+from benchmark.spec.suite import MethodCost, Trial
 
 TrialState = Literal["finished", "resumable", "new", "running", "blocked"]
 

@@ -6,7 +6,10 @@ the published protocols' own tables is tested.
 
 from __future__ import annotations
 
-from benchmark.spec.models import Cost, MethodCost, Natural, Protocol, Spec, Training
+from benchmark.spec.base import Natural, Spec
+from benchmark.spec.protocol import Protocol
+from benchmark.spec.suite import Cost, MethodCost
+from benchmark.spec.training import Training
 
 
 class Workload(Spec):

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from benchmark.reports import formatting, markdown
 from benchmark.spec.load import SuiteFile
-from benchmark.spec.models import OURS
 from benchmark.spec.published import TARGETS
+from benchmark.spec.suite import OURS
 from benchmark.verdicts.judge import judge_suite
 from benchmark.verdicts.measurements import Measurement
 from benchmark.verdicts.results import ClaimOutcome, SuiteVerdict, VerdictKind

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from string import ascii_lowercase
 
 from benchmark.errors import Exit
-from benchmark.spec.models import Rule
+from benchmark.spec.suite import Rule
 from benchmark.verdicts.claims import BETTER_FROM
 from benchmark.verdicts.results import (
     BudgetTest,

@@ -433,7 +433,8 @@ def _render_page(template: str, title: str, **values: Any) -> str:
         js = f"{figure.library_script()}{(TEMPLATES / 'figure.js').read_text()}{js}"
     # Style attributes are allowed: matplotlib's SVG is made of them, and they can load nothing under this policy.
     policy = (
-        f"default-src 'none'; base-uri 'none'; form-action 'none'; script-src '{_content_hash(js)}'; style-src '{_content_hash(css)}'; "
+        "default-src 'none'; base-uri 'none'; form-action 'none'; "
+        f"script-src '{_content_hash(js)}'; style-src '{_content_hash(css)}'; "
         "style-src-attr 'unsafe-inline'"
     )
     text = (

@@ -14,8 +14,8 @@ from benchmark.errors import Exit
 from benchmark.reports import claims, formatting, markdown
 from benchmark.runs.events import write_bytes
 from benchmark.spec.load import SuiteFile, load_suite, suite_files
-from benchmark.spec.models import OURS
 from benchmark.spec.published import TARGETS
+from benchmark.spec.suite import OURS
 from benchmark.verdicts.judge import judge_suite
 from benchmark.verdicts.measurements import Measurement, read_results
 from benchmark.verdicts.parts import part_profiles, with_parts

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from benchmark import files
 from benchmark.errors import StoreError
 from benchmark.runs.events import Record, write_bytes
-from benchmark.spec.models import Spec
+from benchmark.spec.base import Spec
 
 FILE = "conditions.json"
 """Name of the committed file."""

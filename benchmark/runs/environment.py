@@ -26,7 +26,7 @@ from benchmark.runs.code_digest import code_digest
 from benchmark.runs.events import Environment, Precision, Step
 from benchmark.runs.gpus import Gpu, Survey
 from benchmark.runs.variables import numeric_variables
-from benchmark.spec.models import Spec
+from benchmark.spec.base import Spec
 
 MemoryFormat = Literal["contiguous", "channels_last"]
 MEMORY_FORMATS: Mapping[tuple[str, Precision], MemoryFormat] = {}
@@ -216,11 +216,11 @@ def _git_revision(root: Path, *arguments: str) -> str | None:
     trusted = ["-c", f"safe.directory={root.resolve()}", "-c", "core.fsmonitor=false"]
     try:
         done = subprocess.run(
-            ["git", "-C", str(root), *trusted, *arguments],
+            ["git", "-C", str(root), *trusted, *arguments],  # noqa: S607
             capture_output=True,
             text=True,
             timeout=QUERY_SECONDS,
-            check=True,  # noqa: S607
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None

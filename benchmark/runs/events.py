@@ -23,8 +23,9 @@ from pydantic import (
 from pydantic_core import from_json
 
 from benchmark import files, text
+from benchmark.spec.base import Spec
 from benchmark.spec.identity import digest
-from benchmark.spec.models import Spec, Trial
+from benchmark.spec.suite import Trial
 
 Precision = Literal["fp32", "tf32", "tf32-conv", "bf16"]
 Step = Literal["eager", "together", "captured"]

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from benchmark.errors import ExecutorError
 from benchmark.runs.variables import FIXED_NUMBERS
-from benchmark.spec.models import Spec
+from benchmark.spec.base import Spec
 
 QUERY_SECONDS = 20.0
 """nvidia-smi hangs when a driver is broken; after this long the machine counts as having no GPU."""
@@ -158,11 +158,11 @@ def list_driver() -> tuple[Gpu, ...]:
 def _nvidia_smi(*arguments: str) -> str:
     try:
         done = subprocess.run(
-            ["nvidia-smi", *arguments],
+            ["nvidia-smi", *arguments],  # noqa: S607
             capture_output=True,
             text=True,
             timeout=QUERY_SECONDS,
-            check=True,  # noqa: S607
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return ""

@@ -36,7 +36,7 @@ from benchmark.runs.events import (
 )
 from benchmark.runs.lock import lock_owner
 from benchmark.spec.identity import SHORT, trial_id
-from benchmark.spec.models import Trial
+from benchmark.spec.suite import Trial
 
 ENV_SHORT = 12
 """Hex digits of an environment's id in folder names."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from pydantic import JsonValue
 
-from benchmark.spec.models import Component, Method, MethodCost, Suite
+from benchmark.spec.suite import Component, Method, MethodCost, Suite
 
 CEILING, ALL = "ceiling", "all"
 MODERN: Mapping[str, tuple[str, int, bool]] = {

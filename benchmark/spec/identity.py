@@ -11,7 +11,8 @@ import hashlib
 import json
 from typing import Any
 
-from benchmark.spec.models import Spec, Trial
+from benchmark.spec.base import Spec
+from benchmark.spec.suite import Trial
 
 IDENTITY_VERSION = 1
 SHORT = 16

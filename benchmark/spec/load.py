@@ -23,6 +23,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from benchmark.errors import SuiteError, UsageError
+from benchmark.spec.base import leaves
+from benchmark.spec.data import Data
 from benchmark.spec.inherit import (
     Source,
     is_only_base,
@@ -34,8 +36,10 @@ from benchmark.spec.inherit import (
 from benchmark.spec.inherit import (
     suite_files as suite_files,
 )
-from benchmark.spec.models import Component, Data, Method, Model, Protocol, Suite, Trial, leaves
+from benchmark.spec.protocol import Protocol
 from benchmark.spec.published import ReportedResult, read_reported
+from benchmark.spec.suite import Component, Method, Suite, Trial
+from benchmark.spec.training import Model
 
 Named = TypeVar("Named", Component, Model, Data)
 PINNED = ("protocol", "methods", "rule", "seeds")

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from benchmark.errors import SuiteError
-from benchmark.spec.models import Spec
+from benchmark.spec.base import Spec
 from benchmark.spec.tables import cells_of, number, read_table
 
 Role = Literal["target", "target_weak", "context", "external", "unreleased", "reference"]

@@ -23,7 +23,7 @@ from pydantic import JsonValue
 from benchmark.errors import UsageError
 from benchmark.spec.groups import GROUPS, expand_groups, group_methods
 from benchmark.spec.load import SuiteFile, find_suite, load_suite, plugin_component, suite_files
-from benchmark.spec.models import Component, Cost, Method, MethodCost, Suite, Trial
+from benchmark.spec.suite import Component, Cost, Method, MethodCost, Suite, Trial
 
 SYNTAX = "SUITE[/METHOD][@SEED[,SEED...]]"
 

@@ -27,8 +27,9 @@ from benchmark.runs.events import (
     TrialStopped,
 )
 from benchmark.runs.lock import lock_owner
+from benchmark.spec.base import leaves
 from benchmark.spec.identity import digest, trial_id
-from benchmark.spec.models import Trial, leaves
+from benchmark.spec.suite import Trial
 
 RunStateName = Literal["running", "finished", "stopped", "failed", "interrupted"]
 HEAD = 256

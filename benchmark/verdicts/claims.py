@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from benchmark.spec.models import Claim
 from benchmark.spec.published import TARGETS, ReportedResult
+from benchmark.spec.suite import Claim
 from benchmark.verdicts import stats
 from benchmark.verdicts.published_numbers import ComparisonContext
 from benchmark.verdicts.ranking import area

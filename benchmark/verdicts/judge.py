@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from benchmark.spec.load import SuiteFile
-from benchmark.spec.models import OURS, Component, Suite
 from benchmark.spec.published import TARGETS
+from benchmark.spec.suite import OURS, Component, Suite
 from benchmark.verdicts.claims import judge_claims
 from benchmark.verdicts.measurements import Measurement
 from benchmark.verdicts.method_table import agreement, cells, penalties, standings, with_controls

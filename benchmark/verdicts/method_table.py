@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmark.spec.models import Component, Suite
 from benchmark.spec.published import TARGETS, ReportedResult
+from benchmark.spec.suite import Component, Suite
 from benchmark.verdicts import ranking, stats
 from benchmark.verdicts.measurements import Measurement
 from benchmark.verdicts.published_numbers import ComparisonContext

@@ -17,8 +17,8 @@ import numpy as np
 from benchmark.errors import UsageError
 from benchmark.spec.identity import digest
 from benchmark.spec.load import SuiteFile
-from benchmark.spec.models import Component, Suite
 from benchmark.spec.published import ReportedResult
+from benchmark.spec.suite import Component, Suite
 from benchmark.spec.tables import Table, cells_of, number, read_table
 from benchmark.verdicts.judge import judge_suite
 from benchmark.verdicts.measurements import Measurement

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from benchmark.spec.models import Component, Protocol, Suite
+from benchmark.spec.protocol import Protocol
 from benchmark.spec.published import TARGETS, ReportedResult
+from benchmark.spec.suite import Component, Suite
 from benchmark.verdicts import stats
 from benchmark.verdicts.ranking import area, curve_weights
 from benchmark.verdicts.results import CurveVerdict, Estimate, NumberVerdict, Verdict, VerdictKind, decide_verdict

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from benchmark.errors import Exit
-from benchmark.spec.models import OURS, Rule
+from benchmark.spec.suite import OURS, Rule
 
 
 class VerdictKind(StrEnum):

@@ -18,7 +18,7 @@ from benchmark.al.training import cuda_graphs as stepping
 from benchmark.al.training import snapshots as trajectory
 from benchmark.al.training.numerics import Numerics
 from benchmark.spec.load import find_suite
-from benchmark.spec.models import Trial
+from benchmark.spec.suite import Trial
 from benchmark.worker import assemble
 from tests.helpers.fake_cuda_graphs import Tape
 from tests.helpers.trials import SUITES

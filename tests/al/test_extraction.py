@@ -14,7 +14,7 @@ from benchmark.al import extraction
 from benchmark.al.datasets.features import identity_of, read_features, read_made
 from benchmark.al.networks.outputs import Outputs
 from benchmark.errors import DataError, UsageError
-from benchmark.spec.models import FeatureFile, FeatureNetwork
+from benchmark.spec.protocol import FeatureFile, FeatureNetwork
 from tests.helpers import trials as kit
 
 pytest.importorskip("safetensors")

@@ -16,7 +16,7 @@ from benchmark.errors import AlbenchError, UsageError
 from benchmark.runs import events
 from benchmark.runs.events import CycleFinished, CycleResult
 from benchmark.spec.identity import trial_id
-from benchmark.spec.models import Component
+from benchmark.spec.suite import Component
 from tests.helpers.trials import assembled, session, trial
 
 METHODS = ["random", "entropy", "coreset", "tod", "random+cod", "tod+cod"]

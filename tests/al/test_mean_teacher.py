@@ -16,7 +16,7 @@ from benchmark.al.loop import run
 from benchmark.al.objectives.base import Batch
 from benchmark.al.objectives.mean_teacher import MeanTeacher, TwoViews
 from benchmark.runs.events import CycleResult
-from benchmark.spec.models import Component, Trial
+from benchmark.spec.suite import Component, Trial
 from tests.helpers.trials import assembled, session, trial
 
 PARAMS: dict[str, Any] = {"labelled": 8, "unlabelled": 24, "weight": 100.0, "ramp_epochs": 5, "ema_decay": 0.97}

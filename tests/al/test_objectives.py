@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from benchmark.al.objectives.base import UNLABELLED
 from benchmark.al.objectives.cod import ONCE
-from benchmark.spec.models import Component
+from benchmark.spec.suite import Component
 from tests.helpers.trials import assembled, trial
 
 

@@ -13,7 +13,7 @@ from benchmark.al import parameters, registry
 from benchmark.cli import invoke
 from benchmark.errors import UsageError
 from benchmark.spec.load import load_suite, suite_files
-from benchmark.spec.models import Component
+from benchmark.spec.suite import Component
 
 SUITES = Path(__file__).parents[2] / "suites"
 KINDS = ("strategies", "objectives")

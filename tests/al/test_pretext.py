@@ -17,7 +17,7 @@ from benchmark.al.pretext.stage import compute_pretext_outputs, learner_of
 from benchmark.errors import SuiteError, UsageError
 from benchmark.runs import events
 from benchmark.runs.events import CycleResult, EpochFinished
-from benchmark.spec.models import Component, Trial
+from benchmark.spec.suite import Component, Trial
 from tests.helpers.trials import assembled, session, trial
 
 TRAINING = {

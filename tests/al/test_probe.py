@@ -25,7 +25,7 @@ from benchmark.errors import DataError, UsageError
 from benchmark.runs.events import parse_record
 from benchmark.spec.identity import trial_id
 from benchmark.spec.load import find_suite
-from benchmark.spec.models import Component, Trial
+from benchmark.spec.suite import Component, Trial
 from tests.helpers import trials as kit
 
 WIDTH, L2 = 40, 0.1

@@ -16,8 +16,9 @@ from benchmark.al.datasets import catalogue
 from benchmark.al.networks import network
 from benchmark.al.strategies.uncertainty import Entropy
 from benchmark.errors import DataError, UsageError
+from benchmark.spec.data import Data
 from benchmark.spec.identity import trial_id
-from benchmark.spec.models import Data, Model
+from benchmark.spec.training import Model
 from tests.helpers.trials import assembled, trial
 
 OWN = """

@@ -13,7 +13,8 @@ from benchmark.al.objectives.cod import Cod
 from benchmark.al.pool import Pool
 from benchmark.al.training.schedules import in_cycle, rate
 from benchmark.errors import UsageError
-from benchmark.spec.models import Component, CosineRestarts, MultiStep
+from benchmark.spec.suite import Component
+from benchmark.spec.training import CosineRestarts, MultiStep
 from tests.helpers.trials import assembled, trial
 
 

@@ -12,7 +12,7 @@ import torch
 from benchmark.al.learner import Learner
 from benchmark.al.registry import component_names
 from benchmark.al.training.snapshots import SnapshotRecorder
-from benchmark.spec.models import Component
+from benchmark.spec.suite import Component
 from tests.helpers.trials import assembled, trial
 
 OBJECTIVES: dict[str, dict[str, Any]] = {

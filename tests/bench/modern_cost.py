@@ -21,7 +21,7 @@ from benchmark.al import registry
 from benchmark.al.output_name import OutputName
 from benchmark.al.strategies import Strategy, View
 from benchmark.spec.groups import MODERN
-from benchmark.spec.models import Component
+from benchmark.spec.suite import Component
 
 POOL, WIDTH, CLASSES, KNOWN, BUDGET = 50_000, 512, 10, 1_000, 1_000
 

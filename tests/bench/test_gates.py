@@ -29,7 +29,7 @@ from benchmark.runs import events
 from benchmark.runs.events import EpochFinished
 from benchmark.spec.groups import MODERN
 from benchmark.spec.load import find_suite
-from benchmark.spec.models import Component
+from benchmark.spec.suite import Component
 from benchmark.tracking.sync import RunSyncer
 from tests.bench import baselines
 from tests.bench.modern_cost import world

@@ -28,7 +28,7 @@ from benchmark.planning.plan import DataStatus, Plan, data_key
 from benchmark.runs import environment as provenance
 from benchmark.runs.store import Store
 from benchmark.spec.load import find_suite
-from benchmark.spec.models import Cost
+from benchmark.spec.suite import Cost
 from tests.executors import fake_worker as fake
 from tests.helpers.runs import ENVIRONMENT, SUITE, write_suite
 from tests.helpers.waiting import patience, wait_for

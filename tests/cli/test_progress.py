@@ -14,7 +14,7 @@ from benchmark.planning.plan import Plan, PlannedTrial
 from benchmark.planning.workload import estimate_workload
 from benchmark.runs.events import CycleFinished, EpochFinished, TrialStarted
 from benchmark.spec.identity import trial_id
-from benchmark.spec.models import MethodCost
+from benchmark.spec.suite import MethodCost
 from benchmark.text import duration
 from tests.helpers.runs import ENVIRONMENT, result, toy_trial
 

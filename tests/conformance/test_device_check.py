@@ -16,7 +16,7 @@ from benchmark.errors import Exit
 from benchmark.runs import gpus
 from benchmark.runs.events import CycleResult
 from benchmark.spec.load import load_suite
-from benchmark.spec.models import Trial
+from benchmark.spec.suite import Trial
 
 SUITES = Path(__file__).parents[2] / "suites"
 

@@ -18,7 +18,7 @@ from benchmark.al.objectives.base import Batch, Build, CycleData, Objective
 from benchmark.cli import invoke
 from benchmark.conformance import Result
 from benchmark.conformance.objectives import check_objective_contract
-from benchmark.spec.models import Component
+from benchmark.spec.suite import Component
 
 BUILT_IN: dict[str, dict[str, Any]] = {
     "supervised": {},

@@ -16,7 +16,7 @@ from benchmark.conformance.checks import memory
 from benchmark.conformance.scenario import acquire_in
 from benchmark.errors import UsageError
 from benchmark.spec.load import load_suite, suite_files
-from benchmark.spec.models import Component
+from benchmark.spec.suite import Component
 
 SUITES = Path(__file__).parents[2] / "suites"
 SHORT = {"iterations": 1, "width": 2, "steps": 5, "passes": 4, "samples": 50}

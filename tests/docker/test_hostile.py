@@ -15,7 +15,7 @@ import pytest
 from benchmark.executors.jobs import Job, JobOutcome
 from benchmark.runs.events import TrialStarted
 from benchmark.runs.store import Store, check_record
-from benchmark.spec.models import Component
+from benchmark.spec.suite import Component
 from tests.docker.test_engine import execute
 from tests.helpers.docker_host import Bench
 from tests.helpers.runs import say_started, toy_trial

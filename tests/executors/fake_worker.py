@@ -16,7 +16,7 @@ from benchmark.runs import environment as provenance
 from benchmark.runs import events
 from benchmark.runs.events import CycleFinished, Environment, EpochFinished, TrialFailed, TrialFinished, TrialStopped
 from benchmark.runs.store import ENV_SHORT
-from benchmark.spec.models import Trial
+from benchmark.spec.suite import Trial
 from tests.helpers.runs import ENVIRONMENT, result, say_started, toy_record
 
 FINE, SLOW, FAILS, DIES, STARVES, LIES, DEAF, INVALID, SEGFAULTS, STEADY, WOBBLY = range(11)

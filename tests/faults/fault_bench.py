@@ -25,7 +25,7 @@ from benchmark.runs import events
 from benchmark.runs.events import CycleFinished, Environment, Record, TrialStarted
 from benchmark.runs.store import Store, check_record
 from benchmark.spec.load import find_suite
-from benchmark.spec.models import Trial
+from benchmark.spec.suite import Trial
 from benchmark.verdicts.determinism import divergence
 from tests.helpers.waiting import patience
 

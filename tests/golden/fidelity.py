@@ -26,7 +26,7 @@ for place in (HERE, ROOT):
 from adapters import MEASURED, Expected, decode, discover  # noqa: E402
 
 from benchmark.spec.load import load_suite, suite_files  # noqa: E402
-from benchmark.spec.models import Deviation, Suite  # noqa: E402
+from benchmark.spec.suite import Deviation, Suite  # noqa: E402
 
 PAGE = ROOT / "docs/fidelity.md"
 FIRST = 32

@@ -11,7 +11,7 @@ import pytest
 
 from benchmark.al.training.schedules import rate
 from benchmark.spec.load import load_suite, suite_files
-from benchmark.spec.models import Sgd
+from benchmark.spec.training import Sgd
 
 SUITES = Path(__file__).parents[2] / "suites"
 VECTORS = {"tod": "04_tod_lr.json", "st-conal": "10_stconal_lr.json"}

@@ -20,7 +20,7 @@ from benchmark.executors.docker.sandbox import Limits
 from benchmark.executors.jobs import Job
 from benchmark.runs.store import Store
 from benchmark.spec.identity import trial_id
-from benchmark.spec.models import Component
+from benchmark.spec.suite import Component
 from tests.helpers.runs import ENVIRONMENT, finish, toy_trial
 from tests.helpers.waiting import patience
 

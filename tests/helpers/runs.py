@@ -22,7 +22,8 @@ from benchmark.runs.events import (
 from benchmark.runs.store import Store, outputs
 from benchmark.spec.identity import trial_id
 from benchmark.spec.load import SuiteFile, load_suite
-from benchmark.spec.models import Component, Protocol, Trial
+from benchmark.spec.protocol import Protocol
+from benchmark.spec.suite import Component, Trial
 
 ENVIRONMENT = Environment(
     code="c" * 64,

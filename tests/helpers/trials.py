@@ -15,7 +15,7 @@ from benchmark.al.session import Session
 from benchmark.al.strategies import Strategy
 from benchmark.al.training.numerics import Numerics
 from benchmark.spec.load import find_suite
-from benchmark.spec.models import Component, Trial
+from benchmark.spec.suite import Component, Trial
 from benchmark.worker import assemble
 
 SUITES = Path(__file__).parents[2] / "suites"

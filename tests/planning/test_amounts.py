@@ -15,7 +15,8 @@ from benchmark.al.registry import NETWORKS
 from benchmark.errors import SuiteError, UsageError
 from benchmark.planning import amounts
 from benchmark.spec.load import load_suite, suite_files
-from benchmark.spec.models import Component, Model, Trial
+from benchmark.spec.suite import Component, Trial
+from benchmark.spec.training import Model
 from tests.helpers.runs import toy_trial
 
 SUITES = Path(__file__).parents[2] / "suites"

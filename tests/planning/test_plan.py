@@ -10,8 +10,8 @@ import pytest
 from benchmark.planning.plan import DataStatus, Plan, data_key, make_plan, speed_key, speeds
 from benchmark.runs.store import Store
 from benchmark.spec.identity import trial_id
-from benchmark.spec.models import Cost, MethodCost, Trial
 from benchmark.spec.selectors import SelectedTrial
+from benchmark.spec.suite import Cost, MethodCost, Trial
 from tests.helpers.runs import ENVIRONMENT, fail, finish, interrupt, toy_record, toy_trial
 
 GOOD = DataStatus(name="digits", present=True, digest="d" * 64, canonical=True, note="")

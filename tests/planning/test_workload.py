@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from benchmark.planning.workload import Workload, estimate_workload, evaluations, sum_workloads
-from benchmark.spec.models import Cost, GameCost, MethodCost, Protocol
+from benchmark.spec.protocol import Protocol
+from benchmark.spec.suite import Cost, GameCost, MethodCost
 from tests.helpers.runs import protocol
 
 PLAIN, COD = MethodCost(scoring=2), MethodCost(scoring=2, unlabelled=True, teacher=True)

@@ -14,8 +14,9 @@ from benchmark.al.state.checkpoint import decode, encode
 from benchmark.runs import events
 from benchmark.runs.events import CycleResult, EpochFinished, Record, TrialFailed, TrialStopped
 from benchmark.spec.identity import canonical_json, digest, trial_id
-from benchmark.spec.models import Component, Protocol, Trial
+from benchmark.spec.protocol import Protocol
 from benchmark.spec.published import ReportedResult, read_reported, write_reported
+from benchmark.spec.suite import Component, Trial
 from tests.helpers.runs import toy_record, toy_trial
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)

@@ -16,7 +16,7 @@ from benchmark.al.functional.bal_windows import batches, first_picks, hardest_fi
 from benchmark.al.functional.scores import top
 from benchmark.al.pool import Pool, indices_digest
 from benchmark.al.random.streams import Streams
-from benchmark.spec.models import Imbalance, Limit
+from benchmark.spec.data import Imbalance, Limit
 
 SEEDS = st.integers(-(2**31), 2**31)
 NAMES = st.sampled_from(["pool", "init", "order", "augment", "query"])

@@ -14,7 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from benchmark.reports import html
-from benchmark.spec.models import Paper
+from benchmark.spec.suite import Paper
 from tests.reports.conftest import NASTY, Judged
 
 VOID = {"meta", "input", "br", "hr", "link", "img"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from benchmark.reports import html, overview
-from benchmark.spec.models import OURS
+from benchmark.spec.suite import OURS
 from benchmark.verdicts.results import SuiteVerdict, VerdictKind
 from tests.reports.conftest import Judged
 

@@ -16,7 +16,7 @@ from benchmark.runs import events
 from benchmark.runs.events import TrialStarted
 from benchmark.runs.store import Store, check_record
 from benchmark.spec.identity import trial_id
-from benchmark.spec.models import Trial
+from benchmark.spec.suite import Trial
 from benchmark.verdicts.determinism import divergence, level
 from benchmark.verdicts.measurements import from_records
 from tests.helpers.trials import assembled

@@ -16,7 +16,7 @@ from benchmark.al.dry_run import dry_run
 from benchmark.al.training import cuda_graphs as stepping
 from benchmark.al.training.numerics import Numerics
 from benchmark.spec.load import find_suite
-from benchmark.spec.models import Trial
+from benchmark.spec.suite import Trial
 from benchmark.worker import assemble
 from tests.helpers.trials import SUITES
 from tests.simcuda.device import World, pretended

@@ -6,25 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.spec.data import Data, Split
 from benchmark.spec.identity import canonical_json, digest, trial_id
 from benchmark.spec.load import find_suite
-from benchmark.spec.models import (
-    Acquisition,
-    Component,
-    Data,
-    Evaluation,
-    Initial,
-    Model,
-    MultiStep,
-    Normalise,
-    Protocol,
-    RandomCrop,
-    Sgd,
-    Split,
-    Training,
-    Trial,
-    Views,
-)
+from benchmark.spec.protocol import Acquisition, Evaluation, Initial, Protocol
+from benchmark.spec.suite import Component, Trial
+from benchmark.spec.training import Model, MultiStep, Sgd, Training
+from benchmark.spec.transforms import Normalise, RandomCrop, Views
 
 PROTOCOL = Protocol(
     seed=7,

@@ -19,8 +19,8 @@ from benchmark.al.networks import network
 from benchmark.al.training.schedules import rate
 from benchmark.planning.workload import estimate_workload, sum_workloads
 from benchmark.runs import events
+from benchmark.spec.data import Limit
 from benchmark.spec.load import SuiteFile, find_suite, suite_files
-from benchmark.spec.models import Limit
 from benchmark.spec.published import TARGETS
 from benchmark.worker import main
 from tests.helpers.network_cost import macs, parameters

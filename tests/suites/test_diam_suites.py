@@ -18,7 +18,7 @@ from benchmark.al import datasets, registry
 from benchmark.planning.workload import estimate_workload, sum_workloads
 from benchmark.runs import events
 from benchmark.spec.load import SuiteFile, find_suite, suite_files
-from benchmark.spec.models import Sgd
+from benchmark.spec.training import Sgd
 from benchmark.worker import main
 
 ROOT = Path(__file__).parents[2] / "suites"

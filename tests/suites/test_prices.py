@@ -14,8 +14,11 @@ from torch import Tensor, nn
 from benchmark.al.functional.bal_windows import step, window
 from benchmark.al.networks import network
 from benchmark.al.networks.vae import Vae
+from benchmark.spec.data import Data
 from benchmark.spec.load import find_suite, suite_files
-from benchmark.spec.models import CenterCrop, Data, Model, RandomCrop, RandomResizedCrop, Resize, Suite, Transform
+from benchmark.spec.suite import Suite
+from benchmark.spec.training import Model
+from benchmark.spec.transforms import CenterCrop, RandomCrop, RandomResizedCrop, Resize, Transform
 from tests.helpers.network_cost import macs
 
 ROOT = Path(__file__).parents[2] / "suites"

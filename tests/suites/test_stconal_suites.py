@@ -15,8 +15,8 @@ from benchmark.al.datasets.split import class_counts
 from benchmark.al.networks import network
 from benchmark.al.training.schedules import rate
 from benchmark.runs import events
+from benchmark.spec.data import Imbalance
 from benchmark.spec.load import SuiteFile, find_suite
-from benchmark.spec.models import Imbalance
 from benchmark.worker import main
 from tests.helpers.network_cost import macs, parameters
 

@@ -18,7 +18,7 @@ from benchmark.runs import events
 from benchmark.runs.events import CycleFinished, TrialFailed
 from benchmark.runs.store import Store, check_record, last_event
 from benchmark.spec.identity import trial_id
-from benchmark.spec.models import Component, Trial
+from benchmark.spec.suite import Component, Trial
 from tests.helpers.trials import trial
 
 GUEST = '''

@@ -19,7 +19,7 @@ import torch
 from benchmark.al import registry
 from benchmark.al.state.checkpoint import MAGIC, decode, encode
 from benchmark.errors import AlbenchError, UsageError, without_secrets
-from benchmark.spec.models import Component
+from benchmark.spec.suite import Component
 from benchmark.tracking.background import BackgroundSync
 from benchmark.tracking.mlflow import check, ui_argv
 

@@ -18,7 +18,7 @@ from benchmark.runs import events
 from benchmark.runs.events import CycleFinished, CycleResult, EpochFinished, TrialFinished, TrialStopped
 from benchmark.runs.lock import lock_run
 from benchmark.runs.store import Store
-from benchmark.spec.models import Trial
+from benchmark.spec.suite import Trial
 from benchmark.tracking.background import BackgroundSync
 from benchmark.tracking.marks import Marks
 from benchmark.tracking.run_history import (

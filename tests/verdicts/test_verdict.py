@@ -11,7 +11,7 @@ import pytest
 
 from benchmark.errors import Exit, SuiteError, UsageError
 from benchmark.spec.load import find_suite
-from benchmark.spec.models import Component
+from benchmark.spec.suite import Component
 from benchmark.verdicts import stats
 from benchmark.verdicts.judge import judge_suite
 from benchmark.verdicts.measurements import Measurement

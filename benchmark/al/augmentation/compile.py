@@ -17,7 +17,7 @@ from benchmark.al.augmentation import kernels
 from benchmark.al.augmentation.kernels import BRIGHTNESS, CONTRAST, HUE, ORDERS, SATURATION, Extent, Frames, Shape
 from benchmark.al.random.philox import below, uniform
 from benchmark.errors import UsageError
-from benchmark.spec.models import (
+from benchmark.spec.transforms import (
     CenterCrop,
     ColorJitter,
     HorizontalFlip,
@@ -30,7 +30,7 @@ from benchmark.spec.models import (
 )
 
 if TYPE_CHECKING:
-    from benchmark.spec.models import Transform
+    from benchmark.spec.transforms import Transform
 
 Movable: TypeAlias = RandomCrop | CenterCrop | HorizontalFlip
 

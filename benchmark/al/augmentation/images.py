@@ -22,7 +22,7 @@ from benchmark.al.augmentation.compile import TransformStep, compile_view
 from benchmark.al.augmentation.kernels import Frames, Shape
 from benchmark.al.random.philox import Counter
 from benchmark.errors import UsageError
-from benchmark.spec.models import CenterCrop, Normalise, RandomCrop, RandomResizedCrop, Resize, Transform
+from benchmark.spec.transforms import CenterCrop, Normalise, RandomCrop, RandomResizedCrop, Resize, Transform
 
 if TYPE_CHECKING:
     from benchmark.al.datasets import Part

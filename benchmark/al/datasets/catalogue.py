@@ -8,7 +8,7 @@ from benchmark.al import registry
 from benchmark.al.datasets.class_folders import ClassFolders
 from benchmark.al.datasets.source import DatasetFormat, Origin
 from benchmark.errors import DataError, UsageError
-from benchmark.spec.models import Data
+from benchmark.spec.data import Data
 
 
 def format_of(data: Data) -> DatasetFormat:

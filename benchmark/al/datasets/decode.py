@@ -11,7 +11,7 @@ from benchmark.al.datasets.dataset import Bytes, Whole
 from benchmark.al.datasets.digest import threads
 from benchmark.al.datasets.source import ArrayImages, RawImages
 from benchmark.errors import DataError
-from benchmark.spec.models import CenterCrop, Resize, SwapRedBlue, ToRgb, Transform
+from benchmark.spec.transforms import CenterCrop, Resize, SwapRedBlue, ToRgb, Transform
 
 CHUNK = 256
 """Images decoded ahead of the writer: bounds memory."""

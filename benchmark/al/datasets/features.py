@@ -25,7 +25,7 @@ from benchmark import files
 from benchmark.al.datasets import digest
 from benchmark.al.datasets.dataset import Dataset
 from benchmark.errors import DataError
-from benchmark.spec.models import FeatureFile, FeatureNetwork
+from benchmark.spec.protocol import FeatureFile, FeatureNetwork
 
 FOLDER = "features"
 """Folder of the data root with such files."""

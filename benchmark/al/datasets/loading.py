@@ -13,7 +13,7 @@ from benchmark.al.datasets.decode import decoded
 from benchmark.al.datasets.source import DatasetFormat, File
 from benchmark.al.datasets.split import split_dataset
 from benchmark.errors import DataError
-from benchmark.spec.models import Data
+from benchmark.spec.data import Data
 
 
 def load(data: Data, root: Path, cache: Path, *, check: bool = False, shared: Path | None = None) -> Dataset:

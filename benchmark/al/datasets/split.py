@@ -12,7 +12,7 @@ import numpy as np
 from benchmark.al.datasets.dataset import Whole
 from benchmark.al.datasets.source import Source
 from benchmark.errors import DataError
-from benchmark.spec.models import Data, Imbalance, Limit, Split
+from benchmark.spec.data import Data, Imbalance, Limit, Split
 
 CLUTTER = ("BACKGROUND_Google", "257.clutter")
 """Folders of Caltech-101 and Caltech-256 that hold no class of objects."""

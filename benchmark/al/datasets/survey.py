@@ -15,7 +15,8 @@ from benchmark.al.datasets.digest import digest_files
 from benchmark.al.datasets.source import FileImages
 from benchmark.al.datasets.split import CLUTTER, cut_per_class
 from benchmark.errors import DataError
-from benchmark.spec.models import CenterCrop, Resize, Split, Transform
+from benchmark.spec.data import Split
+from benchmark.spec.transforms import CenterCrop, Resize, Transform
 
 MEASURED = 2_000
 """Images of the pool, evenly spaced, that mean and deviation are measured on."""

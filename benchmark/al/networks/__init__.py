@@ -10,7 +10,7 @@ from torch import nn
 
 from benchmark.al import registry
 from benchmark.errors import UsageError
-from benchmark.spec.models import Model, WeightsFile
+from benchmark.spec.training import Model, WeightsFile
 
 
 def network(model: Model, classes: int, channels: int) -> nn.Module:

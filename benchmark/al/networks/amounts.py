@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.al.networks import network
-from benchmark.spec.models import Model
+from benchmark.spec.training import Model
 
 
 class Amounts(NamedTuple):

@@ -18,7 +18,7 @@ from benchmark.al.networks.outputs import Outputs
 from benchmark.al.random.streams import Streams
 from benchmark.al.training.joint_batch import JointBatch, forward_separately
 from benchmark.al.training.numerics import Number
-from benchmark.spec.models import Training
+from benchmark.spec.training import Training
 
 TURNS = 4
 """Multiples of 90 degrees."""

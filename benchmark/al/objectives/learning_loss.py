@@ -18,7 +18,7 @@ from benchmark.al.networks.loss_prediction import LossPrediction
 from benchmark.al.networks.outputs import Outputs
 from benchmark.al.objectives.base import Batch, Build, Objective
 from benchmark.al.training.numerics import promoted
-from benchmark.spec.models import Training
+from benchmark.spec.training import Training
 
 
 @dataclass(eq=False)

@@ -31,7 +31,8 @@ from benchmark.al.state.training_cache import TrainingState
 from benchmark.al.strategies.base import Strategy
 from benchmark.al.trainable import TrainableModel
 from benchmark.errors import UsageError
-from benchmark.spec.models import Evaluation, Pretext, Protocol
+from benchmark.spec.protocol import Evaluation, Protocol
+from benchmark.spec.training import Pretext
 
 STAGE = "pretext"
 FEATURES = "pretext.features"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from benchmark.al.pool import Indices
 from benchmark.al.training.inference import Inference
-from benchmark.spec.models import Training
+from benchmark.spec.training import Training
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from benchmark.al.training.numerics import Number
 from benchmark.al.training.recorder import TrainingRecorder
 from benchmark.al.training.snapshots import SnapshotRecorder
 from benchmark.al.training.vote_recorder import VoteRecorder
-from benchmark.spec.models import Training
+from benchmark.spec.training import Training
 
 
 def recorders_of(training: Training, number: Callable[[], Number] = Number) -> list[TrainingRecorder]:

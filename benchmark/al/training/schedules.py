@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from benchmark.spec.models import Cosine, CosineRestarts, MultiStep
+from benchmark.spec.training import Cosine, CosineRestarts, MultiStep
 
 
 def rate(

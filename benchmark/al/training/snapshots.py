@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from benchmark.al.functional.averaging import WeightAverage, ema_update, refresh_batch_norm, warmup_alpha
 from benchmark.al.training.numerics import Number
 from benchmark.al.training.recorder import CycleStart, EpochEnd, TrainingRecorder
-from benchmark.spec.models import Training
+from benchmark.spec.training import Training
 
 Batches = Callable[[], Iterable[Tensor]]
 """The labelled images of this cycle in batches through the train view, for batch-norm statistics."""

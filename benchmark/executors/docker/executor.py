@@ -33,7 +33,7 @@ from benchmark.runs import events
 from benchmark.runs.events import Environment, Precision, Step, TrialStopped
 from benchmark.runs.lock import LockLost, RunLock, RunLocked, lock_owner, lock_run
 from benchmark.runs.store import WORK, last_event, outputs
-from benchmark.spec.models import Trial
+from benchmark.spec.suite import Trial
 
 LOOK = 0.25
 """Seconds between looks at one container."""

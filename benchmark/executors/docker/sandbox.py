@@ -20,7 +20,7 @@ from benchmark.executors.base import worker_environment
 from benchmark.executors.jobs import Job, component_names_of, guarded, is_foreign
 from benchmark.runs.gpus import CHOSEN_GPU
 from benchmark.runs.store import WORK
-from benchmark.spec.models import Trial
+from benchmark.spec.suite import Trial
 
 LABEL = "albench"
 """Every container of ours has this label with the value 1, and others below it."""

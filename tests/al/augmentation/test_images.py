@@ -16,7 +16,7 @@ from benchmark.al.augmentation.images import ImageView, at_size, upload
 from benchmark.al.datasets import Part
 from benchmark.al.random.philox import Counter
 from benchmark.errors import UsageError
-from benchmark.spec.models import Transform
+from benchmark.spec.transforms import Transform
 from tests.helpers import trials as kit
 from tests.helpers.pillow_reference import reference, widths_first
 

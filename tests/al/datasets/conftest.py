@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.spec.models import Data
+from benchmark.spec.data import Data
 
 OFFICIAL = {"rule": "official"}
 

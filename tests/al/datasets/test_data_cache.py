@@ -240,7 +240,7 @@ def test_what_a_killed_process_left_is_cleared(ready: Any, tmp_path: Path) -> No
     script = (
         "import os, sys, pathlib\n"
         "from benchmark.al.datasets import cache, load\n"
-        "from benchmark.spec.models import Data\n"
+        "from benchmark.spec.data import Data\n"
         "cache._save_file = lambda *_: os._exit(9)\n"
         "load(Data.model_validate_json(sys.argv[1]), pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]))\n"
     )
@@ -308,7 +308,7 @@ def test_a_warm_start_imports_nothing_heavy(ready: Any) -> None:
     script = (
         "import json, sys, pathlib\n"
         "from benchmark.al.datasets import describe, load\n"
-        "from benchmark.spec.models import Data\n"
+        "from benchmark.spec.data import Data\n"
         "arguments = Data.model_validate_json(sys.argv[1]), pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])\n"
         "found, status = load(*arguments), describe(*arguments)\n"
         "assert found.digest == status.digest and len(found.train) == 100\n"

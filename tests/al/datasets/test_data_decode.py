@@ -11,7 +11,7 @@ from PIL import Image
 from benchmark.al.datasets import decode
 from benchmark.al.datasets.source import ArrayImages
 from benchmark.errors import DataError
-from benchmark.spec.models import CenterCrop, HorizontalFlip, Resize, SwapRedBlue, ToRgb, Transform
+from benchmark.spec.transforms import CenterCrop, HorizontalFlip, Resize, SwapRedBlue, ToRgb, Transform
 
 SIZES = [(30, 41), (41, 30), (32, 32), (7, 100), (33, 32)]
 

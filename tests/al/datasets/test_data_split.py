@@ -15,7 +15,7 @@ import pytest
 from benchmark.al.datasets import split
 from benchmark.al.datasets.source import ArrayImages, Source
 from benchmark.errors import DataError
-from benchmark.spec.models import Imbalance, Limit
+from benchmark.spec.data import Imbalance, Limit
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "11_stconal_imbalanced.json"
 CASES = {case["name"]: case for case in json.loads(GOLDEN.read_text())["cases"]}

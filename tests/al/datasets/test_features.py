@@ -16,7 +16,7 @@ from benchmark.al.loop import run
 from benchmark.al.strategies import Picks, Strategy, View
 from benchmark.errors import AlbenchError, DataError, UsageError
 from benchmark.spec.identity import trial_id
-from benchmark.spec.models import FeatureFile
+from benchmark.spec.protocol import FeatureFile
 from benchmark.worker import assemble
 from tests.helpers import trials as kit
 

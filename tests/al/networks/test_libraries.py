@@ -16,7 +16,7 @@ from benchmark.al.networks.amounts import measure_model
 from benchmark.al.networks.libraries import LibraryNetwork
 from benchmark.al.training.passes import find_head
 from benchmark.errors import DataError, UsageError
-from benchmark.spec.models import Model, WeightsFile
+from benchmark.spec.training import Model, WeightsFile
 
 
 def seeded(name: str, classes: int = 7, channels: int = 3, **params: object) -> nn.Module:

@@ -16,7 +16,7 @@ from benchmark.al.pool import Pool
 from benchmark.al.random.streams import Streams
 from benchmark.al.strategies.base import Strategy
 from benchmark.errors import UsageError
-from benchmark.spec.models import Component
+from benchmark.spec.suite import Component
 from tests.helpers.runs import protocol
 
 SIZES = {"cifar10": 50_000, "svhn": 73_257, "caltech101": 7_857, "tinyimagenet": 100_000}

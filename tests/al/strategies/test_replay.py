@@ -18,8 +18,8 @@ from benchmark.api.selection import select
 from benchmark.errors import UsageError
 from benchmark.planning.plan import DataStatus
 from benchmark.runs.picks import LabelledSet, write_picks
-from benchmark.spec.models import Component, Trial
 from benchmark.spec.selectors import StoredSelection
+from benchmark.spec.suite import Component, Trial
 from tests.helpers import trials as kit
 
 

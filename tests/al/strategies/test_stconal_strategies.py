@@ -15,7 +15,7 @@ from benchmark.al.registry import build_component
 from benchmark.al.strategies import Picks, Strategy, View
 from benchmark.al.strategies.vaal import AdversarialPair, AdversarialTraining
 from benchmark.errors import AlbenchError, UsageError
-from benchmark.spec.models import Component, Trial
+from benchmark.spec.suite import Component, Trial
 from tests.helpers.trials import assembled, session, trial
 
 RANKER = Component(

@@ -21,7 +21,8 @@ from benchmark.al.training.cuda_graphs import WARM_UP, CudaGraphs
 from benchmark.al.training.numerics import Number, Numerics
 from benchmark.errors import UsageError
 from benchmark.runs.events import CycleResult
-from benchmark.spec.models import Component, Cosine, Trial
+from benchmark.spec.suite import Component, Trial
+from benchmark.spec.training import Cosine
 from benchmark.worker import assemble
 from tests.helpers.fake_cuda_graphs import Rerun, Tape
 from tests.helpers.trials import dataset, session, trial

@@ -16,7 +16,7 @@ from benchmark.al.networks.outputs import Outputs
 from benchmark.al.networks.resnet_cifar import ResNetCifar
 from benchmark.al.training.joint_batch import forward_jointly, forward_separately
 from benchmark.al.training.numerics import Numerics
-from benchmark.spec.models import Component
+from benchmark.spec.suite import Component
 from benchmark.worker import assemble
 from tests.helpers.trials import dataset, trial
 

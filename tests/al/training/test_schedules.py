@@ -9,7 +9,7 @@ import torch
 from torch.optim import lr_scheduler
 
 from benchmark.al.training.schedules import rate
-from benchmark.spec.models import Cosine, CosineRestarts, MultiStep
+from benchmark.spec.training import Cosine, CosineRestarts, MultiStep
 
 
 def optimizer() -> torch.optim.Optimizer:

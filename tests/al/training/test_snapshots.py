@@ -19,7 +19,8 @@ from benchmark.al.training.recorder import CycleStart
 from benchmark.al.training.snapshots import SnapshotRecorder
 from benchmark.runs import events
 from benchmark.runs.events import CycleFinished, CycleResult
-from benchmark.spec.models import Component, Training, Trial
+from benchmark.spec.suite import Component, Trial
+from benchmark.spec.training import Training
 from tests.helpers.trials import assembled, session, trial
 
 EMA = {"start": 2, "every": 1, "average": "ema", "ema_decay": 0.7}

@@ -20,21 +20,10 @@ from benchmark.al.objectives.base import LABELLED, REFRESH, CycleData, Objective
 from benchmark.al.objectives.mean_teacher import AGAIN, ROUNDS
 from benchmark.al.random.streams import Streams
 from benchmark.al.training.numerics import Numerics
-from benchmark.spec.models import (
-    Acquisition,
-    CosineRestarts,
-    Data,
-    Evaluation,
-    Initial,
-    Model,
-    MultiStep,
-    Protocol,
-    Sgd,
-    Split,
-    Training,
-    Trajectory,
-    Views,
-)
+from benchmark.spec.data import Data, Split
+from benchmark.spec.protocol import Acquisition, Evaluation, Initial, Protocol
+from benchmark.spec.training import CosineRestarts, Model, MultiStep, Sgd, Training, Trajectory
+from benchmark.spec.transforms import Views
 
 FP64 = Numerics(torch.device("cpu"), "fp64", channels_last=False)
 SIDE = 32

@@ -22,7 +22,7 @@ from benchmark.al.strategies.base import BEFORE_FIRST_TRAINING, Picks, Strategy,
 from benchmark.al.training.inference import Evaluated
 from benchmark.al.training.numerics import Numerics, prepare
 from benchmark.spec.load import find_suite
-from benchmark.spec.models import Trial
+from benchmark.spec.suite import Trial
 
 SUITES = Path(__file__).parents[3] / "suites"
 AUGMENTATION = {"random_crop", "random_resized_crop", "horizontal_flip", "color_jitter", "random_rotation"}

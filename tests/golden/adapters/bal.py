@@ -35,7 +35,7 @@ from benchmark.al.networks.resnet_cifar import ResNetCifar
 from benchmark.al.networks.vgg_bn import DEPTHS, VggBn
 from benchmark.al.training.schedules import rate
 from benchmark.errors import UsageError
-from benchmark.spec.models import MultiStep
+from benchmark.spec.training import MultiStep
 from tests.helpers.network_cost import macs, parameters
 
 # ---------------------------------------------------------------------------------------------------------- networks

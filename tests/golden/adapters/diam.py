@@ -45,7 +45,7 @@ from benchmark.al.networks.outputs import Outputs
 from benchmark.al.objectives.supervised import Supervised
 from benchmark.al.training.schedules import rate, snapshot_epochs
 from benchmark.spec.load import load_suite
-from benchmark.spec.models import Cosine
+from benchmark.spec.training import Cosine
 from tests.helpers.label_smoothing import smoothed_cross_entropy, soft_targets
 from tests.helpers.network_cost import macs, parameters
 

@@ -40,7 +40,8 @@ from benchmark.al.networks.vgg_plain import VggPlain
 from benchmark.al.pool import Pool
 from benchmark.al.strategies.random import Random
 from benchmark.al.training.schedules import rate
-from benchmark.spec.models import CosineRestarts, Imbalance, MultiStep
+from benchmark.spec.data import Imbalance
+from benchmark.spec.training import CosineRestarts, MultiStep
 
 Arrays = Mapping[str, np.ndarray]
 

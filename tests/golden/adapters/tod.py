@@ -47,7 +47,7 @@ from benchmark.al.training.joint_batch import forward_separately
 from benchmark.al.training.numerics import Number
 from benchmark.al.training.schedules import rate
 from benchmark.errors import AlbenchError
-from benchmark.spec.models import MultiStep
+from benchmark.spec.training import MultiStep
 
 Arrays = Mapping[str, np.ndarray]
 

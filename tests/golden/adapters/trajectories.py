@@ -37,7 +37,7 @@ from benchmark.al.strategies.random import Random
 from benchmark.al.strategies.stconal import StConal
 from benchmark.al.strategies.tod import Tod
 from benchmark.al.training.snapshots import SnapshotRecorder
-from benchmark.spec.models import Trajectory
+from benchmark.spec.training import Trajectory
 
 Arrays = Mapping[str, np.ndarray]
 COUNTED = "abs 1e-9"

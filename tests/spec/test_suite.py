@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import SuiteError, UsageError
+from benchmark.spec.base import leaves
 from benchmark.spec.load import find_suite, load_suite, suite_files
-from benchmark.spec.models import Acquisition, Initial, leaves
+from benchmark.spec.protocol import Acquisition, Initial
 
 ROOT = Path(__file__).parents[2] / "suites"
 
