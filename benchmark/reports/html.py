@@ -226,11 +226,12 @@ def method_page(
 
 
 def claim_rows(pages: Sequence[Page]) -> list[dict[str, Any]]:
-    """A row for every claim of these suites, decided ones first; suites in which a paper's claim has the same verdict share one."""
+    """A row for every claim of these suites, decided ones first and questions of this project last; suites in which a
+    paper's claim has the same verdict share one."""
     order = list(overview.CLAIM_WORDS)
     found: dict[tuple[str, ...], dict[str, Any]] = {}
     numbered = [(page, index, claim) for page in pages for index, claim in enumerate(page.judgement.claims, start=1)]
-    for page, index, claim in sorted(numbered, key=lambda item: order.index(item[2].outcome)):
+    for page, index, claim in sorted(numbered, key=lambda item: (item[2].is_question, order.index(item[2].outcome))):
         paper, verdict = page.judgement.suite.partition("/")[0], formatting.claim_text(claim)
         row = found.setdefault(
             (paper, claim.id, claim.text, verdict),
@@ -297,7 +298,7 @@ def _papers(pages: Sequence[Page]) -> tuple[list[str], list[list[str]]]:
         claims.setdefault(paper, Counter()).update(
             claim.outcome for claim in page.judgement.claims if not claim.is_question
         )
-        numbers.setdefault(paper, Counter()).update(page.judgement.counts())
+        numbers.setdefault(paper, Counter()).update(page.judgement.reference_counts())
     outcomes = [kind for kind in overview.CLAIM_WORDS if any(own[kind] for own in claims.values())]
     kinds = [kind for kind in overview.WORDS if any(own[kind] for own in numbers.values())]
     heads = ["paper", "claims", *map(_signed, outcomes), "published numbers", *map(_signed, kinds)]
@@ -321,7 +322,7 @@ def _lead(pages: Sequence[Page]) -> str:
     outcomes = Counter(claim.outcome for page in pages for claim in page.judgement.claims if not claim.is_question)
     kinds: Counter[VerdictKind] = Counter()
     for page in pages:
-        kinds.update(page.judgement.counts())
+        kinds.update(page.judgement.reference_counts())
     claims = ", ".join(
         f"{outcomes[kind]} {str(kind).replace('_', ' ')}" for kind in overview.CLAIM_WORDS if outcomes[kind]
     )

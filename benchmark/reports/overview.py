@@ -63,7 +63,7 @@ class Matrix:
 def verdict_tiles(judgement: SuiteVerdict) -> dict[str, list[Tile]]:
     """Numbers that decide by verdict, claims and questions of this project by outcome, under a heading each; kinds without any are
     left out."""
-    counts = judgement.counts()
+    counts = judgement.reference_counts()
     numbers = [Tile(count, _kind_name(kind), formatting.SIGNS[kind], WORDS[kind]) for kind, count in counts.items()]
     published = [claim.outcome for claim in judgement.claims if not claim.is_question]
     asked = [claim.outcome for claim in judgement.claims if claim.is_question]

@@ -263,7 +263,8 @@ def _conclude_claim(case: ComparisonContext, line: ClaimVerdict, tests: list[Bud
         reason = f"significantly the other way at {at}" + (", as in the paper's own numbers" if printed else "")
         return replace(line, outcome=ClaimOutcome.REFUTED, reason=reason, as_printed=printed)
     if len(better) == len(budgets):
-        return replace(line, outcome=ClaimOutcome.HOLDS, reason=f"significant at all {len(budgets)} {places}")
+        where = f"all {len(budgets)} {places}" if len(budgets) > 1 else f"{budgets[0].labelled} labels"
+        return replace(line, outcome=ClaimOutcome.HOLDS, reason=f"significant at {where}")
     return replace(
         line, outcome=ClaimOutcome.INCONCLUSIVE, reason=f"significant at {len(better)} of {len(budgets)} {places}"
     )

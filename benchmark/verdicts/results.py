@@ -280,6 +280,11 @@ class SuiteVerdict:
         found = [number.verdict.kind for number in self.numbers if number.decides]
         return {kind: found.count(kind) for kind in VerdictKind if kind in found}
 
+    def reference_counts(self) -> dict[VerdictKind, int]:
+        """The same of those that have a published or committed number: without methods that were only measured."""
+        found = [number.verdict.kind for number in self.numbers if number.decides and number.role != "none"]
+        return {kind: found.count(kind) for kind in VerdictKind if kind in found}
+
     @property
     def exit_code(self) -> Exit:
         """0 all matched or nothing to compare, 1 a discrepancy or a refuted claim, 3 nothing measured or incomplete, 4
