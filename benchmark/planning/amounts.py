@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from benchmark.spec.protocol import Protocol
+from benchmark.spec.protocol import Acquisition, Protocol
 from benchmark.spec.suite import Trial
 from benchmark.spec.training import Model
 from benchmark.spec.transforms import CenterCrop, RandomCrop, RandomResizedCrop, Resize, Transform
@@ -70,13 +70,19 @@ def _unusable_batches(trial: Trial) -> Iterator[str]:
         if training.drop_last:
             yield f"{place}, and drop_last leaves none -> a batch_size of at most {labelled}, or drop_last = false"
         elif trial.objective.name == PAIRED and left % 2:
-            named = "initial.size" if cycle == 0 else "budget"
-            yield (
-                f"{place}: the last one has {left}, and {trial.objective.name} takes pairs "
-                f"-> an even number of images ({named}), or drop_last = true"
-            )
+            # The sizes before were even, so one more image in this step makes this one and all later ones even.
+            changed = _one_image_more(trial.protocol.acquisition, cycle)
+            yield f"{place}: the last one has {left}, and {trial.objective.name} takes pairs -> {changed}, or drop_last = true"
         elif left == 1 and (reason := _needs_two(trial.protocol)):
             yield f"{place}: the last one has 1, and {reason} -> another budget or batch_size, or drop_last = true"
+
+
+def _one_image_more(acquisition: Acquisition, cycle: int) -> str:
+    """The setting by which one image more is labelled in the training of a cycle."""
+    if cycle == 0:
+        return f"initial.size = {acquisition.initial.size + 1}"
+    place = "" if isinstance(acquisition.budget, int) else f"[{cycle - 1}]"
+    return f"budget{place} = {acquisition.budgets()[cycle - 1] + 1}"
 
 
 def _needs_two(protocol: Protocol) -> str:

@@ -56,10 +56,22 @@ def test_pairs_are_refused_exactly_where_the_loss_would_refuse_them(batch: int, 
 def test_the_number_to_change_is_named() -> None:
     told = amounts.obstacle(paired(41, 8))
     assert "cycle 0 trains on 41 images in batches of 8: the last one has 1" in told
-    assert "even number of images (initial.size), or drop_last = true" in told
+    assert "takes pairs -> initial.size = 42, or drop_last = true" in told
     assert "batch_size: learning_loss takes pairs, and 7 is odd -> 8" in amounts.obstacle(paired(40, 7))
     assert "at most 5, or drop_last = false" in amounts.obstacle(paired(5, 8, drop_last=True, objective="supervised"))
     assert not amounts.obstacle(paired(41, 8, objective="supervised"))
+
+
+@pytest.mark.parametrize("size", [8, 32])
+@pytest.mark.parametrize(("budget", "setting"), [(41, "budget = 42"), ((40, 41), "budget[1] = 42")])
+def test_the_budget_that_is_named_leaves_no_odd_batch(size: int, budget: int | tuple[int, ...], setting: str) -> None:
+    def trial(bought: int | tuple[int, ...]) -> Trial:
+        given = paired(40, size)
+        acquisition = given.protocol.acquisition.model_copy(update={"cycles": 3, "budget": bought})
+        return given.model_copy(update={"protocol": given.protocol.model_copy(update={"acquisition": acquisition})})
+
+    assert f"takes pairs -> {setting}, or drop_last = true" in amounts.obstacle(trial(budget))
+    assert not amounts.obstacle(trial(42 if isinstance(budget, int) else (40, 42)))
 
 
 WITHOUT_SIDES = {"linear_probe"}
