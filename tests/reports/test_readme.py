@@ -45,7 +45,7 @@ def test_claims_are_counted_by_state(tmp_path: Path) -> None:
     assert "| `toy/digits` | C1: " in claims_page([suite], {})
     run = {suite.id: toy.trials()}
     assert "| toy | 9 | 9 | 1 | 1 | 0 | 0 | 0 | 0 |" in state_table([suite], run)
-    assert "[report](../results/toy/digits/report.md)" in claims_page([suite], run)
+    assert "`results/toy/digits/report.md`" in claims_page([suite], run)
     smoke = {suite.id: toy.trials(profile="smoke")}
     assert state_table([suite], smoke) == none, "only the published protocol decides"
 
