@@ -11,7 +11,7 @@ from typing import Any
 def main() -> None:
     """Entry point of the console script. Being asked to end is like Ctrl-C: temporary folders go, processes are ended."""
     if signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:  # what the caller had ignored stays ignored
-        signal.signal(signal.SIGTERM, _restore_interrupt)
+        signal.signal(signal.SIGTERM, _raise_interrupt)
     from benchmark.cli.surroundings import settle
 
     settle()
@@ -22,7 +22,7 @@ def main() -> None:
     sys.exit(code)
 
 
-def _restore_interrupt(*_: Any) -> None:
+def _raise_interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 

@@ -520,8 +520,9 @@ def test_clean(cli: Cli) -> None:
     assert not leftover.exists()
 
 
-def test_run_until_decided_adds_planned_seeds(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(fake.PATIENCE, "0")  # seed 1 is slow, and is waited for here
+def test_run_until_decided_adds_planned_seeds(cli: Cli) -> None:
+    (cli.folder / "runs").mkdir(exist_ok=True)
+    (cli.folder / "runs" / fake.HURRY).touch()  # seed 1 is slow, and is waited for here
     assert cli.run("toy/one/random", "--until-decided", "--max-seeds", "3") == 3
     assert "toy/one: looks at 2, 3 seeds" in cli.out
     assert "2 finished" in cli.out
@@ -591,7 +592,7 @@ def test_a_run_ends_in_the_answer(cli: Cli) -> None:
     assert cli.run("toy/one/random@0,9", "--no-verdicts") == 0
     assert "trials of random" not in cli.out
     assert cli.run("toy/one/random@0", "--set", "protocol.training.epochs=2") == 0
-    assert "not compared: values were replaced with --set" in cli.out
+    assert "albench compare toy/one/random@0 --set protocol.training.epochs=2 --all" in cli.out
 
 
 def test_quiet_comparisons_are_one_sentence(cli: Cli) -> None:

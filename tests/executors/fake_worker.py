@@ -23,8 +23,8 @@ FINE, SLOW, FAILS, DIES, STARVES, LIES, DEAF, INVALID, SEGFAULTS, STEADY, WOBBLY
 """What seeds mean."""
 PACE = 0.05
 """Seconds a cycle takes."""
-PATIENCE = "ALBENCH_FAKE_SLOW"
-"""Variable with the seconds that a slow trial takes where a test does not interrupt it (default: 600)."""
+HURRY = "hurry"
+"""File in the runs folder with which a slow trial takes no longer than others. A fork server would not see a variable."""
 _stop = False
 
 
@@ -69,7 +69,7 @@ def _run(trial: Trial, env: Environment, out: Path, deadline: float, fresh: bool
     pace = 0.6 if trial.seed in (STEADY, WOBBLY) else PACE
     for cycle in range(first, trial.protocol.acquisition.cycles):
         _happen(trial.seed, out)
-        slow = float(os.environ.get(PATIENCE, "600"))
+        slow = 0.0 if (out.parents[1] / HURRY).exists() else 600.0
         until = time.monotonic() + (slow if trial.seed in (SLOW, DEAF) and cycle == 1 else pace)
         while time.monotonic() < until:
             if (_stop or time.monotonic() > deadline) and trial.seed != DEAF:

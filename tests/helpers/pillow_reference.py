@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmark.spec import models as spec
+from benchmark.spec import transforms as spec
 
 ORDERS = list(permutations(range(4)))
 

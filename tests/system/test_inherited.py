@@ -91,7 +91,7 @@ def test_a_run_under_nohup_outlives_its_terminal(tmp_path: Path) -> None:
 def test_a_background_job_of_a_script_does_not_hear_ctrl_c() -> None:
     """A shell without job control starts `command &` with SIGINT ignored, and the console script keeps that for SIGTERM too."""
     code = "import signal, benchmark.cli as c; c.invoke = lambda a: print(repr(signal.getsignal(signal.SIGTERM))) or 0; c.main()"
-    for trap, expected in (("trap '' TERM; ", "<Handlers.SIG_IGN"), ("", "<function _interrupt")):
+    for trap, expected in (("trap '' TERM; ", "<Handlers.SIG_IGN"), ("", "<function _raise_interrupt")):
         done = subprocess.run(
             ["sh", "-c", f'{trap}exec "$0" -c "$1"', sys.executable, code], capture_output=True, text=True, cwd=ROOT
         )

@@ -1,0 +1,51 @@
+"""The table of docs/frozen-features.md is that of the committed verdicts: `python -m tests.reports.test_frozen_page` prints it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmark.reports.formatting import interval
+
+ROOT = Path(__file__).parents[2]
+SIGNS = {"holds": "✓", "refuted": "✗", "inconclusive": "?"}
+
+
+def table_rows() -> list[str]:
+    """A row for every method, the largest area first."""
+    verdicts: dict[str, Any] = json.loads((ROOT / "results/frozen/cifar10/verdicts.json").read_text())
+    answers = {answer["id"]: answer for answer in verdicts["claims"]}
+    return [_row(standing, answers) for standing in sorted(verdicts["standings"], key=lambda item: -item["area"])]
+
+
+def _row(standing: dict[str, Any], answers: dict[str, Any]) -> str:
+    method, gain = standing["method"], "–"
+    p = saved = "–"
+    if standing["control"]:
+        gain = interval(standing["gain"], standing["gain_low"], standing["gain_high"])
+        p = "< 0.001" if standing["gain_p"] < 0.001 else f"{standing['gain_p']:.3f}"
+        saved = "not reached"
+        if standing["saved"] is not None:
+            saved = f"{standing['saved']:.0f} [{standing['saved_low']:.0f}, {standing['saved_high']:.0f}]"
+    last = [_answer(answers.get(f"{method}-{other}")) for other in ("random", "margin")]
+    area = f"{standing['area']:.2f} ± {standing['area_sd']:.2f}"
+    return f"| {' | '.join((f'`{method}`', area, gain, p, saved, *last))} |"
+
+
+def _answer(answer: dict[str, Any] | None) -> str:
+    if answer is None:
+        return "–"
+    (test,) = answer["budgets"]
+    return f"{interval(test['difference'], test['low'], test['high'])} {SIGNS[answer['outcome']]}"
+
+
+def test_the_page_shows_the_committed_verdicts() -> None:
+    page = (ROOT / "docs" / "frozen-features.md").read_text().splitlines()
+    rows = table_rows()
+    assert len(rows) == 14
+    assert [row for row in rows if row not in page] == []
+
+
+if __name__ == "__main__":
+    print("\n".join(table_rows()))
