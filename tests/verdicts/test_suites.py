@@ -133,7 +133,7 @@ def claimed(path: Path, name: str, gap: float, count: int) -> ClaimVerdict:
     suite = load_suite(path, ROOT)
     claim = suite.suite.claims[name]
     # A claim about a single pair of sizes is refuted by chance with one set of draws in twenty: not with these.
-    draw = np.random.default_rng(1 if claim.worse_labelled else 0)
+    draw = np.random.default_rng(1 if claim.worse_labelled or claim.labelled else 0)
     assert claim.better and claim.worse
     rule, rows = suite.suite.rule, []
     for method, lead in ((claim.worse, 0.0), (claim.better, gap)):
