@@ -266,12 +266,15 @@ def _external_methods(known: Mapping[str, object], records: Sequence[Record]) ->
 
 def costs_of(suite: SuiteFile, selection: Selection) -> dict[str, float]:
     """Floating point operations of a trial of each method; of none if the price of a forward pass is not known."""
-    whole = Selection([Selector(suite.id, None, (0,))], selection.profile, selection.variant)
-    return {
-        item.trial.method_name: 2.0 * sum_workloads(estimate_workload(item.trial.protocol, item.cost, item.price)).macs
-        for item in whole.trials(Path(), [suite])
-        if item.price.forward_macs
-    }
+    found = {}
+    for method in suite.resolve(selection.profile, selection.variant).methods:
+        one = Selection([Selector(suite.id, method, (0,))], selection.profile, selection.variant)
+        with suppress(UsageError):  # a method that does not fit the profile or replaced values has no trial
+            for item in one.trials(Path(), [suite]):
+                if item.price.forward_macs:
+                    amount = estimate_workload(item.trial.protocol, item.cost, item.price)
+                    found[item.trial.method_name] = 2.0 * sum_workloads(amount).macs
+    return found
 
 
 def _cost_note(suite: SuiteFile, selection: Selection, lines: Sequence[Conditions]) -> str:
