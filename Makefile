@@ -59,8 +59,7 @@ $(READY): requirements.lock requirements-uv.lock pyproject.toml
 	@pwd -P > $(READY)
 
 reproduce: $(READY)
-	$(foreach suite,$(filter frozen/%,$(SUITE)),$(ALBENCH) features $(call quoted,$(suite))
-	)
+	$(if $(filter frozen/%,$(SUITE)),$(foreach suite,$(filter frozen/%,$(SUITE)),$(ALBENCH) features $(call quoted,$(suite)) &&) true)
 	$(ALBENCH) run $(SELECT) --executor $(call quoted,$(EXECUTOR)) $(if $(JOBS),--jobs $(call quoted,$(JOBS))) --no-verdicts $(ARGS)
 	$(ALBENCH) report $(SELECT)
 	$(ALBENCH) compare $(SELECT)
