@@ -166,3 +166,14 @@ def test_values_are_words_whatever_is_in_them(clone: Clone) -> None:
         "--seeds",
         "0-2",
     ]
+
+
+@pytest.mark.parametrize(
+    ("suite", "first"), [("frozen/cifar10", "features 'frozen/cifar10'"), ("tod/*", "run 'tod/*'")]
+)
+def test_reproduce_begins_with_what_its_suite_needs(suite: str, first: str) -> None:
+    done = subprocess.run(
+        ["make", "-n", "reproduce", f"SUITE={suite}"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    (begin,) = [line for line in done.stdout.splitlines() if "albench" in line][:1]
+    assert first in begin
