@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from benchmark.verdicts.regression import Regression
     from benchmark.verdicts.results import SuiteVerdict
 
-RECORDS = "records.csv"
 """Committed measurements of a suite, below results/."""
 MISSING = "Run what is missing"
 """Purpose of the command that is shown where a trial of the selection was not measured."""
@@ -173,12 +172,9 @@ def regress_suite(
 
 def committed_rows(settings: Workspace, suite: SuiteFile) -> list[Measurement]:
     """Every committed measurement of a suite; none where nothing was committed, or values of the suite were replaced."""
-    from benchmark.verdicts.measurements import read_results
+    from benchmark.verdicts.measurements import read_committed
 
-    if suite.changes:
-        return []
-    path = settings.results / suite.id / RECORDS
-    return read_results(path) if path.exists() else []
+    return [] if suite.changes else read_committed(settings.results / suite.id)
 
 
 def _absent_trials(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from benchmark.api.compare import RECORDS, OnRefused
+from benchmark.api.compare import OnRefused
 from benchmark.api.selection import parse_selectors
 from benchmark.api.workspace import Workspace
 from benchmark.runs.store import Store
@@ -46,14 +46,12 @@ def records(
 def results(selectors: str | Selector | Sequence[str | Selector] = (), workspace: Workspace | None = None) -> DataFrame:
     """Committed measurements of the suites, as `records` gives those of the runs folder. Raises StoreError for a damaged table,
     UsageError for text that is not a selector."""
-    from benchmark.verdicts.measurements import read_results
+    from benchmark.verdicts.measurements import read_committed
 
     workspace, wanted = workspace or Workspace(), parse_selectors(selectors)
     rows: list[Measurement] = []
     for path in suite_files(workspace.suites):
-        table = workspace.results / path.relative_to(workspace.suites).with_suffix("") / RECORDS
-        if table.exists():
-            rows += read_results(table)
+        rows += read_committed(workspace.results / path.relative_to(workspace.suites).with_suffix(""))
     named = [(row, (row.suite, row.method, row.seed)) for row in rows]
     return _as_frame([row for row, names in named if not wanted or any(one.means(*names) for one in wanted)])
 

@@ -13,7 +13,6 @@ from urllib.parse import quote
 from benchmark.api.bought import summarize_bought
 from benchmark.api.compare import (
     MISSING,
-    RECORDS,
     ComparisonResult,
     committed_rows,
     compare_suite,
@@ -26,7 +25,6 @@ from benchmark.api.unchanged import Stamp
 from benchmark.api.workspace import Workspace
 from benchmark.errors import Exit, UsageError
 from benchmark.runs import conditions
-from benchmark.runs.events import write_bytes
 from benchmark.spec.identity import digest
 from benchmark.spec.load import SuiteFile
 from benchmark.spec.selectors import Selection, Selector
@@ -286,17 +284,15 @@ def _publish_measurements(
 ) -> tuple[list[Path], list[str]]:
     """Put the measurements into the committed table, and the labelled sets beside it; rows of other profiles and variants
     stay. The files, and what changes."""
-    from benchmark.verdicts.measurements import write_results
+    from benchmark.verdicts.measurements import write_committed
 
     here, before = (selection.profile, selection.variant), committed_rows(workspace, item.suite)
     changed: list[str] = []
     if any((row.profile, row.variant) == here for row in before):
         changed = [str(trial) for trial in regress_suite(workspace, selection, item.suite).trials if trial.divergence]
     others = [row for row in before if (row.profile, row.variant) != here]
-    path = workspace.results / item.suite.id / RECORDS
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, write_results([*others, *item.measurements]).encode())
-    tables = [path, _publish_conditions(workspace, item, here)]
+    table = write_committed(workspace.results / item.suite.id, [*others, *item.measurements])
+    tables = [table, _publish_conditions(workspace, item, here)]
     return [*tables, *_publish_picks(workspace, item, [*others, *item.measurements])], changed
 
 

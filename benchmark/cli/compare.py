@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from benchmark.api.compare import RECORDS, compare_suite, regress_suite, worst
+from benchmark.api.compare import committed_rows, compare_suite, regress_suite, worst
 from benchmark.api.workspace import Workspace
 from benchmark.cli.options import report_refused, selecting
 from benchmark.cli.tables import console
@@ -83,9 +83,11 @@ def _regress_suite(settings: Workspace, selection: Selection, suite: SuiteFile, 
 
     found = regress_suite(settings, selection, suite, on_refused=report_refused)
     terminal.show_regression(found, console(), brief=detail == "quiet")
-    path = settings.results / suite.id / RECORDS
-    if not path.exists():
-        click.echo(f"{path}: nothing is committed\n  -> `albench report {suite.id} --publish` and commit it", err=True)
+    if not committed_rows(settings, suite):
+        folder = settings.results / suite.id
+        click.echo(
+            f"{folder}: nothing is committed\n  -> `albench report {suite.id} --publish` and commit it", err=True
+        )
     return found
 
 

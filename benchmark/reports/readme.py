@@ -17,11 +17,10 @@ from benchmark.spec.load import SuiteFile, load_suite, suite_files
 from benchmark.spec.published import TARGETS
 from benchmark.spec.suite import OURS
 from benchmark.verdicts.judge import judge_suite
-from benchmark.verdicts.measurements import Measurement, read_results
+from benchmark.verdicts.measurements import Measurement, read_committed
 from benchmark.verdicts.parts import part_profiles, with_parts
 from benchmark.verdicts.results import SuiteVerdict
 
-RECORDS = "records.csv"
 SHOWN = "quickstart/digits"
 PICTURE = "gain.png"
 MARKER, CLAIMS_MARKER = "results", "claims"
@@ -51,12 +50,7 @@ def main(readme: Path) -> None:
 def _read_checkout(root: Path) -> tuple[list[SuiteFile], dict[str, list[Measurement]]]:
     """The suites of a checkout, and what is committed for each."""
     suites = [load_suite(path, root / "suites") for path in suite_files(root / "suites")]
-    return suites, {suite.id: _committed_rows(root, suite) for suite in suites}
-
-
-def _committed_rows(root: Path, suite: SuiteFile) -> list[Measurement]:
-    path = root / "results" / suite.id / RECORDS
-    return read_results(path) if path.exists() else []
+    return suites, {suite.id: read_committed(root / "results" / suite.id) for suite in suites}
 
 
 def _judge_committed(suite: SuiteFile, rows: Sequence[Measurement], profile: str, variant: str) -> SuiteVerdict:

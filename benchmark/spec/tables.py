@@ -7,7 +7,9 @@ said with file and line.
 from __future__ import annotations
 
 import csv
+import gzip
 import math
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import StringIO
@@ -30,9 +32,12 @@ class Table:
 
 
 def read_table(path: Path, error: type[AlbenchError]) -> Table:
-    """The table in a file; lines without anything on them are left out. Raises `error`, which names file, line and remedy."""
+    """The table in a file (`.gz`: compressed); empty lines are left out. Raises `error`, which names file, line and remedy."""
     try:
         content = path.read_bytes()
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+    except (gzip.BadGzipFile, EOFError, zlib.error) as problem:
+        raise error(f"is not compressed text: {problem}", where=str(path), remedy="restore the file") from problem
     except OSError as problem:
         raise error(
             f"cannot be read: {problem.strerror}", where=str(path), remedy="give a file that exists"

@@ -1,17 +1,20 @@
 """What verdicts are made from: one measurement per (trial, cycle), from records or from a committed table.
 
 `results/<paper>/<dataset>/records.csv` is the committed form: one row per (trial, cycle), sorted, numbers in the shortest
-form that reads back to the same bits, so that its diff is the report of what changed.
+form that reads back to the same bits, so that its diff is the report of what changed. A table above `LARGE` bytes is committed as
+`records.csv.gz`.
 """
 
 from __future__ import annotations
 
 import csv
+import gzip
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
+from benchmark import files
 from benchmark.errors import StoreError
 from benchmark.runs.events import Record
 from benchmark.spec.tables import cells_of, number, read_table
@@ -78,6 +81,10 @@ COLUMNS = (
     "labelled_digest",
 )
 """Fixed columns of a committed table; the metrics follow, sorted by name."""
+RECORDS, COMPRESSED = "records.csv", "records.csv.gz"
+"""Names of a committed table; a folder has one of them."""
+LARGE = 512 * 1024
+"""Bytes above which a table is compressed: a repository keeps every version of it."""
 _WHOLE = ("seed", "cycle", "labelled")
 SHORT = 16
 """Characters of a labelled set's digest that a table keeps."""
@@ -131,6 +138,26 @@ def _format_value(value: object) -> str:
     if value is None:
         return ""
     return str(value).lower() if isinstance(value, bool) else repr(value) if isinstance(value, float) else str(value)
+
+
+def read_committed(folder: Path) -> list[Measurement]:
+    """The committed measurements in a folder of `results/`; none where it holds no table. Raises StoreError for a damaged one."""
+    found = [folder / name for name in (RECORDS, COMPRESSED) if (folder / name).exists()]
+    if len(found) > 1:
+        raise StoreError(f"holds {RECORDS} and {COMPRESSED}", where=str(folder), remedy="remove the older one")
+    return read_results(found[0]) if found else []
+
+
+def write_committed(folder: Path, measurements: Iterable[Measurement]) -> Path:
+    """Write the committed table of a folder and return its path; equal measurements give equal bytes."""
+    content = write_results(measurements).encode()
+    path, other = folder / RECORDS, folder / COMPRESSED
+    if len(content) > LARGE:
+        path, other, content = other, path, gzip.compress(content, mtime=0)
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write(path, content)
+    other.unlink(missing_ok=True)
+    return path
 
 
 def read_results(path: Path) -> list[Measurement]:

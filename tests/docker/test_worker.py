@@ -284,10 +284,10 @@ def host(scene: Scene, runs: Path, *more: str) -> subprocess.Popen[str]:
 
 
 def wait_for_cycle(runs: Path, process: subprocess.Popen[str]) -> None:
-    """Until the first cycle of any run is told."""
+    """Until any run has finished a cycle."""
     while process.poll() is None:
-        told = [event for path in runs.glob("*/*/work/events.jsonl") for event, _ in events.read_events(path)]
-        if any(isinstance(event, CycleFinished) for event in told):
+        found = [event for path in runs.glob(f"*/*/{WORK}/events.jsonl") for event, _ in events.read_events(path)]
+        if any(isinstance(event, CycleFinished) for event in found):
             return
         time.sleep(0.1)
     raise AssertionError(process.communicate()[0])

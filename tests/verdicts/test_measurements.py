@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from benchmark.errors import StoreError
 from benchmark.runs.events import CycleResult, DataUsed, Environment, Record
-from benchmark.verdicts.measurements import COLUMNS, from_records, read_results, write_results
+from benchmark.verdicts import measurements
+from benchmark.verdicts.measurements import (
+    COLUMNS,
+    from_records,
+    read_committed,
+    read_results,
+    write_committed,
+    write_results,
+)
 from tests.helpers import toy_suite as toy
 
 METRICS = ["accuracy", "accuracy/last", "loss/test"]
@@ -86,6 +94,24 @@ def test_wrong_tables_are_refused_where_they_are_wrong(tmp_path: Path, text: str
     assert caught.value.where == f"{tmp_path / 'records.csv'}:{line}"
     assert says in caught.value.message
     assert caught.value.remedy
+
+
+def test_large_tables_are_compressed_and_a_folder_has_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, folder = toy.trials(), tmp_path / "toy"
+    assert read_committed(folder) == []
+    assert write_committed(folder, rows).name == "records.csv"
+    monkeypatch.setattr(measurements, "LARGE", 100)
+    packed = write_committed(folder, rows)
+    assert [path.name for path in folder.iterdir()] == ["records.csv.gz"]
+    first = packed.read_bytes()
+    assert write_committed(folder, reversed(rows)).read_bytes() == first
+    assert read_committed(folder) == sorted(rows, key=lambda row: row.key)
+    packed.write_bytes(first[:-20])
+    with pytest.raises(StoreError, match="is not compressed text"):
+        read_committed(folder)
+    (folder / "records.csv").write_text(write_results(rows))
+    with pytest.raises(StoreError, match="remove the older one"):
+        read_committed(folder)
 
 
 def test_unreadable_file(tmp_path: Path) -> None:

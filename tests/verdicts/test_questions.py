@@ -8,7 +8,7 @@ from benchmark.errors import Exit
 from benchmark.reports.claims import state_table
 from benchmark.spec.load import find_suite
 from benchmark.verdicts.judge import judge_suite
-from benchmark.verdicts.measurements import read_results
+from benchmark.verdicts.measurements import read_committed
 from benchmark.verdicts.results import ClaimOutcome
 
 ROOT = Path(__file__).parents[2]
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_a_method_that_is_worse_is_an_answer_and_no_discrepancy() -> None:
     suite = find_suite("frozen/cifar10", ROOT / "suites")
-    rows = read_results(ROOT / "results" / "frozen" / "cifar10" / "records.csv")
+    rows = read_committed(ROOT / "results" / "frozen" / "cifar10")
     found = judge_suite(suite, rows, profile="paper", variant="as_published")
     outcomes = {claim.id: claim.outcome for claim in found.claims}
     assert outcomes["tod-random"] is ClaimOutcome.REFUTED and outcomes["uherding-random"] is ClaimOutcome.HOLDS
