@@ -165,7 +165,7 @@ def assemble(
     inputs = None if protocol.inputs is None else found[protocol.inputs]
     solved = isinstance(protocol.training.optimizer, Lbfgs)
     if solved:
-        check_method(trial.method_name, strategy, trial.strategy, trial.objective)
+        check_method(trial.method_name, strategy, trial.objective)
     members = [
         (Probe if solved else Learner)(
             protocol,

@@ -21,11 +21,7 @@ from benchmark.errors import UsageError
 from benchmark.spec.suite import Component
 from benchmark.spec.training import Lbfgs
 
-IMAGES = {
-    "vaal": "it trains an autoencoder on images, and there are only their features",
-    "ta_vaal": "it trains an autoencoder on images, and there are only their features",
-}
-"""Strategies by name that read images, and why that cannot be."""
+IMAGES = "it takes images of a certain size, and there are only their features"
 OUTPUTS = {
     "votes": "snapshots vote along a training of many epochs, and a probe is solved at once",
     "predicted_loss": "its loss prediction reads the inner maps of a network that is trained with it, and a probe has none",
@@ -68,12 +64,12 @@ class Probe(Learner):
         after_epoch(1, found.loss / max(len(labelled), 1), lambda: self.trained() | {"epochs": 1})
 
 
-def check_method(method: str, strategy: Strategy, named: Component, objective: Component) -> None:
+def check_method(method: str, strategy: Strategy, objective: Component) -> None:
     """Refuse a method that cannot be run on a probe. Raises UsageError with its name and the reason."""
     needs = [OutputName.parse(need).unlabelled for need in strategy.needs]
     reasons = [
         *([OBJECTIVE] if objective.name != "supervised" else []),
-        *([IMAGES[named.name]] if named.name in IMAGES else []),
+        *([IMAGES] if strategy.sides else []),
         *(OUTPUTS[need.output] for need in needs if need.output in OUTPUTS),
         *(SNAPSHOTS for need in needs if need.network in ("teacher", "students", "average")),
         *(STAGE for need in needs if need.network == PRETEXT),

@@ -59,7 +59,7 @@ def write_suite(
     Raises UsageError where the suite exists or the folder's name cannot be one, DataError for a folder without images.
     """
     from benchmark.al.datasets.survey import survey_folder
-    from benchmark.al.networks.amounts import measure_model
+    from benchmark.al.networks.measure import measure_model
     from benchmark.spec.data import Split
     from benchmark.spec.load import load_suite
     from benchmark.spec.training import Model

@@ -128,7 +128,7 @@ def with_measured_prices(asked: Sequence[SelectedTrial]) -> list[SelectedTrial]:
 def measured_price(protocol: Protocol) -> Cost:
     """What one image costs in the networks that a protocol trains, measured; unknown where images have sizes of their own."""
     from benchmark.al.datasets.catalogue import format_of
-    from benchmark.al.networks.amounts import measure_model
+    from benchmark.al.networks.measure import measure_model
 
     transforms = (*protocol.data.decode, *protocol.views.train)
     channels = 3 if any(one.op == "to_rgb" for one in transforms) else format_of(protocol.data).channels

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import rich_click as click
-from rich.markup import escape
 
-from benchmark.cli.tables import console, grid
-from benchmark.errors import Exit, UsageError
-
-COLOURS = {"ok": "green", "FAILED": "bold red", "note": "dim"}
+from benchmark.cli.contract import parse_params, print_findings
 
 
 @click.command("verify-method")
@@ -25,29 +18,6 @@ def verify_method(names: tuple[str, ...], params: str, models: int) -> int:
     trained and no data are needed. Exit code 0 when all promises are kept, 1 when one is not, 2 when METHOD cannot be built.
     """
     from benchmark.api.check import check_strategy
-    from benchmark.conformance import Result
 
-    given, broken = _parse_object(params), 0
-    for name in names:
-        found = check_strategy(name, given, models)
-        table = grid("check", "result", "", title=escape(name))
-        for finding in found:
-            result = f"[{COLOURS[finding.result]}]{finding.result}[/]"
-            table.add_row(escape(finding.check), result, escape(finding.said))
-        failed = sum(finding.result is Result.FAILED for finding in found)
-        console().print(table)
-        click.echo(f"{name} {'breaks' if failed else 'keeps'} the contract ({len(found)} checks, {failed} failed)")
-        broken += failed
-    return Exit.DISCREPANCY if broken else Exit.OK
-
-
-def _parse_object(text: str) -> dict[str, Any]:
-    try:
-        given = json.loads(text)
-    except ValueError as error:
-        raise UsageError(
-            f"--params is not JSON: {error}", remedy="""write --params '{"temperature": 0.5}'"""
-        ) from error
-    if not isinstance(given, dict):
-        raise UsageError("--params is not a JSON object", remedy="""write --params '{"temperature": 0.5}'""")
-    return given
+    given = parse_params(params, '{"temperature": 0.5}')
+    return print_findings(names, lambda name: check_strategy(name, given, models))

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import rich_click as click
-from rich.markup import escape
 
-from benchmark.cli.tables import console, grid
-from benchmark.errors import Exit, UsageError
-
-COLOURS = {"ok": "green", "FAILED": "bold red", "note": "dim"}
+from benchmark.cli.contract import parse_params, print_findings
 
 
 @click.command("verify-network")
@@ -25,25 +19,6 @@ def verify_network(names: tuple[str, ...], params: str, size: int, channels: int
     when all promises are kept, 1 when one is not, 2 when NETWORK cannot be built.
     """
     from benchmark.api.check import check_network
-    from benchmark.conformance import Result
 
-    remedy = """write --params '{"width": 16}'"""
-    try:
-        given = json.loads(params)
-    except ValueError as error:
-        raise UsageError(f"--params is not JSON: {error}", remedy=remedy) from error
-    if not isinstance(given, dict):
-        raise UsageError("--params is not a JSON object", remedy=remedy)
-    broken = 0
-    for name in names:
-        found = check_network(name, given, size, channels)
-        table = grid("check", "result", "", title=escape(name))
-        for finding in found:
-            table.add_row(
-                escape(finding.check), f"[{COLOURS[finding.result]}]{finding.result}[/]", escape(finding.said)
-            )
-        failed = sum(finding.result is Result.FAILED for finding in found)
-        console().print(table)
-        click.echo(f"{name} {'breaks' if failed else 'keeps'} the contract ({len(found)} checks, {failed} failed)")
-        broken += failed
-    return Exit.DISCREPANCY if broken else Exit.OK
+    given = parse_params(params, '{"width": 16}')
+    return print_findings(names, lambda name: check_network(name, given, size, channels))

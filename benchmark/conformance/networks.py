@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark.al.networks.amounts import measure_network
+from benchmark.al.networks.measure import measure_network
 from benchmark.al.networks.outputs import Outputs
 from benchmark.conformance.checks import Broken, Finding, Result
 from benchmark.errors import AlbenchError

@@ -142,6 +142,11 @@ def needed(estimate: Estimate | BudgetTest) -> str:
     return ">1000" if estimate.needed is None else str(estimate.needed)
 
 
+def number_heads(reference: str) -> tuple[str, ...]:
+    """Heads of the columns that `number_lines` fills, without the last one: footnotes in a page, reasons in a terminal."""
+    return ("method", "labels", "ours", reference, "difference [interval]", "MDD", "needed", "verdict", "source")
+
+
 def number_lines(judgement: SuiteVerdict, notes: Footnotes, decides: bool = True) -> list[Line]:
     """Lines of the reported numbers: those that decide, or those shown beside. Single models have lines of their own: see
     `single_rows`."""

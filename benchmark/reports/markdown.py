@@ -117,18 +117,7 @@ def _number_sections(judgement: SuiteVerdict, notes: formatting.Footnotes, headi
 
 
 def _verdict_table(lines: Sequence[formatting.Line], reference: str) -> str:
-    heads = (
-        "method",
-        "labels",
-        "ours",
-        reference,
-        "difference [interval]",
-        "MDD",
-        "needed",
-        "verdict",
-        "source",
-        "notes",
-    )
+    heads = (*formatting.number_heads(reference), "notes")
     rows = [
         (
             line.method,

@@ -111,18 +111,7 @@ def _print_verdicts(console: Console, title: str, lines: Sequence[formatting.Lin
     if not lines:
         return
     table = Table(title=title, title_justify="left", header_style="bold")
-    for head in (
-        "method",
-        "labels",
-        "ours",
-        reference,
-        "difference [interval]",
-        "MDD",
-        "needed",
-        "verdict",
-        "source",
-        "",
-    ):
+    for head in (*formatting.number_heads(reference), ""):
         table.add_column(head, justify="right" if head in ("labels", "MDD", "needed") else "left")
     for line in lines:
         cells = (line.method, line.labelled, line.ours, line.published, line.difference, line.mdd, line.needed)

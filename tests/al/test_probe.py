@@ -157,7 +157,7 @@ def test_methods_of_a_suite_that_cannot_run_are_refused_by_name(method: str, dat
     ("strategy", "reason"),
     [
         ("learning_loss", "a probe has none"),
-        ("ta_vaal", "trains an autoencoder"),
+        ("ta_vaal", "takes images of a certain size"),
         ("diam", "snapshots vote"),
         ("pt4al", "needs a pretext stage"),
     ],
@@ -166,17 +166,18 @@ def test_strategies_that_cannot_run_are_refused_with_the_reason(strategy: str, r
     @dataclass(frozen=True)
     class Named(Strategy):
         needs = frozenset(NEEDS.get(strategy, ()))
+        sides = registry.find_class("strategies", strategy).sides
 
         def select(self, view: View, budget: int) -> Picks:
             raise NotImplementedError
 
     with pytest.raises(UsageError, match=reason) as error:
-        check_method("mine", Named(), Component(name=strategy), Component(name="supervised"))
+        check_method("mine", Named(), Component(name="supervised"))
     assert "the method 'mine' cannot be run" in str(error.value)
 
 
 NEEDS = {"learning_loss": ["predicted_loss"], "diam": ["votes"], "pt4al": ["logits", "pretext.loss"]}
-"""What these strategies declare; `ta_vaal` is refused by its name."""
+"""What these strategies declare; `ta_vaal` is refused because it declares sizes of images."""
 
 
 def test_a_file_without_test_images_is_refused(data: Any, root: Path, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from torch import nn
 from torchvision import models
 
 from benchmark.al.networks import network, pretrain
-from benchmark.al.networks.amounts import measure_model
 from benchmark.al.networks.libraries import LibraryNetwork
+from benchmark.al.networks.measure import measure_model
 from benchmark.al.training.passes import find_head
 from benchmark.errors import DataError, UsageError
 from benchmark.spec.training import Model, WeightsFile
