@@ -121,12 +121,12 @@ def _shrink_view(view: tuple[Transform, ...], side: int) -> tuple[Transform, ...
 
 
 def synthetic_dataset(protocol: Protocol) -> Dataset:
-    """Noise of the shape that the data set decodes to."""
+    """Noise of the shape that the data set decodes to, in as many images as the protocol says."""
     rng = np.random.default_rng(0)
     return Dataset(
         name=protocol.data.name,
         train=_synthetic_part(protocol, protocol.data.train_size, rng),
-        test=_synthetic_part(protocol, TEST, rng),
+        test=_synthetic_part(protocol, protocol.data.test_size, rng),
         class_names=tuple(str(k) for k in range(protocol.data.classes)),
         digest="0" * 64,
         canonical=True,

@@ -130,13 +130,18 @@ def report(
             pages[folder / PAGE] = comparison
         else:
             others.append(comparison.judgement)
-    return ReportResult(reports, _write_index(base, pages, others, selection) if index and pages else ())
+    if not index or not pages:
+        return ReportResult(reports, ())
+    costs: dict[tuple[str, str], float] = {}
+    for item in pages.values():
+        costs |= _method_costs(item.suite, selection)
+    return ReportResult(reports, _write_index(base, suites, pages, others, costs))
 
 
 def _republish(selection: Selection, workspace: Workspace) -> ReportResult:
     """Every profile and variant with committed trials of the selected suites, judged and written again: measurements, labelled
     sets and conditions stay as they are. Run folders and the tracker are neither read nor changed."""
-    from benchmark.reports import write, write_index
+    from benchmark.reports import write
 
     base = workspace.results
     alone = Workspace(
@@ -146,7 +151,8 @@ def _republish(selection: Selection, workspace: Workspace) -> ReportResult:
     judged: dict[Path, ComparisonResult] = {}
     others: list[SuiteVerdict] = []
     costs: dict[tuple[str, str], float] = {}
-    for suite in selection.suites(workspace.suites):
+    suites = selection.suites(workspace.suites)
+    for suite in suites:
         kept = dict.fromkeys((row.profile, row.variant) for row in committed_rows(alone, suite))
         for profile, variant in kept:
             here = Selection([Selector(suite.id)], profile, variant)
@@ -169,19 +175,10 @@ def _republish(selection: Selection, workspace: Workspace) -> ReportResult:
             )
             reports.append(SuiteReport(item, files))
             judged[folder / PAGE] = item
-            costs |= {(suite.id, method): cost for method, cost in costs_of(suite, here).items()}
+            costs |= _method_costs(suite, here)
         if WHOLE not in kept:
             others.append(compare_suite(alone, Selection([Selector(suite.id)]), suite, borrow=True).judgement)
-    datasets = {suite.id: suite.suite.protocol.data.name for suite in selection.suites(workspace.suites)}
-    index = write_index(
-        base,
-        {page: item.judgement for page, item in judged.items()},
-        datasets,
-        costs,
-        {page: item.measurements for page, item in judged.items()},
-        others,
-    )
-    return ReportResult(reports, index)
+    return ReportResult(reports, _write_index(base, suites, judged, others, costs))
 
 
 def find_page(selection: Selection, suite: SuiteFile, out: Path | None = None) -> Path | None:
@@ -250,18 +247,22 @@ def _runs_page(workspace: Workspace, item: ComparisonResult, options: ReportOpti
     return suite_page(item.suite.id, workspace, tracking_uri=options.tracking_uri)
 
 
+def _method_costs(suite: SuiteFile, selection: Selection) -> dict[tuple[str, str], float]:
+    """Floating point operations of a trial by suite and method."""
+    return {(suite.id, method): cost for method, cost in costs_of(suite, selection).items()}
+
+
 def _write_index(
-    base: Path, pages: Mapping[Path, ComparisonResult], others: Sequence[SuiteVerdict], selection: Selection
+    base: Path,
+    suites: Sequence[SuiteFile],
+    pages: Mapping[Path, ComparisonResult],
+    others: Sequence[SuiteVerdict],
+    costs: Mapping[tuple[str, str], float],
 ) -> list[Path]:
     """The page over all suites, and the pages of methods."""
     from benchmark.reports import write_index
 
-    datasets = {item.suite.id: item.suite.suite.protocol.data.name for item in pages.values()}
-    costs = {
-        (item.suite.id, method): cost
-        for item in pages.values()
-        for method, cost in costs_of(item.suite, selection).items()
-    }
+    datasets = {suite.id: suite.suite.protocol.data.name for suite in suites}
     return write_index(
         base,
         {page: item.judgement for page, item in pages.items()},

@@ -10,6 +10,7 @@ from benchmark.al.dry_run import dry_run, shrink_protocol, side_of, synthetic_da
 from benchmark.al.registry import DATASETS
 from benchmark.al.training.numerics import prepare
 from benchmark.spec.load import find_suite
+from benchmark.spec.protocol import Protocol
 from benchmark.worker import assemble
 
 ROOT = Path(__file__).parents[2] / "suites"
@@ -29,24 +30,27 @@ SHAPES = {
 """Height, width and channels of synthetic images; those of Caltech have sizes of their own."""
 
 
+def few_images(protocol: Protocol, **data: str) -> Protocol:
+    amounts = {"train_size": 6, "test_size": 3}
+    return protocol.model_copy(update={"data": protocol.data.model_copy(update=amounts | data)})
+
+
 def test_every_data_set_is_there() -> None:
     assert set(SHAPES) == set(DATASETS)
 
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_synthetic_images_have_the_shape_of_the_data_set(name: str) -> None:
-    protocol = find_suite("quickstart/digits", ROOT).suite.protocol
-    pixels = synthetic_dataset(
-        protocol.model_copy(update={"data": protocol.data.model_copy(update={"name": name})})
-    ).train.pixels
-    assert pixels.shape[1:] == SHAPES[name]
+    made = synthetic_dataset(few_images(find_suite("quickstart/digits", ROOT).suite.protocol, name=name))
+    assert made.train.pixels.shape == (6, *SHAPES[name]) and len(made.test.pixels) == 3
 
 
 @pytest.mark.parametrize(
     ("name", "side"), [("tod/caltech101", 224), ("st-conal/caltech256", 256), ("bal/caltech101-base", 224)]
 )
 def test_images_of_many_sizes_are_as_large_as_they_are_decoded(name: str, side: int) -> None:
-    assert synthetic_dataset(find_suite(name, ROOT).suite.protocol).test.pixels.shape[1:] == (side, side, 3)
+    made = synthetic_dataset(few_images(find_suite(name, ROOT).suite.protocol))
+    assert made.test.pixels.shape == (3, side, side, 3)
 
 
 def test_what_holds_for_one_size_only_is_rehearsed_at_that_size() -> None:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.al import dry_run
+from benchmark.al.dry_run import synthetic_dataset
 from benchmark.al.functional.kcenter import k_center_greedy
 from benchmark.al.learner import Learner
 from benchmark.al.networks.resnet_cifar import ResNetCifar
@@ -95,8 +95,10 @@ def suite_learner(name: str, numerics: Numerics, batch: int | None = None) -> Le
     suite, _, method = name.rpartition("/")
     sets = {} if batch is None else {"protocol.training.batch_size": batch}
     (trial,) = find_suite(suite, SUITES).trials(methods=[method], seeds=[0], sets=sets)
-    dry_run.POOL, dry_run.TEST = POOL, SCORED
-    _, learner = assemble(trial, dry_run.synthetic_dataset(trial.protocol), numerics, Path("weights"))
+    amounts = {"train_size": POOL, "test_size": SCORED}
+    protocol = trial.protocol.model_copy(update={"data": trial.protocol.data.model_copy(update=amounts)})
+    trial = trial.model_copy(update={"protocol": protocol})
+    _, learner = assemble(trial, synthetic_dataset(protocol), numerics, Path("weights"))
     return learner if isinstance(learner, Learner) else learner.members[-1]
 
 
