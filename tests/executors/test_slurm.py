@@ -1,5 +1,5 @@
-"""Slurm through submitit: its local mode and stand-ins for Slurm's commands, with a worker that does
-what seeds say; at the end a real trial, equal to the local executor's."""
+"""Slurm through submitit: its local mode and stand-ins for Slurm's commands, with a worker that
+does what seeds say; at the end a real trial, equal to the local executor's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import os
 import pickle
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -402,7 +404,36 @@ def test_a_real_trial_equals_the_local_executors(
     assert digests[0] == digests[1]
 
 
-# ------------------------------------------------------------------------------------------ settings
+def test_the_lines_of_the_page(cluster: Path, tmp_path: Path) -> None:
+    """docs/slurm.md, executed as it stands where the stand-ins are."""
+    page = (ROOT / "docs" / "slurm.md").read_text()
+    ((lines),) = re.findall(r"^```bash\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    script = f'set -eu\nalbench() {{ "{sys.executable}" -m benchmark "$@"; }}\n{lines}'
+    variables = {
+        "ALBENCH_RUNS": str(tmp_path / "runs"),
+        "ALBENCH_DATA": str(tmp_path / "data"),
+        "ALBENCH_SLURM_FOLDER": str(tmp_path / "folder"),
+    }
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=ROOT,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    run, status = done.stdout[: done.stdout.rindex("finished")], done.stdout
+    assert "slurm, 2 at a time" in run
+    assert "2 finished" in status
+    array = [job for job in fake_slurm.jobs(cluster) if "_" in job.name]
+    assert [fake_slurm.state(job) for job in array] == ["COMPLETED"] * 2
+    script = (array[0] / "script").read_text()
+    for line in ("--array=0-1%2", "--partition=short", "--mem=4G", "--time=63"):
+        assert f"#SBATCH {line}" in script.splitlines(), line
+    assert len(list((tmp_path / "runs").rglob("record.json"))) == 2
+
+
+# ----------------------------------------------------------------------------------------- settings
 
 
 def test_settings(tmp_path: Path, cluster: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,7 @@ NOT_OVER = (
 """States of jobs that may still run or are running. UNKNOWN: the accounting has no line yet."""
 REFUSED = (FailedJobError, FailedSubmissionError, RuntimeError, ValueError, OSError)
 """What a submission that does not succeed raises, errors of sbatch among them."""
-REMEDY = "see `sinfo`, `squeue --me` and ALBENCH_SLURM_OPTIONS (docs/clusters.md)"
+REMEDY = "see `sinfo`, `squeue --me` and ALBENCH_SLURM_OPTIONS (docs/slurm.md)"
 
 
 class RequeuedTask(Task):
@@ -193,8 +193,7 @@ class SlurmExecutor:
         )
         # A run inside an allocation does not hand its own resources on.
         with clean_env(), made.batch():
-            submitted = [made.submit(call) for call in calls]
-        return submitted
+            return [made.submit(call) for call in calls]
 
     def submit_waiting(self) -> None:
         """Submit everything that was started since the last call, as one array."""
