@@ -222,7 +222,7 @@ def test_preempted_with_time_to_save(store: Store, cluster: Path, tmp_path: Path
     [
         ("NODE_FAIL", "finished", None, 2),
         ("OUT_OF_MEMORY", "failed", FailureKind.oom, 1),
-        ("CANCELLED by 1000", "stopped", FailureKind.cancelled, 1),
+        ("CANCELLED by 1000", "stopped", None, 1),
     ],
 )
 def test_killed_by_the_cluster(

@@ -130,6 +130,7 @@ class SlurmExecutor:
         try:
             (job,) = self.submit([ask], device, threads, PROBE_MINUTES, folder)
         except REFUSED as error:
+            shutil.rmtree(folder, ignore_errors=True)
             raise ExecutorError(
                 f"no job can be submitted: {_error_text(error)}", remedy=REMEDY
             ) from error
@@ -376,7 +377,7 @@ class SlurmTask:
         if self._asked:
             return self._end(-signal.SIGTERM if code is None else code)
         if state == "CANCELLED":
-            self.verdict = JobOutcome(self.job, "stopped", FailureKind.cancelled, "by scancel")
+            self.verdict = JobOutcome(self.job, "stopped", None, "cancelled in Slurm")
             return self._end(STOPPED)
         if state == "OUT_OF_MEMORY":
             self.starved = True
