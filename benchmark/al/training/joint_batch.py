@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from benchmark.al.networks.outputs import Outputs
+from benchmark.al.training.norm_apart import normalize_apart, writes_apart
+from benchmark.al.training.numerics import promoted
 
 JointBatch = Callable[[nn.Module, Tensor, Tensor], tuple[Outputs, Outputs]]
 """(network, b images, u images) -> what it says of the b and of the u."""
@@ -48,7 +50,7 @@ def _statistics_apart(network: nn.Module, first: int) -> Iterator[None]:
     for norm, some in zip(norms, places, strict=True):
         mine = [(some, one[: len(some)]), (some, two[: len(some)])]
         one, two = one[len(some) :], two[len(some) :]
-        norm.forward = _run_apart(norm.forward, first, mine)  # type: ignore[method-assign, assignment]
+        norm.forward = _run_apart(norm, first, mine)  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
@@ -57,9 +59,13 @@ def _statistics_apart(network: nn.Module, first: int) -> Iterator[None]:
 
 
 def _run_apart(
-    forward: Callable[[Tensor], Tensor], first: int, weights: Sequence[tuple[list[Place], Sequence[Tensor]]]
+    norm: _BatchNorm, first: int, weights: Sequence[tuple[list[Place], Sequence[Tensor]]]
 ) -> Callable[[Tensor], Tensor]:
+    forward = norm.forward
+
     def both(x: Tensor) -> Tensor:
+        if writes_apart(norm, first, len(x)):
+            return normalize_apart(norm, x, first, (_affine(norm, *weights[0]), _affine(norm, *weights[1])))
         found = []
         # Not two slices: their gradients would be two tensors of full size, mostly zeros, and their sum.
         for half, (places, values) in zip(torch.split(x, [first, len(x) - first]), weights, strict=True):
@@ -68,6 +74,12 @@ def _run_apart(
         return torch.cat(found)
 
     return both
+
+
+def _affine(norm: _BatchNorm, places: Sequence[Place], values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Weight and bias of one pass; those that learn nothing are the layer's own."""
+    learnt = {name: value for (_, name), value in zip(places, values, strict=True)}
+    return learnt.get("weight", norm.weight), learnt.get("bias", norm.bias)
 
 
 class _ForBoth(torch.autograd.Function):
@@ -133,7 +145,8 @@ def _divide_outputs(out: Outputs, sizes: list[int]) -> tuple[Outputs, Outputs]:
     def halves(values: Tensor) -> tuple[Tensor, ...]:
         return tuple(torch.split(values, sizes))
 
-    logits, features, maps = halves(out.logits), halves(out.features), [halves(stage) for stage in out.maps]
-    consistency = (None, None) if out.consistency is None else halves(out.consistency)
+    # Losses cast what they take; a cast before the division is one for all of them, and one of their gradients' sum.
+    logits, features, maps = halves(promoted(out.logits)), halves(out.features), [halves(stage) for stage in out.maps]
+    consistency = (None, None) if out.consistency is None else halves(promoted(out.consistency))
     first, second = (Outputs(logits[k], features[k], tuple(stage[k] for stage in maps), consistency[k]) for k in (0, 1))
     return first, second
