@@ -74,7 +74,7 @@ class _NormalizedApart(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, *saved = ctx.saved_tensors
         mask = [ctx.needs_input_grad[0], *ctx.needs_input_grad[6:8]]
         of_x, of_weights = [], []
