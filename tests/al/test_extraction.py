@@ -1,4 +1,5 @@
-"""Features of a data set: what a file is made of, what its identity holds, and what an interrupted pass leaves."""
+"""Features of a data set: what a file is made of, what its identity holds, and what an interrupted
+pass leaves."""
 
 from __future__ import annotations
 
@@ -19,7 +20,13 @@ from tests.helpers import trials as kit
 
 pytest.importorskip("safetensors")
 MADE = FeatureNetwork(
-    network="counted", weights="a" * 64, code="b" * 64, size=16, resize="bicubic", mean=100.0, std=50.0
+    network="counted",
+    weights="a" * 64,
+    code="b" * 64,
+    size=16,
+    resize="bicubic",
+    mean=100.0,
+    std=50.0,
 )
 
 
@@ -33,7 +40,9 @@ class Counted(nn.Module):
     def forward(self, x: Tensor) -> Outputs:
         self.seen += len(x)
         assert x.shape[1:] == (3, 16, 16)
-        return Outputs(x.flatten(1), torch.stack([x.mean((1, 2, 3)), x.amax((1, 2, 3)), x[:, 0, 3, 5]], dim=1))
+        return Outputs(
+            x.flatten(1), torch.stack([x.mean((1, 2, 3)), x.amax((1, 2, 3)), x[:, 0, 3, 5]], dim=1)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +62,24 @@ def pinned(path: Path, made: FeatureNetwork = MADE) -> FeatureFile:
 def test_rows_are_those_of_single_images(data: Any, tmp_path: Path) -> None:
     path = extraction.extract_features(data, Counted(), MADE, tmp_path, threads=1)
     found = read_features(pinned(path), tmp_path, data)
-    assert found.test is not None and found.train.shape == (1297, 3) and found.test.shape == (500, 3)
+    assert (
+        found.test is not None and found.train.shape == (1297, 3) and found.test.shape == (500, 3)
+    )
     for part, rows, place in ((data.train, found.train, 700), (data.test, found.test, 499)):
-        image = torch.from_numpy(np.array(part.image(place))).permute(2, 0, 1)[None].float().expand(1, 3, 8, 8)
+        image = (
+            torch.from_numpy(np.array(part.image(place)))
+            .permute(2, 0, 1)[None]
+            .float()
+            .expand(1, 3, 8, 8)
+        )
         image = (torch.nn.functional.interpolate(image, size=(16, 16), mode="bicubic") - 100) / 50
         np.testing.assert_allclose(rows[place], Counted()(image).features[0].numpy(), rtol=1e-5)
 
 
 def test_an_interrupted_pass_goes_on_and_gives_the_same_bytes(data: Any, tmp_path: Path) -> None:
-    whole = extraction.extract_features(data, Counted(), MADE, tmp_path / "whole", threads=1).read_bytes()
+    whole = extraction.extract_features(
+        data, Counted(), MADE, tmp_path / "whole", threads=1
+    ).read_bytes()
 
     def stop(done: int, images: int) -> None:
         assert images == 1797
@@ -76,7 +94,10 @@ def test_an_interrupted_pass_goes_on_and_gives_the_same_bytes(data: Any, tmp_pat
     # Short batches are padded: 1,297 - 768 images in 9 batches, 500 in 4 + 4.
     assert second.seen == 64 * (9 + 8) and path.read_bytes() == whole
     assert [entry.name for entry in (tmp_path / "features").iterdir()] == [path.name]
-    assert extraction.extract_features(data, third, MADE, tmp_path, threads=1) == path and third.seen == 0
+    assert (
+        extraction.extract_features(data, third, MADE, tmp_path, threads=1) == path
+        and third.seen == 0
+    )
 
 
 def test_blocks_of_other_weights_are_not_used(data: Any, tmp_path: Path) -> None:
@@ -91,7 +112,14 @@ def test_blocks_of_other_weights_are_not_used(data: Any, tmp_path: Path) -> None
 
 
 def test_every_part_of_the_identity_counts(data: Any) -> None:
-    changes = ({"weights": "c" * 64}, {"code": "c" * 64}, {"size": 32}, {"mean": 0.0}, {"std": 1.0}, {"network": "x"})
+    changes = (
+        {"weights": "c" * 64},
+        {"code": "c" * 64},
+        {"size": 32},
+        {"mean": 0.0},
+        {"std": 1.0},
+        {"network": "x"},
+    )
     found = {identity_of(data.digest, MADE.model_copy(update=change)) for change in ({}, *changes)}
     assert len(found | {identity_of("0" * 64, MADE)}) == len(changes) + 2
 
@@ -114,7 +142,10 @@ def test_a_torn_file_is_refused_and_made_again(data: Any, tmp_path: Path, keep: 
     with pytest.raises(DataError, match="not a safetensors file"):
         read_features(pinned(path), tmp_path, data)
     assert read_made(path) is None
-    assert extraction.extract_features(data, Counted(), MADE, tmp_path, threads=1).read_bytes() == whole
+    assert (
+        extraction.extract_features(data, Counted(), MADE, tmp_path, threads=1).read_bytes()
+        == whole
+    )
 
 
 def test_another_library_reads_the_same(data: Any, tmp_path: Path) -> None:

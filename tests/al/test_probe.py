@@ -1,4 +1,5 @@
-"""A trial on frozen features: the whole way of a worker, resuming, what is refused, and picks beside another library's."""
+"""A trial on frozen features: the whole way of a worker, resuming, what is refused, and picks
+beside another library's."""
 
 from __future__ import annotations
 
@@ -39,7 +40,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def features_of(part: Any) -> Any:
     """Random projections of the pixels, rectified."""
     drawn = np.random.default_rng(0).standard_normal((64, WIDTH)).astype(np.float32)
-    pixels = np.stack([part.image(place).reshape(-1) for place in range(len(part))]).astype(np.float32)
+    pixels = np.stack([part.image(place).reshape(-1) for place in range(len(part))]).astype(
+        np.float32
+    )
     return np.maximum(pixels @ drawn / 100, 0)
 
 
@@ -47,12 +50,16 @@ def features_of(part: Any) -> Any:
 def root(data: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with a features file, whose digest is in `sha256`."""
     folder = tmp_path_factory.mktemp("data")
-    digest = write_features(folder / "features" / "x.npz", data, features_of(data.train), features_of(data.test))
+    digest = write_features(
+        folder / "features" / "x.npz", data, features_of(data.train), features_of(data.test)
+    )
     (folder / "sha256").write_text(digest)
     return folder
 
 
-def trial(method: str = "margin", digest: str = "0" * 64, cycles: int = 4, **components: Component) -> Trial:
+def trial(
+    method: str = "margin", digest: str = "0" * 64, cycles: int = 4, **components: Component
+) -> Trial:
     recipe = {
         "epochs": 1,
         "batch_size": 100,
@@ -86,7 +93,9 @@ def pinned(root: Path, method: str = "margin", **given: Any) -> Trial:
     return trial(method, (root / "sha256").read_text(), **given)
 
 
-def test_a_cycle_is_the_optimum_on_standardised_features(data: Any, root: Path, tmp_path: Path) -> None:
+def test_a_cycle_is_the_optimum_on_standardised_features(
+    data: Any, root: Path, tmp_path: Path
+) -> None:
     made = pinned(root, "random")
     strategy, learner = assembled(made, data, root)
     assert isinstance(learner, Probe)
@@ -115,7 +124,14 @@ def test_the_worker_runs_and_repeats_it_bit_for_bit(data: Any, root: Path, tmp_p
     (tmp_path / "trial.json").write_text(made.model_dump_json())
     digests = []
     for name in ("first", "second"):
-        places = ["--data", str(root), "--cache", str(tmp_path / f"cache of {name}"), "--device", "cpu"]
+        places = [
+            "--data",
+            str(root),
+            "--cache",
+            str(tmp_path / f"cache of {name}"),
+            "--device",
+            "cpu",
+        ]
         assert worker.main([str(tmp_path / "trial.json"), str(tmp_path / name), *places]) == 0
         digests.append(parse_record((tmp_path / name / "record.json").read_bytes()).digest)
     assert digests[0] == digests[1]
@@ -144,10 +160,14 @@ METHODS = {
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_methods_of_a_suite_that_cannot_run_are_refused_by_name(method: str, data: Any, root: Path) -> None:
+def test_methods_of_a_suite_that_cannot_run_are_refused_by_name(
+    method: str, data: Any, root: Path
+) -> None:
     made = pinned(root)
     (other,) = find_suite("quickstart/digits", kit.SUITES).trials(methods=[method], seeds=[0])
-    made = made.model_copy(update={"method_name": method, "strategy": other.strategy, "objective": other.objective})
+    made = made.model_copy(
+        update={"method_name": method, "strategy": other.strategy, "objective": other.objective}
+    )
     with pytest.raises(UsageError, match=METHODS[method]) as error:
         assembled(made, data, root)
     assert f"the method '{method}' cannot be run on frozen features" in str(error.value)
@@ -176,7 +196,11 @@ def test_strategies_that_cannot_run_are_refused_with_the_reason(strategy: str, r
     assert "the method 'mine' cannot be run" in str(error.value)
 
 
-NEEDS = {"learning_loss": ["predicted_loss"], "diam": ["votes"], "pt4al": ["logits", "pretext.loss"]}
+NEEDS = {
+    "learning_loss": ["predicted_loss"],
+    "diam": ["votes"],
+    "pt4al": ["logits", "pretext.loss"],
+}
 """What these strategies declare; `ta_vaal` is refused because it declares sizes of images."""
 
 
@@ -191,7 +215,14 @@ def test_what_inputs_and_the_solver_need_is_checked_where_the_suite_is_read() ->
     for sets, said in (
         ({"protocol.inputs": "own"}, "not among the features"),
         (
-            {"protocol.training.optimizer": {"name": "lbfgs", "l2": 1.0, "tolerance": 1e-4, "iterations": 9}},
+            {
+                "protocol.training.optimizer": {
+                    "name": "lbfgs",
+                    "l2": 1.0,
+                    "tolerance": 1e-4,
+                    "iterations": 9,
+                }
+            },
             "epochs = 1",
         ),
     ):
@@ -211,7 +242,12 @@ def test_the_suites_pin_the_code_of_the_network_as_it_is() -> None:
 def test_every_method_of_the_suite_dry_runs() -> None:
     numerics, suite = Numerics(torch.device("cpu")), find_suite("frozen/cifar10", kit.SUITES)
     for made in suite.trials(seeds=[0]):
-        dry_run(made, lambda small, data: worker.assemble(small, data, numerics, Path("weights"), synthetic_features))
+        dry_run(
+            made,
+            lambda small, data: worker.assemble(
+                small, data, numerics, Path("weights"), synthetic_features
+            ),
+        )
 
 
 def test_what_made_the_features_is_part_of_the_identity_and_the_file_name_is_not() -> None:
@@ -223,14 +259,16 @@ def test_what_made_the_features_is_part_of_the_identity_and_the_file_name_is_not
     assert trial_id(plain) == trial_id(renamed) != trial_id(other)
 
 
-# ------------------------------------------------------------------------------- the same picks as another library's
+# -------------------------------------------------------------- the same picks as another library's
 
 
 def seen_by(learner: Any, labelled: Any, candidates: Any, needs: Any, seed: int) -> View:
     outputs: dict[str, Tensor] = {}
     for name in needs:
         known = name.startswith("labelled.")
-        given = learner.outputs([name.removeprefix("labelled.")], labelled if known else candidates, 0)
+        given = learner.outputs(
+            [name.removeprefix("labelled.")], labelled if known else candidates, 0
+        )
         outputs[name] = given[name.removeprefix("labelled.")]
     return View(
         cycle=0,
@@ -246,7 +284,9 @@ def seen_by(learner: Any, labelled: Any, candidates: Any, needs: Any, seed: int)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_margin_and_core_set_picks_are_those_of_another_library(seed: int, data: Any, root: Path) -> None:
+def test_margin_and_core_set_picks_are_those_of_another_library(
+    seed: int, data: Any, root: Path
+) -> None:
     pool = pytest.importorskip("skactiveml.pool")
     classifier = pytest.importorskip("skactiveml.classifier")
     _, learner = assembled(pinned(root), data, root)

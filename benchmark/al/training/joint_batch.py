@@ -1,8 +1,9 @@
-"""Two batches through one network: one after the other, or as one batch of convolutions with batch statistics of each.
+"""Two batches through one network: one after the other, or as one batch of convolutions with batch
+statistics of each.
 
-Both ways are the same mathematics. Batch norm sees the first batch, then the second, so that statistics never mix and running
-statistics move twice, in that order. Rounding differs, since gradients of weights are sums over other batches, and dropout
-draws once for both.
+Both ways are the same mathematics. Batch norm sees the first batch, then the second, so that
+statistics never mix and running statistics move twice, in that order. Rounding differs, since
+gradients of weights are sums over other batches, and dropout draws once for both.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ JointBatch = Callable[[nn.Module, Tensor, Tensor], tuple[Outputs, Outputs]]
 """(network, b images, u images) -> what it says of the b and of the u."""
 
 
-def forward_separately(network: nn.Module, first: Tensor, second: Tensor) -> tuple[Outputs, Outputs]:
+def forward_separately(
+    network: nn.Module, first: Tensor, second: Tensor
+) -> tuple[Outputs, Outputs]:
     """One after the other."""
     places = _learnt_places(network.modules())
     one, two = _for_both(places)
@@ -59,16 +62,22 @@ def _statistics_apart(network: nn.Module, first: int) -> Iterator[None]:
 
 
 def _run_apart(
-    norm: _BatchNorm, first: int, weights: Sequence[tuple[list[Place], Sequence[Tensor]]]
+    norm: _BatchNorm,
+    first: int,
+    weights: Sequence[tuple[list[Place], Sequence[Tensor]]],
 ) -> Callable[[Tensor], Tensor]:
     forward = norm.forward
 
     def both(x: Tensor) -> Tensor:
         if writes_apart(norm, first, len(x)):
-            return normalize_apart(norm, x, first, (_affine(norm, *weights[0]), _affine(norm, *weights[1])))
+            affine = _affine(norm, *weights[0]), _affine(norm, *weights[1])
+            return normalize_apart(norm, x, first, affine)
         found = []
-        # Not two slices: their gradients would be two tensors of full size, mostly zeros, and their sum.
-        for half, (places, values) in zip(torch.split(x, [first, len(x) - first]), weights, strict=True):
+        # Not two slices: their gradients would be two tensors of full size, mostly zeros, and their
+        # sum.
+        for half, (places, values) in zip(
+            torch.split(x, [first, len(x) - first]), weights, strict=True
+        ):
             with _hold_values(places, values):
                 found.append(forward(half))
         return torch.cat(found)
@@ -76,14 +85,17 @@ def _run_apart(
     return both
 
 
-def _affine(norm: _BatchNorm, places: Sequence[Place], values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def _affine(
+    norm: _BatchNorm, places: Sequence[Place], values: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
     """Weight and bias of one pass; those that learn nothing are the layer's own."""
     learnt = {name: value for (_, name), value in zip(places, values, strict=True)}
     return learnt.get("weight", norm.weight), learnt.get("bias", norm.bias)
 
 
 class _ForBoth(torch.autograd.Function):
-    """Tensors twice, for two passes; their gradients are added in a few kernels for all, the same bits as one by one."""
+    """Tensors twice, for two passes; their gradients are added in a few kernels for all, the same
+    bits as one by one."""
 
     @staticmethod
     def forward(ctx: Any, *values: Tensor) -> tuple[Tensor, ...]:
@@ -93,7 +105,10 @@ class _ForBoth(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         count = len(gradients) // 2
-        found = [two if one is None else one for one, two in zip(gradients[:count], gradients[count:], strict=True)]
+        found = [
+            two if one is None else one
+            for one, two in zip(gradients[:count], gradients[count:], strict=True)
+        ]
         pairs = defaultdict(list)
         for place, (one, two) in enumerate(zip(gradients[:count], gradients[count:], strict=True)):
             if one is not None and two is not None:
@@ -145,8 +160,14 @@ def _divide_outputs(out: Outputs, sizes: list[int]) -> tuple[Outputs, Outputs]:
     def halves(values: Tensor) -> tuple[Tensor, ...]:
         return tuple(torch.split(values, sizes))
 
-    # Losses cast what they take; a cast before the division is one for all of them, and one of their gradients' sum.
-    logits, features, maps = halves(promoted(out.logits)), halves(out.features), [halves(stage) for stage in out.maps]
+    # Losses cast what they take; a cast before the division is one for all of them, and one of
+    # their gradients' sum.
+    logits = halves(promoted(out.logits))
+    features = halves(out.features)
+    maps = [halves(stage) for stage in out.maps]
     consistency = (None, None) if out.consistency is None else halves(promoted(out.consistency))
-    first, second = (Outputs(logits[k], features[k], tuple(stage[k] for stage in maps), consistency[k]) for k in (0, 1))
+    first, second = (
+        Outputs(logits[k], features[k], tuple(stage[k] for stage in maps), consistency[k])
+        for k in (0, 1)
+    )
     return first, second

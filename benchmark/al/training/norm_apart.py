@@ -1,7 +1,8 @@
-"""Batch norm of two batches that lie in one tensor: statistics of each, and one output that both are written into.
+"""Batch norm of two batches that lie in one tensor: statistics of each, and one output that both
+are written into.
 
-The plain way divides the tensor and joins what batch norm makes of the parts, which copies every activation of a network once
-more. Values, gradients and running statistics are the same bits.
+The plain way divides the tensor and joins what batch norm makes of the parts, which copies every
+activation of a network once more. Values, gradients and running statistics are the same bits.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ Affine = tuple[Tensor, Tensor]
 
 
 def writes_apart(norm: _BatchNorm, first: int, count: int) -> bool:
-    """Whether `normalize_apart` computes what this layer does with the `first` of `count` images and then with the others."""
+    """Whether `normalize_apart` computes what this layer does with the `first` of `count` images
+    and then with the others."""
     return (
         type(norm) in NORMS
         and norm.training
@@ -31,10 +33,14 @@ def writes_apart(norm: _BatchNorm, first: int, count: int) -> bool:
     )
 
 
-def normalize_apart(norm: _BatchNorm, x: Tensor, first: int, weights: tuple[Affine, Affine]) -> Tensor:
-    """Batch norm of `x` (b + u, channels, ...) with statistics of its `first` images, then of the others, in training mode.
+def normalize_apart(
+    norm: _BatchNorm, x: Tensor, first: int, weights: tuple[Affine, Affine]
+) -> Tensor:
+    """Batch norm of `x` (b + u, channels, ...) with statistics of its `first` images, then of the
+    others, in training mode.
 
-    Running statistics move twice, in that order. `weights` are the layer's for each of the two parts.
+    Running statistics move twice, in that order. `weights` are the layer's for each of the two
+    parts.
     """
     if norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(2)
@@ -47,7 +53,7 @@ def normalize_apart(norm: _BatchNorm, x: Tensor, first: int, weights: tuple[Affi
 
 
 class _NormalizedApart(torch.autograd.Function):
-    """The operations that torch.nn.functional.batch_norm calls, with a part of one tensor as the output."""
+    """What torch.nn.functional.batch_norm computes, with a part of one tensor as the output."""
 
     @staticmethod
     def forward(
@@ -63,12 +69,25 @@ class _NormalizedApart(torch.autograd.Function):
         out, saved = torch.empty_like(x), []
         for part, (weight, bias) in enumerate((weights[:2], weights[2:])):
             half = _part(x, first, part)
-            statistics = [torch.empty_like(weight), torch.empty_like(weight), x.new_empty(0, dtype=torch.uint8)]
-            _, *statistics = torch.ops.aten._batch_norm_with_update.out(
-                half, weight, bias, mean, var, momentum, eps,
-                out=_part(out, first, part), save_mean=statistics[0], save_invstd=statistics[1], reserve=statistics[2],
-            )  # fmt: skip
-            saved += [weight, *statistics]
+            statistics = (
+                torch.empty_like(weight),
+                torch.empty_like(weight),
+                x.new_empty(0, dtype=torch.uint8),
+            )
+            _, *kept = torch.ops.aten._batch_norm_with_update.out(
+                half,
+                weight,
+                bias,
+                mean,
+                var,
+                momentum,
+                eps,
+                out=_part(out, first, part),
+                save_mean=statistics[0],
+                save_invstd=statistics[1],
+                reserve=statistics[2],
+            )
+            saved += [weight, *kept]
         ctx.save_for_backward(x, *saved)
         ctx.first, ctx.eps = first, eps
         return out

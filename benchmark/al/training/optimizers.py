@@ -1,7 +1,7 @@
 """torch's optimisers without torch's compiler.
 
-Their methods are wrapped in guards that import the compiler when they are first called, which takes longer than torch
-itself; nothing here is compiled. The arithmetic is torch's own, bit for bit.
+Their methods are wrapped in guards that import the compiler when they are first called, which takes
+longer than torch itself; nothing here is compiled. The arithmetic is torch's own, bit for bit.
 """
 
 from __future__ import annotations
@@ -33,13 +33,16 @@ Adam = bare(torch.optim.Adam)
 
 
 class CapturableSgd(SGD):  # type: ignore[valid-type, misc]
-    """SGD whose step can be captured: rates are read from where `before_step` puts them, and momentum begins at zero.
+    """SGD whose step can be captured: rates are read from where `before_step` puts them, and
+    momentum begins at zero.
 
-    Weights in float32 are updated by torch's fused kernel, which rounds otherwise than the loop; others by `_update_in_turn`.
-    Either optimiser takes the other's state.
+    Weights in float32 are updated by torch's fused kernel, which rounds otherwise than the loop;
+    others in turn. Either optimiser takes the other's state.
     """
 
-    def __init__(self, groups: list[dict[str, Any]], number: Callable[[], Number], **recipe: Any) -> None:
+    def __init__(
+        self, groups: list[dict[str, Any]], number: Callable[[], Number], **recipe: Any
+    ) -> None:
         super().__init__(groups, **recipe)
         self._rates = [number() for _ in self.param_groups]
 
@@ -53,24 +56,42 @@ class CapturableSgd(SGD):  # type: ignore[valid-type, misc]
         """One update of all parameters that have a gradient."""
         for group, rate in zip(self.param_groups, self._rates, strict=True):
             moved = [value for value in group["params"] if value.grad is not None]
-            if not moved:
-                continue
-            gradients = [cast(Tensor, value.grad) for value in moved]
-            # The fused kernel reads a float32 rate.
-            kind = _update_fused if all(value.dtype == torch.float32 for value in moved) else _update_in_turn
-            kind(moved, gradients, self._momenta(moved, group), torch.as_tensor(rate.value), group)
+            fused = [value for value in moved if _fits_fused(value)]
+            others = [value for value in moved if not _fits_fused(value)]
+            for some, update in ((fused, _update_fused), (others, _update_in_turn)):
+                if some:
+                    gradients = [cast(Tensor, value.grad) for value in some]
+                    number = torch.as_tensor(rate.value)
+                    update(some, gradients, self._momenta(some, group), number, group)
 
     def _momenta(self, moved: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
         if not group["momentum"]:
             return []
         for value in moved:
-            if self.state[value].get("momentum_buffer") is None:
-                self.state[value]["momentum_buffer"] = torch.zeros_like(value)
+            state = self.state[value]
+            held = state.get("momentum_buffer")
+            if held is None:
+                state["momentum_buffer"] = torch.zeros_like(value)
+            elif held.stride() != value.stride():
+                # The fused kernel goes through memory in order.
+                state["momentum_buffer"] = torch.empty_like(value).copy_(held)
         return [self.state[value]["momentum_buffer"] for value in moved]
 
 
+def _fits_fused(value: Tensor) -> bool:
+    """Whether torch's fused kernel takes a weight: it reads a float32 rate, and goes through memory
+    in order."""
+    gradient = value.grad
+    assert gradient is not None
+    return value.dtype == gradient.dtype == torch.float32 and value.stride() == gradient.stride()
+
+
 def _update_fused(
-    moved: list[Tensor], gradients: list[Tensor], momenta: list[Tensor], rate: Tensor, group: dict[str, Any]
+    moved: list[Tensor],
+    gradients: list[Tensor],
+    momenta: list[Tensor],
+    rate: Tensor,
+    group: dict[str, Any],
 ) -> None:
     """Weights and momenta in place, in one pass over both."""
     torch._fused_sgd_(
@@ -88,7 +109,11 @@ def _update_fused(
 
 
 def _update_in_turn(
-    moved: list[Tensor], gradients: list[Tensor], momenta: list[Tensor], rate: Tensor, group: dict[str, Any]
+    moved: list[Tensor],
+    gradients: list[Tensor],
+    momenta: list[Tensor],
+    rate: Tensor,
+    group: dict[str, Any],
 ) -> None:
     """The same as written, for all types."""
     momentum = group["momentum"]
@@ -97,6 +122,11 @@ def _update_in_turn(
     if momentum:
         torch._foreach_mul_(momenta, momentum)
         torch._foreach_add_(momenta, gradients)
-        gradients = list(torch._foreach_add(gradients, momenta, alpha=momentum)) if group["nesterov"] else momenta
-    # Rounds once more than the sum with a plain rate, which no multi-tensor kernel takes from a tensor.
+        gradients = (
+            list(torch._foreach_add(gradients, momenta, alpha=momentum))
+            if group["nesterov"]
+            else momenta
+        )
+    # Rounds once more than the sum with a plain rate, which no multi-tensor kernel takes from a
+    # tensor.
     torch._foreach_sub_(moved, torch._foreach_mul(gradients, rate.to(moved[0].dtype)))

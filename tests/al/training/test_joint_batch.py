@@ -1,4 +1,5 @@
-"""Labelled and unlabelled images in one batch against one batch after the other: outputs, gradients, running statistics."""
+"""Labelled and unlabelled images in one batch against one batch after the other: outputs,
+gradients, running statistics."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ def _one_thread() -> None:
 
 
 def running(network: nn.Module) -> Iterator[Tensor]:
-    return (value for name, value in network.named_buffers() if "running" in name or "tracked" in name)
+    return (
+        value for name, value in network.named_buffers() if "running" in name or "tracked" in name
+    )
 
 
 def tensors(out: Outputs) -> list[Tensor]:
@@ -46,19 +49,27 @@ def test_one_batch_says_what_two_say(labelled: int, unlabelled: int) -> None:
     twin, images = copy.deepcopy(network), torch.randn(labelled + unlabelled, 3, 8, 8)
     images[labelled:] += 2  # statistics of both halves differ
     parts = images[:labelled], images[labelled:]
-    for apart, joined in zip(forward_separately(network, *parts), forward_jointly(twin, *parts), strict=True):
+    for apart, joined in zip(
+        forward_separately(network, *parts), forward_jointly(twin, *parts), strict=True
+    ):
         for one, other in zip(tensors(apart), tensors(joined), strict=True):
             torch.testing.assert_close(other, one, rtol=RTOL, atol=ATOL)
         (apart.logits.square().sum() + apart.consistency.square().sum()).backward()
-        (joined.logits.square().sum() + joined.consistency.square().sum()).backward(retain_graph=True)
+        (joined.logits.square().sum() + joined.consistency.square().sum()).backward(
+            retain_graph=True
+        )
     for value, same in zip(network.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(same.grad, value.grad, rtol=1e-3, atol=1e-4)
     for value, same in zip(running(network), running(twin), strict=True):
         torch.testing.assert_close(same, value, rtol=RTOL, atol=ATOL)
-    assert all(int(value) == 2 for value in running(twin) if not value.is_floating_point()), "statistics moved twice"
+    assert all(int(value) == 2 for value in running(twin) if not value.is_floating_point()), (
+        "statistics moved twice"
+    )
     assert not any("forward" in vars(module) for module in twin.modules())
     mixed = network(images).logits
-    assert not torch.allclose(mixed[:labelled], joined.logits[:labelled], rtol=1e-2), "statistics of both together"
+    assert not torch.allclose(mixed[:labelled], joined.logits[:labelled], rtol=1e-2), (
+        "statistics of both together"
+    )
 
 
 def test_labelled_images_move_the_statistics_first() -> None:
@@ -83,26 +94,37 @@ def test_labelled_images_move_the_statistics_first() -> None:
 def learner(cache: Path, method: str, step: str, **components: Component) -> Learner:
     sets = {"protocol.training.epochs": 3, "protocol.models.0.params": {"width": 16, "heads": 2}}
     made = trial(method, sets=sets, **components)
-    _, found = assemble(made, dataset(made, cache), Numerics(torch.device("cpu"), step=step), cache / "weights")
+    _, found = assemble(
+        made, dataset(made, cache), Numerics(torch.device("cpu"), step=step), cache / "weights"
+    )
     assert isinstance(found, Learner)
     return found
 
 
 def test_a_training_together_ends_where_one_in_turn_ends(tmp_path: Path) -> None:
-    """Six steps of TOD with COD loss, a short last batch among them, and the learning rate's milestone after the second."""
+    """Six steps of TOD with COD loss, a short last batch among them, and the learning rate's
+    milestone after the second."""
     ends = []
     for step in ("eager", "together"):
         found = learner(tmp_path, "tod+cod", step)
         found.fit(0, np.arange(40), np.arange(40, 400), set())
         networks = found.student, found.objective.modules()["teacher"]
-        ends.append([value.double() for network in networks for value in network.state_dict().values()])
+        ends.append(
+            [value.double() for network in networks for value in network.state_dict().values()]
+        )
     for apart, joined in zip(*ends, strict=True):
-        torch.testing.assert_close(joined, apart, rtol=1e-2, atol=5e-4)  # rounding grows from step to step
-    assert any(not torch.equal(*pair) for pair in zip(*ends, strict=True)), "this test cannot see a difference"
+        torch.testing.assert_close(
+            joined, apart, rtol=1e-2, atol=5e-4
+        )  # rounding grows from step to step
+    assert any(not torch.equal(*pair) for pair in zip(*ends, strict=True)), (
+        "this test cannot see a difference"
+    )
 
 
 @pytest.mark.parametrize("method", ["random", "ll4al"])
-def test_where_there_is_one_batch_only_the_optimiser_rounds_otherwise(method: str, tmp_path: Path) -> None:
+def test_where_there_is_one_batch_only_the_optimiser_rounds_otherwise(
+    method: str, tmp_path: Path
+) -> None:
     """Once more in every update: rates are read from where a graph can read them."""
     weights = []
     for step in ("eager", "together"):
@@ -167,17 +189,23 @@ def test_one_output_for_both_halves_has_the_bits_of_two_that_are_joined(
         grads = [value.grad for value in norm.parameters()]
         found.append([made.detach(), given.grad, *grads, *norm.buffers()])
     assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
-    assert found[0][0].stride() == found[1][0].stride() and found[0][1].stride() == found[1][1].stride()
+    assert (
+        found[0][0].stride() == found[1][0].stride()
+        and found[0][1].stride() == found[1][1].stride()
+    )
 
 
 def test_a_single_value_a_channel_is_refused_as_by_torch() -> None:
     norm = nn.BatchNorm1d(6)
-    with pytest.raises(ValueError, match="more than 1 value per channel"), _statistics_apart(norm, 1):
+    with (
+        pytest.raises(ValueError, match="more than 1 value per channel"),
+        _statistics_apart(norm, 1),
+    ):
         norm(torch.randn(5, 6))
 
 
 def test_outputs_in_half_precision_are_cast_once_and_their_gradients_added_in_full() -> None:
-    """Two losses on the same logits: their gradients would be rounded one by one and added as rounded."""
+    """Of two losses on the same logits; else each would be rounded before they are added."""
     torch.manual_seed(0)
     made = torch.randn(7, 3).bfloat16().requires_grad_()
 
@@ -187,11 +215,18 @@ def test_outputs_in_half_precision_are_cast_once_and_their_gradients_added_in_fu
 
     one, two = forward_jointly(Network(), torch.zeros(3, 1), torch.zeros(4, 1))
     assert one.consistency is not None and two.consistency is not None
-    assert {value.dtype for out in (one, two) for value in (out.logits, out.consistency)} == {torch.float32}
-    assert torch.equal(one.logits, made[:3].float()) and torch.equal(two.consistency, made[3:].float())
+    assert {value.dtype for out in (one, two) for value in (out.logits, out.consistency)} == {
+        torch.float32
+    }
+    assert torch.equal(one.logits, made[:3].float()) and torch.equal(
+        two.consistency, made[3:].float()
+    )
     (one.logits * 1.0 + one.logits * 2**-9).sum().backward()
     assert made.grad is not None
-    assert torch.equal(made.grad[:3], torch.full((3, 3), 1 + 2**-9).bfloat16()) and not made.grad[3:].any()
+    assert (
+        torch.equal(made.grad[:3], torch.full((3, 3), 1 + 2**-9).bfloat16())
+        and not made.grad[3:].any()
+    )
 
 
 class Smallest(nn.Module):
