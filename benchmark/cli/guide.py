@@ -16,7 +16,17 @@ BEGIN = (
 VERBS = {
     "Begin": ("new",),
     "Look": ("ls", "show", "check", "doctor", "status"),
-    "Run": ("fetch", "features", "plan", "run", "verify", "verify-method", "verify-network", "verify-objective"),
+    "Run": (
+        "fetch",
+        "features",
+        "oracle",
+        "plan",
+        "run",
+        "verify",
+        "verify-method",
+        "verify-network",
+        "verify-objective",
+    ),
     "Judge": ("compare", "judge", "report", "export"),
     "Keep": ("sync", "ui", "clean", "schema"),
 }
@@ -59,6 +69,7 @@ EXAMPLES = {
     "new": ("albench new suite data/flowers", "albench new suite data/flowers --side 32 --name flowers32"),
     "fetch": ("albench fetch cifar10",),
     "features": ("albench features frozen/cifar10",),
+    "oracle": ("albench oracle frozen/cifar10@0",),
     "plan": ("albench plan tod/cifar10", "albench plan 'tod/*' --profile smoke"),
     "run": (
         "albench run quickstart/digits",
