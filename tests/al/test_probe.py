@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -363,11 +364,28 @@ def test_core_set_picks_are_those_of_another_library(seed: int, data: Any, root:
     assert beside.ours("coreset", 20) == beside.theirs(pool.CoreSet(random_state=0), 20)
 
 
+def ignore_the_origin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """scikit-activeml caps each squared distance at the squared length of the embedding, as if the origin were the first seed.
+    The algorithm's distances are those to the seeds."""
+    module = importlib.import_module("skactiveml.pool._badge")
+    plain = module._d_2
+
+    def distances(rows: Any, seeds: Any, before: Any = None) -> Any:
+        if before is not None and np.array_equal(before, plain(rows, [])):
+            before = np.full(len(rows), np.inf)
+        return plain(rows, seeds, before)
+
+    monkeypatch.setattr(module, "_d_2", distances)
+
+
 @pytest.mark.parametrize("seed", range(5))
-def test_badge_picks_are_those_of_another_library_with_the_same_draws(seed: int, data: Any, root: Path) -> None:
+def test_badge_picks_are_those_of_another_library_with_the_same_draws(
+    seed: int, data: Any, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ours gets, for each of their picks, the middle of what its probability gives it in their cumulative distribution."""
     pool = pytest.importorskip("skactiveml.pool")
     beside = cycle_of(seed, data, root)
+    ignore_the_origin(monkeypatch)
     found, chances = pool.Badge(random_state=seed).query(
         beside.rows, beside.labels, beside.model, fit_clf=False, batch_size=20, return_utilities=True
     )
