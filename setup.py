@@ -1,4 +1,5 @@
-"""Build step: a wheel also holds the suites, the committed results and the lock, under `benchmark/shipped`."""
+"""Build step: a wheel also holds the suites, the committed results and the lock, under
+`benchmark/shipped`."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +12,8 @@ SHIPPED = ("suites", "results", "requirements.lock")
 
 
 class BuildWithSuites(build_py):
-    """Copies what lies beside the package into it; an editable install reads the checkout itself."""
+    """Copies what lies beside the package into it; an editable install reads the checkout
+    itself."""
 
     def run(self) -> None:
         super().run()

@@ -1,7 +1,9 @@
-"""albench: re-runs published deep active-learning papers as pinned and judges their numbers with statistics.
+"""albench: re-runs published deep active-learning papers as pinned and judges their numbers with
+statistics.
 
-The public names: what the verbs of the command line do as functions, and what a strategy or an objective of one's own is
-made from. Each is imported when it is first used, so that importing this package imports nothing else.
+The public names: what the verbs of the command line do as functions, and what a strategy or an
+objective of one's own is made from. Each is imported when it is first used, so that importing this
+package imports nothing else.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Errors a user can act on: each says what is wrong, where, and what to do, and carries its exit code."""
+"""Errors a user can act on: each says what is wrong, where, and what to do, and carries its exit
+code."""
 
 from __future__ import annotations
 
@@ -30,12 +31,15 @@ class Exit(IntEnum):
 
 
 class AlbenchError(Exception):
-    """What is wrong (`message`), where (`where`, a file, line or field) and what to do about it (`remedy`)."""
+    """What is wrong (`message`), where (`where`, a file, line or field) and what to do about it
+    (`remedy`)."""
 
     exit_code = Exit.NOT_MEASURED
 
     def __init__(self, message: str, *, where: str = "", remedy: str = "") -> None:
-        self.message, self.where, self.remedy = (visible(without_secrets(part)) for part in (message, where, remedy))
+        self.message, self.where, self.remedy = (
+            visible(without_secrets(part)) for part in (message, where, remedy)
+        )
         super().__init__(self.message)
 
     def __str__(self) -> str:

@@ -1,9 +1,10 @@
 """How files are opened in folders that code from outside can write to: run folders and the cache.
 
-Code in a container, on a cluster's node or in a plug-in may leave anything under any name: a link to a file of the host, a
-FIFO without a writer, a file of a terabyte that takes no room. So no link is followed below a folder that is trusted
-(`base`), nothing but regular files is opened, no open waits, and no more is read than was allowed. Folders are opened one
-after the other, each relative to the one before, so that exchanging one for a link between look and use changes nothing.
+Code in a container, on a cluster's node or in a plug-in may leave anything under any name: a link
+to a file of the host, a FIFO without a writer, a file of a terabyte that takes no room. So no link
+is followed below a folder that is trusted (`base`), nothing but regular files is opened, no open
+waits, and no more is read than was allowed. Folders are opened one after the other, each relative
+to the one before, so that exchanging one for a link between look and use changes nothing.
 
 tests/test_files.py holds that no other module opens a file there in another way.
 """
@@ -46,14 +47,19 @@ class Refused(OSError):
         super().__init__(errno.ELOOP, reason, str(path))
 
 
-def open_fd(path: Path, flags: int = os.O_RDONLY, *, base: Path | None = None, mode: int = 0o644) -> int:
-    """Descriptor of a regular file; no link below `base` (its own folder) is followed. Raises Refused, OSError."""
+def open_fd(
+    path: Path, flags: int = os.O_RDONLY, *, base: Path | None = None, mode: int = 0o644
+) -> int:
+    """Descriptor of a regular file; no link below `base` (its own folder) is followed. Raises
+    Refused, OSError."""
     base = path.parent if base is None else base
     *folders, name = path.relative_to(base).parts
     if ".." in (*folders, name):
         raise Refused(path, "leads outside its folder")
     with _place(base, folders) as folder:
-        there = name if folder is not None else path  # by its whole name where nothing lies between: faults name it so
+        there = (
+            name if folder is not None else path
+        )  # by its whole name where nothing lies between: faults name it so
         try:
             found = os.open(there, flags | _QUIET, mode, dir_fd=folder)
         except OSError as error:
@@ -78,7 +84,8 @@ def reader(path: Path, limit: int, *, base: Path | None = None) -> BinaryIO:
 
 
 def read(path: Path, limit: int = SMALL, *, base: Path | None = None) -> bytes:
-    """Content of a regular file of at most `limit` bytes, also where it grows meanwhile. Raises Refused, OSError."""
+    """Content of a regular file of at most `limit` bytes, also where it grows meanwhile. Raises
+    Refused, OSError."""
     with reader(path, limit, base=base) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
@@ -87,7 +94,8 @@ def read(path: Path, limit: int = SMALL, *, base: Path | None = None) -> bytes:
 
 
 def appender(path: Path, *, base: Path | None = None) -> BinaryIO:
-    """A regular file, made where it is missing, open for appending and reading. Raises Refused, OSError."""
+    """A regular file, made where it is missing, open for appending and reading. Raises Refused,
+    OSError."""
     return os.fdopen(open_fd(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, base=base), "ab+")
 
 
@@ -97,7 +105,8 @@ def writer(path: Path, *, base: Path | None = None) -> BinaryIO:
 
 
 def write(path: Path, content: bytes, *, base: Path | None = None) -> None:
-    """Write a file atomically and durably: readers see the old one or the new one. A link in its place is replaced."""
+    """Write a file atomically and durably: readers see the old one or the new one. A link in its
+    place is replaced."""
     base = path.parent if base is None else base
     *folders, name = path.relative_to(base).parts
     partial = path.with_name(f".{name}.{os.getpid()}.partial")
@@ -141,10 +150,17 @@ def is_folder(path: Path) -> bool:
 
 
 def names(folder: Path, suffix: str = "") -> list[str]:
-    """Names of the regular files in a folder that is no link; none where there is no such folder."""
-    with suppress(OSError), _folder(folder.parent, [folder.name]) as opened, os.scandir(opened) as entries:
+    """Names of the regular files in a folder that is no link; none where there is no such
+    folder."""
+    with (
+        suppress(OSError),
+        _folder(folder.parent, [folder.name]) as opened,
+        os.scandir(opened) as entries,
+    ):
         return sorted(
-            entry.name for entry in entries if entry.name.endswith(suffix) and entry.is_file(follow_symlinks=False)
+            entry.name
+            for entry in entries
+            if entry.name.endswith(suffix) and entry.is_file(follow_symlinks=False)
         )
     return []
 
@@ -162,7 +178,8 @@ def below(folder: Path, suffix: str = "") -> list[Path]:
 
 
 def odd(folder: Path) -> str:
-    """The first entry below a folder that is neither a plain file nor a folder, in words; empty if there is none."""
+    """The first entry below a folder that is neither a plain file nor a folder, in words; empty if
+    there is none."""
     seen = 0
     for place, folders, listed, opened in _walk(folder):
         for name in (*folders, *listed):
@@ -172,12 +189,16 @@ def odd(folder: Path) -> str:
             with suppress(OSError):
                 kind = stat.S_IFMT(os.stat(name, dir_fd=opened, follow_symlinks=False).st_mode)
                 if kind not in (stat.S_IFREG, stat.S_IFDIR):
-                    return f"{(Path(place) / name).relative_to(folder)} is {_KINDS.get(kind, 'no file')}"
+                    return (
+                        f"{(Path(place) / name).relative_to(folder)} is "
+                        f"{_KINDS.get(kind, 'no file')}"
+                    )
     return ""
 
 
 def remove(path: Path, *, base: Path) -> None:
-    """Remove a file or link (not what it leads to), or a folder with all that is in it; what is not there is fine."""
+    """Remove a file or link (not what it leads to), or a folder with all that is in it; what is not
+    there is fine."""
     *folders, name = path.relative_to(base).parts
     with suppress(FileNotFoundError), _place(base, folders) as folder:
         there = name if folder is not None else path
@@ -188,7 +209,8 @@ def remove(path: Path, *, base: Path) -> None:
 
 
 def give(folder: Path, uid: int, gid: int, *, owner: int = 0) -> None:
-    """Give what `owner` has in a folder, itself included, to another user. No link is followed, and none changes hands."""
+    """Give what `owner` has in a folder, itself included, to another user. No link is followed, and
+    none changes hands."""
     for _, folders, listed, opened in _walk(folder):
         if os.fstat(opened).st_uid == owner:
             os.fchown(opened, uid, gid)
@@ -224,7 +246,9 @@ def _folder(base: Path, below: list[str]) -> Iterator[int]:
                 further = os.open(name, os.O_RDONLY | os.O_DIRECTORY | _QUIET, dir_fd=opened)
             except OSError as error:
                 if error.errno in (errno.ELOOP, errno.ENOTDIR):
-                    raise Refused(base.joinpath(*below), f"{name} is {_kind(name, opened)}") from error
+                    raise Refused(
+                        base.joinpath(*below), f"{name} is {_kind(name, opened)}"
+                    ) from error
                 raise
             os.close(opened)
             opened = further
@@ -235,13 +259,15 @@ def _folder(base: Path, below: list[str]) -> Iterator[int]:
 
 def _kind(name: str | Path, folder: int | None) -> str:
     with suppress(OSError):
-        return _KINDS.get(stat.S_IFMT(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode), "no folder")
+        return _KINDS.get(
+            stat.S_IFMT(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode), "no folder"
+        )
     return "no plain file"
 
 
 def shipped(name: str) -> Path:
-    """Where `suites`, `results` or `requirements.lock` lie for this installation: in the package when it was built as a
-    wheel, beside it in a checkout. The path need not exist."""
+    """Where `suites`, `results` or `requirements.lock` lie for this installation: in the package
+    when it was built as a wheel, beside it in a checkout. The path need not exist."""
     package = Path(str(importlib.resources.files("benchmark")))
     inside = package / "shipped"
     return (inside if inside.is_dir() else package.parent) / name

@@ -1,4 +1,5 @@
-"""Text from outside (plug-ins, trackers, engines, suites, records), made fit for terminals, logs, reports and tags."""
+"""Text from outside (plug-ins, trackers, engines, suites, records), made fit for terminals, logs,
+reports and tags."""
 
 from __future__ import annotations
 
@@ -15,11 +16,13 @@ _SECRET = re.compile(r"(?<=://)[^/\s?#]+(?=@)")
 _CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
-"""What moves cursors, changes colours, titles or the direction of writing, or cannot be seen; all but tab and new line."""
+"""What moves cursors, changes colours, titles or the direction of writing, or cannot be seen; all
+but tab and new line."""
 
 
 def without_secrets(text: str) -> str:
-    """The text with the user and password of every address in it replaced: for everything that is printed or kept."""
+    """The text with the user and password of every address in it replaced: for everything that is
+    printed or kept."""
     return _SECRET.sub("***", text)
 
 
@@ -31,10 +34,15 @@ def visible(text: str) -> str:
 
 
 def cleaned(text: str, limit: int = LONG) -> str:
-    """The text without passwords and control characters; what is longer than `limit` characters is cut and marked as cut."""
+    """The text without passwords and control characters; what is longer than `limit` characters is
+    cut and marked as cut."""
     cut = text[: 2 * limit]
     shown = visible(without_secrets(cut))
-    return shown if len(shown) <= limit and len(cut) == len(text) else f"{shown[:limit]} [... {len(text):,} characters]"
+    return (
+        shown
+        if len(shown) <= limit and len(cut) == len(text)
+        else f"{shown[:limit]} [... {len(text):,} characters]"
+    )
 
 
 def line(text: str, limit: int = SHORT) -> str:
@@ -49,7 +57,9 @@ def _written(code: int) -> str:
 def toml_value(value: Any) -> str:
     """A plain value as TOML in one line: what `--set` and suite files take."""
     if isinstance(value, dict):
-        inner = ", ".join(f"{toml_key(str(key))} = {toml_value(part)}" for key, part in value.items())
+        inner = ", ".join(
+            f"{toml_key(str(key))} = {toml_value(part)}" for key, part in value.items()
+        )
         return f"{{ {inner} }}" if inner else "{}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(toml_value, value))}]"

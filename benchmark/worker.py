@@ -1,7 +1,9 @@
-"""One trial in, one folder out: `python -m benchmark.worker TRIAL.json OUT`. What runs inside a container.
+"""One trial in, one folder out: `python -m benchmark.worker TRIAL.json OUT`. What runs inside a
+container.
 
-OUT gets events.jsonl (appended as things happen), state/ (resumable), and at the end indices.npz and record.json. The
-exit status is 0 finished, 2 the trial is not valid, 3 failed (the last event says why), 75 stopped with the state saved.
+OUT gets events.jsonl (appended as things happen), state/ (resumable), and at the end indices.npz
+and record.json. The exit status is 0 finished, 2 the trial is not valid, 3 failed (the last event
+says why), 75 stopped with the state saved.
 """
 
 from __future__ import annotations
@@ -25,7 +27,12 @@ from benchmark import files
 from benchmark.al import datasets, registry
 from benchmark.al.augmentation.images import ImageView
 from benchmark.al.committee import Committee
-from benchmark.al.datasets.features import Features, digest_features, read_features, synthetic_features
+from benchmark.al.datasets.features import (
+    Features,
+    digest_features,
+    read_features,
+    synthetic_features,
+)
 from benchmark.al.dry_run import dry_run, shrink_protocol, side_of
 from benchmark.al.feature_rows import FeatureRows, Standard
 from benchmark.al.learner import Learner, LearnerData, TrainingInterrupted
@@ -51,7 +58,14 @@ from benchmark.runs.events import (
     TrialFinished,
     TrialStopped,
 )
-from benchmark.runs.gpus import CHOSEN_GPU, MEMORY_SHARE, DeviceMissing, Survey, find_gpu, survey_from
+from benchmark.runs.gpus import (
+    CHOSEN_GPU,
+    MEMORY_SHARE,
+    DeviceMissing,
+    Survey,
+    find_gpu,
+    survey_from,
+)
 from benchmark.runs.variables import FIXED_NUMBERS
 from benchmark.spec.identity import trial_id
 from benchmark.spec.protocol import FeatureFile, Protocol
@@ -96,7 +110,9 @@ def _run(trial: Trial, options: argparse.Namespace) -> int:
         image=os.environ.get("ALBENCH_IMAGE", ""),
         survey=survey,
     )
-    numerics = prepare(device, options.precision, options.threads, options.step, environment.memory_format)
+    numerics = prepare(
+        device, options.precision, options.threads, options.step, environment.memory_format
+    )
     identity, env_id = trial_id(trial), environment.env_id
     if options.fresh:
         _forget(options.out)
@@ -126,20 +142,30 @@ def _run(trial: Trial, options: argparse.Namespace) -> int:
 
 
 def check(path: Path) -> int:
-    """Try every trial of a file (one JSON trial a line) on synthetic images; print its name for each, and after a tab what
-    is wrong with a bad one. Trials that differ in nothing but amounts are tried once.
+    """Try every trial of a file (one JSON trial a line) on synthetic images; print its name for
+    each, and after a tab what is wrong with a bad one. Trials that differ in nothing but amounts
+    are tried once.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(int(Exit.INTERRUPTED)))  # through what removes temporary folders
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(int(Exit.INTERRUPTED))
+    )  # through what removes temporary folders
     numerics, bad, seen = prepare("cpu", "fp32", 1), 0, set()
     for line in path.read_text(encoding="utf-8").splitlines():
         trial = Trial.model_validate_json(line)
         wrong = ""
         try:
             small = shrink_protocol(trial.protocol, side_of(trial))
-            same = repr((small, trial.strategy.model_dump_json(), trial.objective.model_dump_json()))
+            same = repr(
+                (small, trial.strategy.model_dump_json(), trial.objective.model_dump_json())
+            )
             if same not in seen:
                 seen.add(same)
-                dry_run(trial, lambda small, data: assemble(small, data, numerics, Path("weights"), synthetic_features))
+                dry_run(
+                    trial,
+                    lambda small, data: assemble(
+                        small, data, numerics, Path("weights"), synthetic_features
+                    ),
+                )
         except Exception as error:
             bad += 1
             wrong = " ".join(str(error).split()) or type(error).__name__
@@ -158,8 +184,8 @@ def assemble(
     weights: Path,
     read: ReadFeatures = read_features,
 ) -> tuple[Strategy, TrainableModel]:
-    """The strategy and the learner of a trial, on its data. `weights` is a folder of the data root. Raises UsageError for what
-    cannot be built, DataError for files that are absent or others."""
+    """The strategy and the learner of a trial, on its data. `weights` is a folder of the data root.
+    Raises UsageError for what cannot be built, DataError for files that are absent or others."""
     protocol = trial.protocol
     strategy = registry.build_component("strategies", trial.strategy)
     streams = Streams(protocol.seed, trial.seed)
@@ -189,22 +215,35 @@ def assemble(
 
 
 def _features_asked(strategy: Strategy) -> set[str]:
-    return {need.output for need in map(OutputName.parse, strategy.needs) if need.network == FEATURES}
+    return {
+        need.output for need in map(OutputName.parse, strategy.needs) if need.network == FEATURES
+    }
 
 
 def _features_read(protocol: Protocol, strategy: Strategy) -> dict[str, FeatureFile]:
-    """The features files of a trial by name: in the place of images, and what the strategy asks for."""
+    """The features files of a trial by name: in the place of images, and what the strategy asks
+    for."""
     asked = _features_asked(strategy)
-    return {name: pinned for name, pinned in protocol.features.items() if name in asked or name == protocol.inputs}
+    return {
+        name: pinned
+        for name, pinned in protocol.features.items()
+        if name in asked or name == protocol.inputs
+    }
 
 
 def _feature_parts(
-    inputs: Features, dataset: datasets.Dataset, numerics: Numerics, features: Mapping[str, torch.Tensor]
+    inputs: Features,
+    dataset: datasets.Dataset,
+    numerics: Numerics,
+    features: Mapping[str, torch.Tensor],
 ) -> LearnerData:
-    """The rows of a features file in the place of images. Raises DataError for a file without those of the test images."""
+    """The rows of a features file in the place of images. Raises DataError for a file without those
+    of the test images."""
     if inputs.test is None:
         raise DataError(
-            "the features file has no 'test'", where="protocol.inputs", remedy="store those of the test images"
+            "the features file has no 'test'",
+            where="protocol.inputs",
+            remedy="store those of the test images",
         )
     device, standard = numerics.device, Standard.of(inputs.train)
     pool = FeatureRows(inputs.train, standard, device, numerics.dtype)
@@ -220,14 +259,20 @@ def _feature_parts(
 
 
 def _image_parts(
-    protocol: Protocol, place: int, dataset: datasets.Dataset, numerics: Numerics, features: Mapping[str, torch.Tensor]
+    protocol: Protocol,
+    place: int,
+    dataset: datasets.Dataset,
+    numerics: Numerics,
+    features: Mapping[str, torch.Tensor],
 ) -> LearnerData:
     views, device, size = protocol.views, numerics.device, protocol.models[place].size
     named = {"train": views.train, "test": views.test}
     scoring = named[views.pool] if isinstance(views.pool, str) else views.pool
     scored_at, pretext = protocol.evaluation.size or size, protocol.pretext
 
-    def images(part: datasets.Part, transforms: tuple[Transform, ...], side: int | None) -> ImageView:
+    def images(
+        part: datasets.Part, transforms: tuple[Transform, ...], side: int | None
+    ) -> ImageView:
         made = ImageView(part, transforms, device, side, numerics.dtype)
         made.memory_format = numerics.memory_format
         return made
@@ -239,8 +284,12 @@ def _image_parts(
         train_labels=torch.from_numpy(np.array(dataset.train.labels)).to(device),
         test_labels=torch.from_numpy(np.array(dataset.test.labels)).to(device),
         voted=images(dataset.train, scoring, size),
-        pretext=None if pretext is None else images(dataset.train, pretext.view, pretext.model.size),
-        pretext_test=None if pretext is None else images(dataset.train, pretext.test_view, pretext.model.size),
+        pretext=None
+        if pretext is None
+        else images(dataset.train, pretext.view, pretext.model.size),
+        pretext_test=None
+        if pretext is None
+        else images(dataset.train, pretext.test_view, pretext.model.size),
         features=features,
     )
 
@@ -248,21 +297,30 @@ def _image_parts(
 def _data_used(trial: Trial, dataset: datasets.Dataset, allowed: bool) -> DataUsed:
     if trial.data_digest is not None and dataset.digest != trial.data_digest:
         raise DataError(
-            f"{dataset.name} has changed: digest {dataset.digest[:12]}, planned with {trial.data_digest[:12]}",
+            f"{dataset.name} has changed: digest {dataset.digest[:12]}, planned with "
+            f"{trial.data_digest[:12]}",
             remedy="plan again with the data as they are",
         )
     if not dataset.canonical and not allowed:
         raise DataError(
             f"{dataset.name} is not the published data: {dataset.canonical_note}",
-            remedy="restore the published files, or say --allow-noncanonical-data and have every line say so",
+            remedy=(
+                "restore the published files, or say --allow-noncanonical-data and have every line "
+                "say so"
+            ),
         )
     note = "" if dataset.canonical else dataset.canonical_note
-    return DataUsed(name=dataset.name, digest=dataset.digest, canonical=dataset.canonical, note=note)
+    return DataUsed(
+        name=dataset.name, digest=dataset.digest, canonical=dataset.canonical, note=note
+    )
 
 
-def _publish(trial: Trial, environment: Environment, used: DataUsed, session: Session, out: Path) -> None:
+def _publish(
+    trial: Trial, environment: Environment, used: DataUsed, session: Session, out: Path
+) -> None:
     assert session.pool is not None
-    # The last pool was not extended after the last training, so its labelled list is everything that was trained on.
+    # The last pool was not extended after the last training, so its labelled list is everything
+    # that was trained on.
     sizes = np.array([result.labelled for result in session.results])
     events.before_write()
     partial = out / ".indices.npz.partial"
@@ -282,7 +340,11 @@ def _publish(trial: Trial, environment: Environment, used: DataUsed, session: Se
     )
     events.write_record(out / "record.json", record)
     sealed = hashlib.sha256(files.read(out / "record.json")).hexdigest()
-    events.append_event(session.events, TrialFinished(time=time.time(), digest=record.digest, file=sealed), sync=True)
+    events.append_event(
+        session.events,
+        TrialFinished(time=time.time(), digest=record.digest, file=sealed),
+        sync=True,
+    )
     files.remove(out / "state", base=out)
 
 
@@ -290,7 +352,9 @@ def _failed(out: Path, error: Exception) -> int:
     """Say why in the events and on stderr; a full disk must not hide the first error."""
     if full := _full_disk(error):
         error = StoreError(
-            f"the disk is full: {full.strerror}", where=str(full.filename or out), remedy="free space there"
+            f"the disk is full: {full.strerror}",
+            where=str(full.filename or out),
+            remedy="free space there",
         )
     known = isinstance(error, AlbenchError)
     kind = type(error).__name__
@@ -301,19 +365,26 @@ def _failed(out: Path, error: Exception) -> int:
     message = str(error) if known else f"{type(error).__name__}: {error}"
     print(error if known else traceback.format_exc(), file=sys.stderr, flush=True)
     try:
-        events.append_event(out / "events.jsonl", TrialFailed(time=time.time(), kind=kind, message=message), sync=True)
+        events.append_event(
+            out / "events.jsonl",
+            TrialFailed(time=time.time(), kind=kind, message=message),
+            sync=True,
+        )
     except OSError as second:
         print(f"and the failure could not be recorded: {second}", file=sys.stderr, flush=True)
     return int(Exit.USAGE if isinstance(error, UsageError) else Exit.NOT_MEASURED)
 
 
 def _full_disk(error: BaseException | None) -> OSError | None:
-    """The error of a full disk that lies below others: groups, causes, and what was raised while they were handled."""
+    """The error of a full disk that lies below others: groups, causes, and what was raised while
+    they were handled."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return error
     inner = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
     below = (
-        () if error is None else (*inner, error.__cause__, None if error.__suppress_context__ else error.__context__)
+        ()
+        if error is None
+        else (*inner, error.__cause__, None if error.__suppress_context__ else error.__context__)
     )
     return next((found for one in below if one is not None and (found := _full_disk(one))), None)
 
@@ -325,13 +396,16 @@ def _forget(out: Path) -> None:
 
 
 def _device(name: str) -> tuple[str, Survey | None]:
-    """The device with `auto` resolved, and what is known of this process' GPUs where one is to be used.
+    """The device with `auto` resolved, and what is known of this process' GPUs where one is to be
+    used.
 
     Raises DeviceMissing where torch computes on another card than the host has chosen.
     """
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return "cpu", None
-    os.environ.update(FIXED_NUMBERS)  # read when CUDA starts, which is below; executors set it for all their workers
+    os.environ.update(
+        FIXED_NUMBERS
+    )  # read when CUDA starts, which is below; executors set it for all their workers
     survey = survey_from(ask_torch())
     device = "cuda" if name == "auto" else name
     planned = os.environ.get(CHOSEN_GPU, "")
@@ -339,7 +413,8 @@ def _device(name: str) -> tuple[str, Survey | None]:
     gpu = find_gpu(index, survey)
     if planned and gpu.uuid != planned:
         raise DeviceMissing(
-            f"planned on the GPU {planned}, but device {device} of torch is {gpu.name} ({gpu.uuid})",
+            f"planned on the GPU {planned}, but device {device} of torch is {gpu.name} "
+            f"({gpu.uuid})",
             remedy="see that nothing but the executor sets CUDA_VISIBLE_DEVICES, and run again",
         )
     share = float(os.environ.get(MEMORY_SHARE) or 1)
@@ -363,19 +438,35 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("trial", type=Path, nargs="?", help="trial.json, as planned")
     parser.add_argument("out", type=Path, nargs="?", help="folder for events, state and record")
     parser.add_argument(
-        "--check", type=Path, metavar="TRIALS", help="try the trials of a file on synthetic images, and stop"
+        "--check",
+        type=Path,
+        metavar="TRIALS",
+        help="try the trials of a file on synthetic images, and stop",
     )
     parser.add_argument("--data", type=Path, default=Path("data"), help="data root")
-    parser.add_argument("--cache", type=Path, default=Path("runs/.cache"), help="decoded images and shared trainings")
-    parser.add_argument("--shared", type=Path, help="a cache of others that is only read, before --cache")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=Path("runs/.cache"),
+        help="decoded images and shared trainings",
+    )
+    parser.add_argument(
+        "--shared", type=Path, help="a cache of others that is only read, before --cache"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", default="fp32", choices=get_args(Precision))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--step", default="eager", choices=get_args(Step))
-    parser.add_argument("--time-limit", type=float, default=0.0, help="seconds; stop cleanly with the state saved")
-    parser.add_argument("--save-every", type=float, default=120.0, help="seconds between saves inside a cycle")
+    parser.add_argument(
+        "--time-limit", type=float, default=0.0, help="seconds; stop cleanly with the state saved"
+    )
+    parser.add_argument(
+        "--save-every", type=float, default=120.0, help="seconds between saves inside a cycle"
+    )
     parser.add_argument("--allow-noncanonical-data", action="store_true")
-    parser.add_argument("--fresh", action="store_true", help="forget earlier state and results of this trial")
+    parser.add_argument(
+        "--fresh", action="store_true", help="forget earlier state and results of this trial"
+    )
     return parser
 
 

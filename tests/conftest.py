@@ -1,6 +1,7 @@
-"""Settings of all tests: property tests draw the same examples every time, and none is timed. The pretended CUDA device is
-loaded before torch; it announces no device until a test asks for it. Signals that the caller ignores (`nohup`, a background
-job of a script) are heard again, as several tests send them."""
+"""Settings of all tests: property tests draw the same examples every time, and none is timed. The
+pretended CUDA device is loaded before torch; it announces no device until a test asks for it.
+Signals that the caller ignores (`nohup`, a background job of a script) are heard again, as several
+tests send them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Files are opened in one way where code from outside can write: tried here, and read from the source that no other is used."""
+"""Files are opened in one way where code from outside can write: tried here, and read from the
+source that no other is used."""
 
 from __future__ import annotations
 
@@ -40,13 +41,31 @@ def victim(tmp_path: Path) -> Iterator[Path]:
     assert [entry.name for entry in path.parent.iterdir()] == ["victim"]
 
 
-# ---------------------------------------------------------------------------------------------------------- the source
+# --------------------------------------------------------------------------------------- the source
 
 GUARDED = [
-    *("runs/store.py", "runs/lock.py", "runs/events.py", "planning/plan.py", "api/verify.py", "worker.py"),
-    *("tracking/mlflow.py", "tracking/sync.py", "tracking/run_history.py", "tracking/background.py"),
+    *(
+        "runs/store.py",
+        "runs/lock.py",
+        "runs/events.py",
+        "planning/plan.py",
+        "api/verify.py",
+        "worker.py",
+    ),
+    *(
+        "tracking/mlflow.py",
+        "tracking/sync.py",
+        "tracking/run_history.py",
+        "tracking/background.py",
+    ),
     *("al/session.py", "al/state/training_cache.py", "al/state/checkpoint.py"),
-    *("al/datasets/cache.py", "al/datasets/loading.py", "cli/plan.py", "cli/run.py", "cli/progress.py"),
+    *(
+        "al/datasets/cache.py",
+        "al/datasets/loading.py",
+        "cli/plan.py",
+        "cli/run.py",
+        "cli/progress.py",
+    ),
     *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "executors").rglob("*.py"))),
 ]
 """Modules that work in run folders or in the cache."""
@@ -59,9 +78,19 @@ ELSEWHERE = {
     "worker.py": ["path.read_text"],  # the trials that `--check` is given, by a pipe
     "tracking/sync.py": ["table.write_text"],  # in a temporary folder of its own
     "al/state/checkpoint.py": ["torch.load(io.BytesIO"],
-    "al/datasets/cache.py": ["np.load(io.BytesIO", "np.memmap(file,", "os.open(folder, os.O_RDONLY)"],
-    "executors/docker/image.py": ["path.read_bytes()", "(root / 'benchmark').glob"],  # the project's own files
-    "executors/local/executor.py": ["Path('/sys/fs/cgroup/cpu.max').read_text", "Path('/proc/vmstat').read_text"],
+    "al/datasets/cache.py": [
+        "np.load(io.BytesIO",
+        "np.memmap(file,",
+        "os.open(folder, os.O_RDONLY)",
+    ],
+    "executors/docker/image.py": [
+        "path.read_bytes()",
+        "(root / 'benchmark').glob",
+    ],  # the project's own files
+    "executors/local/executor.py": [
+        "Path('/sys/fs/cgroup/cpu.max').read_text",
+        "Path('/proc/vmstat').read_text",
+    ],
     "executors/ray/executor.py": ["shutil.copytree(PACKAGE"],
     "executors/ray/node.py": ["base.glob"],  # names only
 }
@@ -93,7 +122,7 @@ def test_nothing_else_opens_files_of_runs(place: str) -> None:
         pytest.fail(f"{place}:{found.lineno}: {said[:80]}: open it with benchmark/files.py")
 
 
-# -------------------------------------------------------------------------------------------------------- what is opened
+# ----------------------------------------------------------------------------------- what is opened
 
 
 def make_socket(path: Path) -> None:
@@ -124,7 +153,12 @@ def test_nothing_but_plain_files_is_opened_and_nothing_waits(tmp_path: Path, kin
     path = tmp_path / "x"
     ODD[kind](path)
     began = time.monotonic()
-    for use in (files.read, files.appender, files.writer, lambda path: files.copy(path, tmp_path / "copied")):
+    for use in (
+        files.read,
+        files.appender,
+        files.writer,
+        lambda path: files.copy(path, tmp_path / "copied"),
+    ):
         with pytest.raises(OSError) as caught:
             use(path)
         assert isinstance(caught.value, files.Refused), caught.value
@@ -145,7 +179,12 @@ def test_no_link_on_the_way_is_followed(tmp_path: Path, victim: Path) -> None:
     (run / "state" / "victim").write_bytes(b"ours")
     assert files.read(run / "state" / "victim", base=run) == b"ours"
     (run / "other").symlink_to(victim.parent)
-    for use in (files.read, files.appender, files.writer, lambda path, base: files.write(path, b"x", base=base)):
+    for use in (
+        files.read,
+        files.appender,
+        files.writer,
+        lambda path, base: files.write(path, b"x", base=base),
+    ):
         with pytest.raises(files.Refused, match="other is a link"):
             use(run / "other" / "victim", base=run)
     for path in (run / ".." / "home" / "victim", run / "state" / ".." / "other" / "victim"):
@@ -192,12 +231,13 @@ def test_an_event_that_never_ends_costs_no_memory(tmp_path: Path) -> None:
     assert event.trial_id and offset == path.stat().st_size
 
 
-# ----------------------------------------------------------------------------------------- exchanged between look and use
+# ------------------------------------------------------------------- exchanged between look and use
 
 
 @pytest.fixture
 def exchanging(tmp_path: Path, victim: Path) -> Iterator[Path]:
-    """A run folder where `sub`, a folder with a file `victim`, is a link to the victim's folder every other moment."""
+    """A run folder where `sub`, a folder with a file `victim`, is a link to the victim's folder
+    every other moment."""
     run, stop = tmp_path / "run", threading.Event()
     (run / "real").mkdir(parents=True)
     (run / "real" / "victim").write_bytes(b"ours")
@@ -233,10 +273,12 @@ def test_a_folder_exchanged_for_a_link_all_the_time(exchanging: Path, victim: Pa
             files.remove(exchanging / "sub" / "nothing", base=exchanging)
     assert seen <= {b"", b"ours"}
     assert b"" in seen
-    assert (victim.stat().st_uid, victim.stat().st_ctime_ns) == before, "nothing of it changed hands"
+    assert (victim.stat().st_uid, victim.stat().st_ctime_ns) == before, (
+        "nothing of it changed hands"
+    )
 
 
-# --------------------------------------------------------------------------------------------------- what uses these files
+# ---------------------------------------------------------------------------- what uses these files
 
 
 def test_an_old_folder_with_links_is_as_safe(tmp_path: Path, victim: Path) -> None:
@@ -296,7 +338,7 @@ def test_a_container_that_was_ours_before_is_asked_for_nothing(tmp_path: Path) -
     assert time.monotonic() - began < 5
 
 
-# ------------------------------------------------------------------------------------------------------- a node of a cluster
+# ------------------------------------------------------------------------------ a node of a cluster
 
 
 def sent(**changes: object) -> NodeSnapshot:
@@ -322,7 +364,9 @@ def sent(**changes: object) -> NodeSnapshot:
         "",
     ],
 )
-def test_a_node_sends_what_workers_leave_and_nothing_else(tmp_path: Path, victim: Path, name: str) -> None:
+def test_a_node_sends_what_workers_leave_and_nothing_else(
+    tmp_path: Path, victim: Path, name: str
+) -> None:
     out = tmp_path / "home" / "out"
     with pytest.raises(StoreError, match="a node sends a file"):
         node.apply_snapshot(out, sent(replaced={name: b"theirs"}))
@@ -344,6 +388,8 @@ def test_what_a_node_sends_goes_into_no_link(tmp_path: Path, victim: Path) -> No
             node.apply_snapshot(out, look)
     (out / "record.json").symlink_to(victim)
     node.apply_snapshot(out, sent(replaced={"record.json": b"theirs"}))
-    assert (out / "record.json").read_bytes() == b"theirs" and not (out / "record.json").is_symlink()
+    assert (out / "record.json").read_bytes() == b"theirs" and not (
+        out / "record.json"
+    ).is_symlink()
     node.forget(out)
     assert not (out / "state").is_symlink()

@@ -41,13 +41,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "verdicts": RECORDS,
     "reports": RECORDS | {"verdicts"},
     "tracking": RECORDS,
-    "api": RECORDS | {"al", "conformance", "planning", "executors", "verdicts", "reports", "tracking"},
-    "cli": RECORDS | {"al", "conformance", "planning", "executors", "verdicts", "reports", "tracking", "api"},
+    "api": RECORDS
+    | {"al", "conformance", "planning", "executors", "verdicts", "reports", "tracking"},
+    "cli": RECORDS
+    | {"al", "conformance", "planning", "executors", "verdicts", "reports", "tracking", "api"},
     "__main__": {"cli"},
     "__init__": {"api", "al", "errors"},
 }
-"""What each folder or module of the package may import of the others. One that is not listed here fails."""
-HOMES = {"mlflow": "tracking/mlflow.py", "docker": "executors/docker/engine.py", "ray": "executors/ray/executor.py"}
+"""What each folder or module of the package may import of the others. One that is not listed here
+fails."""
+HOMES = {
+    "mlflow": "tracking/mlflow.py",
+    "docker": "executors/docker/engine.py",
+    "ray": "executors/ray/executor.py",
+}
 """The one module that imports each of these libraries."""
 
 
@@ -73,7 +80,9 @@ def room_of(path: Path) -> str:
 def rooms(path: Path) -> set[str]:
     """Folders and modules of the package that a file imports."""
     found = {name.split(".")[1] for name in imported(path) if name.startswith("benchmark.")}
-    return {name for name in found if (ROOT / name).is_dir() or (ROOT / f"{name}.py").is_file()} - {room_of(path)}
+    return {name for name in found if (ROOT / name).is_dir() or (ROOT / f"{name}.py").is_file()} - {
+        room_of(path)
+    }
 
 
 def where(path: Path) -> str:
@@ -86,14 +95,20 @@ def test_rules(path: Path) -> None:
     assert room in MAY_IMPORT, f"say in MAY_IMPORT what {room} may import"
     assert rooms(path) <= MAY_IMPORT[room], f"{place} may import {sorted(MAY_IMPORT[room])} only"
     if room == "spec":
-        assert not tops(path) & (HEAVY | {"numpy"}), "spec needs pydantic and the standard library only"
+        assert not tops(path) & (HEAVY | {"numpy"}), (
+            "spec needs pydantic and the standard library only"
+        )
     if room in ("al", "worker"):
         assert not tops(path) & {"click", "docker", "mlflow", "ray", "rich"}
     elif room != "conformance" and place != "runs/device_probe.py":
-        assert not tops(path) & {"torch", "torchvision"}, "torch lives in al, conformance, worker and the device probe"
+        assert not tops(path) & {"torch", "torchvision"}, (
+            "torch lives in al, conformance, worker and the device probe"
+        )
     if room == "executors":
         science = {name for name in imported(path) if name.startswith("benchmark.al.")}
-        assert all(f"{name}.".startswith("benchmark.al.registry.") for name in science), "names of components only"
+        assert all(f"{name}.".startswith("benchmark.al.registry.") for name in science), (
+            "names of components only"
+        )
     if place.startswith("al/datasets/") or place == "al/registry.py":
         assert "torch" not in tops(path)
     for library, home in HOMES.items():
@@ -128,9 +143,11 @@ VERB_MODULES = {module for module, _ in VERBS.values()}
 
 
 def test_verbs_parse_call_and_print() -> None:
-    """A module per verb, which imports no other verb's; what several share is in modules without verbs. Nobody calls them but
-    the group, which loads them by name."""
-    assert all(len({VERBS[verb][0], verb.replace("-", "_")}) == 1 for verb in VERBS), "a verb's module has its name"
+    """A module per verb, which imports no other verb's; what several share is in modules without
+    verbs. Nobody calls them but the group, which loads them by name."""
+    assert all(len({VERBS[verb][0], verb.replace("-", "_")}) == 1 for verb in VERBS), (
+        "a verb's module has its name"
+    )
     for path in FILES:
         names = {name.split(".")[2] for name in imported(path) if name.startswith("benchmark.cli.")}
         assert not names & VERB_MODULES, f"{where(path)} imports a verb"
@@ -141,8 +158,14 @@ def test_verbs_parse_call_and_print() -> None:
 def test_the_api_neither_parses_nor_prints() -> None:
     for path in (ROOT / "api").glob("*.py"):
         assert not tops(path) & {"click", "rich", "argparse"}, where(path)
-        calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-        assert not [call for call in calls if isinstance(call, ast.Name) and call.id == "print"], where(path)
+        calls = [
+            node.func
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Call)
+        ]
+        assert not [call for call in calls if isinstance(call, ast.Name) and call.id == "print"], (
+            where(path)
+        )
 
 
 def test_verbs_reach_the_science_through_the_api() -> None:

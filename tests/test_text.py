@@ -1,4 +1,5 @@
-"""Text from outside is cleaned in one place, and comes clean to every place where it is shown or kept."""
+"""Text from outside is cleaned in one place, and comes clean to every place where it is shown or
+kept."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ from benchmark.text import LONG, SHORT, cleaned, line, visible, without_secrets
 from tests.helpers.runs import ENVIRONMENT, fail, toy_trial
 
 EVIL = (
-    "\x1b]0;owned\x07\x1b[2J\x1b[31mred\x9b1m \u202egnp.exe http://bob:s3cretpw@tracker/x [bold]not bold[/] [/nothing]"
+    "\x1b]0;owned\x07\x1b[2J\x1b[31mred\x9b1m \u202egnp.exe http://bob:s3cretpw@tracker/x "
+    "[bold]not bold[/] [/nothing]"
 )
 HARMFUL = "\x1b\x07\x9b\u202e"
 
@@ -34,7 +36,9 @@ def harmless(said: str) -> None:
 
 
 def test_control_characters_are_written_out() -> None:
-    assert visible("a\x1b[31mb\x00\x7f\x85\u202e\u200b") == "a\\x1b[31mb\\x00\\x7f\\x85\\u202e\\u200b"
+    assert (
+        visible("a\x1b[31mb\x00\x7f\x85\u202e\u200b") == "a\\x1b[31mb\\x00\\x7f\\x85\\u202e\\u200b"
+    )
     assert visible("tab\t, line\nline\r\nend, ä, 漢, 😀") == "tab\t, line\nline\nend, ä, 漢, 😀"
     assert visible("over\rwritten") == "over\\x0dwritten"
     assert visible("\ud800") == "\\ud800"
@@ -68,7 +72,9 @@ def test_a_failure_is_clean_wherever_it_is_read(tmp_path: Path) -> None:
     """As the event is made, and as it is read from a file that somebody else wrote."""
     assert events.TrialFailed(time=1.0, kind=EVIL, message=EVIL).message == cleaned(EVIL)
     folder = fail(Store(tmp_path / "runs"), toy_trial())
-    raw = TrialFailed.model_construct(type="failed", time=1.0, kind="E", message=EVIL + "z" * 30_000).model_dump_json()
+    raw = TrialFailed.model_construct(
+        type="failed", time=1.0, kind="E", message=EVIL + "z" * 30_000
+    ).model_dump_json()
     with (folder / "events.jsonl").open("a") as file:
         file.write(raw + "\n")
     found = last_event(folder)
@@ -89,7 +95,8 @@ def test_logs_and_errors_are_clean(tmp_path: Path) -> None:
 
 
 def test_status_shows_a_hostile_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Neither escapes nor markup of what is shown reach the terminal, and nothing breaks on them."""
+    """Neither escapes nor markup of what is shown reach the terminal, and nothing breaks on
+    them."""
     fail(Store(tmp_path / "runs"), toy_trial(), message=EVIL)
     assert invoke(["--runs", str(tmp_path / "runs"), "status"]) == 0
     said = capsys.readouterr().out
@@ -121,7 +128,10 @@ def test_a_full_disk_is_named_through_groups_and_causes(tmp_path: Path) -> None:
         assert worker._failed(path, raised) == 3
         last = last_event(path)
         assert isinstance(last, TrialFailed)
-        assert last.message == "/cache/x: the disk is full: No space left on device\n  -> free space there"
+        assert (
+            last.message
+            == "/cache/x: the disk is full: No space left on device\n  -> free space there"
+        )
     try:
         try:
             raise full
@@ -144,7 +154,11 @@ def test_a_full_disk_is_named_through_groups_and_causes(tmp_path: Path) -> None:
             "ALBENCH_DOCKER_BASE",
         ),
         (
-            ["Step 1/9 : FROM x", "Step 8/9 : RUN pip", "NewConnectionError: Temporary failure in name resolution"],
+            [
+                "Step 1/9 : FROM x",
+                "Step 8/9 : RUN pip",
+                "NewConnectionError: Temporary failure in name resolution",
+            ],
             "code: 1",
             "ALBENCH_DOCKER_NETWORK=host",
         ),

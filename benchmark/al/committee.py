@@ -1,8 +1,10 @@
-"""Several target models that share one labelled set (DIAM): the learner's interface over a list of learners.
+"""Several target models that share one labelled set (DIAM): the learner's interface over a list of
+learners.
 
-Every member is trained by itself with its own network, size and weight stream; nothing of a member's result depends on the
-others. Outputs get a leading axis of models; `accuracy` is the mean over models, and `spread/models` its population
-standard deviation, which is never to be mixed with the spread over seeds.
+Every member is trained by itself with its own network, size and weight stream; nothing of a
+member's result depends on the others. Outputs get a leading axis of models; `accuracy` is the mean
+over models, and `spread/models` its population standard deviation, which is never to be mixed with
+the spread over seeds.
 """
 
 from __future__ import annotations
@@ -76,7 +78,8 @@ class Committee:
         resume: Mapping[str, Any] | None = None,
         after_epoch: Callable[[int, float, Callable[[], dict[str, Any]]], None] = lambda *_: None,
     ) -> None:
-        """Train the members one after the other; the saved state holds those that are done and the one under way."""
+        """Train the members one after the other; the saved state holds those that are done and the
+        one under way."""
         done: list[dict[str, Any]] = list(resume["done"]) if resume is not None else []
         for place, member in enumerate(self.members):
             if place < len(done):
@@ -85,12 +88,18 @@ class Committee:
                 continue
             before = sum(other.epochs for other in self.members[:place])
 
-            def after(epochs: int, loss: float, state: Callable[[], dict[str, Any]], before: int = before) -> None:
+            def after(
+                epochs: int, loss: float, state: Callable[[], dict[str, Any]], before: int = before
+            ) -> None:
                 after_epoch(
-                    before + epochs, loss, lambda: {"epochs": before + epochs, "done": list(done), "member": state()}
+                    before + epochs,
+                    loss,
+                    lambda: {"epochs": before + epochs, "done": list(done), "member": state()},
                 )
 
-            under_way = resume["member"] if resume is not None and place == len(resume["done"]) else None
+            under_way = (
+                resume["member"] if resume is not None and place == len(resume["done"]) else None
+            )
             member.fit(cycle, labelled, unlabelled, needs, under_way, after)
             done.append(member.trained())
 
@@ -103,13 +112,19 @@ class Committee:
             "spread/models": pstdev(accuracies),
             "loss/last": fmean(result.loss for result in results),
         } | {f"accuracy/model{member.place}": member.metrics["accuracy"] for member in self.members}
-        per_class = tuple(fmean(values) for values in zip(*(result.per_class for result in results), strict=True))
+        per_class = tuple(
+            fmean(values) for values in zip(*(result.per_class for result in results), strict=True)
+        )
         return Evaluated(self.metrics["accuracy"], per_class, self.metrics["loss/last"])
 
     def outputs(self, names: Iterable[str], indices: Indices, cycle: int) -> dict[str, Tensor]:
-        """Each output with a leading axis of models: (models, n, ...). `model<i>.<output>` is one model's, and
-        `extractor.<output>` the one fixed network's: (n, ...)."""
-        single = {name: owner for name in set(names) if (owner := self._owner(OutputName.parse(name))) is not None}
+        """Each output with a leading axis of models: (models, n, ...). `model<i>.<output>` is one
+        model's, and `extractor.<output>` the one fixed network's: (n, ...)."""
+        single = {
+            name: owner
+            for name in set(names)
+            if (owner := self._owner(OutputName.parse(name))) is not None
+        }
         wanted = set(names) - set(single)
         asked: list[dict[str, str]] = [{name: name for name in wanted} for _ in self.members]
         for name, (place, output) in single.items():
@@ -122,7 +137,8 @@ class Committee:
         return together | {name: found[place][output] for name, (place, output) in single.items()}
 
     def _owner(self, name: OutputName) -> tuple[int, str] | None:
-        """Index of the one member that answers, and the name it knows; None where all do. Raises UsageError."""
+        """Index of the one member that answers, and the name it knows; None where all do. Raises
+        UsageError."""
         if name.owner == "extractor":
             return 0, str(name)
         if name.model is None:
@@ -137,7 +153,10 @@ class Committee:
 
     def state(self) -> dict[str, Any]:
         """What is carried to the next cycle."""
-        return {"members": [member.state() for member in self.members], "metrics": dict(self.metrics)}
+        return {
+            "members": [member.state() for member in self.members],
+            "metrics": dict(self.metrics),
+        }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take a state back."""
@@ -168,8 +187,12 @@ class Committee:
 
     def weights(self) -> str:
         """sha256 over the members' weights."""
-        return hashlib.sha256("".join(member.weights() for member in self.members).encode()).hexdigest()
+        return hashlib.sha256(
+            "".join(member.weights() for member in self.members).encode()
+        ).hexdigest()
 
     def kept_weights(self) -> str:
         """The same as `finish_cycle` leaves the members."""
-        return hashlib.sha256("".join(member.kept_weights() for member in self.members).encode()).hexdigest()
+        return hashlib.sha256(
+            "".join(member.kept_weights() for member in self.members).encode()
+        ).hexdigest()

@@ -1,7 +1,9 @@
-"""A trial played through in seconds on synthetic images: does everything its suite names exist and fit together?
+"""A trial played through in seconds on synthetic images: does everything its suite names exist and
+fit together?
 
-Only amounts are shrunk (images, epochs, budgets, pixels of large crops); kind of data, networks, objective, strategy, schedule and
-loop are the trial's own. What would fail after hours of training because an output is missing fails here.
+Only amounts are shrunk (images, epochs, budgets, pixels of large crops); kind of data, networks,
+objective, strategy, schedule and loop are the trial's own. What would fail after hours of training
+because an output is missing fails here.
 """
 
 from __future__ import annotations
@@ -23,27 +25,39 @@ from benchmark.al.trainable import TrainableModel
 from benchmark.spec.protocol import Protocol
 from benchmark.spec.suite import Trial
 from benchmark.spec.training import Model, Pretext
-from benchmark.spec.transforms import CenterCrop, RandomCrop, RandomResizedCrop, Resize, Transform, Views
+from benchmark.spec.transforms import (
+    CenterCrop,
+    RandomCrop,
+    RandomResizedCrop,
+    Resize,
+    Transform,
+    Views,
+)
 
 POOL, TEST, BATCH = 24, 8, 4
 MODELS, SIDE, WHOLE = 2, 64, sys.maxsize
-"""Most target models that are trained side by side, and most pixels of a crop or of a network's own size: few, or all."""
+"""Most target models that are trained side by side, and most pixels of a crop or of a network's own
+size: few, or all."""
 ANY_SIDE = 32
 """Pixels of the synthetic images of a data set whose images have sizes of their own."""
 
 
-def dry_run(trial: Trial, assemble: Callable[[Trial, Dataset], tuple[Strategy, TrainableModel]]) -> None:
+def dry_run(
+    trial: Trial, assemble: Callable[[Trial, Dataset], tuple[Strategy, TrainableModel]]
+) -> None:
     """Run the shrunken trial once. Raises what the real one would raise."""
     small = trial.model_copy(update={"protocol": shrink_protocol(trial.protocol, side_of(trial))})
     strategy, learner = assemble(small, synthetic_dataset(small.protocol))
     with tempfile.TemporaryDirectory() as folder:
-        session = Session(small, "0" * 64, "0" * 64, Path(folder), None, save_every=1e9, must_stop=lambda: False)
+        session = Session(
+            small, "0" * 64, "0" * 64, Path(folder), None, save_every=1e9, must_stop=lambda: False
+        )
         run(small.protocol, strategy, learner, session)
 
 
 def side_of(trial: Trial) -> int:
-    """Most pixels of an image's side: those of the protocol where the objective's parameters hold for these alone, and no
-    others than the strategy takes."""
+    """Most pixels of an image's side: those of the protocol where the objective's parameters hold
+    for these alone, and no others than the strategy takes."""
     if registry.find_class("objectives", trial.objective.name).tied_to_size:
         return WHOLE
     sides = registry.find_class("strategies", trial.strategy.name).sides
@@ -53,16 +67,25 @@ def side_of(trial: Trial) -> int:
 def shrink_protocol(protocol: Protocol, side: int = SIDE) -> Protocol:
     """The protocol with two cycles of one epoch on a handful of images of at most `side` pixels."""
     training, acquisition = protocol.training, protocol.acquisition
-    # A probe cannot be solved without images, and rows of features cost nothing: an image of every class.
-    first = protocol.data.classes if protocol.inputs and acquisition.initial.rule == "balanced" else 2 * BATCH
+    # A probe cannot be solved without images, and rows of features cost nothing: an image of every
+    # class.
+    first = (
+        protocol.data.classes
+        if protocol.inputs and acquisition.initial.rule == "balanced"
+        else 2 * BATCH
+    )
     trajectory = training.trajectory and training.trajectory.model_copy(
         update={"start": 1, "every": 1, "students": "all5"}
     )
     return protocol.model_copy(
         update={
-            "data": protocol.data.model_copy(update={"train_size": max(POOL, first + POOL // 2), "test_size": TEST}),
+            "data": protocol.data.model_copy(
+                update={"train_size": max(POOL, first + POOL // 2), "test_size": TEST}
+            ),
             "views": _shrunk_views(protocol.views, side),
-            "models": tuple(_shrink_model(protocol.models[place], side) for place in protocol.trained()[:MODELS]),
+            "models": tuple(
+                _shrink_model(protocol.models[place], side) for place in protocol.trained()[:MODELS]
+            ),
             "members": None,
             "extractor": protocol.extractor and _shrink_model(protocol.extractor, side),
             "pretext": protocol.pretext and _shrink_pretext(protocol.pretext, side),
@@ -75,17 +98,27 @@ def shrink_protocol(protocol: Protocol, side: int = SIDE) -> Protocol:
                 }
             ),
             "training": training.model_copy(
-                update={"epochs": 1, "batch_size": BATCH, "trajectory": trajectory, "vote_fraction": 1.0}
+                update={
+                    "epochs": 1,
+                    "batch_size": BATCH,
+                    "trajectory": trajectory,
+                    "vote_fraction": 1.0,
+                }
             ),
             "evaluation": protocol.evaluation.model_copy(
-                update={"batch_size": TEST, "size": protocol.evaluation.size and min(protocol.evaluation.size, side)}
+                update={
+                    "batch_size": TEST,
+                    "size": protocol.evaluation.size and min(protocol.evaluation.size, side),
+                }
             ),
         }
     )
 
 
 def _shrink_model(model: Model, side: int) -> Model:
-    return model.model_copy(update={"weights": "scratch", "size": model.size and min(model.size, side)})
+    return model.model_copy(
+        update={"weights": "scratch", "size": model.size and min(model.size, side)}
+    )
 
 
 def _shrink_pretext(stage: Pretext, side: int) -> Pretext:
@@ -106,7 +139,11 @@ def _shrink_pretext(stage: Pretext, side: int) -> Pretext:
 def _shrunk_views(views: Views, side: int) -> Views:
     pool = views.pool if isinstance(views.pool, str) else _shrink_view(views.pool, side)
     return views.model_copy(
-        update={"train": _shrink_view(views.train, side), "test": _shrink_view(views.test, side), "pool": pool}
+        update={
+            "train": _shrink_view(views.train, side),
+            "test": _shrink_view(views.test, side),
+            "pool": pool,
+        }
     )
 
 

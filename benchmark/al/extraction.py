@@ -1,4 +1,5 @@
-"""Features of every image of a data set from a fixed network: one pass, in blocks that survive an interruption."""
+"""Features of every image of a data set from a fixed network: one pass, in blocks that survive an
+interruption."""
 
 from __future__ import annotations
 
@@ -40,12 +41,16 @@ OnImages = Callable[[int, int], None]
 
 
 def load_network(name: str, size: int, weights: Path) -> tuple[nn.Module, FeatureNetwork]:
-    """A fixed network that is ready to be run, and what pins its features. `weights` is a folder of weights files.
+    """A fixed network that is ready to be run, and what pins its features. `weights` is a folder of
+    weights files.
 
     Raises UsageError for an unknown name, DataError where its weights are absent.
     """
     if name not in NETWORKS:
-        raise UsageError(f"no network '{name}' whose features are computed here", remedy=f"use {', '.join(NETWORKS)}")
+        raise UsageError(
+            f"no network '{name}' whose features are computed here",
+            remedy=f"use {', '.join(NETWORKS)}",
+        )
     network, digest = load_weights(find_weights(weights))
     made = FeatureNetwork(
         network=name,
@@ -60,7 +65,8 @@ def load_network(name: str, size: int, weights: Path) -> tuple[nn.Module, Featur
 
 
 def fuse_norms(network: nn.Module) -> nn.Module:
-    """A copy in evaluation mode whose batch norms are part of the convolutions before them: the same function, a quarter faster."""
+    """A copy in evaluation mode whose batch norms are part of the convolutions before them: the
+    same function, a quarter faster."""
     fused = copy.deepcopy(network).eval()
     for layer in fused.modules():
         if isinstance(layer, efficientnet_lite.Convolution):
@@ -79,8 +85,9 @@ def extract_features(
 ) -> Path:
     """Run a network over all images and write `<root>/features/<file>`; returns its path.
 
-    What an interrupted call has saved is used. A finished file of the same network and images is left as it is.
-    Raises DataError for images of different sizes, and for a file that cannot be written.
+    What an interrupted call has saved is used. A finished file of the same network and images is
+    left as it is. Raises DataError for images of different sizes, and for a file that cannot be
+    written.
     """
     torch.set_num_threads(threads)
     path = feature_path(root, dataset.name, made)
@@ -88,27 +95,48 @@ def extract_features(
         return path
     whole = len(dataset.train) + len(dataset.test)
     with open_blocks(path, dataset, made) as blocks:
-        train = _rows("train", dataset.train, network, made, blocks, lambda done: on_images(done, whole))
+        train = _rows(
+            "train", dataset.train, network, made, blocks, lambda done: on_images(done, whole)
+        )
         before = len(dataset.train)
-        test = _rows("test", dataset.test, network, made, blocks, lambda done: on_images(before + done, whole))
+        test = _rows(
+            "test",
+            dataset.test,
+            network,
+            made,
+            blocks,
+            lambda done: on_images(before + done, whole),
+        )
         write_made(path, dataset, made, train, test)
     return path
 
 
 def take_features(
-    whole: Dataset, rows: Path, dataset: Dataset, imbalance: Imbalance, made: FeatureNetwork, root: Path
+    whole: Dataset,
+    rows: Path,
+    dataset: Dataset,
+    imbalance: Imbalance,
+    made: FeatureNetwork,
+    root: Path,
 ) -> Path:
-    """Features of an imbalanced pool and of the same test images, from those of the whole data set in the file `rows`.
+    """Features of an imbalanced pool and of the same test images, from those of the whole data set
+    in the file `rows`.
 
-    The images do not pass through the network again. A finished file of the same images is left as it is. Returns its path.
-    Raises DataError for a file that cannot be written, and where the pool is not what the rule keeps of the whole.
+    The images do not pass through the network again. A finished file of the same images is left as
+    it is. Returns its path. Raises DataError for a file that cannot be written, and where the pool
+    is not what the rule keeps of the whole.
     """
     path = feature_path(root, dataset.name, made, imbalance.kind)
     if read_made(path) == (dataset.digest, made):
         return path
     labels = whole.train.labels
-    kept = kept_indices(labels, class_counts(imbalance, np.bincount(labels, minlength=len(whole.class_names)).tolist()))
-    same = len(kept) == len(dataset.train) and np.array_equal(whole.train.pixels[kept], dataset.train.pixels)
+    kept = kept_indices(
+        labels,
+        class_counts(imbalance, np.bincount(labels, minlength=len(whole.class_names)).tolist()),
+    )
+    same = len(kept) == len(dataset.train) and np.array_equal(
+        whole.train.pixels[kept], dataset.train.pixels
+    )
     if not same or not np.array_equal(whole.test.pixels, dataset.test.pixels):
         raise DataError(
             f"the pool is not what '{imbalance.kind}' keeps of {whole.name}",
@@ -122,7 +150,12 @@ def take_features(
 
 
 def _rows(
-    name: str, part: Part, network: nn.Module, made: FeatureNetwork, blocks: Blocks, on_images: Callable[[int], None]
+    name: str,
+    part: Part,
+    network: nn.Module,
+    made: FeatureNetwork,
+    blocks: Blocks,
+    on_images: Callable[[int], None],
 ) -> Rows:
     if part.sizes is not None:
         raise DataError(
@@ -135,7 +168,10 @@ def _rows(
         rows = blocks.load(name, start)
         if rows is None:
             rows = np.concatenate(
-                [compute_rows(network, part.pixels[at : min(at + BATCH, end)], made) for at in range(start, end, BATCH)]
+                [
+                    compute_rows(network, part.pixels[at : min(at + BATCH, end)], made)
+                    for at in range(start, end, BATCH)
+                ]
             )
             blocks.save(name, start, rows)
         pieces.append(rows)

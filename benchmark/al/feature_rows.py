@@ -1,4 +1,5 @@
-"""Features of a fixed network in the place of images: what a learner on frozen features is trained, tested and scored on."""
+"""Features of a fixed network in the place of images: what a learner on frozen features is trained,
+tested and scored on."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ PIECE = 4_096
 
 @dataclass(frozen=True)
 class Standard:
-    """Mean and deviation of each feature over the pool, labelled or not: no label has a part in them."""
+    """Mean and deviation of each feature over the pool, labelled or not: no label has a part in
+    them."""
 
     mean: Tensor
     """(d,) float32."""
@@ -47,8 +49,8 @@ class FeatureRows:
         dtype: torch.dtype = torch.float32,
         keep: bool = False,
     ) -> None:
-        """rows: (n, d), which may be a map of a file: only what is asked for is read. `keep`: standardise all of them now, for
-        rows that are asked for again and again in one order."""
+        """rows: (n, d), which may be a map of a file: only what is asked for is read. `keep`:
+        standardise all of them now, for rows that are asked for again and again in one order."""
         with warnings.catch_warnings():
             # Files are mapped read-only; nothing here writes to them.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -57,7 +59,13 @@ class FeatureRows:
         self._kept = self._made(self._rows.clone()) if keep else None
         self.shape = (rows.shape[1], 1, 1)
 
-    def batch(self, indices: Tensor, counter: Counter | None = None, epoch: int | Tensor = 0, pass_: int = 0) -> Tensor:
+    def batch(
+        self,
+        indices: Tensor,
+        counter: Counter | None = None,
+        epoch: int | Tensor = 0,
+        pass_: int = 0,
+    ) -> Tensor:
         """(b, d, 1, 1) features of (b,) data set indices. Nothing in them is random."""
         if self._kept is None:
             rows = self._made(self._rows[indices.cpu()])
@@ -69,7 +77,11 @@ class FeatureRows:
 
     def _made(self, rows: Tensor) -> Tensor:
         """Rows of one's own, standardised in place."""
-        return rows.sub_(self._standard.mean).div_(self._standard.deviation).to(self._device, self._dtype)
+        return (
+            rows.sub_(self._standard.mean)
+            .div_(self._standard.deviation)
+            .to(self._device, self._dtype)
+        )
 
 
 def _in_order(indices: Tensor) -> bool:

@@ -1,10 +1,12 @@
-"""A model that is trained, evaluated and asked for outputs, cycle after cycle; it knows nothing of pools.
+"""A model that is trained, evaluated and asked for outputs, cycle after cycle; it knows nothing of
+pools.
 
-What it keeps between cycles: the student's weights and the objective's branches. What it can be asked for by name:
-`<output>` of the student, `reference.<output>` and `previous.<output>` of the network one cycle earlier (they differ in
-the first cycle, see `_earlier`), `extractor.<output>` of the protocol's fixed network, and `<network>.<output>` of
-what the objective keeps, such as `teacher.logits`. `dropout<k>.<output>` and `perturbed<k>.<output>` are those of k passes of
-the student, `head.weight` and `head.bias` its last linear layer (`training/passes.py`).
+What it keeps between cycles: the student's weights and the objective's branches. What it can be
+asked for by name: `<output>` of the student, `reference.<output>` and `previous.<output>` of the
+network one cycle earlier (they differ in the first cycle, see `_earlier`), `extractor.<output>` of
+the protocol's fixed network, and `<network>.<output>` of what the objective keeps, such as
+`teacher.logits`. `dropout<k>.<output>` and `perturbed<k>.<output>` are those of k passes of the
+student, `head.weight` and `head.bias` its last linear layer (`training/passes.py`).
 """
 
 from __future__ import annotations
@@ -22,7 +24,15 @@ from torch import Tensor, nn
 
 from benchmark.al.augmentation.images import ImageSource
 from benchmark.al.networks import network, pretrain
-from benchmark.al.objectives.base import SCORING, Batch, Build, CycleData, DrawnOrders, Objective, Orders
+from benchmark.al.objectives.base import (
+    SCORING,
+    Batch,
+    Build,
+    CycleData,
+    DrawnOrders,
+    Objective,
+    Orders,
+)
 from benchmark.al.output_name import OutputName
 from benchmark.al.pool import Indices
 from benchmark.al.random.streams import Streams
@@ -55,7 +65,8 @@ class LearnerData:
     train_labels: Tensor
     test_labels: Tensor
     voted: ImageSource | None = None
-    """The pool through the scoring view at the size of training, for votes (None: through the train view)."""
+    """The pool through the scoring view at the size of training, for votes (None: through the train
+    view)."""
     pretext: ImageSource | None = None
     """The pool through the view of the stage before the first cycle, while it is trained."""
     pretext_test: ImageSource | None = None
@@ -66,8 +77,8 @@ class LearnerData:
 
 Recorder = TypeVar("Recorder")
 InitialWeights = Callable[[str, int, nn.Module], None]
-"""Called with the name of a network or of an objective's branch, the cycle it is made for and the new module on its device;
-may set its weights in place."""
+"""Called with the name of a network or of an objective's branch, the cycle it is made for and the
+new module on its device; may set its weights in place."""
 
 
 class TrainingInterrupted(Exception):
@@ -89,9 +100,10 @@ class Learner:
         orders: Orders | None = None,
         initial: InitialWeights | None = None,
     ) -> None:
-        """`weights` is the folder of pre-trained weights files, read only where the protocol asks for them; `place` says
-        which of the protocol's models this is. `orders` and `initial` take the place of what is drawn from the streams: in
-        which order images are gone through, and where networks start."""
+        """`weights` is the folder of pre-trained weights files, read only where the protocol asks
+        for them; `place` says which of the protocol's models this is. `orders` and `initial` take
+        the place of what is drawn from the streams: in which order images are gone through, and
+        where networks start."""
         self.protocol, self.objective, self.parts, self.place = protocol, objective, parts, place
         self.streams, self.numerics, self._weights = streams, numerics, weights
         self.orders: Orders = orders or DrawnOrders()
@@ -104,9 +116,11 @@ class Learner:
             self._check_capturable()
         self._start_afresh(cycle=0)
         first = place == protocol.trained()[0]
-        self.extractor = self._built(protocol.extractor, "extractor") if protocol.extractor and first else None
+        self.extractor = (
+            self._built(protocol.extractor, "extractor") if protocol.extractor and first else None
+        )
 
-    # ---------------------------------------------------------------------------------------------------- training
+    # ------------------------------------------------------------------------------------- training
 
     def fit(
         self,
@@ -117,8 +131,8 @@ class Learner:
         resume: Mapping[str, Any] | None = None,
         after_epoch: Callable[[int, float, Callable[[], dict[str, Any]]], None] = lambda *_: None,
     ) -> None:
-        """Train for one cycle. `after_epoch(epochs done, mean loss, state)` may raise `TrainingInterrupted`; `resume` is such
-        a state."""
+        """Train for one cycle. `after_epoch(epochs done, mean loss, state)` may raise
+        `TrainingInterrupted`; `resume` is such a state."""
         training = self.protocol.training
         self.start_cycle(cycle, needs)
         optimizer = self._optimizer()
@@ -156,7 +170,8 @@ class Learner:
             after_epoch(epoch + 1, loss, partial(self._progress, epoch + 1, optimizer))
 
     def start_cycle(self, cycle: int, needs: Iterable[str]) -> None:
-        """Keep the network one cycle earlier if it is asked for, and put the student where the protocol says."""
+        """Keep the network one cycle earlier if it is asked for, and put the student where the
+        protocol says."""
         self._before = self._earlier(cycle, needs)
         if cycle > 0 and self.protocol.training.start == "fresh":
             self._start_afresh(self._drawn_for(cycle), first=False)
@@ -185,8 +200,9 @@ class Learner:
                 self.initial(name, cycle, module)
 
     def _earlier(self, cycle: int, needs: Iterable[str]) -> nn.Module | None:
-        """The network at the end of the previous cycle. In the first cycle `reference` is an independent untrained
-        network, as TOD's release has it, and `previous` the student's own initial weights."""
+        """The network at the end of the previous cycle. In the first cycle `reference` is an
+        independent untrained network, as TOD's release has it, and `previous` the student's own
+        initial weights."""
         asked = {OutputName.parse(name).network for name in needs} & {"reference", "previous"}
         if not asked:
             return None
@@ -194,7 +210,9 @@ class Learner:
             return self._network("reference")
         return copy.deepcopy(self.student)
 
-    def _epoch(self, data: CycleData, epoch: int, optimizer: torch.optim.Optimizer, update: TrainStep) -> float:
+    def _epoch(
+        self, data: CycleData, epoch: int, optimizer: torch.optim.Optimizer, update: TrainStep
+    ) -> float:
         training, steps = self.protocol.training, self.objective.epoch_steps(data)
         torch.manual_seed(self.streams.key("order", data.cycle, f"dropout {epoch}"))
         self.student.train()
@@ -212,10 +230,13 @@ class Learner:
         return float(total) / steps
 
     def updates(self, optimizer: torch.optim.Optimizer) -> TrainStep:
-        """One optimiser step on a batch, at the rates of the optimiser's groups; it gives the loss."""
+        """One optimiser step on a batch, at the rates of the optimiser's groups; it gives the
+        loss."""
         device_part: TrainStep = partial(self._update, optimizer)
         if self.numerics.step == "captured":
-            device_part = Captured(device_part, self.objective.kind, self.graphs(self.numerics.device))
+            device_part = Captured(
+                device_part, self.objective.kind, self.graphs(self.numerics.device)
+            )
 
         def update(batch: Batch) -> Tensor:
             if isinstance(optimizer, optimizers.CapturableSgd):
@@ -255,7 +276,9 @@ class Learner:
     def _optimizer(self) -> torch.optim.Optimizer:
         recipe = self.protocol.training.optimizer
         assert isinstance(recipe, Sgd | Adam), "the learner of `probe.py` has no optimiser"
-        named = [(name, value) for name, value in self.student.named_parameters() if value.requires_grad]
+        named = [
+            (name, value) for name, value in self.student.named_parameters() if value.requires_grad
+        ]
         exempt = recipe.exempt if isinstance(recipe, Sgd) else ()
         spared = [value for name, value in named if any(mark in name for mark in exempt)]
         decayed = [value for name, value in named if not any(mark in name for mark in exempt)]
@@ -294,20 +317,28 @@ class Learner:
             if self.protocol.training.start == "warm_best":
                 self._best_state = copy.deepcopy(self.student.state_dict())
 
-    # -------------------------------------------------------------------------------------------------- evaluation
+    # ----------------------------------------------------------------------------------- evaluation
 
     def finish_cycle(self) -> Evaluated:
-        """Evaluate after the last epoch, fill `metrics`, and fall back to the best epoch's weights where they are kept."""
+        """Evaluate after the last epoch, fill `metrics`, and fall back to the best epoch's weights
+        where they are kept."""
         last = self.evaluate(self.student)
         self.metrics = {"accuracy/last": last.accuracy, "loss/last": last.loss}
         if self.protocol.evaluation.every is not None:
             self.metrics |= {"accuracy/best": self.best[0], "epoch/best": float(self.best[1])}
         if self.protocol.training.start == "warm_best":
             self.student.load_state_dict(self._best_state)
-        for evaluated in (*(recorder.evaluated() for recorder in self.recorders), self.objective.evaluated()):
+        for evaluated in (
+            *(recorder.evaluated() for recorder in self.recorders),
+            self.objective.evaluated(),
+        ):
             for name, module in evaluated.items():
                 self.metrics[f"accuracy/{name}"] = self.evaluate(module).accuracy
-        which = "averaged" if self.protocol.evaluation.weights == "averaged" else self.protocol.evaluation.epoch
+        which = (
+            "averaged"
+            if self.protocol.evaluation.weights == "averaged"
+            else self.protocol.evaluation.epoch
+        )
         self.metrics["accuracy"] = self.metrics[f"accuracy/{which}"]
         return last
 
@@ -316,8 +347,12 @@ class Learner:
         return self._inference(self.parts.test, cycle=0).evaluate(model, self.parts.test_labels)
 
     def outputs(self, names: Iterable[str], indices: Indices, cycle: int) -> dict[str, Tensor]:
-        """Outputs by name for pool images through the scoring view: (n, ...) each, all from one pass over the images."""
-        networks: dict[str, nn.Module | list[nn.Module]] = {"": self.student, **self.objective.modules()}
+        """Outputs by name for pool images through the scoring view: (n, ...) each, all from one
+        pass over the images."""
+        networks: dict[str, nn.Module | list[nn.Module]] = {
+            "": self.student,
+            **self.objective.modules(),
+        }
         if self.extractor is not None:
             networks["extractor"] = self.extractor
         for recorder in self.recorders:
@@ -325,29 +360,54 @@ class Learner:
         if self._before is not None:
             networks |= {"reference": self._before, "previous": self._before}
         named = set(names)
-        recorded = {name: value for part in self.recorders for name, value in part.outputs(named, indices).items()}
+        recorded = {
+            name: value
+            for part in self.recorders
+            for name, value in part.outputs(named, indices).items()
+        }
         rest = named - set(recorded)
-        layers = {name: owner for name in rest if (owner := OutputName.parse(name).headed) is not None}
-        recorded |= {name: self._head_output(networks, name, owner, indices) for name, owner in layers.items()}
+        layers = {
+            name: owner for name in rest if (owner := OutputName.parse(name).headed) is not None
+        }
+        recorded |= {
+            name: self._head_output(networks, name, owner, indices)
+            for name, owner in layers.items()
+        }
         rest -= set(layers)
         networks |= self._passes(rest, cycle, indices)
         if not rest:
             return recorded
-        return self._inference(self.parts.pool, cycle).outputs(networks, rest, torch.from_numpy(indices)) | recorded
+        return (
+            self._inference(self.parts.pool, cycle).outputs(
+                networks, rest, torch.from_numpy(indices)
+            )
+            | recorded
+        )
 
     def _head_output(
-        self, networks: Mapping[str, nn.Module | list[nn.Module]], name: str, owner: str, indices: Indices
+        self,
+        networks: Mapping[str, nn.Module | list[nn.Module]],
+        name: str,
+        owner: str,
+        indices: Indices,
     ) -> Tensor:
-        """Weights or bias of the last linear layer of a network. Raises UsageError where there is no such network or layer."""
+        """Weights or bias of the last linear layer of a network. Raises UsageError where there is
+        no such network or layer."""
         network = networks.get(owner)
         if not isinstance(network, nn.Module):
             raise UsageError(
-                f"the strategy needs '{name}', but there is no one network '{owner}'", remedy="head.weight"
+                f"the strategy needs '{name}', but there is no one network '{owner}'",
+                remedy="head.weight",
             )
-        return head_outputs(find_head(network, self.scoring_images(indices[:1])), OutputName.parse(name).output)
+        return head_outputs(
+            find_head(network, self.scoring_images(indices[:1])), OutputName.parse(name).output
+        )
 
-    def _passes(self, names: Iterable[str], cycle: int, indices: Indices) -> dict[str, nn.Module | list[nn.Module]]:
-        """The passes of the student that names ask for, by network. Two numbers of passes share the first ones."""
+    def _passes(
+        self, names: Iterable[str], cycle: int, indices: Indices
+    ) -> dict[str, nn.Module | list[nn.Module]]:
+        """The passes of the student that names ask for, by network. Two numbers of passes share the
+        first ones."""
         found: dict[str, nn.Module | list[nn.Module]] = {}
         for name in names:
             asked = OutputName.parse(name)
@@ -371,13 +431,15 @@ class Learner:
         size = self.protocol.evaluation.batch_size
         return Inference(images, size, self.numerics, self.objective.heads(), counter, SCORING)
 
-    # ------------------------------------------------------------------------------------------------------- state
+    # ---------------------------------------------------------------------------------------- state
 
     def state(self) -> dict[str, Any]:
         """What is carried to the next cycle."""
         return {
             "student": self.student.state_dict(),
-            "modules": {name: module.state_dict() for name, module in self.objective.modules().items()},
+            "modules": {
+                name: module.state_dict() for name, module in self.objective.modules().items()
+            },
             "counters": dict(self.objective.counters()),
             "metrics": dict(self.metrics),
         } | {recorder.key: kept for recorder in self.recorders if (kept := recorder.carried())}
@@ -441,7 +503,8 @@ class Learner:
         return weights_digest(self.student.state_dict())
 
     def kept_weights(self) -> str:
-        """The same as `finish_cycle` leaves the student: at its best epoch, where the next cycle starts there."""
+        """The same as `finish_cycle` leaves the student: at its best epoch, where the next cycle
+        starts there."""
         if self.protocol.training.start == "warm_best":
             return weights_digest(self._best_state)
         return self.weights()
@@ -453,7 +516,8 @@ class Learner:
         part = name if self.place == 0 else f"{name} of model {self.place}"
         with self.streams.torch_seeded("init", cycle, part):
             made = network(model, self.protocol.data.classes, self.parts.train.shape[0])
-        # Teachers and references start random even where the student starts pre-trained (TOD's release).
+        # Teachers and references start random even where the student starts pre-trained (TOD's
+        # release).
         if name in ("student", "extractor") and model.weights == "pretrained":
             pretrain(made, self._weights, model.start)
         placed = self.numerics.place(made)

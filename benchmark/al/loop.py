@@ -1,7 +1,8 @@
-"""Pool-based active learning: train, evaluate, acquire, repeat. What every suite runs with every method.
+"""Pool-based active learning: train, evaluate, acquire, repeat. What every suite runs with every
+method.
 
-It reads like the papers' Algorithm 1: all that differs between methods lies behind `Learner`, `Objective` and `Strategy`;
-all that concerns files, time and resuming lies behind `Session`.
+It reads like the papers' Algorithm 1: all that differs between methods lies behind `Learner`,
+`Objective` and `Strategy`; all that concerns files, time and resuming lies behind `Session`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from benchmark.spec.protocol import Protocol
 
 
 def run(protocol: Protocol, strategy: Strategy, learner: TrainableModel, session: Session) -> None:
-    """Run or continue one trial until its last training is evaluated. May raise `TrainingInterrupted` with the state saved."""
+    """Run or continue one trial until its last training is evaluated. May raise
+    `TrainingInterrupted` with the state saved."""
     acquisition = protocol.acquisition
     first, pool = session.resume(learner)
     statics = static_outputs(protocol, strategy, learner, session)
@@ -41,11 +43,14 @@ def run(protocol: Protocol, strategy: Strategy, learner: TrainableModel, session
         )
         if cycle + 1 < acquisition.cycles:
             with session.timed("acquire"):
-                view, picks = acquire(strategy, learner, pool, cycle, protocol, acquisition.budgets()[cycle], statics)
+                view, picks = acquire(
+                    strategy, learner, pool, cycle, protocol, acquisition.budgets()[cycle], statics
+                )
             bought = view.candidates[picks.positions.cpu().numpy()]
             returned = None
             if picks.returned is not None:
-                # Beyond the candidates the unlabelled list stays as it is, by place: it may hold images twice.
+                # Beyond the candidates the unlabelled list stays as it is, by place: it may hold
+                # images twice.
                 beyond = pool.unlabelled[len(pool.candidates(acquisition.candidates)) :]
                 returned = np.concatenate([view.candidates[picks.returned.cpu().numpy()], beyond])
             result = result.model_copy(update=describe(learner, view, picks, bought))

@@ -1,8 +1,9 @@
 """A greedy oracle: what somebody would buy who knew all labels, those of the test images included.
 
-It is no strategy, as a strategy sees no label of a candidate: what it buys is a table of indices, which a trial replays. Each image
-is the best of a few candidates, so the curve shows how much a better order of buying could still gain. Greedy choices from
-a sample are no upper bound, and the best of many values on the test images is optimistic about other images.
+It is no strategy, as a strategy sees no label of a candidate: what it buys is a table of indices,
+which a trial replays. Each image is the best of a few candidates, so the curve shows how much a
+better order of buying could still gain. Greedy choices from a sample are no upper bound, and the
+best of many values on the test images is optimistic about other images.
 """
 
 from __future__ import annotations
@@ -36,30 +37,46 @@ def buy_greedily(
     sample: int,
     on_pick: OnPick = lambda *_: None,
 ) -> list[Indices]:
-    """The data set indices that the oracle buys: the first labelled set of a trial with this seed, then those of each cycle.
+    """The data set indices that the oracle buys: the first labelled set of a trial with this seed,
+    then those of each cycle.
 
-    For each image, `sample` of the cycle's candidates are drawn, the classifier is solved with each of them added to what is
-    labelled, and the one with the highest accuracy on the test images is bought; of equals that with the lowest cross-entropy.
-    Raises UsageError where the classifier is not solved to its optimum, or a strategy picks the first labelled set.
+    For each image, `sample` of the cycle's candidates are drawn, the classifier is solved with each
+    of them added to what is labelled, and the one with the highest accuracy on the test images is
+    bought; of equals that with the lowest cross-entropy. Raises UsageError where the classifier is
+    not solved to its optimum, or a strategy picks the first labelled set.
     """
     recipe, acquisition = protocol.training.optimizer, protocol.acquisition
     if not isinstance(recipe, Lbfgs) or features.test is None:
         raise UsageError(
-            "an oracle trains the classifier for every candidate, which takes a linear one on frozen features",
+            "an oracle trains a linear classifier for every candidate, on frozen features",
             where="protocol.training.optimizer",
             remedy="name a suite such as frozen/cifar10",
         )
-    cpu, standard, streams = torch.device("cpu"), Standard.of(features.train), Streams(protocol.seed, seed)
+    cpu, standard, streams = (
+        torch.device("cpu"),
+        Standard.of(features.train),
+        Streams(protocol.seed, seed),
+    )
     pool_rows = FeatureRows(features.train, standard, cpu)
-    test = FeatureRows(features.test, standard, cpu).batch(torch.arange(len(dataset.test))).flatten(1)
-    labels, truth = (torch.from_numpy(np.array(part.labels)) for part in (dataset.train, dataset.test))
+    test = (
+        FeatureRows(features.test, standard, cpu).batch(torch.arange(len(dataset.test))).flatten(1)
+    )
+    labels, truth = (
+        torch.from_numpy(np.array(part.labels)) for part in (dataset.train, dataset.test)
+    )
 
     def value(labelled: Indices) -> tuple[int, float]:
-        """Test images that are right, and less the cross-entropy, after training on these images."""
+        """Test images that are right, and less the cross-entropy, after training on these
+        images."""
         images = torch.from_numpy(labelled)
         rows, width = pool_rows.batch(images).flatten(1), test.shape[1]
         found = fit_logistic(
-            rows, labels[images], protocol.data.classes, recipe.l2 * width, recipe.tolerance, recipe.iterations
+            rows,
+            labels[images],
+            protocol.data.classes,
+            recipe.l2 * width,
+            recipe.tolerance,
+            recipe.iterations,
         )
         logits = F.linear(test, found.weight.float(), found.bias.float())
         return int((logits.argmax(dim=1) == truth).sum()), -float(F.cross_entropy(logits, truth))
@@ -67,7 +84,10 @@ def buy_greedily(
     pool = drawn_pool(protocol, dataset.train.labels, streams)
     cycles, whole = [pool.labelled], sum(acquisition.budgets())
     for cycle, budget in enumerate(acquisition.budgets()):
-        draw, candidates = streams.generator("query", cycle, "oracle"), pool.candidates(acquisition.candidates)
+        draw, candidates = (
+            streams.generator("query", cycle, "oracle"),
+            pool.candidates(acquisition.candidates),
+        )
         bought = np.empty(0, dtype=np.int64)
         for _ in range(min(budget, len(candidates))):
             left = candidates[~np.isin(candidates, bought)]

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, replace
 
 LABELLED, PRETEXT, FEATURES, HEAD = "labelled", "pretext", "features", "head"
-"""Parts of names: the same output on labelled images; an array over the pool from the stage before the first cycle, or from a
-file; the last linear layer of a network."""
+"""Parts of names: the same output on labelled images; an array over the pool from the stage before
+the first cycle, or from a file; the last linear layer of a network."""
 PASSES = ("dropout", "perturbed")
 """First parts of names that a number follows: that many passes of the trained network."""
 LABELS = "labelled.labels"
@@ -16,13 +16,16 @@ LABELS = "labelled.labels"
 
 @dataclass(frozen=True)
 class OutputName:
-    """`[labelled.][model<i>.][<network>.]<output>`, as strategies declare it and learners are asked for it."""
+    """`[labelled.][model<i>.][<network>.]<output>`, as strategies declare it and learners are asked
+    for it."""
 
     output: str
-    """`logits`, `features`, what an objective or a recorder adds, or an array of the pretext stage."""
+    """`logits`, `features`, what an objective or a recorder adds, or an array of the pretext
+    stage."""
     network: str = ""
-    """Which of the networks that a learner keeps; empty for the trained one, `pretext` and `features` for arrays over the pool,
-    `head` for the last linear layer, `dropout<k>` and `perturbed<k>` for k passes of the trained network."""
+    """Which of the networks that a learner keeps; empty for the trained one, `pretext` and
+    `features` for arrays over the pool, `head` for the last linear layer, `dropout<k>` and
+    `perturbed<k>` for k passes of the trained network."""
     model: int | None = None
     """The one target model that is meant (None: all)."""
     labelled: bool = False
@@ -41,7 +44,13 @@ class OutputName:
         return OutputName(output, ".".join(parts if number is None else parts[1:]), model, labelled)
 
     def __str__(self) -> str:
-        return ".".join((*([LABELLED] if self.labelled else []), *([self.owner] if self.owner else []), self.output))
+        return ".".join(
+            (
+                *([LABELLED] if self.labelled else []),
+                *([self.owner] if self.owner else []),
+                self.output,
+            )
+        )
 
     @property
     def owner(self) -> str:
@@ -51,7 +60,8 @@ class OutputName:
 
     @property
     def is_static(self) -> bool:
-        """Whether it is there before the first cycle, for the whole pool and for good: from a stage or from a file."""
+        """Whether it is there before the first cycle, for the whole pool and for good: from a stage
+        or from a file."""
         return self.network in (PRETEXT, FEATURES)
 
     @property

@@ -1,8 +1,10 @@
-"""Parameters of the project's own components, read from their files: what `plan` checks without importing torch.
+"""Parameters of the project's own components, read from their files: what `plan` checks without
+importing torch.
 
-A component's parameters are the annotated fields of its class and of those it derives from. Annotations and defaults are
-evaluated from the syntax tree, with names of other modules of the project looked up in their trees in turn, so that nothing
-that needs torch is run. `registry.build_component` remains what decides when a trial is run.
+A component's parameters are the annotated fields of its class and of those it derives from.
+Annotations and defaults are evaluated from the syntax tree, with names of other modules of the
+project looked up in their trees in turn, so that nothing that needs torch is run.
+`registry.build_component` remains what decides when a trial is run.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ STRICT = ConfigDict(extra="forbid", strict=True)
 
 
 def demand_valid(kind: str, component: Component) -> None:
-    """Raise UsageError for parameters that the component of this project does not take; any other component passes."""
+    """Raise UsageError for parameters that the component of this project does not take; any other
+    component passes."""
     from benchmark.al import registry
 
     if component.name not in registry.component_names(kind):
@@ -40,7 +43,8 @@ def demand_valid(kind: str, component: Component) -> None:
         first = error.errors()[0]
         at = ".".join(str(part) for part in first["loc"]) or "parameters"
         raise UsageError(
-            f"{component.name}: {at}: {first['msg']}", remedy=f"parameters of {component.name}: {signature}"
+            f"{component.name}: {at}: {first['msg']}",
+            remedy=f"parameters of {component.name}: {signature}",
         ) from error
 
 
@@ -54,7 +58,9 @@ def _find_adapter(kind: str, name: str) -> tuple[TypeAdapter[Any], str]:
     model = create_model(name, __config__=STRICT, **dict(fields))  # type: ignore[call-overload]
     parameters = [
         inspect.Parameter(
-            key, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=inspect.Parameter.empty if given is ... else given
+            key,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            default=inspect.Parameter.empty if given is ... else given,
         )
         for key, (_, given) in fields.items()
     ]
@@ -79,29 +85,48 @@ class _Module:
         """The module of a dotted name below the project's root."""
         path = ROOT.joinpath(*name.split("."))
         tree = ast.parse(
-            (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text(encoding="utf-8")
+            (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text(
+                encoding="utf-8"
+            )
         )
         values: dict[str, ast.expr] = {}
         imported: dict[str, tuple[str, str]] = {}
         for node in tree.body:
             if isinstance(node, ast.Assign):
-                values |= {target.id: node.value for target in node.targets if isinstance(target, ast.Name)}
-            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+                values |= {
+                    target.id: node.value for target in node.targets if isinstance(target, ast.Name)
+                }
+            elif (
+                isinstance(node, ast.AnnAssign)
+                and isinstance(node.target, ast.Name)
+                and node.value is not None
+            ):
                 values[node.target.id] = node.value
             elif isinstance(node, ast.ImportFrom) and node.module:
-                imported |= {alias.asname or alias.name: (node.module, alias.name) for alias in node.names}
+                imported |= {
+                    alias.asname or alias.name: (node.module, alias.name) for alias in node.names
+                }
             elif isinstance(node, ast.Import):
                 imported |= {alias.asname or alias.name: (alias.name, "") for alias in node.names}
-        return _Module({node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}, values, imported)
+        return _Module(
+            {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)},
+            values,
+            imported,
+        )
 
     def fields(self, name: str) -> dict[str, tuple[Any, Any]]:
-        """Type and default (... where there is none) of every parameter of a class, those of its bases first."""
+        """Type and default (... where there is none) of every parameter of a class, those of its
+        bases first."""
         found: dict[str, tuple[Any, Any]] = {}
         for base in self.classes[name].bases:
             if (owner := self._owner(base)) is not None:
                 found |= owner[0].fields(owner[1])
         for node in self.classes[name].body:
-            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and not _is_class_variable(node):
+            if (
+                isinstance(node, ast.AnnAssign)
+                and isinstance(node.target, ast.Name)
+                and not _is_class_variable(node)
+            ):
                 given = ... if node.value is None else self._value(node.value)
                 found[node.target.id] = (self._value(node.annotation), given)
         return found
@@ -113,13 +138,16 @@ class _Module:
         if base.id in self.classes:
             return self, base.id
         module, name = self.imported.get(base.id, ("", ""))
-        return _Module.of(module)._owner(ast.Name(name)) if module.startswith("benchmark.") else None
+        return (
+            _Module.of(module)._owner(ast.Name(name)) if module.startswith("benchmark.") else None
+        )
 
     def _value(self, node: ast.expr) -> Any:
         """An annotation or a constant of the module, evaluated."""
         names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
         known = {name: self._named(name) for name in names}
-        return eval(compile(ast.Expression(node), "<parameters>", "eval"), {"__builtins__": {}}, known)  # noqa: S307
+        code = compile(ast.Expression(node), "<parameters>", "eval")
+        return eval(code, {"__builtins__": {}}, known)  # noqa: S307
 
     def _named(self, name: str) -> Any:
         if name in self._found:

@@ -1,7 +1,8 @@
 """A linear network on frozen features, trained to its optimum instead of in epochs.
 
-All that differs from `Learner` is how a cycle's weights are found: multinomial logistic regression over all labelled images at
-once. Nothing is drawn for it, so two trials with the same labelled set have the same weights, regardless of their seeds.
+All that differs from `Learner` is how a cycle's weights are found: multinomial logistic regression
+over all labelled images at once. Nothing is drawn for it, so two trials with the same labelled set
+have the same weights, regardless of their seeds.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ from benchmark.spec.training import Lbfgs
 IMAGES = "it takes images of a certain size, and there are only their features"
 OUTPUTS = {
     "votes": "snapshots vote along a training of many epochs, and a probe is solved at once",
-    "predicted_loss": "its loss prediction reads the inner maps of a network that is trained with it, and a probe has none",
+    "predicted_loss": (
+        "its loss prediction reads the inner maps of a network that is trained with it, and a "
+        "probe has none"
+    ),
 }
 """Outputs that a probe cannot give, and why."""
 SNAPSHOTS = "it compares snapshots along a training of many epochs, and a probe is solved at once"
@@ -51,11 +55,14 @@ class Probe(Learner):
             return
         self.objective.start_cycle(cycle, self.student)
         self.best = (-1.0, 0)
-        recipe, images = self.protocol.training.optimizer, torch.from_numpy(labelled).to(self.numerics.device)
+        recipe = self.protocol.training.optimizer
+        images = torch.from_numpy(labelled).to(self.numerics.device)
         assert isinstance(recipe, Lbfgs), "Learner trains everything else"
         rows, labels = self.parts.train.batch(images).flatten(1), self.parts.train_labels[images]
         classes, width = self.protocol.data.classes, rows.shape[1]
-        found = fit_logistic(rows, labels, classes, recipe.l2 * width, recipe.tolerance, recipe.iterations)
+        found = fit_logistic(
+            rows, labels, classes, recipe.l2 * width, recipe.tolerance, recipe.iterations
+        )
         head = self.student.get_submodule("head")
         assert isinstance(head, nn.Linear)
         with torch.no_grad():
@@ -65,7 +72,8 @@ class Probe(Learner):
 
 
 def check_method(method: str, strategy: Strategy, objective: Component) -> None:
-    """Refuse a method that cannot be run on a probe. Raises UsageError with its name and the reason."""
+    """Refuse a method that cannot be run on a probe. Raises UsageError with its name and the
+    reason."""
     needs = [OutputName.parse(need).unlabelled for need in strategy.needs]
     reasons = [
         *([OBJECTIVE] if objective.name != "supervised" else []),

@@ -1,9 +1,10 @@
 """Strategies, objectives, networks and data sets by name, without importing them.
 
-The tables below name what this project has: a name in a suite, and where its class (of a data set: the object) is defined. A
-name is part of a trial's identity and never changes; modules and classes may. One's own component is `file.py:Class`,
-`package.module:Class`, or a name that an installed package announces under the entry-point group `albench.strategies`,
-`albench.objectives`, `albench.networks` or `albench.datasets`. A network may also be one of a library: `timm:resnet18`.
+The tables below name what this project has: a name in a suite, and where its class (of a data set:
+the object) is defined. A name is part of a trial's identity and never changes; modules and classes
+may. One's own component is `file.py:Class`, `package.module:Class`, or a name that an installed
+package announces under the entry-point group `albench.strategies`, `albench.objectives`,
+`albench.networks` or `albench.datasets`. A network may also be one of a library: `timm:resnet18`.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ NETWORKS = {
     "vgg_bn": "benchmark.al.networks.vgg_bn:VggBn",
     "vgg_plain": "benchmark.al.networks.vgg_plain:VggPlain",
 }
-"""A network takes `classes` and its own parameters, `channels` where these are not 3, and returns `Outputs`."""
+"""A network takes `classes` and its own parameters, `channels` where these are not 3, and returns
+`Outputs`."""
 LIBRARIES = ("timm", "torchvision")
 """Libraries whose networks have names such as `timm:resnet18`."""
 DATASETS = {
@@ -93,7 +95,8 @@ DATASETS = {
     "kmnist": "benchmark.al.datasets.mnist:KMNIST",
     "digits": "benchmark.al.datasets.digits:DIGITS",
 }
-"""A data set is an object with the methods of `DatasetFormat`; one's own may be a class that makes it without arguments."""
+"""A data set is an object with the methods of `DatasetFormat`; one's own may be a class that makes
+it without arguments."""
 
 TABLES: Mapping[str, Mapping[str, str]] = {
     "strategies": STRATEGIES,
@@ -109,7 +112,12 @@ BASES = {
     "datasets": "benchmark.al.datasets.source:DatasetFormat",
 }
 """What everything of a kind is, imported when one of it is looked up."""
-WORDS = {"strategies": "strategy", "objectives": "objective", "networks": "network", "datasets": "data set"}
+WORDS = {
+    "strategies": "strategy",
+    "objectives": "objective",
+    "networks": "network",
+    "datasets": "data set",
+}
 
 
 def component_names(kind: str) -> list[str]:
@@ -152,10 +160,13 @@ def build_component(kind: str, component: Component) -> Any:
 
 
 def find_class(kind: str, name: str) -> type[Any]:
-    """The class of a strategy, an objective or a network. Raises UsageError where there is none, with the nearest names."""
+    """The class of a strategy, an objective or a network. Raises UsageError where there is none,
+    with the nearest names."""
     found, base = _find_object(kind, name), _find_attribute(BASES[kind])
     if not (inspect.isclass(found) and issubclass(found, base)):
-        raise UsageError(f"{name} is not a {base.__name__}", remedy=f"subclass {base.__module__}.{base.__name__}")
+        raise UsageError(
+            f"{name} is not a {base.__name__}", remedy=f"subclass {base.__module__}.{base.__name__}"
+        )
     return found
 
 
@@ -188,7 +199,9 @@ def _find_object(kind: str, name: str) -> Any:
 def _find_attribute(target: str) -> Any:
     """What `module:name` or `file.py:name` stands for; None where the module has no such name."""
     place, _, attribute = target.rpartition(":")
-    return getattr(_import_file(place) if place.endswith(".py") else _import_module(place), attribute, None)
+    return getattr(
+        _import_file(place) if place.endswith(".py") else _import_module(place), attribute, None
+    )
 
 
 def _import_module(name: str) -> ModuleType:
@@ -211,6 +224,7 @@ def _import_file(path: str) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         raise UsageError(
-            f"the plug-in {path} fails to load: {error!r}", remedy="run the file by itself to see where"
+            f"the plug-in {path} fails to load: {error!r}",
+            remedy="run the file by itself to see where",
         ) from error
     return module

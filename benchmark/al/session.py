@@ -1,4 +1,5 @@
-"""One trial's dealings with the outside: saving, resuming, reusing identical trainings, reporting, stopping in time."""
+"""One trial's dealings with the outside: saving, resuming, reusing identical trainings, reporting,
+stopping in time."""
 
 from __future__ import annotations
 
@@ -36,8 +37,9 @@ AfterEpoch = Callable[[int, float, Callable[[], TrainingState]], None]
 class Session:
     """Files and clock of one trial in one environment.
 
-    `out` gets events.jsonl and state/; `cache` (may be None) holds trainings and stages that several trials share. `shared`
-    is a cache that is only read: what a trial with code from outside makes is not for others.
+    `out` gets events.jsonl and state/; `cache` (may be None) holds trainings and stages that
+    several trials share. `shared` is a cache that is only read: what a trial with code from outside
+    makes is not for others.
     """
 
     def __init__(
@@ -65,15 +67,18 @@ class Session:
         self._reused = False
         self._epoch: dict[str, Any] | None = None
 
-    # ---------------------------------------------------------------------------------------------------- resuming
+    # ------------------------------------------------------------------------------------- resuming
 
     def resume(self, learner: TrainableModel) -> tuple[int, Pool | None]:
-        """The next cycle and its pool, from the saved state if there is one; the learner is put back as it was."""
+        """The next cycle and its pool, from the saved state if there is one; the learner is put
+        back as it was."""
         state = self.checkpoint.load("cycle")
         self._epoch = self.checkpoint.load("epoch")
         if state is not None:
             self.results = [CycleResult.model_validate_json(text) for text in state["results"]]
-            self.pool = Pool(state["labelled"].numpy(), state["unlabelled"].numpy(), int(state["size"]))
+            self.pool = Pool(
+                state["labelled"].numpy(), state["unlabelled"].numpy(), int(state["size"])
+            )
             self.seconds, self.training_key = float(state["seconds"]), str(state["training_key"])
             self.taken = Reused.model_validate_json(state["taken"]) if state.get("taken") else None
             learner.load_state(state["learner"])
@@ -83,24 +88,37 @@ class Session:
         epoch = 0 if self._epoch is None else int(self._epoch["epochs"])
         self._say(
             TrialStarted(
-                time=time.time(), trial_id=self.trial_id, env_id=self.env_id, cycle=len(self.results), epoch=epoch
+                time=time.time(),
+                trial_id=self.trial_id,
+                env_id=self.env_id,
+                cycle=len(self.results),
+                epoch=epoch,
             )
         )
         return len(self.results), self.pool
 
     def _repair_events(self) -> None:
         """State is saved before the event is written: add what a kill in between has left out."""
-        known = {event.result.cycle for event, _ in events.read_events(self.events) if isinstance(event, CycleFinished)}
+        known = {
+            event.result.cycle
+            for event, _ in events.read_events(self.events)
+            if isinstance(event, CycleFinished)
+        }
         for result in self.results:
             if result.cycle not in known:
-                self._say(CycleFinished(time=time.time(), result=result, seconds={}, reused=False), sync=True)
+                self._say(
+                    CycleFinished(time=time.time(), result=result, seconds={}, reused=False),
+                    sync=True,
+                )
 
-    # ---------------------------------------------------------------------------------------------------- training
+    # ------------------------------------------------------------------------------------- training
 
     def train(self, learner: TrainableModel, cycle: int, pool: Pool, strategy: Strategy) -> None:
-        """Train for one cycle: from the saved point inside it, or from an identical training, or from its start."""
+        """Train for one cycle: from the saved point inside it, or from an identical training, or
+        from its start."""
         self._clock, self._processor, self._reused = {}, 0.0, False
-        # Taken in any case: where another trial has done this training meanwhile, the point belongs to no later cycle.
+        # Taken in any case: where another trial has done this training meanwhile, the point belongs
+        # to no later cycle.
         resume, self._epoch = self._epoch, None
         # After the last training nothing is bought, so nothing is recorded for it.
         buys = cycle + 1 < self.trial.protocol.acquisition.cycles
@@ -113,7 +131,14 @@ class Session:
                 self.taken = self._maker(learner, found)
                 self._reused = True
                 return
-            learner.fit(cycle, pool.labelled, pool.unlabelled, needs, resume, self._after_epoch(cycle, learner.epochs))
+            learner.fit(
+                cycle,
+                pool.labelled,
+                pool.unlabelled,
+                needs,
+                resume,
+                self._after_epoch(cycle, learner.epochs),
+            )
             publish(learner.trained() | {"made": self._signature(learner)})
 
     def _signature(self, learner: TrainableModel) -> dict[str, str]:
@@ -137,7 +162,8 @@ class Session:
         return None if own else Reused.model_validate(made)
 
     def _key(self, learner: TrainableModel, cycle: int, pool: Pool, needs: frozenset[str]) -> str:
-        """Identity of a training: equal keys mean equal weights. The strategy is in it only by what training records."""
+        """Identity of a training: equal keys mean equal weights. The strategy is in it only by what
+        training records."""
         protocol = self.trial.protocol
         return digest(
             {
@@ -158,7 +184,9 @@ class Session:
                 "objective": self.trial.objective.model_dump(mode="json"),
                 "cycle": cycle,
                 "labelled": indices_digest(pool.labelled),
-                "unlabelled": indices_digest(pool.unlabelled) if learner.uses_unlabelled(needs) else None,
+                "unlabelled": indices_digest(pool.unlabelled)
+                if learner.uses_unlabelled(needs)
+                else None,
                 "recorded": sorted(learner.recorded(needs)),
                 "before": self.training_key if protocol.training.start != "fresh" else "",
             }
@@ -177,12 +205,17 @@ class Session:
         return cached_training(self.cache / TRAININGS, self.training_key, self.must_stop, source)
 
     def stage(
-        self, name: str, asked: Any, epochs: int, make: Callable[[TrainingState | None, AfterEpoch], TrainingState]
+        self,
+        name: str,
+        asked: Any,
+        epochs: int,
+        make: Callable[[TrainingState | None, AfterEpoch], TrainingState],
     ) -> TrainingState:
-        """The result of a stage before the first cycle, shared by all trials that ask the same of the same data.
+        """The result of a stage before the first cycle, shared by all trials that ask the same of
+        the same data.
 
-        `make(resume, after_epoch)` makes it, from a saved point where there is one. That point lies beside the result, so
-        whichever trial comes next goes on from it.
+        `make(resume, after_epoch)` makes it, from a saved point where there is one. That point lies
+        beside the result, so whichever trial comes next goes on from it.
         """
         protocol = self.trial.protocol
         key = digest(
@@ -190,7 +223,10 @@ class Session:
                 "environment": self.env_id,
                 "stage": name,
                 "asked": asked,
-                "data": [self.trial.data_digest, protocol.data.model_dump(mode="json", exclude_defaults=True)],
+                "data": [
+                    self.trial.data_digest,
+                    protocol.data.model_dump(mode="json", exclude_defaults=True),
+                ],
                 "seeds": [protocol.seed, self.trial.seed],
             }
         )
@@ -234,7 +270,7 @@ class Session:
 
         return after
 
-    # --------------------------------------------------------------------------------------------------- reporting
+    # ------------------------------------------------------------------------------------ reporting
 
     def finish_cycle(self, result: CycleResult, pool: Pool, learner: TrainableModel) -> None:
         """Save the state between cycles, then say what the cycle gave."""
@@ -273,7 +309,8 @@ class Session:
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
-        """Count wall seconds towards a part of the cycle, and processor seconds towards all of it."""
+        """Count wall seconds towards a part of the cycle, and processor seconds towards all of
+        it."""
         start, processor = time.monotonic(), time.process_time()
         try:
             yield
@@ -286,7 +323,8 @@ class Session:
 
 
 def _take_device_peak() -> int:
-    """Most bytes that tensors took on the GPU in use since the last call; the worker makes its GPU the current one."""
+    """Most bytes that tensors took on the GPU in use since the last call; the worker makes its GPU
+    the current one."""
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return 0  # no GPU, or a trial on the CPU beside one
     peak = int(torch.cuda.max_memory_allocated())

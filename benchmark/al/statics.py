@@ -18,7 +18,8 @@ from benchmark.spec.protocol import Protocol
 def static_outputs(
     protocol: Protocol, strategy: Strategy, learner: TrainableModel, session: Session
 ) -> Mapping[str, Tensor]:
-    """Arrays (pool, ...) by name: `pretext.<name>` from the stage before the first cycle, `features.<name>` from files.
+    """Arrays (pool, ...) by name: `pretext.<name>` from the stage before the first cycle,
+    `features.<name>` from files.
 
     Raises UsageError for what the protocol does not have. May raise `TrainingInterrupted`.
     """
@@ -29,7 +30,10 @@ def static_outputs(
                 raise UsageError(
                     f"the strategy needs '{need.unlabelled}'",
                     where="protocol.features",
-                    remedy=f'pin {need.output} = {{ file = "NAME.npz", sha256 = "..." }} there (docs/add-a-strategy.md)',
+                    remedy=(
+                        f'pin {need.output} = {{ file = "NAME.npz", sha256 = "..." }} there '
+                        "(docs/add-a-strategy.md)"
+                    ),
                 )
             found[str(need.unlabelled)] = learner.parts.features[need.output]
     return found

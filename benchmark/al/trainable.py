@@ -47,7 +47,8 @@ class TrainableModel(Protocol):
         """Epochs of one cycle."""
 
     def start_cycle(self, cycle: int, needs: Iterable[str]) -> None:
-        """Get ready for a cycle, whether it is trained here or taken over from an identical training."""
+        """Get ready for a cycle, whether it is trained here or taken over from an identical
+        training."""
 
     def fit(
         self,
@@ -58,8 +59,8 @@ class TrainableModel(Protocol):
         resume: Mapping[str, Any] | None = None,
         after_epoch: Callable[[int, float, Callable[[], dict[str, Any]]], None] = lambda *_: None,
     ) -> None:
-        """Train for one cycle. `after_epoch(epochs done, mean loss, state)` may raise `TrainingInterrupted`; `resume` is such
-        a state."""
+        """Train for one cycle. `after_epoch(epochs done, mean loss, state)` may raise
+        `TrainingInterrupted`; `resume` is such a state."""
 
     def finish_cycle(self) -> Evaluated:
         """Evaluate after the last epoch and fill `metrics`."""

@@ -1,4 +1,5 @@
-"""What the trials of a suite bought, for its report: from run folders, else from the committed file."""
+"""What the trials of a suite bought, for its report: from run folders, else from the committed
+file."""
 
 from __future__ import annotations
 
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
 
 
 def summarize_bought(workspace: Workspace, item: ComparisonResult) -> Picks | None:
-    """Overlap of the methods and balance of the classes; None where no labelled set is kept. Classes need the very data of the
-    records in the data folder: without them there is no balance."""
+    """Overlap of the methods and balance of the classes; None where no labelled set is kept.
+    Classes need the very data of the records in the data folder: without them there is no
+    balance."""
     from benchmark.reports.picks import summarize_picks
 
     sets = _labelled_sets(workspace, item)
@@ -36,7 +38,11 @@ def _labelled_sets(workspace: Workspace, item: ComparisonResult) -> list[Labelle
     found = {}
     with suppress(AlbenchError):
         committed = picks.read_picks(workspace.results / item.suite.id / picks.FILE)
-        found = {(one.trial_id, one.env_id): one for one in committed if (one.trial_id, one.env_id) in wanted}
+        found = {
+            (one.trial_id, one.env_id): one
+            for one in committed
+            if (one.trial_id, one.env_id) in wanted
+        }
     for record in item.records:
         if (record.trial_id, record.env_id) in wanted:
             with suppress(OSError, ValueError):
@@ -44,8 +50,11 @@ def _labelled_sets(workspace: Workspace, item: ComparisonResult) -> list[Labelle
     return list(found.values())
 
 
-def _class_labels(workspace: Workspace, item: ComparisonResult) -> tuple[Whole | None, tuple[str, ...]]:
-    """Class by data set index, and the names of the classes; None where the data of the records are not here."""
+def _class_labels(
+    workspace: Workspace, item: ComparisonResult
+) -> tuple[Whole | None, tuple[str, ...]]:
+    """Class by data set index, and the names of the classes; None where the data of the records are
+    not here."""
     from benchmark.al.datasets import loading
 
     digests = {record.data.digest for record in item.records}

@@ -1,4 +1,5 @@
-"""Whether suites are as they must be, what of them holds on a device, and whether a strategy keeps its contract."""
+"""Whether suites are as they must be, what of them holds on a device, and whether a strategy keeps
+its contract."""
 
 from __future__ import annotations
 
@@ -65,7 +66,9 @@ class DeviceCheck:
     @property
     def arithmetics(self) -> list[Arithmetic]:
         """Every precision and step that was tried, in that order."""
-        return list(dict.fromkeys(arithmetic for cells in self.failures.values() for arithmetic in cells))
+        return list(
+            dict.fromkeys(arithmetic for cells in self.failures.values() for arithmetic in cells)
+        )
 
     @property
     def holding(self) -> int:
@@ -77,7 +80,11 @@ class DeviceCheck:
         """DISCREPANCY where something does not hold, NOT_MEASURED where the process broke off."""
         if self.broke_off:
             return Exit.NOT_MEASURED
-        return Exit.DISCREPANCY if any(any(cells.values()) for cells in self.failures.values()) else Exit.OK
+        return (
+            Exit.DISCREPANCY
+            if any(any(cells.values()) for cells in self.failures.values())
+            else Exit.OK
+        )
 
 
 def check(
@@ -87,11 +94,12 @@ def check(
     quick: bool = False,
     networks: Sequence[str] = (),
 ) -> list[CheckResult]:
-    """Check suites (all): that they load, that reported tables fit them, that data are there, that every method builds.
+    """Check suites (all): that they load, that reported tables fit them, that data are there, that
+    every method builds.
 
-    Missing data are noted, not failed. `quick` skips building the methods. `networks` (`NAME` or `NAME(key=value)`) take the
-    place of the suites' own. A suite that is not valid is a finding; raises
-    UsageError for a selector that names none.
+    Missing data are noted, not failed. `quick` skips building the methods. `networks` (`NAME` or
+    `NAME(key=value)`) take the place of the suites' own. A suite that is not valid is a finding;
+    raises UsageError for a selector that names none.
     """
     names = [selectors] if isinstance(selectors, str) else selectors
     return list(check_each(names, workspace or Workspace(), quick=quick, networks=networks))
@@ -124,20 +132,32 @@ def check_each(
     if loaded and not quick:
         yield CheckResult("methods", list(_check_methods(loaded, report)))
     if not paths:
-        yield CheckResult(str(workspace.suites), [(BAD, "there are no suites here; give the folder with --suites")])
+        yield CheckResult(
+            str(workspace.suites),
+            [(BAD, "there are no suites here; give the folder with --suites")],
+        )
 
 
 def _suite_paths(selectors: Sequence[str], workspace: Workspace) -> list[Path]:
     """Files of the suites named, each once."""
     patterns = [parse_selector(text).suite for text in selectors]
-    return list(dict.fromkeys(suite.path for one in patterns for suite in match_suites(one, workspace.suites)))
+    return list(
+        dict.fromkeys(
+            suite.path for one in patterns for suite in match_suites(one, workspace.suites)
+        )
+    )
 
 
 def check_device(
-    device: str, selectors: Sequence[str] = (), workspace: Workspace | None = None, *, report: Report = lambda _: None
+    device: str,
+    selectors: Sequence[str] = (),
+    workspace: Workspace | None = None,
+    *,
+    report: Report = lambda _: None,
 ) -> DeviceCheck:
-    """Try methods on cpu, cuda or cuda:N under every precision and step: whether each runs, repeats bit by bit, gives
-    captured what it gives together, and agrees with the CPU. Raises ExecutorError where the device is not there."""
+    """Try methods on cpu, cuda or cuda:N under every precision and step: whether each runs, repeats
+    bit by bit, gives captured what it gives together, and agrees with the CPU. Raises ExecutorError
+    where the device is not there."""
     from benchmark.executors.gpus import GpuPool
     from benchmark.runs import environment as provenance
     from benchmark.runs import gpus
@@ -147,30 +167,43 @@ def check_device(
     if uuid is None and chosen != "cpu":
         raise gpus.missing(chosen, gpus.survey())
     trials = _device_trials(workspace or Workspace(), selectors)
-    command = [sys.executable, "-m", "benchmark.conformance.device_check", "/dev/stdin", chosen.partition(":")[0]]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmark.conformance.device_check",
+        "/dev/stdin",
+        chosen.partition(":")[0],
+    ]
     variables = FIXED_NUMBERS | ({} if uuid is None else one_gpu(uuid))
     result = DeviceCheck(chosen, len(trials))
     with _start_child(command, trials, variables) as (lines, last_words):
         for line in lines:
             row = json.loads(line)
-            result.failures.setdefault(row["name"], {})[row["precision"], row["step"]] = tuple(row["failures"])
+            result.failures.setdefault(row["name"], {})[row["precision"], row["step"]] = tuple(
+                row["failures"]
+            )
             report(f"tried {row['name']}, {len(result.failures)} of {len(trials)}")
         result.broke_off = last_words()
     return result
 
 
-def check_strategy(name: str, params: Mapping[str, Any] | None = None, models: int = 1) -> list[ContractFinding]:
-    """The contract of strategies, checked on an acquisition function: FILE.py:Class, package.module:Class or a built-in name.
+def check_strategy(
+    name: str, params: Mapping[str, Any] | None = None, models: int = 1
+) -> list[ContractFinding]:
+    """The contract of strategies, checked on an acquisition function: FILE.py:Class,
+    package.module:Class or a built-in name.
 
-    Nothing is trained and no data are needed. `models` is the number of target models it is shown. Raises UsageError where
-    it cannot be built.
+    Nothing is trained and no data are needed. `models` is the number of target models it is shown.
+    Raises UsageError where it cannot be built.
     """
     from benchmark.al import registry
     from benchmark.conformance import check as check_contract
     from benchmark.spec.load import plugin_component
 
     component = plugin_component(name).model_copy(update={"params": dict(params or {})})
-    registry.build_component("strategies", component)  # what cannot be built is the user's to fix, not a broken promise
+    registry.build_component(
+        "strategies", component
+    )  # what cannot be built is the user's to fix, not a broken promise
     return list(check_contract(lambda: registry.build_component("strategies", component), models))
 
 
@@ -179,8 +212,8 @@ def check_network(
 ) -> list[ContractFinding]:
     """The contract of networks, checked on FILE.py:Class, package.module:Class or a built-in name.
 
-    Nothing is trained and no data are needed: it sees random images of `channels` x `size` x `size` pixels. Raises UsageError
-    where it cannot be built.
+    Nothing is trained and no data are needed: it sees random images of `channels` x `size` x `size`
+    pixels. Raises UsageError where it cannot be built.
     """
     from benchmark.al.networks import network
     from benchmark.conformance.networks import check_network_contract
@@ -190,34 +223,52 @@ def check_network(
     model = Model(name=plugin_component(name).name, params=dict(params or {}))
     network(model, 2, channels)  # what cannot be built is the user's to fix, not a broken promise
     return list(
-        check_network_contract(lambda classes, planes: network(model, classes, planes), size, channels=channels)
+        check_network_contract(
+            lambda classes, planes: network(model, classes, planes), size, channels=channels
+        )
     )
 
 
 def check_objective(name: str, params: Mapping[str, Any] | None = None) -> list[ContractFinding]:
-    """The contract of objectives, checked on FILE.py:Class, package.module:Class or a built-in name.
+    """The contract of objectives, checked on FILE.py:Class, package.module:Class or a built-in
+    name.
 
-    A narrow ResNet is trained on a few synthetic images; no data are needed. Raises UsageError where it cannot be built.
+    A narrow ResNet is trained on a few synthetic images; no data are needed. Raises UsageError
+    where it cannot be built.
     """
     from benchmark.al import registry
     from benchmark.conformance.objectives import check_objective_contract
     from benchmark.spec.load import plugin_component
 
     component = plugin_component(name).model_copy(update={"params": dict(params or {})})
-    registry.build_component("objectives", component)  # what cannot be built is the user's to fix, not a broken promise
+    registry.build_component(
+        "objectives", component
+    )  # what cannot be built is the user's to fix, not a broken promise
     return list(check_objective_contract(lambda: registry.build_component("objectives", component)))
 
 
 def _device_trials(settings: Workspace, selectors: Sequence[str]) -> list[str]:
-    """A trial of every method of the suites named; without names one of every pair of strategy and objective."""
-    paths = [suite.path for text in selectors for suite in match_suites(parse_selector(text).suite, settings.suites)]
-    suites = [load_suite(path, settings.suites) for path in dict.fromkeys(paths or suite_files(settings.suites))]
+    """A trial of every method of the suites named; without names one of every pair of strategy and
+    objective."""
+    paths = [
+        suite.path
+        for text in selectors
+        for suite in match_suites(parse_selector(text).suite, settings.suites)
+    ]
+    suites = [
+        load_suite(path, settings.suites)
+        for path in dict.fromkeys(paths or suite_files(settings.suites))
+    ]
     # Small networks first: what several suites have is tried in the smallest.
     suites.sort(key=lambda suite: (not suite.id.startswith("quickstart/"), suite.id))
     found: dict[tuple[str, ...], str] = {}
     for suite in suites:
         for trial in suite.trials("paper", "as_published", list(suite.suite.methods), [0]):
-            key = (suite.id, trial.method_name) if selectors else (trial.strategy.name, trial.objective.name)
+            key = (
+                (suite.id, trial.method_name)
+                if selectors
+                else (trial.strategy.name, trial.objective.name)
+            )
             if not obstacle(trial):
                 found.setdefault(key, trial.model_dump_json())
     return list(found.values())
@@ -227,7 +278,8 @@ def _device_trials(settings: Workspace, selectors: Sequence[str]) -> list[str]:
 def _start_child(
     command: Sequence[str], trials: Sequence[str], variables: Mapping[str, str]
 ) -> Iterator[tuple[Iterator[str], Callable[[], str]]]:
-    """Lines that a process says about trials, and afterwards its last words if it broke off (empty: it did not)."""
+    """Lines that a process says about trials, and afterwards its last words if it broke off (empty:
+    it did not)."""
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8") as asked,
         tempfile.TemporaryFile("w+", encoding="utf-8") as errors,
@@ -266,7 +318,9 @@ def _check_resolution(suite: SuiteFile) -> Iterator[Finding]:
             except AlbenchError as error:
                 yield BAD, f"profile {profile}, variant {variant}: {error}"
                 continue
-            wrong = {trial.method_name: reason for trial in trials if (reason := amounts.obstacle(trial))}
+            wrong = {
+                trial.method_name: reason for trial in trials if (reason := amounts.obstacle(trial))
+            }
             for method, reason in wrong.items():
                 yield BAD, f"profile {profile}, variant {variant}, {method}: {reason}"
 
@@ -279,11 +333,19 @@ def _check_reported(suite: SuiteFile) -> Iterator[Finding]:
     for line, row in enumerate(suite.reported, start=2):
         key = (row.method, row.labelled, row.metric, row.source, row.role, row.note)
         if key in seen:
-            yield BAD, f"{table}:{line}: the same number is there twice ({row.method}, {row.labelled}, {row.source})"
+            yield (
+                BAD,
+                f"{table}:{line}: the same number is there twice ({row.method}, {row.labelled}, "
+                f"{row.source})",
+            )
         seen.add(key)
         if row.role in TARGETS:
             if row.method not in suite.suite.methods:
-                yield BAD, f"{table}:{line}: '{row.method}' is not a method of the suite, but its role is {row.role}"
+                yield (
+                    BAD,
+                    f"{table}:{line}: '{row.method}' is not a method of the suite, but its role is "
+                    f"{row.role}",
+                )
             if row.labelled is not None and row.labelled not in sizes:
                 yield HINT, f"{table}:{line}: the protocol never trains on {row.labelled} labels"
 
@@ -293,7 +355,9 @@ def data_findings(suite: SuiteFile, settings: Workspace) -> Iterator[Finding]:
     from benchmark.al import datasets
 
     try:
-        data = with_code_digest(suite.suite.protocol.data, suite.path.parent)  # a relative path begins beside the suite
+        data = with_code_digest(
+            suite.suite.protocol.data, suite.path.parent
+        )  # a relative path begins beside the suite
     except UsageError:  # a file that cannot be read is reported with what it keeps from resolving
         return
     status = datasets.describe(data, settings.data, settings.cache)
@@ -314,10 +378,15 @@ def _check_schema(settings: Workspace) -> Iterator[Finding]:
 
 
 def _check_methods(suites: Sequence[SuiteFile], report: Report) -> Iterator[Finding]:
-    """Build every method on synthetic images, in a process of its own: this one stays free of torch."""
+    """Build every method on synthetic images, in a process of its own: this one stays free of
+    torch."""
     lines: list[str] = []
     for suite in suites:
-        own = [name for name, method in suite.suite.methods.items() if not (suite.changes and has_own_networks(method))]
+        own = [
+            name
+            for name, method in suite.suite.methods.items()
+            if not (suite.changes and has_own_networks(method))
+        ]
         for trial in suite.trials("paper", "as_published", own, [0]):
             if reason := obstacle(trial):  # amounts that do not fit are reported as bad above
                 yield HINT, f"{trial.suite}/{trial.method_name}: {reason}"
@@ -327,7 +396,8 @@ def _check_methods(suites: Sequence[SuiteFile], report: Report) -> Iterator[Find
 
 
 def _dry_runs(trials: Sequence[str], report: Report) -> Iterator[Finding]:
-    """Play trials (one JSON each) through in a process of its own; what is wrong with them. Nothing is left on the disk."""
+    """Play trials (one JSON each) through in a process of its own; what is wrong with them. Nothing
+    is left on the disk."""
     command = [sys.executable, "-m", "benchmark.worker", "--check", "/dev/stdin"]
     with _start_child(command, trials, {}) as (lines, last_words):
         for number, line in enumerate(lines, start=1):
@@ -340,4 +410,6 @@ def _dry_runs(trials: Sequence[str], report: Report) -> Iterator[Finding]:
 
 
 def _search_path() -> str:
-    return os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    return os.pathsep.join(
+        [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    ).rstrip(os.pathsep)

@@ -1,4 +1,5 @@
-"""From the files to a judged suite: which records are meant, what they are compared with, what else is to be said of them."""
+"""From the files to a judged suite: which records are meant, what they are compared with, what else
+is to be said of them."""
 
 from __future__ import annotations
 
@@ -55,19 +56,27 @@ class ComparisonResult:
 
 
 def compare(selectors: Selectors, workspace: Workspace | None = None) -> list[ComparisonResult]:
-    """Judge the records of the selection, suite by suite: a verdict for each published number, curve and claim.
+    """Judge the records of the selection, suite by suite: a verdict for each published number,
+    curve and claim.
 
-    Needs files only: no data, no GPU, no tracker. Raises UsageError or SuiteError for a selection that names nothing.
+    Needs files only: no data, no GPU, no tracker. Raises UsageError or SuiteError for a selection
+    that names nothing.
     """
     workspace, selection = workspace or Workspace(), as_selection(selectors)
-    return [compare_suite(workspace, selection, suite) for suite in selection.suites(workspace.suites)]
+    return [
+        compare_suite(workspace, selection, suite) for suite in selection.suites(workspace.suites)
+    ]
 
 
 def regress(
-    selectors: Selectors, workspace: Workspace | None = None, *, on_refused: OnRefused = lambda _: None
+    selectors: Selectors,
+    workspace: Workspace | None = None,
+    *,
+    on_refused: OnRefused = lambda _: None,
 ) -> list[Regression]:
-    """Compare the records of the selection with those committed under results/, suite by suite: equal bits where the
-    environment is the same, else equal picks, else the suite's rule. Errors: see `compare`."""
+    """Compare the records of the selection with those committed under results/, suite by suite:
+    equal bits where the environment is the same, else equal picks, else the suite's rule. Errors:
+    see `compare`."""
     workspace, selection = workspace or Workspace(), as_selection(selectors)
     return [
         regress_suite(workspace, selection, suite, on_refused=on_refused)
@@ -76,7 +85,8 @@ def regress(
 
 
 def worst(codes: Iterable[Exit]) -> Exit:
-    """The code of several comparisons: a discrepancy outweighs what was not measured, that what is inconclusive."""
+    """The code of several comparisons: a discrepancy outweighs what was not measured, that what is
+    inconclusive."""
     found = set(codes)
     return next(code for code in WORST_FIRST if code in found)
 
@@ -90,11 +100,13 @@ def compare_suite(
     publish: bool = False,
     looks: Sequence[int] = (),
 ) -> ComparisonResult:
-    """Verdicts on a suite from the store, and from committed records where the suite compares with those.
+    """Verdicts on a suite from the store, and from committed records where the suite compares with
+    those.
 
-    `borrow`: trials that are not in the store are taken from the committed records. `publish`: these trials become the
-    committed records. Trials that a suite would compare with themselves then stand in tables and pictures without a verdict.
-    `looks` are planned numbers of trials: see `benchmark.verdicts.judge.judge`.
+    `borrow`: trials that are not in the store are taken from the committed records. `publish`:
+    these trials become the committed records. Trials that a suite would compare with themselves
+    then stand in tables and pictures without a verdict. `looks` are planned numbers of trials: see
+    `benchmark.verdicts.judge.judge`.
     """
     from benchmark.verdicts.judge import judge_suite
     from benchmark.verdicts.measurements import from_records
@@ -107,19 +119,33 @@ def compare_suite(
     resolved = suite.resolve(selection.profile, selection.variant)
     external = _external_methods(resolved.methods, records)
     profiles = part_profiles(suite, selection.profile, selection.variant)
-    pieces = [record for name in profiles for record in records_of(settings, replace(selection, profile=name), suite)]
+    pieces = [
+        record
+        for name in profiles
+        for record in records_of(settings, replace(selection, profile=name), suite)
+    ]
     own, committed = from_records([*records, *pieces]), committed_rows(settings, suite)
     rows = [*own, *_absent_trials(own, committed, selection, profiles)] if borrow else own
     whole = with_parts(suite, rows, selection.profile, selection.variant)
     measurements = [row for row in whole if row.profile == selection.profile]
     records = [*records, *_used_records(pieces, measurements)]
     if methods is not None:
-        wanted = with_controls(resolved, methods, dict.fromkeys(row.method for row in measurements), external)
+        wanted = with_controls(
+            resolved, methods, dict.fromkeys(row.method for row in measurements), external
+        )
         measurements = [row for row in measurements if row.method in wanted]
         records = [record for record in records if record.trial.method_name in wanted]
     here = {row.method for row in own} if not publish else set()
-    unjudged = {row.method for row in measurements} - here if resolved.rule.reference == "records" else set()
-    pieces_here = [row for row in whole if row.profile in profiles and (methods is None or row.method in methods)]
+    unjudged = (
+        {row.method for row in measurements} - here
+        if resolved.rule.reference == "records"
+        else set()
+    )
+    pieces_here = [
+        row
+        for row in whole
+        if row.profile in profiles and (methods is None or row.method in methods)
+    ]
     judgement = judge_suite(
         suite,
         [*measurements, *pieces_here],
@@ -131,24 +157,43 @@ def compare_suite(
         unjudged=unjudged,
         looks=looks,
     )
-    taken = [] if publish else sorted({row.method for row in measurements} - {row.method for row in own})
+    taken = (
+        []
+        if publish
+        else sorted({row.method for row in measurements} - {row.method for row in own})
+    )
     facts = {"Taken from results/": ", ".join(taken)} if taken else {}
     mine = {(row.trial_id, row.env_id) for row in own}
     borrowed = [row for row in measurements if borrow and (row.trial_id, row.env_id) not in mine]
-    lines = [*conditions.summarize_conditions(records), *_committed_conditions(settings, suite, borrowed)]
+    lines = [
+        *conditions.summarize_conditions(records),
+        *_committed_conditions(settings, suite, borrowed),
+    ]
     facts |= _collect_facts(lines, records, resolved.rule.margin, resolved.rule.metric)
     commands = _next_commands(
         selection, suite, complete=_is_complete(selection, suite, measurements), judgement=judgement
     )
     return ComparisonResult(
-        suite, judgement, measurements, records, _cost_note(suite, selection, lines), commands, facts, refused
+        suite,
+        judgement,
+        measurements,
+        records,
+        _cost_note(suite, selection, lines),
+        commands,
+        facts,
+        refused,
     )
 
 
 def regress_suite(
-    settings: Workspace, selection: Selection, suite: SuiteFile, *, on_refused: OnRefused = lambda _: None
+    settings: Workspace,
+    selection: Selection,
+    suite: SuiteFile,
+    *,
+    on_refused: OnRefused = lambda _: None,
 ) -> Regression:
-    """The store's records of a suite against those committed under results/. Raises UsageError where values were replaced."""
+    """The store's records of a suite against those committed under results/. Raises UsageError
+    where values were replaced."""
     from benchmark.verdicts.measurements import from_records
     from benchmark.verdicts.regression import regress
 
@@ -171,16 +216,21 @@ def regress_suite(
 
 
 def committed_rows(settings: Workspace, suite: SuiteFile) -> list[Measurement]:
-    """Every committed measurement of a suite; none where nothing was committed, or values of the suite were replaced."""
+    """Every committed measurement of a suite; none where nothing was committed, or values of the
+    suite were replaced."""
     from benchmark.verdicts.measurements import read_committed
 
     return [] if suite.changes else read_committed(settings.results / suite.id)
 
 
 def _absent_trials(
-    own: Sequence[Measurement], committed: Sequence[Measurement], selection: Selection, parts: Iterable[str]
+    own: Sequence[Measurement],
+    committed: Sequence[Measurement],
+    selection: Selection,
+    parts: Iterable[str],
 ) -> list[Measurement]:
-    """Committed trials of the selection, or of these profiles that are parts of its own, that the store does not have."""
+    """Committed trials of the selection, or of these profiles that are parts of its own, that the
+    store does not have."""
     here, seeds = {(row.profile, row.method, row.seed) for row in own}, chosen_seeds(selection)
     return [
         row
@@ -203,9 +253,15 @@ def chosen_methods(selection: Selection, suite: SuiteFile) -> tuple[str, ...] | 
     added = bool(selection.plugin or selection.replays)
     if selection.methods is not None and not added:
         return tuple(expand_groups(selection.methods, suite.suite))
-    if all(selector.method is None for selector in selection.selectors) and not added and not selection.networks:
+    if (
+        all(selector.method is None for selector in selection.selectors)
+        and not added
+        and not selection.networks
+    ):
         return None
-    return tuple(dict.fromkeys(asked.trial.method_name for asked in selection.trials(Path(), [suite])))
+    return tuple(
+        dict.fromkeys(asked.trial.method_name for asked in selection.trials(Path(), [suite]))
+    )
 
 
 def chosen_seeds(selection: Selection) -> set[int] | None:
@@ -215,12 +271,19 @@ def chosen_seeds(selection: Selection) -> set[int] | None:
 
 
 def records_of(
-    settings: Workspace, selection: Selection, suite: SuiteFile, *, on_refused: OnRefused = lambda _: None
+    settings: Workspace,
+    selection: Selection,
+    suite: SuiteFile,
+    *,
+    on_refused: OnRefused = lambda _: None,
 ) -> list[Record]:
-    """Finished trials of this suite's questions with any seed, and plug-ins that were run under its very protocol."""
+    """Finished trials of this suite's questions with any seed, and plug-ins that were run under its
+    very protocol."""
     resolved = suite.resolve(selection.profile, selection.variant)
     groups, own = group_methods(resolved), selection.plugin_method(resolved)
-    asked = dict(_method_questions(selection, suite, [*groups, *resolved.methods, *own], groups | own))
+    asked = dict(
+        _method_questions(selection, suite, [*groups, *resolved.methods, *own], groups | own)
+    )
     pinned = {*resolved.methods, *own}
     for name, method in (stored.method() for stored in selection.replays):
         asked |= dict(_method_questions(selection, suite, [name], {name: method}))
@@ -236,7 +299,8 @@ def records_of(
             named = known.model_copy(update={"seed": trial.seed, "data_digest": trial.data_digest})
             found.append(record.model_copy(update={"trial": named}))
         elif (
-            (trial.suite, trial.profile, trial.variant) == (suite.id, selection.profile, selection.variant)
+            (trial.suite, trial.profile, trial.variant)
+            == (suite.id, selection.profile, selection.variant)
             and trial.method_name not in pinned
             and data_free_id(trial) == data_free_id(trial.model_copy(update={"protocol": protocol}))
         ):
@@ -247,25 +311,35 @@ def records_of(
 def _method_questions(
     selection: Selection, suite: SuiteFile, methods: Iterable[str], extra: Mapping[str, Method]
 ) -> Iterator[tuple[str, Trial]]:
-    """What each method asks. One that does not fit a profile, which may leave it out, asks nothing."""
+    """What each method asks. One that does not fit a profile, which may leave it out, asks
+    nothing."""
     for method in methods:
         with suppress(UsageError):
-            (trial,) = suite.trials(selection.profile, selection.variant, [method], [0], extra=extra)
+            (trial,) = suite.trials(
+                selection.profile, selection.variant, [method], [0], extra=extra
+            )
             yield data_free_id(trial), trial
 
 
-def _external_methods(known: Mapping[str, object], records: Sequence[Record]) -> dict[str, Component]:
+def _external_methods(
+    known: Mapping[str, object], records: Sequence[Record]
+) -> dict[str, Component]:
     """Objectives of the methods that are not the suite's own."""
     trials = [record.trial for record in records]
-    return {trial.method_name: trial.objective for trial in trials if trial.method_name not in known}
+    return {
+        trial.method_name: trial.objective for trial in trials if trial.method_name not in known
+    }
 
 
 def costs_of(suite: SuiteFile, selection: Selection) -> dict[str, float]:
-    """Floating point operations of a trial of each method; of none if the price of a forward pass is not known."""
+    """Floating point operations of a trial of each method; of none if the price of a forward pass
+    is not known."""
     found = {}
     for method in suite.resolve(selection.profile, selection.variant).methods:
         one = Selection([Selector(suite.id, method, (0,))], selection.profile, selection.variant)
-        with suppress(UsageError):  # a method that does not fit the profile or replaced values has no trial
+        with suppress(
+            UsageError
+        ):  # a method that does not fit the profile or replaced values has no trial
             for item in one.trials(Path(), [suite]):
                 if item.price.forward_macs:
                     amount = estimate_workload(item.trial.protocol, item.cost, item.price)
@@ -289,7 +363,9 @@ def _cost_note(suite: SuiteFile, selection: Selection, lines: Sequence[Condition
     return " ".join(parts)
 
 
-def _is_complete(selection: Selection, suite: SuiteFile, measurements: Sequence[Measurement]) -> bool:
+def _is_complete(
+    selection: Selection, suite: SuiteFile, measurements: Sequence[Measurement]
+) -> bool:
     """Whether every trial of the selection was measured."""
     known = _own_methods(selection, suite)
     if selection.methods is not None and not known:
@@ -301,7 +377,8 @@ def _is_complete(selection: Selection, suite: SuiteFile, measurements: Sequence[
 
 
 def _own_methods(selection: Selection, suite: SuiteFile) -> tuple[str, ...]:
-    """The methods and groups asked for by option, without plug-ins: those cannot be run without their file."""
+    """The methods and groups asked for by option, without plug-ins: those cannot be run without
+    their file."""
     known = {*suite.suite.methods, *group_methods(suite.suite), *GROUPS, ALL}
     return tuple(name for name in selection.methods or () if name in known)
 
@@ -322,25 +399,49 @@ def _next_commands(
     seeds = ["--seeds", ",".join(map(str, selection.seeds))] if selection.seeds else []
     verbs = {} if complete else {MISSING: ["run", *chosen, *seeds]}
     # Pairs with committed records need the seeds of these: more seeds decide nothing there.
-    more = judgement.rule.reference == "reported" and not judgement.reference and chosen_seeds(selection) is None
+    more = (
+        judgement.rule.reference == "reported"
+        and not judgement.reference
+        and chosen_seeds(selection) is None
+    )
     if more and VerdictKind.INCONCLUSIVE in judgement.counts():
         verbs[UNDECIDED] = ["run", *chosen, "--until-decided"]
-    verbs |= {"Compare": ["compare", *chosen, *seeds], "Check determinism": ["verify", *chosen, *seeds]}
+    verbs |= {
+        "Compare": ["compare", *chosen, *seeds],
+        "Check determinism": ["verify", *chosen, *seeds],
+    }
     return {purpose: shlex.join(["albench", *words]) for purpose, words in verbs.items()}
 
 
 def own_arguments(selection: Selection) -> list[str]:
     """The options of a command line that bring in one's own components and values."""
-    named = {"--method": selection.plugin, "--objective": selection.objective, "--weights": selection.weights}
-    found = [text for option, value in named.items() if value is not None for text in (option, str(value))]
+    named = {
+        "--method": selection.plugin,
+        "--objective": selection.objective,
+        "--weights": selection.weights,
+    }
+    found = [
+        text
+        for option, value in named.items()
+        if value is not None
+        for text in (option, str(value))
+    ]
     found += [text for network in selection.networks for text in ("--network", network)]
-    found += [text for stored in selection.replays if stored.place for text in ("--replay", stored.place)]
-    return found + [text for path, value in selection.sets.items() for text in ("--set", f"{path}={toml_value(value)}")]
+    found += [
+        text for stored in selection.replays if stored.place for text in ("--replay", stored.place)
+    ]
+    return found + [
+        text
+        for path, value in selection.sets.items()
+        for text in ("--set", f"{path}={toml_value(value)}")
+    ]
 
 
-def _committed_conditions(settings: Workspace, suite: SuiteFile, borrowed: Sequence[Measurement]) -> list[Conditions]:
-    """The conditions of committed trials. Time is known of all trials of an environment together: where only some are borrowed,
-    none is counted."""
+def _committed_conditions(
+    settings: Workspace, suite: SuiteFile, borrowed: Sequence[Measurement]
+) -> list[Conditions]:
+    """The conditions of committed trials. Time is known of all trials of an environment together:
+    where only some are borrowed, none is counted."""
     trials: dict[tuple[str, str, str], set[str]] = {}
     for row in borrowed:
         for part in row.parts or (row,):
@@ -349,7 +450,11 @@ def _committed_conditions(settings: Workspace, suite: SuiteFile, borrowed: Seque
     for line in read_conditions(settings.results / suite.id / conditions.FILE):
         own = trials.get((line.profile, line.variant, line.env_id))
         if own is not None:
-            found.append(line if line.trials == len(own) else line.model_copy(update={"trials": 0, "seconds": 0.0}))
+            found.append(
+                line
+                if line.trials == len(own)
+                else line.model_copy(update={"trials": 0, "seconds": 0.0})
+            )
     return found
 
 
@@ -364,19 +469,32 @@ def _collect_facts(
         "torch": {line.torch for line in lines},
         "Code": {line.code[:12] for line in lines},
         "Image": {line.image for line in lines if line.image},
-        "Data": {f"{name} {digest[:12]}" for name, _, digest in (line.data.partition(" ") for line in lines)},
+        "Data": {
+            f"{name} {digest[:12]}"
+            for name, _, digest in (line.data.partition(" ") for line in lines)
+        },
     }
     shown = {name: ", ".join(sorted(values)) for name, values in facts.items() if values}
-    return {"Determinism": _describe_determinism(lines, records, margin, metric)} | shown if lines else shown
+    return (
+        {"Determinism": _describe_determinism(lines, records, margin, metric)} | shown
+        if lines
+        else shown
+    )
 
 
-def _describe_determinism(lines: Sequence[Conditions], records: Sequence[Record], margin: float, metric: str) -> str:
-    """What was asked of the arithmetic, what that promises, and what trials with several answers show."""
+def _describe_determinism(
+    lines: Sequence[Conditions], records: Sequence[Record], margin: float, metric: str
+) -> str:
+    """What was asked of the arithmetic, what that promises, and what trials with several answers
+    show."""
     from benchmark.verdicts.determinism import levels
 
     on_cpu = all(line.device == "cpu" for line in lines)
     if not all(line.deterministic for line in lines):
-        asked = "deterministic algorithms were not requested: equal environments need not give equal bits"
+        asked = (
+            "deterministic algorithms were not requested: equal environments need not give equal "
+            "bits"
+        )
     elif on_cpu:
         asked = "deterministic algorithms on CPU: equal environments give equal bits"
     else:
@@ -385,4 +503,6 @@ def _describe_determinism(lines: Sequence[Conditions], records: Sequence[Record]
     if not seen:
         return asked
     words = ", ".join(f"{count} {level}" for level, count in seen.items())
-    return f"{asked}; {seen.total()} trials were answered in several environments, and agree: {words}"
+    return (
+        f"{asked}; {seen.total()} trials were answered in several environments, and agree: {words}"
+    )

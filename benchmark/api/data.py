@@ -16,7 +16,8 @@ def list_data() -> dict[str, str]:
 
 
 def data_names(names: Iterable[str], workspace: Workspace | None = None) -> list[str]:
-    """The data sets of these names, and those that suites (by selector) need, each once. Raises UsageError."""
+    """The data sets of these names, and those that suites (by selector) need, each once. Raises
+    UsageError."""
     from benchmark.al import datasets
     from benchmark.spec.selectors import match_suites, parse_selector
 
@@ -25,10 +26,14 @@ def data_names(names: Iterable[str], workspace: Workspace | None = None) -> list
         if name in known:
             found[name] = None
         elif "/" in name or "*" in name:
-            for suite in match_suites(parse_selector(name).suite, (workspace or Workspace()).suites):
+            for suite in match_suites(
+                parse_selector(name).suite, (workspace or Workspace()).suites
+            ):
                 found[suite.suite.protocol.data.name] = None
         else:
-            raise UsageError(f"no data set or suite '{name}'", remedy=f"data sets: {', '.join(sorted(known))}")
+            raise UsageError(
+                f"no data set or suite '{name}'", remedy=f"data sets: {', '.join(sorted(known))}"
+            )
     return list(found)
 
 
@@ -38,9 +43,11 @@ def fetch(
     *,
     on_progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> None:
-    """Download a data set into the data root and check it; an interrupted download goes on where it stopped.
+    """Download a data set into the data root and check it; an interrupted download goes on where it
+    stopped.
 
-    `on_progress` is called with file, bytes so far and bytes of the whole (0: not known). Raises DataError.
+    `on_progress` is called with file, bytes so far and bytes of the whole (0: not known). Raises
+    DataError.
     """
     from benchmark.al import datasets
 

@@ -24,7 +24,8 @@ from benchmark.runs.store import Store
 from benchmark.spec.load import load_suite, suite_files
 
 FREE_GB, IMAGE_GB, TEMPORARY_GB = 5, 20, 0.5
-"""Below this, free space is worth a note: for runs, for an engine that is to build the image, for temporary files."""
+"""Below this, free space is worth a note: for runs, for an engine that is to build the image, for
+temporary files."""
 NEEDED = (
     "click",
     "numpy",
@@ -42,7 +43,8 @@ SETUP = "run `make setup`"
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What a check has found: GOOD, HINT (something will not work, or differently) or BAD, and what to do about it."""
+    """What a check has found: GOOD, HINT (something will not work, or differently) or BAD, and what
+    to do about it."""
 
     kind: str
     text: str
@@ -73,10 +75,14 @@ class MachineCheck:
         return next((kind for kind in (BAD, HINT) if kind in kinds), GOOD)
 
 
-def examine_machine(workspace: Workspace | None = None, tracking_uri: str | None = None) -> Iterator[MachineCheck]:
-    """Check this machine: Python, packages, device, folders, disk, locks, sockets, data, containers, cluster, tracker.
+def examine_machine(
+    workspace: Workspace | None = None, tracking_uri: str | None = None
+) -> Iterator[MachineCheck]:
+    """Check this machine: Python, packages, device, folders, disk, locks, sockets, data,
+    containers, cluster, tracker.
 
-    A check that breaks is a finding; nothing is raised. Each result is there as soon as it is known.
+    A check that breaks is a finding; nothing is raised. Each result is there as soon as it is
+    known.
     """
     settings = workspace or Workspace()
     checks: dict[str, Callable[[], Findings]] = {
@@ -101,10 +107,18 @@ def examine(look: Callable[[], Findings]) -> list[Diagnosis]:
         return list(look())
     except AlbenchError as error:
         return [
-            Diagnosis(BAD, f"{error.where}: {error.message}" if error.where else error.message, error.remedy or SETUP)
+            Diagnosis(
+                BAD,
+                f"{error.where}: {error.message}" if error.where else error.message,
+                error.remedy or SETUP,
+            )
         ]
     except Exception as error:
-        return [Diagnosis(BAD, f"could not be checked: {error}", f"{SETUP} again; if it stays, report it")]
+        return [
+            Diagnosis(
+                BAD, f"could not be checked: {error}", f"{SETUP} again; if it stays, report it"
+            )
+        ]
 
 
 def python() -> Findings:
@@ -129,12 +143,17 @@ def packages(lock: Path = shipped("requirements.lock")) -> Findings:  # noqa: B0
             differing.append(f"{name} {version} (locked {', '.join(sorted(pinned[name]))})")
     if differing:
         yield Diagnosis(
-            HINT, f"other versions than the lock: {', '.join(differing)}; numbers may differ in the last digits", SETUP
+            HINT,
+            f"other versions than the lock: {', '.join(differing)}; numbers may differ in the last "
+            "digits",
+            SETUP,
         )
     elif pinned:
         yield Diagnosis(GOOD, "as locked")
     else:
-        yield Diagnosis(HINT, f"there is no {lock.name} to compare with", "work in a clone of the project")
+        yield Diagnosis(
+            HINT, f"there is no {lock.name} to compare with", "work in a clone of the project"
+        )
 
 
 def device() -> Findings:
@@ -143,11 +162,15 @@ def device() -> Findings:
     from benchmark.runs import gpus
 
     model, isa = provenance.cpu()
-    yield Diagnosis(GOOD, f"{model}, {isa}, {cores()} cores usable, torch {provenance.torch_version()}")
+    yield Diagnosis(
+        GOOD, f"{model}, {isa}, {cores()} cores usable, torch {provenance.torch_version()}"
+    )
     found = gpus.survey()
     for gpu in found.usable:
         parts = f", {gpu.multiprocessors} multiprocessors" if gpu.multiprocessors else ""
-        yield Diagnosis(GOOD, f"{gpu.name}, compute capability {gpu.capability}{parts}, driver {gpu.driver}")
+        yield Diagnosis(
+            GOOD, f"{gpu.name}, compute capability {gpu.capability}{parts}, driver {gpu.driver}"
+        )
     for problem in found.problems:
         yield Diagnosis(HINT, problem.text, problem.remedy)
     if len({gpu.kind for gpu in found.usable}) > 1:
@@ -183,26 +206,40 @@ def disk(settings: Workspace) -> Findings:
 
 
 def system(settings: Workspace) -> Findings:
-    """What runs ask of the system, tried: locks in the runs folder, sockets among temporary files, processes, a home."""
+    """What runs ask of the system, tried: locks in the runs folder, sockets among temporary files,
+    processes, a home."""
     with (
-        tempfile.TemporaryDirectory(prefix=".probe.", suffix=".partial", dir=settings.runs) as folder,
+        tempfile.TemporaryDirectory(
+            prefix=".probe.", suffix=".partial", dir=settings.runs
+        ) as folder,
         lock_run(Path(folder)),
     ):
         yield Diagnosis(GOOD, "the runs folder locks files")
     try:
-        with tempfile.TemporaryDirectory(prefix="pymp-") as folder, socket.socket(socket.AF_UNIX) as probe:
+        with (
+            tempfile.TemporaryDirectory(prefix="pymp-") as folder,
+            socket.socket(socket.AF_UNIX) as probe,
+        ):
             probe.bind(str(Path(folder) / "listener-12345678"))
         yield Diagnosis(GOOD, f"sockets in {tempfile.gettempdir()}")
     except OSError as error:
         yield Diagnosis(
             HINT,
-            f"no socket in {tempfile.gettempdir()}: {error}; every trial starts a Python of its own, seconds each",
+            f"no socket in {tempfile.gettempdir()}: {error}; every trial starts a Python of its "
+            "own, seconds each",
             "name a short folder on a local disk with TMPDIR",
         )
-    yield space(Path(tempfile.gettempdir()), "temporary files", TEMPORARY_GB, "name another folder with TMPDIR")
+    yield space(
+        Path(tempfile.gettempdir()),
+        "temporary files",
+        TEMPORARY_GB,
+        "name another folder with TMPDIR",
+    )
     home = os.environ.get("HOME", "")
     if not home or not os.access(home, os.W_OK):
-        text = f"HOME is {home or 'not set'}, where nothing can be written: libraries keep no caches"
+        text = (
+            f"HOME is {home or 'not set'}, where nothing can be written: libraries keep no caches"
+        )
         yield Diagnosis(HINT, text, "set HOME to a folder of yours")
 
 
@@ -211,7 +248,11 @@ def space(folder: Path, name: str, needed: float, remedy: str) -> Diagnosis:
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free / 1e9
     text = f"{free:.1f} GB free for {name}"
-    return Diagnosis(GOOD, text) if free >= needed else Diagnosis(HINT, f"{text}, {needed:.0f} are wanted", remedy)
+    return (
+        Diagnosis(GOOD, text)
+        if free >= needed
+        else Diagnosis(HINT, f"{text}, {needed:.0f} are wanted", remedy)
+    )
 
 
 def data(settings: Workspace) -> Findings:
@@ -258,13 +299,16 @@ def docker() -> Findings:
     )
     folder = Path(found.folder)
     if folder.exists() and os.access(folder, os.R_OK):
-        yield space(folder, "images", IMAGE_GB, "`docker image prune`, or move the engine's data-root")
+        yield space(
+            folder, "images", IMAGE_GB, "`docker image prune`, or move the engine's data-root"
+        )
 
 
 def ray() -> Findings:
     """The optional package for clusters."""
     if importlib.util.find_spec("ray") is None:
-        text, remedy = "not installed; only --executor ray needs it", "`uv pip install -r requirements-ray.lock`"
+        text = "not installed; only --executor ray needs it"
+        remedy = "`uv pip install -r requirements-ray.lock`"
         yield Diagnosis(HINT, text, remedy)
         return
     address = os.environ.get("RAY_ADDRESS")

@@ -1,4 +1,5 @@
-"""Features of a data set's images from a fixed network, computed once for all suites and trials that read them."""
+"""Features of a data set's images from a fixed network, computed once for all suites and trials
+that read them."""
 
 from __future__ import annotations
 
@@ -33,14 +34,18 @@ def compute_features(
     threads: int = 1,
     on_images: Callable[[int, int], None] = lambda *_: None,
 ) -> ComputedFeatures:
-    """Run a fixed network over all images of a data set, or of the data set of a suite, unless that has been done.
+    """Run a fixed network over all images of a data set, or of the data set of a suite, unless that
+    has been done.
 
-    For a suite on an imbalanced pool the whole data set passes, and the features of the pool are taken from it.
+    For a suite on an imbalanced pool the whole data set passes, and the features of the pool are
+    taken from it.
 
-    name: `cifar10`, or a suite such as `frozen/cifar10`, which also says the network and the side of the images in pixels.
-    `on_images` is called with images done and images in all. An interrupted call goes on where it stopped.
+    name: `cifar10`, or a suite such as `frozen/cifar10`, which also says the network and the side
+    of the images in pixels. `on_images` is called with images done and images in all. An
+    interrupted call goes on where it stopped.
 
-    Raises UsageError for unknown names and where no network is given, DataError where data or weights are absent.
+    Raises UsageError for unknown names and where no network is given, DataError where data or
+    weights are absent.
     """
     from benchmark.al import datasets
     from benchmark.al.datasets.features import identity_of
@@ -52,11 +57,13 @@ def compute_features(
         network, size = network or pinned.network, size or pinned.size
     if network is None or size is None:
         raise UsageError(
-            f"no network or no size is given, and {name} pins none", remedy="--network efficientnet_lite0 --size 128"
+            f"no network or no size is given, and {name} pins none",
+            remedy="--network efficientnet_lite0 --size 128",
         )
     built, made = load_network(network, size, workspace.data / "weights")
     dataset = datasets.load(data, workspace.data, workspace.cache)
-    # An imbalanced pool is a part of the data set: its images pass with all others, once for every suite.
+    # An imbalanced pool is a part of the data set: its images pass with all others, once for every
+    # suite.
     entire, _ = (data, None) if data.imbalance is None else _data_of(data.name, workspace)
     whole = dataset if entire is data else datasets.load(entire, workspace.data, workspace.cache)
     path = extract_features(whole, built, made, workspace.data, threads, on_images)
@@ -71,17 +78,27 @@ def _data_of(name: str, workspace: Workspace) -> tuple[Data, FeatureNetwork | No
     from benchmark.spec.selectors import match_suites, parse_selector
 
     if "/" in name:
-        protocols = [suite.suite.protocol for suite in match_suites(parse_selector(name).suite, workspace.suites)]
+        protocols = [
+            suite.suite.protocol
+            for suite in match_suites(parse_selector(name).suite, workspace.suites)
+        ]
         if len(protocols) != 1:
-            raise UsageError(f"'{name}' stands for {len(protocols)} suites", remedy="name one suite")
+            raise UsageError(
+                f"'{name}' stands for {len(protocols)} suites", remedy="name one suite"
+            )
         return protocols[0].data, _network_of(protocols[0])
     if name not in datasets.SOURCES:
-        raise UsageError(f"no data set or suite '{name}'", remedy=f"data sets: {', '.join(sorted(datasets.SOURCES))}")
+        raise UsageError(
+            f"no data set or suite '{name}'",
+            remedy=f"data sets: {', '.join(sorted(datasets.SOURCES))}",
+        )
     for suite in match_suites("*", workspace.suites):
         data = suite.suite.protocol.data
         if data.name == name and data.imbalance is None and data.limit is None and not data.decode:
             return data, None
-    raise UsageError(f"no suite uses all of {name} as it was published", remedy="name a suite: frozen/cifar10")
+    raise UsageError(
+        f"no suite uses all of {name} as it was published", remedy="name a suite: frozen/cifar10"
+    )
 
 
 def _network_of(protocol: Protocol) -> FeatureNetwork | None:

@@ -42,16 +42,20 @@ def judge(
     by_seed: bool = False,
     variant: str = "as_published",
 ) -> JudgeResult:
-    """A verdict for each published number, curve and claim of a suite that a table of per-seed numbers has trials for.
+    """A verdict for each published number, curve and claim of a suite that a table of per-seed
+    numbers has trials for.
 
-    numbers: a CSV file with the columns method, seed, labelled, value (accuracy in percent) and, for other metrics, metric.
-    against: another such table that takes the place of the published numbers; `by_seed` then compares pairs of equal seeds.
-    Raises UsageError with file and line for a fault of a table, and for a suite that does not exist.
+    numbers: a CSV file with the columns method, seed, labelled, value (accuracy in percent) and,
+    for other metrics, metric. against: another such table that takes the place of the published
+    numbers; `by_seed` then compares pairs of equal seeds. Raises UsageError with file and line for
+    a fault of a table, and for a suite that does not exist.
     """
     from benchmark.verdicts.own_numbers import judge_own, read_own
 
     if by_seed and against is None:
-        raise UsageError("pairs by seed need two tables", remedy="give the other one with --against")
+        raise UsageError(
+            "pairs by seed need two tables", remedy="give the other one with --against"
+        )
     workspace = workspace or Workspace()
     found = find_suite(suite, workspace.suites)
     own = read_own(Path(numbers), found, variant)

@@ -31,6 +31,8 @@ SMOKE_TRAIN, SMOKE_TEST = 400, 200
 """Images of the profile smoke at most."""
 CYCLES = 5
 """Trainings that the recipe plans."""
+AUGMENTATION = "crops and flips; remove the flip where left and right mean something"
+"""What is said of the views that the recipe proposes."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +50,20 @@ class NewSuite:
 
 
 def write_suite(
-    folder: Path | str, workspace: Workspace | None = None, *, name: str | None = None, side: int | None = None
+    folder: Path | str,
+    workspace: Workspace | None = None,
+    *,
+    name: str | None = None,
+    side: int | None = None,
 ) -> NewSuite:
     """Look at a folder of classes and write a suite about it: `<suites>/own/<name>.toml`.
 
-    The folder holds `train` and `test` with a folder for each class, or the folders of the classes themselves; these are then
-    divided. Sizes, classes, mean, deviation, the digest of the files and the price of an image are measured. Budgets, and a
-    division, are proposed and marked as such. Images that are not squares of one size become squares of `side` pixels (None: 64).
-    Where the suites are those of the package, the new one is written to ./suites.
-    Raises UsageError where the suite exists or the folder's name cannot be one, DataError for a folder without images.
+    The folder holds `train` and `test` with a folder for each class, or the folders of the classes
+    themselves; these are then divided. Sizes, classes, mean, deviation, the digest of the files and
+    the price of an image are measured. Budgets, and a division, are proposed and marked as such.
+    Images that are not squares of one size become squares of `side` pixels (None: 64). Where the
+    suites are those of the package, the new one is written to ./suites. Raises UsageError where the
+    suite exists or the folder's name cannot be one, DataError for a folder without images.
     """
     from benchmark.al.datasets.survey import survey_folder
     from benchmark.al.networks.measure import measure_model
@@ -66,18 +73,26 @@ def write_suite(
 
     workspace, place = workspace or Workspace(), Path(folder).resolve()
     if not place.is_dir():
-        raise UsageError(f"there is no folder {place}", remedy="give the folder that holds the class folders")
+        raise UsageError(
+            f"there is no folder {place}", remedy="give the folder that holds the class folders"
+        )
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+()-]*", place.name):
         raise UsageError(
-            f"'{place.name}' cannot be the name of a data set", remedy="rename the folder: letters, digits, - and _"
+            f"'{place.name}' cannot be the name of a data set",
+            remedy="rename the folder: letters, digits, - and _",
         )
     named = name or re.sub(r"[^a-z0-9_.-]+", "-", place.name.lower()).strip("-.")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", named):
-        raise UsageError(f"'{named}' cannot be the name of a suite", remedy="give --name with letters, digits, - and _")
+        raise UsageError(
+            f"'{named}' cannot be the name of a suite",
+            remedy="give --name with letters, digits, - and _",
+        )
     suites = Path("suites") if workspace.suites == shipped("suites") else workspace.suites
     path = suites / GROUP / f"{named}.toml"
     if path.exists():
-        raise UsageError(f"there is already a suite {path}", remedy="remove it, or give another --name")
+        raise UsageError(
+            f"there is already a suite {path}", remedy="remove it, or give another --name"
+        )
     split = Split(rule="per_class", train_fraction=SPLIT_SHARE, rounding="floor", seed=0)
     found = survey_folder(place, split, side or SIDE)
     small = found.side < TINY
@@ -103,15 +118,19 @@ def write_suite(
 
 
 def suite_text(name: str, found: FolderSurvey, model: Model | None, macs: int) -> str:
-    """The suite file of a folder called `name`. `model` replaces the recipe's network; `macs` is what one image costs."""
+    """The suite file of a folder called `name`. `model` replaces the recipe's network; `macs` is
+    what one image costs."""
     budget = proposed_budget(found.train, found.classes)
     decode = f"decode = {_transforms(found.decode)}\n" if found.decode else ""
     network = (
-        f"[[protocol.models]]\nname = {toml_value(model.name)}\nparams = {toml_value(model.params)}\n\n"
+        f"[[protocol.models]]\nname = {toml_value(model.name)}\nparams = "
+        f"{toml_value(model.params)}\n\n"
         if model
         else ""
     )
-    scale = f'{{ op = "normalise", mean = {toml_value(found.mean)}, std = {toml_value(found.std)} }}'
+    scale = (
+        f'{{ op = "normalise", mean = {toml_value(found.mean)}, std = {toml_value(found.std)} }}'
+    )
     crop = f'{{ op = "random_crop", size = {found.side}, padding = {max(1, found.side // 8)} }}'
     train, test = min(SMOKE_TRAIN, found.train), min(SMOKE_TEST, found.test)
     shrunk = min(budget, _even(train // 6))
@@ -121,13 +140,18 @@ def suite_text(name: str, found: FolderSurvey, model: Model | None, macs: int) -
         ""
         if found.split.rule == "official"
         else (
-            f'"protocol.data.split" = "proposed: {SPLIT_SHARE:.0%} of each class for the pool; the folder is not divided"\n'
+            f'"protocol.data.split" = "proposed: {SPLIT_SHARE:.0%} of each class for the pool; the '
+            'folder is not divided"\n'
         )
     )
     share = CYCLES * budget / found.train
+    buying = (
+        f"{budget} labels at first and {CYCLES - 1} times {budget} more, {share:.0%} of the pool"
+    )
     split = found.split.model_dump(exclude_none=True)
     smoke_network = f'"protocol.models.0.params" = {toml_value(model.params)}\n' if model else ""
-    return f"""# {name}: written by `albench new suite`. [sources] says what was measured, [unknowns] what is only proposed.
+    return f"""# {name}: written by `albench new suite`.
+# [sources] says what was measured, [unknowns] what is only proposed.
 base = "{RECIPE}"
 title = "Own data: {name}"
 headline = "none: nothing is published for this protocol"
@@ -162,8 +186,8 @@ budget = {budget}
 "protocol.acquisition.budget" = {shrunk}
 
 [unknowns]
-"protocol.acquisition" = "proposed: {budget} labels at first and {CYCLES - 1} times {budget} more, {share:.0%} of the pool in all"
-{divided}"protocol.views.train" = "proposed: crops and flips; remove the flip where left and right mean something"
+"protocol.acquisition" = "proposed: {buying}"
+{divided}"protocol.views.train" = "proposed: {AUGMENTATION}"
 
 [sources]
 "protocol.data" = "measured: {found.classes} classes, images of {sides} pixels{more}"
@@ -172,8 +196,9 @@ budget = {budget}
 
 
 def proposed_budget(pool: int, classes: int) -> int:
-    """Labels of each purchase: two of every class or four in a hundred of the pool, whichever are more; an even number, and
-    never so many that the cycles of the recipe need more than five eighths of the pool."""
+    """Labels of each purchase: two of every class or four in a hundred of the pool, whichever are
+    more; an even number, and never so many that the cycles of the recipe need more than five
+    eighths of the pool."""
     return min(_even(max(2 * classes, -(-pool // 25))), _even(pool // 8))
 
 
@@ -185,7 +210,9 @@ def _even(number: int) -> int:
 def _transforms(transforms: tuple[object, ...]) -> str:
     from pydantic import BaseModel
 
-    return toml_value([one.model_dump(exclude_none=True) for one in transforms if isinstance(one, BaseModel)])
+    return toml_value(
+        [one.model_dump(exclude_none=True) for one in transforms if isinstance(one, BaseModel)]
+    )
 
 
 def _commands(suite: str, folder: Path, workspace: Workspace) -> tuple[str, ...]:

@@ -32,11 +32,13 @@ def write_oracle(
     sample: int = 20,
     on_pick: Callable[[int, int], None] = lambda *_: None,
 ) -> OracleSelection:
-    """Let a greedy oracle buy for one suite on frozen features and one seed, and write the columns `cycle` and `index` to `out`.
+    """Let a greedy oracle buy for one suite on frozen features and one seed, and write the columns
+    `cycle` and `index` to `out`.
 
-    The oracle reads the labels of all images, those of the test images included: it is a line to compare curves with, and no
-    method. `sample` candidates are tried for each image. `on_pick` is called with images bought and images in all.
-    Raises UsageError for a selection of several suites or seeds and for suites that train in epochs, DataError for absent files.
+    The oracle reads the labels of all images, those of the test images included: it is a line to
+    compare curves with, and no method. `sample` candidates are tried for each image. `on_pick` is
+    called with images bought and images in all. Raises UsageError for a selection of several suites
+    or seeds and for suites that train in epochs, DataError for absent files.
     """
     from benchmark.al import datasets
     from benchmark.al.datasets.features import read_features
@@ -45,15 +47,20 @@ def write_oracle(
     workspace = workspace or Workspace()
     trials = as_selection(selectors).trials(workspace.suites)
     first = trials[0]
-    if any((trial.suite, trial.seed, trial.protocol) != (first.suite, first.seed, first.protocol) for trial in trials):
+    if any(
+        (trial.suite, trial.seed, trial.protocol) != (first.suite, first.seed, first.protocol)
+        for trial in trials
+    ):
         raise UsageError(
-            "the selection has several suites, seeds or protocols", remedy="name one, such as frozen/cifar10@0"
+            "the selection has several suites, seeds or protocols",
+            remedy="name one, such as frozen/cifar10@0",
         )
     protocol = first.protocol
     pinned = protocol.features.get(protocol.inputs or "")
     if pinned is None:
         raise UsageError(
-            f"{first.suite} does not train on frozen features", remedy="name a suite such as frozen/cifar10@0"
+            f"{first.suite} does not train on frozen features",
+            remedy="name a suite such as frozen/cifar10@0",
         )
     dataset = datasets.load(protocol.data, workspace.data, workspace.cache)
     features = read_features(pinned, workspace.data, dataset)

@@ -1,4 +1,5 @@
-"""What is to be done: the trials of a selection in an environment, with their state, data and cost."""
+"""What is to be done: the trials of a selection in an environment, with their state, data and
+cost."""
 
 from __future__ import annotations
 
@@ -53,22 +54,32 @@ def plan(
     *,
     report: Callable[[str], None] = lambda _: None,
 ) -> Plan:
-    """The trials of a selection: state, cost, predicted time. Nothing is run and nothing is written.
+    """The trials of a selection: state, cost, predicted time. Nothing is run and nothing is
+    written.
 
-    A plan without trials is returned as it is; `report` gets lines about an executor that has to be prepared. Raises
-    UsageError or SuiteError for a selection that names nothing, ExecutorError where the executor cannot work.
+    A plan without trials is returned as it is; `report` gets lines about an executor that has to be
+    prepared. Raises UsageError or SuiteError for a selection that names nothing, ExecutorError
+    where the executor cannot work.
     """
-    workspace, options, selection = workspace or Workspace(), options or PlanOptions(), as_selection(selectors)
+    workspace, options, selection = (
+        workspace or Workspace(),
+        options or PlanOptions(),
+        as_selection(selectors),
+    )
     _, environment, _ = prepare_environment(workspace, selection, options, report)
     return build_plan(workspace, selection, environment, options)
 
 
-def published_by_suite(workspace: Workspace, selection: Selection) -> dict[str, Sequence[ReportedResult]]:
+def published_by_suite(
+    workspace: Workspace, selection: Selection
+) -> dict[str, Sequence[ReportedResult]]:
     """The reported numbers of every suite that a selection names, by suite id."""
     return {suite.id: suite.reported for suite in selection.suites(workspace.suites)}
 
 
-def build_plan(workspace: Workspace, selection: Selection, environment: Environment, options: PlanOptions) -> Plan:
+def build_plan(
+    workspace: Workspace, selection: Selection, environment: Environment, options: PlanOptions
+) -> Plan:
     """The plan of a selection in an environment, with data, store and speeds looked up."""
     only = parse_selectors(options.only)
     asked = [
@@ -96,7 +107,8 @@ def build_plan(workspace: Workspace, selection: Selection, environment: Environm
 
 
 def require_possible(item: SelectedTrial) -> None:
-    """Raise UsageError for what `run` would refuse once the worker starts: parameters, and votes that no epoch casts."""
+    """Raise UsageError for what `run` would refuse once the worker starts: parameters, and votes
+    that no epoch casts."""
     from benchmark.al.parameters import demand_valid
     from benchmark.al.training.schedules import snapshot_epochs
 
@@ -105,14 +117,16 @@ def require_possible(item: SelectedTrial) -> None:
     demand_valid("objectives", trial.objective)
     if item.cost.votes and not snapshot_epochs(training.epochs, training.vote_fraction):
         raise UsageError(
-            f"{trial.suite}/{trial.method_name}: {training.vote_fraction} of {training.epochs} epochs round to no vote",
+            f"{trial.suite}/{trial.method_name}: {training.vote_fraction} of {training.epochs} "
+            "epochs round to no vote",
             where="protocol.training",
             remedy="raise training.epochs or training.vote_fraction",
         )
 
 
 def with_measured_prices(asked: Sequence[SelectedTrial]) -> list[SelectedTrial]:
-    """The trials with the price of a forward pass measured on the networks of their protocol. Imports torch.
+    """The trials with the price of a forward pass measured on the networks of their protocol.
+    Imports torch.
 
     Raises UsageError for a network that cannot be built.
     """
@@ -121,17 +135,22 @@ def with_measured_prices(asked: Sequence[SelectedTrial]) -> list[SelectedTrial]:
     for item in asked:
         protocol = item.trial.protocol
         key = protocol.model_dump_json(include={"models", "members", "data", "views"})
-        found.append(replace(item, price=known.get(key) or known.setdefault(key, measured_price(protocol))))
+        found.append(
+            replace(item, price=known.get(key) or known.setdefault(key, measured_price(protocol)))
+        )
     return found
 
 
 def measured_price(protocol: Protocol) -> Cost:
-    """What one image costs in the networks that a protocol trains, measured; unknown where images have sizes of their own."""
+    """What one image costs in the networks that a protocol trains, measured; unknown where images
+    have sizes of their own."""
     from benchmark.al.datasets.catalogue import format_of
     from benchmark.al.networks.measure import measure_model
 
     transforms = (*protocol.data.decode, *protocol.views.train)
-    channels = 3 if any(one.op == "to_rgb" for one in transforms) else format_of(protocol.data).channels
+    channels = (
+        3 if any(one.op == "to_rgb" for one in transforms) else format_of(protocol.data).channels
+    )
     counted = []
     for model in (protocol.models[place] for place in protocol.trained()):
         side = amounts.train_side(protocol, model)
@@ -141,7 +160,8 @@ def measured_price(protocol: Protocol) -> Cost:
             counted.append(measure_model(model, protocol.data.classes, channels, side).macs)
         except (RuntimeError, ValueError, TypeError) as error:
             raise UsageError(
-                f"{model.name} does not take images of {channels} x {side} x {side} pixels: {' '.join(str(error).split())}",
+                f"{model.name} does not take images of {channels} x {side} x {side} pixels: "
+                f"{' '.join(str(error).split())}",
                 where="protocol.models",
                 remedy=f"albench verify-network {model.name} --size {side} --channels {channels}",
             ) from error
@@ -156,7 +176,8 @@ def require_same_data(trial: Trial, data: DataStatus) -> None:
     stored = trial.strategy.params.get("data") if trial.strategy.name == "replay" else None
     if stored and data.digest is not None and stored != data.digest:
         raise UsageError(
-            f"{trial.suite}/{trial.method_name}: the selection belongs to data with the digest {str(stored)[:12]}, "
+            f"{trial.suite}/{trial.method_name}: the selection belongs to data with the digest "
+            f"{str(stored)[:12]}, "
             f"not {data.digest[:12]}",
             where="--replay",
             remedy="replay on the data set, split and limit that the selection was made with",
@@ -182,21 +203,32 @@ def data_statuses(asked: list[SelectedTrial], workspace: Workspace) -> dict[str,
     return found
 
 
-def _known_speeds(asked: list[SelectedTrial], store: Store, environment: Environment) -> dict[str, float]:
-    costs: dict[tuple[str, str], MethodCost] = {(item.trial.suite, item.trial.method_name): item.cost for item in asked}
+def _known_speeds(
+    asked: list[SelectedTrial], store: Store, environment: Environment
+) -> dict[str, float]:
+    costs: dict[tuple[str, str], MethodCost] = {
+        (item.trial.suite, item.trial.method_name): item.cost for item in asked
+    }
     suites = {suite for suite, _ in costs}
     records = [
-        record for record in store.records() if record.env_id == environment.env_id and record.trial.suite in suites
+        record
+        for record in store.records()
+        if record.env_id == environment.env_id and record.trial.suite in suites
     ]
     return speeds(records, costs)
 
 
 def obstacle(trial: Trial) -> str:
-    """Why a trial cannot be done: its strategy, objective or network does not exist, or its amounts do not fit. Nothing is
-    imported to find out."""
-    missing = _missing_component("strategies", trial.strategy) or _missing_component("objectives", trial.objective)
+    """Why a trial cannot be done: its strategy, objective or network does not exist, or its amounts
+    do not fit. Nothing is imported to find out."""
+    missing = _missing_component("strategies", trial.strategy) or _missing_component(
+        "objectives", trial.objective
+    )
     missing = missing or next(
-        filter(None, (_missing_component("networks", model) for model in trial.protocol.networks())), ""
+        filter(
+            None, (_missing_component("networks", model) for model in trial.protocol.networks())
+        ),
+        "",
     )
     return missing or amounts.obstacle(trial)
 
@@ -213,13 +245,19 @@ def _known_components(kind: str) -> frozenset[str]:
 
     from benchmark.al import registry
 
-    return frozenset(registry.component_names(kind)) | {entry.name for entry in entry_points(group=f"albench.{kind}")}
+    return frozenset(registry.component_names(kind)) | {
+        entry.name for entry in entry_points(group=f"albench.{kind}")
+    }
 
 
 def prepare_environment(
-    workspace: Workspace, selection: Selection, options: PlanOptions, report: Callable[[str], None] = lambda _: None
+    workspace: Workspace,
+    selection: Selection,
+    options: PlanOptions,
+    report: Callable[[str], None] = lambda _: None,
 ) -> tuple[Executor, Environment, str]:
-    """The executor, the environment that trials have there, and the device with `auto` resolved. Raises ExecutorError."""
+    """The executor, the environment that trials have there, and the device with `auto` resolved.
+    Raises ExecutorError."""
     from benchmark import executors
     from benchmark.runs import environment as provenance
 
@@ -232,7 +270,8 @@ def prepare_environment(
 
 
 def advised_device(workspace: Workspace, selection: Selection, device: str, step: str) -> str:
-    """The device where `auto` is asked for: what all suites of the selection advise, if they do and it can make such steps."""
+    """The device where `auto` is asked for: what all suites of the selection advise, if they do and
+    it can make such steps."""
     if device != "auto":
         return device
     advised = {suite.suite.device for suite in selection.suites(workspace.suites)}

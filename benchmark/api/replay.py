@@ -12,14 +12,16 @@ from benchmark.errors import UsageError
 from benchmark.spec.selectors import StoredSelection, parse_seeds
 
 CYCLE, INDEX = "cycle", "index"
-"""Columns of a table: the cycle that the image is trained on from (0: the first labelled set), and its data set index."""
+"""Columns of a table: the cycle that the image is trained on from (0: the first labelled set), and
+its data set index."""
 
 
 def read_selection(path: Path | str) -> StoredSelection:
     """What a finished trial bought, from its run folder, or a table of indices.
 
-    A table is a CSV with the columns `cycle` and `index`, in the order of buying: cycle 0 is the first labelled set, cycle 1 what
-    the second training has more, and so on. Raises UsageError for what is neither.
+    A table is a CSV with the columns `cycle` and `index`, in the order of buying: cycle 0 is the
+    first labelled set, cycle 1 what the second training has more, and so on. Raises UsageError for
+    what is neither.
     """
     place = Path(path)
     return _from_run(place) if place.is_dir() else _from_table(place)
@@ -28,7 +30,8 @@ def read_selection(path: Path | str) -> StoredSelection:
 def read_selections(text: str) -> list[StoredSelection]:
     """Stored selections from `RUN`, `TABLE.csv`, or `PICKS:METHOD[@SEED,...]` of committed trials.
 
-    PICKS is a file `results/SUITE/picks.csv.gz`. Raises UsageError where there is no such selection, StoreError for a damaged file.
+    PICKS is a file `results/SUITE/picks.csv.gz`. Raises UsageError where there is no such
+    selection, StoreError for a damaged file.
     """
     place, colon, method = text.rpartition(":")
     if not (colon and place.endswith(".csv.gz")):
@@ -39,7 +42,12 @@ def read_selections(text: str) -> list[StoredSelection]:
     wanted = parse_seeds(seeds) if at else None
     found = [
         StoredSelection(
-            one.method, tuple(one.indices.tolist()), one.sizes, "", one.seed, f"{place}:{one.method}@{one.seed}"
+            one.method,
+            tuple(one.indices.tolist()),
+            one.sizes,
+            "",
+            one.seed,
+            f"{place}:{one.method}@{one.seed}",
         )
         for one in read_picks(Path(place))
         if one.method == name and (wanted is None or one.seed in wanted)
@@ -71,7 +79,12 @@ def _from_run(folder: Path) -> StoredSelection:
             remedy="give a folder runs/TRIAL/ENVIRONMENT, or a CSV of indices",
         ) from error
     return StoredSelection(
-        record.trial.method_name, tuple(labelled), tuple(sizes), record.data.digest, record.trial.seed, str(folder)
+        record.trial.method_name,
+        tuple(labelled),
+        tuple(sizes),
+        record.data.digest,
+        record.trial.seed,
+        str(folder),
     )
 
 
@@ -81,9 +94,15 @@ def _from_table(path: Path) -> StoredSelection:
         rows = list(csv.DictReader(io.StringIO(files.read(path, files.SMALL).decode("utf-8-sig"))))
         pairs = [(int(row[CYCLE]), int(row[INDEX])) for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"is not a table of a selection: {error}", where=str(path), remedy=remedy) from error
+        raise UsageError(
+            f"is not a table of a selection: {error}", where=str(path), remedy=remedy
+        ) from error
     cycles, indices = [cycle for cycle, _ in pairs], [index for _, index in pairs]
-    if cycles != sorted(cycles) or sorted(set(cycles)) != list(range(len(set(cycles)))) or not cycles:
+    if (
+        cycles != sorted(cycles)
+        or sorted(set(cycles)) != list(range(len(set(cycles))))
+        or not cycles
+    ):
         raise UsageError("the cycles do not ascend from 0", where=str(path), remedy=remedy)
     if min(indices) < 0 or len(set(indices)) != len(indices):
         raise UsageError("an index is negative or there twice", where=str(path), remedy=remedy)

@@ -55,7 +55,8 @@ class ReportOptions:
     """Add the verdicts to MLflow, where it has been used."""
     tracking_uri: str | None = None
     republish: bool = False
-    """Write the pages of everything that is committed in results/ again, with the page over all of it."""
+    """Write the pages of everything that is committed in results/ again, with the page over all of
+    it."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ class SuiteReport:
     """Committed trials that publishing replaces by others."""
     tracking_problem: str = ""
     is_unchanged: bool = False
-    """The files are those of an earlier call: nothing that they are made from has changed, so nothing was written."""
+    """The files are those of an earlier call: nothing that they are made from has changed, so
+    nothing was written."""
 
     @property
     def command(self) -> str:
@@ -98,13 +100,21 @@ class ReportResult:
 def report(
     selectors: Selectors, workspace: Workspace | None = None, options: ReportOptions | None = None
 ) -> ReportResult:
-    """Write the reports of the selection: tables, plots, verdicts for people and for programs; of several suites also an
-    index with the leaderboard. Raises UsageError for options that exclude each other or a selection that names nothing.
+    """Write the reports of the selection: tables, plots, verdicts for people and for programs; of
+    several suites also an index with the leaderboard. Raises UsageError for options that exclude
+    each other or a selection that names nothing.
     """
-    workspace, options, selection = workspace or Workspace(), options or ReportOptions(), as_selection(selectors)
+    workspace, options, selection = (
+        workspace or Workspace(),
+        options or ReportOptions(),
+        as_selection(selectors),
+    )
     if options.publish and (options.out is not None or options.committed):
         other = "--committed" if options.out is None else "--out"
-        raise UsageError(f"--publish and {other} exclude each other", remedy="publish what was run here, into results/")
+        raise UsageError(
+            f"--publish and {other} exclude each other",
+            remedy="publish what was run here, into results/",
+        )
     if (options.publish or options.republish) and selection.changes:
         raise UsageError(
             "results/ holds what suites give as they are",
@@ -114,7 +124,9 @@ def report(
     if options.republish:
         if options.publish or options.out is not None:
             other = "--publish" if options.publish else "--out"
-            raise UsageError(f"--republish and {other} exclude each other", remedy="give one of them")
+            raise UsageError(
+                f"--republish and {other} exclude each other", remedy="give one of them"
+            )
         return _republish(selection, workspace)
     base = workspace.results if options.publish else options.out or Path("report")
     suites = selection.suites(workspace.suites)
@@ -123,9 +135,13 @@ def report(
     pages: dict[Path, ComparisonResult] = {}
     others: list[SuiteVerdict] = []
     for suite in suites:
-        comparison = compare_suite(workspace, selection, suite, borrow=options.committed, publish=options.publish)
+        comparison = compare_suite(
+            workspace, selection, suite, borrow=options.committed, publish=options.publish
+        )
         folder = _report_folder(base, selection, suite)
-        reports.append(_write_suite(workspace, comparison, selection, options, base, folder, index=index))
+        reports.append(
+            _write_suite(workspace, comparison, selection, options, base, folder, index=index)
+        )
         if reports[-1].files:
             pages[folder / PAGE] = comparison
         else:
@@ -139,13 +155,18 @@ def report(
 
 
 def _republish(selection: Selection, workspace: Workspace) -> ReportResult:
-    """Every profile and variant with committed trials of the selected suites, judged and written again: measurements, labelled
-    sets and conditions stay as they are. Run folders and the tracker are neither read nor changed."""
+    """Every profile and variant with committed trials of the selected suites, judged and written
+    again: measurements, labelled sets and conditions stay as they are. Run folders and the tracker
+    are neither read nor changed."""
     from benchmark.reports import write
 
     base = workspace.results
     alone = Workspace(
-        suites=workspace.suites, runs=base / "no-runs", data=workspace.data, cache=workspace.cache, results=base
+        suites=workspace.suites,
+        runs=base / "no-runs",
+        data=workspace.data,
+        cache=workspace.cache,
+        results=base,
     )
     reports: list[SuiteReport] = []
     judged: dict[Path, ComparisonResult] = {}
@@ -158,7 +179,8 @@ def _republish(selection: Selection, workspace: Workspace) -> ReportResult:
             here = Selection([Selector(suite.id)], profile, variant)
             item = compare_suite(alone, here, suite, borrow=True, publish=True)
             if (profile, variant) != WHOLE and item.judgement.missing:
-                # Only of the whole protocol are methods without a trial missing: another profile was published with some of them.
+                # Only of the whole protocol are methods without a trial missing: another profile
+                # was published with some of them.
                 methods = dict.fromkeys(row.method for row in item.measurements)
                 here = replace(here, methods=tuple(methods))
                 item = compare_suite(alone, here, suite, borrow=True, publish=True)
@@ -177,12 +199,15 @@ def _republish(selection: Selection, workspace: Workspace) -> ReportResult:
             judged[folder / PAGE] = item
             costs |= _method_costs(suite, here)
         if WHOLE not in kept:
-            others.append(compare_suite(alone, Selection([Selector(suite.id)]), suite, borrow=True).judgement)
+            others.append(
+                compare_suite(alone, Selection([Selector(suite.id)]), suite, borrow=True).judgement
+            )
     return ReportResult(reports, _write_index(base, suites, judged, others, costs))
 
 
 def find_page(selection: Selection, suite: SuiteFile, out: Path | None = None) -> Path | None:
-    """The page of a suite's report where one was written, below `out` (None: ./report); None where there is none."""
+    """The page of a suite's report where one was written, below `out` (None: ./report); None where
+    there is none."""
     page = _report_folder(out or Path("report"), selection, suite) / PAGE
     return page if page.is_file() else None
 
@@ -221,17 +246,25 @@ def _write_suite(
     if options.publish:
         tables, changes = _publish_measurements(workspace, item, selection)
         files = [*files, *tables]
-    problem = _track_report(workspace, item, files, options.tracking_uri) if options.tracking else ""
+    problem = (
+        _track_report(workspace, item, files, options.tracking_uri) if options.tracking else ""
+    )
     if workspace.runs.is_dir() and not problem:
         stamp.save(files, tracker)
     return SuiteReport(item, files, changes, problem)
 
 
 def around_page(
-    workspace: Workspace, item: ComparisonResult, base: Path, folder: Path, *, index: bool, runs: str = ""
+    workspace: Workspace,
+    item: ComparisonResult,
+    base: Path,
+    folder: Path,
+    *,
+    index: bool,
+    runs: str = "",
 ) -> Around:
-    """What is shown around the page of a suite in a folder below `base`. `index`: there is a page over all suites in `base`; `runs`
-    is the address of MLflow's page."""
+    """What is shown around the page of a suite in a folder below `base`. `index`: there is a page
+    over all suites in `base`; `runs` is the address of MLflow's page."""
     from benchmark.reports.around import Around, method_file
 
     up = "/".join([".."] * len(folder.relative_to(base).parts))
@@ -241,7 +274,8 @@ def around_page(
 
 
 def _runs_page(workspace: Workspace, item: ComparisonResult, options: ReportOptions) -> str:
-    """Address of MLflow's page with the runs of a suite; empty where there is none, and for what is committed."""
+    """Address of MLflow's page with the runs of a suite; empty where there is none, and for what is
+    committed."""
     if options.publish or not options.tracking or not item.records:
         return ""
     return suite_page(item.suite.id, workspace, tracking_uri=options.tracking_uri)
@@ -283,34 +317,47 @@ def _report_folder(base: Path, selection: Selection, suite: SuiteFile) -> Path:
 def _publish_measurements(
     workspace: Workspace, item: ComparisonResult, selection: Selection
 ) -> tuple[list[Path], list[str]]:
-    """Put the measurements into the committed table, and the labelled sets beside it; rows of other profiles and variants
-    stay. The files, and what changes."""
+    """Put the measurements into the committed table, and the labelled sets beside it; rows of other
+    profiles and variants stay. The files, and what changes."""
     from benchmark.verdicts.measurements import write_committed
 
     here, before = (selection.profile, selection.variant), committed_rows(workspace, item.suite)
     changed: list[str] = []
     if any((row.profile, row.variant) == here for row in before):
-        changed = [str(trial) for trial in regress_suite(workspace, selection, item.suite).trials if trial.divergence]
+        changed = [
+            str(trial)
+            for trial in regress_suite(workspace, selection, item.suite).trials
+            if trial.divergence
+        ]
     others = [row for row in before if (row.profile, row.variant) != here]
     table = write_committed(workspace.results / item.suite.id, [*others, *item.measurements])
     tables = [table, _publish_conditions(workspace, item, here)]
     return [*tables, *_publish_picks(workspace, item, [*others, *item.measurements])], changed
 
 
-def _publish_conditions(workspace: Workspace, item: ComparisonResult, here: tuple[str, str]) -> Path:
-    """Put the conditions of these trials beside their committed measurements; those of other profiles and variants stay, and those
-    of parts that a trial was put together from are replaced too."""
+def _publish_conditions(
+    workspace: Workspace, item: ComparisonResult, here: tuple[str, str]
+) -> Path:
+    """Put the conditions of these trials beside their committed measurements; those of other
+    profiles and variants stay, and those of parts that a trial was put together from are replaced
+    too."""
     path = workspace.results / item.suite.id / conditions.FILE
     found = conditions.summarize_conditions(item.records)
     replaced = {here, *((line.profile, line.variant) for line in found)}
-    kept = [line for line in conditions.read_conditions(path) if (line.profile, line.variant) not in replaced]
+    kept = [
+        line
+        for line in conditions.read_conditions(path)
+        if (line.profile, line.variant) not in replaced
+    ]
     conditions.write_conditions(path, [*kept, *found])
     return path
 
 
-def _publish_picks(workspace: Workspace, item: ComparisonResult, rows: Sequence[Measurement]) -> list[Path]:
-    """Put the labelled sets of these trials beside their committed measurements; a trial whose run folder does not have a
-    sound one is left out. The file, where there is any set."""
+def _publish_picks(
+    workspace: Workspace, item: ComparisonResult, rows: Sequence[Measurement]
+) -> list[Path]:
+    """Put the labelled sets of these trials beside their committed measurements; a trial whose run
+    folder does not have a sound one is left out. The file, where there is any set."""
     from benchmark.runs import picks
 
     path = workspace.results / item.suite.id / picks.FILE
@@ -325,12 +372,12 @@ def _publish_picks(workspace: Workspace, item: ComparisonResult, rows: Sequence[
     return [path] if kept else []
 
 
-# ------------------------------------------------------------------------------------------------------------ tracking
+# ----------------------------------------------------------------------------------------- tracking
 
 
 def _tracker_stamp(workspace: Workspace, options: ReportOptions) -> str:
-    """Which tracker gets the verdicts: a database by its file, so that a new one gets them too; empty for none. A server may
-    lose them unnoticed, so it gets them every time."""
+    """Which tracker gets the verdicts: a database by its file, so that a new one gets them too;
+    empty for none. A server may lose them unnoticed, so it gets them every time."""
     if not options.tracking:
         return ""
     file = links.database(options.tracking_uri or links.embedded(workspace.runs))
@@ -339,8 +386,11 @@ def _tracker_stamp(workspace: Workspace, options: ReportOptions) -> str:
     return str(file.stat().st_ino) if file.exists() else ""
 
 
-def _track_report(settings: Workspace, item: ComparisonResult, files: Sequence[Path], uri: str | None) -> str:
-    """Add verdicts, pictures and the page to the tracker; why that failed, which is no failure of the report."""
+def _track_report(
+    settings: Workspace, item: ComparisonResult, files: Sequence[Path], uri: str | None
+) -> str:
+    """Add verdicts, pictures and the page to the tracker; why that failed, which is no failure of
+    the report."""
     if uri is None and not (settings.runs / ".tracking" / "mlflow.db").exists():
         return ""
     from benchmark.reports.formatting import headline
@@ -367,7 +417,8 @@ def _track_report(settings: Workspace, item: ComparisonResult, files: Sequence[P
 
 
 def _describe_suite(item: ComparisonResult, sentence: str) -> str:
-    """What a suite is and what came out, in Markdown: the verdict's sentence, title, paper, and a line for each claim."""
+    """What a suite is and what came out, in Markdown: the verdict's sentence, title, paper, and a
+    line for each claim."""
     from benchmark.reports.formatting import claim_text
     from benchmark.reports.html import ARCHIVES
 
@@ -381,7 +432,8 @@ def _describe_suite(item: ComparisonResult, sentence: str) -> str:
 
 
 def tracked_rows(judgement: SuiteVerdict) -> list[dict[str, Any]]:
-    """Verdicts on numbers, areas and claims, and how methods stand, one row each. Rows without a method concern all."""
+    """Verdicts on numbers, areas and claims, and how methods stand, one row each. Rows without a
+    method concern all."""
     curve = "area under {}" if judgement.rule.curve == "area" else "mean over sizes of {}"
     gain = "area" if judgement.rule.curve == "area" else "mean over sizes"
     rows: list[dict[str, Any]] = [

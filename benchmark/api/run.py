@@ -28,7 +28,8 @@ NOT_STARTED = "not started"
 
 @dataclass(frozen=True)
 class RunOptions(PlanOptions):
-    """Where and how trials run, how many at once, for how long, and whether MLflow gets to see them."""
+    """Where and how trials run, how many at once, for how long, and whether MLflow gets to see
+    them."""
 
     jobs: int | None = None
     """Trials at once; None: cores / threads, or one on each GPU."""
@@ -66,7 +67,9 @@ class RunResult:
     @property
     def ends(self) -> Counter[str]:
         """Number of trials by how they ended: finished, stopped, failed, not started."""
-        return Counter(NOT_STARTED if outcome.never_started else outcome.state for outcome in self.outcomes)
+        return Counter(
+            NOT_STARTED if outcome.never_started else outcome.state for outcome in self.outcomes
+        )
 
     @property
     def failed(self) -> list[JobOutcome]:
@@ -87,7 +90,8 @@ class RunResult:
 
     @property
     def exit_code(self) -> Exit:
-        """OK where everything is finished, INTERRUPTED after Ctrl-C, USAGE where all failures are the caller's to fix."""
+        """OK where everything is finished, INTERRUPTED after Ctrl-C, USAGE where all failures are
+        the caller's to fix."""
         if self.is_complete:
             return Exit.OK
         if any(outcome.kind is FailureKind.cancelled for outcome in self.outcomes):
@@ -105,11 +109,13 @@ def run(
     on_event: OnEvent = lambda *_: None,
     report: Callable[[str], None] = lambda _: None,
 ) -> RunResult:
-    """Run the trials of a selection. What is finished is not done again; what was interrupted is resumed.
+    """Run the trials of a selection. What is finished is not done again; what was interrupted is
+    resumed.
 
-    `on_event` is called with (job, event) for everything that workers report. A trial that fails raises nothing: its
-    outcome says why. Raises UsageError or SuiteError for a selection that names nothing, ExecutorError where the executor
-    cannot work, StoreError where the runs folder cannot be written.
+    `on_event` is called with (job, event) for everything that workers report. A trial that fails
+    raises nothing: its outcome says why. Raises UsageError or SuiteError for a selection that names
+    nothing, ExecutorError where the executor cannot work, StoreError where the runs folder cannot
+    be written.
     """
     return execute(prepare_run(selectors, workspace, options, report=report), on_event)
 
@@ -121,8 +127,13 @@ def prepare_run(
     *,
     report: Callable[[str], None] = lambda _: None,
 ) -> PreparedRun:
-    """The plan of a run and where it will be executed. The time limit begins here. Errors: see `run`."""
-    workspace, options, selection = workspace or Workspace(), options or RunOptions(), as_selection(selectors)
+    """The plan of a run and where it will be executed. The time limit begins here. Errors: see
+    `run`."""
+    workspace, options, selection = (
+        workspace or Workspace(),
+        options or RunOptions(),
+        as_selection(selectors),
+    )
     deadline = None if options.time_limit is None else time.monotonic() + options.time_limit
     Store(workspace.runs).prepare()
     executor, environment, device = prepare_environment(workspace, selection, options, report)
@@ -170,7 +181,9 @@ def jobs_of(plan: Plan, store: Store, workspace: Workspace, device: str) -> list
 
 
 @contextmanager
-def _sync_in_background(workspace: Workspace, plan: Plan, store: Store, options: RunOptions) -> Iterator[list[str]]:
+def _sync_in_background(
+    workspace: Workspace, plan: Plan, store: Store, options: RunOptions
+) -> Iterator[list[str]]:
     """Sync the plan's runs to MLflow in a thread; afterwards the list says what went wrong."""
     problems: list[str] = []
     if not options.tracking:
@@ -186,6 +199,11 @@ def _sync_in_background(workspace: Workspace, plan: Plan, store: Store, options:
     finally:
         sync.close()
         if sync.problem:
-            command = f"albench --runs {workspace.runs} sync" + (f" --tracking-uri {uri}" if uri else "")
-            message = f"tracking: {sync.problem}\n  the runs are unharmed: `{command}` completes the view later"
+            command = f"albench --runs {workspace.runs} sync" + (
+                f" --tracking-uri {uri}" if uri else ""
+            )
+            message = (
+                f"tracking: {sync.problem}\n  the runs are unharmed: `{command}` completes the "
+                "view later"
+            )
             problems.append(without_secrets(message))

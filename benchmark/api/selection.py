@@ -26,13 +26,15 @@ def select(
     weights: Path | str | None = None,
     replays: Iterable[StoredSelection] = (),
 ) -> Selection:
-    """The trials of these selectors (`SUITE[/METHOD][@SEED,...]`), narrowed and changed by the options.
+    """The trials of these selectors (`SUITE[/METHOD][@SEED,...]`), narrowed and changed by the
+    options.
 
-    `methods` and `seeds` replace those of the profile; `plugin` adds a strategy (`file.py:Class`), paired with `objective`;
-    `replays` are stored selections that are bought again (`benchmark.api.replay.read_selection`);
-    `networks` (`NAME` or `NAME(key=value)`) replace the suite's target models and start from the file `weights`;
-    `models` chooses the sibling suite with that number of target models; `sets` replaces pinned values by dotted path.
-    Raises UsageError for text that is not a selector.
+    `methods` and `seeds` replace those of the profile; `plugin` adds a strategy (`file.py:Class`),
+    paired with `objective`; `replays` are stored selections that are bought again
+    (`benchmark.api.replay.read_selection`); `networks` (`NAME` or `NAME(key=value)`) replace the
+    suite's target models and start from the file `weights`; `models` chooses the sibling suite with
+    that number of target models; `sets` replaces pinned values by dotted path. Raises UsageError
+    for text that is not a selector.
     """
     return Selection(
         selectors=parse_selectors(selectors),

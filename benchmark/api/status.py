@@ -41,11 +41,14 @@ class Cleaning:
 
 
 def status(
-    selectors: str | Selector | Sequence[str | Selector] | Selection = (), workspace: Workspace | None = None
+    selectors: str | Selector | Sequence[str | Selector] | Selection = (),
+    workspace: Workspace | None = None,
 ) -> list[Run]:
-    """Every run in the runs folder, or those that match a selector, or those of the trials of a selection.
+    """Every run in the runs folder, or those that match a selector, or those of the trials of a
+    selection.
 
-    Raises UsageError for text that is not a selector, UsageError or SuiteError for a selection that names nothing.
+    Raises UsageError for text that is not a selector, UsageError or SuiteError for a selection that
+    names nothing.
     """
     workspace = workspace or Workspace()
     is_meant = _matcher(selectors, workspace)
@@ -86,7 +89,8 @@ def _last_cycle(folder: Path) -> CycleFinished | None:
 
 
 def clean(workspace: Workspace | None = None, *, dry_run: bool = False) -> Cleaning:
-    """Remove what interrupted writes left and the saved state of finished runs. Results and unfinished work stay.
+    """Remove what interrupted writes left and the saved state of finished runs. Results and
+    unfinished work stay.
 
     Raises UsageError where there is no runs folder.
     """

@@ -15,15 +15,16 @@ if TYPE_CHECKING:
 
 
 def load_suite(name: str, workspace: Workspace | None = None) -> SuiteFile:
-    """A suite by its id, such as `tod/cifar10`. Raises UsageError with the nearest ids where there is none, SuiteError for a
-    file that is not valid."""
+    """A suite by its id, such as `tod/cifar10`. Raises UsageError with the nearest ids where there
+    is none, SuiteError for a file that is not valid."""
     from benchmark.spec.load import find_suite
 
     return find_suite(name, (workspace or Workspace()).suites)
 
 
 def list_suites(pattern: str = "*", workspace: Workspace | None = None) -> dict[str, str]:
-    """Suites whose id matches a pattern, in the order of their ids, each with one line: methods, seeds, title, headline.
+    """Suites whose id matches a pattern, in the order of their ids, each with one line: methods,
+    seeds, title, headline.
 
     Files are read without validation: `check` is for that. Raises UsageError where nothing matches.
     """
@@ -33,10 +34,15 @@ def list_suites(pattern: str = "*", workspace: Workspace | None = None) -> dict[
 
     root = (workspace or Workspace()).suites
     names = (path.relative_to(root).with_suffix("").as_posix() for path in suite_files(root))
-    chosen = [name for name in sorted(names) if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}/*")]
+    chosen = [
+        name
+        for name in sorted(names)
+        if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}/*")
+    ]
     if not chosen:
         raise UsageError(
-            f"no suite matches '{pattern}' under {root}", remedy="`albench ls` lists all; --suites names the folder"
+            f"no suite matches '{pattern}' under {root}",
+            remedy="`albench ls` lists all; --suites names the folder",
         )
     return {name: _summary_line(root / f"{name}.toml") for name in chosen}
 
@@ -53,7 +59,9 @@ def _summary_line(path: Path) -> str:
         return "not valid: see `albench check`"
 
 
-def describe(found: SuiteFile, profile: str = "paper", variant: str = "as_published") -> dict[str, Any]:
+def describe(
+    found: SuiteFile, profile: str = "paper", variant: str = "as_published"
+) -> dict[str, Any]:
     """Everything `show` says, as plain values."""
     from benchmark.spec.base import leaves
     from benchmark.spec.load import PINNED
@@ -73,7 +81,8 @@ def describe(found: SuiteFile, profile: str = "paper", variant: str = "as_publis
             {
                 "path": path,
                 "value": value,
-                "source": (base.get(path) != value and found.changed_by(path, profile, variant)) or found.source(path),
+                "source": (base.get(path) != value and found.changed_by(path, profile, variant))
+                or found.source(path),
                 "unknown": any(_is_below(path, top) for top in suite.unknowns),
             }
             | ({"pinned": base.get(path)} if base.get(path) != value else {})
@@ -81,7 +90,15 @@ def describe(found: SuiteFile, profile: str = "paper", variant: str = "as_publis
         ],
         **{
             key: whole.get(key, {})
-            for key in ("methods", "deviations", "unknowns", "claims", "profiles", "variants", "cost")
+            for key in (
+                "methods",
+                "deviations",
+                "unknowns",
+                "claims",
+                "profiles",
+                "variants",
+                "cost",
+            )
         },
         "reported": _reported_groups(found),
     }
@@ -126,26 +143,37 @@ def write_schema(workspace: Workspace) -> Path:
 
 
 def schema_text() -> str:
-    """The JSON Schema of suite files, as it is committed. No table need be whole, for it may inherit: `albench check` says
-    what is missing."""
+    """The JSON Schema of suite files, as it is committed. No table need be whole, for it may
+    inherit: `albench check` says what is missing."""
     from benchmark.spec.suite import Suite
 
     model = Suite.model_json_schema()
-    chosen = {"op", "kind", "name", "rule", "task"}  # what distinguishes inline tables; they replace, so they are whole
+    chosen = {
+        "op",
+        "kind",
+        "name",
+        "rule",
+        "task",
+    }  # what distinguishes inline tables; they replace, so they are whole
     for table in (model, *model["$defs"].values()):
         if not chosen.intersection(table.get("required", ())):
             table.pop("required", None)
     model["properties"] |= {
         "base": {
             "type": "string",
-            "description": "File beside this one from which everything is inherited that is not said.",
+            "description": (
+                "File beside this one from which everything is inherited that is not said."
+            ),
         },
         "drop": {
             "type": "array",
             "items": {"type": "string"},
             "description": "Dotted paths of the base that are left out.",
         },
-        "set": {"type": "object", "description": "Values that replace inherited ones, by dotted path."},
+        "set": {
+            "type": "object",
+            "description": "Values that replace inherited ones, by dotted path.",
+        },
     }
     content = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model}
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

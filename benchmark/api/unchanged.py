@@ -1,4 +1,5 @@
-"""Whether a report's files are still those that the same inputs gave: then nothing is drawn or written again."""
+"""Whether a report's files are still those that the same inputs gave: then nothing is drawn or
+written again."""
 
 from __future__ import annotations
 
@@ -25,17 +26,21 @@ WRITTEN_BY = ("api", "reports", "tracking")
 class Stamp:
     """What a folder of reports was last written from. Losing the file loses nothing but time."""
 
-    def __init__(self, cache: Path, folder: Path, item: ComparisonResult, index: bool, runs: str = "") -> None:
+    def __init__(
+        self, cache: Path, folder: Path, item: ComparisonResult, index: bool, runs: str = ""
+    ) -> None:
         name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
         self._path = cache / FOLDER / f"{name}.json"
         self._inputs = _digest_inputs(item, index, runs)
 
     def files(self, tracker: str) -> list[Path] | None:
-        """The files, where they were written from the same inputs, they are untouched since then, and they were added to this
-        tracker; else None."""
+        """The files, where they were written from the same inputs, they are untouched since then,
+        and they were added to this tracker; else None."""
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             held: dict[str, Any] = json.loads(self._path.read_bytes())
-            listed = {Path(name): (int(time), int(size)) for name, (time, size) in held["files"].items()}
+            listed = {
+                Path(name): (int(time), int(size)) for name, (time, size) in held["files"].items()
+            }
             same = held["inputs"] == self._inputs and held["tracker"] == tracker
             if same and listed and all(_file_stamp(path) == seen for path, seen in listed.items()):
                 return list(listed)
@@ -43,7 +48,11 @@ class Stamp:
 
     def save(self, files: Sequence[Path], tracker: str) -> None:
         """Remember what was written. Where that cannot be done, the next report is slower."""
-        held = {"inputs": self._inputs, "tracker": tracker, "files": {str(path): _file_stamp(path) for path in files}}
+        held = {
+            "inputs": self._inputs,
+            "tracker": tracker,
+            "files": {str(path): _file_stamp(path) for path in files},
+        }
         with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(self._path, json.dumps(held).encode())
@@ -55,7 +64,8 @@ def _file_stamp(path: Path) -> tuple[int, int]:
 
 
 def _digest_inputs(item: ComparisonResult, index: bool, runs: str) -> str:
-    """Digest of everything that a report is written from, and of the code and the libraries that write it."""
+    """Digest of everything that a report is written from, and of the code and the libraries that
+    write it."""
     found = hashlib.sha256()
     values = [
         item.judgement.plain(),

@@ -1,7 +1,9 @@
-"""Does the same question give the same answer? Twice, in two processes, and once across a kill and a resume.
+"""Does the same question give the same answer? Twice, in two processes, and once across a kill and
+a resume.
 
-Three runs, each with its own folder and its own cache of trainings, so that nothing is taken over. The kill comes
-right after the event of the first cycle, or inside the second one; the resumed run must equal the others.
+Three runs, each with its own folder and its own cache of trainings, so that nothing is taken over.
+The kill comes right after the event of the first cycle, or inside the second one; the resumed run
+must equal the others.
 """
 
 from __future__ import annotations
@@ -88,7 +90,8 @@ class Verification:
 
     @property
     def exit_code(self) -> Exit:
-        """DISCREPANCY where the level is not reached, NOT_MEASURED where trials could not be run."""
+        """DISCREPANCY where the level is not reached, NOT_MEASURED where trials could not be
+        run."""
         if not self.is_reached:
             return Exit.DISCREPANCY
         return Exit.NOT_MEASURED if self.blocked or not self.results else Exit.OK
@@ -101,15 +104,26 @@ def verify(
     *,
     report: Callable[[str], None] = lambda _: None,
 ) -> Verification:
-    """Run trials twice in two processes, and once more killed and resumed; name the first cycle and field that differ.
+    """Run trials twice in two processes, and once more killed and resumed; name the first cycle and
+    field that differ.
 
-    Takes the first seed of each method unless seeds are given. The runs folder is not touched. `report` gets a line for every
-    trial that cannot be started and for every run that begins. Raises ExecutorError for a run that does not finish, UsageError
-    or SuiteError for a selection that names nothing.
+    Takes the first seed of each method unless seeds are given. The runs folder is not touched.
+    `report` gets a line for every trial that cannot be started and for every run that begins.
+    Raises ExecutorError for a run that does not finish, UsageError or SuiteError for a selection
+    that names nothing.
     """
-    workspace, options, selection = workspace or Workspace(), options or VerifyOptions(), as_selection(selectors)
+    workspace, options, selection = (
+        workspace or Workspace(),
+        options or VerifyOptions(),
+        as_selection(selectors),
+    )
     how = PlanOptions(
-        "local", options.device, options.precision, options.step, options.threads, options.allow_noncanonical_data
+        "local",
+        options.device,
+        options.precision,
+        options.step,
+        options.threads,
+        options.allow_noncanonical_data,
     )
     _, environment, device = prepare_environment(workspace, selection, how)
     results: list[VerificationResult] = []
@@ -120,7 +134,11 @@ def verify(
         blocked = [planned for planned in plan.trials if planned.state == "blocked"]
         for planned in blocked:
             report(f"blocked {planned.trial.method_name}@{planned.trial.seed}: {planned.note}")
-        jobs = {job.trial_id: job for job in jobs_of(plan, Store(scratch.runs), scratch, device)} if chosen else {}
+        jobs = (
+            {job.trial_id: job for job in jobs_of(plan, Store(scratch.runs), scratch, device)}
+            if chosen
+            else {}
+        )
         for number, planned in enumerate(chosen):
             rule = find_suite(planned.trial.suite, workspace.suites).suite.rule
             results.append(
@@ -138,7 +156,9 @@ def verify(
 
 
 def _names_no_seeds(selection: Selection) -> bool:
-    return selection.seeds is None and all(selector.seeds is None for selector in selection.selectors)
+    return selection.seeds is None and all(
+        selector.seeds is None for selector in selection.selectors
+    )
 
 
 def _one_seed(trials: Sequence[PlannedTrial]) -> list[PlannedTrial]:
@@ -153,11 +173,17 @@ def shorten(trial: Trial, cycles: int) -> Trial:
     """The first cycles of a trial: what a whole one does up to there."""
     acquisition = trial.protocol.acquisition
     count = min(cycles, acquisition.cycles)
-    budget = acquisition.budget if isinstance(acquisition.budget, int) else acquisition.budget[: count - 1]
+    budget = (
+        acquisition.budget
+        if isinstance(acquisition.budget, int)
+        else acquisition.budget[: count - 1]
+    )
     if budget == ():
         budget = 1  # one cycle buys nothing
     shorter = acquisition.model_copy(update={"cycles": count, "budget": budget})
-    return trial.model_copy(update={"protocol": trial.protocol.model_copy(update={"acquisition": shorter})})
+    return trial.model_copy(
+        update={"protocol": trial.protocol.model_copy(update={"acquisition": shorter})}
+    )
 
 
 def verify_trials(
@@ -171,7 +197,8 @@ def verify_trials(
     worker: str = "benchmark.worker",
     say: Callable[[str], None] = lambda _: None,
 ) -> VerificationResult:
-    """Run a trial three times below `folder` and compare. `template` says how; its names and folders are replaced.
+    """Run a trial three times below `folder` and compare. `template` says how; its names and
+    folders are replaced.
 
     Raises ExecutorError if a run does not finish.
     """
@@ -207,7 +234,9 @@ def _make_job(trial: Trial, environment: Environment, template: Job, folder: Pat
     return replace(template, trial_id=trial_id(trial), out=out, cache=cache, save_every=OFTEN)
 
 
-def _drive_job(job: Job, worker: str, on_event: Callable[[Job, object], None], running: list[Running]) -> JobOutcome:
+def _drive_job(
+    job: Job, worker: str, on_event: Callable[[Job, object], None], running: list[Running]
+) -> JobOutcome:
     def start(this: Job, time_limit: float | None) -> Running:
         running.append(Spawned(worker, this, guarded(this).argv(time_limit)))
         return running[-1]
@@ -228,12 +257,15 @@ def _run_job(job: Job, worker: str) -> Record:
 
 
 def _run_and_kill(job: Job, worker: str) -> bool:
-    """Run a trial and kill it when it is under way beyond its first cycle's start; whether that was before its end."""
+    """Run a trial and kill it when it is under way beyond its first cycle's start; whether that was
+    before its end."""
     running: list[Running] = []
     due = threading.Event()
 
     def watch(_: Job, event: object) -> None:
-        late = isinstance(event, CycleFinished) or (isinstance(event, EpochFinished) and event.cycle > 0)
+        late = isinstance(event, CycleFinished) or (
+            isinstance(event, EpochFinished) and event.cycle > 0
+        )
         if late and not due.is_set():
             due.set()
             running[0].kill()

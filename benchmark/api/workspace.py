@@ -29,8 +29,8 @@ class Workspace:
         results: Path | str | None = None,
         arguments: tuple[str, ...] = (),
     ) -> None:
-        """Defaults: suites in ./suites or, where there is none, those of the package; results beside the suites; the cache
-        inside the runs folder."""
+        """Defaults: suites in ./suites or, where there is none, those of the package; results
+        beside the suites; the cache inside the runs folder."""
         if suites is None:
             suites = Path("suites") if Path("suites").is_dir() else shipped("suites")
         for name, value in (

@@ -1,4 +1,5 @@
-"""The `albench` command. Importing this imports nothing: each verb loads what it needs when it is called."""
+"""The `albench` command. Importing this imports nothing: each verb loads what it needs when it is
+called."""
 
 from __future__ import annotations
 
@@ -9,8 +10,11 @@ from typing import Any
 
 
 def main() -> None:
-    """Entry point of the console script. Being asked to end is like Ctrl-C: temporary folders go, processes are ended."""
-    if signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:  # what the caller had ignored stays ignored
+    """Entry point of the console script. Being asked to end is like Ctrl-C: temporary folders go,
+    processes are ended."""
+    if (
+        signal.getsignal(signal.SIGTERM) != signal.SIG_IGN
+    ):  # what the caller had ignored stays ignored
         signal.signal(signal.SIGTERM, _raise_interrupt)
     from benchmark.cli.surroundings import settle
 
@@ -27,7 +31,8 @@ def _raise_interrupt(*_: Any) -> None:
 
 
 def invoke(arguments: Sequence[str]) -> int:
-    """Run one command line; its exit code (see `benchmark.errors.Exit`). Errors a user can act on give a message only."""
+    """Run one command line; its exit code (see `benchmark.errors.Exit`). Errors a user can act on
+    give a message only."""
     from benchmark.cli.group import run
 
     return run(list(arguments))

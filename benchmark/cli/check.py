@@ -15,23 +15,35 @@ from benchmark.text import cleaned
 @click.argument("selectors", nargs=-1, metavar="[SUITE...]")
 @click.option("--quick", is_flag=True, help="Skip building the methods (which imports torch).")
 @click.option(
-    "--device", help="Instead try methods on cpu, cuda or cuda:N under every precision and step: what holds there."
+    "--device",
+    help=(
+        "Instead try methods on cpu, cuda or cuda:N under every precision and step: what holds "
+        "there."
+    ),
 )
 @click.option(
     "--network",
     "networks",
     multiple=True,
     metavar="NAME[(KEY=VALUE)]",
-    help="With this network in place of the suites': FILE.py:Class, timm:NAME, torchvision:NAME, ...",
+    help=(
+        "With this network in place of the suites': FILE.py:Class, timm:NAME, torchvision:NAME, ..."
+    ),
 )
 @click.pass_obj
 def check(
-    workspace: Workspace, selectors: tuple[str, ...], quick: bool, device: str | None, networks: tuple[str, ...]
+    workspace: Workspace,
+    selectors: tuple[str, ...],
+    quick: bool,
+    device: str | None,
+    networks: tuple[str, ...],
 ) -> int:
-    """Check suites (all): that they load, that reported tables fit them, that data are there, that every method builds.
+    """Check suites (all): that they load, that reported tables fit them, that data are there, that
+    every method builds.
 
-    Missing data are noted, not failed: a suite is valid without them. With --device a table says which arithmetic works there:
-    whether each method runs, repeats bit by bit, gives captured what it gives together, and agrees with the CPU.
+    Missing data are noted, not failed: a suite is valid without them. With --device a table says
+    which arithmetic works there: whether each method runs, repeats bit by bit, gives captured what
+    it gives together, and agrees with the CPU.
     """
     if device is not None:
         return _check_device(workspace, selectors, device)
@@ -56,12 +68,16 @@ def _check_device(workspace: Workspace, selectors: tuple[str, ...], device: str)
         result = check_device(device, selectors, workspace, report=tick)
     table = grid("method", *(f"{precision} {step}" for precision, step in result.arithmetics))
     for name, cells in result.failures.items():
-        table.add_row(name, *("NO" if cells.get(column) else "holds" for column in result.arithmetics))
+        table.add_row(
+            name, *("NO" if cells.get(column) else "holds" for column in result.arithmetics)
+        )
     console().print(table)
     for name, cells in result.failures.items():
         for words, places in _by_words(cells).items():
             click.echo(f"{name}: {', '.join(places)}: {words}")
-    click.echo(f"{result.holding} of {result.asked} methods hold on {result.device} under every arithmetic")
+    click.echo(
+        f"{result.holding} of {result.asked} methods hold on {result.device} under every arithmetic"
+    )
     if result.broke_off:
         click.echo(f"Error: the dry run broke off: {result.broke_off}", err=True)
     return result.exit_code

@@ -14,7 +14,8 @@ from benchmark.text import line
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.pass_obj
 def clean(workspace: Workspace, dry_run: bool) -> int:
-    """Remove what interrupted writes left and the saved state of finished runs. Results and unfinished work stay."""
+    """Remove what interrupted writes left and the saved state of finished runs. Results and
+    unfinished work stay."""
     done = status.clean(workspace, dry_run=dry_run)
     for path in done.removed:
         click.echo(f"{'would remove' if dry_run else 'removed'} {line(str(path))}")

@@ -1,4 +1,5 @@
-"""compare: from records to verdicts on the terminal, for a CI, in an exit code. Needs no data, no GPU, no tracker."""
+"""compare: from records to verdicts on the terminal, for a CI, in an exit code. Needs no data, no
+GPU, no tracker."""
 
 from __future__ import annotations
 
@@ -32,10 +33,20 @@ if TYPE_CHECKING:
     "environment is the same, else equal picks, else the suite's rule.",
 )
 @click.option(
-    "--looks", metavar="N,...", help="Trials at which it was planned to look, where seeds were added until decided."
+    "--looks",
+    metavar="N,...",
+    help="Trials at which it was planned to look, where seeds were added until decided.",
 )
-@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Also write the verdicts as JUnit XML.")
-@click.option("--github", is_flag=True, help="Also print annotations for GitHub Actions and add to its step summary.")
+@click.option(
+    "--junit",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write the verdicts as JUnit XML.",
+)
+@click.option(
+    "--github",
+    is_flag=True,
+    help="Also print annotations for GitHub Actions and add to its step summary.",
+)
 @detailed
 @click.pass_obj
 def compare(
@@ -49,15 +60,22 @@ def compare(
 ) -> int:
     """Judge the records of the selection: a verdict for each published number, curve and claim.
 
-    Prints the answer on one screen: a row for each method, what is not as expected, and what is missing. --all prints every
-    number instead.
+    Prints the answer on one screen: a row for each method, what is not as expected, and what is
+    missing. --all prints every number instead.
 
-    Exit code 0 all matched or nothing to compare, 1 a discrepancy, 3 not (completely) measured, 4 inconclusive only.
+    Exit code 0 all matched or nothing to compare, 1 a discrepancy, 3 not (completely) measured, 4
+    inconclusive only.
     """
     suites = selection.suites(settings.suites)
     planned = tuple(sorted(parse_seeds(looks))) if looks else ()
-    judgements = [] if regress else [_judge_suite(settings, selection, suite, planned, detail) for suite in suites]
-    regressions = [_regress_suite(settings, selection, suite, detail) for suite in suites] if regress else []
+    judgements = (
+        []
+        if regress
+        else [_judge_suite(settings, selection, suite, planned, detail) for suite in suites]
+    )
+    regressions = (
+        [_regress_suite(settings, selection, suite, detail) for suite in suites] if regress else []
+    )
     if junit is not None:
         from benchmark.reports.junit import render
 
@@ -69,7 +87,11 @@ def compare(
 
 
 def _judge_suite(
-    settings: Workspace, selection: Selection, suite: SuiteFile, looks: Sequence[int], detail: Detail
+    settings: Workspace,
+    selection: Selection,
+    suite: SuiteFile,
+    looks: Sequence[int],
+    detail: Detail,
 ) -> SuiteVerdict:
     item = compare_suite(settings, selection, suite, looks=looks)
     for refused in item.refused:
@@ -78,7 +100,9 @@ def _judge_suite(
     return item.judgement
 
 
-def _regress_suite(settings: Workspace, selection: Selection, suite: SuiteFile, detail: Detail) -> Regression:
+def _regress_suite(
+    settings: Workspace, selection: Selection, suite: SuiteFile, detail: Detail
+) -> Regression:
     from benchmark.reports import terminal
 
     found = regress_suite(settings, selection, suite, on_refused=report_refused)
@@ -86,20 +110,30 @@ def _regress_suite(settings: Workspace, selection: Selection, suite: SuiteFile, 
     if not committed_rows(settings, suite):
         folder = settings.results / suite.id
         click.echo(
-            f"{folder}: nothing is committed\n  -> `albench report {suite.id} --publish` and commit it", err=True
+            f"{folder}: nothing is committed\n  -> `albench report {suite.id} --publish` and "
+            "commit it",
+            err=True,
         )
     return found
 
 
 def _tell_github(
-    suites: Sequence[SuiteFile], judgements: Sequence[SuiteVerdict], regressions: Sequence[Regression]
+    suites: Sequence[SuiteFile],
+    judgements: Sequence[SuiteVerdict],
+    regressions: Sequence[Regression],
 ) -> None:
-    """Annotations on standard output, and the summary appended to the file that the service names."""
+    """Annotations on standard output, and the summary appended to the file that the service
+    names."""
     from benchmark.reports import github
 
     root = Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd())
     for suite in suites:
-        lines = [line for one in judgements if one.suite == suite.id for line in github.annotate(suite, one, root)]
+        lines = [
+            line
+            for one in judgements
+            if one.suite == suite.id
+            for line in github.annotate(suite, one, root)
+        ]
         for one in regressions:
             lines += github.annotate_regression(suite, one, root) if one.suite == suite.id else []
         for line in lines:

@@ -15,8 +15,8 @@ from benchmark.text import cleaned
 @click.option("--tracking-uri", metavar="URI", envvar="MLFLOW_TRACKING_URI")
 @click.pass_obj
 def doctor(workspace: Workspace, tracking_uri: str | None) -> int:
-    """Check this machine: Python, packages, device, folders, disk, locks, sockets, data, containers, cluster, tracker; and say
-    what to do."""
+    """Check this machine: Python, packages, device, folders, disk, locks, sockets, data,
+    containers, cluster, tracker; and say what to do."""
     bad = 0
     for result in examine_machine(workspace, tracking_uri):
         bad += result.kind == BAD

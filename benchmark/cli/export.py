@@ -20,18 +20,37 @@ TEXT = ("csv", "json", "tex")
 
 @click.command()
 @selecting()
-@click.option("--to", "form", type=click.Choice(FORMATS), default="csv", show_default=True, help="Form of the results.")
-@click.option("--out", type=click.Path(path_type=Path), help="File, or the folder of ro-crate.  [default: print]")
-@click.option("--committed", is_flag=True, help="Take trials that are not in the runs folder from results/.")
+@click.option(
+    "--to",
+    "form",
+    type=click.Choice(FORMATS),
+    default="csv",
+    show_default=True,
+    help="Form of the results.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="File, or the folder of ro-crate.  [default: print]",
+)
+@click.option(
+    "--committed", is_flag=True, help="Take trials that are not in the runs folder from results/."
+)
 @click.option("--date", help="Date of publication in ro-crate metadata.  [default: today]")
 @click.pass_obj
 def export(
-    settings: Workspace, selection: Selection, form: str, out: Path | None, committed: bool, date: str | None
+    settings: Workspace,
+    selection: Selection,
+    form: str,
+    out: Path | None,
+    committed: bool,
+    date: str | None,
 ) -> int:
     """Write the results of the selection for other programs.
 
-    csv and parquet: one row per trial, number of labels and metric. json: these and the verdicts. tex: a table of verdicts
-    for LaTeX. ro-crate: a folder per suite with csv, json and tex, and the metadata that say what they are.
+    csv and parquet: one row per trial, number of labels and metric. json: these and the verdicts.
+    tex: a table of verdicts for LaTeX. ro-crate: a folder per suite with csv, json and tex, and the
+    metadata that say what they are.
     """
     if out is None and form not in TEXT:
         raise UsageError(f"{form} cannot be printed", remedy="name a place with --out")
@@ -43,7 +62,9 @@ def export(
         if item.measurements:
             found.append(item)
         else:
-            click.echo(f"{suite.id}: nothing was measured yet; `{item.commands[MISSING]}`", err=True)
+            click.echo(
+                f"{suite.id}: nothing was measured yet; `{item.commands[MISSING]}`", err=True
+            )
     if not found:
         return Exit.NOT_MEASURED
     if form == "ro-crate" and out is not None:
@@ -79,7 +100,9 @@ def _write_crate(item: ComparisonResult, folder: Path, date: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     names = {"measurements.csv": "csv", "results.json": "json", "verdicts.tex": "tex"}
     files = {name: _encode_table([item], form) for name, form in names.items()}
-    files["ro-crate-metadata.json"] = to_rocrate(item.suite, item.judgement, item.measurements, files, date)
+    files["ro-crate-metadata.json"] = to_rocrate(
+        item.suite, item.judgement, item.measurements, files, date
+    )
     for name, content in files.items():
         write_bytes(folder / name, content)
         click.echo(f"wrote {folder / name}")

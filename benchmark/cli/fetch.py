@@ -14,7 +14,8 @@ from benchmark.errors import Exit
 @click.argument("names", nargs=-1, metavar="[NAME...]")
 @click.pass_obj
 def fetch(workspace: Workspace, names: tuple[str, ...]) -> int:
-    """Download data sets by name, or all that suites (by selector) need, into the data root, and check them.
+    """Download data sets by name, or all that suites (by selector) need, into the data root, and
+    check them.
 
     Interrupted downloads go on where they stopped. Without NAME, lists what there is.
     """
@@ -31,7 +32,11 @@ def fetch(workspace: Workspace, names: tuple[str, ...]) -> int:
 
 def _fetch_one(name: str, workspace: Workspace) -> None:
     with ticker() as tick:
-        data.fetch(name, workspace, on_progress=lambda file, done, whole: tick(_describe_share(file, done, whole)))
+        data.fetch(
+            name,
+            workspace,
+            on_progress=lambda file, done, whole: tick(_describe_share(file, done, whole)),
+        )
 
 
 def _describe_share(file: str, done: int, whole: int) -> str:

@@ -1,4 +1,5 @@
-"""The group of verbs, loaded lazily, and what every command line shares: global options and the way errors are said."""
+"""The group of verbs, loaded lazily, and what every command line shares: global options and the way
+errors are said."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ VERBS = {
 
 
 COMPLETE = "_ALBENCH_COMPLETE"
-"""Variable by which a shell requests completions or the script that installs them: see docs/see-results.md."""
+"""Variable by which a shell requests completions or the script that installs them: see
+docs/see-results.md."""
 GLOBAL = ("--suites", "--runs", "--data", "--cache", "--results")
 
 
@@ -94,35 +96,70 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
         ctx.exit(Exit.OK)
 
 
-@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "ALBENCH"})
-@click.option("--suites", type=click.Path(path_type=Path), help="Folder of suite files.  [default: ./suites]")
-@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Store of runs.")
-@click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="Data root.")
-@click.option(
-    "--cache", type=click.Path(path_type=Path), help="Decoded images, shared trainings.  [default: RUNS/.cache]"
+@click.command(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "ALBENCH"},
 )
-@click.option("--results", type=click.Path(path_type=Path), help="Committed results.  [default: ./results]")
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
+    "--suites", type=click.Path(path_type=Path), help="Folder of suite files.  [default: ./suites]"
+)
+@click.option(
+    "--runs",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Store of runs.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    default=Path("data"),
+    show_default=True,
+    help="Data root.",
+)
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    help="Decoded images, shared trainings.  [default: RUNS/.cache]",
+)
+@click.option(
+    "--results", type=click.Path(path_type=Path), help="Committed results.  [default: ./results]"
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version.",
 )
 @click.pass_context
 def albench(
-    ctx: click.Context, suites: Path | None, runs: Path, data: Path, cache: Path | None, results: Path | None
+    ctx: click.Context,
+    suites: Path | None,
+    runs: Path,
+    data: Path,
+    cache: Path | None,
+    results: Path | None,
 ) -> None:
-    """Re-run published deep active-learning papers as pinned, and say with statistics whether the numbers hold.
+    """Re-run published deep active-learning papers as pinned, and say with statistics whether the
+    numbers hold.
 
-    Trials are named SUITE[/METHOD][@SEED[,SEED...]], with shell wildcards: tod/cifar10, 'tod/*', tod/cifar10/tod+cod@0-2.
-    Every option has an environment variable: ALBENCH_RUNS, ALBENCH_DATA, ALBENCH_RUN_JOBS, ...
+    Trials are named SUITE[/METHOD][@SEED[,SEED...]], with shell wildcards: tod/cifar10, 'tod/*',
+    tod/cifar10/tod+cod@0-2. Every option has an environment variable: ALBENCH_RUNS, ALBENCH_DATA,
+    ALBENCH_RUN_JOBS, ...
 
-    Exit codes: 0 all well, 1 a discrepancy, 2 usage or suite invalid, 3 could not measure, 4 inconclusive only,
-    130 interrupted.
+    Exit codes: 0 all well, 1 a discrepancy, 2 usage or suite invalid, 3 could not measure, 4
+    inconclusive only, 130 interrupted.
     """
-    ctx.obj = Workspace(suites, runs, data, cache, results, tuple(ctx.meta.get("albench.arguments", ())))
+    ctx.obj = Workspace(
+        suites, runs, data, cache, results, tuple(ctx.meta.get("albench.arguments", ()))
+    )
 
 
 def hoist(arguments: list[str]) -> list[str]:
-    """The command line with global options in front of the verb, wherever they were given. Raises click.UsageError for one
-    without its value."""
+    """The command line with global options in front of the verb, wherever they were given. Raises
+    click.UsageError for one without its value."""
     front: list[str] = []
     rest: list[str] = []
     waiting = iter(arguments)
@@ -169,6 +206,9 @@ def run(arguments: list[str]) -> int:
         return int(Exit.INTERRUPTED)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        click.echo(f"Error: {place}{error.strerror or error}\n  -> check permissions and free space", err=True)
+        click.echo(
+            f"Error: {place}{error.strerror or error}\n  -> check permissions and free space",
+            err=True,
+        )
         return int(Exit.NOT_MEASURED)
     return int(code) if code is not None else int(Exit.OK)

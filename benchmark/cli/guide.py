@@ -1,4 +1,5 @@
-"""What `--help` shows beside options: groups of verbs and of options, examples, and the commands to begin with."""
+"""What `--help` shows beside options: groups of verbs and of options, examples, and the commands to
+begin with."""
 
 from __future__ import annotations
 
@@ -8,9 +9,15 @@ import rich_click as click
 from rich.markup import escape
 
 BEGIN = (
-    ("albench run quickstart/digits", "every method on real handwritten digits: two CPU cores, two minutes"),
+    (
+        "albench run quickstart/digits",
+        "every method on real handwritten digits: two CPU cores, two minutes",
+    ),
     ("albench ls", "the suites, each a published protocol"),
-    ("albench run tod/cifar10 --profile smoke", "a paper's methods in minutes; without the profile, in full"),
+    (
+        "albench run tod/cifar10 --profile smoke",
+        "a paper's methods in minutes; without the profile, in full",
+    ),
 )
 """The commands to begin with, and what they do."""
 VERBS = {
@@ -66,7 +73,10 @@ EXAMPLES = {
     "schema": ("albench schema",),
     "check": ("albench check --quick", "albench check tod/cifar10 --device cuda"),
     "doctor": ("albench doctor",),
-    "new": ("albench new suite data/flowers", "albench new suite data/flowers --side 32 --name flowers32"),
+    "new": (
+        "albench new suite data/flowers",
+        "albench new suite data/flowers --side 32 --name flowers32",
+    ),
     "fetch": ("albench fetch cifar10",),
     "features": ("albench features frozen/cifar10",),
     "oracle": ("albench oracle frozen/cifar10@0",),
@@ -84,11 +94,17 @@ EXAMPLES = {
         "albench compare quickstart/digits --regress --quiet",
     ),
     "judge": ("albench judge own.csv --suite tod/cifar10",),
-    "report": ("albench report quickstart/digits", "albench report 'tod/*' --committed --out pages"),
+    "report": (
+        "albench report quickstart/digits",
+        "albench report 'tod/*' --committed --out pages",
+    ),
     "export": ("albench export quickstart/digits --to csv",),
     "verify": ("albench verify quickstart/digits/margin@0",),
     "verify-method": ("albench verify-method gini.py:Gini",),
-    "verify-network": ("albench verify-network small_cnn", "albench verify-network tiny.py:Tiny --size 64"),
+    "verify-network": (
+        "albench verify-network small_cnn",
+        "albench verify-network tiny.py:Tiny --size 64",
+    ),
     "verify-objective": (
         "albench verify-objective cod --params '{\"weight\": 0.05}'",
         "albench verify-objective focal.py:Focal",
@@ -106,11 +122,24 @@ def configure() -> None:
     settings.TEXT_MARKUP = None
     settings.SHOW_ARGUMENTS = False
     settings.OPTIONS_TABLE_COLUMN_TYPES = ["required", "opt_long", "opt_short", "help"]
-    settings.OPTIONS_TABLE_HELP_SECTIONS = ["help", "deprecated", "envvar", "default", "required", "metavar"]
+    settings.OPTIONS_TABLE_HELP_SECTIONS = [
+        "help",
+        "deprecated",
+        "envvar",
+        "default",
+        "required",
+        "metavar",
+    ]
     settings.MAX_WIDTH = 110
-    settings.COMMAND_GROUPS = {"albench": [{"name": name, "commands": list(verbs)} for name, verbs in VERBS.items()]}
-    groups: list[Any] = [{"name": name, "options": list(options)} for name, options in OPTIONS.items()]
-    settings.OPTION_GROUPS = {f"albench {verb}": groups for verbs in VERBS.values() for verb in verbs}
+    settings.COMMAND_GROUPS = {
+        "albench": [{"name": name, "commands": list(verbs)} for name, verbs in VERBS.items()]
+    }
+    groups: list[Any] = [
+        {"name": name, "options": list(options)} for name, options in OPTIONS.items()
+    ]
+    settings.OPTION_GROUPS = {
+        f"albench {verb}": groups for verbs in VERBS.values() for verb in verbs
+    }
 
 
 def epilog(verb: str) -> Any:
@@ -124,6 +153,17 @@ def epilog(verb: str) -> Any:
 def beginning() -> str:
     """What bare `albench` prints: what it is, and the commands to begin with. Markup of rich."""
     width = max(len(command) for command, _ in BEGIN)
-    lines = ["albench reruns active-learning papers and judges their published numbers. To begin with:", ""]
-    lines += [f"  [cyan]{escape(command):{width}}[/cyan]  {escape(text)}" for command, text in BEGIN]
-    return "\n".join([*lines, "", "albench --help lists all commands, albench COMMAND --help shows one with examples."])
+    lines = [
+        "albench reruns active-learning papers and judges their published numbers. To begin with:",
+        "",
+    ]
+    lines += [
+        f"  [cyan]{escape(command):{width}}[/cyan]  {escape(text)}" for command, text in BEGIN
+    ]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "albench --help lists all commands, albench COMMAND --help shows one with examples.",
+        ]
+    )

@@ -22,21 +22,26 @@ def new() -> None:
     "--side",
     type=click.IntRange(8, 1024),
     metavar="PIXELS",
-    help="Make the images squares of this size, where they are not squares of one size.  [default: 64]",
+    help=(
+        "Make the images squares of this size, where they are not squares of one size.  [default: "
+        "64]"
+    ),
 )
 @click.pass_obj
 def suite(workspace: Workspace, folder: Path, name: str | None, side: int | None) -> int:
     """Look at FOLDER and write a suite about it, with a recipe for training that it inherits.
 
-    FOLDER holds train/CLASS/IMAGE and test/CLASS/IMAGE, or CLASS/IMAGE alone. Sizes, classes, mean, deviation and the digest of the
-    files are measured; budgets are proposed, and marked as proposed.
+    FOLDER holds train/CLASS/IMAGE and test/CLASS/IMAGE, or CLASS/IMAGE alone. Sizes, classes, mean,
+    deviation and the digest of the files are measured; budgets are proposed, and marked as
+    proposed.
     """
     from benchmark.api.new import write_suite
 
     made = write_suite(folder, workspace, name=name, side=side)
     found = made.survey
     click.echo(
-        f"{found.train} images in the pool, {found.test} to test, {found.classes} classes, squares of {found.side} pixels"
+        f"{found.train} images in the pool, {found.test} to test, {found.classes} classes, squares "
+        f"of {found.side} pixels"
     )
     for path in made.written:
         click.echo(f"wrote {path} ({len(path.read_text(encoding='utf-8').splitlines())} lines)")

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 TRACKING_URI = click.option(
-    "--tracking-uri", metavar="URI", envvar="MLFLOW_TRACKING_URI", help="[default: sqlite in the runs folder]"
+    "--tracking-uri",
+    metavar="URI",
+    envvar="MLFLOW_TRACKING_URI",
+    help="[default: sqlite in the runs folder]",
 )
 SELECTOR = click.argument("selectors", nargs=-1, required=True, metavar="SELECTOR...")
 
@@ -33,14 +36,20 @@ def names(text: str | None) -> tuple[str, ...] | None:
 
 
 def selecting(*, required: bool = True) -> Callable[[Command], Command]:
-    """Selector arguments and the options that narrow and change them; the verb gets a `Selection` as `selection`.
+    """Selector arguments and the options that narrow and change them; the verb gets a `Selection`
+    as `selection`.
 
-    Where selectors are not `required`, it gets None for a command line without any of these options beside the selectors.
+    Where selectors are not `required`, it gets None for a command line without any of these options
+    beside the selectors.
     """
     options = [
         SELECTOR if required else click.argument("selectors", nargs=-1, metavar="[SELECTOR...]"),
-        click.option("--profile", help="paper, or a named shrinking such as smoke.  [default: paper]"),
-        click.option("--variant", help="as_published, corrected, or a named one.  [default: as_published]"),
+        click.option(
+            "--profile", help="paper, or a named shrinking such as smoke.  [default: paper]"
+        ),
+        click.option(
+            "--variant", help="as_published, corrected, or a named one.  [default: as_published]"
+        ),
         click.option(
             "--methods",
             metavar="NAME,...",
@@ -58,15 +67,23 @@ def selecting(*, required: bool = True) -> Callable[[Command], Command]:
             "--method",
             "plugin",
             metavar="FILE.py:Class",
-            help="A strategy of your own, run under the protocol; baselines come along with --methods.",
+            help=(
+                "A strategy of your own, run under the protocol; baselines come along with "
+                "--methods."
+            ),
         ),
-        click.option("--objective", metavar="NAME", help="Objective to pair it with.  [default: supervised]"),
+        click.option(
+            "--objective", metavar="NAME", help="Objective to pair it with.  [default: supervised]"
+        ),
         click.option(
             "--network",
             "networks",
             multiple=True,
             metavar="NAME[(KEY=VALUE)]",
-            help="Train this network in place of the suite's: FILE.py:Class, timm:NAME, torchvision:NAME, ...",
+            help=(
+                "Train this network in place of the suite's: FILE.py:Class, timm:NAME, "
+                "torchvision:NAME, ..."
+            ),
         ),
         click.option(
             "--weights",
@@ -79,9 +96,18 @@ def selecting(*, required: bool = True) -> Callable[[Command], Command]:
             "replays",
             multiple=True,
             metavar="RUN|CSV|PICKS:METHOD",
-            help="Buy again what a finished trial bought: its run folder, a table of indices, or committed picks.",
+            help=(
+                "Buy again what a finished trial bought: its run folder, a table of indices, or "
+                "committed picks."
+            ),
         ),
-        click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="Replace a pinned value (TOML)."),
+        click.option(
+            "--set",
+            "sets",
+            multiple=True,
+            metavar="PATH=VALUE",
+            help="Replace a pinned value (TOML).",
+        ),
     ]
 
     def decorate(command: Command) -> Command:
@@ -150,21 +176,28 @@ def arithmetic(command: Command) -> Command:
             help="auto (the suite's advice, else a usable GPU), cpu, cuda or cuda:N.",
         ),
         click.option(
-            "--precision", type=click.Choice(["fp32", "tf32", "tf32-conv", "bf16"]), default="fp32", show_default=True
+            "--precision",
+            type=click.Choice(["fp32", "tf32", "tf32-conv", "bf16"]),
+            default="fp32",
+            show_default=True,
         ),
         click.option(
             "--step",
             type=click.Choice(["eager", "together", "captured"]),
             default="eager",
             show_default=True,
-            help="Training steps as published; labelled and unlabelled images in one batch of convolutions, statistics apart; "
-            "or that as a CUDA graph.",
+            help="Training steps as published; labelled and unlabelled images in one batch of "
+            "convolutions, statistics apart; or that as a CUDA graph.",
         ),
         click.option(
-            "--threads", type=click.IntRange(1, 1024), help="CPU threads of a trial.  [default: 1; 4 on a GPU]"
+            "--threads",
+            type=click.IntRange(1, 1024),
+            help="CPU threads of a trial.  [default: 1; 4 on a GPU]",
         ),
         click.option(
-            "--allow-noncanonical-data", is_flag=True, help="Accept other than the published data; every line says so."
+            "--allow-noncanonical-data",
+            is_flag=True,
+            help="Accept other than the published data; every line says so.",
         ),
     ]
     return _with_options(command, options)
@@ -177,7 +210,9 @@ def machine(command: Command) -> Command:
         arithmetic(command),
         [
             click.option("--executor", type=executors, default="local", show_default=True),
-            click.option("--fresh", is_flag=True, help="Do finished trials again and resume nothing."),
+            click.option(
+                "--fresh", is_flag=True, help="Do finished trials again and resume nothing."
+            ),
         ],
     )
 
@@ -216,7 +251,9 @@ class Seconds(_Time):
 
     name = "time"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
         """Seconds; fails for anything else."""
         if isinstance(value, float):
             return value

@@ -15,7 +15,11 @@ from benchmark.errors import Exit
 @click.command()
 @click.argument("selector", metavar="SUITE@SEED")
 @click.option(
-    "--sample", type=click.IntRange(1), default=20, show_default=True, help="Candidates tried for each image."
+    "--sample",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Candidates tried for each image.",
 )
 @click.option(
     "--out",
@@ -26,11 +30,12 @@ from benchmark.errors import Exit
 )
 @click.pass_obj
 def oracle(workspace: Workspace, selector: str, sample: int, out: Path) -> int:
-    """Write what a greedy oracle buys on frozen features: `albench run SUITE@SEED --replay FILE` trains on it.
+    """Write what a greedy oracle buys on frozen features: `albench run SUITE@SEED --replay FILE`
+    trains on it.
 
-    The oracle reads every label, those of the test images included. It shows how much a better order of buying could gain and is
-    no method. For each image some candidates are drawn, the classifier is trained with each of them, and the one with the
-    highest test accuracy is bought.
+    The oracle reads every label, those of the test images included. It shows how much a better
+    order of buying could gain and is no method. For each image some candidates are drawn, the
+    classifier is trained with each of them, and the one with the highest test accuracy is bought.
     """
     with ticker() as tick:
         found = buying.write_oracle(
@@ -40,7 +45,9 @@ def oracle(workspace: Workspace, selector: str, sample: int, out: Path) -> int:
             sample=sample,
             on_pick=lambda done, whole: tick(f"  {done:,} of {whole:,} images bought"),
         )
-    click.echo(f"{found.path}: {found.images:,} images; run `albench run {selector} --replay {found.path}`")
+    click.echo(
+        f"{found.path}: {found.images:,} images; run `albench run {selector} --replay {found.path}`"
+    )
     if found.note:
         click.echo(f"not the published data: {found.note}")
     return Exit.OK

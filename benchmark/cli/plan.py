@@ -18,22 +18,32 @@ from benchmark.spec.selectors import Selection
 @click.command()
 @selecting()
 @machine
-@click.option("--only", multiple=True, metavar="SELECTOR", help="Of these trials only those that match.")
+@click.option(
+    "--only", multiple=True, metavar="SELECTOR", help="Of these trials only those that match."
+)
 @click.option(
     "--by",
     type=click.Choice(["trial", "value"]),
     default="trial",
     show_default=True,
-    help="A row for each trial, or one for each method: what it costs for each published number that it would judge.",
+    help=(
+        "A row for each trial, or one for each method: what it costs for each published number "
+        "that it would judge."
+    ),
 )
 @click.option("--json", "as_json", is_flag=True, help="The plan as it would be saved.")
 @click.pass_obj
-def plan(workspace: Workspace, /, selection: Selection, by: str, as_json: bool, **options: Any) -> int:
+def plan(
+    workspace: Workspace, /, selection: Selection, by: str, as_json: bool, **options: Any
+) -> int:
     """Show the trials of the selection: state, cost, predicted time. Nothing is run.
 
-    FLOPs are counted, not measured: a backward pass as two forwards, 2 FLOP per multiply-accumulate.
+    FLOPs are counted, not measured: a backward pass as two forwards, 2 FLOP per
+    multiply-accumulate.
     """
-    planned = planning.plan(selection, workspace, planning.PlanOptions(**options), report=report_line)
+    planned = planning.plan(
+        selection, workspace, planning.PlanOptions(**options), report=report_line
+    )
     report_empty_plan(planned, options["only"])
     if as_json:
         click.echo(planned.model_dump_json(indent=1))

@@ -1,4 +1,5 @@
-"""Progress of a run, one line per trial, fed by events: the same for every executor and for resumed trials.
+"""Progress of a run, one line per trial, fed by events: the same for every executor and for resumed
+trials.
 
 On a terminal the lines are live; elsewhere each start, cycle and end is one plain line.
 """
@@ -28,7 +29,13 @@ HEADS = ("", "cycle", "epoch", "loss", "images/s", "labels", "accuracy", "left")
 """Columns of the live view after the trial's name."""
 WIDE = 110
 """Columns of a terminal from which on the bars are longer."""
-COLOURS = {"finished": "green", "stopped": "yellow", "failed": "red", "running": "cyan", "waiting": "dim"}
+COLOURS = {
+    "finished": "green",
+    "stopped": "yellow",
+    "failed": "red",
+    "running": "cyan",
+    "waiting": "dim",
+}
 
 
 @dataclass
@@ -64,7 +71,9 @@ class TrialLine:
     def done(self) -> float:
         """Forward passes that are behind it."""
         sizes = [part.forward_equivalents for part in self.planned.work]
-        return sum(sizes[: self.cycle]) + self.within * (sizes[self.cycle] if self.cycle < len(sizes) else 0)
+        return sum(sizes[: self.cycle]) + self.within * (
+            sizes[self.cycle] if self.cycle < len(sizes) else 0
+        )
 
     def left(self) -> float:
         """Forward passes that are ahead of it."""
@@ -96,7 +105,10 @@ class TrialLine:
         elif isinstance(event, CycleFinished):
             self.cycle, self.within = event.result.cycle + 1, 0.0
             self.epoch, self.loss, self._trained, self.stage = "", None, None, ""
-            self.labelled, self.accuracy = event.result.labelled, event.result.metrics.get("accuracy")
+            self.labelled, self.accuracy = (
+                event.result.labelled,
+                event.result.metrics.get("accuracy"),
+            )
         elif isinstance(event, JobOutcome):
             self.state, self.message = event.state, event.message
         self._now = getattr(event, "time", self._now)
@@ -109,15 +121,20 @@ class TrialLine:
         return passed / spent if spent > 0 and passed > 0 else None
 
     def images_per_second(self) -> float | None:
-        """Images trained on per second since the cycle's first epoch that was seen here, by the plan's count of them; None
-        while nothing is known."""
+        """Images trained on per second since the cycle's first epoch that was seen here, by the
+        plan's count of them; None while nothing is known."""
         if self._trained is None or self.cycle >= self.cycles:
             return None
-        work, spent, share = self.planned.work[self.cycle], self._now - self._trained[0], self.within - self._trained[1]
-        return (work.labelled + work.unlabelled) * share / spent if spent > 0 and share > 0 else None
+        work = self.planned.work[self.cycle]
+        spent = self._now - self._trained[0]
+        share = self.within - self._trained[1]
+        return (
+            (work.labelled + work.unlabelled) * share / spent if spent > 0 and share > 0 else None
+        )
 
     def cells(self) -> tuple[str, ...]:
-        """What it does, for a table: cycle or stage, epoch, loss, images per second, labels, accuracy, time left."""
+        """What it does, for a table: cycle or stage, epoch, loss, images per second, labels,
+        accuracy, time left."""
         left, speed = self.seconds_left(), self.images_per_second()
         return (
             self.stage or f"{min(self.cycle + 1, self.cycles)}/{self.cycles}",
@@ -172,12 +189,20 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if self.mode == "live":
-            self._live = Live(get_renderable=self.table, console=self.console, refresh_per_second=4, transient=True)
+            self._live = Live(
+                get_renderable=self.table,
+                console=self.console,
+                refresh_per_second=4,
+                transient=True,
+            )
             self._live.start()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._live is not None:
             self._live.stop()
@@ -187,16 +212,22 @@ class Progress:
         line = self._lines[job.trial_id]
         line.take(event)
         if self.mode != "none" and (text := self._text(job, line, event)):
-            (self._live.console if self._live else self.console).print(text, highlight=False, soft_wrap=True)
+            (self._live.console if self._live else self.console).print(
+                text, highlight=False, soft_wrap=True
+            )
 
     def _text(self, job: Job, line: TrialLine, event: Any) -> str:
         """The permanent line for an event; empty if there is none."""
         if isinstance(event, JobOutcome):
             return "" if event.never_started else self._end(line, event)
-        if self.mode == "live" or not isinstance(event, TrialStarted | EpochFinished | CycleFinished):
+        if self.mode == "live" or not isinstance(
+            event, TrialStarted | EpochFinished | CycleFinished
+        ):
             return ""
         now = self.clock()
-        if now - self._told.get(job.trial_id, -EVERY) < (EVERY if isinstance(event, EpochFinished) else CYCLE_EVERY):
+        if now - self._told.get(job.trial_id, -EVERY) < (
+            EVERY if isinstance(event, EpochFinished) else CYCLE_EVERY
+        ):
             return ""
         self._told[job.trial_id] = now
         return escape(self._describe(line))
@@ -206,16 +237,22 @@ class Progress:
         kind = f" ({outcome.kind})" if outcome.kind else ""
         result = f"  {line.accuracy:.2f} % at {line.labelled}" if line.accuracy is not None else ""
         message = "" if outcome.state == "finished" else f"  {outcome.message}"
-        text = f"[{colour}]{outcome.state:9}[/{colour}]{escape(f' {line.name}{kind}{result}{message}')}"
+        rest = escape(f" {line.name}{kind}{result}{message}")
+        text = f"[{colour}]{outcome.state:9}[/{colour}]{rest}"
         said = {part.strip() for part in message.splitlines()}
-        log = [entry for entry in outcome.log if outcome.state == "failed" and entry.strip() not in said]
+        log = [
+            entry
+            for entry in outcome.log
+            if outcome.state == "failed" and entry.strip() not in said
+        ]
         return "\n".join([text, *(escape(f"          | {entry}") for entry in log)])
 
     def _describe(self, line: TrialLine) -> str:
         return f"{line.state:9} {line.name}  {line.describe()}"
 
     def seconds_left(self) -> float | None:
-        """Estimate for the whole run: what is left at the speed seen here, before that at the speed of earlier trials."""
+        """Estimate for the whole run: what is left at the speed seen here, before that at the speed
+        of earlier trials."""
         open_lines = [line for line in self._lines.values() if line.state in ("waiting", "running")]
         rates = [rate for line in self._lines.values() if (rate := line.rate()) is not None]
         seen = sum(rates) / len(rates) if rates else None
@@ -236,17 +273,31 @@ class Progress:
         table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
         table.add_column(next(iter(suites)) if len(suites) == 1 else "trial", overflow="fold")
         for head in HEADS:
-            table.add_column(head, justify="left" if head in ("", "cycle") else "right", no_wrap=True)
+            table.add_column(
+                head, justify="left" if head in ("", "cycle") else "right", no_wrap=True
+            )
         for line in self._lines.values():
             if line.state == "running":
-                name = line.name.removeprefix(f"{line.planned.trial.suite}/") if len(suites) == 1 else line.name
-                table.add_row(f"[cyan]{escape(name)}[/cyan]", _progress_bar(line, 16 if wide else 6), *line.cells())
-        counts = {state: sum(line.state == state for line in self._lines.values()) for state in COLOURS}
+                name = (
+                    line.name.removeprefix(f"{line.planned.trial.suite}/")
+                    if len(suites) == 1
+                    else line.name
+                )
+                table.add_row(
+                    f"[cyan]{escape(name)}[/cyan]",
+                    _progress_bar(line, 16 if wide else 6),
+                    *line.cells(),
+                )
+        counts = {
+            state: sum(line.state == state for line in self._lines.values()) for state in COLOURS
+        }
         words = "  ".join(f"{number} {state}" for state, number in counts.items() if number)
         left = self.seconds_left()
         outer = Table.grid()
         outer.add_row(table)
-        outer.add_row(f"[bold]all[/bold]  {words}" + ("" if left is None else f"  {duration(left)} left"))
+        outer.add_row(
+            f"[bold]all[/bold]  {words}" + ("" if left is None else f"  {duration(left)} left")
+        )
         return outer
 
 

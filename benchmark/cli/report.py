@@ -20,10 +20,18 @@ from benchmark.spec.selectors import Selection
     type=click.Path(path_type=Path),
     help="Folder of the reports, each in its suite's own.  [default: ./report]",
 )
-@click.option("--committed", is_flag=True, help="Take trials that are not in the runs folder from results/.")
-@click.option("--publish", is_flag=True, help="Write into results/SUITE, with the measurements, to be committed.")
 @click.option(
-    "--republish", is_flag=True, help="Write the pages in results/ of all that is committed again, with their index."
+    "--committed", is_flag=True, help="Take trials that are not in the runs folder from results/."
+)
+@click.option(
+    "--publish",
+    is_flag=True,
+    help="Write into results/SUITE, with the measurements, to be committed.",
+)
+@click.option(
+    "--republish",
+    is_flag=True,
+    help="Write the pages in results/ of all that is committed again, with their index.",
 )
 @click.option("--no-tracking", is_flag=True, help="Do not add the verdicts to MLflow.")
 @click.option(
@@ -43,18 +51,23 @@ def report(
     no_tracking: bool,
     tracking_uri: str | None,
 ) -> int:
-    """Write the reports of the selection: tables, plots, verdicts for people and for programs; of several suites also an
-    index with the leaderboard.
+    """Write the reports of the selection: tables, plots, verdicts for people and for programs; of
+    several suites also an index with the leaderboard.
 
-    The exit code says whether there was anything to report (0) or not (3); the verdict is `compare`'s.
+    The exit code says whether there was anything to report (0) or not (3); the verdict is
+    `compare`'s.
     """
-    options = reporting.ReportOptions(out, committed, publish, not no_tracking, tracking_uri, republish)
+    options = reporting.ReportOptions(
+        out, committed, publish, not no_tracking, tracking_uri, republish
+    )
     result = reporting.report(selection, workspace, options)
     for one in result.suites:
         for refused in one.comparison.refused:
             report_refused(refused)
         if not one.files:
-            click.echo(f"{one.comparison.suite.id}: nothing was measured yet; `{one.command}`", err=True)
+            click.echo(
+                f"{one.comparison.suite.id}: nothing was measured yet; `{one.command}`", err=True
+            )
         for line in one.changes:
             click.echo(f"changes {line}", err=True)
         if one.tracking_problem:

@@ -35,22 +35,45 @@ MOST_SEEDS = 20
 @click.command()
 @selecting()
 @machine
-@click.option("--only", multiple=True, metavar="SELECTOR", help="Of these trials only those that match.")
 @click.option(
-    "--jobs", type=click.IntRange(1, 4096), help="Trials at once.  [default: cores / threads; one on each GPU]"
+    "--only", multiple=True, metavar="SELECTOR", help="Of these trials only those that match."
 )
 @click.option(
-    "--time-limit", type=Seconds(), metavar="TIME", help="Stop cleanly after 9m, 1.5h, ...; run again to go on."
+    "--jobs",
+    type=click.IntRange(1, 4096),
+    help="Trials at once.  [default: cores / threads; one on each GPU]",
 )
-@click.option("--until-decided", is_flag=True, help="Add seeds until the verdicts of the selection are decided.")
 @click.option(
-    "--max-seeds", type=click.IntRange(2, 1000), metavar="N", help="Seeds at most, with --until-decided.  [default: 20]"
+    "--time-limit",
+    type=Seconds(),
+    metavar="TIME",
+    help="Stop cleanly after 9m, 1.5h, ...; run again to go on.",
 )
-@click.option("--progress", type=click.Choice(["auto", "live", "plain", "none"]), default="auto", show_default=True)
 @click.option(
-    "--verdicts/--no-verdicts", default=True, help="Print what came out after the last trial.  [default: verdicts]"
+    "--until-decided",
+    is_flag=True,
+    help="Add seeds until the verdicts of the selection are decided.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="No progress, and one sentence for each suite at the end.")
+@click.option(
+    "--max-seeds",
+    type=click.IntRange(2, 1000),
+    metavar="N",
+    help="Seeds at most, with --until-decided.  [default: 20]",
+)
+@click.option(
+    "--progress",
+    type=click.Choice(["auto", "live", "plain", "none"]),
+    default="auto",
+    show_default=True,
+)
+@click.option(
+    "--verdicts/--no-verdicts",
+    default=True,
+    help="Print what came out after the last trial.  [default: verdicts]",
+)
+@click.option(
+    "--quiet", "-q", is_flag=True, help="No progress, and one sentence for each suite at the end."
+)
 @click.option("--no-tracking", is_flag=True, help="Do not sync to MLflow.")
 @click.option(
     "--tracking-uri",
@@ -71,18 +94,23 @@ def run(
     quiet: bool,
     **options: Any,
 ) -> int:
-    """Run the trials of the selection. What is finished is not done again; what was interrupted is resumed.
+    """Run the trials of the selection. What is finished is not done again; what was interrupted is
+    resumed.
 
-    Ends in one screen: a row for each method with what came out, what is missing, and where report and MLflow are.
+    Ends in one screen: a row for each method with what came out, what is missing, and where report
+    and MLflow are.
 
-    With --until-decided the verdicts are looked at after planned numbers of seeds, and a method gets more seeds only while a
-    verdict on it is open: tests at levels that together err no oftener than one test at the end (docs/statistics.md).
+    With --until-decided the verdicts are looked at after planned numbers of seeds, and a method
+    gets more seeds only while a verdict on it is open: tests at levels that together err no oftener
+    than one test at the end (docs/statistics.md).
 
-    Exit code 0 when every trial is finished, 3 when some are not, 4 when verdicts are still open with --max-seeds, 130 after
-    Ctrl-C (which saves everything first).
+    Exit code 0 when every trial is finished, 3 when some are not, 4 when verdicts are still open
+    with --max-seeds, 130 after Ctrl-C (which saves everything first).
     """
     if max_seeds is not None and not until_decided:
-        raise UsageError("--max-seeds belongs to --until-decided", remedy="give both, or name seeds with --seeds")
+        raise UsageError(
+            "--max-seeds belongs to --until-decided", remedy="give both, or name seeds with --seeds"
+        )
     given = RunOptions(tracking=not no_tracking, **options)
     mode = "none" if quiet else _progress_mode(progress)
     if not until_decided:
@@ -100,7 +128,12 @@ def run(
 
 
 def _run_once(
-    workspace: Workspace, selection: Selection, options: RunOptions, mode: Mode, *, quiet: bool = False
+    workspace: Workspace,
+    selection: Selection,
+    options: RunOptions,
+    mode: Mode,
+    *,
+    quiet: bool = False,
 ) -> int:
     prepared = prepare_run(selection, workspace, options, report=report_line)
     plan, at_once = prepared.plan, prepared.jobs_at_once
@@ -116,7 +149,9 @@ def _run_once(
     return result.exit_code
 
 
-def _print_verdicts(workspace: Workspace, selection: Selection, tracking_uri: str | None, *, quiet: bool) -> None:
+def _print_verdicts(
+    workspace: Workspace, selection: Selection, tracking_uri: str | None, *, quiet: bool
+) -> None:
     """What came out of the selection, suite by suite; nothing where nothing was measured."""
     suites = selection.suites(workspace.suites)
     brief = quiet or len(suites) > SCREENS
@@ -124,7 +159,14 @@ def _print_verdicts(workspace: Workspace, selection: Selection, tracking_uri: st
         item = compare_suite(workspace, selection, suite)
         if item.measurements:
             detail: Detail = "quiet" if brief else "answer"
-            print_verdicts(workspace, selection, item, detail, command="albench compare", tracking_uri=tracking_uri)
+            print_verdicts(
+                workspace,
+                selection,
+                item,
+                detail,
+                command="albench compare",
+                tracking_uri=tracking_uri,
+            )
 
 
 def _progress_mode(asked: str) -> Mode:
@@ -142,7 +184,9 @@ def _report_nothing_to_do(result: RunResult, *, quiet: bool) -> int:
     print_plan(plan)
     if plan.trials:
         click.echo(
-            f"Error: {'every trial is blocked' if plan.has_nothing_to_run else 'no trial can be started'}", err=True
+            "Error: "
+            f"{'every trial is blocked' if plan.has_nothing_to_run else 'no trial can be started'}",
+            err=True,
         )
     return result.exit_code
 
@@ -159,18 +203,25 @@ def _warn_of_plan(plan: Plan) -> None:
 def _print_result(result: RunResult, workspace: Workspace, *, quiet: bool) -> None:
     """Counts, where things lie, and how to go on."""
     ends = result.ends
-    words = [f"{ends[end]} {end}" for end in ("finished", "stopped", "failed", NOT_STARTED) if ends[end]]
+    words = [
+        f"{ends[end]} {end}" for end in ("finished", "stopped", "failed", NOT_STARTED) if ends[end]
+    ]
     words += [f"{result.waiting} blocked or running elsewhere"] if result.waiting else []
     if not quiet:
         click.echo(", ".join(words) + f"; records under {workspace.runs}")
     for outcome in result.failed[:SHOWN]:
-        click.echo(f"  log of {outcome.job.name}: {_shorten_path(outcome.job.out / 'worker.log')}", err=True)
+        click.echo(
+            f"  log of {outcome.job.name}: {_shorten_path(outcome.job.out / 'worker.log')}",
+            err=True,
+        )
     if len(result.failed) > SHOWN:
         click.echo(f"  and {len(result.failed) - SHOWN} more, see `albench status`", err=True)
     if result.tracking_problem:
         click.echo(result.tracking_problem, err=True)
     if not result.is_complete:
-        click.echo(f"resume with: {without_secrets(_resume_command(workspace.arguments))}", err=True)
+        click.echo(
+            f"resume with: {without_secrets(_resume_command(workspace.arguments))}", err=True
+        )
 
 
 def _resume_command(arguments: Sequence[str]) -> str:

@@ -10,7 +10,9 @@ from benchmark.errors import Exit
 
 
 @click.command()
-@click.option("--check", "only_check", is_flag=True, help="Write nothing; fail if the file is not current.")
+@click.option(
+    "--check", "only_check", is_flag=True, help="Write nothing; fail if the file is not current."
+)
 @click.pass_obj
 def schema(workspace: Workspace, only_check: bool) -> int:
     """Write schema.json into the suites folder: editors then complete and check suite files."""

@@ -22,9 +22,11 @@ from benchmark.text import duration
 @selecting(required=False)
 @click.pass_obj
 def status(workspace: Workspace, selection: Selection | None, selectors: tuple[str, ...]) -> int:
-    """Show every run in the runs folder (or those that match): its state, how far it is, and who works on it.
+    """Show every run in the runs folder (or those that match): its state, how far it is, and who
+    works on it.
 
-    With options that narrow or change a selection, only the runs of the trials that `run` would make with them.
+    With options that narrow or change a selection, only the runs of the trials that `run` would
+    make with them.
     """
     found = find_runs(selectors if selection is None else selection, workspace)
     table = grid("trial", "profile", "environment", "state", "cycles", "last", "seen", "note")
@@ -45,7 +47,9 @@ def _status_cells(run: Run) -> tuple[str, ...]:
         run.folder.name[:ENV_SHORT],
         f"[{STATES[known.state]}]{known.state}[/]",
         f"{known.cycles}/{trial.protocol.acquisition.cycles}",
-        f"{last.result.metrics.get('accuracy', float('nan')):.2f} % at {last.result.labelled}" if last else "",
+        f"{last.result.metrics.get('accuracy', float('nan')):.2f} % at {last.result.labelled}"
+        if last
+        else "",
         "" if run.last_seen is None else f"{duration(max(0.0, time.time() - run.last_seen))} ago",
         escape(known.note),
     )

@@ -1,4 +1,5 @@
-"""What a process may be started with or without, put right before anything runs: a home, streams, encodings."""
+"""What a process may be started with or without, put right before anything runs: a home, streams,
+encodings."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from typing import TextIO
 
 
 class Patient(io.FileIO):
-    """A stream whose reader may go away (`albench ls | head`): the rest is dropped, and the exit code stays right."""
+    """A stream whose reader may go away (`albench ls | head`): the rest is dropped, and the exit
+    code stays right."""
 
     def write(self, data: object) -> int:
         """Bytes taken, which is all of them when there is no reader left."""
@@ -25,7 +27,8 @@ class Patient(io.FileIO):
 
 
 def stream(given: TextIO | None, number: int) -> TextIO:
-    """A standard stream that survives its reader, writes what its encoding has not as `?`, and is there where it was closed."""
+    """A standard stream that survives its reader, writes what its encoding has not as `?`, and is
+    there where it was closed."""
     try:
         os.fstat(number)
     except OSError:  # started with the stream closed (`>&-`)
@@ -35,11 +38,14 @@ def stream(given: TextIO | None, number: int) -> TextIO:
             os.close(null)
     encoding = given.encoding if given is not None else "utf-8"
     raw = Patient(number, "wb", closefd=False)
-    return io.TextIOWrapper(io.BufferedWriter(raw), encoding, "replace", line_buffering=raw.isatty() or number == 2)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), encoding, "replace", line_buffering=raw.isatty() or number == 2
+    )
 
 
 def settle_home() -> None:
-    """A user without a name or a home (`docker run -u`, OpenShift, cron): libraries that ask for them would fail."""
+    """A user without a name or a home (`docker run -u`, OpenShift, cron): libraries that ask for
+    them would fail."""
     home = os.environ.get("HOME")
     try:
         named = pwd.getpwuid(os.getuid())

@@ -16,7 +16,8 @@ from benchmark.errors import Exit
 @TRACKING_URI
 @click.pass_obj
 def sync(workspace: Workspace, suites: tuple[str, ...], tracking_uri: str | None) -> int:
-    """Bring MLflow up to the runs folder, of these suites (or 'tod/*') or of all. Repeating it changes nothing."""
+    """Bring MLflow up to the runs folder, of these suites (or 'tod/*') or of all. Repeating it
+    changes nothing."""
     with ticker() as tick:
         done = tracking.sync(
             suites,
@@ -24,7 +25,10 @@ def sync(workspace: Workspace, suites: tuple[str, ...], tracking_uri: str | None
             tracking_uri=tracking_uri,
             on_progress=lambda number, whole: tick(f"{number} of {whole} runs looked at"),
         )
-    click.echo(f"{done.written} runs written, {done.unchanged} were up to date, {done.empty} have not begun")
+    click.echo(
+        f"{done.written} runs written, {done.unchanged} were up to date, {done.empty} have not "
+        "begun"
+    )
     for problem in done.problems:
         click.echo(f"skipped: {problem}", err=True)
     return Exit.NOT_MEASURED if done.problems else Exit.OK

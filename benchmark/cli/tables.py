@@ -37,7 +37,8 @@ STATES = {
 
 
 class CleanConsole(Console):
-    """A console that writes control characters out: names and messages come from suites, records, plug-ins and engines."""
+    """A console that writes control characters out: names and messages come from suites, records,
+    plug-ins and engines."""
 
     def render_str(self, text: str, **options: Any) -> Text:
         """See `Console.render_str`; every string that is printed, also in tables, passes here."""
@@ -52,7 +53,8 @@ def console(*, stderr: bool = False) -> Console:
 
 @contextmanager
 def ticker(every: float = 10.0) -> Iterator[Callable[[str], None]]:
-    """Says on standard error how far something is: in place on a terminal, every so many seconds elsewhere."""
+    """Says on standard error how far something is: in place on a terminal, every so many seconds
+    elsewhere."""
     terminal, last = sys.stderr.isatty(), time.monotonic()
     pause, clear = (0.2, "\r\x1b[K") if terminal else (every, "")
 
@@ -76,7 +78,12 @@ def text(value: Any) -> str:
 def grid(*heads: str, title: str = "") -> Table:
     """A table with headings."""
     table = Table(
-        title=title or None, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        box=None,
+        pad_edge=False,
     )
     for head in heads:
         table.add_column(head, overflow="fold")
@@ -97,11 +104,18 @@ def print_suite(facts: dict[str, Any]) -> None:
     out = console()
     paper = facts["paper"]
     out.print(f"[bold]{escape(facts['id'])}[/bold]  {escape(facts['title'])}")
-    out.print(escape(f"{paper['title']}, {paper['venue']} {paper['year']}  {paper.get('url', '')}".rstrip()))
+    out.print(
+        escape(
+            f"{paper['title']}, {paper['venue']} {paper['year']}  {paper.get('url', '')}".rstrip()
+        )
+    )
     if paper.get("code"):
         out.print(escape(f"official code: {paper['code']}"))
     out.print(escape(f"headline: {facts['headline']}"))
-    out.print(escape(f"profile {facts['profile']}, variant {facts['variant']}, file {facts['file']}"), style="dim")
+    out.print(
+        escape(f"profile {facts['profile']}, variant {facts['variant']}, file {facts['file']}"),
+        style="dim",
+    )
     if facts["about"]:
         out.print(escape(f"\n{facts['about'].strip()}"))
     _print_values(out, facts["values"])
@@ -111,7 +125,10 @@ def print_suite(facts: dict[str, Any]) -> None:
         for key in ("paper", "code", "pinned", "effect", "source"):
             out.print(escape(f"  {key + ':':8} {item[key]}"))
         for switch in item.get("switches", ()):
-            flip = f"  switch:  {switch['path']} = {text(switch['corrected'])} (as published {text(switch['as_published'])})"
+            flip = (
+                f"  switch:  {switch['path']} = {text(switch['corrected'])} (as published "
+                f"{text(switch['as_published'])})"
+            )
             out.print(escape(flip))
     _print_section(
         out,
@@ -119,7 +136,9 @@ def print_suite(facts: dict[str, Any]) -> None:
         [f"{path}: {note}" for path, note in facts["unknowns"].items()],
     )
     _print_section(
-        out, "Claims", [f"{name}: {item['text']} ({item['source']})" for name, item in facts["claims"].items()]
+        out,
+        "Claims",
+        [f"{name}: {item['text']} ({item['source']})" for name, item in facts["claims"].items()],
     )
     _print_reported(out, facts["reported"])
     for kind in ("profiles", "variants"):
@@ -136,10 +155,16 @@ def _print_values(out: Console, values: list[dict[str, Any]]) -> None:
         value = " ".join(
             (f"{item['path'].removeprefix(f'{path}.')}=" if len(items) > 1 else "")
             + text(item["value"])
-            + (f" (paper: {'off' if item['pinned'] is None else text(item['pinned'])})" if "pinned" in item else "")
+            + (
+                f" (paper: {'off' if item['pinned'] is None else text(item['pinned'])})"
+                if "pinned" in item
+                else ""
+            )
             for item in items
         )
-        source = items[0]["source"] + ("  [UNKNOWN]" if any(item["unknown"] for item in items) else "")
+        source = items[0]["source"] + (
+            "  [UNKNOWN]" if any(item["unknown"] for item in items) else ""
+        )
         changed = any("pinned" in item for item in items)
         table.add_row(
             escape(path),
@@ -164,7 +189,11 @@ def _group_rows(values: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, 
 def _print_methods(out: Console, methods: dict[str, Any]) -> None:
     table = grid("method", "strategy", "objective", "title", title="\nMethods")
     for name, item in methods.items():
-        parts = [item["strategy"]["name"], item.get("objective", {}).get("name", "supervised"), item["title"]]
+        parts = [
+            item["strategy"]["name"],
+            item.get("objective", {}).get("name", "supervised"),
+            item["title"],
+        ]
         table.add_row(escape(name), *map(escape, parts))
     out.print(table)
 
@@ -179,7 +208,9 @@ def _print_section(out: Console, title: str, lines: list[str]) -> None:
 def _print_reported(out: Console, groups: list[dict[str, Any]]) -> None:
     if not groups:
         return
-    table = grid("method", "role", "numbers", "labelled", "means", "source", title="\nReported numbers")
+    table = grid(
+        "method", "role", "numbers", "labelled", "means", "source", title="\nReported numbers"
+    )
     for group in groups:
         sizes = [str(size) for size in group["labelled"]]
         means = [f"{value:g}" for value in group["means"]]
@@ -221,7 +252,9 @@ def print_plan(plan: Plan) -> None:
     from benchmark.text import duration
 
     out, notes = console(), Notes()
-    table = grid("trial", "id", "state", "cycles", "steps", "forward passes", "cost", "left", "note")
+    table = grid(
+        "trial", "id", "state", "cycles", "steps", "forward passes", "cost", "left", "note"
+    )
     for planned in plan.trials:
         whole = planned.total
         table.add_row(
@@ -245,7 +278,8 @@ def print_plan(plan: Plan) -> None:
     environment = plan.environment
     out.print(
         escape(
-            f"environment {environment.env_id[:12]}: {environment.device} ({environment.device_model}), torch {environment.torch}, "
+            f"environment {environment.env_id[:12]}: {environment.device} "
+            f"({environment.device_model}), torch {environment.torch}, "
             f"{environment.precision}, {environment.threads} thread(s)"
             f"{'' if environment.step == 'eager' else f', steps {environment.step}'}"
         ),
@@ -254,7 +288,8 @@ def print_plan(plan: Plan) -> None:
 
 
 def print_value(values: Sequence[MethodValue]) -> None:
-    """Methods by what a published number costs, the cheapest first, and the command that runs them in this order."""
+    """Methods by what a published number costs, the cheapest first, and the command that runs them
+    in this order."""
     from benchmark.text import duration
 
     if not values:
@@ -280,7 +315,11 @@ def summary(plan: Plan) -> str:
     """A plan in one line."""
     from benchmark.text import duration
 
-    states = [f"{number} {state}" for state in STATES if (number := sum(item.state == state for item in plan.trials))]
+    states = [
+        f"{number} {state}"
+        for state in STATES
+        if (number := sum(item.state == state for item in plan.trials))
+    ]
     left = [item.remaining.macs for item in plan.todo]
     whole = len(plan.trials)
     words = [f"{whole} trial{'s' * (whole != 1)}: {', '.join(states) or 'none'}"]

@@ -43,7 +43,9 @@ def ui(workspace: Workspace, tracking_uri: str | None, port: int) -> int:
 def _require_free(port: int) -> None:
     """Raises UsageError if somebody listens at this port of this machine."""
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that was just left is free
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # one that was just left is free
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:

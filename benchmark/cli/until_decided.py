@@ -1,4 +1,5 @@
-"""run --until-decided: seeds are added, at planned looks, to the methods whose verdicts are still open."""
+"""run --until-decided: seeds are added, at planned looks, to the methods whose verdicts are still
+open."""
 
 from __future__ import annotations
 
@@ -23,16 +24,25 @@ Decided = dict[str, str]
 """What was decided, by its name, with the verdict and the number of seeds at that look."""
 
 
-def run_until_decided(settings: Workspace, selection: Selection, once: Callable[[Selection], int], most: int) -> int:
-    """Run the selection suite by suite, look by look, until nothing is open or `most` seeds are there.
+def run_until_decided(
+    settings: Workspace, selection: Selection, once: Callable[[Selection], int], most: int
+) -> int:
+    """Run the selection suite by suite, look by look, until nothing is open or `most` seeds are
+    there.
 
-    `once` runs a selection and returns its exit code. The first decision on a verdict stands: later seeds that another
-    verdict needs do not open it again. Exit code 0 when all is decided, 4 when something is open at the last look, 3 when there
-    is nothing to decide, else that of the run that could not be finished.
+    `once` runs a selection and returns its exit code. The first decision on a verdict stands: later
+    seeds that another verdict needs do not open it again. Exit code 0 when all is decided, 4 when
+    something is open at the last look, 3 when there is nothing to decide, else that of the run that
+    could not be finished.
     """
     if selection.seeds or any(selector.seeds for selector in selection.selectors):
-        raise UsageError("--until-decided chooses the seeds itself", remedy="name none; --max-seeds bounds them")
-    codes = [_run_suite(settings, selection, suite, once, most) for suite in selection.suites(settings.suites)]
+        raise UsageError(
+            "--until-decided chooses the seeds itself", remedy="name none; --max-seeds bounds them"
+        )
+    codes = [
+        _run_suite(settings, selection, suite, once, most)
+        for suite in selection.suites(settings.suites)
+    ]
     failed = [code for code in codes if code not in (Exit.OK, Exit.INCONCLUSIVE)]
     return failed[0] if failed else max(codes, default=Exit.OK)
 
@@ -40,24 +50,37 @@ def run_until_decided(settings: Workspace, selection: Selection, once: Callable[
 def seeds_of(suite: SuiteFile, number: int) -> tuple[int, ...]:
     """So many seeds: those that the suite plans, then the smallest that it does not."""
     planned = suite.suite.seeds
-    return tuple(islice([*planned, *islice((seed for seed in count() if seed not in planned), number)], number))
+    return tuple(
+        islice(
+            [*planned, *islice((seed for seed in count() if seed not in planned), number)], number
+        )
+    )
 
 
 def _run_suite(
-    settings: Workspace, selection: Selection, suite: SuiteFile, once: Callable[[Selection], int], most: int
+    settings: Workspace,
+    selection: Selection,
+    suite: SuiteFile,
+    once: Callable[[Selection], int],
+    most: int,
 ) -> int:
     from benchmark.verdicts.sequential import planned_looks
 
     least = suite.suite.rule.min_trials
     if most < least:
-        raise UsageError(f"{suite.id} decides nothing below {least} trials", remedy=f"--max-seeds {least} or more")
+        raise UsageError(
+            f"{suite.id} decides nothing below {least} trials",
+            remedy=f"--max-seeds {least} or more",
+        )
     looks = planned_looks(least, most)
     asked = _requested_methods(selection, suite)
     open_methods, decided = asked, Decided()
     click.echo(f"{suite.id}: looks at {', '.join(map(str, looks))} seeds")
     for look in looks:
         seeds = seeds_of(suite, look)
-        code = once(replace(selection, selectors=[Selector(suite.id)], methods=open_methods, seeds=seeds))
+        code = once(
+            replace(selection, selectors=[Selector(suite.id)], methods=open_methods, seeds=seeds)
+        )
         if code != Exit.OK:
             return code
         meant = replace(selection, selectors=[Selector(suite.id)], methods=asked, seeds=seeds)
@@ -73,14 +96,25 @@ def _run_suite(
         click.echo(f"  {name}: open")
     if not decided and not still:
         click.echo(
-            f"{suite.id}: no number, curve or claim of this selection can be compared, so that seeds decide nothing",
+            f"{suite.id}: no number, curve or claim of this selection can be compared, so that "
+            "seeds decide nothing",
             err=True,
         )
         return Exit.NOT_MEASURED
-    command = ["albench", "compare", suite.id, "--looks", ",".join(map(str, looks)), "--seeds", _format_seeds(seeds)]
+    command = [
+        "albench",
+        "compare",
+        suite.id,
+        "--looks",
+        ",".join(map(str, looks)),
+        "--seeds",
+        _format_seeds(seeds),
+    ]
     command += ["--profile", selection.profile] if selection.profile != "paper" else []
     command += ["--variant", selection.variant] if selection.variant != "as_published" else []
-    command += ["--methods", ",".join(asked)] if chosen_methods(selection, suite) is not None else []
+    command += (
+        ["--methods", ",".join(asked)] if chosen_methods(selection, suite) is not None else []
+    )
     click.echo(f"the verdicts with these levels: {shlex.join(command)}")
     return Exit.INCONCLUSIVE if still else Exit.OK
 
@@ -96,7 +130,8 @@ def _requested_methods(selection: Selection, suite: SuiteFile) -> tuple[str, ...
 
 
 def _open_verdicts(judgement: SuiteVerdict, decided: Decided, look: int) -> dict[str, set[str]]:
-    """Verdicts that more seeds can decide, with the methods they need; what is decided now is added to `decided`."""
+    """Verdicts that more seeds can decide, with the methods they need; what is decided now is added
+    to `decided`."""
     still: dict[str, set[str]] = {}
     for name, verdict, methods in _decidable_verdicts(judgement):
         if name in decided:
@@ -127,4 +162,8 @@ def _decidable_verdicts(judgement: SuiteVerdict) -> Iterable[tuple[str, str, set
 
 def _format_seeds(seeds: Iterable[int]) -> str:
     found = sorted(seeds)
-    return f"{found[0]}-{found[-1]}" if found == list(range(found[0], found[-1] + 1)) else ",".join(map(str, found))
+    return (
+        f"{found[0]}-{found[-1]}"
+        if found == list(range(found[0], found[-1] + 1))
+        else ",".join(map(str, found))
+    )

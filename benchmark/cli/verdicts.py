@@ -31,7 +31,12 @@ def detailed(command: Command) -> Command:
 
     options = [
         click.option(
-            "--all", "-v", "--verbose", "everything", is_flag=True, help="Print every number, claim and note."
+            "--all",
+            "-v",
+            "--verbose",
+            "everything",
+            is_flag=True,
+            help="Print every number, claim and note.",
         ),
         click.option("--quiet", "-q", is_flag=True, help="Print one sentence for each suite."),
     ]
@@ -49,7 +54,8 @@ def print_verdicts(
     command: str = "",
     tracking_uri: str | None = None,
 ) -> None:
-    """Print a judged suite. `command` is the verb whose exit code the sentence names where that is not the caller's own."""
+    """Print a judged suite. `command` is the verb whose exit code the sentence names where that is
+    not the caller's own."""
     from benchmark.reports import answer, terminal
 
     out = console()
@@ -65,5 +71,7 @@ def print_verdicts(
     served = bool(tracking_uri and tracking_uri.startswith("http"))
     places = {"Report": str(page) if page is not None else f"{report}"}
     places |= {"MLflow": shown if served else f"albench ui, then {shown}"} if shown else {}
-    around = answer.Surroundings(command, item.commands.get(MISSING, ""), places, f"{item.commands['Compare']} --all")
+    around = answer.Surroundings(
+        command, item.commands.get(MISSING, ""), places, f"{item.commands['Compare']} --all"
+    )
     answer.show_answer(item.judgement, out, around)

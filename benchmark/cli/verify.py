@@ -21,16 +21,31 @@ LEVELS = ["bitwise", "selection", "metric", "statistical"]
 
 @click.command()
 @selecting()
-@click.option("--cycles", type=click.IntRange(1), default=2, show_default=True, help="Only the first cycles.")
-@click.option("--level", type=click.Choice(LEVELS), default="bitwise", show_default=True, help="What must be reached.")
+@click.option(
+    "--cycles", type=click.IntRange(1), default=2, show_default=True, help="Only the first cycles."
+)
+@click.option(
+    "--level",
+    type=click.Choice(LEVELS),
+    default="bitwise",
+    show_default=True,
+    help="What must be reached.",
+)
 @arithmetic
-@click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Also write the table to this file.")
+@click.option(
+    "--markdown",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write the table to this file.",
+)
 @click.pass_obj
-def verify(workspace: Workspace, /, selection: Selection, level: str, markdown: Path | None, **options: Any) -> int:
-    """Run trials twice in two processes, and once more killed and resumed; name the first cycle and field that differ.
+def verify(
+    workspace: Workspace, /, selection: Selection, level: str, markdown: Path | None, **options: Any
+) -> int:
+    """Run trials twice in two processes, and once more killed and resumed; name the first cycle and
+    field that differ.
 
-    Takes the first seed of each method unless seeds are given. The runs folder is not touched. Exit code 0 when the level
-    is reached, 1 when it is not, 3 when it could not be found out.
+    Takes the first seed of each method unless seeds are given. The runs folder is not touched. Exit
+    code 0 when the level is reached, 1 when it is not, 3 when it could not be found out.
     """
     from benchmark.api import verify as verification
     from benchmark.verdicts.determinism import Level
@@ -55,6 +70,10 @@ def verify(workspace: Workspace, /, selection: Selection, level: str, markdown: 
 
 
 def _verify_cells(found: VerificationResult) -> tuple[str, str, str, str]:
-    places = [f"{name}: {at}" for name, at in (("repeated", found.repeated_at), ("resumed", found.resumed_at)) if at]
+    places = [
+        f"{name}: {at}"
+        for name, at in (("repeated", found.repeated_at), ("resumed", found.resumed_at))
+        if at
+    ]
     resumed = str(found.resumed) if found.killed else f"{found.resumed} (too quick to be killed)"
     return found.name, str(found.repeated), resumed, "; ".join(places)

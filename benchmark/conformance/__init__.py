@@ -1,4 +1,5 @@
-"""What every strategy keeps to, as checks that run on anybody's: `albench verify-method FILE.py:Class` and our own tests."""
+"""What every strategy keeps to, as checks that run on anybody's: `albench verify-method
+FILE.py:Class` and our own tests."""
 
 from benchmark.conformance.checks import CHECKS, Finding, Result, check
 from benchmark.conformance.scenario import Scenario

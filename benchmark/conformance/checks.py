@@ -23,7 +23,8 @@ from benchmark.conformance.scenario import CYCLES, Acquired, FakeLearner, Scenar
 from benchmark.errors import AlbenchError
 
 STEEPEST = 1.5
-"""Exponent of the number of candidates up to which the largest temporary counts as growing in proportion to it."""
+"""Exponent of the number of candidates up to which the largest temporary counts as growing in
+proportion to it."""
 Make = Callable[[], Strategy]
 
 
@@ -65,30 +66,39 @@ def check(make: Make, models: int = 1) -> Iterator[Finding]:
 
 
 def same_seed_same_picks(make: Make, world: Scenario) -> str:
-    """Twice the same picks in the same order, by two objects, independent of the state of the global generators."""
+    """Twice the same picks in the same order, by two objects, independent of the state of the
+    global generators."""
     for cycle in range(CYCLES - 1):
         with disturb_generators(1):
             one = acquire_in(make(), replace(world, cycle=cycle))
         with disturb_generators(2):
             two = acquire_in(make(), replace(world, cycle=cycle))
         _require(
-            one.images == two.images, f"cycle {cycle}: two runs with one seed bought {_describe_difference(one, two)}"
+            one.images == two.images,
+            f"cycle {cycle}: two runs with one seed bought {_describe_difference(one, two)}",
         )
     return ""
 
 
 def distinct_candidates(make: Make, world: Scenario) -> str:
-    """Positions are distinct, inside the candidates and at most the budget, in every cycle and for several sizes."""
+    """Positions are distinct, inside the candidates and at most the budget, in every cycle and for
+    several sizes."""
     short = 0
     for cycle in range(CYCLES - 1):
         for candidates, budget in ((60, 12), (100, 1), (64, 60)):
-            bought = acquire_in(make(), replace(world, cycle=cycle, candidates=candidates, budget=budget))
+            bought = acquire_in(
+                make(), replace(world, cycle=cycle, candidates=candidates, budget=budget)
+            )
             known = set(replace(world, candidates=candidates).pool.unlabelled.tolist())
             _require(
-                len(set(bought.images)) == len(bought.images) or bought.picks.returned is not None, "an image twice"
+                len(set(bought.images)) == len(bought.images) or bought.picks.returned is not None,
+                "an image twice",
             )
             _require(set(bought.images) <= known, "an image that is not unlabelled")
-            _require(len(bought.images) <= budget, f"{len(bought.images)} images for a budget of {budget}")
+            _require(
+                len(bought.images) <= budget,
+                f"{len(bought.images)} images for a budget of {budget}",
+            )
             short += len(bought.images) < min(budget, candidates)
     return f"buys less than the budget in {short} of 9 situations" if short else ""
 
@@ -96,7 +106,10 @@ def distinct_candidates(make: Make, world: Scenario) -> str:
 def labels_unread(make: Make, world: Scenario) -> str:
     """Nothing of the learner's own images and labels is looked at, not even around the view."""
     bought = acquire_in(make(), world)
-    _require(bought.label_reads == 0, f"it looked {bought.label_reads} times at what a view does not give")
+    _require(
+        bought.label_reads == 0,
+        f"it looked {bought.label_reads} times at what a view does not give",
+    )
     return ""
 
 
@@ -108,29 +121,39 @@ def inputs_untouched(make: Make, world: Scenario) -> str:
 
 
 def ties_are_stable(make: Make, world: Scenario) -> str:
-    """Of equal scores the earlier candidate is bought; where all candidates look alike and nothing is drawn, the first ones."""
+    """Of equal scores the earlier candidate is bought; where all candidates look alike and nothing
+    is drawn, the first ones."""
     tied = replace(world, tied=True)
     one, two = acquire_in(make(), tied), acquire_in(make(), tied)
     _require(one.images == two.images, "equal candidates, and two runs differ")
     scores = one.picks.scores
     if scores is not None and bool((scores != scores[0]).any()):
         ranked = torch.argsort(scores, descending=True, stable=True)[: len(one.positions)].tolist()
-        _require(one.drew or one.positions == ranked, "its picks are not the largest of its scores, earlier ones first")
+        _require(
+            one.drew or one.positions == ranked,
+            "its picks are not the largest of its scores, earlier ones first",
+        )
         return "equal images get unequal scores: rounding depends on the place in the list"
     if one.drew:
         return "draws from its stream; the draw is repeatable"
     first = list(range(len(one.positions)))
-    _require(one.positions == first, f"equal candidates, bought positions {one.positions[:6]}... instead of the first")
+    _require(
+        one.positions == first,
+        f"equal candidates, bought positions {one.positions[:6]}... instead of the first",
+    )
     return ""
 
 
 def not_a_number_is_refused(make: Make, world: Scenario) -> str:
-    """An output that is not finite for a candidate ends in an AlbenchError, or has no influence at all."""
+    """An output that is not finite for a candidate ends in an AlbenchError, or has no influence at
+    all."""
     declared = [name for name in sorted(make().needs) if OutputName.parse(name).output != VOTES]
-    # Asked for later means asked for a part of the candidates: there must be enough of them for that part to count.
+    # Asked for later means asked for a part of the candidates: there must be enough of them for
+    # that part to count.
     situations = [(name, world) for name in declared]
     situations += [
-        (name, replace(world, candidates=600)) for name in _later_outputs(make, replace(world, candidates=600))
+        (name, replace(world, candidates=600))
+        for name in _later_outputs(make, replace(world, candidates=600))
     ]
     ignored = []
     for name, place in situations:
@@ -138,24 +161,39 @@ def not_a_number_is_refused(make: Make, world: Scenario) -> str:
         plain = acquire_in(make(), place)
         for image in _revealing_images(plain, place, name):
             try:
-                bought = acquire_in(make(), replace(place, spoilt=_without_labelled(name), spoilt_image=image))
-                changed = changed or (_describe_difference(plain, bought) if bought.images != plain.images else "")
+                bought = acquire_in(
+                    make(), replace(place, spoilt=_without_labelled(name), spoilt_image=image)
+                )
+                changed = changed or (
+                    _describe_difference(plain, bought) if bought.images != plain.images else ""
+                )
             except AlbenchError:
                 refused += 1
         _require(
-            not changed, f"with a NaN in {name} for one image, the picks changed instead of raising an error: {changed}"
+            not changed,
+            f"with a NaN in {name} for one image, the picks changed instead of raising an error: "
+            f"{changed}",
         )
         if refused:
             continue
         ignored.append(name)
-    return f"not read for this: {', '.join(ignored)}" if ignored else "" if situations else "reads no numbers"
+    return (
+        f"not read for this: {', '.join(ignored)}"
+        if ignored
+        else ""
+        if situations
+        else "reads no numbers"
+    )
 
 
 def _revealing_images(plain: Acquired, world: Scenario, name: str) -> list[int]:
-    """Images whose damage would show: the first one bought and one that was not, or a labelled one."""
+    """Images whose damage would show: the first one bought and one that was not, or a labelled
+    one."""
     if OutputName.parse(name).labelled:
         return [int(world.pool.labelled[0])]
-    candidates = world.pool.unlabelled.tolist() if plain.view is None else plain.view.candidates.tolist()
+    candidates = (
+        world.pool.unlabelled.tolist() if plain.view is None else plain.view.candidates.tolist()
+    )
     return [*plain.images[:1], *[image for image in candidates if image not in plain.images][:1]]
 
 
@@ -164,7 +202,9 @@ def _later_outputs(make: Make, world: Scenario) -> list[str]:
     seen: set[str] = set()
     usual = FakeLearner.outputs
 
-    def outputs(self: FakeLearner, names: Iterable[str], indices: Indices, cycle: int) -> dict[str, Tensor]:
+    def outputs(
+        self: FakeLearner, names: Iterable[str], indices: Indices, cycle: int
+    ) -> dict[str, Tensor]:
         seen.update(names := list(names))
         return usual(self, names, indices, cycle)
 
@@ -191,12 +231,16 @@ def fewer_candidates_than_budget(make: Make, world: Scenario) -> str:
     """Works with fewer candidates than the budget, and with a single one."""
     for candidates in (7, 1):
         bought = acquire_in(make(), replace(world, candidates=candidates, budget=20))
-        _require(len(bought.images) <= candidates, f"{len(bought.images)} images from {candidates} candidates")
+        _require(
+            len(bought.images) <= candidates,
+            f"{len(bought.images)} images from {candidates} candidates",
+        )
     return ""
 
 
 def order_has_no_influence(make: Make, world: Scenario) -> str:
-    """Where the strategy claims it: the same images are bought regardless of the candidates' order."""
+    """Where the strategy claims it: the same images are bought regardless of the candidates'
+    order."""
     if not make().equivariant:
         return "not claimed"
     usual = acquire_in(make(), world)
@@ -220,8 +264,8 @@ def before_the_first_training(make: Make, world: Scenario) -> str:
 
 
 def own_stream(make: Make, world: Scenario) -> str:
-    """What it draws is not what random sampling draws from the same seed: where all images are alike to it, the two would be
-    one method under two names."""
+    """What it draws is not what random sampling draws from the same seed: where all images are
+    alike to it, the two would be one method under two names."""
     drew = False
     for situation in (world, replace(world, tied=True), replace(world, candidates=100, budget=5)):
         bought, plain = acquire_in(make(), situation), acquire_in(Random(), situation)
@@ -229,15 +273,21 @@ def own_stream(make: Make, world: Scenario) -> str:
             continue
         drew = True
         _require(
-            set(bought.images) != set(plain.images), "it buys the images that random sampling buys, by the stream alone"
+            set(bought.images) != set(plain.images),
+            "it buys the images that random sampling buys, by the stream alone",
         )
-    _require(type(make()) is Random or make().stream != "", "it draws from the stream of random sampling")
+    _require(
+        type(make()) is Random or make().stream != "", "it draws from the stream of random sampling"
+    )
     return "" if drew else "draws nothing, or is random sampling itself"
 
 
 def memory(make: Make, world: Scenario) -> str:
-    """The largest temporary grows in proportion to the candidates; where it grows faster, that is said."""
-    few, many = (_largest_temporary(make, replace(world, candidates=count)) for count in (300, 1200))
+    """The largest temporary grows in proportion to the candidates; where it grows faster, that is
+    said."""
+    few, many = (
+        _largest_temporary(make, replace(world, candidates=count)) for count in (300, 1200)
+    )
     exponent = float(np.log(max(many, 1) / max(few, 1)) / np.log(4))
     if exponent <= STEEPEST:
         return ""
@@ -261,7 +311,9 @@ class LargestTemporary(TorchFunctionMode):
         out = func(*args, **(kwargs or {}))
         if isinstance(out, Tensor):
             with torch._C.DisableTorchFunction():
-                self.numbers = max(self.numbers, out.untyped_storage().nbytes() // out.element_size())
+                self.numbers = max(
+                    self.numbers, out.untyped_storage().nbytes() // out.element_size()
+                )
         return out
 
 

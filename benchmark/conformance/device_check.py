@@ -1,7 +1,9 @@
-"""What holds on a device: dry runs of trials under every arithmetic. `python -m benchmark.conformance.device_check TRIALS DEVICE`.
+"""What holds on a device: dry runs of trials under every arithmetic. `python -m
+benchmark.conformance.device_check TRIALS DEVICE`.
 
-Each trial of a file (one JSON a line) is shrunk as for `check` and played through: twice under each precision and step on the
-device, and once on the CPU in fp32. One JSON line per trial, precision and step says what came out.
+Each trial of a file (one JSON a line) is shrunk as for `check` and played through: twice under each
+precision and step on the device, and once on the CPU in fp32. One JSON line per trial, precision
+and step says what came out.
 """
 
 from __future__ import annotations
@@ -31,8 +33,9 @@ from benchmark.spec.suite import Trial
 from benchmark.worker import assemble
 
 TOLERANCES: dict[Precision, float] = {"fp32": 1e-3, "tf32": 2e-2, "tf32-conv": 2e-2, "bf16": 1e-1}
-"""Largest relative difference of a first cycle's losses from the CPU's in fp32: two steps of training amplify the rounding of
-24, 11 and 8 bits. A wrong kernel, a lost gradient or a wrong image is far above."""
+"""Largest relative difference of a first cycle's losses from the CPU's in fp32: two steps of
+training amplify the rounding of 24, 11 and 8 bits. A wrong kernel, a lost gradient or a wrong image
+is far above."""
 
 
 class Held(Spec):
@@ -48,8 +51,8 @@ class Held(Spec):
     captures: bool | None = None
     """Captured steps gave the bits of those made together; None where steps are not captured."""
     difference: float | None = None
-    """Relative difference of the first cycle's losses from the CPU's in fp32; None where dropout draws (each device draws its
-    own) or the CPU gave no finite loss."""
+    """Relative difference of the first cycle's losses from the CPU's in fp32; None where dropout
+    draws (each device draws its own) or the CPU gave no finite loss."""
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -73,7 +76,8 @@ class Played:
 
 
 def arithmetics(device: str) -> list[tuple[Precision, Step]]:
-    """Precisions and steps that are another arithmetic on a device: a CPU has no TF32 and captures nothing."""
+    """Precisions and steps that are another arithmetic on a device: a CPU has no TF32 and captures
+    nothing."""
     cuda = device != "cpu"
     return [
         (precision, step)
@@ -90,7 +94,12 @@ def check_trial(trial: Trial, device: str) -> Iterator[Held]:
         reference = play(trial, prepare("cpu", "fp32", 1))
     except Exception as error:
         for precision, step in arithmetics(device):
-            yield Held(name=name, precision=precision, step=step, problem=f"on the CPU: {_error_text(error)}")
+            yield Held(
+                name=name,
+                precision=precision,
+                step=step,
+                problem=f"on the CPU: {_error_text(error)}",
+            )
         return
     together: dict[str, Played] = {}
     for precision, step in arithmetics(device):
@@ -104,7 +113,12 @@ def check_trial(trial: Trial, device: str) -> Iterator[Held]:
             together[precision] = first
         difference = None if reference.drew else compare_losses(first.results, reference.results)
         if difference == float("inf"):
-            yield Held(name=name, precision=precision, step=step, problem="no finite loss where the CPU has one")
+            yield Held(
+                name=name,
+                precision=precision,
+                step=step,
+                problem="no finite loss where the CPU has one",
+            )
             continue
         captured = step == "captured" and precision in together and not first.drew
         yield Held(
@@ -124,24 +138,28 @@ def play(trial: Trial, numerics: Numerics) -> Played:
         small, synthetic_dataset(small.protocol), numerics, Path("weights"), synthetic_features
     )
     with tempfile.TemporaryDirectory() as folder, _dropout_seen() as seen, _early_captures():
-        session = Session(small, "0" * 64, "0" * 64, Path(folder), None, save_every=1e9, must_stop=lambda: False)
+        session = Session(
+            small, "0" * 64, "0" * 64, Path(folder), None, save_every=1e9, must_stop=lambda: False
+        )
         run(small.protocol, strategy, learner, session)
     return Played(tuple(session.results), bool(seen))
 
 
 def compare_losses(ours: tuple[CycleResult, ...], theirs: tuple[CycleResult, ...]) -> float | None:
-    """Largest relative difference of the first cycle's losses: infinite where one is missing in `ours` (it was not finite), None
-    where `theirs` has none."""
+    """Largest relative difference of the first cycle's losses: infinite where one is missing in
+    `ours` (it was not finite), None where `theirs` has none."""
     one, two = ours[0].metrics, theirs[0].metrics
     names = [name for name in two if name.startswith("loss/")]
     return max(
-        (abs(one.get(name, float("inf")) - two[name]) / max(1.0, abs(two[name])) for name in names), default=None
+        (abs(one.get(name, float("inf")) - two[name]) / max(1.0, abs(two[name])) for name in names),
+        default=None,
     )
 
 
 @contextmanager
 def _early_captures() -> Iterator[None]:
-    """Steps are captured at the second of a kind: a dry run makes too few to reach a graph otherwise."""
+    """Steps are captured at the second of a kind: a dry run makes too few to reach a graph
+    otherwise."""
     before = cuda_graphs.WARM_UP
     cuda_graphs.WARM_UP = 1
     try:
@@ -156,7 +174,9 @@ def _dropout_seen() -> Iterator[list[bool]]:
     seen: list[bool] = []
     plain = torch.nn.functional.dropout
 
-    def watched(x: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+    def watched(
+        x: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+    ) -> Any:
         if training and p > 0:
             seen.append(True)
         return plain(x, p, training, inplace)
@@ -174,12 +194,16 @@ def _error_text(error: Exception) -> str:
 
 def main(path: Path, device: str) -> int:
     """Print a line for every trial and arithmetic; see the module's docstring."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(int(Exit.INTERRUPTED)))  # through what removes temporary folders
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(int(Exit.INTERRUPTED))
+    )  # through what removes temporary folders
     bad = 0
     for line in path.read_text(encoding="utf-8").splitlines():
         for held in check_trial(Trial.model_validate_json(line), device):
             bad += bool(held.failures)
-            print(json.dumps(held.model_dump(mode="json") | {"failures": held.failures}), flush=True)
+            print(
+                json.dumps(held.model_dump(mode="json") | {"failures": held.failures}), flush=True
+            )
     return int(Exit.DISCREPANCY if bad else Exit.OK)
 
 

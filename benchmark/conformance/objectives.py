@@ -1,4 +1,5 @@
-"""The promises of an objective, one check each, on a small network and synthetic images: seconds, and no data are needed."""
+"""The promises of an objective, one check each, on a small network and synthetic images: seconds,
+and no data are needed."""
 
 from __future__ import annotations
 
@@ -31,7 +32,13 @@ MakeObjective = Callable[[], Objective]
 
 _PROTOCOL: dict[str, Any] = {
     "seed": 0,
-    "data": {"name": "cifar10", "train_size": POOL, "test_size": 8, "classes": CLASSES, "split": {"rule": "official"}},
+    "data": {
+        "name": "cifar10",
+        "train_size": POOL,
+        "test_size": 8,
+        "classes": CLASSES,
+        "split": {"rule": "official"},
+    },
     "views": {
         "train": [
             {"op": "random_crop", "size": 32, "padding": 4},
@@ -48,12 +55,19 @@ _PROTOCOL: dict[str, Any] = {
         "shuffle": True,
         "drop_last": False,
         "start": "warm",
-        "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": False},
+        "optimizer": {
+            "name": "sgd",
+            "lr": 0.05,
+            "momentum": 0.9,
+            "weight_decay": 5e-4,
+            "nesterov": False,
+        },
         "schedule": {"kind": "cosine"},
     },
     "evaluation": {"epoch": "last", "batch_size": 8},
 }
-"""A protocol around it: a narrow ResNet-18 with two heads and four maps, channels 8, 16, 32 and 64."""
+"""A protocol around it: a narrow ResNet-18 with two heads and four maps, channels 8, 16, 32 and
+64."""
 
 
 def check_objective_contract(make: MakeObjective) -> Iterator[Finding]:
@@ -66,44 +80,69 @@ def check_objective_contract(make: MakeObjective) -> Iterator[Finding]:
         except (Broken, AlbenchError) as error:
             yield Finding(name, Result.FAILED, " ".join(str(error).split()))
         except Exception as error:
-            yield Finding(name, Result.FAILED, f"raised {type(error).__name__}: {' '.join(str(error).split())}")
+            yield Finding(
+                name,
+                Result.FAILED,
+                f"raised {type(error).__name__}: {' '.join(str(error).split())}",
+            )
 
 
 def loss_is_finite_with_gradients(make: MakeObjective) -> str:
-    """Every batch of an epoch, the smaller last one too, gives a finite number that the network's weights have gradients of."""
+    """Every batch of an epoch, the smaller last one too, gives a finite number that the network's
+    weights have gradients of."""
     learner = _learner(make)
     learner.student.train()
     for batch in _batches(learner):
         learner.objective.before_step(batch)
         loss = learner.objective.loss(learner.student, batch)
-        _demand(isinstance(loss, Tensor) and loss.shape == (), f"the loss is {_shape(loss)}, not a single number")
+        _demand(
+            isinstance(loss, Tensor) and loss.shape == (),
+            f"the loss is {_shape(loss)}, not a single number",
+        )
         _demand(bool(loss.isfinite()), "the loss is not finite")
         _demand(loss.requires_grad, "the loss has no gradient")
         learner.student.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         grads = [weight.grad for weight in learner.student.parameters()]
-        _demand(any(grad is not None and bool(grad.any()) for grad in grads), "no weight of the network has a gradient")
-        _demand(all(grad is None or bool(grad.isfinite().all()) for grad in grads), "a gradient is not finite")
+        _demand(
+            any(grad is not None and bool(grad.any()) for grad in grads),
+            "no weight of the network has a gradient",
+        )
+        _demand(
+            all(grad is None or bool(grad.isfinite().all()) for grad in grads),
+            "a gradient is not finite",
+        )
     return ""
 
 
 def epochs_have_the_steps_they_say(make: MakeObjective) -> str:
-    """An epoch has `epoch_steps` batches, and steps are counted from 0 over the epochs of a cycle."""
+    """An epoch has `epoch_steps` batches, and steps are counted from 0 over the epochs of a
+    cycle."""
     learner = _learner(make)
     data, steps = _data(learner), learner.objective.epoch_steps(_data(learner))
     for epoch in range(EPOCHS):
         batches = list(learner.objective.batches(data, epoch))
-        _demand(len(batches) == steps, f"an epoch has {len(batches)} batches, and epoch_steps gives {steps}")
+        _demand(
+            len(batches) == steps,
+            f"an epoch has {len(batches)} batches, and epoch_steps gives {steps}",
+        )
         counted = [(batch.epoch, batch.step) for batch in batches]
         wanted = [(epoch, epoch * steps + number) for number in range(steps)]
-        _demand(counted == wanted, f"batches of epoch {epoch} are counted as {counted[:2]}, not {wanted[:2]}")
+        _demand(
+            counted == wanted,
+            f"batches of epoch {epoch} are counted as {counted[:2]}, not {wanted[:2]}",
+        )
         sizes = {(len(batch.images), len(batch.labels)) for batch in batches}
-        _demand(all(one == two for one, two in sizes), "a batch has other numbers of images and of labels")
+        _demand(
+            all(one == two for one, two in sizes),
+            "a batch has other numbers of images and of labels",
+        )
     return ""
 
 
 def same_seed_same_training(make: MakeObjective) -> str:
-    """Two trainings with one seed give equal weights, regardless of where the global generators stand."""
+    """Two trainings with one seed give equal weights, regardless of where the global generators
+    stand."""
     one, two = _trained(_learner(make)), _trained(_learner(make), world=2)
     _same(one, two, "after one seed two trainings differ in")
     return ""
@@ -129,7 +168,8 @@ def use_of_unlabelled_is_declared(make: MakeObjective) -> str:
 
 
 def resumed_equals_uninterrupted(make: MakeObjective) -> str:
-    """Stopped after an epoch and gone on with in another process, it gives the bits of an uninterrupted training."""
+    """Stopped after an epoch and gone on with in another process, it gives the bits of an
+    uninterrupted training."""
     whole, first, second = _learner(make), _learner(make), _learner(make)
     kept: dict[str, Any] = {}
 
@@ -148,7 +188,8 @@ def resumed_equals_uninterrupted(make: MakeObjective) -> str:
 
 
 def next_cycle_goes_on(make: MakeObjective) -> str:
-    """A second cycle on more labels works, and so does a fresh start; branches, counters and weights go through a saved state."""
+    """A second cycle on more labels works, and so does a fresh start; branches, counters and
+    weights go through a saved state."""
     learner = _learner(make)
     _trained(learner)
     kept, other = copy.deepcopy(learner.state()), _learner(make)
@@ -165,29 +206,54 @@ def next_cycle_goes_on(make: MakeObjective) -> str:
 
 
 def heads_and_branches(make: MakeObjective) -> str:
-    """Further outputs have a row for each image and are finite; branches that are evaluated are networks."""
+    """Further outputs have a row for each image and are finite; branches that are evaluated are
+    networks."""
     learner = _learner(make)
     _trained(learner)
     heads = learner.objective.heads()
     found = learner.outputs(heads, np.arange(LABELLED, POOL), 0) if heads else {}
     for name, value in found.items():
-        _demand(len(value) == POOL - LABELLED, f"the output {name} is {_shape(value)} for {POOL - LABELLED} images")
+        _demand(
+            len(value) == POOL - LABELLED,
+            f"the output {name} is {_shape(value)} for {POOL - LABELLED} images",
+        )
         _demand(bool(value.isfinite().all()), f"the output {name} is not finite")
     evaluated = learner.objective.evaluated()
     for name, module in evaluated.items():
         learner.evaluate(module)
-        _demand(any(module is one for one in learner.objective.modules().values()), f"the branch {name} is not saved")
-    names = [*(f"output {name}" for name in heads), *(f"branch {name}" for name in learner.objective.modules())]
+        _demand(
+            any(module is one for one in learner.objective.modules().values()),
+            f"the branch {name} is not saved",
+        )
+    names = [
+        *(f"output {name}" for name in heads),
+        *(f"branch {name}" for name in learner.objective.modules()),
+    ]
     return f"adds {', '.join(names)}" if names else ""
 
 
 def other_arithmetic(make: MakeObjective) -> str:
-    """A training in bf16, and one whose labelled and unlabelled images are run together, end with finite weights."""
-    for numerics in (Numerics(torch.device("cpu"), "bf16"), Numerics(torch.device("cpu"), step="together")):
+    """A training in bf16, and one whose labelled and unlabelled images are run together, end with
+    finite weights."""
+    for numerics in (
+        Numerics(torch.device("cpu"), "bf16"),
+        Numerics(torch.device("cpu"), step="together"),
+    ):
         state = _trained(_learner(make, numerics=numerics))
-        bad = [name for name, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())]
-        _demand(not bad, f"under {numerics.precision}, step {numerics.step}, {', '.join(bad[:3])} is not finite")
-    return "" if make().capturable else "steps cannot be captured as CUDA graphs: it does not declare `capturable`"
+        bad = [
+            name
+            for name, value in state.items()
+            if value.is_floating_point() and not bool(value.isfinite().all())
+        ]
+        _demand(
+            not bad,
+            f"under {numerics.precision}, step {numerics.step}, {', '.join(bad[:3])} is not finite",
+        )
+    return (
+        ""
+        if make().capturable
+        else "steps cannot be captured as CUDA graphs: it does not declare `capturable`"
+    )
 
 
 OBJECTIVE_CHECKS: dict[str, Callable[[MakeObjective], str]] = {
@@ -224,7 +290,9 @@ def _learner(make: MakeObjective, start: str = "warm", numerics: Numerics | None
     return Learner(protocol, make(), learner.parts, learner.streams, chosen)
 
 
-def _fit(learner: Learner, cycle: int = 0, labelled: Any = None, unlabelled: Any = None, **given: Any) -> None:
+def _fit(
+    learner: Learner, cycle: int = 0, labelled: Any = None, unlabelled: Any = None, **given: Any
+) -> None:
     chosen = np.arange(LABELLED) if labelled is None else labelled
     rest = np.arange(len(chosen), POOL) if unlabelled is None else unlabelled
     learner.fit(cycle, chosen, rest, (), **given)
@@ -242,8 +310,15 @@ def _trained(
 def _state(learner: Learner) -> dict[str, Tensor]:
     """Every tensor of the network and of the branches, and every counter, by name."""
     modules = {"the network": learner.student, **learner.objective.modules()}
-    found = {f"{name}: {key}": value for name, one in modules.items() for key, value in one.state_dict().items()}
-    return found | {f"counter {name}": torch.tensor(value) for name, value in learner.objective.counters().items()}
+    found = {
+        f"{name}: {key}": value
+        for name, one in modules.items()
+        for key, value in one.state_dict().items()
+    }
+    return found | {
+        f"counter {name}": torch.tensor(value)
+        for name, value in learner.objective.counters().items()
+    }
 
 
 def _data(learner: Learner) -> CycleData:
@@ -272,7 +347,11 @@ def _same(one: dict[str, Tensor], two: dict[str, Tensor], words: str) -> None:
 
 
 def _shape(value: Any) -> str:
-    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    return (
+        f"a tensor of shape {tuple(value.shape)}"
+        if isinstance(value, Tensor)
+        else type(value).__name__
+    )
 
 
 def _demand(kept: bool, words: str) -> None:

@@ -1,7 +1,9 @@
-"""Situations in which a strategy is asked to buy: the loop's own acquisition with a stand-in for the trained network.
+"""Situations in which a strategy is asked to buy: the loop's own acquisition with a stand-in for
+the trained network.
 
-The stand-in answers random numbers of the declared shapes, keyed by image, so that order, ties, damage and lack of
-candidates can be arranged. Nothing is trained besides what the strategy trains itself.
+The stand-in answers random numbers of the declared shapes, keyed by image, so that order, ties,
+damage and lack of candidates can be arranged. Nothing is trained besides what the strategy trains
+itself.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from benchmark.spec.identity import canonical_json
 from benchmark.spec.protocol import Protocol
 
 CLASSES, FEATURES, SNAPSHOTS, SIDE = 10, 16, 4, 32
-"""Shape of what the stand-in answers: classes, width of features, snapshots and students, pixels of images."""
+"""Shape of what the stand-in answers: classes, width of features, snapshots and students, pixels of
+images."""
 TAILS = {"logits": (CLASSES,), "features": (FEATURES,)}
 """Shapes of what the stand-in answers for one image; other outputs are one number."""
 CYCLES = 4
@@ -62,8 +65,12 @@ class Scenario:
     @property
     def pool(self) -> Pool:
         """Who is labelled: a shuffle that does not depend on `seed`."""
-        usual = Pool.shuffled(self.size, self.labelled, np.random.Generator(np.random.Philox(key=5)))
-        return replace(usual, unlabelled=usual.unlabelled[list(self.order)]) if self.order else usual
+        usual = Pool.shuffled(
+            self.size, self.labelled, np.random.Generator(np.random.Philox(key=5))
+        )
+        return (
+            replace(usual, unlabelled=usual.unlabelled[list(self.order)]) if self.order else usual
+        )
 
     @property
     def protocol(self) -> Protocol:
@@ -74,7 +81,10 @@ class Scenario:
                 | {
                     "data": _DATA | {"train_size": self.size},
                     "acquisition": {
-                        "initial": {"rule": "strategy", "size": min(self.budget, self.size - CYCLES)},
+                        "initial": {
+                            "rule": "strategy",
+                            "size": min(self.budget, self.size - CYCLES),
+                        },
                         "budget": 1,
                         "cycles": CYCLES,
                     },
@@ -83,7 +93,12 @@ class Scenario:
         )
 
 
-_DATA: dict[str, Any] = {"name": "cifar10", "test_size": 1, "classes": CLASSES, "split": {"rule": "official"}}
+_DATA: dict[str, Any] = {
+    "name": "cifar10",
+    "test_size": 1,
+    "classes": CLASSES,
+    "split": {"rule": "official"},
+}
 _PROTOCOL: dict[str, Any] = {
     "seed": 0,
     "views": {"train": [], "test": [], "pool": "test"},
@@ -94,7 +109,13 @@ _PROTOCOL: dict[str, Any] = {
         "shuffle": True,
         "drop_last": False,
         "start": "fresh",
-        "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.0, "weight_decay": 0.0, "nesterov": False},
+        "optimizer": {
+            "name": "sgd",
+            "lr": 0.1,
+            "momentum": 0.0,
+            "weight_decay": 0.0,
+            "nesterov": False,
+        },
         "schedule": {"kind": "cosine"},
     },
     "evaluation": {"epoch": "last", "batch_size": 1},
@@ -102,7 +123,8 @@ _PROTOCOL: dict[str, Any] = {
 
 
 class FakeLearner:
-    """In place of a trained network: numbers by name and image. It has labels like a learner, and notices who reads them."""
+    """In place of a trained network: numbers by name and image. It has labels like a learner, and
+    notices who reads them."""
 
     def __init__(self, world: Scenario) -> None:
         self.world = world
@@ -112,7 +134,8 @@ class FakeLearner:
         self.parts = _Watched(self)
 
     def outputs(self, names: Iterable[str], indices: Indices, cycle: int) -> dict[str, Tensor]:
-        """As a learner's: (n, ...) for each name, with leading axes of models, snapshots or students where it has them."""
+        """As a learner's: (n, ...) for each name, with leading axes of models, snapshots or
+        students where it has them."""
         return {name: self._output(name, torch.from_numpy(np.asarray(indices))) for name in names}
 
     def scoring_images(self, indices: Indices | Tensor) -> Tensor:
@@ -122,18 +145,30 @@ class FakeLearner:
         return noise[chosen].repeat_interleave(SIDE // 8, dim=2).repeat_interleave(SIDE // 8, dim=3)
 
     def statics(self, names: Iterable[str]) -> dict[str, Tensor]:
-        """What a stage before the first cycle would have left: (pool size,) numbers for each name."""
+        """What a stage before the first cycle would have left: (pool size,) numbers for each
+        name."""
         needs = {OutputName.parse(name).unlabelled for name in names}
-        shapes = {str(need): TAILS.get(need.output, ()) for need in needs if need.is_static and need.network == PRETEXT}
-        shapes |= {str(need): (FEATURES,) for need in needs if need.is_static and need.network != PRETEXT}
-        return {name: self._spoil(name, self._rows(name, tail).abs()[None])[0] for name, tail in shapes.items()}
+        shapes = {
+            str(need): TAILS.get(need.output, ())
+            for need in needs
+            if need.is_static and need.network == PRETEXT
+        }
+        shapes |= {
+            str(need): (FEATURES,) for need in needs if need.is_static and need.network != PRETEXT
+        }
+        return {
+            name: self._spoil(name, self._rows(name, tail).abs()[None])[0]
+            for name, tail in shapes.items()
+        }
 
     def _output(self, name: str, indices: Tensor) -> Tensor:
         asked = OutputName.parse(name)
         network, kind = asked.owner, asked.output
         if asked.headed is not None:
             return self._head(name, kind)
-        lead: tuple[int, ...] = (self.world.models,) if self.world.models > 1 and not network else ()
+        lead: tuple[int, ...] = (
+            (self.world.models,) if self.world.models > 1 and not network else ()
+        )
         lead += (SNAPSHOTS,) if kind == "votes" or network == "students" else ()
         lead += () if asked.passes is None else (asked.passes[1],)
         tail = TAILS.get(kind, ())
@@ -202,8 +237,11 @@ class Acquired:
     """Inputs that it changed."""
 
 
-def acquire_in(strategy: Strategy, world: Scenario, around: AbstractContextManager[Any] | None = None) -> Acquired:
-    """Let a strategy buy through the loop's own acquisition, `select` inside `around`. Raises what it raises."""
+def acquire_in(
+    strategy: Strategy, world: Scenario, around: AbstractContextManager[Any] | None = None
+) -> Acquired:
+    """Let a strategy buy through the loop's own acquisition, `select` inside `around`. Raises what
+    it raises."""
     learner = FakeLearner(world)
     watch = _Watch(strategy, around or nullcontext(), learner)
     watched = cast(Strategy, watch)
@@ -211,20 +249,35 @@ def acquire_in(strategy: Strategy, world: Scenario, around: AbstractContextManag
     if world.cycle == BEFORE_FIRST_TRAINING:
         initial_pool(world.protocol, watched, cast(Any, learner), statics)
     else:
-        acquire(watched, cast(Any, learner), world.pool, world.cycle, world.protocol, world.budget, statics)
+        acquire(
+            watched,
+            cast(Any, learner),
+            world.pool,
+            world.cycle,
+            world.protocol,
+            world.budget,
+            statics,
+        )
     if watch.view is None or watch.picks is None:  # nothing was left to choose from
         empty = Picks(torch.empty(0, dtype=torch.int64))
         return Acquired([], cast(View, None), empty, [], False, watch.label_reads)
     positions = watch.picks.positions.cpu().tolist()
     images = watch.view.candidates[watch.picks.positions.cpu().numpy()].tolist()
-    return Acquired(images, watch.view, watch.picks, positions, watch.drew, watch.label_reads, watch.touched)
+    return Acquired(
+        images, watch.view, watch.picks, positions, watch.drew, watch.label_reads, watch.touched
+    )
 
 
 class _Watch:
     """The strategy itself, with its view kept and compared afterwards."""
 
-    def __init__(self, strategy: Strategy, around: AbstractContextManager[Any], learner: FakeLearner) -> None:
-        self._strategy, self.needs, self._around, self._learner = strategy, strategy.needs, around, learner
+    def __init__(
+        self, strategy: Strategy, around: AbstractContextManager[Any], learner: FakeLearner
+    ) -> None:
+        self._strategy = strategy
+        self.needs = strategy.needs
+        self._around = around
+        self._learner = learner
         self.label_reads = 0
         self.stream = strategy.stream
         self.view: View | None = None
@@ -237,7 +290,8 @@ class _Watch:
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
-        """Counts what the strategy reads of the learner; the loop itself reads the labels of labelled images for it."""
+        """Counts what the strategy reads of the learner; the loop itself reads the labels of
+        labelled images for it."""
         before = self._learner.label_reads
         yield
         self.label_reads += self._learner.label_reads - before
@@ -256,7 +310,9 @@ class _Watch:
 def _view_content(view: View) -> dict[str, bytes]:
     arrays = {"candidates": view.candidates, "labelled": view.labelled}
     tensors = {name: value.numpy() for name, value in {**view.outputs, **view.statics}.items()}
-    return {name: np.ascontiguousarray(value).tobytes() for name, value in {**arrays, **tensors}.items()}
+    return {
+        name: np.ascontiguousarray(value).tobytes() for name, value in {**arrays, **tensors}.items()
+    }
 
 
 def _as_plain(value: Any) -> Any:

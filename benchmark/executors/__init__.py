@@ -1,4 +1,5 @@
-"""Where trials run: `local` processes, `docker` containers, a `ray` cluster. Each is imported only when it is asked for."""
+"""Where trials run: `local` processes, `docker` containers, a `ray` cluster. Each is imported only
+when it is asked for."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ REMEDY = "use --executor local"
 
 
 def load(name: str, say: Callable[[str], None] = lambda _: None) -> Executor:
-    """The executor by its name. `auto` is docker where it works, else local, and `say` gets the reason.
+    """The executor by its name. `auto` is docker where it works, else local, and `say` gets the
+    reason.
 
     Raises ExecutorError where it cannot work.
     """
@@ -34,6 +36,11 @@ def load(name: str, say: Callable[[str], None] = lambda _: None) -> Executor:
         if error.name == f"benchmark.executors.{HOMES.get(name, name)}":
             missing = "this version does not have it"
         elif name == "ray":
-            remedy = f"install it (uv pip install --require-hashes -r requirements-ray.lock), or {REMEDY}"
-        raise ExecutorError(f"executor '{name}' is not available: {missing}", remedy=remedy) from error
+            remedy = (
+                "install it (uv pip install --require-hashes -r requirements-ray.lock), or "
+                f"{REMEDY}"
+            )
+        raise ExecutorError(
+            f"executor '{name}' is not available: {missing}", remedy=remedy
+        ) from error
     return cast("Executor", module.create())

@@ -1,6 +1,7 @@
 """What every executor shares: its interface, and the loop that starts jobs and keeps the deadline.
 
-The loop is ours because libraries' own timeouts leave work running behind one's back. Results come through files only.
+The loop is ours because libraries' own timeouts leave work running behind one's back. Results come
+through files only.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class Executor(Protocol):
 
     name: str
 
-    def environment(self, device: str, precision: Precision, threads: int, step: Step = "eager") -> Environment:
+    def environment(
+        self, device: str, precision: Precision, threads: int, step: Step = "eager"
+    ) -> Environment:
         """The environment that trials will have there."""
         ...
 
@@ -51,8 +54,8 @@ class Executor(Protocol):
     ) -> list[JobOutcome]:
         """Execute all jobs, some at a time, and say how each ended, in their order.
 
-        `deadline` is on `time.monotonic()`'s clock: after it nothing starts, and what runs is stopped with its state
-        saved. Ctrl-C does the same. Never raises for a job that fails.
+        `deadline` is on `time.monotonic()`'s clock: after it nothing starts, and what runs is
+        stopped with its state saved. Ctrl-C does the same. Never raises for a job that fails.
         """
         ...
 
@@ -86,15 +89,17 @@ class _RunningJob:
     odd: str = ""
     """What it left in the place of its events: nothing that it says can be believed."""
     elsewhere: bool = False
-    """It runs in another environment than planned, so its results would be filed under the wrong one."""
+    """It runs in another environment than planned, so its results would be filed under the wrong
+    one."""
 
 
 @dataclass
 class JobLoop:
-    """Runs jobs through `start`, tails their events, keeps the deadline, and survives Ctrl-C with everything saved.
+    """Runs jobs through `start`, tails their events, keeps the deadline, and survives Ctrl-C with
+    everything saved.
 
-    The first Ctrl-C (or SIGTERM, SIGHUP) asks the workers to stop, the second kills them. Signals that the caller had
-    ignored (`nohup`, background jobs of scripts) stay ignored.
+    The first Ctrl-C (or SIGTERM, SIGHUP) asks the workers to stop, the second kills them. Signals
+    that the caller had ignored (`nohup`, background jobs of scripts) stay ignored.
     """
 
     start: Callable[[Job, float | None], Running]
@@ -105,7 +110,9 @@ class JobLoop:
     _outcomes: dict[int, JobOutcome] = field(default_factory=dict)
     _signals: int = 0
 
-    def __call__(self, jobs: Sequence[Job], jobs_at_once: int, deadline: float | None) -> list[JobOutcome]:
+    def __call__(
+        self, jobs: Sequence[Job], jobs_at_once: int, deadline: float | None
+    ) -> list[JobOutcome]:
         """Outcomes of all jobs, in their order."""
         waiting = deque(jobs)
         with self._listening():
@@ -134,7 +141,11 @@ class JobLoop:
             yield
             return
         before = {number: signal.getsignal(number) for number in ASKED}
-        heard = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+        heard = {
+            number: handler
+            for number, handler in before.items()
+            if handler not in (signal.SIG_IGN, None)
+        }
         try:
             for number in heard:
                 signal.signal(number, count)
@@ -149,10 +160,15 @@ class JobLoop:
         try:
             running = self.start(job, None if deadline is None else deadline - time.monotonic())
         except ExecutorError as error:
-            self._end(JobOutcome(job, "failed", FailureKind.daemon, f"could not be started: {error}"))
+            self._end(
+                JobOutcome(job, "failed", FailureKind.daemon, f"could not be started: {error}")
+            )
             return
         except OSError as error:
-            message = f"this machine could not start it: {error}; check `ulimit -u`, `ulimit -n`, memory and TMPDIR"
+            message = (
+                f"this machine could not start it: {error}; check `ulimit -u`, `ulimit -n`, memory "
+                "and TMPDIR"
+            )
             self._end(JobOutcome(job, "failed", FailureKind.program, message))
             return
         self._entries.append(_RunningJob(job, running, offset))
@@ -199,19 +215,33 @@ class JobLoop:
     def _outcome(self, entry: _RunningJob, status: int) -> JobOutcome:
         if entry.odd:
             return JobOutcome(
-                entry.job, "failed", FailureKind.program, entry.odd, tail_log(entry.job.out / "worker.log")
+                entry.job,
+                "failed",
+                FailureKind.program,
+                entry.odd,
+                tail_log(entry.job.out / "worker.log"),
             )
         if entry.elsewhere:
-            message = "the worker's environment is not the planned one: the code or the machine has changed; run again"
+            message = (
+                "the worker's environment is not the planned one: the code or the machine has "
+                "changed; run again"
+            )
             return JobOutcome(entry.job, "failed", FailureKind.program, message)
         kind = FailureKind.cancelled if self._signals else None
         if entry.killed and status != FINISHED:
-            message = f"did not stop within {self.grace:.0f} s" if self._signals < 2 else "asked twice"
+            message = (
+                f"did not stop within {self.grace:.0f} s" if self._signals < 2 else "asked twice"
+            )
             return JobOutcome(
-                entry.job, "failed", kind or FailureKind.timeout, f"killed: {message}; the state it saved last is kept"
+                entry.job,
+                "failed",
+                kind or FailureKind.timeout,
+                f"killed: {message}; the state it saved last is kept",
             )
         if (entry.asked is not None or self._signals) and status == -signal.SIGTERM:
-            return JobOutcome(entry.job, "stopped", kind, "ended before it had anything new to save")
+            return JobOutcome(
+                entry.job, "stopped", kind, "ended before it had anything new to save"
+            )
         outcome = self.judge(entry.job, status)
         return replace(outcome, kind=kind) if outcome.state == "stopped" else outcome
 
@@ -223,7 +253,11 @@ class JobLoop:
 def _never_started(job: Job, *, cancelled: bool) -> JobOutcome:
     kind = FailureKind.cancelled if cancelled else None
     return JobOutcome(
-        job, "stopped", kind, "not started" + ("" if cancelled else " before the time limit"), never_started=True
+        job,
+        "stopped",
+        kind,
+        "not started" + ("" if cancelled else " before the time limit"),
+        never_started=True,
     )
 
 

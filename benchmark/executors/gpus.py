@@ -11,10 +11,11 @@ from benchmark.runs.gpus import NAMES, Gpu
 
 
 class GpuPool:
-    """The GPUs that trials may use; the one with the fewest trials is next. Without names, all that torch can use.
+    """The GPUs that trials may use; the one with the fewest trials is next. Without names, all that
+    torch can use.
 
-    Names are indices in PCI's order, or UUIDs. A name that this machine does not know is passed on as it is: an engine may be
-    on another one.
+    Names are indices in PCI's order, or UUIDs. A name that this machine does not know is passed on
+    as it is: an engine may be on another one.
     """
 
     def __init__(self, names: Sequence[str] | None = None) -> None:
@@ -23,16 +24,19 @@ class GpuPool:
         self._load: dict[str, int] = {}
 
     def ids(self, device: str) -> list[str]:
-        """UUIDs of the GPUs that a run on `device` uses: `cuda` all, `cuda:1` the second one, `cpu` none.
+        """UUIDs of the GPUs that a run on `device` uses: `cuda` all, `cuda:1` the second one, `cpu`
+        none.
 
-        Raises ExecutorError where there is no such GPU, and where those of `cuda` differ: trials of one run share an
-        environment.
+        Raises ExecutorError where there is no such GPU, and where those of `cuda` differ: trials of
+        one run share an environment.
         """
         kind, _, index = device.partition(":")
         if kind != "cuda":
             return []
         found = gpus.survey()
-        ids = [self._uuid(name, found.usable) for name in self.names] or [gpu.uuid for gpu in found.usable]
+        ids = [self._uuid(name, found.usable) for name in self.names] or [
+            gpu.uuid for gpu in found.usable
+        ]
         ids = list(dict.fromkeys(ids))
         if not ids or int(index or 0) >= len(ids):
             if self.names:
@@ -47,7 +51,10 @@ class GpuPool:
         if len(kinds) > 1:
             raise ExecutorError(
                 f"these GPUs differ: {', '.join(sorted(kinds.values()))}",
-                remedy=f"name equal ones with {NAMES}=0,1 (the order of `nvidia-smi -L`), or one with --device cuda:0",
+                remedy=(
+                    f"name equal ones with {NAMES}=0,1 (the order of `nvidia-smi -L`), or one with "
+                    "--device cuda:0"
+                ),
             )
         return ids
 

@@ -48,7 +48,8 @@ class FailureKind(StrEnum):
 
 @dataclass(frozen=True)
 class Job:
-    """One trial to execute: `out` holds trial.json and receives everything else. Paths are the host's."""
+    """One trial to execute: `out` holds trial.json and receives everything else. Paths are the
+    host's."""
 
     name: str
     """For people: `tod/cifar10/random@0`."""
@@ -61,15 +62,19 @@ class Job:
     threads: int
     step: str = "eager"
     env_id: str = ""
-    """The planned environment; a worker that finds itself in another one is stopped (empty: any)."""
+    """The planned environment; a worker that finds itself in another one is stopped (empty:
+    any)."""
     allow_noncanonical: bool = False
     fresh: bool = False
     save_every: float | None = None
     """Seconds between saves inside a cycle (None: the worker's own)."""
     private: str = ""
-    """Folder of a cache of its own, as the worker sees it; `cache` is then only read. For trials with code from outside."""
+    """Folder of a cache of its own, as the worker sees it; `cache` is then only read. For trials
+    with code from outside."""
 
-    def argv(self, time_limit: float | None = None, *, out: str = "", data: str = "", cache: str = "") -> list[str]:
+    def argv(
+        self, time_limit: float | None = None, *, out: str = "", data: str = "", cache: str = ""
+    ) -> list[str]:
         """Arguments of `benchmark.worker`; the folders may be named as a container sees them."""
         folder = out or str(self.out)
         arguments = [
@@ -81,7 +86,14 @@ class Job:
             self.private or cache or str(self.cache),
         ]
         arguments += ["--shared", cache or str(self.cache)] if self.private else []
-        arguments += ["--device", self.device, "--precision", self.precision, "--threads", str(self.threads)]
+        arguments += [
+            "--device",
+            self.device,
+            "--precision",
+            self.precision,
+            "--threads",
+            str(self.threads),
+        ]
         arguments += [] if self.step == "eager" else ["--step", self.step]
         if time_limit is not None:
             arguments += ["--time-limit", f"{max(time_limit, 0.001):.3f}"]
@@ -113,12 +125,20 @@ class JobOutcome:
 
 
 def is_foreign(trial: Trial) -> bool:
-    """Whether code from outside the project takes part in a trial: it must not write what other trials read."""
+    """Whether code from outside the project takes part in a trial: it must not write what other
+    trials read."""
     data = trial.protocol.data
     own = data.layout == "class_folders"  # a folder of the user's own, and no code
-    parts: list[Component | Data | Model] = [trial.strategy, trial.objective, data, *trial.protocol.networks()]
+    parts: list[Component | Data | Model] = [
+        trial.strategy,
+        trial.objective,
+        data,
+        *trial.protocol.networks(),
+    ]
     return any(part.code is not None for part in parts) or any(
-        name not in TABLES[kind] for kind, name in component_names_of(trial) if not (own and kind == "datasets")
+        name not in TABLES[kind]
+        for kind, name in component_names_of(trial)
+        if not (own and kind == "datasets")
     )
 
 
@@ -133,8 +153,9 @@ def component_names_of(trial: Trial) -> list[tuple[str, str]]:
 
 
 def guarded(job: Job, out: str = "") -> Job:
-    """The job, with a cache of its own beside its state where code from outside takes part in it. `out` is its folder as
-    the worker sees it. The trial is read from the run folder: no caller has to repeat it."""
+    """The job, with a cache of its own beside its state where code from outside takes part in it.
+    `out` is its folder as the worker sees it. The trial is read from the run folder: no caller has
+    to repeat it."""
     try:
         trial = Trial.model_validate_json(files.read(job.out / "trial.json"))
     except (OSError, ValueError):
@@ -149,32 +170,53 @@ def outcome_of(job: Job, status: int, *, out_of_memory: bool = False) -> JobOutc
         try:
             check_record(job.out)
         except (FileNotFoundError, ValueError) as error:
-            return JobOutcome(job, "failed", FailureKind.program, f"exit status 0 without a valid record: {error}", log)
+            return JobOutcome(
+                job,
+                "failed",
+                FailureKind.program,
+                f"exit status 0 without a valid record: {error}",
+                log,
+            )
         return JobOutcome(job, "finished")
     if status == STOPPED:
         return JobOutcome(job, "stopped", None, "stopped with its state saved")
     if status == BUSY:
-        return JobOutcome(job, "failed", FailureKind.busy, log[-1] if log else "another process works on this trial")
+        return JobOutcome(
+            job,
+            "failed",
+            FailureKind.busy,
+            log[-1] if log else "another process works on this trial",
+        )
     if status < 0 and out_of_memory:
-        return JobOutcome(job, "failed", FailureKind.oom, "killed by the kernel, which was out of memory", log)
+        return JobOutcome(
+            job, "failed", FailureKind.oom, "killed by the kernel, which was out of memory", log
+        )
     if status < 0:
         return JobOutcome(job, "failed", FailureKind.program, f"killed by signal {-status}", log)
     last = last_event(job.out)
     if status in (USAGE, FAILED) and isinstance(last, TrialFailed):
         kind = FailureKind.usage if status == USAGE else classify(f"{last.kind}: {last.message}")
-        in_log = last.message.strip() in "\n".join(log)  # an error of ours: the log says nothing more
-        return JobOutcome(job, "failed", kind, last.message, () if in_log and kind is FailureKind.usage else log)
-    return JobOutcome(job, "failed", classify("\n".join(log)), f"ended with exit status {status}", log)
+        in_log = last.message.strip() in "\n".join(
+            log
+        )  # an error of ours: the log says nothing more
+        return JobOutcome(
+            job, "failed", kind, last.message, () if in_log and kind is FailureKind.usage else log
+        )
+    return JobOutcome(
+        job, "failed", classify("\n".join(log)), f"ended with exit status {status}", log
+    )
 
 
 _GPU_LOST = re.compile(
     r"^gpu_lost: |DeviceMissing"
-    r"|Failed to initialize NVML|CUDA error: unknown|GPU is lost|fallen off the bus|CUDA error: uncorrectable ECC"
+    r"|Failed to initialize NVML|CUDA error: unknown|GPU is lost|fallen off the bus|CUDA error: "
+    r"uncorrectable ECC"
     r"|no CUDA-capable device|CUDA driver initialization failed",
     re.IGNORECASE,
 )
 _OOM = re.compile(
-    r"out_of_memory|out of memory|OutOfMemoryError|MemoryError|DefaultCPUAllocator: can't allocate", re.IGNORECASE
+    r"out_of_memory|out of memory|OutOfMemoryError|MemoryError|DefaultCPUAllocator: can't allocate",
+    re.IGNORECASE,
 )
 
 

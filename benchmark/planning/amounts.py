@@ -1,7 +1,9 @@
-"""What depends on amounts and is known before anything runs: batches that an objective cannot take, windows that fit no map.
+"""What depends on amounts and is known before anything runs: batches that an objective cannot take,
+windows that fit no map.
 
-A dry run shrinks amounts and so cannot see these; the trial itself would fail at them, hours later. No torch here: what the
-networks do to sizes is a table, held to the networks by tests/planning/test_amounts.py.
+A dry run shrinks amounts and so cannot see these; the trial itself would fail at them, hours later.
+No torch here: what the networks do to sizes is a table, held to the networks by
+tests/planning/test_amounts.py.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ OWN_BATCHES = "mean_teacher"
 
 @dataclass(frozen=True)
 class Sides:
-    """What a network does to the side of its input: strides of the stage outputs that it hands out, and of the last layer that
-    is normalised over the batch (None: none is)."""
+    """What a network does to the side of its input: strides of the stage outputs that it hands out,
+    and of the last layer that is normalised over the batch (None: none is)."""
 
     maps: tuple[int, ...]
     normalised: int | None
@@ -50,7 +52,8 @@ NETWORKS = {
 
 
 def obstacle(trial: Trial) -> str:
-    """Why a trial would fail in the middle by its amounts, and the number to change; empty if it would not."""
+    """Why a trial would fail in the middle by its amounts, and the number to change; empty if it
+    would not."""
     return next(iter((*_unusable_batches(trial), *_unusable_windows(trial))), "")
 
 
@@ -60,21 +63,40 @@ def _unusable_batches(trial: Trial) -> Iterator[str]:
     size = training.batch_size
     if trial.objective.name == OWN_BATCHES or ":" in trial.objective.name:
         return
-    if trial.objective.name == PAIRED and size % 2 and max(trial.protocol.acquisition.labelled()) >= size:
-        yield f"protocol.training.batch_size: {trial.objective.name} takes pairs, and {size} is odd -> {size + 1}"
+    if (
+        trial.objective.name == PAIRED
+        and size % 2
+        and max(trial.protocol.acquisition.labelled()) >= size
+    ):
+        yield (
+            f"protocol.training.batch_size: {trial.objective.name} takes pairs, and {size} is odd "
+            f"-> {size + 1}"
+        )
     for cycle, labelled in enumerate(trial.protocol.acquisition.labelled()):
         left = labelled % size or min(labelled, size)
         if training.drop_last and labelled >= size:
             continue
-        place = f"protocol.acquisition: cycle {cycle} trains on {labelled} images in batches of {size}"
+        place = (
+            f"protocol.acquisition: cycle {cycle} trains on {labelled} images in batches of {size}"
+        )
         if training.drop_last:
-            yield f"{place}, and drop_last leaves none -> a batch_size of at most {labelled}, or drop_last = false"
+            yield (
+                f"{place}, and drop_last leaves none -> a batch_size of at most {labelled}, or "
+                "drop_last = false"
+            )
         elif trial.objective.name == PAIRED and left % 2:
-            # The sizes before were even, so one more image in this step makes this one and all later ones even.
+            # The sizes before were even, so one more image in this step makes this one and all
+            # later ones even.
             changed = _one_image_more(trial.protocol.acquisition, cycle)
-            yield f"{place}: the last one has {left}, and {trial.objective.name} takes pairs -> {changed}, or drop_last = true"
+            yield (
+                f"{place}: the last one has {left}, and {trial.objective.name} takes pairs -> "
+                f"{changed}, or drop_last = true"
+            )
         elif left == 1 and (reason := _needs_two(trial.protocol)):
-            yield f"{place}: the last one has 1, and {reason} -> another budget or batch_size, or drop_last = true"
+            yield (
+                f"{place}: the last one has 1, and {reason} -> another budget or batch_size, or "
+                "drop_last = true"
+            )
 
 
 def _one_image_more(acquisition: Acquisition, cycle: int) -> str:
@@ -86,11 +108,16 @@ def _one_image_more(acquisition: Acquisition, cycle: int) -> str:
 
 
 def _needs_two(protocol: Protocol) -> str:
-    """Why a batch of one image cannot be trained on: a network whose last maps are single pixels normalises over the batch."""
+    """Why a batch of one image cannot be trained on: a network whose last maps are single pixels
+    normalises over the batch."""
     for place in protocol.trained():
-        known, side = NETWORKS.get(protocol.models[place].name), train_side(protocol, protocol.models[place])
+        known = NETWORKS.get(protocol.models[place].name)
+        side = train_side(protocol, protocol.models[place])
         if known and known.normalised and side and known.divide(side, known.normalised) == 1:
-            return f"{protocol.models[place].name} at {side} pixels normalises single pixels over a batch"
+            return (
+                f"{protocol.models[place].name} at {side} pixels normalises single pixels over a "
+                "batch"
+            )
     return ""
 
 
@@ -110,13 +137,15 @@ def _unusable_windows(trial: Trial) -> Iterator[str]:
         for index, (window, found) in enumerate(zip(windows, maps, strict=True)):
             if isinstance(window, int) and window and not window <= found < 2 * window:
                 yield (
-                    f"objective.params.windows[{index}] is {window}, and the map of {model.name} on {side} pixels is "
+                    f"objective.params.windows[{index}] is {window}, and the map of {model.name} "
+                    f"on {side} pixels is "
                     f"{found}x{found} -> {found}, or 0 for the whole map"
                 )
 
 
 def train_side(protocol: Protocol, model: Model) -> int | None:
-    """Side in pixels of the square images that a network is trained on; None where images keep their own sizes."""
+    """Side in pixels of the square images that a network is trained on; None where images keep
+    their own sizes."""
     from benchmark.al.datasets.catalogue import side_of  # which needs numpy: `--help` does not
 
     decoded = _side_after(protocol.data.decode, side_of(protocol.data.name))

@@ -41,7 +41,8 @@ class PlannedTrial(Spec):
     work: tuple[Workload, ...]
     """Of each cycle."""
     seconds: float | None
-    """Predicted wall seconds of what is left; None where this environment has no finished trial to go by."""
+    """Predicted wall seconds of what is left; None where this environment has no finished trial to
+    go by."""
 
     @property
     def total(self) -> Workload:
@@ -51,7 +52,9 @@ class PlannedTrial(Spec):
     @property
     def remaining(self) -> Workload:
         """Work that is left."""
-        return Workload() if self.state == "finished" else sum_workloads(self.work[self.cycles_done :])
+        return (
+            Workload() if self.state == "finished" else sum_workloads(self.work[self.cycles_done :])
+        )
 
     @property
     def macs(self) -> int | None:
@@ -110,9 +113,11 @@ def make_plan(
     allow_noncanonical: bool = False,
     fresh: bool = False,
 ) -> Plan:
-    """Decide what is to be done. `data` is keyed by `data_key`, `speeds` (seconds per forward) by `speed_key`.
+    """Decide what is to be done. `data` is keyed by `data_key`, `speeds` (seconds per forward) by
+    `speed_key`.
 
-    `status` gives what the store knows of a trial in this environment, `obstacle` why a trial cannot be built.
+    `status` gives what the store knows of a trial in this environment, `obstacle` why a trial
+    cannot be built.
     """
     planned = []
     for item in asked:
@@ -139,7 +144,9 @@ def make_plan(
         )
         speed = (speeds or {}).get(speed_key(trial))
         if speed is not None:
-            entry = entry.model_copy(update={"seconds": speed * entry.remaining.forward_equivalents})
+            entry = entry.model_copy(
+                update={"seconds": speed * entry.remaining.forward_equivalents}
+            )
         planned.append(entry)
     return Plan(
         environment=environment,
@@ -156,19 +163,25 @@ def data_key(data: Data) -> str:
 
 
 def speed_key(trial: Trial) -> str:
-    """Trials with equal keys take about equally long per forward pass: same networks on same images."""
+    """Trials with equal keys take about equally long per forward pass: same networks on same
+    images."""
     protocol = trial.protocol
     parts = [part.model_dump(mode="json") for part in (*protocol.models, protocol.views)]
     return digest([protocol.data.name, protocol.training.batch_size, *parts])
 
 
-def speeds(records: Iterable[Record], methods: Mapping[tuple[str, str], MethodCost]) -> dict[str, float]:
-    """Median seconds per forward pass of finished trials, by `speed_key`; `methods` is keyed by suite id and method."""
+def speeds(
+    records: Iterable[Record], methods: Mapping[tuple[str, str], MethodCost]
+) -> dict[str, float]:
+    """Median seconds per forward pass of finished trials, by `speed_key`; `methods` is keyed by
+    suite id and method."""
     found: dict[str, list[float]] = {}
     for record in records:
         cost = methods.get((record.trial.suite, record.trial.method_name))
         if cost is not None and record.seconds > 0:
-            forwards = sum_workloads(estimate_workload(record.trial.protocol, cost)).forward_equivalents
+            forwards = sum_workloads(
+                estimate_workload(record.trial.protocol, cost)
+            ).forward_equivalents
             found.setdefault(speed_key(record.trial), []).append(record.seconds / forwards)
     return {key: median(values) for key, values in found.items()}
 
@@ -185,7 +198,9 @@ def _explain_blocked(content: DataStatus, allow_noncanonical: bool) -> str:
     if not content.present:
         return content.note or f"{content.name} is not there"
     if not content.canonical and not allow_noncanonical:
-        return f"{content.name} is not the published data: {content.note} (--allow-noncanonical-data)"
+        return (
+            f"{content.name} is not the published data: {content.note} (--allow-noncanonical-data)"
+        )
     return ""
 
 

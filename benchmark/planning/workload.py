@@ -1,7 +1,8 @@
-"""What a trial costs in image passes, counted before it runs. The counts follow the protocol; nothing is measured.
+"""What a trial costs in image passes, counted before it runs. The counts follow the protocol;
+nothing is measured.
 
-A backward pass is counted as two forwards where the suite does not say what training on an image costs. Agreement with
-the published protocols' own tables is tested.
+A backward pass is counted as two forwards where the suite does not say what training on an image
+costs. Agreement with the published protocols' own tables is tested.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ class Workload(Spec):
 
     @property
     def forward_equivalents(self) -> int:
-        """Everything in units of one forward pass of one image, but for networks that are not those of the protocol: the
-        strategy's own, and the pretext stage's, which whichever trial comes first does for all."""
+        """Everything in units of one forward pass of one image, but for networks that are not those
+        of the protocol: the strategy's own, and the pretext stage's, which whichever trial comes
+        first does for all."""
         return (
             3 * (self.labelled + self.unlabelled)
             + self.teacher
@@ -58,7 +60,9 @@ class Workload(Spec):
         )
 
     def __add__(self, other: Workload) -> Workload:
-        return Workload(**{name: getattr(self, name) + getattr(other, name) for name in Workload.model_fields})
+        return Workload(
+            **{name: getattr(self, name) + getattr(other, name) for name in Workload.model_fields}
+        )
 
 
 UNKNOWN_PRICE = Cost()
@@ -70,15 +74,15 @@ def sum_workloads(parts: tuple[Workload, ...]) -> Workload:
 
 
 def evaluations(protocol: Protocol) -> int:
-    """Passes over the test set in one cycle: after every `evaluation.every` epochs and after the last one, and one more
-    with averaged weights where there are any."""
+    """Passes over the test set in one cycle: after every `evaluation.every` epochs and after the
+    last one, and one more with averaged weights where there are any."""
     every = protocol.evaluation.every or protocol.training.epochs
     return -(-protocol.training.epochs // every) + (protocol.training.trajectory is not None)
 
 
 def refreshes(protocol: Protocol) -> int:
-    """Passes over the labelled images that only re-estimate batch-norm statistics, in one cycle: one per snapshot for the
-    average, and one more where the snapshots are refreshed too."""
+    """Passes over the labelled images that only re-estimate batch-norm statistics, in one cycle:
+    one per snapshot for the average, and one more where the snapshots are refreshed too."""
     trajectory = protocol.training.trajectory
     if trajectory is None:
         return 0
@@ -86,34 +90,52 @@ def refreshes(protocol: Protocol) -> int:
     return snapshots * (2 if trajectory.student_bn == "refreshed" else 1)
 
 
-def estimate_workload(protocol: Protocol, method: MethodCost, price: Cost = UNKNOWN_PRICE) -> tuple[Workload, ...]:
-    """Work of each cycle: its training, its evaluations, and the acquisition after it (none after the last)."""
+def estimate_workload(
+    protocol: Protocol, method: MethodCost, price: Cost = UNKNOWN_PRICE
+) -> tuple[Workload, ...]:
+    """Work of each cycle: its training, its evaluations, and the acquisition after it (none after
+    the last)."""
     last = protocol.acquisition.cycles - 1
     sizes = protocol.acquisition.labelled()
     counted = (
-        _cycle_workload(protocol, method, size, cycle == last) + _adversarial_workload(protocol, method, cycle, sizes)
+        _cycle_workload(protocol, method, size, cycle == last)
+        + _adversarial_workload(protocol, method, cycle, sizes)
         for cycle, size in enumerate(sizes)
     )
     first, *rest = counted
-    stage = _pretext_workload(protocol) if method.pretext and protocol.pretext is not None else Workload()
+    stage = (
+        _pretext_workload(protocol)
+        if method.pretext and protocol.pretext is not None
+        else Workload()
+    )
     if protocol.evaluation.size is None:
-        price = price.model_copy(update={"scored_macs": None})  # each network is tested at its own size
-    return tuple(part.model_copy(update={"macs": _count_macs(part, method, price)}) for part in (first + stage, *rest))
+        price = price.model_copy(
+            update={"scored_macs": None}
+        )  # each network is tested at its own size
+    return tuple(
+        part.model_copy(update={"macs": _count_macs(part, method, price)})
+        for part in (first + stage, *rest)
+    )
 
 
 def _pretext_workload(protocol: Protocol) -> Workload:
-    """The pretext stage: four rotations of every image of the pool per epoch, for training and, where the best epoch is
-    kept, for its accuracy; and once more for losses and features."""
+    """The pretext stage: four rotations of every image of the pool per epoch, for training and,
+    where the best epoch is kept, for its accuracy; and once more for losses and features."""
     pretext = protocol.pretext
     assert pretext is not None
     training, rotated = pretext.training, 4 * protocol.data.train_size
     steps = training.epochs * -(-protocol.data.train_size // training.batch_size)
     checks = training.epochs if pretext.keep == "best" else 1
-    return Workload(steps=steps, pretext=training.epochs * rotated, pretext_checks=(checks + 1) * rotated)
+    return Workload(
+        steps=steps, pretext=training.epochs * rotated, pretext_checks=(checks + 1) * rotated
+    )
 
 
-def _adversarial_workload(protocol: Protocol, method: MethodCost, cycle: int, sizes: tuple[int, ...]) -> Workload:
-    """What the strategy trains for itself in the acquisition after a cycle, and the candidates that it then codes."""
+def _adversarial_workload(
+    protocol: Protocol, method: MethodCost, cycle: int, sizes: tuple[int, ...]
+) -> Workload:
+    """What the strategy trains for itself in the acquisition after a cycle, and the candidates that
+    it then codes."""
     game, last = method.game, len(sizes) - 1
     if game is None or cycle == last:
         return Workload()
@@ -138,13 +160,22 @@ def _count_macs(part: Workload, method: MethodCost, price: Cost) -> int:
     own = 0
     if method.game is not None:
         own = 3 * part.game * method.game.forward_macs + part.coded * method.game.encoder_macs
-    return trained + watched + part.test * scored + part.acquisition * (method.scoring_macs or scored) + stage + own
+    return (
+        trained
+        + watched
+        + part.test * scored
+        + part.acquisition * (method.scoring_macs or scored)
+        + stage
+        + own
+    )
 
 
 def _cycle_workload(protocol: Protocol, method: MethodCost, labelled: int, last: bool) -> Workload:
     training, models = protocol.training, len(protocol.trained())
     left = protocol.data.train_size - labelled
-    steps, trained, unlabelled = (count * models for count in _count_steps(training, method, labelled, left))
+    steps, trained, unlabelled = (
+        count * models for count in _count_steps(training, method, labelled, left)
+    )
     candidates = _count_candidates(protocol, labelled)
     looked_at = candidates if method.narrowed is None else min(method.narrowed, candidates)
     scored = 0 if last else looked_at + (labelled if method.scores_labelled else 0)
@@ -161,8 +192,11 @@ def _cycle_workload(protocol: Protocol, method: MethodCost, labelled: int, last:
     )
 
 
-def _count_steps(training: Training, method: MethodCost, labelled: int, left: int) -> tuple[int, int, int]:
-    """Steps of one network in one cycle, and the labelled and unlabelled images that pass in them."""
+def _count_steps(
+    training: Training, method: MethodCost, labelled: int, left: int
+) -> tuple[int, int, int]:
+    """Steps of one network in one cycle, and the labelled and unlabelled images that pass in
+    them."""
     if method.mixed is not None:
         known, unknown = method.mixed
         steps = training.epochs * max(left // unknown, 1)
@@ -170,4 +204,8 @@ def _count_steps(training: Training, method: MethodCost, labelled: int, left: in
     whole, rest = divmod(labelled, training.batch_size)
     seen = whole * training.batch_size if training.drop_last else labelled
     steps = training.epochs * (whole + (rest > 0 and not training.drop_last))
-    return steps, training.epochs * seen, steps * min(training.batch_size, left) if method.unlabelled else 0
+    return (
+        steps,
+        training.epochs * seen,
+        steps * min(training.batch_size, left) if method.unlabelled else 0,
+    )

@@ -23,13 +23,15 @@ def write(
 ) -> list[Path]:
     """Write every report of a suite into a folder and return the files.
 
-    `commands` are shown with their purpose ("run what is missing"); `facts` are further conditions to show by name
-    (determinism level, image, precision); `around` are addresses of other pages and what was bought. What is written
-    depends on the arguments alone: no clock, no host.
+    `commands` are shown with their purpose ("run what is missing"); `facts` are further conditions
+    to show by name (determinism level, image, precision); `around` are addresses of other pages and
+    what was bought. What is written depends on the arguments alone: no clock, no host.
     """
     from benchmark.reports.writer import write_all
 
-    return write_all(folder, suite_file, judgement, measurements, cost_note, commands, facts or {}, around)
+    return write_all(
+        folder, suite_file, judgement, measurements, cost_note, commands, facts or {}, around
+    )
 
 
 def write_index(
@@ -40,12 +42,16 @@ def write_index(
     measurements: Mapping[Path, Sequence[Measurement]] | None = None,
     others: Sequence[SuiteVerdict] = (),
 ) -> list[Path]:
-    """Write the page over all suites, with claims and leaderboard, and a page for each method; return the files.
+    """Write the page over all suites, with claims and leaderboard, and a page for each method;
+    return the files.
 
-    `reports` are the suite verdicts by the path of their page, `datasets` the name of the data set by suite id, `costs` the cost
-    of one trial in any one unit by suite id and method, `measurements` what the verdicts were made from, by the same path, and
-    `others` verdicts on suites that have no page.
+    `reports` are the suite verdicts by the path of their page, `datasets` the name of the data set
+    by suite id, `costs` the cost of one trial in any one unit by suite id and method,
+    `measurements` what the verdicts were made from, by the same path, and `others` verdicts on
+    suites that have no page.
     """
     from benchmark.reports import writer
 
-    return writer.write_index(folder, reports, datasets or {}, costs or {}, measurements or {}, others)
+    return writer.write_index(
+        folder, reports, datasets or {}, costs or {}, measurements or {}, others
+    )

@@ -1,4 +1,5 @@
-"""The answer on one screen of 80 columns: what was asked, what came out, what is missing, where the rest is."""
+"""The answer on one screen of 80 columns: what was asked, what came out, what is missing, where the
+rest is."""
 
 from __future__ import annotations
 
@@ -50,8 +51,11 @@ class Surroundings:
     """The command that prints every number."""
 
 
-def show_answer(judgement: SuiteVerdict, console: Console, around: Surroundings | None = None) -> None:
-    """Print the sentence, a row for each method, what is not as expected, the claims, what is missing and where the rest is.
+def show_answer(
+    judgement: SuiteVerdict, console: Console, around: Surroundings | None = None
+) -> None:
+    """Print the sentence, a row for each method, what is not as expected, the claims, what is
+    missing and where the rest is.
 
     What holds for everything is said once; of what is as expected there is only the count.
     """
@@ -77,7 +81,8 @@ def show_answer(judgement: SuiteVerdict, console: Console, around: Surroundings 
 
 
 def sentence(judgement: SuiteVerdict, command: str = "") -> str:
-    """What was asked, what came out, and the exit code: of this command, or of the one that is named."""
+    """What was asked, what came out, and the exit code: of this command, or of the one that is
+    named."""
     text = formatting.headline(judgement)
     return text.replace("(exit ", f"(`{command}` exits with ") if command else text
 
@@ -89,12 +94,16 @@ def trials_text(judgement: SuiteVerdict) -> str:
         return ""
     least, most = min(counts.values()), max(counts.values())
     trials = f"{least} trial{'s' * (least != 1)}" if least == most else f"{least} to {most} trials"
-    return f"{trials} of each of {len(counts)} methods." if len(counts) > 1 else f"{trials} of {next(iter(counts))}."
+    return (
+        f"{trials} of each of {len(counts)} methods."
+        if len(counts) > 1
+        else f"{trials} of {next(iter(counts))}."
+    )
 
 
 def sparkline(values: Sequence[float], low: float, high: float, width: int = CURVE) -> str:
-    """Values as bars between two bounds, at most `width` of them: a longer curve is drawn at evenly spaced points, both ends
-    among them."""
+    """Values as bars between two bounds, at most `width` of them: a longer curve is drawn at evenly
+    spaced points, both ends among them."""
     if len(values) > width:
         values = [values[round(place * (len(values) - 1) / (width - 1))] for place in range(width)]
     span = high - low
@@ -103,11 +112,14 @@ def sparkline(values: Sequence[float], low: float, high: float, width: int = CUR
 
 
 def verdict_marks(items: Sequence[Deciding], most: int, *, plain: bool = False) -> str:
-    """Verdicts as signs in the order of the sizes, or as counts where there are more than `most`; as markup of rich."""
+    """Verdicts as signs in the order of the sizes, or as counts where there are more than `most`;
+    as markup of rich."""
     kinds = [item.verdict.kind for item in items]
     if len(kinds) <= most:
         return "".join(_verdict_sign(kind, plain) for kind in kinds)
-    return " ".join(f"{kinds.count(kind)}{_verdict_sign(kind, plain)}" for kind in VerdictKind if kind in kinds)
+    return " ".join(
+        f"{kinds.count(kind)}{_verdict_sign(kind, plain)}" for kind in VerdictKind if kind in kinds
+    )
 
 
 def _verdict_sign(kind: VerdictKind, plain: bool) -> str:
@@ -158,17 +170,34 @@ def _print_methods(console: Console, judgement: SuiteVerdict, *, plain: bool) ->
         table.add_column("curve", no_wrap=True)
     values = [cell.mean for cell in judgement.cells]
     bounds = min(values), max(values)
-    order = sorted(counts, key=lambda name: -standings[name].area if name in standings else float("inf"))
+    order = sorted(
+        counts, key=lambda name: -standings[name].area if name in standings else float("inf")
+    )
     for method in order:
-        cells = sorted((cell for cell in judgement.cells if cell.method == method), key=lambda cell: cell.labelled)
+        cells = sorted(
+            (cell for cell in judgement.cells if cell.method == method),
+            key=lambda cell: cell.labelled,
+        )
         standing, last = standings.get(method), cells[-1]
         row = [escape(method)] + [str(counts[method])] * shows_trials
-        row += [formatting.mean_sd(last.mean, last.sd, None), _format_area(standing), _format_gain(standing)]
+        row += [
+            formatting.mean_sd(last.mean, last.sd, None),
+            _format_area(standing),
+            _format_gain(standing),
+        ]
         row += [formatting.saved_text(standing) if standing else "–"] * wide
         if shows_verdicts:
-            row.append(verdict_marks(_numbers_of(judgement, method), WIDE_MARKS if wide else MARKS, plain=plain))
+            row.append(
+                verdict_marks(
+                    _numbers_of(judgement, method), WIDE_MARKS if wide else MARKS, plain=plain
+                )
+            )
         if wide and judgement.curves and shows_verdicts:
-            row.append(verdict_marks([item for item in judgement.curves if item.method == method], MARKS, plain=plain))
+            row.append(
+                verdict_marks(
+                    [item for item in judgement.curves if item.method == method], MARKS, plain=plain
+                )
+            )
         row += [] if plain else [sparkline([cell.mean for cell in cells], *bounds)]
         table.add_row(*row)
     console.print(table)
@@ -180,7 +209,11 @@ def _format_area(standing: Standing | None) -> str:
 
 
 def _format_gain(standing: Standing | None) -> str:
-    return formatting.interval(standing.gain, standing.gain_low, standing.gain_high) if standing else "–"
+    return (
+        formatting.interval(standing.gain, standing.gain_low, standing.gain_high)
+        if standing
+        else "–"
+    )
 
 
 def _numbers_of(judgement: SuiteVerdict, method: str) -> list[NumberVerdict]:
@@ -188,25 +221,44 @@ def _numbers_of(judgement: SuiteVerdict, method: str) -> list[NumberVerdict]:
     return sorted(found, key=lambda item: item.labelled or 0)
 
 
-def _print_legend(console: Console, judgement: SuiteVerdict, methods: set[str], *, plain: bool) -> None:
+def _print_legend(
+    console: Console, judgement: SuiteVerdict, methods: set[str], *, plain: bool
+) -> None:
     """What the columns hold, and the signs that were used."""
-    used = {item.verdict.kind for item in judgement.numbers if item.decides and item.method in methods}
-    signs = [f"{_verdict_sign(kind, plain)} {str(kind).replace('_', ' ')}" for kind in VerdictKind if kind in used]
-    curve = "mean over its sizes" if judgement.rule.curve == "mean" else "normalised area under the curve"
-    console.print(escape(f"± s.d. over trials; {curve}; [95 % interval] paired by seed"), style="dim")
+    used = {
+        item.verdict.kind for item in judgement.numbers if item.decides and item.method in methods
+    }
+    signs = [
+        f"{_verdict_sign(kind, plain)} {str(kind).replace('_', ' ')}"
+        for kind in VerdictKind
+        if kind in used
+    ]
+    curve = (
+        "mean over its sizes"
+        if judgement.rule.curve == "mean"
+        else "normalised area under the curve"
+    )
+    console.print(
+        escape(f"± s.d. over trials; {curve}; [95 % interval] paired by seed"), style="dim"
+    )
     if signs:
         console.print("  ".join(signs))
 
 
 def _print_unexpected(console: Console, judgement: SuiteVerdict) -> None:
     """Numbers and curves that are above or below, in full; those that are open, by reason."""
-    items: list[Deciding] = [item for item in judgement.numbers if item.decides] + list(judgement.curves)
+    items: list[Deciding] = [item for item in judgement.numbers if item.decides] + list(
+        judgement.curves
+    )
     apart = [item for item in items if item.verdict.kind in (VerdictKind.ABOVE, VerdictKind.BELOW)]
     apart.sort(key=lambda item: -abs((item.estimate and item.estimate.difference) or 0.0))
     notes, reference = formatting.Footnotes(), formatting.reference_head(judgement)
     for item in apart[:LINES]:
         line = formatting.line(item, notes)
-        text = f"{line.sign} {_name_place(item)}: {line.ours}, {reference} {line.published}: {line.difference}"
+        text = (
+            f"{line.sign} {_name_place(item)}: {line.ours}, {reference} {line.published}: "
+            f"{line.difference}"
+        )
         console.print(escape(text), style=COLOURS[line.kind])
     if len(apart) > LINES:
         console.print(f"  and {len(apart) - LINES} more above or below")
@@ -222,7 +274,8 @@ def _print_unexpected(console: Console, judgement: SuiteVerdict) -> None:
             why = f" ({reason})" if reason else ""
             console.print(
                 escape(
-                    f"{formatting.SIGNS[kind]} {len(found)} {name}{why}: {_name_places(found)}{_needed_trials(found)}"
+                    f"{formatting.SIGNS[kind]} {len(found)} {name}{why}: "
+                    f"{_name_places(found)}{_needed_trials(found)}"
                 ),
                 style=COLOURS[name],
             )
@@ -239,8 +292,10 @@ def _name_places(items: Iterable[Deciding]) -> str:
     listed = list(items)
     methods: dict[str, list[str]] = {}
     for item in listed[:PLACES]:
-        curve = isinstance(item, CurveVerdict)
-        methods.setdefault(item.method, []).append("whole curve" if curve else formatting.count(item.labelled))  # type: ignore[arg-type]
+        place = "whole curve"
+        if not isinstance(item, CurveVerdict):
+            place = formatting.count(item.labelled)
+        methods.setdefault(item.method, []).append(place)
     text = "; ".join(f"{method} at {', '.join(sizes)}" for method, sizes in methods.items())
     return text + (f"; and {len(listed) - PLACES} more" if len(listed) > PLACES else "")
 
@@ -261,8 +316,12 @@ def _print_claims(console: Console, claims: Sequence[ClaimVerdict]) -> None:
     for claim in claims:
         name = str(claim.outcome).replace("_", " ")
         if claim.outcome in (ClaimOutcome.HOLDS, ClaimOutcome.REFUTED, ClaimOutcome.INCONCLUSIVE):
-            sign, reason = formatting.SIGNS[claim.outcome], f" ({claim.reason})" if claim.reason else ""
-            text = f"{sign} {claim.id} {name}{reason}: {claim.text}{formatting.other_data(claim.notes)}"
+            sign = formatting.SIGNS[claim.outcome]
+            reason = f" ({claim.reason})" if claim.reason else ""
+            text = (
+                f"{sign} {claim.id} {name}{reason}: "
+                f"{claim.text}{formatting.other_data(claim.notes)}"
+            )
             console.print(escape(text), style=COLOURS[name])
         else:
             reasons.setdefault((claim.outcome, claim.reason), []).append(claim.id)
@@ -271,7 +330,9 @@ def _print_claims(console: Console, claims: Sequence[ClaimVerdict]) -> None:
         what = f"claim {ids[0]}" if len(ids) == 1 else f"{len(ids)} claims"
         which = f": {', '.join(ids)}" if 1 < len(ids) < len(claims) else ""
         why = f" ({reason})" if reason else ""
-        console.print(escape(f"{formatting.SIGNS[outcome]} {what} {name}{why}{which}"), style=COLOURS[name])
+        console.print(
+            escape(f"{formatting.SIGNS[outcome]} {what} {name}{why}{which}"), style=COLOURS[name]
+        )
 
 
 def _print_missing(console: Console, judgement: SuiteVerdict, around: Surroundings) -> None:
@@ -279,7 +340,9 @@ def _print_missing(console: Console, judgement: SuiteVerdict, around: Surroundin
     names = judgement.missing
     if names:
         methods = f"{len(names)} method{'s' * (len(names) != 1)} without a trial"
-        shown = ", ".join(names[:PLACES]) + (f" and {len(names) - PLACES} more" if len(names) > PLACES else "")
+        shown = ", ".join(names[:PLACES]) + (
+            f" and {len(names) - PLACES} more" if len(names) > PLACES else ""
+        )
         console.print(escape(f"{'Missing:':9} {methods}: {shown}"), style="magenta")
     if around.missing:
         lead = "Run it:" if names else "Missing:"

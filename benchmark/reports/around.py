@@ -1,4 +1,5 @@
-"""What lies around the page of a suite: other pages, the runs in MLflow, and what the trials bought."""
+"""What lies around the page of a suite: other pages, the runs in MLflow, and what the trials
+bought."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ METHODS = "methods"
 
 @dataclass(frozen=True)
 class Around:
-    """What lies around the page of a suite, by address, and what is not part of its suite verdict."""
+    """What lies around the page of a suite, by address, and what is not part of its suite
+    verdict."""
 
     index: str = ""
     """Relative address of the page over all suites, if there is one."""
@@ -31,16 +33,21 @@ class Around:
     """What the methods bought."""
 
     def runs_of(self, method: str, judgement: SuiteVerdict) -> str:
-        """Address of MLflow's page with the trials of one method; empty where no tracker is known."""
+        """Address of MLflow's page with the trials of one method; empty where no tracker is
+        known."""
         if not self.runs:
             return ""
         place = {"method": method, "profile": judgement.profile, "variant": judgement.variant}
-        asked = ["tags.`albench.kind` = 'trial'", *(f"params.`{name}` = '{value}'" for name, value in place.items())]
+        asked = [
+            "tags.`albench.kind` = 'trial'",
+            *(f"params.`{name}` = '{value}'" for name, value in place.items()),
+        ]
         return f"{self.runs.partition('?')[0]}?searchFilter={quote(' and '.join(asked), safe='')}"
 
 
 def method_file(method: str) -> str:
-    """Path of a method's page below the folder of the index: `methods/tod+cod.html`. Different methods have different pages."""
+    """Path of a method's page below the folder of the index: `methods/tod+cod.html`. Different
+    methods have different pages."""
     plain = re.sub(r"[^A-Za-z0-9_+().-]+", "-", method)
     if plain != method or plain.startswith("."):
         plain = f"{plain.lstrip('.')}-{hashlib.sha256(method.encode()).hexdigest()[:8]}"

@@ -1,6 +1,8 @@
-"""The state of the claims: for every paper, how many published numbers and claims committed results have judged, and how.
+"""The state of the claims: for every paper, how many published numbers and claims committed results
+have judged, and how.
 
-`python -m benchmark.reports.readme README.md` writes the table into the README and the page docs/claims.md.
+`python -m benchmark.reports.readme README.md` writes the table into the README and the page
+docs/claims.md.
 """
 
 from __future__ import annotations
@@ -52,16 +54,27 @@ def state_table(suites: Sequence[SuiteFile], committed: Mapping[str, Sequence[Me
             numbers += sum(row.role in TARGETS for row in suite.reported)
             judged += len(_judged_numbers(verdicts.values()))
         order = ("holds", "does not hold", "undecided", "cited only", NOT_RUN)
-        rows.append((paper, str(numbers), str(judged), str(states.total()), *(str(states[state]) for state in order)))
+        rows.append(
+            (
+                paper,
+                str(numbers),
+                str(judged),
+                str(states.total()),
+                *(str(states[state]) for state in order),
+            )
+        )
     return markdown.table(HEADS, rows)
 
 
 def claims_page(suites: Sequence[SuiteFile], committed: Mapping[str, Sequence[Measurement]]) -> str:
-    """The page of all claims, by paper, each with its state, what decided it, and where the records are."""
+    """The page of all claims, by paper, each with its state, what decided it, and where the records
+    are."""
     parts = [
         "# State of the claims",
-        "One row for each claim of each suite, judged from the records committed under `results/`. Only the published"
-        " protocol, as the official code runs it, can decide a claim; profiles that keep a part of it count as judged numbers."
+        "One row for each claim of each suite, judged from the records committed under `results/`. "
+        "Only the published"
+        " protocol, as the official code runs it, can decide a claim; profiles that keep a part of "
+        "it count as judged numbers."
         " The tests are described in [statistics](statistics.md)."
         " This page is made by `make readme`.",
         state_table(suites, committed),
@@ -80,16 +93,22 @@ def claims_page(suites: Sequence[SuiteFile], committed: Mapping[str, Sequence[Me
 def _by_paper(suites: Sequence[SuiteFile]) -> dict[str, list[SuiteFile]]:
     papers: dict[str, list[SuiteFile]] = {}
     for suite in suites:
-        if suite.reported or any(not claim.source.startswith(OURS) for claim in suite.suite.claims.values()):
+        if suite.reported or any(
+            not claim.source.startswith(OURS) for claim in suite.suite.claims.values()
+        ):
             papers.setdefault(suite.id.partition("/")[0], []).append(suite)
     return papers
 
 
 def _suite_verdicts(suite: SuiteFile, rows: Sequence[Measurement]) -> dict[str, SuiteVerdict]:
-    """Verdicts on committed trials of the published protocol and of profiles that keep a part of it, by profile."""
+    """Verdicts on committed trials of the published protocol and of profiles that keep a part of
+    it, by profile."""
     comparable = {WHOLE} | {name for name, profile in suite.suite.profiles.items() if profile.part}
     kept = {row.profile for row in rows if row.variant == "as_published"} & comparable
-    return {name: judge_suite(suite, rows, profile=name, variant="as_published") for name in sorted(kept)}
+    return {
+        name: judge_suite(suite, rows, profile=name, variant="as_published")
+        for name in sorted(kept)
+    }
 
 
 def _judged_numbers(verdicts: Iterable[SuiteVerdict]) -> set[tuple[str, int | None, str]]:
@@ -102,10 +121,16 @@ def _judged_numbers(verdicts: Iterable[SuiteVerdict]) -> set[tuple[str, int | No
     }
 
 
-def _claim_rows(suite: SuiteFile, found: SuiteVerdict | None) -> list[tuple[str, str, tuple[str, str, str]]]:
+def _claim_rows(
+    suite: SuiteFile, found: SuiteVerdict | None
+) -> list[tuple[str, str, tuple[str, str, str]]]:
     """Text, state and evidence (difference, seeds, address) of every claim of a suite."""
     if found is None:
-        cited = {name for name, claim in suite.suite.claims.items() if claim.better is None or claim.worse is None}
+        cited = {
+            name
+            for name, claim in suite.suite.claims.items()
+            if claim.better is None or claim.worse is None
+        }
         return [
             (f"{name}: {claim.text}", "cited only" if name in cited else NOT_RUN, ("–", "–", "–"))
             for name, claim in suite.suite.claims.items()
@@ -116,5 +141,11 @@ def _claim_rows(suite: SuiteFile, found: SuiteVerdict | None) -> list[tuple[str,
         last = claim.budgets[-1] if claim.budgets else None
         difference = formatting.interval(last.difference, last.low, last.high) if last else "–"
         address = f"`results/{suite.id}/report.md`"  # no link: the site of docs/ holds no results
-        lines.append((f"{claim.id}: {claim.text}", WORDS[claim.outcome], (difference, str(seeds or "–"), address)))
+        lines.append(
+            (
+                f"{claim.id}: {claim.text}",
+                WORDS[claim.outcome],
+                (difference, str(seeds or "–"), address),
+            )
+        )
     return lines

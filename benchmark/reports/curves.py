@@ -1,7 +1,9 @@
-"""What figures show of a suite: our means with bands, the published points, and gains over random sampling, by method.
+"""What figures show of a suite: our means with bands, the published points, and gains over random
+sampling, by method.
 
-Static pictures (`plots`) and the figure of the page (`figure`) are made from the same values, colours and markers. Colours are
-Okabe and Ito's, which colour-blind readers distinguish; every method also has its own marker.
+Static pictures (`plots`) and the figure of the page (`figure`) are made from the same values,
+colours and markers. Colours are Okabe and Ito's, which colour-blind readers distinguish; every
+method also has its own marker.
 """
 
 from __future__ import annotations
@@ -52,15 +54,21 @@ def look_at(index: int) -> Look:
 
 
 def published_rows(suite_file: SuiteFile, judgement: SuiteVerdict) -> list[ReportedResult]:
-    """Published numbers that can be drawn beside ours: of the suite's metric, with a size, for the whole protocol only."""
+    """Published numbers that can be drawn beside ours: of the suite's metric, with a size, for the
+    whole protocol only."""
     rows = suite_file.reported if judgement.profile == "paper" else ()
-    return [row for row in rows if row.metric == judgement.rule.metric and None not in (row.labelled, row.mean)]
+    return [
+        row
+        for row in rows
+        if row.metric == judgement.rule.metric and None not in (row.labelled, row.mean)
+    ]
 
 
 def method_looks(
     suite_file: SuiteFile, judgement: SuiteVerdict, trials: Trials, rows: Sequence[ReportedResult]
 ) -> dict[str, Look]:
-    """Methods with anything to draw, in the suite's order and then those of one's own; none where there are no two sizes."""
+    """Methods with anything to draw, in the suite's order and then those of one's own; none where
+    there are no two sizes."""
     sizes = {row.labelled for row in trials.rows} | {row.labelled for row in rows}
     methods = _methods(suite_file, trials, rows) if len(sizes) > 1 else []
     return {method: look_at(index) for index, method in enumerate(methods)}
@@ -70,15 +78,23 @@ def _methods(suite_file: SuiteFile, trials: Trials, rows: Iterable[ReportedResul
     drawn = set(trials.methods) | {row.method for row in rows if row.role in TARGETS}
     known = [method for method in suite_file.suite.methods if method in drawn]
     others = [method for method in trials.methods if method not in known]
-    # The training on all labels is a line in every panel: a panel of its own would be one point, far to the right.
+    # The training on all labels is a line in every panel: a panel of its own would be one point,
+    # far to the right.
     return [*known, *(method for method in others if method != CEILING or drawn == {CEILING})]
 
 
-def controls(suite_file: SuiteFile, judgement: SuiteVerdict, trials: Trials, methods: Iterable[str]) -> dict[str, str]:
-    """Random sampling with the same training, by method that was measured; methods without any are left out."""
-    held = {row.method: row.control for row in judgement.standings}  # knows the training of methods of one's own
+def controls(
+    suite_file: SuiteFile, judgement: SuiteVerdict, trials: Trials, methods: Iterable[str]
+) -> dict[str, str]:
+    """Random sampling with the same training, by method that was measured; methods without any are
+    left out."""
+    held = {
+        row.method: row.control for row in judgement.standings
+    }  # knows the training of methods of one's own
     found = {
-        method: held[method] if method in held else control(suite_file.suite, method, trials.methods)
+        method: held[method]
+        if method in held
+        else control(suite_file.suite, method, trials.methods)
         for method in methods
         if method in trials.methods
     }
@@ -87,17 +103,29 @@ def controls(suite_file: SuiteFile, judgement: SuiteVerdict, trials: Trials, met
 
 def mean_points(trials: Trials, method: str, metric: str) -> list[Point]:
     """Our mean at every size with a value."""
-    found = [(size, list(trials.values(method, size, metric).values())) for size in trials.sizes(method)]
-    return [Point(size, float(np.mean(values)), _half_width(values), len(values)) for size, values in found if values]
+    found = [
+        (size, list(trials.values(method, size, metric).values())) for size in trials.sizes(method)
+    ]
+    return [
+        Point(size, float(np.mean(values)), _half_width(values), len(values))
+        for size, values in found
+        if values
+    ]
 
 
 def gain_points(trials: Trials, method: str, base: str, metric: str) -> list[Point]:
     """Mean paired difference to another method at every size with shared seeds."""
     points = []
     for size in trials.sizes(method):
-        _, ours, theirs = stats.pair(trials.values(method, size, metric), trials.values(base, size, metric))
+        _, ours, theirs = stats.pair(
+            trials.values(method, size, metric), trials.values(base, size, metric)
+        )
         if len(ours):
-            points.append(Point(size, float((ours - theirs).mean()), _half_width(list(ours - theirs)), len(ours)))
+            points.append(
+                Point(
+                    size, float((ours - theirs).mean()), _half_width(list(ours - theirs)), len(ours)
+                )
+            )
     return points
 
 
@@ -113,7 +141,11 @@ def published_gain(rows: Sequence[ReportedResult], method: str, base: str) -> di
 
 def ceiling(trials: Trials, metric: str) -> float | None:
     """Mean of trainings on all labels; None where there is none."""
-    found = [value for size in trials.sizes(CEILING) for value in trials.values(CEILING, size, metric).values()]
+    found = [
+        value
+        for size in trials.sizes(CEILING)
+        for value in trials.values(CEILING, size, metric).values()
+    ]
     return float(np.mean(found)) if found else None
 
 
@@ -132,4 +164,8 @@ def gain_axis(metric: str) -> str:
 
 def _half_width(values: Sequence[float]) -> float:
     n = len(values)
-    return stats.t_critical(0.025, n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else math.nan
+    return (
+        stats.t_critical(0.025, n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
+        if n > 1
+        else math.nan
+    )

@@ -1,4 +1,5 @@
-"""Results for other programs: long tables (CSV, Parquet), JSON, a LaTeX table, and RO-Crate metadata.
+"""Results for other programs: long tables (CSV, Parquet), JSON, a LaTeX table, and RO-Crate
+metadata.
 
 What is written depends on the arguments alone: no clock, no host.
 """
@@ -49,12 +50,18 @@ TYPES = {
 
 
 def long_rows(measurements: Iterable[Measurement]) -> list[dict[str, Any]]:
-    """One row per metric of every cycle of every trial. Trials that were put together are given as one."""
+    """One row per metric of every cycle of every trial. Trials that were put together are given as
+    one."""
     rows = []
     for one in sorted(measurements, key=lambda item: item.key):
         for metric, value in sorted(one.metrics.items()):
             named = {"metric": metric, "value": value}
-            rows.append({column: named[column] if column in named else getattr(one, column) for column in COLUMNS})
+            rows.append(
+                {
+                    column: named[column] if column in named else getattr(one, column)
+                    for column in COLUMNS
+                }
+            )
     return rows
 
 
@@ -64,7 +71,12 @@ def to_csv(measurements: Iterable[Measurement]) -> bytes:
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in long_rows(measurements):
-        writer.writerow({name: str(value).lower() if isinstance(value, bool) else value for name, value in row.items()})
+        writer.writerow(
+            {
+                name: str(value).lower() if isinstance(value, bool) else value
+                for name, value in row.items()
+            }
+        )
     return out.getvalue().encode()
 
 
@@ -89,7 +101,10 @@ def to_parquet(measurements: Iterable[Measurement]) -> bytes:
 
 def to_json(judgements: Iterable[SuiteVerdict], measurements: Iterable[Measurement]) -> bytes:
     """Verdicts as in `verdicts.json`, and the long table."""
-    plain = {"verdicts": [one.plain() for one in judgements], "measurements": long_rows(measurements)}
+    plain = {
+        "verdicts": [one.plain() for one in judgements],
+        "measurements": long_rows(measurements),
+    }
     return (json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
@@ -123,17 +138,29 @@ def escape(text: str) -> str:
 
 
 def to_latex(judgement: SuiteVerdict) -> bytes:
-    """A `tabular` (package booktabs) of the verdicts on numbers, or of what was measured where nothing was compared."""
+    """A `tabular` (package booktabs) of the verdicts on numbers, or of what was measured where
+    nothing was compared."""
     notes = formatting.Footnotes()
     lines = formatting.number_lines(judgement, notes)
     if lines and not formatting.collapsed(judgement):
-        heads = ["method", "labels", "ours", formatting.reference_head(judgement), "difference", "verdict"]
-        rows = [[line.method, line.labelled, line.ours, line.published, line.difference, line.kind] for line in lines]
+        heads = [
+            "method",
+            "labels",
+            "ours",
+            formatting.reference_head(judgement),
+            "difference",
+            "verdict",
+        ]
+        rows = [
+            [line.method, line.labelled, line.ours, line.published, line.difference, line.kind]
+            for line in lines
+        ]
     else:
         heads, rows = formatting.measured_grid(judgement)
     body = [f"{' & '.join(map(escape, row))} \\\\" for row in rows]
     table = [
-        f"% {judgement.suite}, profile {judgement.profile}, {judgement.variant}: {escape(formatting.headline(judgement))}",
+        f"% {judgement.suite}, profile {judgement.profile}, {judgement.variant}: "
+        f"{escape(formatting.headline(judgement))}",
         rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
         r"\toprule",
         f"{' & '.join(map(escape, heads))} \\\\",
@@ -152,7 +179,8 @@ def to_rocrate(
     files: Mapping[str, bytes],
     date: str,
 ) -> bytes:
-    """`ro-crate-metadata.json` (RO-Crate 1.1) of a folder with these files: what they are, what made them, from which paper.
+    """`ro-crate-metadata.json` (RO-Crate 1.1) of a folder with these files: what they are, what
+    made them, from which paper.
 
     `date` is when the crate is published, as year-month-day.
     """
@@ -169,7 +197,10 @@ def to_rocrate(
         for name, content in sorted(files.items())
     ]
     machines = sorted({part.device_model for row in measurements for part in row.parts or (row,)})
-    devices = [{"@id": f"#device-{place}", "@type": "Thing", "name": name} for place, name in enumerate(machines)]
+    devices = [
+        {"@id": f"#device-{place}", "@type": "Thing", "name": name}
+        for place, name in enumerate(machines)
+    ]
     trials = {(row.method, row.seed) for row in measurements}
     root = {
         "@id": "./",
@@ -177,7 +208,8 @@ def to_rocrate(
         "name": f"{judgement.title}: results",
         "datePublished": date,
         "description": (
-            f"{len(trials)} trials of suite {judgement.suite}, profile {judgement.profile}, variant {judgement.variant}. "
+            f"{len(trials)} trials of suite {judgement.suite}, profile {judgement.profile}, "
+            f"variant {judgement.variant}. "
             f"{formatting.headline(judgement)}"
         ),
         "license": {"@id": "#license"},
@@ -212,9 +244,16 @@ def to_rocrate(
             "@id": "#data",
             "@type": "Dataset",
             "name": protocol.data.name,
-            "description": f"{protocol.data.train_size} training and {protocol.data.test_size} test images",
+            "description": (
+                f"{protocol.data.train_size} training and {protocol.data.test_size} test images"
+            ),
         },
-        {"@id": "#albench", "@type": "SoftwareApplication", "name": "albench", "version": __version__},
+        {
+            "@id": "#albench",
+            "@type": "SoftwareApplication",
+            "name": "albench",
+            "version": __version__,
+        },
         {
             "@id": "#measuring",
             "@type": "CreateAction",

@@ -1,7 +1,9 @@
-"""The figure of a page that answers to mouse, touch and keyboard: its values, and the library that draws it.
+"""The figure of a page that answers to mouse, touch and keyboard: its values, and the library that
+draws it.
 
-The library is uPlot 1.6.32 by Leon Sorokin under the MIT licence, as the npm package `uplot` ships it. The folder `vendor` keeps it
-unchanged with its licence, and a page holds all of it, so that a page needs no network.
+The library is uPlot 1.6.32 by Leon Sorokin under the MIT licence, as the npm package `uplot` ships
+it. The folder `vendor` keeps it unchanged with its licence, and a page holds all of it, so that a
+page needs no network.
 """
 
 from __future__ import annotations
@@ -29,17 +31,18 @@ DIGESTS = {
 }
 """sha256 of the library's files, as in the package."""
 DIGITS = 3
-"""Digits after the point that a page keeps of a value: a thousandth of a percent is less than one test image."""
+"""Digits after the point that a page keeps of a value: a thousandth of a percent is less than one
+test image."""
 
 
 def suite_figure(
     suite_file: SuiteFile, judgement: SuiteVerdict, measurements: Sequence[Measurement]
 ) -> dict[str, Any] | None:
-    """Every curve of a suite in plain values, ours and the paper's, and the gains over random sampling; None where there are no
-    two sizes.
+    """Every curve of a suite in plain values, ours and the paper's, and the gains over random
+    sampling; None where there are no two sizes.
 
-    A point of ours is `[labelled images, mean, half the 95 % interval or null, trials]`, one of the paper's `[labelled images,
-    value, half its spread or null]`.
+    A point of ours is `[labelled images, mean, half the 95 % interval or null, trials]`, one of the
+    paper's `[labelled images, value, half its spread or null]`.
     """
     metric = judgement.rule.metric
     trials = select_trials(measurements, judgement.suite, judgement.profile, judgement.variant)
@@ -51,10 +54,15 @@ def suite_figure(
     values, gains = [], []
     for method, look in looks.items():
         printed = sorted(
-            (row for row in rows if row.method == method and row.role in TARGETS), key=lambda row: row.labelled or 0
+            (row for row in rows if row.method == method and row.role in TARGETS),
+            key=lambda row: row.labelled or 0,
         )
         theirs = [
-            [row.labelled, _rounded(row.mean), None if row.dispersion_kind == "undefined" else _rounded(row.dispersion)]
+            [
+                row.labelled,
+                _rounded(row.mean),
+                None if row.dispersion_kind == "undefined" else _rounded(row.dispersion),
+            ]
             for row in printed
         ]
         values.append(_series(method, look, curves.mean_points(trials, method, metric), theirs))
@@ -62,7 +70,12 @@ def suite_figure(
             differences = curves.published_gain(rows, method, bases[method])
             points = curves.gain_points(trials, method, bases[method], metric)
             gains.append(
-                _series(method, look, points, [[size, _rounded(gap), None] for size, gap in differences.items()])
+                _series(
+                    method,
+                    look,
+                    points,
+                    [[size, _rounded(gap), None] for size, gap in differences.items()],
+                )
             )
     height = curves.ceiling(trials, metric)
     views: list[dict[str, Any]] = [
@@ -82,17 +95,30 @@ def suite_figure(
                 "line": ["random, same seeds", 0],
             }
         )
-    return {"title": f"{judgement.title}: all curves", "what": "method", "unit": "trials", "views": views}
+    return {
+        "title": f"{judgement.title}: all curves",
+        "what": "method",
+        "unit": "trials",
+        "views": views,
+    }
 
 
 def gains_figure(title: str, gains: Mapping[str, Sequence[Point]]) -> dict[str, Any] | None:
-    """Gains over random sampling by suite; None for fewer than two suites, whose own pages show the same."""
+    """Gains over random sampling by suite; None for fewer than two suites, whose own pages show the
+    same."""
     series = [
-        _series(name, curves.look_at(index), points, []) for index, (name, points) in enumerate(gains.items()) if points
+        _series(name, curves.look_at(index), points, [])
+        for index, (name, points) in enumerate(gains.items())
+        if points
     ]
     if len(series) < 2:
         return None
-    view = {"name": "gain", "axis": "gain over random (points)", "series": series, "line": ["random, same seeds", 0]}
+    view = {
+        "name": "gain",
+        "axis": "gain over random (points)",
+        "series": series,
+        "line": ["random, same seeds", 0],
+    }
     return {"title": title, "what": "suite", "unit": "pairs", "views": [view]}
 
 
@@ -117,12 +143,16 @@ def _library(name: str) -> str:
     return (LIBRARY / name).read_text(encoding="utf-8").strip()
 
 
-def _series(name: str, look: Look, points: Iterable[Point], published: list[list[Any]]) -> dict[str, Any]:
+def _series(
+    name: str, look: Look, points: Iterable[Point], published: list[list[Any]]
+) -> dict[str, Any]:
     return {
         "name": name,
         "colour": look.colour,
         "marker": look.marker,
-        "ours": [[point.size, _rounded(point.mean), _rounded(point.half), point.n] for point in points],
+        "ours": [
+            [point.size, _rounded(point.mean), _rounded(point.half), point.n] for point in points
+        ],
         "published": published,
     }
 

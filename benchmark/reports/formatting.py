@@ -1,4 +1,5 @@
-"""What every report shows, once: formatted lines, footnotes and headings. Terminal, Markdown and HTML only lay them out."""
+"""What every report shows, once: formatted lines, footnotes and headings. Terminal, Markdown and
+HTML only lay them out."""
 
 from __future__ import annotations
 
@@ -128,7 +129,9 @@ def interval(value: float | None, low: float | None, high: float | None, digits:
     """`+0.18 [-0.02, +0.38]`."""
     text = number(value, digits, signed=True)
     return (
-        text if low is None or high is None else f"{text} [{number(low, digits, True)}, {number(high, digits, True)}]"
+        text
+        if low is None or high is None
+        else f"{text} [{number(low, digits, True)}, {number(high, digits, True)}]"
     )
 
 
@@ -143,41 +146,79 @@ def needed(estimate: Estimate | BudgetTest) -> str:
 
 
 def number_heads(reference: str) -> tuple[str, ...]:
-    """Heads of the columns that `number_lines` fills, without the last one: footnotes in a page, reasons in a terminal."""
-    return ("method", "labels", "ours", reference, "difference [interval]", "MDD", "needed", "verdict", "source")
+    """Heads of the columns that `number_lines` fills, without the last one: footnotes in a page,
+    reasons in a terminal."""
+    return (
+        "method",
+        "labels",
+        "ours",
+        reference,
+        "difference [interval]",
+        "MDD",
+        "needed",
+        "verdict",
+        "source",
+    )
 
 
 def number_lines(judgement: SuiteVerdict, notes: Footnotes, decides: bool = True) -> list[Line]:
-    """Lines of the reported numbers: those that decide, or those shown beside. Single models have lines of their own: see
-    `single_rows`."""
+    """Lines of the reported numbers: those that decide, or those shown beside. Single models have
+    lines of their own: see `single_rows`."""
     shown = [
-        item for item in judgement.numbers if item.decides is decides and (decides or not SINGLE.match(item.metric))
+        item
+        for item in judgement.numbers
+        if item.decides is decides and (decides or not SINGLE.match(item.metric))
     ]
-    return [line(item, notes, item.metric if item.metric != judgement.rule.metric else "") for item in shown]
+    return [
+        line(item, notes, item.metric if item.metric != judgement.rule.metric else "")
+        for item in shown
+    ]
 
 
 SINGLE = re.compile(r"accuracy/model\d+$")
-SINGLE_HEADS = ("method", "models", "labels", "numbers", "mean difference", "smallest", "largest", "verdicts")
+SINGLE_HEADS = (
+    "method",
+    "models",
+    "labels",
+    "numbers",
+    "mean difference",
+    "smallest",
+    "largest",
+    "verdicts",
+)
 SINGLE_TEXT = (
-    "Single target models against the published single runs, a line per method: these numbers scatter more than the margin "
+    "Single target models against the published single runs, a line per method: these numbers "
+    "scatter more than the margin "
     "and decide nothing."
 )
 
 
 def single_rows(judgement: SuiteVerdict) -> list[list[str]]:
-    """One row per method for the published numbers of single target models; none for a method without a comparable one."""
+    """One row per method for the published numbers of single target models; none for a method
+    without a comparable one."""
     found: dict[str, list[NumberVerdict]] = {}
     for item in judgement.numbers:
-        if not item.decides and SINGLE.match(item.metric) and item.estimate and item.estimate.difference is not None:
+        if (
+            not item.decides
+            and SINGLE.match(item.metric)
+            and item.estimate
+            and item.estimate.difference is not None
+        ):
             found.setdefault(item.method, []).append(item)
     rows = []
     for method, items in found.items():
-        gaps = [item.estimate.difference for item in items if item.estimate and item.estimate.difference is not None]
+        gaps = [
+            item.estimate.difference
+            for item in items
+            if item.estimate and item.estimate.difference is not None
+        ]
         kinds = [item.verdict.kind for item in items]
         sizes = sorted({item.labelled for item in items if item.labelled is not None})
         labels = count(sizes[0]) if len(sizes) == 1 else f"{sizes[0]:,}-{sizes[-1]:,}"
         verdicts = ", ".join(
-            f"{kinds.count(kind)} {str(kind).replace('_', ' ')}" for kind in VerdictKind if kind in kinds
+            f"{kinds.count(kind)} {str(kind).replace('_', ' ')}"
+            for kind in VerdictKind
+            if kind in kinds
         )
         rows.append(
             [
@@ -205,7 +246,9 @@ def curve_name(rule: Rule) -> str:
 def curve_text(rule: Rule) -> str:
     """The one number of a curve, in a sentence."""
     what = (
-        "Normalised area under the budget curve" if rule.curve == "area" else "Plain mean over the sizes of the curve"
+        "Normalised area under the budget curve"
+        if rule.curve == "area"
+        else "Plain mean over the sizes of the curve"
     )
     return f"{what}: one number per trial, one test per curve."
 
@@ -225,8 +268,10 @@ MODEL_HEADS = (
 def model_text(judgement: SuiteVerdict) -> str:
     """What the table of target models shows."""
     return (
-        f"{judgement.models[0].models} target models. The {curve_name(judgement.rule)} of the accuracy averaged over the models, ± "
-        "the standard deviation over models averaged over the sizes; apart from it, the standard deviation over seeds. Models won: "
+        f"{judgement.models[0].models} target models. The {curve_name(judgement.rule)} of the "
+        "accuracy averaged over the models, ± "
+        "the standard deviation over models averaged over the sizes; apart from it, the standard "
+        "deviation over seeds. Models won: "
         "those on which the method has the best curve. ★ marks the best mean."
     )
 
@@ -239,7 +284,9 @@ def model_cells(row: ModelRow) -> list[str]:
         model_cell(row),
         number(row.over_seeds),
         mean_sd(row.published, row.published_over_models, None),
-        f"{SIGNS[row.verdict.kind]} {str(row.verdict.kind).replace('_', ' ')}" if row.verdict else "–",
+        f"{SIGNS[row.verdict.kind]} {str(row.verdict.kind).replace('_', ' ')}"
+        if row.verdict
+        else "–",
         "–" if row.wins is None else str(row.wins),
         "–" if row.published_wins is None else str(row.published_wins),
     ]
@@ -256,7 +303,8 @@ def curve_lines(judgement: SuiteVerdict, notes: Footnotes) -> list[Line]:
 
 
 def line(item: NumberVerdict | CurveVerdict, notes: Footnotes, metric: str = "") -> Line:
-    """One verdict, formatted; what must be known of it goes to the footnotes. `metric` is said beside the labels."""
+    """One verdict, formatted; what must be known of it goes to the footnotes. `metric` is said
+    beside the labels."""
     found = item.estimate or Estimate(0.0, None, 0)
     if isinstance(item, CurveVerdict):
         sizes = f"{item.labelled[0]:,}-{item.labelled[-1]:,}" if item.labelled else "–"
@@ -267,8 +315,12 @@ def line(item: NumberVerdict | CurveVerdict, notes: Footnotes, metric: str = "")
         item.method,
         item.title,
         f"{sizes}, {metric}" if metric else sizes,
-        ours=mean_sd(found.mean, found.sd, found.n) + other_data(item.notes) if item.estimate else "–",
-        published=mean_sd(found.reference, found.reference_sd, found.reference_n, found.reading_error),
+        ours=mean_sd(found.mean, found.sd, found.n) + other_data(item.notes)
+        if item.estimate
+        else "–",
+        published=mean_sd(
+            found.reference, found.reference_sd, found.reference_n, found.reading_error
+        ),
         difference=interval(found.difference, found.low, found.high),
         mdd=number(found.mdd),
         needed=needed(found) if item.estimate and found.reference is not None else "–",
@@ -283,57 +335,86 @@ def line(item: NumberVerdict | CurveVerdict, notes: Footnotes, metric: str = "")
 
 
 def uniform(verdicts: Iterable[Verdict]) -> str:
-    """The reason that excuses every one of these verdicts from comparison, or nothing: then one sentence says it all."""
+    """The reason that excuses every one of these verdicts from comparison, or nothing: then one
+    sentence says it all."""
     found = {(verdict.kind, verdict.reason, verdict.excused) for verdict in verdicts}
-    kind, reason, excused = next(iter(found)) if len(found) == 1 else (VerdictKind.MISSING, "", False)
+    kind, reason, excused = (
+        next(iter(found)) if len(found) == 1 else (VerdictKind.MISSING, "", False)
+    )
     return reason if kind is VerdictKind.NOT_COMPARABLE and excused else ""
 
 
 def collapsed(judgement: SuiteVerdict) -> str:
-    """Why no number was compared, where one reason holds for all and another table says what was measured."""
+    """Why no number was compared, where one reason holds for all and another table says what was
+    measured."""
     return uniform(item.verdict for item in judgement.numbers if item.decides)
 
 
 def meaning(judgement: SuiteVerdict) -> str:
-    """What the exit code says in words. Nothing matched where there was nothing to hold the measurements to."""
+    """What the exit code says in words. Nothing matched where there was nothing to hold the
+    measurements to."""
     excused = all(verdict.excused for verdict in judgement.deciding())
-    cited = all(claim.outcome is ClaimOutcome.NOT_TESTABLE or claim.is_question for claim in judgement.claims)
+    cited = all(
+        claim.outcome is ClaimOutcome.NOT_TESTABLE or claim.is_question
+        for claim in judgement.claims
+    )
     if judgement.exit_code is Exit.OK and excused and cited:
         return "nothing to compare"
     return MEANING.get(judgement.exit_code, "stopped")
 
 
 def headline(judgement: SuiteVerdict) -> str:
-    """`tod/cifar10, profile paper, as_published: 12 reproduced, 1 below. Claims: 3 holds. A discrepancy (exit 1).`"""
-    numbers = ", ".join(f"{n} {str(kind).replace('_', ' ')}" for kind, n in judgement.counts().items())
+    """`tod/cifar10, profile paper, as_published: 12 reproduced, 1 below. Claims: 3 holds. A
+    discrepancy (exit 1).`"""
+    numbers = ", ".join(
+        f"{n} {str(kind).replace('_', ' ')}" for kind, n in judgement.counts().items()
+    )
     outcomes = [claim.outcome for claim in judgement.claims]
-    claims = ", ".join(f"{outcomes.count(o)} {str(o).replace('_', ' ')}" for o in ClaimOutcome if o in outcomes)
+    claims = ", ".join(
+        f"{outcomes.count(o)} {str(o).replace('_', ' ')}" for o in ClaimOutcome if o in outcomes
+    )
     code = judgement.exit_code
-    lead = f"{judgement.suite}, profile {judgement.profile}, {judgement.variant}: {numbers or 'no number to compare'}"
+    lead = (
+        f"{judgement.suite}, profile {judgement.profile}, {judgement.variant}: "
+        f"{numbers or 'no number to compare'}"
+    )
     if not numbers and not claims and code is Exit.OK:
         return f"{lead} (exit {int(code)})"
-    parts = [lead, f"claims: {claims}" if claims else "", f"{meaning(judgement)} (exit {int(code)})"]
+    parts = [
+        lead,
+        f"claims: {claims}" if claims else "",
+        f"{meaning(judgement)} (exit {int(code)})",
+    ]
     return "; ".join(part for part in parts if part)
 
 
 def reference_head(judgement: SuiteVerdict) -> str:
     """Head of the column with what our numbers are held to."""
-    return judgement.reference or ("published" if judgement.rule.reference == "reported" else "committed")
+    return judgement.reference or (
+        "published" if judgement.rule.reference == "reported" else "committed"
+    )
 
 
 def rule_text(judgement: SuiteVerdict) -> str:
     """The rule in words."""
     rule = judgement.rule
-    against = "the reported table" if rule.reference == "reported" else "the committed records, paired by seed"
+    against = (
+        "the reported table"
+        if rule.reference == "reported"
+        else "the committed records, paired by seed"
+    )
     if judgement.reference:
         against = judgement.reference + (", paired by seed" if rule.reference == "records" else "")
     return (
-        f"Rule {rule.version}: {rule.metric} against {against}; two one-sided tests at {rule.alpha:g} with a margin of "
+        f"Rule {rule.version}: {rule.metric} against {against}; two one-sided tests at "
+        f"{rule.alpha:g} with a margin of "
         f"±{rule.margin:g} ({rule.margin_reason}); at least {rule.min_trials} trials; "
         f"the one number of a curve is its {CURVES[rule.curve]}; each "
         "number and curve at that level on its own, the sizes of a claim together (Holm); "
-        f"devices {'may' if rule.mix_devices else 'may not'} be mixed. Intervals are {100 * (1 - 2 * rule.alpha):g} % and include "
-        "the reading error; MDD is the smallest true difference these trials find with power 0.8; needed is the number of "
+        f"devices {'may' if rule.mix_devices else 'may not'} be mixed. Intervals are "
+        f"{100 * (1 - 2 * rule.alpha):g} % and include "
+        "the reading error; MDD is the smallest true difference these trials find with power 0.8; "
+        "needed is the number of "
         "trials for a verdict with power 0.8."
     )
 
@@ -341,7 +422,9 @@ def rule_text(judgement: SuiteVerdict) -> str:
 def deviation_state(judgement: SuiteVerdict) -> str:
     """Which side of the deviations this run took."""
     corrected = judgement.variant == "corrected"
-    return f"Variant `{judgement.variant}`: " + ("every switch at its corrected value." if corrected else "as pinned.")
+    return f"Variant `{judgement.variant}`: " + (
+        "every switch at its corrected value." if corrected else "as pinned."
+    )
 
 
 def claim_text(claim: ClaimVerdict) -> str:
@@ -351,7 +434,8 @@ def claim_text(claim: ClaimVerdict) -> str:
 
 
 def other_data(notes: Iterable[str]) -> str:
-    """A word for the line itself when it was not made from the published data; the footnote says why."""
+    """A word for the line itself when it was not made from the published data; the footnote says
+    why."""
     return " [other data]" if any(note.startswith(OTHER_DATA) for note in notes) else ""
 
 
@@ -361,7 +445,8 @@ def budget_place(test: BudgetTest) -> str:
 
 
 def budget_cells(test: BudgetTest) -> list[str]:
-    """Labelled, n, difference, p after Holm, correlation, MDD, needed pairs, the paper's own difference."""
+    """Labelled, n, difference, p after Holm, correlation, MDD, needed pairs, the paper's own
+    difference."""
     return [
         budget_place(test),
         str(test.n),
@@ -374,7 +459,16 @@ def budget_cells(test: BudgetTest) -> list[str]:
     ]
 
 
-BUDGET_HEADS = ("labels", "pairs", "difference [interval]", "p (Holm)", "correlation", "MDD", "needed", "in the paper")
+BUDGET_HEADS = (
+    "labels",
+    "pairs",
+    "difference [interval]",
+    "p (Holm)",
+    "correlation",
+    "MDD",
+    "needed",
+    "in the paper",
+)
 _STANDING_HEADS = (
     "method",
     "n",
@@ -395,7 +489,11 @@ def standing_heads(judgement: SuiteVerdict) -> list[str]:
 
 def standing_cells(item: Standing) -> list[str]:
     """One row of the table of methods."""
-    rank = "–" if item.rank is None else f"{item.rank:g} [{number(item.rank_low, 1)}, {number(item.rank_high, 1)}]"
+    rank = (
+        "–"
+        if item.rank is None
+        else f"{item.rank:g} [{number(item.rank_low, 1)}, {number(item.rank_high, 1)}]"
+    )
     return [
         item.method,
         str(item.n),
@@ -410,9 +508,12 @@ def standing_cells(item: Standing) -> list[str]:
 
 
 def gain_text(item: Standing) -> str:
-    """Gain over the control with its interval; below five pairs with the degrees of freedom that the interval rests on."""
+    """Gain over the control with its interval; below five pairs with the degrees of freedom that
+    the interval rests on."""
     few = item.gain_low is not None and len(item.paired) < BETTER_FROM
-    return interval(item.gain, item.gain_low, item.gain_high) + (f" on {len(item.paired) - 1} d.f." if few else "")
+    return interval(item.gain, item.gain_low, item.gain_high) + (
+        f" on {len(item.paired) - 1} d.f." if few else ""
+    )
 
 
 def method_titles(judgement: SuiteVerdict) -> list[tuple[str, str]]:
@@ -428,7 +529,9 @@ def saved_text(item: Standing) -> str:
         return "–"
     if item.saved is None:
         return "not reached"
-    ends = ["not reached" if end is None else f"{end:,.0f}" for end in (item.saved_low, item.saved_high)]
+    ends = [
+        "not reached" if end is None else f"{end:,.0f}" for end in (item.saved_low, item.saved_high)
+    ]
     return f"{item.saved:,.0f} [{ends[0]}, {ends[1]}]" if item.n > 1 else f"{item.saved:,.0f}"
 
 
@@ -437,11 +540,15 @@ def kendall_text(judgement: SuiteVerdict) -> str:
     if judgement.kendall is None:
         return ""
     tau, p, methods = judgement.kendall
-    return f"Order of {methods} methods against the paper's: Kendall tau {number(tau, signed=True)}, p {p_value(p)}."
+    return (
+        f"Order of {methods} methods against the paper's: Kendall tau {number(tau, signed=True)}, "
+        f"p {p_value(p)}."
+    )
 
 
 def measured_text(cell: Cell) -> str:
-    """Mean, standard deviation and trials; and the 95 % interval of the mean with the error of the test set."""
+    """Mean, standard deviation and trials; and the 95 % interval of the mean with the error of the
+    test set."""
     text = mean_sd(cell.mean, cell.sd, cell.n)
     return text if cell.low is None else f"{text} [{number(cell.low)}, {number(cell.high)}]"
 
@@ -451,8 +558,10 @@ def measured_lead(judgement: SuiteVerdict) -> str:
     if all(cell.low is None for cell in judgement.cells):
         return ""
     return (
-        "In brackets: 95 % interval of the mean for other test images of the same kind. It holds the error of the mean over seeds "
-        "and the binomial error of the test set that all seeds share, which no number of seeds makes smaller. Verdicts do not "
+        "In brackets: 95 % interval of the mean for other test images of the same kind. It holds "
+        "the error of the mean over seeds "
+        "and the binomial error of the test set that all seeds share, which no number of seeds "
+        "makes smaller. Verdicts do not "
         "use it: published numbers were measured on the same test set."
     )
 
@@ -473,7 +582,10 @@ def matrix_text(judgement: SuiteVerdict, *, compared: bool) -> str:
     """What the table of methods by labels shows."""
     if not compared:
         return "Mean test accuracy in percent by labelled images"
-    return f"Our mean minus the {reference_head(judgement)} one, in points, by labelled images; where nothing is compared, our mean"
+    return (
+        f"Our mean minus the {reference_head(judgement)} one, in points, by labelled images; where "
+        "nothing is compared, our mean"
+    )
 
 
 def environment_text(judgement: SuiteVerdict) -> str:

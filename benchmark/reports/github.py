@@ -1,4 +1,5 @@
-"""Annotations on the lines of the reported table and of the suite, and the step summary of a workflow."""
+"""Annotations on the lines of the reported table and of the suite, and the step summary of a
+workflow."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ LIMIT = 1_000_000
 
 
 def annotate(suite_file: SuiteFile, judgement: SuiteVerdict, root: Path) -> list[str]:
-    """Workflow commands, one per line to print: errors for discrepancies, warnings for what is inconclusive or missing.
+    """Workflow commands, one per line to print: errors for discrepancies, warnings for what is
+    inconclusive or missing.
 
     `root` is the checkout that the paths are relative to.
     """
@@ -30,7 +32,8 @@ def annotate(suite_file: SuiteFile, judgement: SuiteVerdict, root: Path) -> list
         if item.decides and level:
             shown = formatting.line(item, formatting.Footnotes())
             text = (
-                f"{item.title} at {shown.labelled}: {shown.verdict}; ours {shown.ours}, reference {shown.published}, "
+                f"{item.title} at {shown.labelled}: {shown.verdict}; ours {shown.ours}, reference "
+                f"{shown.published}, "
             )
             text += f"difference {shown.difference}, needed {shown.needed} ({item.source})"
             at = lines.get(_sort_key(item))
@@ -41,19 +44,34 @@ def annotate(suite_file: SuiteFile, judgement: SuiteVerdict, root: Path) -> list
         if (
             outcome
             and not outcome.is_question
-            and outcome.outcome in (ClaimOutcome.REFUTED, ClaimOutcome.INCONCLUSIVE, ClaimOutcome.MISSING)
+            and outcome.outcome
+            in (ClaimOutcome.REFUTED, ClaimOutcome.INCONCLUSIVE, ClaimOutcome.MISSING)
         ):
-            level = "error" if outcome.outcome is ClaimOutcome.REFUTED and not outcome.as_printed else "warning"
+            level = (
+                "error"
+                if outcome.outcome is ClaimOutcome.REFUTED and not outcome.as_printed
+                else "warning"
+            )
             place = _place_of(suite_file, f"claims.{name}", root)
             found.append(
                 _workflow_command(
-                    level, *place, judgement.suite, f"{name}: {claim.text}: {formatting.claim_text(outcome)}"
+                    level,
+                    *place,
+                    judgement.suite,
+                    f"{name}: {claim.text}: {formatting.claim_text(outcome)}",
                 )
             )
-    silent = [method for method in judgement.missing if not any(item.method == method for item in judgement.numbers)]
+    silent = [
+        method
+        for method in judgement.missing
+        if not any(item.method == method for item in judgement.numbers)
+    ]
     found += [
         _workflow_command(
-            "warning", *_place_of(suite_file, f"methods.{method}", root), judgement.suite, f"{method}: no trial"
+            "warning",
+            *_place_of(suite_file, f"methods.{method}", root),
+            judgement.suite,
+            f"{method}: no trial",
         )
         for method in silent
     ]
@@ -77,9 +95,16 @@ def annotate_regression(suite_file: SuiteFile, regression: Regression, root: Pat
         level = _annotation_level(item.verdict.kind, item.verdict.excused)
         if level:
             shown = formatting.line(item, formatting.Footnotes())
-            text = f"{item.title} at {shown.labelled}: {shown.verdict}; difference {shown.difference}"
+            text = (
+                f"{item.title} at {shown.labelled}: {shown.verdict}; difference {shown.difference}"
+            )
             found.append(
-                _workflow_command(level, *_place_of(suite_file, f"methods.{item.method}", root), regression.suite, text)
+                _workflow_command(
+                    level,
+                    *_place_of(suite_file, f"methods.{item.method}", root),
+                    regression.suite,
+                    text,
+                )
             )
     return found
 
@@ -88,14 +113,21 @@ def summary(judgements: Iterable[SuiteVerdict], regressions: Iterable[Regression
     """Markdown for the step summary: an overview, then the verdicts of every suite."""
     listed = list(judgements)
     parts = [markdown.overview(listed)] if listed else []
-    parts += [f"## {judgement.suite}\n\n{markdown.verdict_table(judgement)}" for judgement in listed]
+    parts += [
+        f"## {judgement.suite}\n\n{markdown.verdict_table(judgement)}" for judgement in listed
+    ]
     for regression in regressions:
         rows = [
             (trial.method, str(trial.seed), str(trial.state), str(trial.divergence or ""))
             for trial in regression.trials
         ]
-        title = f"## {regression.suite} against committed records: {formatting.MEANING.get(regression.exit_code, 'stopped')}"
-        parts.append(f"{title}\n\n{markdown.table(('method', 'seed', 'state', 'first difference'), rows)}")
+        title = (
+            f"## {regression.suite} against committed records: "
+            f"{formatting.MEANING.get(regression.exit_code, 'stopped')}"
+        )
+        parts.append(
+            f"{title}\n\n{markdown.table(('method', 'seed', 'state', 'first difference'), rows)}"
+        )
     text = "\n\n".join(parts) + "\n"
     if len(text.encode()) <= LIMIT:
         return text
@@ -108,11 +140,18 @@ def summary(judgements: Iterable[SuiteVerdict], regressions: Iterable[Regression
 def _annotation_level(kind: VerdictKind, excused: bool) -> str:
     if kind in (VerdictKind.ABOVE, VerdictKind.BELOW):
         return "error"
-    return "" if kind is VerdictKind.REPRODUCED or (kind is VerdictKind.NOT_COMPARABLE and excused) else "warning"
+    return (
+        ""
+        if kind is VerdictKind.REPRODUCED or (kind is VerdictKind.NOT_COMPARABLE and excused)
+        else "warning"
+    )
 
 
 def _workflow_command(level: str, file: str, line: int, title: str, text: str) -> str:
-    return f"::{level} file={_escape_property(file)},line={line},title={_escape_property(title)}::{_escape_data(text)}"
+    return (
+        f"::{level} "
+        f"file={_escape_property(file)},line={line},title={_escape_property(title)}::{_escape_data(text)}"
+    )
 
 
 def _escape_data(text: str) -> str:
@@ -124,7 +163,8 @@ def _escape_property(text: str) -> str:
 
 
 def _place_of(suite_file: SuiteFile, dotted: str, root: Path) -> tuple[str, int]:
-    """File, relative to the checkout, and line that give the value at a dotted path: the suite's own or its base's."""
+    """File, relative to the checkout, and line that give the value at a dotted path: the suite's
+    own or its base's."""
     path, line = suite_file.locate(dotted)
     return _relative_path(path, root), line
 
@@ -135,11 +175,17 @@ def _relative_path(path: Path, root: Path) -> str:
 
 
 def _sort_key(item: NumberVerdict) -> tuple[str, ...]:
-    return item.method, "" if item.labelled is None else str(item.labelled), item.metric, item.source
+    return (
+        item.method,
+        "" if item.labelled is None else str(item.labelled),
+        item.metric,
+        item.source,
+    )
 
 
 def _table_lines(path: Path) -> dict[tuple[str, ...], int]:
-    """Line of every reported number, by method, labels, metric and source; the table was validated when it was read."""
+    """Line of every reported number, by method, labels, metric and source; the table was validated
+    when it was read."""
     if not path.exists():
         return {}
     rows = csv.reader(StringIO(path.read_text(encoding="utf-8-sig")))

@@ -1,4 +1,5 @@
-"""One self-contained page per suite, and an index: no network, no cookies, every script and style allowed by its hash."""
+"""One self-contained page per suite, and an index: no network, no cookies, every script and style
+allowed by its hash."""
 
 from __future__ import annotations
 
@@ -14,7 +15,13 @@ from typing import Any
 from benchmark.errors import Exit
 from benchmark.reports import answer, figure, formatting, overview
 from benchmark.reports.around import Around
-from benchmark.reports.leaderboard import ACROSS_HEADS, ENTRY_HEADS, RANK_HEADS, Leaderboard, model_tables
+from benchmark.reports.leaderboard import (
+    ACROSS_HEADS,
+    ENTRY_HEADS,
+    RANK_HEADS,
+    Leaderboard,
+    model_tables,
+)
 from benchmark.reports.plots import Picture, inline
 from benchmark.spec.load import SuiteFile
 from benchmark.verdicts.results import ClaimOutcome, SuiteVerdict, VerdictKind
@@ -47,7 +54,8 @@ METHOD_HEADS = (
 
 @dataclass(frozen=True)
 class Page:
-    """A suite in the index: its verdict, the name of its data set, and where its page lies (empty: nowhere)."""
+    """A suite in the index: its verdict, the name of its data set, and where its page lies (empty:
+    nowhere)."""
 
     judgement: SuiteVerdict
     dataset: str
@@ -67,10 +75,15 @@ def suite_page(
     """The page of a suite. `curves` are the values of `figure.suite_figure`."""
     around = around or Around()
     notes, suite = formatting.Footnotes(), suite_file.suite
-    numbers, areas = formatting.number_lines(judgement, notes), formatting.curve_lines(judgement, notes)
+    numbers = formatting.number_lines(judgement, notes)
+    areas = formatting.curve_lines(judgement, notes)
     beside = formatting.number_lines(judgement, notes, decides=False)
     measured_methods = dict.fromkeys(cell.method for cell in judgement.cells)
-    links = {method: address for method in measured_methods if (address := around.runs_of(method, judgement))}
+    links = {
+        method: address
+        for method in measured_methods
+        if (address := around.runs_of(method, judgement))
+    }
     claims = [_claim_values(claim, notes, links) for claim in judgement.claims]
     measured_heads, measured = formatting.measured_grid(judgement)
     collapsed = formatting.collapsed(judgement)
@@ -78,9 +91,15 @@ def suite_page(
         (name, one.topic, one.paper, one.code, one.pinned, one.effect, one.source)
         for name, one in suite.deviations.items()
     ]
-    conditions = {"Ran on": formatting.environment_text(judgement), "Cost": cost_note, **(facts or {})}
+    conditions = {
+        "Ran on": formatting.environment_text(judgement),
+        "Cost": cost_note,
+        **(facts or {}),
+    }
     standings = (
-        [formatting.standing_cells(item) for item in judgement.standings] if len(judgement.standings) > 1 else []
+        [formatting.standing_cells(item) for item in judgement.standings]
+        if len(judgement.standings) > 1
+        else []
     )
     penalties = [
         (name, *map(formatting.number, row))
@@ -156,8 +175,8 @@ def index_page(
     pictures: Sequence[Picture] = (),
     methods: Mapping[str, str] | None = None,
 ) -> str:
-    """The page over all suites: claims, suites, and the leaderboard where there is one. `methods` are the relative addresses of the
-    pages of methods, by method."""
+    """The page over all suites: claims, suites, and the leaderboard where there is one. `methods`
+    are the relative addresses of the pages of methods, by method."""
     rows = [_index_row(page) for page in pages]
     whole = _whole(pages)
     claims, (paper_heads, papers) = claim_rows(whole), _papers(whole)
@@ -171,7 +190,10 @@ def index_page(
         papers=papers,
         paper_heads=paper_heads,
         claims=claims,
-        claim_filters=[_filter_field("paper", "Paper", claims), _filter_field("state", "Verdict", claims)],
+        claim_filters=[
+            _filter_field("paper", "Paper", claims),
+            _filter_field("state", "Verdict", claims),
+        ],
         methods=methods or {},
         filters=[
             _filter_field("paper", "Paper", rows),
@@ -185,7 +207,12 @@ def index_page(
         entries=entries,
         entry_filters=[
             (name, title, list(dict.fromkeys(str(getattr(entry, name)) for entry in entries)))
-            for name, title in (("paper", "Paper"), ("dataset", "Data set"), ("budget", "Budget"), ("method", "Method"))
+            for name, title in (
+                ("paper", "Paper"),
+                ("dataset", "Data set"),
+                ("budget", "Budget"),
+                ("method", "Method"),
+            )
         ],
         pictures=_shown(pictures),
         across=[row.cells() for row in board.across] if board else [],
@@ -201,15 +228,18 @@ def method_page(
     costs: Mapping[tuple[str, str], float],
     index: str,
 ) -> str:
-    """The page of one method over all suites that measured it; addresses in `pages` are relative to it. `curves` are the values of
-    `figure.gains_figure`, `costs` those of a trial by suite and method, `index` is the address of the page over all suites."""
+    """The page of one method over all suites that measured it; addresses in `pages` are relative to
+    it. `curves` are the values of `figure.gains_figure`, `costs` those of a trial by suite and
+    method, `index` is the address of the page over all suites."""
     rows, claims = [], []
     for page in pages:
         judgement = page.judgement
         if any(cell.method == method for cell in judgement.cells):
             rows.append(_standing(method, page, costs))
         claims += [row for row in claim_rows([page]) if method in row["methods"]]
-    titles = {dict(formatting.method_titles(page.judgement)).get(method, "") for page in pages} - {""}
+    titles = {dict(formatting.method_titles(page.judgement)).get(method, "") for page in pages} - {
+        ""
+    }
     return _render_page(
         "method.html.j2",
         method,
@@ -226,12 +256,18 @@ def method_page(
 
 
 def claim_rows(pages: Sequence[Page]) -> list[dict[str, Any]]:
-    """A row for every claim of these suites, decided ones first and questions of this project last; suites in which a
-    paper's claim has the same verdict share one."""
+    """A row for every claim of these suites, decided ones first and questions of this project last;
+    suites in which a paper's claim has the same verdict share one."""
     order = list(overview.CLAIM_WORDS)
     found: dict[tuple[str, ...], dict[str, Any]] = {}
-    numbered = [(page, index, claim) for page in pages for index, claim in enumerate(page.judgement.claims, start=1)]
-    for page, index, claim in sorted(numbered, key=lambda item: (item[2].is_question, order.index(item[2].outcome))):
+    numbered = [
+        (page, index, claim)
+        for page in pages
+        for index, claim in enumerate(page.judgement.claims, start=1)
+    ]
+    for page, index, claim in sorted(
+        numbered, key=lambda item: (item[2].is_question, order.index(item[2].outcome))
+    ):
         paper, verdict = page.judgement.suite.partition("/")[0], formatting.claim_text(claim)
         row = found.setdefault(
             (paper, claim.id, claim.text, verdict),
@@ -239,7 +275,9 @@ def claim_rows(pages: Sequence[Page]) -> list[dict[str, Any]]:
                 "paper": paper,
                 "id": claim.id,
                 "state": str(claim.outcome).replace("_", " "),
-                "text": f"{claim.text} (a question of this project)" if claim.is_question else claim.text,
+                "text": f"{claim.text} (a question of this project)"
+                if claim.is_question
+                else claim.text,
                 "verdict": verdict,
                 "suites": [],
                 "methods": set(),
@@ -255,7 +293,9 @@ def claim_rows(pages: Sequence[Page]) -> list[dict[str, Any]]:
 def _standing(method: str, page: Page, costs: Mapping[tuple[str, str], float]) -> dict[str, Any]:
     """One suite in the table of a method."""
     judgement = page.judgement
-    last = max((cell for cell in judgement.cells if cell.method == method), key=lambda cell: cell.labelled)
+    last = max(
+        (cell for cell in judgement.cells if cell.method == method), key=lambda cell: cell.labelled
+    )
     order = [row.method for row in judgement.standings]
     row = next((row for row in judgement.standings if row.method == method), None)
     kinds = Counter(
@@ -263,7 +303,8 @@ def _standing(method: str, page: Page, costs: Mapping[tuple[str, str], float]) -
         for item in judgement.numbers
         if item.decides and item.method == method
     )
-    own, base = costs.get((judgement.suite, method)), costs.get((judgement.suite, row.control)) if row else None
+    own = costs.get((judgement.suite, method))
+    base = costs.get((judgement.suite, row.control)) if row else None
     return {
         "suite": judgement.suite,
         "href": page.href,
@@ -286,11 +327,16 @@ def _standing(method: str, page: Page, costs: Mapping[tuple[str, str], float]) -
 def _whole(pages: Sequence[Page]) -> list[Page]:
     """The pages that decide claims: those of a suite's whole protocol, where there is one."""
     held = {page.judgement.suite for page in pages if page.judgement.profile == "paper"}
-    return [page for page in pages if page.judgement.profile == "paper" or page.judgement.suite not in held]
+    return [
+        page
+        for page in pages
+        if page.judgement.profile == "paper" or page.judgement.suite not in held
+    ]
 
 
 def _papers(pages: Sequence[Page]) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of how many claims and numbers of each paper got which verdict; verdicts that none got are left out."""
+    """Heads and rows of how many claims and numbers of each paper got which verdict; verdicts that
+    none got are left out."""
     claims: dict[str, Counter[ClaimOutcome]] = {}
     numbers: dict[str, Counter[VerdictKind]] = {}
     for page in pages:
@@ -319,14 +365,20 @@ def _papers(pages: Sequence[Page]) -> tuple[list[str], list[list[str]]]:
 def _lead(pages: Sequence[Page]) -> str:
     """How many suites, and what is said of their claims and numbers, in a sentence each."""
     suites = len({page.judgement.suite for page in pages})
-    outcomes = Counter(claim.outcome for page in pages for claim in page.judgement.claims if not claim.is_question)
+    outcomes = Counter(
+        claim.outcome for page in pages for claim in page.judgement.claims if not claim.is_question
+    )
     kinds: Counter[VerdictKind] = Counter()
     for page in pages:
         kinds.update(page.judgement.reference_counts())
     claims = ", ".join(
-        f"{outcomes[kind]} {str(kind).replace('_', ' ')}" for kind in overview.CLAIM_WORDS if outcomes[kind]
+        f"{outcomes[kind]} {str(kind).replace('_', ' ')}"
+        for kind in overview.CLAIM_WORDS
+        if outcomes[kind]
     )
-    numbers = ", ".join(f"{kinds[kind]:,} {str(kind).replace('_', ' ')}" for kind in overview.WORDS if kinds[kind])
+    numbers = ", ".join(
+        f"{kinds[kind]:,} {str(kind).replace('_', ' ')}" for kind in overview.WORDS if kinds[kind]
+    )
     parts = [f"{suites} suite{'s' * (suites != 1)}"]
     parts += [f"{outcomes.total():,} claims: {claims}"] if claims else []
     parts += [f"{kinds.total():,} numbers: {numbers}"] if numbers else []
@@ -357,7 +409,9 @@ def _page_sections(judgement: SuiteVerdict, parts: Mapping[str, Any]) -> list[tu
     return [(name, title) for name, title in names.items() if name in always or parts.get(name)]
 
 
-def _claim_values(claim: Any, notes: formatting.Footnotes, links: Mapping[str, str]) -> dict[str, Any]:
+def _claim_values(
+    claim: Any, notes: formatting.Footnotes, links: Mapping[str, str]
+) -> dict[str, Any]:
     return {
         "id": claim.id,
         "text": claim.text,
@@ -372,13 +426,20 @@ def _claim_values(claim: Any, notes: formatting.Footnotes, links: Mapping[str, s
 
 
 def _table_filters(lines: Sequence[formatting.Line]) -> list[tuple[str, str, list[str]]]:
-    columns = (("method", "Method", "method"), ("verdict", "Verdict", "kind"), ("labels", "Labels", "labelled"))
+    columns = (
+        ("method", "Method", "method"),
+        ("verdict", "Verdict", "kind"),
+        ("labels", "Labels", "labelled"),
+    )
     return [
-        (name, title, list(dict.fromkeys(getattr(line, field) for line in lines))) for name, title, field in columns
+        (name, title, list(dict.fromkeys(getattr(line, field) for line in lines)))
+        for name, title, field in columns
     ]
 
 
-def _filter_field(name: str, title: str, rows: Iterable[Mapping[str, str]]) -> tuple[str, str, list[str]]:
+def _filter_field(
+    name: str, title: str, rows: Iterable[Mapping[str, str]]
+) -> tuple[str, str, list[str]]:
     return name, title, list(dict.fromkeys(row[name] for row in rows))
 
 
@@ -393,8 +454,12 @@ def _index_row(page: Page) -> dict[str, str]:
         "profile": judgement.profile,
         "state": formatting.meaning(judgement),
         "kind": STATE_CLASS.get(judgement.exit_code, ""),
-        "numbers": ", ".join(f"{n} {str(kind).replace('_', ' ')}" for kind, n in judgement.counts().items()) or "–",
-        "claims": ", ".join(f"{outcomes.count(one)} {one}" for one in dict.fromkeys(outcomes)) or "–",
+        "numbers": ", ".join(
+            f"{n} {str(kind).replace('_', ' ')}" for kind, n in judgement.counts().items()
+        )
+        or "–",
+        "claims": ", ".join(f"{outcomes.count(one)} {one}" for one in dict.fromkeys(outcomes))
+        or "–",
     }
 
 
@@ -407,16 +472,23 @@ def _preprint_address(preprint: str) -> str:
 def _figure_text(curves: Mapping[str, Any]) -> str:
     """What the figure shows and how it is used."""
     theirs = any(one["published"] for view in curves["views"] for one in view["series"])
-    lines = "Solid with filled markers: ours" + ("; dashed with hollow markers: published." if theirs else ".")
+    lines = "Solid with filled markers: ours" + (
+        "; dashed with hollow markers: published." if theirs else "."
+    )
     return (
-        f"{lines} Point at a curve to read its value, interval and {curves['unit']}. Press a name to hide its curve, press it "
+        f"{lines} Point at a curve to read its value, interval and {curves['unit']}. Press a name "
+        "to hide its curve, press it "
         "twice to see it alone. Draw a rectangle to enlarge it; press twice for the whole."
     )
 
 
 def _shown(pictures: Iterable[Picture]) -> list[dict[str, Any]]:
     return [
-        {"svg": _mark_safe(inline(picture)), "title": picture.title, "description": picture.description}
+        {
+            "svg": _mark_safe(inline(picture)),
+            "title": picture.title,
+            "description": picture.description,
+        }
         for picture in pictures
     ]
 
@@ -432,7 +504,8 @@ def _render_page(template: str, title: str, **values: Any) -> str:
     if values.get("figure"):
         css = f"{figure.library_style()}\n{css}"
         js = f"{figure.library_script()}{(TEMPLATES / 'figure.js').read_text()}{js}"
-    # Style attributes are allowed: matplotlib's SVG is made of them, and they can load nothing under this policy.
+    # Style attributes are allowed: matplotlib's SVG is made of them, and they can load nothing
+    # under this policy.
     policy = (
         "default-src 'none'; base-uri 'none'; form-action 'none'; "
         f"script-src '{_content_hash(js)}'; style-src '{_content_hash(css)}'; "

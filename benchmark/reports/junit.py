@@ -1,4 +1,5 @@
-"""Verdicts as JUnit XML: a discrepancy is a failure, what could not be measured an error, what was not asked skipped."""
+"""Verdicts as JUnit XML: a discrepancy is a failure, what could not be measured an error, what was
+not asked skipped."""
 
 from __future__ import annotations
 
@@ -37,7 +38,10 @@ class TestCase:
 def cases(judgement: SuiteVerdict) -> list[TestCase]:
     """A case per deciding number, per curve, per claim, and per method that is missing."""
     found = [_verdict_case(judgement.suite, item) for item in judgement.numbers if item.decides]
-    found += [_verdict_case(judgement.suite, item, formatting.curve_name(judgement.rule)) for item in judgement.curves]
+    found += [
+        _verdict_case(judgement.suite, item, formatting.curve_name(judgement.rule))
+        for item in judgement.curves
+    ]
     found += [_claim_case(judgement, claim) for claim in judgement.claims]
     judged = {case.group for case in found}
     for method in judgement.missing:
@@ -57,7 +61,11 @@ def regression_cases(regression: Regression) -> list[TestCase]:
             RegressionState.NEW: "skipped",
         }.get(trial.state, "")
         message, where = (str(trial.state), str(trial.divergence or "")) if result else ("", "")
-        found.append(TestCase(f"{regression.suite}.{trial.method}", f"seed {trial.seed}", result, message, where))
+        found.append(
+            TestCase(
+                f"{regression.suite}.{trial.method}", f"seed {trial.seed}", result, message, where
+            )
+        )
     return found + [_verdict_case(regression.suite, item) for item in regression.numbers]
 
 
@@ -65,9 +73,14 @@ def render(judgements: Iterable[SuiteVerdict], regressions: Iterable[Regression]
     """One XML document: a test suite per suite verdict and per regression."""
     root = ElementTree.Element("testsuites", name="albench")
     for judgement in judgements:
-        _add_suite(root, f"{judgement.suite} {judgement.profile} {judgement.variant}", cases(judgement))
+        _add_suite(
+            root, f"{judgement.suite} {judgement.profile} {judgement.variant}", cases(judgement)
+        )
     for regression in regressions:
-        name = f"{regression.suite} {regression.profile} {regression.variant} against committed records"
+        name = (
+            f"{regression.suite} {regression.profile} {regression.variant} against committed "
+            "records"
+        )
         _add_suite(root, name, regression_cases(regression))
     ElementTree.indent(root, " ")
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
@@ -85,7 +98,9 @@ def _add_suite(root: ElementTree.Element, name: str, found: list[TestCase]) -> N
         skipped=str(results.count("skipped")),
     )
     for case in found:
-        node = ElementTree.SubElement(suite, "testcase", classname=_clean_text(case.group), name=_clean_text(case.name))
+        node = ElementTree.SubElement(
+            suite, "testcase", classname=_clean_text(case.group), name=_clean_text(case.name)
+        )
         if case.result:
             ElementTree.SubElement(node, case.result, message=_clean_text(case.message)).text = (
                 _clean_text(case.detail) or None
@@ -98,7 +113,9 @@ def _verdict_case(suite: str, item: NumberVerdict | CurveVerdict, curve: str = "
     kind = item.verdict.kind
     if kind in (VerdictKind.ABOVE, VerdictKind.BELOW):
         result = "failure"
-    elif kind is VerdictKind.MISSING or (kind is VerdictKind.NOT_COMPARABLE and not item.verdict.excused):
+    elif kind is VerdictKind.MISSING or (
+        kind is VerdictKind.NOT_COMPARABLE and not item.verdict.excused
+    ):
         result = "error"
     else:
         result = "" if kind is VerdictKind.REPRODUCED else "skipped"
@@ -108,7 +125,10 @@ def _verdict_case(suite: str, item: NumberVerdict | CurveVerdict, curve: str = "
         if isinstance(item, NumberVerdict)
         else f"{item.metric} {curve} {line.labelled}"
     )
-    detail = f"ours {line.ours}, reference {line.published}, difference {line.difference}, MDD {line.mdd}, needed {line.needed}"
+    detail = (
+        f"ours {line.ours}, reference {line.published}, difference {line.difference}, MDD "
+        f"{line.mdd}, needed {line.needed}"
+    )
     return TestCase(
         f"{suite}.{item.method}",
         f"{what} ({item.source})",
@@ -119,12 +139,15 @@ def _verdict_case(suite: str, item: NumberVerdict | CurveVerdict, curve: str = "
 
 
 def _claim_case(judgement: SuiteVerdict, claim: ClaimVerdict) -> TestCase:
-    result = {ClaimOutcome.REFUTED: "failure", ClaimOutcome.MISSING: "error", ClaimOutcome.HOLDS: ""}.get(
-        claim.outcome, "skipped"
-    )
+    result = {
+        ClaimOutcome.REFUTED: "failure",
+        ClaimOutcome.MISSING: "error",
+        ClaimOutcome.HOLDS: "",
+    }.get(claim.outcome, "skipped")
     result = "skipped" if claim.as_printed or (claim.is_question and result) else result
     detail = "\n".join(
-        f"{test.what or f'{formatting.count(test.labelled)} labels'}: {'; '.join(formatting.budget_cells(test)[1:4])}"
+        f"{test.what or f'{formatting.count(test.labelled)} labels'}: "
+        f"{'; '.join(formatting.budget_cells(test)[1:4])}"
         for test in claim.budgets
     )
     return TestCase(

@@ -1,7 +1,9 @@
-"""Methods across suites: average ranks with cliques, gains and chances of improvement, and gain against cost.
+"""Methods across suites: average ranks with cliques, gains and chances of improvement, and gain
+against cost.
 
-Suites differ in data, budgets and networks, so areas are never averaged: ranks are. Average ranks need the same methods
-everywhere (Demsar 2006): they are taken over the largest block of suites that measured the same three methods or more.
+Suites differ in data, budgets and networks, so areas are never averaged: ranks are. Average ranks
+need the same methods everywhere (Demsar 2006): they are taken over the largest block of suites that
+measured the same three methods or more.
 """
 
 from __future__ import annotations
@@ -34,7 +36,13 @@ ENTRY_HEADS = (
     "labels saved",
     "cost against control",
 )
-ACROSS_HEADS = ("method", "suites", "trials", "interquartile mean of gains", "probability of improvement")
+ACROSS_HEADS = (
+    "method",
+    "suites",
+    "trials",
+    "interquartile mean of gains",
+    "probability of improvement",
+)
 RANK_HEADS = ("method", "suites", "average rank", "mean gain", "not worse than the best")
 
 
@@ -68,12 +76,19 @@ class RankRow:
         """One row of the table."""
         tied = "yes" if self.tied else "no"
         name = f"{self.method} (guest)" if self.guest else self.method
-        return name, str(self.suites), formatting.number(self.rank), formatting.number(self.gain, signed=True), tied
+        return (
+            name,
+            str(self.suites),
+            formatting.number(self.rank),
+            formatting.number(self.gain, signed=True),
+            tied,
+        )
 
 
 @dataclass(frozen=True)
 class Across:
-    """One method over every suite in which it stands against its control. It depends on no other method."""
+    """One method over every suite in which it stands against its control. It depends on no other
+    method."""
 
     method: str
     suites: int
@@ -92,7 +107,11 @@ class Across:
             str(self.trials),
             formatting.interval(gain.value, gain.low, gain.high),
             formatting.number(share.value)
-            + ("" if share.low is None else f" [{formatting.number(share.low)}, {formatting.number(share.high)}]"),
+            + (
+                ""
+                if share.low is None
+                else f" [{formatting.number(share.low)}, {formatting.number(share.high)}]"
+            ),
         )
 
 
@@ -104,7 +123,8 @@ class Leaderboard:
     places: tuple[RankRow, ...]
     """Best first; empty where no three methods stand in two suites or more."""
     joined: tuple[tuple[int, int], ...]
-    """Cliques: first and last place (external methods left out) of runs in which no two methods were shown to differ."""
+    """Cliques: first and last place (external methods left out) of runs in which no two methods
+    were shown to differ."""
     p: float | None
     """Friedman's p value of 'all methods rank alike'."""
     text: str
@@ -118,14 +138,17 @@ def make_leaderboard(
 ) -> Leaderboard | None:
     """The leaderboard of judged suites; None where no suite has two methods to compare.
 
-    `datasets` names the data set of a suite by its id; `costs` are seconds (or any one unit) of a trial by suite and method.
-    Methods that are not a suite's own are placed among those that are, one by one: they move no other method.
+    `datasets` names the data set of a suite by its id; `costs` are seconds (or any one unit) of a
+    trial by suite and method. Methods that are not a suite's own are placed among those that are,
+    one by one: they move no other method.
     """
     ranked = [judgement for judgement in judgements if len(judgement.standings) > 1]
     if not ranked:
         return None
     entries = tuple(
-        entry for one in ranked for entry in _suite_entries(one, (datasets or {}).get(one.suite, ""), costs or {})
+        entry
+        for one in ranked
+        for entry in _suite_entries(one, (datasets or {}).get(one.suite, ""), costs or {})
     )
     across = _across_suites(ranked)
     block, methods = _largest_block(ranked)
@@ -139,14 +162,20 @@ def make_leaderboard(
     joined = tuple(cliques(ranking.wilcoxon_holm(areas)))
     p = ranking.friedman([place.rank for place in own], len(block))
     for guest in _shared_external(block, methods):
-        places += [place for place in _rank_methods(block, [*methods, guest])[0] if place.method == guest]
+        places += [
+            place for place in _rank_methods(block, [*methods, guest])[0] if place.method == guest
+        ]
     names = ", ".join(one.suite for one in block)
     which = (
-        f"all {len(ranked)} suites" if len(block) == len(ranked) else f"{len(block)} of {len(ranked)} suites ({names})"
+        f"all {len(ranked)} suites"
+        if len(block) == len(ranked)
+        else f"{len(block)} of {len(ranked)} suites ({names})"
     )
     text = (
-        f"Average rank of the {len(methods)} methods that {which} measured. Friedman's test that all rank alike: p "
-        f"{formatting.p_value(p)}. Two methods differ at {ALPHA:g} by Wilcoxon's signed-rank test over the suites, adjusted by Holm"
+        f"Average rank of the {len(methods)} methods that {which} measured. Friedman's test that "
+        "all rank alike: p "
+        f"{formatting.p_value(p)}. Two methods differ at {ALPHA:g} by Wilcoxon's signed-rank test "
+        "over the suites, adjusted by Holm"
     )
     text += "." if len(block) > 5 else f"; with {len(block)} suites none can be shown to."
     return Leaderboard(entries, tuple(sorted(places, key=_sort_order)), joined, p, text, across)
@@ -156,8 +185,11 @@ def _sort_order(place: RankRow) -> tuple[float, bool, str]:
     return place.rank, place.guest, place.method
 
 
-def _rank_methods(block: Sequence[SuiteVerdict], methods: Sequence[str]) -> tuple[list[RankRow], Array]:
-    """Places of these methods among each other, best first, and the adjusted p values of their pairs in that order."""
+def _rank_methods(
+    block: Sequence[SuiteVerdict], methods: Sequence[str]
+) -> tuple[list[RankRow], Array]:
+    """Places of these methods among each other, best first, and the adjusted p values of their
+    pairs in that order."""
     areas = np.array([[_standing_of(one, method).area for one in block] for method in methods])
     average = ranking.ranks(areas).mean(axis=1)
     p_values, best = ranking.wilcoxon_holm(areas), int(np.argmin(average))
@@ -194,7 +226,10 @@ def _across_suites(judgements: Sequence[SuiteVerdict]) -> tuple[Across, ...]:
             method,
             len(runs),
             sum(map(len, runs)),
-            ranking.resampled(lambda drawn: ranking.interquartile_mean([one[:, 0] - one[:, 1] for one in drawn]), runs),
+            ranking.resampled(
+                lambda drawn: ranking.interquartile_mean([one[:, 0] - one[:, 1] for one in drawn]),
+                runs,
+            ),
             ranking.resampled(
                 lambda drawn: ranking.probability_of_improvement(
                     [one[:, 0] for one in drawn], [one[:, 1] for one in drawn]
@@ -208,16 +243,26 @@ def _across_suites(judgements: Sequence[SuiteVerdict]) -> tuple[Across, ...]:
 
 
 def _largest_block(judgements: Sequence[SuiteVerdict]) -> tuple[list[SuiteVerdict], list[str]]:
-    """The suites and the three or more methods that fill the largest table without gaps; nothing without two suites."""
-    measured = [frozenset(row.method for row in one.standings if not row.guest) for one in judgements]
+    """The suites and the three or more methods that fill the largest table without gaps; nothing
+    without two suites."""
+    measured = [
+        frozenset(row.method for row in one.standings if not row.guest) for one in judgements
+    ]
     shared: set[frozenset[str]] = set()
     for own in measured:
         shared |= {own} | {own & other for other in shared}
     filled = {
-        methods: [one for one, own in zip(judgements, measured, strict=True) if methods <= own] for methods in shared
+        methods: [one for one, own in zip(judgements, measured, strict=True) if methods <= own]
+        for methods in shared
     }
-    found = [(suites, sorted(methods)) for methods, suites in filled.items() if len(methods) > 2 and len(suites) > 1]
-    return max(found, key=lambda one: (len(one[0]) * len(one[1]), len(one[0]), one[1]), default=([], []))
+    found = [
+        (suites, sorted(methods))
+        for methods, suites in filled.items()
+        if len(methods) > 2 and len(suites) > 1
+    ]
+    return max(
+        found, key=lambda one: (len(one[0]) * len(one[1]), len(one[0]), one[1]), default=([], [])
+    )
 
 
 def _standing_of(judgement: SuiteVerdict, method: str) -> Standing:
@@ -229,11 +274,14 @@ def _mean_gain(judgements: Sequence[SuiteVerdict], method: str) -> float | None:
     return float(np.mean(gains)) if gains else None
 
 
-def _suite_entries(judgement: SuiteVerdict, dataset: str, costs: Mapping[tuple[str, str], float]) -> list[Entry]:
+def _suite_entries(
+    judgement: SuiteVerdict, dataset: str, costs: Mapping[tuple[str, str], float]
+) -> list[Entry]:
     final = max((cell.labelled for cell in judgement.cells), default=0)
     found = []
     for place, row in enumerate(judgement.standings, start=1):
-        own, base = costs.get((judgement.suite, row.method)), costs.get((judgement.suite, row.control))
+        own = costs.get((judgement.suite, row.method))
+        base = costs.get((judgement.suite, row.control))
         found.append(
             Entry(
                 row.method,
@@ -257,7 +305,8 @@ def _suite_entries(judgement: SuiteVerdict, dataset: str, costs: Mapping[tuple[s
 
 @dataclass(frozen=True)
 class ModelTable:
-    """The paper's table of several target models: methods by number of models, over the suites of one data set."""
+    """The paper's table of several target models: methods by number of models, over the suites of
+    one data set."""
 
     suite: str
     """Suite that the others are named after."""
@@ -266,10 +315,11 @@ class ModelTable:
 
 
 def model_tables(judgements: Sequence[SuiteVerdict]) -> list[ModelTable]:
-    """A table for every paper and data set whose suites have several target models; columns ascend by their number.
+    """A table for every paper and data set whose suites have several target models; columns ascend
+    by their number.
 
-    A cell holds our mean over rounds with the spread over models, a star at the column's best, the sign of the verdict on the
-    curve, and what was published in brackets.
+    A cell holds our mean over rounds with the spread over models, a star at the column's best, the
+    sign of the verdict on the curve, and what was published in brackets.
     """
     groups: dict[str, list[SuiteVerdict]] = {}
     for one in judgements:
@@ -281,15 +331,24 @@ def model_tables(judgements: Sequence[SuiteVerdict]) -> list[ModelTable]:
         cells = [{row.method: row for row in one.models} for one in columns]
         methods = list(dict.fromkeys(method for column in cells for method in column))
         rows = tuple(
-            (method, *(_model_cell(column[method]) if method in column else "–" for column in cells))
+            (
+                method,
+                *(_model_cell(column[method]) if method in column else "–" for column in cells),
+            )
             for method in methods
         )
-        found.append(ModelTable(suite, ("method", *(f"{one.models[0].models} models" for one in columns)), rows))
+        found.append(
+            ModelTable(
+                suite, ("method", *(f"{one.models[0].models} models" for one in columns)), rows
+            )
+        )
     return found
 
 
 def _model_cell(row: ModelRow) -> str:
-    text = formatting.model_cell(row) + (f" {formatting.SIGNS[row.verdict.kind]}" if row.verdict else "")
+    text = formatting.model_cell(row) + (
+        f" {formatting.SIGNS[row.verdict.kind]}" if row.verdict else ""
+    )
     return (
         text
         if row.published is None
@@ -298,18 +357,22 @@ def _model_cell(row: ModelRow) -> str:
 
 
 def cliques(p_values: ArrayLike) -> list[tuple[int, int]]:
-    """Longest runs, as first and last index, in which no two methods differ at ALPHA; `p_values` of pairs, in order of rank."""
+    """Longest runs, as first and last index, in which no two methods differ at ALPHA; `p_values` of
+    pairs, in order of rank."""
     alike = np.asarray(p_values, dtype=np.float64) >= ALPHA
     runs: list[tuple[int, int]] = []
     for first in range(len(alike)):
-        last = max(end for end in range(first, len(alike)) if alike[first : end + 1, first : end + 1].all())
+        last = max(
+            end for end in range(first, len(alike)) if alike[first : end + 1, first : end + 1].all()
+        )
         if last > first and not any(start <= first and last <= end for start, end in runs):
             runs.append((first, last))
     return runs
 
 
 def diagram(found: Leaderboard) -> Picture | None:
-    """Average ranks of the suites' own methods with bars over cliques; None where there are no average ranks."""
+    """Average ranks of the suites' own methods with bars over cliques; None where there are no
+    average ranks."""
     places = [place for place in found.places if not place.guest]
     if not places:
         return None
@@ -334,23 +397,39 @@ def diagram(found: Leaderboard) -> Picture | None:
             depth = -(start + 0.42 * (place if left else len(places) - 1 - place))
             end = 0.6 if left else len(places) + 0.4
             axis.plot([item.rank, item.rank, end], [0, depth, depth], color=INK, linewidth=0.9)
-            axis.text(end, depth, f" {item.method} ({item.rank:.2f}) ", ha="right" if left else "left", va="center")
+            axis.text(
+                end,
+                depth,
+                f" {item.method} ({item.rank:.2f}) ",
+                ha="right" if left else "left",
+                va="center",
+            )
         for level, (first, last) in enumerate(runs):
             depth = -(0.18 + 0.2 * level)
-            axis.plot([places[first].rank - 0.04, places[last].rank + 0.04], [depth, depth], color=INK, linewidth=3.2)
+            axis.plot(
+                [places[first].rank - 0.04, places[last].rank + 0.04],
+                [depth, depth],
+                color=INK,
+                linewidth=3.2,
+            )
         order = ", ".join(f"{item.method} {item.rank:.2f}" for item in places)
         description = (
-            f"Average ranks, best first: {order}. Methods joined by a bar were not shown to differ at {ALPHA:g}."
+            f"Average ranks, best first: {order}. Methods joined by a bar were not shown to differ "
+            f"at {ALPHA:g}."
         )
         return picture_of(figure, "ranks", "Average ranks", description)
 
 
-def cost_picture(judgements: Sequence[SuiteVerdict], costs: Mapping[tuple[str, str], float]) -> Picture | None:
-    """Gain over random sampling against cost as a multiple of its cost: one marker per method and suite."""
+def cost_picture(
+    judgements: Sequence[SuiteVerdict], costs: Mapping[tuple[str, str], float]
+) -> Picture | None:
+    """Gain over random sampling against cost as a multiple of its cost: one marker per method and
+    suite."""
     points: dict[str, list[tuple[float, float]]] = {}
     for judgement in judgements:
         for row in judgement.standings:
-            own, base = costs.get((judgement.suite, row.method)), costs.get((judgement.suite, row.control))
+            own = costs.get((judgement.suite, row.method))
+            base = costs.get((judgement.suite, row.control))
             if own and base and row.gain is not None:
                 points.setdefault(row.method, []).append((own / base, row.gain))
     if not points:
@@ -370,13 +449,16 @@ def cost_picture(judgements: Sequence[SuiteVerdict], costs: Mapping[tuple[str, s
         multiples = [cost for found in points.values() for cost, _ in found]
         axis.set_xlim(min(0.8, 0.9 * min(multiples)), max(1.5, 1.1 * max(multiples)))
         low, high = axis.get_xlim()
-        axis.xaxis.set_major_locator(FixedLocator([tick for tick in MULTIPLES if low <= tick <= high]))
+        axis.xaxis.set_major_locator(
+            FixedLocator([tick for tick in MULTIPLES if low <= tick <= high])
+        )
         axis.xaxis.set_minor_locator(NullLocator())
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
         axis.set_xlabel("cost of a trial, times that of random sampling")
         axis.set_ylabel("gain over random (points of the curve)")
         figure.legend(loc="outside right upper")
         description = (
-            "Mean gain over random sampling against the cost of a trial as a multiple of random sampling's, by method."
+            "Mean gain over random sampling against the cost of a trial as a multiple of random "
+            "sampling's, by method."
         )
         return picture_of(figure, "cost", "Gain against cost", description)

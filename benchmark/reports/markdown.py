@@ -20,12 +20,14 @@ def render(
     facts: Mapping[str, str] | None = None,
     pictures: Mapping[str, str] | None = None,
 ) -> str:
-    """The whole report. `pictures` are alternative text and path, relative to where the text will lie."""
+    """The whole report. `pictures` are alternative text and path, relative to where the text will
+    lie."""
     notes, head = formatting.Footnotes(), formatting.reference_head(judgement)
     paper = suite_file.suite.paper
     parts = [
         f"# {cell(judgement.title)}",
-        f"{cell(paper.title)} ({cell(paper.venue)} {paper.year}). Suite `{judgement.suite}`, profile `{judgement.profile}`, "
+        f"{cell(paper.title)} ({cell(paper.venue)} {paper.year}). Suite `{judgement.suite}`, "
+        f"profile `{judgement.profile}`, "
         f"variant `{judgement.variant}`.",
         f"**{cell(formatting.headline(judgement))}**",
         *(f"![{cell(alt)}]({path})" for alt, path in (pictures or {}).items()),
@@ -86,7 +88,8 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def cell(text: str) -> str:
-    """Text that cannot break a table, start markup or carry HTML; control characters are written out."""
+    """Text that cannot break a table, start markup or carry HTML; control characters are written
+    out."""
     text = visible(text)
     for old, new in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), (">", "&gt;"), ("\n", " ")):
         text = text.replace(old, new)
@@ -94,13 +97,17 @@ def cell(text: str) -> str:
 
 
 def between(text: str, name: str, body: str) -> str:
-    """The text with `body` between its markers `<!-- name -->` and `<!-- /name -->`. Raises UsageError without them."""
+    """The text with `body` between its markers `<!-- name -->` and `<!-- /name -->`. Raises
+    UsageError without them."""
     pattern = rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)"
-    changed, count = re.subn(pattern, lambda found: f"{found[1]}\n{body}\n\n{found[2]}", text, flags=re.DOTALL)
+    changed, count = re.subn(
+        pattern, lambda found: f"{found[1]}\n{body}\n\n{found[2]}", text, flags=re.DOTALL
+    )
     if count != 1:
         marks = f"<!-- {name} --> and <!-- /{name} -->"
         raise UsageError(
-            f"{count} places for what is generated", remedy=f"write {marks} once, each on a line of its own"
+            f"{count} places for what is generated",
+            remedy=f"write {marks} once, each on a line of its own",
         )
     return changed
 
@@ -109,10 +116,16 @@ def _format_section(title: str, body: str, lead: str = "") -> str:
     return "\n\n".join(part for part in (f"## {title}", lead, body) if part) if body else ""
 
 
-def _number_sections(judgement: SuiteVerdict, notes: formatting.Footnotes, heading: bool = True) -> str:
+def _number_sections(
+    judgement: SuiteVerdict, notes: formatting.Footnotes, heading: bool = True
+) -> str:
     reason = formatting.collapsed(judgement)
     lines = formatting.number_lines(judgement, notes)
-    body = f"Not compared: {cell(reason)}." if reason else _verdict_table(lines, formatting.reference_head(judgement))
+    body = (
+        f"Not compared: {cell(reason)}."
+        if reason
+        else _verdict_table(lines, formatting.reference_head(judgement))
+    )
     return _format_section("Numbers", body) if heading else body
 
 
@@ -140,24 +153,41 @@ def _claim_section(judgement: SuiteVerdict, notes: formatting.Footnotes) -> str:
     parts = []
     for claim in judgement.claims:
         marks = notes.marks(claim.notes)
-        text = f"**{cell(claim.id)}: {cell(claim.text)}** ({cell(claim.source)}): {cell(formatting.claim_text(claim))}"
+        text = (
+            f"**{cell(claim.id)}: {cell(claim.text)}** ({cell(claim.source)}): "
+            f"{cell(formatting.claim_text(claim))}"
+        )
         text += f" [{marks}]" if marks else ""
         parts.append(text + (f". In the paper: {cell(claim.published)}" if claim.published else ""))
         if claim.budgets:
-            parts.append(table(formatting.BUDGET_HEADS, map(formatting.budget_cells, claim.budgets)))
+            parts.append(
+                table(formatting.BUDGET_HEADS, map(formatting.budget_cells, claim.budgets))
+            )
     return _format_section("Claims", "\n\n".join(parts))
 
 
 def _standing_section(judgement: SuiteVerdict) -> str:
-    parts = ["\n".join(f"- `{name}`: {cell(title)}" for name, title in formatting.method_titles(judgement))]
+    parts = [
+        "\n".join(
+            f"- `{name}`: {cell(title)}" for name, title in formatting.method_titles(judgement)
+        )
+    ]
     if len(judgement.standings) > 1:
-        parts.append(table(formatting.standing_heads(judgement), map(formatting.standing_cells, judgement.standings)))
+        parts.append(
+            table(
+                formatting.standing_heads(judgement),
+                map(formatting.standing_cells, judgement.standings),
+            )
+        )
     if len(judgement.penalties) > 1:
         rows = [
             [name, *(formatting.number(value) for value in row)]
             for name, row in zip(judgement.penalty_methods, judgement.penalties, strict=True)
         ]
-        parts += ["Share of sizes at which the row's method beats the column's (paired t test at each size):"]
+        parts += [
+            "Share of sizes at which the row's method beats the column's (paired t test at each "
+            "size):"
+        ]
         parts += [table(["", *judgement.penalty_methods], rows)]
     if judgement.kendall:
         parts += [formatting.kendall_text(judgement)]
@@ -179,7 +209,10 @@ def _model_section(judgement: SuiteVerdict) -> str:
 
 def _deviation_section(suite_file: SuiteFile, judgement: SuiteVerdict) -> str:
     found = suite_file.suite.deviations
-    rows = [(name, item.topic, item.paper, item.code, item.pinned, item.effect) for name, item in found.items()]
+    rows = [
+        (name, item.topic, item.paper, item.code, item.pinned, item.effect)
+        for name, item in found.items()
+    ]
     body = table(("", "topic", "paper", "code", "pinned", "effect"), rows) if rows else ""
     return _format_section("Deviations in force", body, formatting.deviation_state(judgement))
 
@@ -192,5 +225,7 @@ def _condition_section(judgement: SuiteVerdict, cost_note: str, facts: Mapping[s
 
 def _command_section(judgement: SuiteVerdict, commands: Mapping[str, str]) -> str:
     missing = f"Missing: {cell(', '.join(judgement.missing))}." if judgement.missing else ""
-    listed = "\n\n".join(f"{cell(purpose)}:\n\n```sh\n{command}\n```" for purpose, command in commands.items())
+    listed = "\n\n".join(
+        f"{cell(purpose)}:\n\n```sh\n{command}\n```" for purpose, command in commands.items()
+    )
     return _format_section("Commands", "\n\n".join(part for part in (missing, listed) if part))

@@ -1,4 +1,5 @@
-"""The answer of a report on one screen: counts of verdicts, methods by budgets, claims, what is missing."""
+"""The answer of a report on one screen: counts of verdicts, methods by budgets, claims, what is
+missing."""
 
 from __future__ import annotations
 
@@ -7,7 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmark.reports import formatting
-from benchmark.verdicts.results import ClaimOutcome, ClaimVerdict, NumberVerdict, SuiteVerdict, VerdictKind
+from benchmark.verdicts.results import (
+    ClaimOutcome,
+    ClaimVerdict,
+    NumberVerdict,
+    SuiteVerdict,
+    VerdictKind,
+)
 
 WORDS = {
     VerdictKind.REPRODUCED: "equal within the margin",
@@ -41,7 +48,8 @@ class MatrixCell:
     """One method at one number of labels."""
 
     text: str
-    """Our mean minus the published one in points, or our mean where nothing is compared; empty where nothing was measured."""
+    """Our mean minus the published one in points, or our mean where nothing is compared; empty
+    where nothing was measured."""
     kind: str = ""
     """The verdict; empty where there is none."""
     sign: str = ""
@@ -61,10 +69,13 @@ class Matrix:
 
 
 def verdict_tiles(judgement: SuiteVerdict) -> dict[str, list[Tile]]:
-    """Numbers that decide by verdict, claims and questions of this project by outcome, under a heading each; kinds without any are
-    left out."""
+    """Numbers that decide by verdict, claims and questions of this project by outcome, under a
+    heading each; kinds without any are left out."""
     counts = judgement.reference_counts()
-    numbers = [Tile(count, _kind_name(kind), formatting.SIGNS[kind], WORDS[kind]) for kind, count in counts.items()]
+    numbers = [
+        Tile(count, _kind_name(kind), formatting.SIGNS[kind], WORDS[kind])
+        for kind, count in counts.items()
+    ]
     published = [claim.outcome for claim in judgement.claims if not claim.is_question]
     asked = [claim.outcome for claim in judgement.claims if claim.is_question]
     heads = {
@@ -83,14 +94,18 @@ def _claim_tiles(outcomes: Sequence[ClaimOutcome]) -> list[Tile]:
     ]
 
 
-def claim_groups(claims: Iterable[ClaimVerdict]) -> dict[tuple[str, str], list[tuple[int, ClaimVerdict]]]:
-    """Claims with their index from 1, by outcome and the text of their verdict: what is the same for several is written once. What
-    was decided stands first."""
+def claim_groups(
+    claims: Iterable[ClaimVerdict],
+) -> dict[tuple[str, str], list[tuple[int, ClaimVerdict]]]:
+    """Claims with their index from 1, by outcome and the text of their verdict: what is the same
+    for several is written once. What was decided stands first."""
     order = list(CLAIM_WORDS)
     numbered = sorted(enumerate(claims, start=1), key=lambda item: order.index(item[1].outcome))
     found: dict[tuple[str, str], list[tuple[int, ClaimVerdict]]] = {}
     for index, claim in numbered:
-        found.setdefault((str(claim.outcome), formatting.claim_text(claim)), []).append((index, claim))
+        found.setdefault((str(claim.outcome), formatting.claim_text(claim)), []).append(
+            (index, claim)
+        )
     return found
 
 
@@ -99,9 +114,11 @@ def _counted(count: int, noun: str) -> str:
 
 
 def verdict_matrix(judgement: SuiteVerdict) -> Matrix:
-    """Every method at every number of labels that was measured or published: the difference with its verdict, else our mean.
+    """Every method at every number of labels that was measured or published: the difference with
+    its verdict, else our mean.
 
-    Only the suite's own metric counts; single target models and other metrics have tables of their own.
+    Only the suite's own metric counts; single target models and other metrics have tables of their
+    own.
     """
     metric = _main_metric(judgement)
     compared = {
@@ -121,7 +138,9 @@ def verdict_matrix(judgement: SuiteVerdict) -> Matrix:
             if item is not None and item.verdict.kind is not VerdictKind.NOT_COMPARABLE:
                 cells.append(_matrix_cell(item))
             elif cell is not None:
-                cells.append(MatrixCell(formatting.number(cell.mean), title=formatting.measured_text(cell)))
+                cells.append(
+                    MatrixCell(formatting.number(cell.mean), title=formatting.measured_text(cell))
+                )
             else:
                 cells.append(MatrixCell(""))
         rows.append((method, tuple(cells)))
@@ -129,7 +148,8 @@ def verdict_matrix(judgement: SuiteVerdict) -> Matrix:
 
 
 def missing_text(judgement: SuiteVerdict, commands: Mapping[str, str]) -> tuple[str, str]:
-    """What is missing or undecided in sentences, and the command that runs it; empty where nothing is, or where no command does."""
+    """What is missing or undecided in sentences, and the command that runs it; empty where nothing
+    is, or where no command does."""
     numbers = judgement.counts().get(VerdictKind.MISSING, 0)
     parts = [f"{_counted(numbers, 'published number')} without a measurement"] if numbers else []
     if judgement.missing:
@@ -140,12 +160,16 @@ def missing_text(judgement: SuiteVerdict, commands: Mapping[str, str]) -> tuple[
         most = [
             item.estimate.needed
             for item in judgement.numbers
-            if item.decides and item.estimate is not None and item.verdict.kind is VerdictKind.INCONCLUSIVE
+            if item.decides
+            and item.estimate is not None
+            and item.verdict.kind is VerdictKind.INCONCLUSIVE
         ]
         known = [needed for needed in most if needed is not None]
         whole = len(known) == len(most) and known
         needed = f"up to {max(known):,} trials" if whole else "more than 1,000 trials for some"
-        sentences.append(f"Undecided: {_counted(undecided, 'number')}, which need {needed} of a method.")
+        sentences.append(
+            f"Undecided: {_counted(undecided, 'number')}, which need {needed} of a method."
+        )
     runs = [command for command in commands.values() if command.startswith("albench run ")]
     return " ".join(sentences), runs[0] if sentences and runs else ""
 
@@ -153,14 +177,21 @@ def missing_text(judgement: SuiteVerdict, commands: Mapping[str, str]) -> tuple[
 def _main_metric(judgement: SuiteVerdict) -> str:
     """The metric of most of the numbers that decide: the one that the paper reports."""
     metrics = Counter(item.metric for item in judgement.numbers if item.decides)
-    return max(metrics, key=lambda metric: (metrics[metric], metric)) if metrics else judgement.rule.metric
+    return (
+        max(metrics, key=lambda metric: (metrics[metric], metric))
+        if metrics
+        else judgement.rule.metric
+    )
 
 
 def _matrix_cell(item: NumberVerdict) -> MatrixCell:
     kind, found = item.verdict.kind, item.estimate
     if found is None or found.difference is None:
         return MatrixCell(
-            "", _kind_name(kind), formatting.SIGNS[kind], f"{_kind_name(kind)} {item.verdict.reason}".strip()
+            "",
+            _kind_name(kind),
+            formatting.SIGNS[kind],
+            f"{_kind_name(kind)} {item.verdict.reason}".strip(),
         )
     title = (
         f"{_kind_name(kind)}: ours {formatting.mean_sd(found.mean, found.sd, found.n)}, reference "
@@ -168,7 +199,10 @@ def _matrix_cell(item: NumberVerdict) -> MatrixCell:
         f"{formatting.interval(found.difference, found.low, found.high)}"
     )
     return MatrixCell(
-        formatting.number(found.difference, 1, signed=True), _kind_name(kind), formatting.SIGNS[kind], title
+        formatting.number(found.difference, 1, signed=True),
+        _kind_name(kind),
+        formatting.SIGNS[kind],
+        title,
     )
 
 

@@ -1,4 +1,5 @@
-"""What the methods bought: how many images two methods share, cycle by cycle, and how even the classes are among them."""
+"""What the methods bought: how many images two methods share, cycle by cycle, and how even the
+classes are among them."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from benchmark.runs.picks import LabelledSet
 
 CELLS = 4000
-"""Cells of all tables of overlap at most; beyond that, only the first, the middle and the last cycle are shown."""
+"""Cells of all tables of overlap at most; beyond that, only the first, the middle and the last
+cycle are shown."""
 CLASSES = 12
 """Classes at most that are shown one by one."""
 Whole = NDArray[np.int64]
@@ -25,24 +27,29 @@ class Overlap:
     labelled: int
     """Labelled images, the first labelled set among them."""
     chance: float | None
-    """Percent that two uniform draws share on average; None where the size of the pool is not known."""
+    """Percent that two uniform draws share on average; None where the size of the pool is not
+    known."""
     rows: tuple[tuple[float | None, ...], ...]
-    """(methods, methods) in percent of what was bought, mean over the seeds that both have; None without such seeds."""
+    """(methods, methods) in percent of what was bought, mean over the seeds that both have; None
+    without such seeds."""
 
 
 @dataclass(frozen=True)
 class Picks:
-    """What is shown of the bought images of one suite; images of the first labelled set do not count."""
+    """What is shown of the bought images of one suite; images of the first labelled set do not
+    count."""
 
     methods: tuple[str, ...]
     overlaps: tuple[Overlap, ...] = ()
     sizes: tuple[int, ...] = ()
     """Labelled images after each purchase."""
     evenness: tuple[tuple[float | None, ...], ...] = ()
-    """(methods, sizes) entropy of the classes among what was bought in percent of that of even classes, mean over seeds."""
+    """(methods, sizes) entropy of the classes among what was bought in percent of that of even
+    classes, mean over seeds."""
     classes: tuple[str, ...] = ()
     shares: tuple[tuple[float, ...], ...] = ()
-    """(methods, classes) percent of what was bought until the end, mean over seeds; empty for many classes."""
+    """(methods, classes) percent of what was bought until the end, mean over seeds; empty for many
+    classes."""
 
     @property
     def size_heads(self) -> tuple[str, ...]:
@@ -59,25 +66,34 @@ def summarize_picks(
 ) -> Picks | None:
     """Overlap and class balance of these labelled sets; None where nothing was bought.
 
-    `order` names methods in the order to show them, `pool` is the number of images to buy from, the first labelled set among them
-    (0: not known), `labels` are class numbers by data set index with the names of the classes.
+    `order` names methods in the order to show them, `pool` is the number of images to buy from, the
+    first labelled set among them (0: not known), `labels` are class numbers by data set index with
+    the names of the classes.
     """
     held: dict[str, dict[int, LabelledSet]] = {}
     for one in sorted(sets, key=lambda one: (one.method, one.seed, one.trial_id, one.env_id)):
         if len(one.sizes) > 1:
             held.setdefault(one.method, {}).setdefault(one.seed, one)
-    methods = [name for name in order if name in held] + [name for name in held if name not in order]
-    sizes = sorted({size for by_seed in held.values() for one in by_seed.values() for size in one.sizes[1:]})
+    methods = [name for name in order if name in held] + [
+        name for name in held if name not in order
+    ]
+    sizes = sorted(
+        {size for by_seed in held.values() for one in by_seed.values() for size in one.sizes[1:]}
+    )
     if not methods:
         return None
     kept = sizes
     if len(methods) ** 2 * len(sizes) > CELLS:
         kept = sorted({sizes[0], sizes[(len(sizes) - 1) // 2], sizes[-1]})
-    overlaps = tuple(_overlap(held, methods, size, pool) for size in kept) if len(methods) > 1 else ()
+    overlaps = (
+        tuple(_overlap(held, methods, size, pool) for size in kept) if len(methods) > 1 else ()
+    )
     if labels is None:
         return Picks(tuple(methods), overlaps)
     count = max(len(class_names), int(labels.max()) + 1)
-    evenness = tuple(tuple(_evenness(held[name], size, labels, count) for size in sizes) for name in methods)
+    evenness = tuple(
+        tuple(_evenness(held[name], size, labels, count) for size in sizes) for name in methods
+    )
     few = count <= CLASSES
     names = tuple(class_names) or tuple(map(str, range(count)))
     shares = tuple(_shares(held[name], labels, count) for name in methods) if few else ()
@@ -89,15 +105,22 @@ def _bought(one: LabelledSet, size: int) -> Whole | None:
     return one.indices[one.sizes[0] : size] if size in one.sizes[1:] else None
 
 
-def _overlap(held: Mapping[str, Mapping[int, LabelledSet]], methods: Sequence[str], size: int, pool: int) -> Overlap:
-    rows = tuple(tuple(_share(held[first], held[second], size) for second in methods) for first in methods)
+def _overlap(
+    held: Mapping[str, Mapping[int, LabelledSet]], methods: Sequence[str], size: int, pool: int
+) -> Overlap:
+    rows = tuple(
+        tuple(_share(held[first], held[second], size) for second in methods) for first in methods
+    )
     initial = min(one.sizes[0] for by_seed in held.values() for one in by_seed.values())
     chance = 100.0 * (size - initial) / (pool - initial) if pool > initial else None
     return Overlap(size, chance, rows)
 
 
-def _share(first: Mapping[int, LabelledSet], second: Mapping[int, LabelledSet], size: int) -> float | None:
-    """Percent of what two methods bought that both have, over the seeds in which they began with the same images."""
+def _share(
+    first: Mapping[int, LabelledSet], second: Mapping[int, LabelledSet], size: int
+) -> float | None:
+    """Percent of what two methods bought that both have, over the seeds in which they began with
+    the same images."""
     found = []
     for seed in first.keys() & second.keys():
         one, other = _bought(first[seed], size), _bought(second[seed], size)
@@ -108,17 +131,25 @@ def _share(first: Mapping[int, LabelledSet], second: Mapping[int, LabelledSet], 
     return float(np.mean(found)) if found else None
 
 
-def _evenness(by_seed: Mapping[int, LabelledSet], size: int, labels: Whole, count: int) -> float | None:
+def _evenness(
+    by_seed: Mapping[int, LabelledSet], size: int, labels: Whole, count: int
+) -> float | None:
     found = []
     for one in by_seed.values():
         bought = _bought(one, size)
         if bought is not None and len(bought) and count > 1:
             share = np.bincount(labels[bought], minlength=count) / len(bought)
-            found.append(100.0 * float(-(share[share > 0] * np.log(share[share > 0])).sum()) / math.log(count))
+            found.append(
+                100.0
+                * float(-(share[share > 0] * np.log(share[share > 0])).sum())
+                / math.log(count)
+            )
     return float(np.mean(found)) if found else None
 
 
 def _shares(by_seed: Mapping[int, LabelledSet], labels: Whole, count: int) -> tuple[float, ...]:
     ends = [one.indices[one.sizes[0] :] for one in by_seed.values()]
-    counts = [100.0 * np.bincount(labels[end], minlength=count) / len(end) for end in ends if len(end)]
+    counts = [
+        100.0 * np.bincount(labels[end], minlength=count) / len(end) for end in ends if len(end)
+    ]
     return tuple(float(value) for value in np.mean(counts, axis=0))

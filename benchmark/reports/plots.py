@@ -1,7 +1,7 @@
 """Pictures of one suite: our curves over the paper's, and the gain over random sampling.
 
-Drawn without pyplot and without a clock, so the same suite verdict gives the same bytes. Colours and markers are those of `curves`.
-Text stays text in SVG files.
+Drawn without pyplot and without a clock, so the same suite verdict gives the same bytes. Colours
+and markers are those of `curves`. Text stays text in SVG files.
 """
 
 from __future__ import annotations
@@ -60,8 +60,11 @@ class Picture:
     svg: bytes
 
 
-def pictures(suite_file: SuiteFile, judgement: SuiteVerdict, measurements: Sequence[Measurement]) -> list[Picture]:
-    """The pictures that these measurements and published numbers support: none, curves, or curves and gains."""
+def pictures(
+    suite_file: SuiteFile, judgement: SuiteVerdict, measurements: Sequence[Measurement]
+) -> list[Picture]:
+    """The pictures that these measurements and published numbers support: none, curves, or curves
+    and gains."""
     trials = select_trials(measurements, judgement.suite, judgement.profile, judgement.variant)
     published = suite_file.reported if judgement.profile == "paper" else ()
     rows = curves.published_rows(suite_file, judgement)
@@ -75,7 +78,7 @@ def pictures(suite_file: SuiteFile, judgement: SuiteVerdict, measurements: Seque
     return [*found, *filter(None, (gains, models))]
 
 
-# ------------------------------------------------------------------------------------------------------------- curves
+# ------------------------------------------------------------------------------------------- curves
 
 
 def _draw_curves(
@@ -87,12 +90,18 @@ def _draw_curves(
 ) -> Picture:
     metric = judgement.rule.metric
     figure, axes = _make_panels(looks)
-    base = next((method for method in looks if control(suite_file.suite, method, trials.methods) == ""), "")
+    base = next(
+        (method for method in looks if control(suite_file.suite, method, trials.methods) == ""), ""
+    )
     for axis, (method, look) in zip(axes, looks.items(), strict=True):
         if base and base != method:
             _draw_band(axis, trials, base, metric, Look(NEUTRAL, ""), f"{base}, ours")
-        _draw_other_sources(axis, [row for row in rows if row.method == method and row.role not in TARGETS])
-        _draw_published(axis, [row for row in rows if row.method == method and row.role in TARGETS], look)
+        _draw_other_sources(
+            axis, [row for row in rows if row.method == method and row.role not in TARGETS]
+        )
+        _draw_published(
+            axis, [row for row in rows if row.method == method and row.role in TARGETS], look
+        )
         _draw_band(axis, trials, method, metric, look, "ours")
         _draw_ceiling(axis, trials, metric)
     _finish_figure(figure, axes, curves.value_axis(suite_file, metric))
@@ -109,7 +118,9 @@ def _draw_ceiling(axis: Any, trials: Trials, metric: str) -> None:
     """The mean of one training on all labels, across the panel."""
     height = curves.ceiling(trials, metric)
     if height is not None:
-        axis.axhline(height, color=NEUTRAL, linewidth=1.0, linestyle=":", label="all labels, ours", zorder=1)
+        axis.axhline(
+            height, color=NEUTRAL, linewidth=1.0, linestyle=":", label="all labels, ours", zorder=1
+        )
 
 
 def _draw_band(axis: Any, trials: Trials, method: str, metric: str, look: Look, label: str) -> None:
@@ -123,10 +134,16 @@ def _draw_line(axis: Any, points: Sequence[Point], look: Look, label: str) -> No
     """A mean curve and its band; without a marker it is a thin one in the background."""
     weak = look.marker == ""
     sizes = [point.size for point in points]
-    means, half = np.array([point.mean for point in points]), np.array([point.half for point in points])
+    means = np.array([point.mean for point in points])
+    half = np.array([point.half for point in points])
     if np.isfinite(half).all():
         axis.fill_between(
-            sizes, means - half, means + half, color=look.colour, alpha=0.15 if weak else 0.25, linewidth=0
+            sizes,
+            means - half,
+            means + half,
+            color=look.colour,
+            alpha=0.15 if weak else 0.25,
+            linewidth=0,
         )
     axis.plot(
         sizes,
@@ -173,8 +190,12 @@ def _draw_published(axis: Any, rows: Sequence[ReportedResult], look: Look) -> No
     """Published points by source, with their spread where one is defined."""
     sources = list(dict.fromkeys(row.source for row in rows))
     for source in sources:
-        own = sorted((row for row in rows if row.source == source), key=lambda row: row.labelled or 0)
-        spread = [row.dispersion if row.dispersion_kind not in (None, "undefined") else 0.0 for row in own]
+        own = sorted(
+            (row for row in rows if row.source == source), key=lambda row: row.labelled or 0
+        )
+        spread = [
+            row.dispersion if row.dispersion_kind not in (None, "undefined") else 0.0 for row in own
+        ]
         axis.errorbar(
             [row.labelled for row in own],
             [row.mean for row in own],
@@ -191,7 +212,8 @@ def _draw_models(
     published: Sequence[ReportedResult],
     looks: dict[str, Look],
 ) -> Picture | None:
-    """The paper's figure of several target models: the mean over them with the spread over them, ours and published."""
+    """The paper's figure of several target models: the mean over them with the spread over them,
+    ours and published."""
     if not judgement.models:
         return None
     places = suite_file.resolve(judgement.profile, judgement.variant).protocol.trained()
@@ -200,7 +222,12 @@ def _draw_models(
     for axis, (method, look) in zip(axes, looks.items(), strict=True):
         theirs: dict[int, list[float]] = {}
         for row in published:
-            if row.method == method and row.metric in names and row.labelled is not None and row.mean is not None:
+            if (
+                row.method == method
+                and row.metric in names
+                and row.labelled is not None
+                and row.mean is not None
+            ):
                 theirs.setdefault(row.labelled, []).append(row.mean)
         ours = {
             size: np.array([list(trials.values(method, size, name).values()) for name in names])
@@ -224,13 +251,14 @@ def _draw_models(
             _draw_line(axis, points, look, "ours")
     _finish_figure(figure, axes, curves.value_axis(suite_file, "accuracy"))
     description = (
-        f"{_one_each(looks)}: accuracy averaged over {len(places)} target models over labelled images; band and bars are one "
+        f"{_one_each(looks)}: accuracy averaged over {len(places)} target models over labelled "
+        "images; band and bars are one "
         "standard deviation over models (not over seeds), ours averaged over seeds."
     )
     return picture_of(figure, "models", f"{judgement.title}: spread over models", description)
 
 
-# -------------------------------------------------------------------------------------------------------------- gains
+# -------------------------------------------------------------------------------------------- gains
 
 
 def _draw_gains(
@@ -242,7 +270,9 @@ def _draw_gains(
 ) -> Picture | None:
     metric = judgement.rule.metric
     bases = curves.controls(suite_file, judgement, trials, looks)
-    points = {method: curves.gain_points(trials, method, base, metric) for method, base in bases.items()}
+    points = {
+        method: curves.gain_points(trials, method, base, metric) for method, base in bases.items()
+    }
     shown = {method: looks[method] for method, found in points.items() if found}
     if not shown:
         return None
@@ -256,13 +286,15 @@ def _draw_gains(
     _finish_figure(figure, axes, curves.gain_axis(metric))
     drawn = any(curves.published_gain(rows, method, bases[method]) for method in shown)
     description = (
-        f"{_one_each(shown)}: difference in {metric} to random sampling over labelled images, ours paired by seed with a 95 % "
-        f"confidence band{', the published one dashed with hollow markers' if drawn else ''}. The zero line is random sampling."
+        f"{_one_each(shown)}: difference in {metric} to random sampling over labelled images, ours "
+        "paired by seed with a 95 % "
+        f"confidence band{', the published one dashed with hollow markers' if drawn else ''}. The "
+        "zero line is random sampling."
     )
     return picture_of(figure, "gain", f"{judgement.title}: gain over random sampling", description)
 
 
-# ------------------------------------------------------------------------------------------------------------- output
+# ------------------------------------------------------------------------------------------- output
 
 
 def drawing() -> Any:
@@ -272,7 +304,9 @@ def drawing() -> Any:
     return rc_context(STYLE)
 
 
-def figure_of(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Any:
+def figure_of(
+    width: float, height: float, layout: Literal["constrained"] | None = "constrained"
+) -> Any:
     """An empty figure of this size in inches, without any window behind it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -305,13 +339,16 @@ def _make_panels(looks: dict[str, Look]) -> tuple[Any, list[Any]]:
 
 
 def _finish_figure(figure: Any, axes: Sequence[Any], vertical: str) -> None:
-    """Labels, and one legend over all panels: colours differ by panel, so its handles are drawn in ink."""
+    """Labels, and one legend over all panels: colours differ by panel, so its handles are drawn in
+    ink."""
     from matplotlib.lines import Line2D
 
     figure.supxlabel("labelled images", fontsize=9)
     figure.supylabel(vertical, fontsize=9)
     given = dict.fromkeys(label for axis in axes for label in axis.get_legend_handles_labels()[1])
-    labels = sorted(given, key=lambda label: LEGEND.index(label) if label in LEGEND else len(LEGEND))
+    labels = sorted(
+        given, key=lambda label: LEGEND.index(label) if label in LEGEND else len(LEGEND)
+    )
     looks: dict[str, dict[str, Any]] = {
         "ours": {"color": INK, "linewidth": 1.8, "marker": "o", "markersize": 4},
         "published": _hollow_look(Look(INK, "o")),
@@ -323,12 +360,15 @@ def _finish_figure(figure: Any, axes: Sequence[Any], vertical: str) -> None:
             "markeredgewidth": 1.6,
         },
     }
-    handles = [Line2D([], [], **looks.get(label, {"color": NEUTRAL, "linewidth": 1.0})) for label in labels]
+    handles = [
+        Line2D([], [], **looks.get(label, {"color": NEUTRAL, "linewidth": 1.0})) for label in labels
+    ]
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
 
 
 def picture_of(figure: Any, name: str, title: str, description: str) -> Picture:
-    """A finished figure in both formats, without anything that depends on when or where it was drawn."""
+    """A finished figure in both formats, without anything that depends on when or where it was
+    drawn."""
     png, svg, words = io.BytesIO(), io.BytesIO(), {"Title": title, "Description": description}
     figure.savefig(png, format="png", dpi=150, metadata={"Software": None, **words})
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, **words})
@@ -336,10 +376,13 @@ def picture_of(figure: Any, name: str, title: str, description: str) -> Picture:
 
 
 def inline(picture: Picture) -> str:
-    """The SVG for a page: its ink is the page's, it has an accessible name, and nothing in it reaches beyond it."""
+    """The SVG for a page: its ink is the page's, it has an accessible name, and nothing in it
+    reaches beyond it."""
     text = picture.svg.decode()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<title>.*?</title>", "", text, flags=re.DOTALL)
+    text = re.sub(
+        r"<metadata>.*?</metadata>|<style.*?</style>|<title>.*?</title>", "", text, flags=re.DOTALL
+    )
     text = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", text)
     text = re.sub(r'(<svg\b[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg\b[^>]*?) height="[^"]*"', r"\1", text, count=1)

@@ -1,7 +1,8 @@
-"""What the README shows of the committed results: the state of the claims, the verdicts as they stand today, and the
-quickstart's picture.
+"""What the README shows of the committed results: the state of the claims, the verdicts as they
+stand today, and the quickstart's picture.
 
-`python -m benchmark.reports.readme README.md` (`make readme`) writes between the markers, and the page docs/claims.md.
+`python -m benchmark.reports.readme README.md` (`make readme`) writes between the markers, and the
+page docs/claims.md.
 """
 
 from __future__ import annotations
@@ -33,8 +34,12 @@ def showcase(root: Path) -> str:
     suites, tables = _read_checkout(root)
     rows = [row for suite in suites for row in _verdict_rows(suite, tables[suite.id])]
     parts = [markdown.table(HEADS, rows) if rows else "No results are committed yet."]
-    parts.append(_waiting_section([suite for suite in suites if not _has_protocol(suite, tables[suite.id])]))
-    parts += [_quickstart_section(root, suite, tables[suite.id]) for suite in suites if suite.id == SHOWN]
+    parts.append(
+        _waiting_section([suite for suite in suites if not _has_protocol(suite, tables[suite.id])])
+    )
+    parts += [
+        _quickstart_section(root, suite, tables[suite.id]) for suite in suites if suite.id == SHOWN
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -53,8 +58,11 @@ def _read_checkout(root: Path) -> tuple[list[SuiteFile], dict[str, list[Measurem
     return suites, {suite.id: read_committed(root / "results" / suite.id) for suite in suites}
 
 
-def _judge_committed(suite: SuiteFile, rows: Sequence[Measurement], profile: str, variant: str) -> SuiteVerdict:
-    """Committed trials against the paper; against nothing where they are themselves the reference."""
+def _judge_committed(
+    suite: SuiteFile, rows: Sequence[Measurement], profile: str, variant: str
+) -> SuiteVerdict:
+    """Committed trials against the paper; against nothing where they are themselves the
+    reference."""
     own = {row.method for row in rows} if suite.suite.rule.reference == "records" else set()
     return judge_suite(suite, rows, profile=profile, variant=variant, unjudged=own)
 
@@ -66,7 +74,9 @@ def _quickstart_section(root: Path, suite: SuiteFile, rows: Sequence[Measurement
         return ""
     image = Path("results") / suite.id / PICTURE
     parts = [
-        f"![{suite.suite.title}: gain over random sampling]({image.as_posix()})" if (root / image).exists() else ""
+        f"![{suite.suite.title}: gain over random sampling]({image.as_posix()})"
+        if (root / image).exists()
+        else ""
     ]
     lines = [
         (
@@ -90,7 +100,9 @@ def _verdict_rows(suite: SuiteFile, rows: Sequence[Measurement]) -> Iterable[tup
         whole = with_parts(suite, rows, profile, variant)
         trials = {(r.method, r.seed) for r in whole if (r.profile, r.variant) == (profile, variant)}
         counts = {str(kind).replace("_", " "): count for kind, count in found.counts().items()}
-        outcomes = [str(claim.outcome).replace("_", " ") for claim in found.claims if not claim.is_question]
+        outcomes = [
+            str(claim.outcome).replace("_", " ") for claim in found.claims if not claim.is_question
+        ]
         claims = {outcome: outcomes.count(outcome) for outcome in dict.fromkeys(outcomes)}
         named = profile if variant == "as_published" else f"{profile}, {variant}"
         reason = formatting.collapsed(found)
@@ -131,20 +143,26 @@ def _describe_verdicts(suite: SuiteFile, found: SuiteVerdict) -> str:
 
 
 def _has_protocol(suite: SuiteFile, rows: Sequence[Measurement]) -> bool:
-    """Whether any trial kept the protocol, or a part of it: shrunk profiles say nothing about the paper."""
+    """Whether any trial kept the protocol, or a part of it: shrunk profiles say nothing about the
+    paper."""
     parts = {name for name, profile in suite.suite.profiles.items() if profile.part}
     return any(row.profile in {"paper", *parts} for row in rows)
 
 
 def _waiting_section(suites: Sequence[SuiteFile]) -> str:
-    """Suites without committed results of their protocol, by paper, with what waits to be judged."""
+    """Suites without committed results of their protocol, by paper, with what waits to be
+    judged."""
     papers: dict[str, list[SuiteFile]] = {}
     for suite in suites:
         papers.setdefault(suite.id.partition("/")[0], []).append(suite)
     rows = []
     for paper, own in papers.items():
         numbers = sum(row.role in TARGETS for suite in own for row in suite.reported)
-        claims = sum(not item.source.startswith(OURS) for suite in own for item in suite.suite.claims.values())
+        claims = sum(
+            not item.source.startswith(OURS)
+            for suite in own
+            for item in suite.suite.claims.values()
+        )
         rows.append((f"`{paper}/*`", str(len(own)), str(numbers), str(claims)))
     heads = ("without committed results", "suites", "published numbers", "claims")
     return markdown.table(heads, rows) if rows else ""

@@ -28,7 +28,10 @@ COLOURS = {
 
 
 def show(
-    judgement: SuiteVerdict, console: Console, cost_note: str = "", commands: Mapping[str, str] | None = None
+    judgement: SuiteVerdict,
+    console: Console,
+    cost_note: str = "",
+    commands: Mapping[str, str] | None = None,
 ) -> None:
     """Print the verdicts, the claims, what is missing and what to do about it."""
     notes, head = formatting.Footnotes(), formatting.reference_head(judgement)
@@ -38,14 +41,20 @@ def show(
     if reason:
         heads, rows = formatting.measured_grid(judgement)
         console.print(
-            escape(f"Not compared: {reason}. {'What' if rows else 'Nothing'} was measured{':' if rows else '.'}")
+            escape(
+                f"Not compared: {reason}. {'What' if rows else 'Nothing'} was "
+                f"measured{':' if rows else '.'}"
+            )
         )
         if rows:
             _print_grid(console, heads, rows)
     else:
         _print_verdicts(console, "Numbers", formatting.number_lines(judgement, notes), head)
     _print_verdicts(
-        console, f"Curves: {formatting.curve_name(judgement.rule)}", formatting.curve_lines(judgement, notes), head
+        console,
+        f"Curves: {formatting.curve_name(judgement.rule)}",
+        formatting.curve_lines(judgement, notes),
+        head,
     )
     _print_claims(console, judgement, notes)
     if len(judgement.standings) > 1:
@@ -76,18 +85,25 @@ def show(
 
 
 def show_regression(regression: Regression, console: Console, *, brief: bool = False) -> None:
-    """Print how the trials stand to their committed outcomes, where they part, and the numbers that the rule judged. `brief`:
-    the sentence only."""
+    """Print how the trials stand to their committed outcomes, where they part, and the numbers that
+    the rule judged. `brief`: the sentence only."""
     named = f"{regression.suite}, profile {regression.profile}, {regression.variant}"
     code = regression.exit_code
     console.print(
-        escape(f"{named} against committed records: {formatting.MEANING.get(code, 'stopped')} (exit {int(code)})"),
+        escape(
+            f"{named} against committed records: {formatting.MEANING.get(code, 'stopped')} (exit "
+            f"{int(code)})"
+        ),
         style="bold",
     )
     if brief:
         return
     methods = list(dict.fromkeys(trial.method for trial in regression.trials))
-    states = [state for state in RegressionState if any(trial.state is state for trial in regression.trials)]
+    states = [
+        state
+        for state in RegressionState
+        if any(trial.state is state for trial in regression.trials)
+    ]
     rows = []
     for method in methods:
         found = [trial.state for trial in regression.trials if trial.method == method]
@@ -96,7 +112,9 @@ def show_regression(regression: Regression, console: Console, *, brief: bool = F
         _print_grid(console, ["trials", *map(str, states)], rows)
     changed = [trial for trial in regression.trials if trial.divergence]
     for trial in changed[:SHOWN]:
-        console.print(escape(str(trial)), style="red" if trial.state is RegressionState.LOST else "")
+        console.print(
+            escape(str(trial)), style="red" if trial.state is RegressionState.LOST else ""
+        )
     if len(changed) > SHOWN:
         console.print(f"and {len(changed) - SHOWN} more")
     _print_verdicts(
@@ -107,14 +125,24 @@ def show_regression(regression: Regression, console: Console, *, brief: bool = F
     )
 
 
-def _print_verdicts(console: Console, title: str, lines: Sequence[formatting.Line], reference: str) -> None:
+def _print_verdicts(
+    console: Console, title: str, lines: Sequence[formatting.Line], reference: str
+) -> None:
     if not lines:
         return
     table = Table(title=title, title_justify="left", header_style="bold")
     for head in (*formatting.number_heads(reference), ""):
         table.add_column(head, justify="right" if head in ("labels", "MDD", "needed") else "left")
     for line in lines:
-        cells = (line.method, line.labelled, line.ours, line.published, line.difference, line.mdd, line.needed)
+        cells = (
+            line.method,
+            line.labelled,
+            line.ours,
+            line.published,
+            line.difference,
+            line.mdd,
+            line.needed,
+        )
         verdict = f"[{COLOURS[line.kind]}]{escape(line.verdict)}[/]"
         table.add_row(*map(escape, cells), verdict, escape(line.source), line.marks)
     console.print(table)
@@ -129,7 +157,8 @@ def _print_claims(console: Console, judgement: SuiteVerdict, notes: formatting.F
     for claim in judgement.claims:
         colour = COLOURS[str(claim.outcome).replace("_", " ")]
         tests = "; ".join(
-            f"{formatting.budget_place(test)}: {formatting.interval(test.difference, test.low, test.high)}"
+            f"{formatting.budget_place(test)}: "
+            f"{formatting.interval(test.difference, test.low, test.high)}"
             for test in claim.budgets
         )
         table.add_row(

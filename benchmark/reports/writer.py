@@ -27,15 +27,22 @@ def write_all(
     facts: Mapping[str, str],
     around: Around | None = None,
 ) -> list[Path]:
-    """`verdicts.json`, `report.md`, `report.html`, `junit.xml` and the pictures: see `benchmark.reports.write`."""
+    """`verdicts.json`, `report.md`, `report.html`, `junit.xml` and the pictures: see
+    `benchmark.reports.write`."""
     folder.mkdir(parents=True, exist_ok=True)
     pictures = plots.pictures(suite_file, judgement, measurements)
     shown = {picture.title: f"{picture.name}.png" for picture in pictures}
     values = figure.suite_figure(suite_file, judgement, measurements)
-    page = html.suite_page(suite_file, judgement, pictures, cost_note, commands, facts, around, values)
+    page = html.suite_page(
+        suite_file, judgement, pictures, cost_note, commands, facts, around, values
+    )
     files: dict[str, bytes] = {
-        "verdicts.json": (json.dumps(judgement.plain(), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
-        "report.md": markdown.render(suite_file, judgement, cost_note, commands, facts, shown).encode(),
+        "verdicts.json": (
+            json.dumps(judgement.plain(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        ).encode(),
+        "report.md": markdown.render(
+            suite_file, judgement, cost_note, commands, facts, shown
+        ).encode(),
         "report.html": page.encode(),
         "junit.xml": junit.render([judgement]).encode(),
     }
@@ -54,21 +61,27 @@ def write_index(
     measurements: Mapping[Path, Sequence[Measurement]],
     others: Sequence[SuiteVerdict],
 ) -> list[Path]:
-    """`index.html` with the leaderboard and its pictures, and the pages of methods: see `benchmark.reports.write_index`."""
+    """`index.html` with the leaderboard and its pictures, and the pages of methods: see
+    `benchmark.reports.write_index`."""
     folder.mkdir(parents=True, exist_ok=True)
     judgements = list(reports.values())
     methods = dict.fromkeys(cell.method for judgement in judgements for cell in judgement.cells)
     links = {method: quote(method_file(method)) for method in sorted(methods)}
     pages = _pages(reports, datasets, others, folder)
     found = leaderboard.make_leaderboard(judgements, datasets, costs)
-    drawn = [leaderboard.diagram(found) if found else None, leaderboard.cost_picture(judgements, costs)]
+    drawn = [
+        leaderboard.diagram(found) if found else None,
+        leaderboard.cost_picture(judgements, costs),
+    ]
     pictures = [picture for picture in drawn if picture is not None]
     files = {"index.html": html.index_page(pages, found, pictures, links).encode()}
     for picture in pictures:
         files |= {f"{picture.name}.png": picture.png, f"{picture.name}.svg": picture.svg}
     for method in methods:
         own = _pages(reports, datasets, (), folder / METHODS)
-        shown = figure.gains_figure(f"{method}: gain over random sampling", _gains(method, reports, measurements))
+        shown = figure.gains_figure(
+            f"{method}: gain over random sampling", _gains(method, reports, measurements)
+        )
         page = html.method_page(method, own, shown, costs, "../index.html")
         files[method_file(method)] = page.encode()
     for name, content in files.items():
@@ -78,7 +91,10 @@ def write_index(
 
 
 def _pages(
-    reports: Mapping[Path, SuiteVerdict], datasets: Mapping[str, str], others: Sequence[SuiteVerdict], folder: Path
+    reports: Mapping[Path, SuiteVerdict],
+    datasets: Mapping[str, str],
+    others: Sequence[SuiteVerdict],
+    folder: Path,
 ) -> list[html.Page]:
     """The suites with the addresses of their pages, seen from a folder."""
     shown = [
@@ -89,17 +105,29 @@ def _pages(
 
 
 def _gains(
-    method: str, reports: Mapping[Path, SuiteVerdict], measurements: Mapping[Path, Sequence[Measurement]]
+    method: str,
+    reports: Mapping[Path, SuiteVerdict],
+    measurements: Mapping[Path, Sequence[Measurement]],
 ) -> dict[str, list[curves.Point]]:
     """Gains of a method over its control, by suite."""
     found = {}
     for path, judgement in reports.items():
-        row = next((row for row in judgement.standings if row.method == method and row.control), None)
+        row = next(
+            (row for row in judgement.standings if row.method == method and row.control), None
+        )
         if row is not None:
             trials = select_trials(
-                measurements.get(path, ()), judgement.suite, judgement.profile, judgement.variant, (method, row.control)
+                measurements.get(path, ()),
+                judgement.suite,
+                judgement.profile,
+                judgement.variant,
+                (method, row.control),
             )
-            named = judgement.suite if judgement.profile == "paper" else f"{judgement.suite}, {judgement.profile}"
+            named = (
+                judgement.suite
+                if judgement.profile == "paper"
+                else f"{judgement.suite}, {judgement.profile}"
+            )
             found[named] = curves.gain_points(trials, method, row.control, judgement.rule.metric)
     return found
 

@@ -1,7 +1,9 @@
-"""The digest of the code by what it means: over syntax trees, without comments, docstrings and layout. Never imports torch.
+"""The digest of the code by what it means: over syntax trees, without comments, docstrings and
+layout. Never imports torch.
 
-What belongs to it is a rule and no list: `worker.py` and all of `al/` (whose parts are loaded by name), and what these import
-of the project, transitively, apart from OUTSIDE. A comment, a docstring or a blank line keeps the digest; a constant changes it.
+What belongs to it is a rule and no list: `worker.py` and all of `al/` (whose parts are loaded by
+name), and what these import of the project, transitively, apart from OUTSIDE. A comment, a
+docstring or a blank line keeps the digest; a constant changes it.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ OUTSIDE = {
     "al/datasets/fetching.py": "brings files whose content has a digest of its own",
     "al/dry_run.py": "no trial runs it: it plays shrunken ones",
 }
-"""Files that cannot move a number of a finished trial, and why. What only they import is outside as well."""
+"""Files that cannot move a number of a finished trial, and why. What only they import is outside as
+well."""
 _IGNORED = frozenset({"type_comment", "kind", "ctx", "type_ignores"})
 """Fields of syntax nodes that say nothing about what is computed."""
 
@@ -54,11 +57,17 @@ def code_files(root: Path = PACKAGE) -> tuple[str, ...]:
 
 def _import_closure(root: Path) -> dict[str, str]:
     """Syntax trees as text, by file name, of the roots and all that they import of the project."""
-    waiting = [path.relative_to(root).as_posix() for pattern in ROOTS for path in root.glob(pattern)]
+    waiting = [
+        path.relative_to(root).as_posix() for pattern in ROOTS for path in root.glob(pattern)
+    ]
     found: dict[str, str] = {}
     while waiting:
         name = waiting.pop()
-        if name in found or name in OUTSIDE or any(part.startswith(".") for part in name.split("/")):
+        if (
+            name in found
+            or name in OUTSIDE
+            or any(part.startswith(".") for part in name.split("/"))
+        ):
             continue
         content = (root / name).read_bytes()
         try:
@@ -80,13 +89,17 @@ def _files_of(modules: Iterable[str], root: Path) -> Iterator[str]:
         package, _, rest = module.partition(".")
         if package == PACKAGE.name and rest:
             stem = rest.replace(".", "/")
-            yield from (file for file in (f"{stem}.py", f"{stem}/__init__.py") if (root / file).is_file())
+            yield from (
+                file for file in (f"{stem}.py", f"{stem}/__init__.py") if (root / file).is_file()
+            )
 
 
 def _write_node(node: ast.AST, words: list[str], imported: list[str]) -> None:
-    """A syntax tree as words: kinds of nodes with their fields that are set, and no statement that is only a string.
+    """A syntax tree as words: kinds of nodes with their fields that are set, and no statement that
+    is only a string.
 
-    `imported` gets the names that the tree imports, anywhere in it; the project imports by absolute names only.
+    `imported` gets the names that the tree imports, anywhere in it; the project imports by absolute
+    names only.
     """
     kind = type(node)
     words.append(kind.__name__)
@@ -122,4 +135,8 @@ def _write_node(node: ast.AST, words: list[str], imported: list[str]) -> None:
 
 def _is_text(node: ast.AST) -> bool:
     """Whether a statement is a docstring, or a string that stands by itself below a field."""
-    return type(node) is ast.Expr and type(node.value) is ast.Constant and type(node.value.value) is str
+    return (
+        type(node) is ast.Expr
+        and type(node.value) is ast.Constant
+        and type(node.value.value) is str
+    )

@@ -1,4 +1,5 @@
-"""Under which conditions committed trials were run, kept beside their measurements: environments without their run folders."""
+"""Under which conditions committed trials were run, kept beside their measurements: environments
+without their run folders."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ FILE = "conditions.json"
 
 
 class Conditions(Spec):
-    """What the trials of one profile and variant have in common that were run in one environment."""
+    """What the trials of one profile and variant have in common that were run in one
+    environment."""
 
     profile: str
     variant: str
@@ -34,7 +36,8 @@ class Conditions(Spec):
     """Digest of the code, or its beginning."""
     image: str
     data: str
-    """Name of the data set and the digest of its content, or its beginning; then those of the features files that were read."""
+    """Name of the data set and the digest of its content, or its beginning; then those of the
+    features files that were read."""
     trials: int
     seconds: float
     """Of computation, over all of these trials."""
@@ -52,9 +55,13 @@ def summarize_conditions(records: Iterable[Record]) -> list[Conditions]:
     """The conditions of these trials, sorted."""
     groups: dict[tuple[str, str, str, str], list[Record]] = {}
     for record in records:
-        parts = (f"features {name} {digest}" for name, digest in sorted(record.data.features.items()))
+        parts = (
+            f"features {name} {digest}" for name, digest in sorted(record.data.features.items())
+        )
         data = ", ".join((f"{record.data.name} {record.data.digest}", *parts))
-        groups.setdefault((record.trial.profile, record.trial.variant, record.env_id, data), []).append(record)
+        groups.setdefault(
+            (record.trial.profile, record.trial.variant, record.env_id, data), []
+        ).append(record)
     found = []
     for (profile, variant, env_id, data), own in sorted(groups.items()):
         env = own[0].environment
@@ -87,7 +94,8 @@ def write_conditions(path: Path, lines: Sequence[Conditions]) -> None:
 
 
 def read_conditions(path: Path) -> list[Conditions]:
-    """Conditions of a committed file; none where there is no file. Raises StoreError for a damaged one."""
+    """Conditions of a committed file; none where there is no file. Raises StoreError for a damaged
+    one."""
     try:
         return _LINES.validate_json(files.read(path, files.SMALL))
     except FileNotFoundError:

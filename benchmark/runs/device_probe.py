@@ -2,7 +2,8 @@
 
 `python -m benchmark.runs.device_probe` prints it as JSON.
 
-A process of its own asks, as torch takes long to import and a CUDA context takes memory: see `benchmark.runs.gpus`.
+A process of its own asks, as torch takes long to import and a CUDA context takes memory: see
+`benchmark.runs.gpus`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ def ask_torch() -> Answer:
         warnings.simplefilter("always")
         available = torch.cuda.is_available()
         warned = " ".join(" ".join(str(one.message) for one in caught).split())
-    devices = [_describe_device(index) for index in range(torch.cuda.device_count())] if available else []
+    devices = (
+        [_describe_device(index) for index in range(torch.cuda.device_count())] if available else []
+    )
     return Answer(
         torch=torch.__version__,
         cuda=torch.version.cuda or "",
@@ -53,7 +56,12 @@ def _describe_device(index: int) -> tuple[Gpu, str]:
     except Exception as error:
         return gpu, (str(error).strip().splitlines() or [type(error).__name__])[0]
     expected = float(SIDE**3)
-    return gpu, "" if total == expected else f"a product of matrices of ones sums to {total}, not to {expected}"
+    return (
+        gpu,
+        ""
+        if total == expected
+        else f"a product of matrices of ones sums to {total}, not to {expected}",
+    )
 
 
 def _wheel_architectures() -> tuple[str, ...]:

@@ -1,7 +1,9 @@
-"""What runs: the environment of a trial, the digest of the code, the revision, the packages. Never imports torch.
+"""What runs: the environment of a trial, the digest of the code, the revision, the packages. Never
+imports torch.
 
-The host computes the environment to know where results belong, the worker to say what ran; both get the same answer.
-`python -m benchmark.runs.environment` prints it as JSON, for hosts that cannot see the machine (a container, a cluster node).
+The host computes the environment to know where results belong, the worker to say what ran; both get
+the same answer. `python -m benchmark.runs.environment` prints it as JSON, for hosts that cannot see
+the machine (a container, a cluster node).
 """
 
 from __future__ import annotations
@@ -30,12 +32,14 @@ from benchmark.spec.base import Spec
 
 MemoryFormat = Literal["contiguous", "channels_last"]
 MEMORY_FORMATS: Mapping[tuple[str, Precision], MemoryFormat] = {}
-"""Layout of images and convolution weights by device and precision, where it is not channels_last. It is part of the
-environment's identity. On a CPU channels_last is the faster one (docs/performance.md); GPUs were not measured, and the rows
-NCHW and NHWC of tests/bench/gpu_rows.py decide."""
+"""Layout of images and convolution weights by device and precision, where it is not channels_last.
+It is part of the environment's identity. On a CPU channels_last is the faster one
+(docs/performance.md); GPUs were not measured, and the rows NCHW and NHWC of tests/bench/gpu_rows.py
+decide."""
 PACKAGE = Path(__file__).parents[1]
 QUERY_SECONDS = 20.0
-"""git may wait for a lock or a dead network folder; after this long nothing is known of the revision."""
+"""git may wait for a lock or a dead network folder; after this long nothing is known of the
+revision."""
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "torchvision", "Pillow")
 """Distributions whose arithmetic can decide picks or pixels, beside torch."""
 
@@ -52,13 +56,17 @@ ONEDNN: tuple[tuple[str, set[str]], ...] = (
     ("AVX512_CORE_VNNI", _AVX512 | {"avx512_vnni"}),
     ("AVX512_CORE_BF16", _AVX512 | {"avx512_vnni", "avx512_bf16"}),
     ("AVX512_CORE_FP16", _AVX512 | {"avx512_vnni", "avx512_bf16", "avx512_fp16"}),
-    ("AVX512_CORE_AMX", _AVX512 | {"avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16"}),
+    (
+        "AVX512_CORE_AMX",
+        _AVX512 | {"avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16"},
+    ),
 )
 """Instruction sets of oneDNN (its documented names for ONEDNN_MAX_CPU_ISA), least first."""
 
 
 class Revision(Spec):
-    """State of the project's source: commit (empty outside a repository) and whether files differ from it."""
+    """State of the project's source: commit (empty outside a repository) and whether files differ
+    from it."""
 
     commit: str
     dirty: bool
@@ -78,9 +86,10 @@ def environment(
 ) -> Environment:
     """The environment of a trial on this machine. `device` is `auto`, `cpu`, `cuda` or `cuda:N`.
 
-    `survey` is what is known of the GPUs (None: they are asked), `gpu` the one that is meant (None: `device` says which);
-    `memory_format` None is that of MEMORY_FORMATS.
-    Raises UsageError for other names and for a step that the device cannot do, DeviceMissing for a GPU that cannot be used.
+    `survey` is what is known of the GPUs (None: they are asked), `gpu` the one that is meant (None:
+    `device` says which); `memory_format` None is that of MEMORY_FORMATS. Raises UsageError for
+    other names and for a step that the device cannot do, DeviceMissing for a GPU that cannot be
+    used.
     """
     chosen = resolve_device(device)
     check_step(step, chosen)
@@ -89,7 +98,10 @@ def environment(
     if kind == "cuda":
         known = gpus.survey() if survey is None else survey
         gpu = gpu or gpus.find_gpu(int(index or 0), known)
-        model, isa, driver, multiprocessors = gpu.name, gpu.capability, gpu.driver, gpu.multiprocessors
+        model = gpu.name
+        isa = gpu.capability
+        driver = gpu.driver
+        multiprocessors = gpu.multiprocessors
         versions |= {"cudnn": known.cudnn} if known.cudnn else {}
     else:
         model, isa, driver, multiprocessors = (*cpu(), "", 0)
@@ -115,7 +127,8 @@ def environment(
 
 
 def resolve_device(name: str) -> str:
-    """`auto` becomes `cuda` where torch can use a GPU, else `cpu`; other names are checked and returned."""
+    """`auto` becomes `cuda` where torch can use a GPU, else `cpu`; other names are checked and
+    returned."""
     if name == "auto":
         return "cuda" if gpus.usable() else "cpu"
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
@@ -132,16 +145,23 @@ def check_step(step: Step, device: str) -> None:
         )
 
 
-# ---------------------------------------------------------------------------------------------------------- hardware
+# ----------------------------------------------------------------------------------------- hardware
 
 
 def cpu(text: str | None = None, env: Mapping[str, str] = os.environ) -> tuple[str, str]:
-    """Model and instruction sets of the processor. `text` is the content of /proc/cpuinfo (None: read it).
+    """Model and instruction sets of the processor. `text` is the content of /proc/cpuinfo (None:
+    read it).
 
-    The instruction sets are the ones torch and oneDNN choose kernels by, after their own limits in `env`.
+    The instruction sets are the ones torch and oneDNN choose kernels by, after their own limits in
+    `env`.
     """
     fields = _first_processor(_read_text("/proc/cpuinfo") if text is None else text)
-    name = fields.get("model name") or fields.get("CPU part") or platform.processor() or platform.machine()
+    name = (
+        fields.get("model name")
+        or fields.get("CPU part")
+        or platform.processor()
+        or platform.machine()
+    )
     numbers = [f"{key} {fields[key]}" for key in ("cpu family", "model") if key in fields]
     flags = set((fields.get("flags") or fields.get("Features") or "").split())
     if not flags & {"sse2"}:
@@ -149,7 +169,9 @@ def cpu(text: str | None = None, env: Mapping[str, str] = os.environ) -> tuple[s
             [platform.machine(), *sorted(flags & {"asimd", "sve", "sve2", "bf16"})]
         )
     aten = _highest_level(ATEN, flags, env.get("ATEN_CPU_CAPABILITY", ""))
-    onednn = _highest_level(ONEDNN, flags, env.get("ONEDNN_MAX_CPU_ISA") or env.get("DNNL_MAX_CPU_ISA") or "")
+    onednn = _highest_level(
+        ONEDNN, flags, env.get("ONEDNN_MAX_CPU_ISA") or env.get("DNNL_MAX_CPU_ISA") or ""
+    )
     return ", ".join([name, *numbers]), f"{aten}/{onednn}"
 
 
@@ -165,7 +187,7 @@ def _highest_level(levels: tuple[tuple[str, set[str]], ...], flags: set[str], li
     return [name for name, needed in allowed if needed <= flags][-1]
 
 
-# ---------------------------------------------------------------------------------------------------------- software
+# ----------------------------------------------------------------------------------------- software
 
 
 @functools.cache
@@ -184,19 +206,22 @@ def library_versions() -> dict[str, str]:
 
 
 def torch_version() -> str:
-    """Version of torch with its build (`2.9.0+cu128`), without importing it; empty if it is not installed."""
+    """Version of torch with its build (`2.9.0+cu128`), without importing it; empty if it is not
+    installed."""
     found = importlib.util.find_spec("torch")
     if found is None or found.origin is None:
         return ""
     built = re.search(
-        r"^__version__ = '([^']+)'", _read_text(str(Path(found.origin).with_name("version.py"))), re.MULTILINE
+        r"^__version__ = '([^']+)'",
+        _read_text(str(Path(found.origin).with_name("version.py"))),
+        re.MULTILINE,
     )
     return built[1] if built else importlib.metadata.version("torch")
 
 
 def revision(root: Path = PACKAGE.parent) -> Revision:
-    """The commit of the project's source; from ALBENCH_REVISION where there is no repository (an image). `unknown` where there
-    is one that git does not read."""
+    """The commit of the project's source; from ALBENCH_REVISION where there is no repository (an
+    image). `unknown` where there is one that git does not read."""
     commit = _git_revision(root, "rev-parse", "HEAD")
     if commit is None and (root / ".git").exists():
         return Revision(commit="unknown", dirty=False)
@@ -212,7 +237,8 @@ def packages() -> dict[str, str]:
 
 
 def _git_revision(root: Path, *arguments: str) -> str | None:
-    # The folder may be another user's (a container in a CI, sudo): its code runs already, so git may read it, without its hooks.
+    # The folder may be another user's (a container in a CI, sudo): its code runs already, so git
+    # may read it, without its hooks.
     trusted = ["-c", f"safe.directory={root.resolve()}", "-c", "core.fsmonitor=false"]
     try:
         done = subprocess.run(
@@ -236,7 +262,9 @@ def _read_text(path: str) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Print the environment of this machine as JSON."""
-    parser = argparse.ArgumentParser(prog="benchmark.runs.environment", description="Print the environment as JSON.")
+    parser = argparse.ArgumentParser(
+        prog="benchmark.runs.environment", description="Print the environment as JSON."
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="fp32", choices=get_args(Precision))
     parser.add_argument("--threads", type=int, default=1)
@@ -244,7 +272,9 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     image = os.environ.get("ALBENCH_IMAGE", "")
     try:
-        found = environment(options.device, options.precision, options.threads, options.step, image=image)
+        found = environment(
+            options.device, options.precision, options.threads, options.step, image=image
+        )
     except AlbenchError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return int(error.exit_code)

@@ -1,7 +1,8 @@
 """What a worker says and what is kept: one JSON line per event, one record per finished trial.
 
-The file is appended and flushed line by line; a torn last line (the process died while writing) is ignored by the
-reader. Everything a verdict needs is in the record; everything a record needs is in the cycle events.
+The file is appended and flushed line by line; a torn last line (the process died while writing) is
+ignored by the reader. Everything a verdict needs is in the record; everything a record needs is in
+the cycle events.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ class Environment(Spec):
     multiprocessors: int = 0
     """Of the GPU or of the slice of one; how kernels divide their work depends on it. 0 on CPU."""
     variables: dict[str, str] = {}
-    """Environment variables that are set and can change arithmetic; see `benchmark.runs.variables`."""
+    """Environment variables that are set and can change arithmetic; see
+    `benchmark.runs.variables`."""
     threads: int
     precision: Precision
     step: Step = "eager"
@@ -67,10 +69,15 @@ class Environment(Spec):
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Fields that were added later are omitted at their default, so that ids from before they existed stay valid."""
+        """Fields that were added later are omitted at their default, so that ids from before they
+        existed stay valid."""
         plain: dict[str, Any] = dump(self)
         later = {"step": "eager", "libraries": {}, "multiprocessors": 0, "variables": {}}
-        return {name: value for name, value in plain.items() if name not in later or value != later[name]}
+        return {
+            name: value
+            for name, value in plain.items()
+            if name not in later or value != later[name]
+        }
 
     def __hash__(self) -> int:
         return hash(self.env_id)  # a dictionary has no hash of its own
@@ -82,12 +89,14 @@ class Environment(Spec):
 
 
 class CycleResult(Spec):
-    """Outcome of one cycle: train, evaluate, acquire. Deterministic: no clock, no path, no host in it."""
+    """Outcome of one cycle: train, evaluate, acquire. Deterministic: no clock, no path, no host in
+    it."""
 
     cycle: int
     labelled: int
     metrics: dict[str, float]
-    """`accuracy` is the suite's own definition in percent; others are named `accuracy/<which>`, `loss/<which>`, ..."""
+    """`accuracy` is the suite's own definition in percent; others are named `accuracy/<which>`,
+    `loss/<which>`, ..."""
     per_class: tuple[float, ...]
     """Test accuracy in percent of each class."""
     training: str
@@ -105,7 +114,8 @@ class CycleResult(Spec):
 
 class _Timed(Spec):
     time: float
-    """Seconds since the epoch, by the worker's clock: for display and tracking, never for results."""
+    """Seconds since the epoch, by the worker's clock: for display and tracking, never for
+    results."""
 
 
 class TrialStarted(_Timed):
@@ -223,13 +233,17 @@ class Record(Spec):
     def digest(self) -> str:
         """sha256 over what was measured (all cycle results): equal digests mean bit-equal outcomes.
 
-        The key of a training is left out: it names the environment, and outcomes are compared across environments.
+        The key of a training is left out: it names the environment, and outcomes are compared
+        across environments.
         """
-        return digest([cycle.model_dump(mode="json", exclude={"training"}) for cycle in self.cycles])
+        return digest(
+            [cycle.model_dump(mode="json", exclude={"training"}) for cycle in self.cycles]
+        )
 
     @property
     def digests(self) -> tuple[str, str]:
-        """The digest, and the one that events of earlier versions hold, which had the keys of trainings in it."""
+        """The digest, and the one that events of earlier versions hold, which had the keys of
+        trainings in it."""
         return self.digest, digest([cycle.model_dump(mode="json") for cycle in self.cycles])
 
 
@@ -238,11 +252,13 @@ def _do_nothing() -> None:
 
 
 before_write: Callable[[], None] = _do_nothing
-"""Called before anything is written to a run folder; the program that started the worker may set it, and it may raise."""
+"""Called before anything is written to a run folder; the program that started the worker may set
+it, and it may raise."""
 
 
 def append_event(path: Path, event: Any, *, sync: bool = False) -> None:
-    """Append one event as a line; with `sync` it is on disk when this returns. A torn line before it is closed first."""
+    """Append one event as a line; with `sync` it is on disk when this returns. A torn line before
+    it is closed first."""
     before_write()
     line = event.model_dump_json() + "\n"
     with files.appender(path) as file:
@@ -257,8 +273,9 @@ def append_event(path: Path, event: Any, *, sync: bool = False) -> None:
 
 
 def read_events(path: Path, offset: int = 0) -> Iterator[tuple[Any, int]]:
-    """Events from a byte offset on, each with the offset after it. Lines that are not events (torn writes) are skipped;
-    an unfinished last line is left for the next call. Nothing is read from what is no plain file of bounded size."""
+    """Events from a byte offset on, each with the offset after it. Lines that are not events (torn
+    writes) are skipped; an unfinished last line is left for the next call. Nothing is read from
+    what is no plain file of bounded size."""
     try:
         file = files.reader(path, files.EVENTS)
     except OSError:
@@ -281,7 +298,8 @@ def read_events(path: Path, offset: int = 0) -> Iterator[tuple[Any, int]]:
 
 
 def read_record(path: Path) -> Record:
-    """A record file. Raises ValueError if it is not one, or its seal is broken; those of earlier versions have none."""
+    """A record file. Raises ValueError if it is not one, or its seal is broken; those of earlier
+    versions have none."""
     return parse_record(files.read(path))
 
 
@@ -289,7 +307,11 @@ def parse_record(content: bytes) -> Record:
     """The record in these bytes; see `read_record`."""
     raw = from_json(content)
     seal = raw.pop("seal", None) if isinstance(raw, dict) else None
-    record = Record.model_validate_json(json.dumps(raw)) if seal is not None else Record.model_validate_json(content)
+    record = (
+        Record.model_validate_json(json.dumps(raw))
+        if seal is not None
+        else Record.model_validate_json(content)
+    )
     if seal is not None and seal != digest(raw):
         raise ValueError("its seal is broken: the file was changed after it was written")
     return record
@@ -302,9 +324,12 @@ def write_record(path: Path, record: Record) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a model or plain JSON atomically: readers see the old file or the new one, never a part."""
+    """Write a model or plain JSON atomically: readers see the old file or the new one, never a
+    part."""
     content = (
-        value.model_dump_json(indent=1) if isinstance(value, Spec) else json.dumps(value, indent=1, allow_nan=False)
+        value.model_dump_json(indent=1)
+        if isinstance(value, Spec)
+        else json.dumps(value, indent=1, allow_nan=False)
     )
     write_bytes(path, (content + "\n").encode())
 

@@ -1,7 +1,9 @@
-"""The GPUs of this machine: what the driver lists, what torch can use, and what is in the way. Never imports torch.
+"""The GPUs of this machine: what the driver lists, what torch can use, and what is in the way.
+Never imports torch.
 
-nvidia-smi says what is there; only torch, asked in a process of its own, says what computes. Everybody who asks about GPUs
-(`doctor`, `--device auto`, the pool of an executor, containers, cluster nodes, the worker) asks here. The order is PCI's.
+nvidia-smi says what is there; only torch, asked in a process of its own, says what computes.
+Everybody who asks about GPUs (`doctor`, `--device auto`, the pool of an executor, containers,
+cluster nodes, the worker) asks here. The order is PCI's.
 """
 
 from __future__ import annotations
@@ -27,11 +29,13 @@ QUERY_SECONDS = 20.0
 PROBE_SECONDS = 120.0
 """torch's import and a first CUDA context, on a cold disk."""
 BRANCHES = {11: 450, 12: 525, 13: 580}
-"""Oldest driver branch for a wheel of each major version of CUDA (NVIDIA, "CUDA Compatibility", minor version compatibility)."""
+"""Oldest driver branch for a wheel of each major version of CUDA (NVIDIA, "CUDA Compatibility",
+minor version compatibility)."""
 TRACES = ("/dev/nvidiactl", "/proc/driver/nvidia/version", "/dev/dxg")
 """What an NVIDIA driver leaves where it is loaded, without or with nvidia-smi."""
 CHOSEN_GPU, MEMORY_SHARE = "ALBENCH_CHOSEN_GPU", "ALBENCH_GPU_MEMORY_SHARE"
-"""Variables in which an executor gives a worker the UUID of its GPU, and what part of its memory it may take."""
+"""Variables in which an executor gives a worker the UUID of its GPU, and what part of its memory it
+may take."""
 NAMES = "ALBENCH_GPUS"
 """Variable that names the GPUs to use, by index or UUID."""
 INSTALL = "install NVIDIA's driver until `nvidia-smi` lists one, or use --device cpu"
@@ -116,7 +120,9 @@ def usable() -> tuple[Gpu, ...]:
 
 def survey_from(answer: Answer) -> Survey:
     """The survey of a process that has torch itself: no other process is started to ask."""
-    return judge_answers(_visible_gpus(list_driver(), os.environ.get("CUDA_VISIBLE_DEVICES")), [answer])
+    return judge_answers(
+        _visible_gpus(list_driver(), os.environ.get("CUDA_VISIBLE_DEVICES")), [answer]
+    )
 
 
 def find_gpu(index: int, found: Survey | None = None) -> Gpu:
@@ -131,26 +137,39 @@ def missing(device: str, found: Survey) -> DeviceMissing:
     """The error for a device that is not there."""
     count = len(found.usable)
     found_by_torch = (
-        f"device {device} was asked for, but {f'only {count} of its kind can be used' if count else 'none can be used'}"
+        f"device {device} was asked for, but "
+        f"{f'only {count} of its kind can be used' if count else 'none can be used'}"
     )
     if found.problems:
-        return DeviceMissing(f"{found_by_torch}: {found.problems[0].text}", remedy=found.problems[0].remedy)
-    return DeviceMissing(f"{found_by_torch}: the driver lists {len(found.listed)} GPUs", remedy=INSTALL)
+        return DeviceMissing(
+            f"{found_by_torch}: {found.problems[0].text}", remedy=found.problems[0].remedy
+        )
+    return DeviceMissing(
+        f"{found_by_torch}: the driver lists {len(found.listed)} GPUs", remedy=INSTALL
+    )
 
 
-# ----------------------------------------------------------------------------------------------------------- the driver
+# --------------------------------------------------------------------------------------- the driver
 
 
 def list_driver() -> tuple[Gpu, ...]:
     """What nvidia-smi lists, MIG slices in place of their GPUs; empty without a working driver."""
     text = _nvidia_smi("--query-gpu=uuid,name,driver_version,compute_cap", "--format=csv,noheader")
-    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if len(row) == 4]
-    cards = [Gpu(uuid=uuid, name=name, driver=driver, capability=capability) for uuid, name, driver, capability in rows]
+    rows = [
+        [cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if len(row) == 4
+    ]
+    cards = [
+        Gpu(uuid=uuid, name=name, driver=driver, capability=capability)
+        for uuid, name, driver, capability in rows
+    ]
     slices = _parse_slices(_nvidia_smi("-L")) if cards else {}
     listed: list[Gpu] = []
     for card in cards:
         parts = slices.get(card.uuid, ())
-        listed += [card.model_copy(update={"uuid": uuid, "name": f"{card.name} {name}"}) for name, uuid in parts]
+        listed += [
+            card.model_copy(update={"uuid": uuid, "name": f"{card.name} {name}"})
+            for name, uuid in parts
+        ]
         listed += [] if parts else [card]
     return tuple(listed)
 
@@ -182,7 +201,8 @@ def _parse_slices(text: str) -> dict[str, list[tuple[str, str]]]:
 
 
 def _visible_gpus(listed: Sequence[Gpu], wanted: str | None) -> tuple[Gpu, ...]:
-    """What CUDA_VISIBLE_DEVICES leaves: as in CUDA, the list ends at the first entry that names no GPU."""
+    """What CUDA_VISIBLE_DEVICES leaves: as in CUDA, the list ends at the first entry that names no
+    GPU."""
     if wanted is None:
         return tuple(listed)
     chosen: list[Gpu] = []
@@ -198,11 +218,12 @@ def _visible_gpus(listed: Sequence[Gpu], wanted: str | None) -> tuple[Gpu, ...]:
     return tuple(chosen)
 
 
-# ----------------------------------------------------------------------------------------------------------------- torch
+# -------------------------------------------------------------------------------------------- torch
 
 
 def ask_torch(uuid: str | None) -> Answer:
-    """What torch says in a process of its own, of one GPU or slice (None: of all that this process may use)."""
+    """What torch says in a process of its own, of one GPU or slice (None: of all that this process
+    may use)."""
     root = str(Path(__file__).parents[2])
     env = {**os.environ, "CUDA_DEVICE_ORDER": FIXED_NUMBERS["CUDA_DEVICE_ORDER"]}
     env["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -221,7 +242,9 @@ def ask_torch(uuid: str | None) -> Answer:
         return Answer.model_validate_json(lines[-1] if lines else "")
     except ValidationError:
         lines = done.stderr.strip().splitlines()
-        return Answer(warning=lines[-1] if lines else f"it ended with exit status {done.returncode}")
+        return Answer(
+            warning=lines[-1] if lines else f"it ended with exit status {done.returncode}"
+        )
     except subprocess.TimeoutExpired:
         return Answer(warning=f"it did not answer within {PROBE_SECONDS:.0f} s")
     except OSError as error:
@@ -229,7 +252,8 @@ def ask_torch(uuid: str | None) -> Answer:
 
 
 def judge_answers(listed: Sequence[Gpu], answers: Sequence[Answer]) -> Survey:
-    """What can be used, and why the rest cannot. `answers` is one for all of `listed`, or one for each."""
+    """What can be used, and why the rest cannot. `answers` is one for all of `listed`, or one for
+    each."""
     usable: list[Gpu] = []
     problems: list[Problem] = []
     each = len(answers) == len(listed) > 1 or any(gpu.uuid.startswith("MIG-") for gpu in listed)
@@ -263,7 +287,8 @@ def judge_answers(listed: Sequence[Gpu], answers: Sequence[Answer]) -> Survey:
 
 
 def _listed_gpu(gpu: Gpu, listed: Sequence[Gpu], place: int) -> Gpu:
-    """The driver's line of a GPU that torch sees: by UUID, else by place in PCI's order; torch's own where there is none."""
+    """The driver's line of a GPU that torch sees: by UUID, else by place in PCI's order; torch's
+    own where there is none."""
     bare = _bare_uuid(gpu.uuid)
     for known in listed:
         if bare and _bare_uuid(known.uuid) == bare:
@@ -295,12 +320,14 @@ def _explain_unseen(listed: Sequence[Gpu], answer: Answer) -> Problem:
         )
     if driver and needed and _driver_branch(driver) < needed:
         return Problem(
-            text=f"driver {driver} is too old for torch {answer.torch}: CUDA {answer.cuda} needs branch {needed} or newer, "
-            f"so {names} cannot be used",
+            text=f"driver {driver} is too old for torch {answer.torch}: CUDA {answer.cuda} needs "
+            f"branch {needed} or newer, so {names} cannot be used",
             remedy=f"install NVIDIA driver {needed} or newer, or use --device cpu",
         )
     if os.environ.get("CUDA_VISIBLE_DEVICES") is not None and not listed:
-        return Problem(text="CUDA_VISIBLE_DEVICES hides every GPU", remedy="unset it, or use --device cpu")
+        return Problem(
+            text="CUDA_VISIBLE_DEVICES hides every GPU", remedy="unset it, or use --device cpu"
+        )
     words = f": {answer.warning}" if answer.warning else ""
     return Problem(
         text=f"the driver lists {names}, but torch {answer.torch} sees no device{words}",
@@ -313,20 +340,24 @@ def _explain_fault(gpu: Gpu, fault: str, answer: Answer) -> Problem | None:
     if answer.architectures and not _has_kernels(gpu.capability, answer.architectures):
         lists = ", ".join(answer.architectures)
         return Problem(
-            text=f"torch {answer.torch} has no kernels for {gpu.name}: its compute capability is {gpu.capability}, the wheel "
-            f"has {lists}",
+            text=f"torch {answer.torch} has no kernels for {gpu.name}: its compute capability is "
+            f"{gpu.capability}, the wheel has {lists}",
             remedy="install a build of torch for this GPU, or use another one or --device cpu",
         )
     if fault:
         return Problem(
             text=f"{gpu.name} does not compute: {fault}",
-            remedy="see `nvidia-smi` for other programs on it and for errors of its memory, or use --device cpu",
+            remedy=(
+                "see `nvidia-smi` for other programs on it and for errors of its memory, or use "
+                "--device cpu"
+            ),
         )
     return None
 
 
 def _has_kernels(capability: str, architectures: Sequence[str]) -> bool:
-    """Whether a wheel runs on a GPU: binaries run on later minor versions of their major one, PTX on all later ones."""
+    """Whether a wheel runs on a GPU: binaries run on later minor versions of their major one, PTX
+    on all later ones."""
     major, minor = (int(part) for part in capability.split("."))
     for name in architectures:
         found = re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", name)

@@ -1,9 +1,10 @@
 """Who works in a run folder: a lock that the kernel frees when its holder dies for any reason.
 
-On network file systems, where a lock may be seen by one host only, the holder also touches the file. Whether a touch is recent
-is asked of the file system: against the time of a file touched there now, never against this host's clock. An old lock of
-another host is watched before it is taken over, as its host's clock may set the times. Each touch, and each write of a worker,
-first makes sure that the lock is still the holder's own: one that was suspended finds out when it wakes.
+On network file systems, where a lock may be seen by one host only, the holder also touches the
+file. Whether a touch is recent is asked of the file system: against the time of a file touched
+there now, never against this host's clock. An old lock of another host is watched before it is
+taken over, as its host's clock may set the times. Each touch, and each write of a worker, first
+makes sure that the lock is still the holder's own: one that was suspended finds out when it wakes.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from benchmark import files, text
 from benchmark.errors import StoreError
 
 BEAT, STALE = 30.0, 300.0
-"""Seconds between touches of a lock, and the age after which another host's lock no longer counts."""
+"""Seconds between touches of a lock, and the age after which another host's lock no longer
+counts."""
 WATCH = 2.5 * BEAT
 """Seconds for which another host's old lock is watched for a touch before it is taken over."""
 NETWORK = ("nfs", "cifs", "smb", "fuse", "lustre", "ceph", "gpfs", "beegfs", "9p", "afs")
@@ -49,7 +51,9 @@ class RunLock:
 
     def __init__(self, path: Path, file: IO[str], shared: bool) -> None:
         self._path, self._file, self._shared = path, file, shared
-        self._text = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "token": uuid.uuid4().hex})
+        self._text = json.dumps(
+            {"host": socket.gethostname(), "pid": os.getpid(), "token": uuid.uuid4().hex}
+        )
         self._signed = False
         with suppress(OSError):  # a full disk: the lock holds without a name on it
             file.truncate(0)
@@ -58,7 +62,8 @@ class RunLock:
             self._signed = True
 
     def verify(self) -> None:
-        """Raises Taken if the lock is not ours any more. Reads nothing where the kernel's lock is visible to all hosts."""
+        """Raises Taken if the lock is not ours any more. Reads nothing where the kernel's lock is
+        visible to all hosts."""
         if self._shared and self._signed and not self.is_ours():
             raise LockLost(
                 f"taken over by {_describe_owner(self._path)}",
@@ -67,7 +72,8 @@ class RunLock:
             )
 
     def is_ours(self) -> bool:
-        """Whether the file says what we signed, as it lies there now: opened again, as network file systems cache old content."""
+        """Whether the file says what we signed, as it lies there now: opened again, as network file
+        systems cache old content."""
         try:
             return files.read(self._path, SIGNED).decode() == self._text
         except (OSError, ValueError):
@@ -87,7 +93,8 @@ class RunLock:
 
 @contextmanager
 def lock_run(folder: Path, on_taken: Callable[[], None] = lambda: None) -> Iterator[RunLock]:
-    """Be the only one to work in a run folder. Raises Busy if somebody else is; freed when the process dies.
+    """Be the only one to work in a run folder. Raises Busy if somebody else is; freed when the
+    process dies.
 
     `on_taken` is called once, in a thread, when another host has taken the lock over.
     """
@@ -98,10 +105,14 @@ def lock_run(folder: Path, on_taken: Callable[[], None] = lambda: None) -> Itera
         shared = on_network(path)
         if owner := shared and (_remote_holder(path) or _touched_while_watched(path)):
             raise RunLocked(
-                f"in use by {owner}", where=str(folder), remedy=f"wait, or try again {STALE:.0f} s after it has died"
+                f"in use by {owner}",
+                where=str(folder),
+                remedy=f"wait, or try again {STALE:.0f} s after it has died",
             )
         lock, stop = RunLock(path, file, shared), threading.Event()
-        threading.Thread(target=_beat_until_stopped, args=(lock, stop, on_taken), daemon=True).start()
+        threading.Thread(
+            target=_beat_until_stopped, args=(lock, stop, on_taken), daemon=True
+        ).start()
         try:
             yield lock
         finally:
@@ -172,7 +183,8 @@ def _is_foreign(path: Path) -> bool:
 
 
 def _remote_holder(path: Path) -> str:
-    """Another host that signed the lock and touched it not long ago, by the file system's own clock."""
+    """Another host that signed the lock and touched it not long ago, by the file system's own
+    clock."""
     if not _is_foreign(path) or not on_network(path):
         return ""
     age = _seconds_since_touched(path)
@@ -180,7 +192,8 @@ def _remote_holder(path: Path) -> str:
 
 
 def _seconds_since_touched(path: Path) -> float:
-    """Seconds since a file was touched, against a file that is touched beside it now; infinite if it is gone."""
+    """Seconds since a file was touched, against a file that is touched beside it now; infinite if
+    it is gone."""
     probe = path.with_name(f".lease.{uuid.uuid4().hex}.partial")
     try:
         probe_fd = files.open_fd(probe, os.O_RDWR | os.O_CREAT | os.O_EXCL)
@@ -201,7 +214,8 @@ def _seconds_since_touched(path: Path) -> float:
 
 
 def _touched_while_watched(path: Path) -> str:
-    """Another host that touches its lock after all: some file systems let the writing host's clock set the times."""
+    """Another host that touches its lock after all: some file systems let the writing host's clock
+    set the times."""
     if not _is_foreign(path):
         return ""
     before, until = path.stat().st_mtime_ns, time.monotonic() + WATCH
@@ -213,7 +227,8 @@ def _touched_while_watched(path: Path) -> str:
 
 
 def on_network(path: Path, mounts: str | None = None) -> bool:
-    """Whether a path lies on a file system that other hosts may share. `mounts` is the content of /proc/self/mounts."""
+    """Whether a path lies on a file system that other hosts may share. `mounts` is the content of
+    /proc/self/mounts."""
     if mounts is None:
         try:
             mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace")
@@ -221,6 +236,12 @@ def on_network(path: Path, mounts: str | None = None) -> bool:
             return False
     rows = [line.split() for line in mounts.splitlines()]
     resolved = str(path.resolve())
-    over = [(row[1], row[2]) for row in rows if len(row) > 2 and (resolved + "/").startswith(row[1].rstrip("/") + "/")]
-    kind = max(enumerate(over), key=lambda entry: (len(entry[1][0]), entry[0]), default=(0, ("", "")))[1][1]
+    over = [
+        (row[1], row[2])
+        for row in rows
+        if len(row) > 2 and (resolved + "/").startswith(row[1].rstrip("/") + "/")
+    ]
+    kind = max(
+        enumerate(over), key=lambda entry: (len(entry[1][0]), entry[0]), default=(0, ("", ""))
+    )[1][1]
     return kind.startswith(NETWORK)

@@ -1,4 +1,5 @@
-"""Which images a trial bought, in order: read from run folders, kept beside committed records, checked against their digests."""
+"""Which images a trial bought, in order: read from run folders, kept beside committed records,
+checked against their digests."""
 
 from __future__ import annotations
 
@@ -40,19 +41,22 @@ class LabelledSet:
     sizes: tuple[int, ...]
     """Labelled images at each training."""
     indices: NDArray[np.int64]
-    """(sizes[-1],) data set indices in the order in which they were labelled: the first `sizes[c]` are the set of cycle c."""
+    """(sizes[-1],) data set indices in the order in which they were labelled: the first `sizes[c]`
+    are the set of cycle c."""
 
     def cycle(self, cycle: int) -> NDArray[np.int64]:
         """(sizes[cycle],) what this cycle was trained on."""
         return self.indices[: self.sizes[cycle]]
 
     def bought(self, cycle: int) -> NDArray[np.int64]:
-        """What was bought after this cycle's training; before the first one (-1) the first labelled set."""
+        """What was bought after this cycle's training; before the first one (-1) the first labelled
+        set."""
         return self.indices[self.sizes[cycle] if cycle >= 0 else 0 : self.sizes[cycle + 1]]
 
 
 def read_labelled(runs: Path, record: Record) -> LabelledSet:
-    """The labelled set in the run folder of a finished trial, checked against the digests of its record.
+    """The labelled set in the run folder of a finished trial, checked against the digests of its
+    record.
 
     Raises ValueError, or OSError, where it is missing, damaged or another one.
     """
@@ -69,8 +73,13 @@ def read_labelled(runs: Path, record: Record) -> LabelledSet:
         indices.astype(np.int64),
     )
     for cycle in record.cycles:
-        if hashlib.sha256(found.cycle(cycle.cycle).astype("<i8").tobytes()).hexdigest() != cycle.labelled_digest:
-            raise ValueError(f"its index file does not hold the images that cycle {cycle.cycle} was trained on")
+        if (
+            hashlib.sha256(found.cycle(cycle.cycle).astype("<i8").tobytes()).hexdigest()
+            != cycle.labelled_digest
+        ):
+            raise ValueError(
+                f"its index file does not hold the images that cycle {cycle.cycle} was trained on"
+            )
     return found
 
 
@@ -108,7 +117,8 @@ def write_picks(path: Path, sets: Iterable[LabelledSet]) -> None:
 
 
 def read_picks(path: Path) -> list[LabelledSet]:
-    """Labelled sets of a committed file; none where there is no file. Raises StoreError with file and line for a damaged one."""
+    """Labelled sets of a committed file; none where there is no file. Raises StoreError with file
+    and line for a damaged one."""
     try:
         content = files.read(path, MOST)
     except FileNotFoundError:
@@ -122,7 +132,9 @@ def read_picks(path: Path) -> list[LabelledSet]:
     csv.field_size_limit(MOST)
     rows = csv.reader(io.StringIO(text, newline=""))
     if tuple(next(rows, ())) != COLUMNS:
-        raise StoreError("the header is another one", where=f"{path}:1", remedy=f"use {','.join(COLUMNS)}")
+        raise StoreError(
+            "the header is another one", where=f"{path}:1", remedy=f"use {','.join(COLUMNS)}"
+        )
     return [_read_labelled_set(cells, f"{path}:{rows.line_num}") for cells in rows]
 
 
@@ -138,7 +150,15 @@ def _read_labelled_set(cells: list[str], where: str) -> LabelledSet:
             np.array(indices.split(), dtype=np.int64),
         )
     except ValueError as error:
-        raise StoreError(f"is not a labelled set: {error}", where=where, remedy="restore the committed file") from error
-    if not found.sizes or list(found.sizes) != sorted(found.sizes) or found.sizes[-1] != len(found.indices):
-        raise StoreError("its sizes do not fit its indices", where=where, remedy="restore the committed file")
+        raise StoreError(
+            f"is not a labelled set: {error}", where=where, remedy="restore the committed file"
+        ) from error
+    if (
+        not found.sizes
+        or list(found.sizes) != sorted(found.sizes)
+        or found.sizes[-1] != len(found.indices)
+    ):
+        raise StoreError(
+            "its sizes do not fit its indices", where=where, remedy="restore the committed file"
+        )
     return found

@@ -1,13 +1,15 @@
-"""Where results live: `runs/<trial id>/<environment id>/`. What a folder's state is gets derived from it, never stored.
+"""Where results live: `runs/<trial id>/<environment id>/`. What a folder's state is gets derived
+from it, never stored.
 
 trial.json     what is asked                  record.json   the outcome, only when finished
 events.jsonl   what happened, line by line    indices.npz   index sets, only when finished
 state/         resumable, gone when finished  lease         locked by the process that works here
 worker.log     its output
 
-A container gets none of these but a folder of its own, `work/`: there lie the events, the state, the indices and the record
-that it writes, while trial.json, lease and worker.log beside it are the host's alone (`outputs`). Runs of processes, and of
-containers of earlier versions, have everything in one folder.
+A container gets none of these but a folder of its own, `work/`: there lie the events, the state,
+the indices and the record that it writes, while trial.json, lease and worker.log beside it are the
+host's alone (`outputs`). Runs of processes, and of containers of earlier versions, have everything
+in one folder.
 """
 
 from __future__ import annotations
@@ -97,7 +99,8 @@ class Store:
         return self.root / trial_id(trial)[:SHORT] / env_id[:ENV_SHORT]
 
     def create(self, trial: Trial, env: Environment | str) -> Path:
-        """The run folder with its trial.json. Raises StoreError if it cannot be made or holds another trial."""
+        """The run folder with its trial.json. Raises StoreError if it cannot be made or holds
+        another trial."""
         folder = self.run_dir(trial, env)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -106,7 +109,9 @@ class Store:
                 events.write_json(path, trial)
         except OSError as error:
             raise StoreError(
-                f"cannot be written: {error.strerror}", where=str(folder), remedy="free space, or fix its permissions"
+                f"cannot be written: {error.strerror}",
+                where=str(folder),
+                remedy="free space, or fix its permissions",
             ) from error
         return folder
 
@@ -131,7 +136,11 @@ class Store:
         if owner := lock_owner(folder):
             return RunStatus("running", finished_cycles(folder), owner)
         last = last_event(folder)
-        failure = text.line(f"{last.kind}: {last.message}".splitlines()[0]) if isinstance(last, TrialFailed) else ""
+        failure = (
+            text.line(f"{last.kind}: {last.message}".splitlines()[0])
+            if isinstance(last, TrialFailed)
+            else ""
+        )
         if isinstance(last, TrialStarted | EpochFinished | CycleFinished):
             failure = "stopped without reporting an error (killed, or the machine went down)"
         if has_state(folder):
@@ -139,12 +148,16 @@ class Store:
         return RunStatus("failed" if note or failure else "new", 0, note or failure)
 
     def records(
-        self, trials: Iterable[Trial] | None = None, on_refused: Callable[[RejectedRecord], None] = lambda _: None
+        self,
+        trials: Iterable[Trial] | None = None,
+        on_refused: Callable[[RejectedRecord], None] = lambda _: None,
     ) -> list[Record]:
-        """Finished records, of these trials or of all; refused ones are given to `on_refused` and left out.
+        """Finished records, of these trials or of all; refused ones are given to `on_refused` and
+        left out.
 
-        Trials are matched by what they ask, regardless of the data they were made from (the record says which), so that records can
-        be read where the data are not. A record is returned with the asking trial's names: they are not its identity.
+        Trials are matched by what they ask, regardless of the data they were made from (the record
+        says which), so that records can be read where the data are not. A record is returned with
+        the asking trial's names: they are not its identity.
         """
         asked = None if trials is None else {data_free_id(trial): trial for trial in trials}
         found: list[Record] = []
@@ -168,13 +181,20 @@ class Store:
         if not self.root.is_dir():
             return
         try:
-            for outer in sorted(path for path in self.root.iterdir() if _is_hex_folder(path, SHORT)):
-                yield from sorted(path for path in outer.iterdir() if _is_hex_folder(path, ENV_SHORT))
+            for outer in sorted(
+                path for path in self.root.iterdir() if _is_hex_folder(path, SHORT)
+            ):
+                yield from sorted(
+                    path for path in outer.iterdir() if _is_hex_folder(path, ENV_SHORT)
+                )
         except OSError as error:
-            raise StoreError(f"cannot be read: {error}", where=str(self.root), remedy="fix its permissions") from error
+            raise StoreError(
+                f"cannot be read: {error}", where=str(self.root), remedy="fix its permissions"
+            ) from error
 
     def clean(self, *, dry: bool = False) -> list[Path]:
-        """Remove what interrupted writes left and the state of finished runs; folders that are worked in are left alone."""
+        """Remove what interrupted writes left and the state of finished runs; folders that are
+        worked in are left alone."""
         removed: list[Path] = []
         for folder in self.folders():
             if lock_owner(folder):
@@ -196,7 +216,7 @@ def data_free_id(trial: Trial) -> str:
     return trial_id(trial.model_copy(update={"data_digest": None}))
 
 
-# ---------------------------------------------------------------------------------------------------- one run folder
+# ----------------------------------------------------------------------------------- one run folder
 
 
 def outputs(folder: Path) -> Path:
@@ -206,14 +226,17 @@ def outputs(folder: Path) -> Path:
 
 
 def check_record(folder: Path) -> Record:
-    """The record of a run folder. Raises FileNotFoundError without one, ValueError if it is not to be believed."""
+    """The record of a run folder. Raises FileNotFoundError without one, ValueError if it is not to
+    be believed."""
     record = _sound_record(folder)
     if record.reused is not None:
         made, when = _first_weights(folder.parents[1], record.reused)
-        # What its maker did again later need not be the same everywhere (some GPUs); what it did before must be.
+        # What its maker did again later need not be the same everywhere (some GPUs); what it did
+        # before must be.
         if made not in ("", record.reused.weights) and when <= record.finished:
             raise ValueError(
-                f"its first training is not the one that trial {record.reused.trial_id[:SHORT]} made and that it took over"
+                f"its first training is not the one that trial {record.reused.trial_id[:SHORT]} "
+                "made and that it took over"
             )
     return record
 
@@ -239,26 +262,32 @@ def _sound_record(folder: Path) -> Record:
         raise ValueError("it lies in the folder of another trial or environment")
     if record.trial.data_digest not in (None, record.data.digest):
         raise ValueError("it was made from other data than its trial names")
-    if [cycle.cycle for cycle in record.cycles] != list(range(record.trial.protocol.acquisition.cycles)):
+    if [cycle.cycle for cycle in record.cycles] != list(
+        range(record.trial.protocol.acquisition.cycles)
+    ):
         raise ValueError("its cycles are not those of its protocol")
     if record.reused is not None and record.cycles[0].weights != record.reused.weights:
         raise ValueError("its first weights are not those of the training that it took over")
     last = last_event(folder)
     if not isinstance(last, TrialFinished):
         raise ValueError(
-            "its end is not among the events: without it, nothing shows that the record is as it was written"
+            "its end is not among the events: without it, nothing shows that the record is as it "
+            "was written"
         )
     if last.digest not in record.digests:
         raise ValueError("its content differs from the digest in the events")
     if last.file not in ("", hashlib.sha256(content).hexdigest()):
         raise ValueError("its bytes differ from the file that the events name")
     if out != folder and (found := files.odd(out)):
-        raise ValueError(f"what lies beside it was not left by a worker of ours: {text.line(found)}")
+        raise ValueError(
+            f"what lies beside it was not left by a worker of ours: {text.line(found)}"
+        )
     return record
 
 
 def _first_weights(runs: Path, made: Reused) -> tuple[str, float]:
-    """Digest of the first cycle's weights as its maker recorded it, and when; empty where the maker is not in this store."""
+    """Digest of the first cycle's weights as its maker recorded it, and when; empty where the maker
+    is not in this store."""
     folder = runs / made.trial_id[:SHORT] / made.env_id[:ENV_SHORT]
     path = outputs(folder) / "events.jsonl"
     found = files.look(path)
@@ -267,9 +296,12 @@ def _first_weights(runs: Path, made: Reused) -> tuple[str, float]:
 
 @lru_cache(maxsize=4096)
 def _weights_told(path: Path, changed: int, size: int) -> tuple[str, float]:
-    """One training is taken over by many trials: its maker is read once while its file stays as it is."""
+    """One training is taken over by many trials: its maker is read once while its file stays as it
+    is."""
     read = [
-        event for event, _ in events.read_events(path) if isinstance(event, CycleFinished) and event.result.cycle == 0
+        event
+        for event, _ in events.read_events(path)
+        if isinstance(event, CycleFinished) and event.result.cycle == 0
     ]
     return (read[-1].result.weights, read[-1].time) if read else ("", 0.0)
 

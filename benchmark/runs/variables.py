@@ -1,8 +1,10 @@
-"""Every environment variable that can change a number: each is fixed by the worker or part of the environment's identity.
+"""Every environment variable that can change a number: each is fixed by the worker or part of the
+environment's identity.
 
-One list, in one place. What is not here was looked at and left out because it changes no arithmetic (allocators, logs, caches
-of compiled kernels) or because something else of the identity shows its effect: CUDA_VISIBLE_DEVICES by the device's model,
-search paths of libraries by their versions, ATEN_CPU_CAPABILITY and ONEDNN_MAX_CPU_ISA by the instruction set as well.
+One list, in one place. What is not here was looked at and left out because it changes no arithmetic
+(allocators, logs, caches of compiled kernels) or because something else of the identity shows its
+effect: CUDA_VISIBLE_DEVICES by the device's model, search paths of libraries by their versions,
+ATEN_CPU_CAPABILITY and ONEDNN_MAX_CPU_ISA by the instruction set as well.
 """
 
 from __future__ import annotations
@@ -11,10 +13,11 @@ import os
 from collections.abc import Mapping
 
 FIXED_NUMBERS = {
-    # cuBLAS picks its reduction by workspace; the size that is deterministic over streams (its documentation, "Results
-    # reproducibility").
+    # cuBLAS picks its reduction by workspace; the size that is deterministic over streams (its
+    # documentation, "Results reproducibility").
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-    # CUDA's own order is "fastest first": another card would be device 0 than the one that nvidia-smi lists first.
+    # CUDA's own order is "fastest first": another card would be device 0 than the one that
+    # nvidia-smi lists first.
     "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
     "PYTHONHASHSEED": "0",
 }
@@ -85,7 +88,8 @@ ON_CUDA = (
 
 
 def numeric_variables(kind: str, env: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The variables of the identity that are set (an empty value counts as not set), for `cpu` or `cuda`; sorted by name."""
+    """The variables of the identity that are set (an empty value counts as not set), for `cpu` or
+    `cuda`; sorted by name."""
     names = (*ANY_DEVICE, *(ON_CUDA if kind == "cuda" else ()))
     return {name: env[name] for name in sorted(names) if env.get(name)}
 

@@ -14,15 +14,18 @@ class Split(Spec):
     """How the pool and the test set are divided where a data set has no official division."""
 
     rule: Literal["official", "per_class"]
-    """`official`: the published train and test parts. `per_class`: a seeded cut inside every class."""
+    """`official`: the published train and test parts. `per_class`: a seeded cut inside every
+    class."""
     train_fraction: Fraction | None = None
     """Share of each class that goes to the pool (`per_class` only)."""
     rounding: Literal["floor", "ceil"] | None = None
     """How `train_fraction * class size` becomes a whole number."""
     test_per_class: Positive | None = None
-    """Images of each class that go to the test set (`per_class`, in place of `train_fraction` and `rounding`)."""
+    """Images of each class that go to the test set (`per_class`, in place of `train_fraction` and
+    `rounding`)."""
     drop: Literal["by_name", "first_sorted"] | None = None
-    """Which class folder is left out: the background or clutter class by name, or blindly the first one in sorted order."""
+    """Which class folder is left out: the background or clutter class by name, or blindly the first
+    one in sorted order."""
     seed: int | None = None
     """Seed of the cut."""
 
@@ -30,20 +33,27 @@ class Split(Spec):
     def _complete(self) -> Split:
         share, count = (self.train_fraction, self.rounding), self.test_per_class
         given = any(value is not None for value in share)
-        if self.rule == "per_class" and (self.seed is None or (None in share if count is None else given)):
+        if self.rule == "per_class" and (
+            self.seed is None or (None in share if count is None else given)
+        ):
             raise ValueError(
-                "split.rule 'per_class' needs a seed and either train_fraction and rounding or test_per_class"
+                "split.rule 'per_class' needs a seed and either train_fraction and rounding or "
+                "test_per_class"
             )
         if self.rule == "official" and (given or count is not None or self.seed is not None):
-            raise ValueError("split.rule 'official' takes no train_fraction, rounding, test_per_class or seed")
+            raise ValueError(
+                "split.rule 'official' takes no train_fraction, rounding, test_per_class or seed"
+            )
         return self
 
 
 class Imbalance(Spec):
-    """Class counts of an artificially imbalanced pool: the first n_c images of every class c in native order are kept."""
+    """Class counts of an artificially imbalanced pool: the first n_c images of every class c in
+    native order are kept."""
 
     kind: Literal["step", "long_tail"]
-    """`step`: even class ids keep `minority`, odd ones `majority`. `long_tail`: trunc(majority * ratio^(c/(K-1)))."""
+    """`step`: even class ids keep `minority`, odd ones `majority`. `long_tail`: trunc(majority *
+    ratio^(c/(K-1)))."""
     majority: Positive
     """Images per large class (`step`) or of class 0 before capping at what exists (`long_tail`)."""
     minority: Positive | None = None
@@ -53,13 +63,19 @@ class Imbalance(Spec):
 
     @model_validator(mode="after")
     def _complete(self) -> Imbalance:
-        if (self.minority is None) != (self.kind != "step") or (self.ratio is None) != (self.kind != "long_tail"):
-            raise ValueError("imbalance 'step' takes minority and no ratio, 'long_tail' takes ratio and no minority")
+        if (self.minority is None) != (self.kind != "step") or (self.ratio is None) != (
+            self.kind != "long_tail"
+        ):
+            raise ValueError(
+                "imbalance 'step' takes minority and no ratio, 'long_tail' takes ratio and no "
+                "minority"
+            )
         return self
 
 
 class Limit(Spec):
-    """Only the first images of a seeded shuffle are used: for profiles that shrink a protocol, never for `paper`."""
+    """Only the first images of a seeded shuffle are used: for profiles that shrink a protocol,
+    never for `paper`."""
 
     train: Positive
     test: Positive
@@ -69,8 +85,9 @@ class Data(Spec):
     """Which images, how they are divided, and how many must be there."""
 
     name: Reference
-    """A data set by its registered name (`albench fetch` lists them), `file.py:Class` / `package.module:Class` for one's own, or
-    the name of a folder where `layout` is class_folders."""
+    """A data set by its registered name (`albench fetch` lists them), `file.py:Class` /
+    `package.module:Class` for one's own, or the name of a folder where `layout` is
+    class_folders."""
     train_size: Positive
     """Images in the pool (labelled and unlabelled together) after split, imbalance and limit."""
     test_size: Positive
@@ -79,21 +96,26 @@ class Data(Spec):
     """Number of classes."""
     split: Split
     decode: tuple[Transform, ...] = ()
-    """Deterministic transforms applied once when the images are decoded (resize, centre crop); the result is cached as uint8."""
+    """Deterministic transforms applied once when the images are decoded (resize, centre crop); the
+    result is cached as uint8."""
     imbalance: Imbalance | None = None
     limit: Limit | None = None
     layout: Literal["official", "class_folders"] = "official"
-    """`class_folders`: `<root>/<name>/{train,test}/<class>/<file>` as in the BAL paper's README, or undivided, without the
-    folders `train` and `test`, where `split` is per_class."""
+    """`class_folders`: `<root>/<name>/{train,test}/<class>/<file>` as in the BAL paper's README, or
+    undivided, without the folders `train` and `test`, where `split` is per_class."""
     files: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
-    """sha256 over names and contents of the files of one's own data: with it, these count as the data that are meant."""
+    """sha256 over names and contents of the files of one's own data: with it, these count as the
+    data that are meant."""
     code: str | None = None
-    """sha256 of the file that defines it, for `file.py:Class`: part of the identity, filled in when trials are made."""
+    """sha256 of the file that defines it, for `file.py:Class`: part of the identity, filled in when
+    trials are made."""
 
     @model_validator(mode="after")
     def _folder(self) -> Data:
         if self.layout == "class_folders" and ":" in self.name:
             raise ValueError("data.layout 'class_folders' takes the name of a folder")
         if self.files is not None and self.layout == "official" and ":" not in self.name:
-            raise ValueError("data.files belongs to data of one's own: class folders, or `file.py:Class`")
+            raise ValueError(
+                "data.files belongs to data of one's own: class folders, or `file.py:Class`"
+            )
         return self

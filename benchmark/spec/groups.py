@@ -1,4 +1,5 @@
-"""Methods that every suite takes besides its own, by name and in groups: `--methods modern`, `--methods all,typiclust,ceiling`.
+"""Methods that every suite takes besides its own, by name and in groups: `--methods modern`,
+`--methods all,typiclust,ceiling`.
 
 They train under the suite's own protocol. A suite that has a method of the same name keeps its own.
 """
@@ -27,7 +28,8 @@ MODERN: Mapping[str, tuple[str, int, bool]] = {
     "cluster_margin": ("Cluster-Margin: small margins from clusters in turn", 1, False),
     "bait": ("BAIT: Fisher information of the last layer", 1, True),
 }
-"""Title, networks run forward on every candidate, and whether the labelled images are passed too, by name of the strategy."""
+"""Title, networks run forward on every candidate, and whether the labelled images are passed too,
+by name of the strategy."""
 ONE_MODEL = frozenset({"alfa_mix", "dropquery"})
 """Those that are about the last layer of one target model."""
 GROUPS: Mapping[str, tuple[str, ...]] = {"modern": tuple(MODERN)}
@@ -35,8 +37,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {"modern": tuple(MODERN)}
 
 
 def group_methods(suite: Suite) -> dict[str, Method]:
-    """Every method of a group that fits the suite and whose name the suite does not give to a method of its own, and `ceiling`:
-    one training on all labels."""
+    """Every method of a group that fits the suite and whose name the suite does not give to a
+    method of its own, and `ceiling`: one training on all labels."""
     models = len(suite.protocol.trained())
     found = {
         name: Method(
@@ -53,14 +55,16 @@ def group_methods(suite: Suite) -> dict[str, Method]:
         "cycles": 1,
     }
     found[CEILING] = Method(
-        title="Ceiling: all labels", strategy=Component(name="random"), set={"acquisition": everything}
+        title="Ceiling: all labels",
+        strategy=Component(name="random"),
+        set={"acquisition": everything},
     )
     return {name: method for name, method in found.items() if name not in suite.methods}
 
 
 def expand_groups(names: Iterable[str], suite: Suite) -> list[str]:
-    """The names with those of each group in the group's place, each once; what a suite has by itself stays a method. `all` stands
-    for every method of the suite."""
+    """The names with those of each group in the group's place, each once; what a suite has by
+    itself stays a method. `all` stands for every method of the suite."""
     fitting = {*group_methods(suite), *suite.methods}
     groups = {**GROUPS, ALL: tuple(suite.methods)}
     found: list[str] = []

@@ -1,10 +1,11 @@
 """Suite files: TOML to validated models, with file, line and remedy for everything that is wrong.
 
-A suite's `id` is its path below the suites folder without the suffix: `tod/cifar10`. Profiles, variants and `--set` replace
-values by dotted path before validation, so an override is checked exactly like a pinned value.
+A suite's `id` is its path below the suites folder without the suffix: `tod/cifar10`. Profiles,
+variants and `--set` replace values by dotted path before validation, so an override is checked
+exactly like a pinned value.
 
-A suite may inherit from a base (`inherit`): what comes out is validated like any other suite, and an error names the file
-that says what is wrong, be it the suite's own or the base's.
+A suite may inherit from a base (`inherit`): what comes out is validated like any other suite, and
+an error names the file that says what is wrong, be it the suite's own or the base's.
 """
 
 from __future__ import annotations
@@ -60,12 +61,13 @@ class SuiteFile:
     sources: tuple[Source, ...] = ()
     """The files the suite is made of, its own first; empty means the own one only."""
     changes: Mapping[str, Any] = field(default_factory=dict)
-    """Values that replace pinned ones under every profile and variant, by dotted path: what --set and --network give. With any,
-    this is no published protocol."""
+    """Values that replace pinned ones under every profile and variant, by dotted path: what --set
+    and --network give. With any, this is no published protocol."""
 
     @cached_property
     def reported(self) -> tuple[ReportedResult, ...]:
-        """Published numbers of `<name>.reported.csv`; empty where the suite has none, or is changed."""
+        """Published numbers of `<name>.reported.csv`; empty where the suite has none, or is
+        changed."""
         if self.changes:
             return ()
         table = self.path.with_name(f"{self.path.stem}.reported.csv")
@@ -78,12 +80,14 @@ class SuiteFile:
         return other
 
     def with_changes(self, changes: Mapping[str, Any]) -> SuiteFile:
-        """The suite with further values replaced. What it is then compared with is nothing: it has no published number."""
+        """The suite with further values replaced. What it is then compared with is nothing: it has
+        no published number."""
         return replace(self, changes={**self.changes, **changes}) if changes else self
 
     @property
     def files(self) -> tuple[Source, ...]:
-        """The files the suite is made of: its own first, then its base, the base's base and so on."""
+        """The files the suite is made of: its own first, then its base, the base's base and so
+        on."""
         return self.sources or (Source(self.path, self.text),)
 
     def locate(self, path: str) -> tuple[Path, int]:
@@ -91,7 +95,8 @@ class SuiteFile:
         return locate(self.files, path)
 
     def source(self, path: str) -> str:
-        """Source of the pinned value at a dotted path: the entry of `sources` with the longest matching prefix."""
+        """Source of the pinned value at a dotted path: the entry of `sources` with the longest
+        matching prefix."""
         parts = path.split(".")
         for length in range(len(parts), 0, -1):
             found = self.suite.sources.get(".".join(parts[:length]))
@@ -100,8 +105,9 @@ class SuiteFile:
         return ""
 
     def changed_by(self, path: str, profile: str = "paper", variant: str = "as_published") -> str:
-        """What gives the value at a dotted path under a profile and a variant, with its reason: a profile before a variant, a
-        deviation where the variant is `corrected`. Empty where neither does."""
+        """What gives the value at a dotted path under a profile and a variant, with its reason: a
+        profile before a variant, a deviation where the variant is `corrected`. Empty where neither
+        does."""
         if profile != "paper" and _set_by(self.suite.profiles[profile].set, path):
             return f"profile {profile}: {self.suite.profiles[profile].note}"
         if variant == "corrected":
@@ -116,18 +122,25 @@ class SuiteFile:
         return ""
 
     def resolve(
-        self, profile: str = "paper", variant: str = "as_published", sets: Mapping[str, Any] | None = None
+        self,
+        profile: str = "paper",
+        variant: str = "as_published",
+        sets: Mapping[str, Any] | None = None,
     ) -> Suite:
-        """The suite under a profile, a variant, its changes and further overrides. Raises UsageError for unknown names or
-        paths."""
+        """The suite under a profile, a variant, its changes and further overrides. Raises
+        UsageError for unknown names or paths."""
         overrides: dict[str, Any] = {}
         sets = {**self.changes, **(sets or {})}
         if variant == "corrected":
             overrides |= {
-                switch.path: switch.corrected for item in self.suite.deviations.values() for switch in item.switches
+                switch.path: switch.corrected
+                for item in self.suite.deviations.values()
+                for switch in item.switches
             }
         elif variant != "as_published":
-            overrides |= _pick_entry(self.suite.variants, variant, "variant", self.id, "as_published", "corrected").set
+            overrides |= _pick_entry(
+                self.suite.variants, variant, "variant", self.id, "as_published", "corrected"
+            ).set
         if profile != "paper":
             overrides |= _pick_entry(self.suite.profiles, profile, "profile", self.id, "paper").set
         if self.changes and self.raw.get("rule", {}).get("reference") == "records":
@@ -138,7 +151,9 @@ class SuiteFile:
         raw = copy.deepcopy(self.raw)
         for path, value in overrides.items():
             file, line = locate_first(self.files, self._setters(path, profile, variant))
-            where = "--set" if path in sets else f"{file}:{line}: profile {profile}, variant {variant}"
+            where = (
+                "--set" if path in sets else f"{file}:{line}: profile {profile}, variant {variant}"
+            )
             override(raw, path, value, where)
         for path in self.changes:
             _source_change(raw, path)
@@ -169,12 +184,15 @@ class SuiteFile:
         extra: Mapping[str, Method] | None = None,
         sets: Mapping[str, Any] | None = None,
     ) -> list[Trial]:
-        """Trials of a selection, method by method, seed by seed. `extra` are plug-in methods by name."""
+        """Trials of a selection, method by method, seed by seed. `extra` are plug-in methods by
+        name."""
         suite = self.resolve(profile, variant, sets)
         shrunk = suite.profiles.get(profile)
         known = dict(suite.methods) | dict(extra or {})
         chosen = (
-            list(methods) if methods is not None else [*((shrunk and shrunk.methods) or suite.methods), *(extra or {})]
+            list(methods)
+            if methods is not None
+            else [*((shrunk and shrunk.methods) or suite.methods), *(extra or {})]
         )
         trials: list[Trial] = []
         for name in chosen:
@@ -188,9 +206,12 @@ class SuiteFile:
                 protocol = _validate_strictly(type(protocol), raw, self.files, "protocol")
             protocol = with_own_code(protocol, self.path.parent)
             strategy, objective = (
-                with_code_digest(part, self.path.parent) for part in (method.strategy, method.objective)
+                with_code_digest(part, self.path.parent)
+                for part in (method.strategy, method.objective)
             )
-            chosen_seeds = seeds if seeds is not None else ((shrunk and shrunk.seeds) or suite.seeds)
+            chosen_seeds = (
+                seeds if seeds is not None else ((shrunk and shrunk.seeds) or suite.seeds)
+            )
             trials.extend(
                 Trial(
                     suite=self.id,
@@ -209,11 +230,19 @@ class SuiteFile:
 
 
 def load_suite(path: Path, root: Path) -> SuiteFile:
-    """Read and validate one suite file over its bases. Raises SuiteError with file, line and remedy."""
+    """Read and validate one suite file over its bases. Raises SuiteError with file, line and
+    remedy."""
     raw = read_suite(path)
     own = raw.sources[0]
     suite = _validate_suite(raw.values, raw.sources)
-    return SuiteFile(path.relative_to(root).with_suffix("").as_posix(), path, raw.values, own.text, suite, raw.sources)
+    return SuiteFile(
+        path.relative_to(root).with_suffix("").as_posix(),
+        path,
+        raw.values,
+        own.text,
+        suite,
+        raw.sources,
+    )
 
 
 def find_suite(name: str, root: Path) -> SuiteFile:
@@ -226,17 +255,21 @@ def find_suite(name: str, root: Path) -> SuiteFile:
 
 
 def plugin_component(name: str) -> Component:
-    """A component of the user's own, `file.py:Class`, with the digest of the file in its identity."""
+    """A component of the user's own, `file.py:Class`, with the digest of the file in its
+    identity."""
     file, _, _ = name.rpartition(":")
     if name.endswith(".py"):
-        raise UsageError(f"the plug-in {name} names a file, but no class of it", remedy=f"give {name}:Class")
+        raise UsageError(
+            f"the plug-in {name} names a file, but no class of it", remedy=f"give {name}:Class"
+        )
     if not file.endswith(".py"):
         return Component(name=name)
     return with_code_digest(Component(name=name), Path())
 
 
 def with_code_digest(item: Named, folder: Path) -> Named:
-    """A component of the user's own, `file.py:Class`, with its absolute path and the digest of the file; any other as it is.
+    """A component of the user's own, `file.py:Class`, with its absolute path and the digest of the
+    file; any other as it is.
 
     `folder` is where a relative path begins. Raises UsageError where the file cannot be read.
     """
@@ -248,9 +281,12 @@ def with_code_digest(item: Named, folder: Path) -> Named:
         content = path.read_bytes()
     except OSError as error:
         raise UsageError(
-            f"cannot read the plug-in {file}: {error.strerror}", remedy="give `path/to/file.py:Class`"
+            f"cannot read the plug-in {file}: {error.strerror}",
+            remedy="give `path/to/file.py:Class`",
         ) from error
-    return item.model_copy(update={"name": f"{path}:{attribute}", "code": hashlib.sha256(content).hexdigest()})
+    return item.model_copy(
+        update={"name": f"{path}:{attribute}", "code": hashlib.sha256(content).hexdigest()}
+    )
 
 
 def with_own_code(protocol: Protocol, folder: Path) -> Protocol:
@@ -269,7 +305,11 @@ def with_own_code(protocol: Protocol, folder: Path) -> Protocol:
 
 def _validate_suite(raw: dict[str, Any], sources: Sequence[Source]) -> Suite:
     suite: Suite = _validate_strictly(Suite, raw, sources)
-    pinned = {key: value for key, value in suite.model_dump(mode="json", exclude_unset=True).items() if key in PINNED}
+    pinned = {
+        key: value
+        for key, value in suite.model_dump(mode="json", exclude_unset=True).items()
+        if key in PINNED
+    }
     paths = [leaf for leaf, _ in leaves(pinned) if not leaf.endswith((".title", ".note"))]
     for leaf in paths:
         if not any(leaf == key or leaf.startswith(f"{key}.") for key in suite.sources):
@@ -303,9 +343,12 @@ def _dotted_prefixes(path: str) -> Iterator[str]:
     return (".".join(parts[:length]) for length in range(1, len(parts) + 1))
 
 
-def _validate_strictly(model: Any, raw: dict[str, Any], sources: Sequence[Source], prefix: str = "") -> Any:
+def _validate_strictly(
+    model: Any, raw: dict[str, Any], sources: Sequence[Source], prefix: str = ""
+) -> Any:
     try:
-        # Through JSON: strict mode then accepts arrays for tuples and still refuses "5" for 5 and 5.0 for 5.
+        # Through JSON: strict mode then accepts arrays for tuples and still refuses "5" for 5 and
+        # 5.0 for 5.
         return model.model_validate_json(json.dumps(raw, allow_nan=False))
     except ValidationError as error:
         found = []
@@ -318,7 +361,9 @@ def _validate_strictly(model: Any, raw: dict[str, Any], sources: Sequence[Source
         nearness, line, dotted, message, kind = min(found, key=lambda entry: entry[:2])
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         remedy = (
-            "remove or rename the key" if kind == "extra_forbidden" else "see `albench show` and suites/schema.json"
+            "remove or rename the key"
+            if kind == "extra_forbidden"
+            else "see `albench show` and suites/schema.json"
         )
         where = f"{sources[nearness].path}:{line}"
         raise SuiteError(f"{dotted}: {message}{more}", where=where, remedy=remedy) from error
@@ -336,12 +381,15 @@ def _unrepresentable_paths(value: Any, place: str) -> Iterator[str]:
     if isinstance(value, dict | list):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _unrepresentable_paths(inner, f"{place}.{key}" if place else str(key))
-    elif not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
+    elif not isinstance(value, str | int | float) or (
+        isinstance(value, float) and not math.isfinite(value)
+    ):
         yield place
 
 
 def _source_change(raw: dict[str, Any], path: str) -> None:
-    """Make the change itself the source of the value at a dotted path where the replaced value had sources of its own."""
+    """Make the change itself the source of the value at a dotted path where the replaced value had
+    sources of its own."""
     sources = raw.get("sources")
     if isinstance(sources, dict) and path.partition(".")[0] in PINNED:
         for key in [key for key in sources if key.startswith(f"{path}.")]:
@@ -357,7 +405,9 @@ def _set_by(paths: Iterable[str], path: str) -> bool:
 
 def _pick_entry(table: Mapping[str, Any], name: str, kind: str, where: str, *built_in: str) -> Any:
     if name not in table:
-        raise UsageError(f"{where} has no {kind} '{name}'", remedy=_nearest_names(name, [*table, *built_in]))
+        raise UsageError(
+            f"{where} has no {kind} '{name}'", remedy=_nearest_names(name, [*table, *built_in])
+        )
     return table[name]
 
 

@@ -30,7 +30,8 @@ SYNTAX = "SUITE[/METHOD][@SEED[,SEED...]]"
 
 @dataclass(frozen=True)
 class Selector:
-    """One selector: patterns for suite and method (None: all the profile names), and seeds (None: the profile's)."""
+    """One selector: patterns for suite and method (None: all the profile names), and seeds (None:
+    the profile's)."""
 
     suite: str
     method: str | None = None
@@ -58,7 +59,9 @@ def parse_selector(text: str) -> Selector:
     place, at, seeds = text.strip().partition("@")
     parts = place.split("/")
     if not 1 <= len(parts) <= 3 or not all(parts):
-        raise UsageError(f"'{text}' is not a selector", remedy=f"write {SYNTAX}, such as tod/cifar10/random@0,1")
+        raise UsageError(
+            f"'{text}' is not a selector", remedy=f"write {SYNTAX}, such as tod/cifar10/random@0,1"
+        )
     method = parts[2] if len(parts) == 3 else None
     return Selector("/".join(parts[:2]), method, parse_seeds(seeds) if at else None)
 
@@ -76,18 +79,24 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def parse_network(text: str, weights: Path | None = None) -> dict[str, Any]:
-    """The values of a model from `NAME` or `NAME(key=value, ...)` with TOML values; `weights` is the file it starts from.
+    """The values of a model from `NAME` or `NAME(key=value, ...)` with TOML values; `weights` is
+    the file it starts from.
 
-    NAME is a built-in or installed name, `file.py:Class`, `package.module:Class`, `timm:NAME` or `torchvision:NAME`. Raises
-    UsageError for other text and for files that cannot be read.
+    NAME is a built-in or installed name, `file.py:Class`, `package.module:Class`, `timm:NAME` or
+    `torchvision:NAME`. Raises UsageError for other text and for files that cannot be read.
     """
     name, bracket, inner = text.strip().partition("(")
     try:
-        params = tomllib.loads(f"value = {{ {inner.removesuffix(')')} }}")["value"] if bracket else {}
+        params = (
+            tomllib.loads(f"value = {{ {inner.removesuffix(')')} }}")["value"] if bracket else {}
+        )
     except tomllib.TOMLDecodeError:
         params = None
     if params is None or not name.strip() or bool(bracket) != text.strip().endswith(")"):
-        raise UsageError(f"'{text}' is not a network", remedy="write NAME or NAME(key=value): 'tiny.py:Tiny(width=16)'")
+        raise UsageError(
+            f"'{text}' is not a network",
+            remedy="write NAME or NAME(key=value): 'tiny.py:Tiny(width=16)'",
+        )
     component = plugin_component(name.strip())
     found: dict[str, Any] = {"name": component.name, "params": params}
     found |= {"code": component.code} if component.code else {}
@@ -97,9 +106,13 @@ def parse_network(text: str, weights: Path | None = None) -> dict[str, Any]:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise UsageError(
-                f"cannot read the weights {weights}: {error.strerror}", remedy="give a file with --weights"
+                f"cannot read the weights {weights}: {error.strerror}",
+                remedy="give a file with --weights",
             ) from error
-        found |= {"weights": "pretrained", "start": {"file": str(weights.resolve()), "sha256": digest}}
+        found |= {
+            "weights": "pretrained",
+            "start": {"file": str(weights.resolve()), "sha256": digest},
+        }
     return found
 
 
@@ -112,14 +125,16 @@ def parse_set(text: str) -> tuple[str, Any]:
         table = {}
     if set(table) != {"value"}:
         raise UsageError(
-            f"'{text}' is not path=value", remedy="the value is TOML: protocol.training.epochs=5, or path='\"text\"'"
+            f"'{text}' is not path=value",
+            remedy="the value is TOML: protocol.training.epochs=5, or path='\"text\"'",
         )
     return path.strip(), table["value"]
 
 
 @dataclass(frozen=True)
 class SelectedTrial:
-    """A trial and what is known of its price: what its method adds, and what a forward pass costs."""
+    """A trial and what is known of its price: what its method adds, and what a forward pass
+    costs."""
 
     trial: Trial
     cost: MethodCost
@@ -145,7 +160,11 @@ class StoredSelection:
 
     def method(self) -> tuple[str, Method]:
         """Name and method that buy it."""
-        params: dict[str, JsonValue] = {"labelled": list(self.labelled), "sizes": list(self.sizes), "data": self.data}
+        params: dict[str, JsonValue] = {
+            "labelled": list(self.labelled),
+            "sizes": list(self.sizes),
+            "data": self.data,
+        }
         return f"replay({self.name})", Method(
             title=f"Replay of {self.name}", strategy=Component(name="replay", params=params)
         )
@@ -172,23 +191,30 @@ class Selection:
     replays: tuple[StoredSelection, ...] = ()
     """Selections that are bought again, each as a method of its own."""
     models: int | None = None
-    """Number of target models: a suite that has another number stands for its sibling `SUITE-<models>`."""
+    """Number of target models: a suite that has another number stands for its sibling
+    `SUITE-<models>`."""
 
     def suites(self, root: Path) -> list[SuiteFile]:
-        """The suites that are meant, each once. Raises UsageError for a selector that names none."""
+        """The suites that are meant, each once. Raises UsageError for a selector that names
+        none."""
         found: dict[str, SuiteFile] = {}
         for selector in self.selectors:
             matched = match_suites(selector.suite, root)
-            for suite in matched if self.models is None else self._with_models(selector.suite, matched, root):
+            for suite in (
+                matched if self.models is None else self._with_models(selector.suite, matched, root)
+            ):
                 found.setdefault(suite.id, suite)
         return [suite.with_changes(self.changes) for suite in found.values()]
 
     @cached_property
     def changes(self) -> dict[str, Any]:
-        """Values that replace those of the suite, by dotted path. Raises UsageError for what is no network."""
+        """Values that replace those of the suite, by dotted path. Raises UsageError for what is no
+        network."""
         if not self.networks:
             if self.weights is not None:
-                raise UsageError("--weights are those of a network", remedy="give --network NAME as well")
+                raise UsageError(
+                    "--weights are those of a network", remedy="give --network NAME as well"
+                )
             return dict(self.sets)
         models = [parse_network(text, self.weights) for text in self.networks]
         price = {"note": "not known for this network before it is measured"}
@@ -201,7 +227,11 @@ class Selection:
             return exact
         siblings = [
             *matched,
-            *(load_suite(path, root) for path in suite_files(root) if _suite_id(path, root).startswith(f"{pattern}-")),
+            *(
+                load_suite(path, root)
+                for path in suite_files(root)
+                if _suite_id(path, root).startswith(f"{pattern}-")
+            ),
         ]
         found = [suite for suite in siblings if suite.id == f"{pattern}-{self.models}"]
         if not found:
@@ -214,10 +244,13 @@ class Selection:
 
     def means(self, selector: Selector, suite: str) -> bool:
         """Whether a selector means the suite with this id."""
-        return fnmatch.fnmatchcase(suite, selector.suite) or suite == f"{selector.suite}-{self.models}"
+        return (
+            fnmatch.fnmatchcase(suite, selector.suite) or suite == f"{selector.suite}-{self.models}"
+        )
 
     def trials(self, root: Path, suites: Iterable[SuiteFile] | None = None) -> list[SelectedTrial]:
-        """The trials that are meant, each once, without data digests. Raises UsageError for what does not exist."""
+        """The trials that are meant, each once, without data digests. Raises UsageError for what
+        does not exist."""
         asked: dict[tuple[str, str, int], SelectedTrial] = {}
         for suite_file in self.suites(root) if suites is None else suites:
             suite_file = suite_file.with_changes(self.changes)
@@ -229,7 +262,9 @@ class Selection:
                     methods = self._methods(selector, suite, plugin, groups, suite_file.id)
                     seeds = self.seeds or selector.seeds
                     extra = plugin if methods is None else groups | plugin
-                    made = suite_file.trials(self.profile, self.variant, methods, seeds, extra=extra)
+                    made = suite_file.trials(
+                        self.profile, self.variant, methods, seeds, extra=extra
+                    )
                     for stored in self.replays:
                         name, method = stored.method()
                         known[name] = method
@@ -240,8 +275,11 @@ class Selection:
                         asked.setdefault(key, SelectedTrial(trial, cost, suite.cost))
         return list(asked.values())
 
-    def _replayed(self, suite_file: SuiteFile, stored: StoredSelection, seeds: tuple[int, ...] | None) -> list[Trial]:
-        """Trials that buy a stored selection: with the seed it comes from, where that is known. Raises UsageError."""
+    def _replayed(
+        self, suite_file: SuiteFile, stored: StoredSelection, seeds: tuple[int, ...] | None
+    ) -> list[Trial]:
+        """Trials that buy a stored selection: with the seed it comes from, where that is known.
+        Raises UsageError."""
         name, method = stored.method()
         if stored.seed is not None and seeds is not None and stored.seed not in seeds:
             return []
@@ -251,7 +289,8 @@ class Selection:
             planned = trial.protocol.acquisition.labelled()
             if planned != stored.sizes:
                 raise UsageError(
-                    f"{suite_file.id} trains on {list(planned)} images, and {stored.name} was made with {list(stored.sizes)}",
+                    f"{suite_file.id} trains on {list(planned)} images, and {stored.name} was made "
+                    f"with {list(stored.sizes)}",
                     where="--replay",
                     remedy="give the profile and the budgets that the selection was made with",
                 )
@@ -262,7 +301,8 @@ class Selection:
         if self.plugin is None:
             if self.objective is not None:
                 raise UsageError(
-                    "--objective pairs a strategy of one's own", remedy="give --method FILE.py:Class as well"
+                    "--objective pairs a strategy of one's own",
+                    remedy="give --method FILE.py:Class as well",
                 )
             return {}
         strategy = plugin_component(self.plugin)
@@ -270,11 +310,17 @@ class Selection:
         name = self.plugin.rpartition(":")[2]
         name = name if self.objective is None else f"{name}+{self.objective.rpartition(':')[2]}"
         if name in suite.methods:
-            raise UsageError(f"the suite has a method '{name}'", remedy="use --methods for it, or rename your class")
+            raise UsageError(
+                f"the suite has a method '{name}'",
+                remedy="use --methods for it, or rename your class",
+            )
         title = f"{name} (plug-in)"
         return {
             name: Method(
-                title=title, strategy=strategy, objective=objective, cost=cost.model_copy(update={"scoring": 1})
+                title=title,
+                strategy=strategy,
+                objective=objective,
+                cost=cost.model_copy(update={"scoring": 1}),
             )
         }
 
@@ -282,7 +328,9 @@ class Selection:
         """The objective by name with the parameters this suite gives it, and what it costs."""
         if self.objective is None or self.objective == "supervised":
             return Component(name="supervised"), MethodCost()
-        users = [method for method in suite.methods.values() if method.objective.name == self.objective]
+        users = [
+            method for method in suite.methods.values() if method.objective.name == self.objective
+        ]
         pinned = {method.objective.model_dump_json(): method for method in users}
         if len(pinned) > 1:
             raise UsageError(
@@ -303,7 +351,10 @@ class Selection:
     ) -> list[str] | tuple[str, ...] | None:
         if self.methods is not None:
             named = expand_groups(self.methods, suite)
-            return [*self._trainable(named, suite, self.methods), *(name for name in plugin if name not in named)]
+            return [
+                *self._trainable(named, suite, self.methods),
+                *(name for name in plugin if name not in named),
+            ]
         if (plugin or self.replays) and selector.method is None:
             return list(plugin)
         if selector.method is None:
@@ -319,20 +370,28 @@ class Selection:
             known = [*own, *groups, *GROUPS]
             close = difflib.get_close_matches(selector.method, known, n=3, cutoff=0.4) or own
             raise UsageError(
-                f"{suite_id} has no method '{selector.method}'", remedy=f"did you mean {', '.join(close)}?"
+                f"{suite_id} has no method '{selector.method}'",
+                remedy=f"did you mean {', '.join(close)}?",
             )
         return self._trainable(found, suite, [selector.method])
 
-    def _trainable(self, names: Iterable[str], suite: Suite, asked: Iterable[str] = ()) -> list[str]:
-        """The methods that train the networks asked for; where these are given, those with networks of their own do not.
-        Raises UsageError for one of these that was `asked` for by its name."""
+    def _trainable(
+        self, names: Iterable[str], suite: Suite, asked: Iterable[str] = ()
+    ) -> list[str]:
+        """The methods that train the networks asked for; where these are given, those with networks
+        of their own do not. Raises UsageError for one of these that was `asked` for by its name."""
         left_out = {
-            name for name in names if self.networks and name in suite.methods and has_own_networks(suite.methods[name])
+            name
+            for name in names
+            if self.networks and name in suite.methods and has_own_networks(suite.methods[name])
         }
         if wrong := sorted(left_out.intersection(asked)):
             raise UsageError(
                 f"{', '.join(wrong)} trains networks of its own, not those of --network",
-                remedy="leave the method out with --methods, or replace its networks with --set methods.NAME.set",
+                remedy=(
+                    "leave the method out with --methods, or replace its networks with --set "
+                    "methods.NAME.set"
+                ),
             )
         return [name for name in names if name not in left_out]
 
@@ -343,14 +402,18 @@ def has_own_networks(method: Method) -> bool:
 
 
 def match_suites(pattern: str, root: Path) -> list[SuiteFile]:
-    """Suites whose id matches a pattern. Raises UsageError with the nearest names when there is none."""
+    """Suites whose id matches a pattern. Raises UsageError with the nearest names when there is
+    none."""
     if not any(sign in pattern for sign in "*?["):
         return [find_suite(pattern, root)]
     paths = {_suite_id(path, root): path for path in suite_files(root)}
-    found = [load_suite(path, root) for name, path in paths.items() if fnmatch.fnmatchcase(name, pattern)]
+    found = [
+        load_suite(path, root) for name, path in paths.items() if fnmatch.fnmatchcase(name, pattern)
+    ]
     if not found:
         raise UsageError(
-            f"no suite matches '{pattern}' under {root}", remedy="`albench ls` lists all; --suites names the folder"
+            f"no suite matches '{pattern}' under {root}",
+            remedy="`albench ls` lists all; --suites names the folder",
         )
     return found
 

@@ -33,7 +33,8 @@ class Normalise(Spec):
 
 
 class Resize(Spec):
-    """Bilinear resize with antialiasing (as Pillow's): to exactly (height, width), or the shorter side to a length."""
+    """Bilinear resize with antialiasing (as Pillow's): to exactly (height, width), or the shorter
+    side to a length."""
 
     op: Literal["resize"]
     size: tuple[Positive, Positive] | None = None
@@ -42,7 +43,9 @@ class Resize(Spec):
     @model_validator(mode="after")
     def _one(self) -> Resize:
         if (self.size is None) == (self.shorter is None):
-            raise ValueError("resize needs exactly one of size = [height, width] and shorter = pixels")
+            raise ValueError(
+                "resize needs exactly one of size = [height, width] and shorter = pixels"
+            )
         return self
 
 
@@ -54,7 +57,8 @@ class CenterCrop(Spec):
 
 
 class RandomResizedCrop(Spec):
-    """Crop of a uniformly drawn area share and log-uniform aspect ratio (ten tries, then centre crop), resized bilinearly."""
+    """Crop of a uniformly drawn area share and log-uniform aspect ratio (ten tries, then centre
+    crop), resized bilinearly."""
 
     op: Literal["random_resized_crop"]
     size: Positive
@@ -63,7 +67,8 @@ class RandomResizedCrop(Spec):
 
 
 class ColorJitter(Spec):
-    """Brightness, contrast, saturation factors and hue shift drawn uniformly from the given ranges, in random order."""
+    """Brightness, contrast, saturation factors and hue shift drawn uniformly from the given ranges,
+    in random order."""
 
     op: Literal["color_jitter"]
     brightness: tuple[float, float] | None = None
@@ -73,7 +78,8 @@ class ColorJitter(Spec):
 
 
 class Rotation(Spec):
-    """Rotate by an angle drawn uniformly from [-degrees, degrees], nearest neighbour, zero fill (torchvision's default)."""
+    """Rotate by an angle drawn uniformly from [-degrees, degrees], nearest neighbour, zero fill
+    (torchvision's default)."""
 
     op: Literal["random_rotation"]
     degrees: float
@@ -107,7 +113,8 @@ Transform = Annotated[
 
 
 class Views(Spec):
-    """The transforms in order, per use. Images enter as uint8 and leave as float32 (channels, height, width)."""
+    """The transforms in order, per use. Images enter as uint8 and leave as float32 (channels,
+    height, width)."""
 
     train: tuple[Transform, ...]
     """For optimisation."""

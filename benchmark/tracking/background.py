@@ -1,4 +1,5 @@
-"""Keeps a view of run folders up to date in a thread that can neither stop nor delay the run it watches."""
+"""Keeps a view of run folders up to date in a thread that can neither stop nor delay the run it
+watches."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ class Syncable(Protocol):
 
 
 class BackgroundSync:
-    """Calls `sync_run` for every watched folder now and then. Never raises into the run; `problem` says what is wrong.
+    """Calls `sync_run` for every watched folder now and then. Never raises into the run; `problem`
+    says what is wrong.
 
     `make` builds the view inside the thread; after a failure it is built again, later and later.
     """
@@ -52,13 +54,16 @@ class BackgroundSync:
             self._thread.start()
 
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
-        """Bring everything up to date and end; after so many seconds leave the rest to `albench sync`."""
+        """Bring everything up to date and end; after so many seconds leave the rest to `albench
+        sync`."""
         self._stop.set()
         if self._thread is None:
             return
         self._thread.join(seconds)
         if self._thread.is_alive():
-            self.problem = f"the tracker was not up to date after {seconds:g} s; `albench sync` does the rest"
+            self.problem = (
+                f"the tracker was not up to date after {seconds:g} s; `albench sync` does the rest"
+            )
 
     def __enter__(self) -> Self:
         return self

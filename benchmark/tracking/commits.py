@@ -14,7 +14,8 @@ SECONDS = 10.0
 
 @lru_cache(maxsize=1)
 def _present_code() -> tuple[str, str]:
-    """Digest of this program's code, and the commit that holds it; empty where files were changed since, or without git."""
+    """Digest of this program's code, and the commit that holds it; empty where files were changed
+    since, or without git."""
     git = shutil.which("git")
     if git is None:
         return "", ""
@@ -22,16 +23,25 @@ def _present_code() -> tuple[str, str]:
     try:
         changed, head = (
             subprocess.run(
-                [git, "-C", str(PACKAGE), *words], capture_output=True, text=True, timeout=SECONDS, check=False
+                [git, "-C", str(PACKAGE), *words],
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+                check=False,
             )
             for words in asked
         )
     except (OSError, subprocess.TimeoutExpired):
         return "", ""
-    return (code_digest(), head.stdout.strip()) if not changed.returncode and not head.returncode else ("", "")
+    return (
+        (code_digest(), head.stdout.strip())
+        if not changed.returncode and not head.returncode
+        else ("", "")
+    )
 
 
 def find_commit(code: str) -> str:
-    """The commit of this program where its code is that of a record (by digest); empty for records of other code."""
+    """The commit of this program where its code is that of a record (by digest); empty for records
+    of other code."""
     digest, commit = _present_code()
     return commit if code and code == digest else ""

@@ -1,4 +1,5 @@
-"""Addresses of MLflow's pages, found without its library: from a sqlite database, or by one request to a server."""
+"""Addresses of MLflow's pages, found without its library: from a sqlite database, or by one request
+to a server."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from urllib.request import ProxyHandler, Request, build_opener, urlopen
 ADDRESS = "http://127.0.0.1:5000"
 """Where `albench ui` serves unless another port is named."""
 VIEW, CURVES = "albench", "albench-curves"
-"""Names of the shared views that an experiment's page opens with: its methods, and its trials' curves by method."""
+"""Names of the shared views that an experiment's page opens with: its methods, and its trials'
+curves by method."""
 SECONDS = 3.0
 """How long a server may take to answer."""
 
@@ -34,27 +36,40 @@ def experiment_ids(uri: str) -> dict[str, str]:
     path = database(uri)
     if path is None or not path.exists():
         return {}
-    with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
-        rows = connection.execute("select name, experiment_id from experiments where lifecycle_stage = 'active'")
+    with (
+        suppress(sqlite3.Error),
+        closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection,
+    ):
+        rows = connection.execute(
+            "select name, experiment_id from experiments where lifecycle_stage = 'active'"
+        )
         return {str(name): str(number) for name, number in rows}
     return {}
 
 
 def experiment_id(uri: str, suite: str) -> str:
-    """Id of a suite's experiment; empty where there is none, or the tracker does not answer within SECONDS."""
+    """Id of a suite's experiment; empty where there is none, or the tracker does not answer within
+    SECONDS."""
     if urlsplit(uri).scheme not in ("http", "https"):
         return experiment_ids(uri).get(suite, "")
-    request = f"{_bare_address(uri)}/api/2.0/mlflow/experiments/get-by-name?experiment_name={quote(suite, safe='')}"
-    with suppress(OSError, ValueError, KeyError), urlopen(Request(request), timeout=SECONDS) as answer:  # noqa: S310
-        return str(json.load(answer)["experiment"]["experiment_id"])
-    return ""
+    call = "api/2.0/mlflow/experiments/get-by-name?experiment_name="
+    request = Request(f"{_bare_address(uri)}/{call}{quote(suite, safe='')}")  # noqa: S310
+    try:
+        with urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
+            return str(json.load(answer)["experiment"]["experiment_id"])
+    except (OSError, ValueError, KeyError):
+        return ""
 
 
 def wait_until_served(address: str, is_running: Callable[[], bool], every: float = 0.2) -> bool:
-    """Whether a server answers at its health page; asked every so many seconds until it does or is no longer running."""
+    """Whether a server answers at its health page; asked every so many seconds until it does or is
+    no longer running."""
     opener = build_opener(ProxyHandler({}))  # no proxy reaches a server of this machine
     while is_running():
-        with suppress(OSError), opener.open(f"{_bare_address(address)}/health", timeout=SECONDS) as answer:
+        with (
+            suppress(OSError),
+            opener.open(f"{_bare_address(address)}/health", timeout=SECONDS) as answer,
+        ):
             return bool(answer.status == 200)
         time.sleep(every)
     return False

@@ -1,6 +1,8 @@
-"""What the last `sync` left in a tracker, so that a run folder that is untouched since costs a look at its files' times.
+"""What the last `sync` left in a tracker, so that a run folder that is untouched since costs a look
+at its files' times.
 
-A mark says which files were seen and what the tracker then held. Losing the marks loses nothing but time.
+A mark says which files were seen and what the tracker then held. Losing the marks loses nothing but
+time.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ class Mark:
 
 
 class Marks:
-    """Marks of one tracker, kept in a file. `stamp` shows whether the tracker itself has changed; empty if that is unknown
-    without asking it."""
+    """Marks of one tracker, kept in a file. `stamp` shows whether the tracker itself has changed;
+    empty if that is unknown without asking it."""
 
     def __init__(self, path: Path, stamp: Callable[[], str]) -> None:
         self._path, self._stamp = path, stamp
@@ -66,7 +68,10 @@ class Marks:
         with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             events.write_bytes(
-                self._path, json.dumps({"format": FORMAT, "tracker": self._stamp(), "folders": folders}).encode()
+                self._path,
+                json.dumps(
+                    {"format": FORMAT, "tracker": self._stamp(), "folders": folders}
+                ).encode(),
             )
 
 

@@ -1,4 +1,5 @@
-"""What MLflow's pages show of a suite without anybody setting anything: columns, groups, charts and a description."""
+"""What MLflow's pages show of a suite without anybody setting anything: columns, groups, charts and
+a description."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from benchmark.tracking.links import CURVES, VIEW
 
 NOTE = "mlflow.note.content"
 VIEW_TAG, CURVES_TAG = f"mlflow.sharedViewState.{VIEW}", f"mlflow.sharedViewState.{CURVES}"
-"""Tags of an experiment in which MLflow's pages look up a view that an address names (`viewStateShareKey`)."""
+"""Tags of an experiment in which MLflow's pages look up a view that an address names
+(`viewStateShareKey`)."""
 COLUMNS = (
     "attributes.`Dataset`",
     "attributes.`Source`",
@@ -36,7 +38,8 @@ LINES, BARS = ("test/accuracy",), ("final_accuracy", "area")
 
 
 def view_states() -> dict[str, str]:
-    """Tags of an experiment with two views: its methods by area, and its trials grouped by method with their curves."""
+    """Tags of an experiment with two views: its methods by area, and its trials grouped by method
+    with their curves."""
     methods = _page_state("tags.`albench.kind` = 'cell'", COLUMNS)
     curves = _page_state("tags.`albench.kind` = 'trial'", TRIAL_COLUMNS, group="method")
     return {VIEW_TAG: json.dumps(methods), CURVES_TAG: json.dumps(curves)}
@@ -44,7 +47,11 @@ def view_states() -> dict[str, str]:
 
 def _page_state(search: str, columns: tuple[str, ...], group: str = "") -> dict[str, Any]:
     """A view in the form that MLflow's pages keep one."""
-    by = {"aggregateFunction": "average", "groupByKeys": [{"mode": "param", "groupByData": group}]} if group else None
+    by = (
+        {"aggregateFunction": "average", "groupByKeys": [{"mode": "param", "groupByData": group}]}
+        if group
+        else None
+    )
     return {
         "searchFilter": search,
         "orderByKey": "metrics.`area`",
@@ -59,9 +66,18 @@ def _page_state(search: str, columns: tuple[str, ...], group: str = "") -> dict[
         "groupsExpanded": {},
         "useGroupedValuesInCharts": True,
         "hideEmptyCharts": True,
-        "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
+        "globalLineChartConfig": {
+            "xAxisKey": "step",
+            "lineSmoothness": 0,
+            "selectedXAxisMetricKey": "",
+        },
         "compareRunSections": [
-            {"uuid": "albench", "name": "Accuracy over labelled images", "display": True, "isReordered": False}
+            {
+                "uuid": "albench",
+                "name": "Accuracy over labelled images",
+                "display": True,
+                "isReordered": False,
+            }
         ],
         "compareRunCharts": [*map(_line_chart, LINES if group else ()), *map(_bar_chart, BARS)],
     }
@@ -101,9 +117,11 @@ def _chart_card(kind: str, metric: str) -> dict[str, Any]:
     }
 
 
-def describe_experiment(suite: str, experiment: str, about: str = "", reports: Mapping[str, str] | None = None) -> str:
-    """The description of a suite's experiment in Markdown: what it is, what came out (`about`), and links. Its first line is what
-    the folded description shows.
+def describe_experiment(
+    suite: str, experiment: str, about: str = "", reports: Mapping[str, str] | None = None
+) -> str:
+    """The description of a suite's experiment in Markdown: what it is, what came out (`about`), and
+    links. Its first line is what the folded description shows.
 
     `reports` are runs by the name of their method, whose artifacts hold table, figure and report.
     """
@@ -111,7 +129,8 @@ def describe_experiment(suite: str, experiment: str, about: str = "", reports: M
     lines = [
         about or f"Trials of the suite `{suite}`; `albench report {suite}` adds the verdicts.",
         "A run for each method holds table, figures and report; in it is a run for each seed.",
-        f"[Methods by area]({page}{VIEW}) · [Curves over labelled images]({page}{CURVES}&compareRunsMode=CHART)",
+        f"[Methods by area]({page}{VIEW}) · [Curves over labelled "
+        f"images]({page}{CURVES}&compareRunsMode=CHART)",
     ]
     for method, run in (reports or {}).items():
         place = f"#/experiments/{experiment}/runs/{run}/artifacts"

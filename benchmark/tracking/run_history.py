@@ -1,4 +1,5 @@
-"""A run folder for a tracker: its events folded into parameters, metrics, tags and a state. Knows no tracker."""
+"""A run folder for a tracker: its events folded into parameters, metrics, tags and a state. Knows
+no tracker."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ from benchmark.spec.suite import Trial
 
 RunStateName = Literal["running", "finished", "stopped", "failed", "interrupted"]
 HEAD = 256
-"""Bytes from the beginning of a file by which a new one is distinguished from an old one that has grown."""
+"""Bytes from the beginning of a file by which a new one is distinguished from an old one that has
+grown."""
 ARTIFACTS = ("trial.json", "record.json", "indices.npz", "events.jsonl")
 
 HOSTS = ("trial.json",)
@@ -44,14 +46,17 @@ MAX_TEXT = 6000
 MAX_TAG = 5000
 MAX_KEY = 250
 FINAL, AREA, GAIN = "final_accuracy", "area", "gain"
-"""Metrics of what came out of a trial or, as means, of a method; the gain over its control is a method's only."""
+"""Metrics of what came out of a trial or, as means, of a method; the gain over its control is a
+method's only."""
 SOURCE_TYPE = "JOB"
-"""The one kind of source whose name MLflow's pages show whole; of others only what follows the last slash."""
+"""The one kind of source whose name MLflow's pages show whole; of others only what follows the last
+slash."""
 CUT = "\n\nCut here: the whole table is among the artifacts."
 
 
 class SyncedRun(NamedTuple):
-    """What became of one run folder: where its trial stands (None: not begun), and whether anything was written."""
+    """What became of one run folder: where its trial stands (None: not begun), and whether anything
+    was written."""
 
     state: RunStateName | None
     wrote: bool
@@ -59,7 +64,8 @@ class SyncedRun(NamedTuple):
 
 @dataclass(frozen=True)
 class Point:
-    """One metric value: `step` is the number of labelled images, `time` milliseconds since the epoch by the events."""
+    """One metric value: `step` is the number of labelled images, `time` milliseconds since the
+    epoch by the events."""
 
     key: str
     value: float
@@ -69,7 +75,8 @@ class Point:
 
 @dataclass
 class RunHistory:
-    """The events of one run folder, read as they come. Raises StoreError if the folder has no valid trial.json."""
+    """The events of one run folder, read as they come. Raises StoreError if the folder has no valid
+    trial.json."""
 
     folder: Path
     trial: Trial = field(init=False)
@@ -124,7 +131,9 @@ class RunHistory:
         try:
             with files.reader(self.path, files.EVENTS) as file:
                 size = os.fstat(file.fileno()).st_size
-                return size == self.offset or (size > self.offset and file.read(len(self._head)) == self._head)
+                return size == self.offset or (
+                    size > self.offset and file.read(len(self._head)) == self._head
+                )
         except OSError:
             return self.offset == 0
 
@@ -144,10 +153,16 @@ class RunHistory:
 
     def prefix(self, count: int) -> str:
         """Digest of the first `count` events: equal when what was synced of them still stands."""
-        return digest([cycle.model_dump(mode="json", exclude={"cpu_seconds"}) for cycle in self.cycles[:count]])[:16]
+        return digest(
+            [
+                cycle.model_dump(mode="json", exclude={"cpu_seconds"})
+                for cycle in self.cycles[:count]
+            ]
+        )[:16]
 
     def state(self, *, live: bool = False) -> RunStateName:
-        """Where the trial stands. `live`: somebody is known to work on it; otherwise the lock says whether."""
+        """Where the trial stands. `live`: somebody is known to work on it; otherwise the lock says
+        whether."""
         if isinstance(self.last, TrialFinished):
             return "finished"
         if isinstance(self.last, TrialFailed):
@@ -189,7 +204,9 @@ def params(trial: Trial) -> dict[str, str]:
         "objective": trial.objective.model_dump(mode="json"),
         "protocol": trial.protocol.model_dump(mode="json"),
     }
-    return {key_name(path): _format_value(value) for path, value in leaves(asked) if value is not None}
+    return {
+        key_name(path): _format_value(value) for path, value in leaves(asked) if value is not None
+    }
 
 
 def model_name(trial: Trial) -> str:
@@ -206,22 +223,29 @@ def command(trial: Trial) -> str:
 
 
 def outcome(history: RunHistory) -> list[Point]:
-    """What came out of a finished trial: the accuracy after its last cycle, and the normalised area under its curve over the
-    labelled images (trapezoids, divided by their range); in percent."""
+    """What came out of a finished trial: the accuracy after its last cycle, and the normalised area
+    under its curve over the labelled images (trapezoids, divided by their range); in percent."""
     last = history.cycles[-1]
-    curve = [(done.result.labelled, done.result.metrics.get("accuracy", math.nan)) for done in history.cycles]
+    curve = [
+        (done.result.labelled, done.result.metrics.get("accuracy", math.nan))
+        for done in history.cycles
+    ]
     found = {FINAL: curve[-1][1]}
     if len(curve) > 1 and curve[-1][0] > curve[0][0]:
         steps = pairwise(curve)
         whole = sum((right[0] - left[0]) * (left[1] + right[1]) / 2 for left, right in steps)
         found[AREA] = whole / (curve[-1][0] - curve[0][0])
     time = round(last.time * 1000)
-    return [Point(name, value, time, last.result.labelled) for name, value in found.items() if math.isfinite(value)]
+    return [
+        Point(name, value, time, last.result.labelled)
+        for name, value in found.items()
+        if math.isfinite(value)
+    ]
 
 
 def speed(trial: Trial, done: CycleFinished) -> dict[str, float]:
-    """Labelled images trained on per second of a cycle's training, and what the process used of the machine. Unlabelled images
-    are not counted; a training that was taken over has no speed."""
+    """Labelled images trained on per second of a cycle's training, and what the process used of the
+    machine. Unlabelled images are not counted; a training that was taken over has no speed."""
     found: dict[str, float] = {}
     spent, whole = done.seconds.get("train", 0.0), sum(done.seconds.values())
     if spent > 0 and not done.reused:
@@ -230,22 +254,39 @@ def speed(trial: Trial, done: CycleFinished) -> dict[str, float]:
     if done.cpu_seconds and whole > 0:
         found["system/cpu_utilization_percentage"] = 100 * done.cpu_seconds / whole
     memory = {"host": done.peak_host_bytes, "device": done.peak_device_bytes}
-    return found | {f"system/{name}_memory_peak_megabytes": size / 2**20 for name, size in memory.items() if size}
+    return found | {
+        f"system/{name}_memory_peak_megabytes": size / 2**20
+        for name, size in memory.items()
+        if size
+    }
 
 
 def points(done: CycleFinished, trial: Trial | None = None) -> tuple[list[Point], list[str]]:
-    """Metrics of a cycle (with those of its speed where the trial is known), and the names of those that are not finite and
-    therefore left out."""
+    """Metrics of a cycle (with those of its speed where the trial is known), and the names of those
+    that are not finite and therefore left out."""
     found: dict[str, float] = {f"test/{name}": value for name, value in done.result.metrics.items()}
     found |= {f"{part}/seconds": value for part, value in done.seconds.items()}
     found |= {"pool/labelled": done.result.labelled, "train/reused": float(done.reused)}
-    found |= {f"diagnostics/{k}": v for k, v in done.result.diagnostics.items() if isinstance(v, int | float)}
-    memory = {"memory/host_bytes": done.peak_host_bytes, "memory/device_bytes": done.peak_device_bytes}
+    found |= {
+        f"diagnostics/{k}": v
+        for k, v in done.result.diagnostics.items()
+        if isinstance(v, int | float)
+    }
+    memory = {
+        "memory/host_bytes": done.peak_host_bytes,
+        "memory/device_bytes": done.peak_device_bytes,
+    }
     found |= {name: value for name, value in memory.items() if value}
     found |= speed(trial, done) if trial is not None else {}
     time = round(done.time * 1000)
-    finite = [Point(key_name(k), float(v), time, done.result.labelled) for k, v in found.items() if math.isfinite(v)]
-    return finite, sorted(key_name(name) for name, value in found.items() if not math.isfinite(value))
+    finite = [
+        Point(key_name(k), float(v), time, done.result.labelled)
+        for k, v in found.items()
+        if math.isfinite(v)
+    ]
+    return finite, sorted(
+        key_name(name) for name, value in found.items() if not math.isfinite(value)
+    )
 
 
 def tags(history: RunHistory, state: RunStateName) -> dict[str, str]:
@@ -306,11 +347,12 @@ def _format_value(value: Any) -> str:
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
 
 
-# ----------------------------------------------------------------------------------------------------------- verdicts
+# ----------------------------------------------------------------------------------------- verdicts
 
 
 def verdict_tags(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """One tag for all verdicts (`reproduced`, or `5 reproduced, 1 below`) and one for each size of the labelled set."""
+    """One tag for all verdicts (`reproduced`, or `5 reproduced, 1 below`) and one for each size of
+    the labelled set."""
     total = _count_verdicts([str(row["verdict"]) for row in rows if row.get("verdict")])
     sizes: dict[str, list[str]] = {}
     for row in rows:
@@ -324,7 +366,11 @@ def verdict_tags(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 def _count_verdicts(verdicts: Sequence[str]) -> str:
     kinds = Counter(verdicts)
-    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) if len(kinds) > 1 else "".join(kinds)
+    return (
+        ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        if len(kinds) > 1
+        else "".join(kinds)
+    )
 
 
 def verdict_table(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -334,11 +380,14 @@ def verdict_table(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def verdict_note(rows: Sequence[Mapping[str, Any]], lead: str = "") -> str:
-    """A sentence and the rows as a Markdown table, for the description of a run; what is too long is cut, and says so."""
+    """A sentence and the rows as a Markdown table, for the description of a run; what is too long
+    is cut, and says so."""
     table = verdict_table(rows)
     lines = [table["columns"], ["---"] * len(table["columns"]), *table["data"]]
     cells = [[_format_cell(value) for value in line] for line in lines]
-    text = "\n".join([*([lead, ""] if lead else []), *(f"| {' | '.join(line)} |" for line in cells)])
+    text = "\n".join(
+        [*([lead, ""] if lead else []), *(f"| {' | '.join(line)} |" for line in cells)]
+    )
     if len(text) <= MAX_TAG:
         return text
     return text[: text.rfind("\n", 0, MAX_TAG - len(CUT))] + CUT

@@ -1,7 +1,9 @@
-"""Writes run folders to a tracker so that the tracker can be lost, late or asked twice: it is only a view of the files.
+"""Writes run folders to a tracker so that the tracker can be lost, late or asked twice: it is only
+a view of the files.
 
-Experiment = suite, parent run = method in a profile and variant, child run = trial in an environment. Metric times come
-from the events and runs are found by their identity, so syncing twice, or after a crash in between, doubles nothing.
+Experiment = suite, parent run = method in a profile and variant, child run = trial in an
+environment. Metric times come from the events and runs are found by their identity, so syncing
+twice, or after a crash in between, doubles nothing.
 """
 
 from __future__ import annotations
@@ -50,17 +52,28 @@ STATUS: dict[RunStateName, str] = {
     "stopped": "KILLED",
     "interrupted": "KILLED",
 }
-"""MLflow's words for where a trial stands; it has none for what can be resumed (the tag `albench.state` has)."""
+"""MLflow's words for where a trial stands; it has none for what can be resumed (the tag
+`albench.state` has)."""
 
 
-CREDENTIALS = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, then run `albench sync`; no result is lost"
+CREDENTIALS = (
+    "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, then run `albench sync`; no result "
+    "is lost"
+)
 """Remedy where a tracker refuses who asks."""
 SHOWN = ("mlflow.parentRunId", "mlflow.runName")
 """Tags of MLflow's own that say where its pages show a run, and under which name."""
-SHARED = ("model", "mlflow.source.type", "mlflow.source.git.commit", "albench.data", "albench.data_digest")
+SHARED = (
+    "model",
+    "mlflow.source.type",
+    "mlflow.source.git.commit",
+    "albench.data",
+    "albench.data_digest",
+)
 """Tags that a parent has from its trials."""
 DIGITS = 4
-"""Decimals of means on parents: MLflow's list shows every digit that is there, in columns of nine characters."""
+"""Decimals of means on parents: MLflow's list shows every digit that is there, in columns of nine
+characters."""
 DESCRIBED = "2"
 """Version of what is written once for each run: parameters, data set, source."""
 VERDICTS = "verdicts/verdicts.json"
@@ -73,17 +86,21 @@ class TrackerError(AlbenchError):
 
 
 class Tracker(Protocol):
-    """What is needed of a tracker. Runs have MLflow's shape: `info.run_id`, `info.status`, `data.tags`, ..."""
+    """What is needed of a tracker. Runs have MLflow's shape: `info.run_id`, `info.status`,
+    `data.tags`, ..."""
 
     def lock(self) -> AbstractContextManager[None]:
         """Held while looking for something and creating it."""
         ...
 
     def experiment(self, name: str) -> str:
-        """Id of an experiment; created if it is not there, brought back if it was deleted or renamed."""
+        """Id of an experiment; created if it is not there, brought back if it was deleted or
+        renamed."""
         ...
 
-    def annotate(self, experiment: str, tags: Mapping[str, str], first: Mapping[str, str] | None = None) -> None:
+    def annotate(
+        self, experiment: str, tags: Mapping[str, str], first: Mapping[str, str] | None = None
+    ) -> None:
         """Tags of an experiment, and those that it gets only where it has none of the name."""
         ...
 
@@ -95,7 +112,9 @@ class Tracker(Protocol):
         """A run as it is now."""
         ...
 
-    def create(self, experiment: str, name: str, started: int | None, tags: Mapping[str, str]) -> Any:
+    def create(
+        self, experiment: str, name: str, started: int | None, tags: Mapping[str, str]
+    ) -> Any:
         """A new run; `started` in milliseconds since the epoch."""
         ...
 
@@ -103,12 +122,15 @@ class Tracker(Protocol):
         """Take a run out of every view."""
         ...
 
-    def describe(self, run_id: str, params: Mapping[str, str], dataset: tuple[str, str] | None) -> None:
+    def describe(
+        self, run_id: str, params: Mapping[str, str], dataset: tuple[str, str] | None
+    ) -> None:
         """Parameters, and the data set by name and sha256. Repeating the same changes nothing."""
         ...
 
     def log(self, run_id: str, metrics: Sequence[Point], tags: Mapping[str, str]) -> None:
-        """Metrics, then tags. A metric that is there already (same time and step) is not doubled."""
+        """Metrics, then tags. A metric that is there already (same time and step) is not
+        doubled."""
         ...
 
     def put(self, run: Any, source: Path, name: str) -> None:
@@ -122,7 +144,8 @@ class Tracker(Protocol):
 
 @dataclass(frozen=True)
 class SyncResult:
-    """What `sync` did: run folders written, already up to date, not begun, and what went wrong with others."""
+    """What `sync` did: run folders written, already up to date, not begun, and what went wrong with
+    others."""
 
     written: int
     unchanged: int
@@ -140,7 +163,9 @@ class Listing:
         for run in runs:
             held = run.data.tags
             if "albench.trial_id" in held:
-                self.trials.setdefault((held["albench.trial_id"], held.get("albench.env_id", "")), []).append(run)
+                self.trials.setdefault(
+                    (held["albench.trial_id"], held.get("albench.env_id", "")), []
+                ).append(run)
             elif "albench.cell" in held:
                 self.cells.setdefault(held["albench.cell"], []).append(run)
 
@@ -148,21 +173,24 @@ class Listing:
 class RunSyncer:
     """Brings a tracker up to run folders. Not thread-safe; several may write to one tracker.
 
-    `connect` makes the tracker for a runs folder when it is first needed; `where` names it in errors.
+    `connect` makes the tracker for a runs folder when it is first needed; `where` names it in
+    errors.
     """
 
     def __init__(self, connect: Callable[[Path], Tracker], where: str = "") -> None:
         self._connect, self._where = connect, where
         self._tracker: Tracker | None = None
         self.listing = False
-        """Whether many runs will be asked for: then each experiment is asked once for all of them."""
+        """Whether many runs will be asked for: then each experiment is asked once for all of
+        them."""
         self._histories: dict[Path, RunHistory] = {}
         self._forget()
 
     def sync_run(self, run_dir: Path, *, live: bool = False) -> SyncedRun:
         """Write what the tracker does not have yet. `live`: somebody is known to work on the trial.
 
-        Raises TrackerError for the tracker, StoreError for the folder. Can be repeated after either.
+        Raises TrackerError for the tracker, StoreError for the folder. Can be repeated after
+        either.
         """
         folder = run_dir.resolve()
         history = self._histories.get(folder) or RunHistory(folder)
@@ -180,14 +208,16 @@ class RunSyncer:
         return SyncedRun(state, wrote)
 
     def seal(self, run_dir: Path) -> str:
-        """Digest of what the tracker holds of a run folder that this object has just brought up to date; empty if it has not."""
+        """Digest of what the tracker holds of a run folder that this object has just brought up to
+        date; empty if it has not."""
         child = self._children.get(run_dir.resolve())
         return "" if child is None else _content_digest(child)
 
     def holds(self, run_dir: Path, mark: Mark) -> bool:
         """Whether the tracker still holds what it did when the mark was made. Raises TrackerError.
 
-        Asks each experiment once: what people changed by hand is found without reading the run again.
+        Asks each experiment once: what people changed by hand is found without reading the run
+        again.
         """
         with self._use(run_dir.parents[1]) as tracker:
             experiment = self._experiment(tracker, mark.suite)
@@ -195,7 +225,9 @@ class RunSyncer:
             trial, env = run_dir.parent.name, run_dir.name
             if experiment not in self._sealed:
                 self._sealed[experiment] = {
-                    (names[0][: len(trial)], names[1][: len(env)]): [_content_digest(run) for run in runs]
+                    (names[0][: len(trial)], names[1][: len(env)]): [
+                        _content_digest(run) for run in runs
+                    ]
                     for names, runs in listed.trials.items()
                     if all(run.data.tags.get("mlflow.parentRunId") in listed.by_id for run in runs)
                 }
@@ -211,7 +243,9 @@ class RunSyncer:
             for (experiment, _), parent in self._parents.items():
                 _update_parent(tracker, experiment, parent)
             for suite, experiment in self._experiments.items():
-                tracker.annotate(experiment, view_states(), {NOTE: describe_experiment(suite, experiment)})
+                tracker.annotate(
+                    experiment, view_states(), {NOTE: describe_experiment(suite, experiment)}
+                )
             self._listings.clear()
             self._sealed.clear()
 
@@ -227,10 +261,14 @@ class RunSyncer:
         lead: str = "",
         about: str = "",
     ) -> None:
-        """Put verdicts on the parent runs: those of a `method` on its own, others on every one; and on the experiment what it
-        is (`about`). Raises TrackerError."""
+        """Put verdicts on the parent runs: those of a `method` on its own, others on every one; and
+        on the experiment what it is (`about`). Raises TrackerError."""
         shared = [row for row in rows if not row.get("method")]
-        named = [str(row["method"]) for row in rows if row.get("method")] if methods is None else methods
+        named = (
+            [str(row["method"]) for row in rows if row.get("method")]
+            if methods is None
+            else methods
+        )
         with self._use(runs) as tracker, tempfile.TemporaryDirectory() as temporary:
             table, reports = Path(temporary) / Path(VERDICTS).name, dict[str, str]()
             experiment = tracker.experiment(suite)
@@ -243,12 +281,24 @@ class RunSyncer:
                     "mlflow.loggedArtifacts": SHOWN_AS_TABLE,
                 }
                 before = tracker.get(run_id)
-                stale = {name: "" for name in before.data.tags if name.startswith("albench.verdict")}
-                gains = [row["difference"] for row in own if str(row.get("what", "")).startswith("gain over")]
+                stale = {
+                    name: "" for name in before.data.tags if name.startswith("albench.verdict")
+                }
+                gains = [
+                    row["difference"]
+                    for row in own
+                    if str(row.get("what", "")).startswith("gain over")
+                ]
                 time = max(before.info.end_time or 0, before.info.start_time or 0)
-                gain = [Point(GAIN, round(float(value), DIGITS), time, 0) for value in gains if value is not None]
+                gain = [
+                    Point(GAIN, round(float(value), DIGITS), time, 0)
+                    for value in gains
+                    if value is not None
+                ]
                 tracker.log(run_id, gain, stale | verdict_tags(own) | extra)
-                table.write_text(json.dumps(verdict_table(own + shared), default=str), encoding="utf-8")
+                table.write_text(
+                    json.dumps(verdict_table(own + shared), default=str), encoding="utf-8"
+                )
                 parent = tracker.get(run_id)
                 tracker.put(parent, table, VERDICTS)
                 for name, path in figures.items():
@@ -261,21 +311,30 @@ class RunSyncer:
         with self._use(runs):
             pass
 
-    # ------------------------------------------------------------------------------------------------------ one run
+    # -------------------------------------------------------------------------------------- one run
 
-    def _write(self, tracker: Tracker, folder: Path, history: RunHistory, state: RunStateName) -> bool:
-        child, parent = self._children.get(folder) or self._child(tracker, history), self._parent_of(tracker, history)
+    def _write(
+        self, tracker: Tracker, folder: Path, history: RunHistory, state: RunStateName
+    ) -> bool:
+        child = self._children.get(folder) or self._child(tracker, history)
+        parent = self._parent_of(tracker, history)
         count, _, held = child.data.tags.get("albench.cycles", "0 ").partition(" ")
         if (
             not count.isdecimal()
             or int(count) > len(history.cycles)
             or (int(count) and history.prefix(int(count)) != held)
         ):
-            tracker.delete(child.info.run_id)  # begun again, or reported differently: metrics cannot be taken back
+            tracker.delete(
+                child.info.run_id
+            )  # begun again, or reported differently: metrics cannot be taken back
             self._listings.clear()
             child, count = self._child(tracker, history), "0"
         record, problem = history.record() if state == "finished" else (None, "")
-        shown = {"mlflow.parentRunId": parent, "mlflow.runName": _run_name(history), "albench.kind": "trial"}
+        shown = {
+            "mlflow.parentRunId": parent,
+            "mlflow.runName": _run_name(history),
+            "albench.kind": "trial",
+        }
         final = tags(history, state) | record_tags(record, problem) | shown
         if final.items() <= child.data.tags.items() and STATUS[state] == child.info.status:
             self._children[folder] = child
@@ -291,7 +350,11 @@ class RunSyncer:
             known = {"mlflow.source.git.commit": commit} if commit else {}
             tracker.log(run_id, (), {"albench.described": described} | known)
         for place, done in enumerate(history.cycles[int(count) :], start=int(count) + 1):
-            tracker.log(run_id, points(done, history.trial)[0], {"albench.cycles": f"{place} {history.prefix(place)}"})
+            tracker.log(
+                run_id,
+                points(done, history.trial)[0],
+                {"albench.cycles": f"{place} {history.prefix(place)}"},
+            )
         for name in ARTIFACTS if state != "running" else ():
             source = folder / name if name in HOSTS else outputs(folder) / name
             if files.look(source) is not None:
@@ -304,16 +367,21 @@ class RunSyncer:
         return True
 
     def _child(self, tracker: Tracker, history: RunHistory) -> Any:
-        experiment, parent = self._experiment(tracker, history.trial.suite), self._parent_of(tracker, history)
+        experiment = self._experiment(tracker, history.trial.suite)
+        parent = self._parent_of(tracker, history)
         if self.listing:
-            known = self._listed(tracker, experiment).trials.get((history.trial_id, history.env_id), [])
+            known = self._listed(tracker, experiment).trials.get(
+                (history.trial_id, history.env_id), []
+            )
             if len(known) == 1:
                 return known[0]
         identity = {"albench.trial_id": history.trial_id, "albench.env_id": history.env_id}
         labels = identity | {"albench.kind": "trial", "mlflow.parentRunId": parent}
         with tracker.lock():
             found = tracker.search(experiment, identity)
-            for double in found[1:]:  # other machines may have begun at once; the folder holds everything
+            for double in found[
+                1:
+            ]:  # other machines may have begun at once; the folder holds everything
                 tracker.delete(double.info.run_id)
             if found:
                 return found[0]
@@ -344,7 +412,9 @@ class RunSyncer:
     def _parent_of(self, tracker: Tracker, history: RunHistory) -> str:
         trial = history.trial
         place = (trial.method_name, trial.profile, trial.variant)
-        return self._parent(tracker, self._experiment(tracker, trial.suite), trial.suite, place, history.started)
+        return self._parent(
+            tracker, self._experiment(tracker, trial.suite), trial.suite, place, history.started
+        )
 
     def _experiment(self, tracker: Tracker, suite: str) -> str:
         if suite not in self._experiments:
@@ -357,7 +427,12 @@ class RunSyncer:
         return self._listings[experiment]
 
     def _parent(
-        self, tracker: Tracker, experiment: str, suite: str, place: tuple[str, str, str], started: int | None
+        self,
+        tracker: Tracker,
+        experiment: str,
+        suite: str,
+        place: tuple[str, str, str],
+        started: int | None,
     ) -> str:
         key = cell(*place)
         if (experiment, key) not in self._parents:
@@ -365,17 +440,22 @@ class RunSyncer:
             found = self._listed(tracker, experiment).cells.get(key, []) if self.listing else []
             with tracker.lock():
                 found = found or tracker.search(experiment, {"albench.cell": key})
-                run = found[0] if found else tracker.create(experiment, cell_name(*place), started, wanted)
+                run = (
+                    found[0]
+                    if found
+                    else tracker.create(experiment, cell_name(*place), started, wanted)
+                )
             if not wanted.items() <= run.data.tags.items():  # edited by hand
                 tracker.log(run.info.run_id, (), wanted)
             self._parents[experiment, key] = run.info.run_id
         return self._parents[experiment, key]
 
-    # -------------------------------------------------------------------------------------------------- the tracker
+    # ---------------------------------------------------------------------------------- the tracker
 
     @contextmanager
     def _use(self, runs: Path) -> Iterator[Tracker]:
-        """Every failure of the tracker is a TrackerError, after which nothing is taken for granted."""
+        """Every failure of the tracker is a TrackerError, after which nothing is taken for
+        granted."""
         try:
             if self._tracker is None:
                 self._tracker = self._connect(runs)
@@ -384,10 +464,17 @@ class RunSyncer:
             self._forget()
             if isinstance(error, AlbenchError):
                 raise
-            said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            said = next(
+                (line.strip() for line in str(error).splitlines() if line.strip()),
+                type(error).__name__,
+            )
             refused = any(code in said for code in ("error code 401", "error code 403"))
-            remedy = CREDENTIALS if refused else "fix it, then run `albench sync`; no result is lost"
-            raise TrackerError(f"the tracker failed: {said[:300]}", where=self._where, remedy=remedy) from error
+            remedy = (
+                CREDENTIALS if refused else "fix it, then run `albench sync`; no result is lost"
+            )
+            raise TrackerError(
+                f"the tracker failed: {said[:300]}", where=self._where, remedy=remedy
+            ) from error
 
     def _forget(self) -> None:
         """What was learnt from the tracker."""
@@ -401,7 +488,11 @@ class RunSyncer:
 
 def _content_digest(run: Any) -> str:
     """Digest of what syncing writes into a run's tags, and its status."""
-    ours = {name: value for name, value in run.data.tags.items() if name.startswith("albench.") or name in SHOWN}
+    ours = {
+        name: value
+        for name, value in run.data.tags.items()
+        if name.startswith("albench.") or name in SHOWN
+    }
     return digest([ours, run.info.status])[:32]
 
 
@@ -424,7 +515,8 @@ def _parent_status(children: Sequence[Any]) -> str:
 
 
 def _update_parent(tracker: Tracker, experiment: str, parent: str) -> None:
-    """Give a parent the state of its trials, and what came out of those that are finished: means, and on how many."""
+    """Give a parent the state of its trials, and what came out of those that are finished: means,
+    and on how many."""
     found = tracker.search(experiment, {"mlflow.parentRunId": parent})
     finished = [run for run in found if run.info.status == "FINISHED"]
     ended = max((run.info.end_time or 0 for run in found), default=0)
@@ -440,9 +532,18 @@ def _update_parent(tracker: Tracker, experiment: str, parent: str) -> None:
             dataset = (tags["albench.data"], tags["albench.data_digest"])
             place = {name: tags[f"albench.{name}"] for name in ("profile", "variant")}
             with tracker.lock():
-                tracker.describe(parent, place | {name: tags[name] for name in ("method", "model")}, dataset)
-        points = [Point(name, value, ended, 0) for name, value in {**means, "trials": float(len(finished))}.items()]
-        tracker.log(parent, points, shared | {"mlflow.source.name": tags["mlflow.source.name"].partition("@")[0]})
+                tracker.describe(
+                    parent, place | {name: tags[name] for name in ("method", "model")}, dataset
+                )
+        points = [
+            Point(name, value, ended, 0)
+            for name, value in {**means, "trials": float(len(finished))}.items()
+        ]
+        tracker.log(
+            parent,
+            points,
+            shared | {"mlflow.source.name": tags["mlflow.source.name"].partition("@")[0]},
+        )
     tracker.set_status(parent, _parent_status(found), ended or None)
 
 
@@ -463,7 +564,11 @@ def sync_run_folders(
         mark = None if marks is None else marks.get(folder)
         if mark is not None and suites and mark.suite not in suites:
             continue
-        if marks is not None and mark is not None and (marks.untouched or syncer.holds(folder, mark)):
+        if (
+            marks is not None
+            and mark is not None
+            and (marks.untouched or syncer.holds(folder, mark))
+        ):
             unchanged += 1
             continue
         try:

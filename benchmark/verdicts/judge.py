@@ -1,8 +1,10 @@
-"""Judging a suite: what its trials say about what was published, under the rule that the suite pins.
+"""Judging a suite: what its trials say about what was published, under the rule that the suite
+pins.
 
-Rows with role `target` or `target_weak` decide; every other published number is shown beside. Only the profile `paper` and
-parts of it are compared with published numbers. A suite whose rule says `reference = "records"` is compared with its own
-committed records instead, under any profile that has some.
+Rows with role `target` or `target_weak` decide; every other published number is shown beside. Only
+the profile `paper` and parts of it are compared with published numbers. A suite whose rule says
+`reference = "records"` is compared with its own committed records instead, under any profile that
+has some.
 """
 
 from __future__ import annotations
@@ -20,7 +22,14 @@ from benchmark.verdicts.models_axis import model_rows
 from benchmark.verdicts.parts import gap_notes, part_notes, with_parts
 from benchmark.verdicts.published_numbers import ComparisonContext, judge_curves, judge_numbers
 from benchmark.verdicts.reference_records import judge_committed
-from benchmark.verdicts.results import Cell, Estimate, NumberVerdict, SuiteVerdict, Verdict, VerdictKind
+from benchmark.verdicts.results import (
+    Cell,
+    Estimate,
+    NumberVerdict,
+    SuiteVerdict,
+    Verdict,
+    VerdictKind,
+)
 from benchmark.verdicts.trials import Trials, select_trials
 
 
@@ -38,11 +47,13 @@ def judge_suite(
 ) -> SuiteVerdict:
     """What the measurements say about the suite.
 
-    `methods` limits what is asked for (None: all that the profile plans, and any other that was measured). `references`
-    are the suite's committed records, `external` the objectives of methods that are not its own. The random sampling that
-    they are held against stands with them even where it was not asked for. `unjudged` methods stand in tables and pictures
-    without a verdict. `looks` are the numbers of trials at which one planned to look, where trials are added until decided:
-    tests are then made at the level of the look that was reached. Raises UsageError for an unknown profile or variant.
+    `methods` limits what is asked for (None: all that the profile plans, and any other that was
+    measured). `references` are the suite's committed records, `external` the objectives of methods
+    that are not its own. The random sampling that they are held against stands with them even where
+    it was not asked for. `unjudged` methods stand in tables and pictures without a verdict. `looks`
+    are the numbers of trials at which one planned to look, where trials are added until decided:
+    tests are then made at the level of the look that was reached. Raises UsageError for an unknown
+    profile or variant.
     """
     measurements = with_parts(suite_file, measurements, profile, variant)
     gaps, own = gap_notes(suite_file, measurements, profile, variant), suite_file.suite.methods
@@ -52,7 +63,9 @@ def judge_suite(
         wanted = with_controls(suite, methods, trials.methods, external or {})
         trials = select_trials(measurements, suite_file.id, profile, variant, wanted, own)
     case = replace(
-        comparison_context(suite_file, trials, profile, variant, methods), external=external or {}, looks=tuple(looks)
+        comparison_context(suite_file, trials, profile, variant, methods),
+        external=external or {},
+        looks=tuple(looks),
     )
     suite, asked = case.suite, tuple(method for method in case.methods if method not in unjudged)
     excuse, whole = _profile_excuses(suite_file, suite, profile)
@@ -66,7 +79,11 @@ def judge_suite(
         numbers = [*judged, *map(_as_context, numbers)]
     elif not any(number.decides for number in numbers):
         numbers = [
-            *(_unpublished_number(case, method, measured) for method in trials.methods if method in asked),
+            *(
+                _unpublished_number(case, method, measured)
+                for method in trials.methods
+                if method in asked
+            ),
             *numbers,
         ]
     curves = [] if whole or against_records else judge_curves(case, suite_file.reported)
@@ -89,7 +106,9 @@ def judge_suite(
         kendall=None if whole else agreement(case, suite_file.reported),
         missing=tuple(method for method in asked if method not in trials.methods),
         devices=tuple(sorted({row.device_model for row in trials.rows})),
-        environments=tuple(sorted({part.env_id for row in trials.rows for part in row.parts or (row,)})),
+        environments=tuple(
+            sorted({part.env_id for row in trials.rows for part in row.parts or (row,)})
+        ),
         notes=(
             *_collect_notes(suite_file, case, profile, excuse),
             *gaps,
@@ -101,9 +120,14 @@ def judge_suite(
 
 
 def _profile_excuses(suite_file: SuiteFile, suite: Suite, profile: str) -> tuple[str, str]:
-    """Why a profile's numbers, and why its curves and claims, are not held against published ones; empty where they are."""
+    """Why a profile's numbers, and why its curves and claims, are not held against published ones;
+    empty where they are."""
     if suite_file.changes:
-        pinned = [path for path, value in suite_file.changes.items() if path != "cost" and value is not None]
+        pinned = [
+            path
+            for path, value in suite_file.changes.items()
+            if path != "cost" and value is not None
+        ]
         return (f"{', '.join(pinned)} replaced, which is not the published protocol",) * 2
     if profile == "paper":
         return "", ""
@@ -113,15 +137,25 @@ def _profile_excuses(suite_file: SuiteFile, suite: Suite, profile: str) -> tuple
 
 
 def comparison_context(
-    suite_file: SuiteFile, trials: Trials, profile: str, variant: str, methods: Sequence[str] | None = None
+    suite_file: SuiteFile,
+    trials: Trials,
+    profile: str,
+    variant: str,
+    methods: Sequence[str] | None = None,
 ) -> ComparisonContext:
-    """What every verdict on these trials shares. Raises UsageError for an unknown profile or variant."""
+    """What every verdict on these trials shares. Raises UsageError for an unknown profile or
+    variant."""
     suite = suite_file.resolve(profile, variant)
     shrunk = suite.profiles.get(profile)
     planned = len((shrunk and shrunk.seeds) or suite.seeds)
     asked = tuple(methods) if methods is not None else _requested_methods(suite, profile, trials)
     return ComparisonContext(
-        suite, trials, asked, planned, _standing_notes(suite, variant), part=shrunk is not None and shrunk.part
+        suite,
+        trials,
+        asked,
+        planned,
+        _standing_notes(suite, variant),
+        part=shrunk is not None and shrunk.part,
     )
 
 
@@ -140,8 +174,11 @@ def _standing_notes(suite: Suite, variant: str) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _unpublished_number(case: ComparisonContext, method: str, measured: Sequence[Cell]) -> NumberVerdict:
-    """A measured method that has no published number: its last mean, so that the line says something."""
+def _unpublished_number(
+    case: ComparisonContext, method: str, measured: Sequence[Cell]
+) -> NumberVerdict:
+    """A measured method that has no published number: its last mean, so that the line says
+    something."""
     own = [cell for cell in measured if cell.method == method]
     last = own[-1] if own else None
     return NumberVerdict(
@@ -162,23 +199,35 @@ def _as_context(number: NumberVerdict) -> NumberVerdict:
     return replace(number, decides=False)
 
 
-def _collect_notes(suite_file: SuiteFile, case: ComparisonContext, profile: str, excuse: str) -> list[str]:
+def _collect_notes(
+    suite_file: SuiteFile, case: ComparisonContext, profile: str, excuse: str
+) -> list[str]:
     suite, trials, notes = case.suite, case.trials, []
     if not trials.rows:
         notes.append("nothing was measured")
     if excuse and suite.rule.reference == "reported":
         notes.append(f"{excuse}: nothing was compared with published numbers")
-    established = any(row.role in TARGETS for row in suite_file.reported) or bool(suite_file.changes)
+    established = any(row.role in TARGETS for row in suite_file.reported) or bool(
+        suite_file.changes
+    )
     if not established and suite.rule.reference == "reported":
         judged = any(claim.better and claim.worse for claim in suite.claims.values())
-        what = "only its claims are judged" if judged else "and its claims are only cited, so nothing is judged"
+        what = (
+            "only its claims are judged"
+            if judged
+            else "and its claims are only cited, so nothing is judged"
+        )
         if suite.claims and all(claim.source.startswith(OURS) for claim in suite.claims.values()):
-            notes.append("no paper has published numbers of this suite: it compares methods with each other")
+            notes.append(
+                "no paper has published numbers of this suite: it compares methods with each other"
+            )
         else:
             notes.append(f"no published number could be established for this suite: {what}")
     notes.extend(part_notes(trials.rows))
     if trials.repeated:
-        notes.append(f"{trials.repeated} trials were also run in other environments; each is counted once")
+        notes.append(
+            f"{trials.repeated} trials were also run in other environments; each is counted once"
+        )
     notes.extend(f"no source establishes {path}: {note}" for path, note in suite.unknowns.items())
     return notes
 
@@ -187,9 +236,16 @@ def _describe_looks(looks: Sequence[int]) -> list[str]:
     if not looks:
         return []
     planned = ", ".join(map(str, looks))
-    return [f"group-sequential: looks planned at {planned} trials, each test at the level of the look it has reached"]
+    return [
+        f"group-sequential: looks planned at {planned} trials, each test at the level of the look "
+        "it has reached"
+    ]
 
 
 def _describe_reference_methods(trials: Trials, unjudged: Collection[str]) -> list[str]:
     found = [method for method in trials.methods if method in unjudged]
-    return [f"not compared, for they are what others are compared with: {', '.join(found)}"] if found else []
+    return (
+        [f"not compared, for they are what others are compared with: {', '.join(found)}"]
+        if found
+        else []
+    )

@@ -1,8 +1,9 @@
-"""What verdicts are made from: one measurement per (trial, cycle), from records or from a committed table.
+"""What verdicts are made from: one measurement per (trial, cycle), from records or from a committed
+table.
 
-`results/<paper>/<dataset>/records.csv` is the committed form: one row per (trial, cycle), sorted, numbers in the shortest
-form that reads back to the same bits, so that its diff is the report of what changed. A table above `LARGE` bytes is committed as
-`records.csv.gz`.
+`results/<paper>/<dataset>/records.csv` is the committed form: one row per (trial, cycle), sorted,
+numbers in the shortest form that reads back to the same bits, so that its diff is the report of
+what changed. A table above `LARGE` bytes is committed as `records.csv.gz`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from benchmark.spec.tables import cells_of, number, read_table
 
 @dataclass(frozen=True)
 class Measurement:
-    """The outcome of one cycle of one trial, with what is needed to judge whether it may be compared."""
+    """The outcome of one cycle of one trial, with what is needed to judge whether it may be
+    compared."""
 
     suite: str
     method: str
@@ -42,7 +44,8 @@ class Measurement:
     record_digest: str
     """sha256 over all cycle results of the trial: equal digests mean bit-equal outcomes."""
     labelled_digest: str = ""
-    """Beginning of the digest of the ordered labelled set that was trained on: equal all along means equal picks."""
+    """Beginning of the digest of the ordered labelled set that was trained on: equal all along
+    means equal picks."""
     parts: tuple[Measurement, ...] = ()
     """What it was put together from, where the trial was not run as a whole (see `parts.py`)."""
 
@@ -92,7 +95,10 @@ SHORT = 16
 
 def from_records(records: Iterable[Record]) -> list[Measurement]:
     """One measurement per cycle of every record, sorted."""
-    return sorted((item for record in records for item in _cycle_measurements(record)), key=lambda item: item.key)
+    return sorted(
+        (item for record in records for item in _cycle_measurements(record)),
+        key=lambda item: item.key,
+    )
 
 
 def _cycle_measurements(record: Record) -> list[Measurement]:
@@ -120,8 +126,8 @@ def _cycle_measurements(record: Record) -> list[Measurement]:
 
 
 def write_results(measurements: Iterable[Measurement]) -> str:
-    """The committed table: `read_results` of it gives equal measurements in any order of the input. A trial that was put
-    together is written as its parts."""
+    """The committed table: `read_results` of it gives equal measurements in any order of the input.
+    A trial that was put together is written as its parts."""
     written = {part.key: part for row in measurements for part in row.parts or (row,)}
     rows = [written[key] for key in sorted(written)]
     metrics = sorted({name for row in rows for name in row.metrics})
@@ -137,19 +143,29 @@ def write_results(measurements: Iterable[Measurement]) -> str:
 def _format_value(value: object) -> str:
     if value is None:
         return ""
-    return str(value).lower() if isinstance(value, bool) else repr(value) if isinstance(value, float) else str(value)
+    return (
+        str(value).lower()
+        if isinstance(value, bool)
+        else repr(value)
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 def read_committed(folder: Path) -> list[Measurement]:
-    """The committed measurements in a folder of `results/`; none where it holds no table. Raises StoreError for a damaged one."""
+    """The committed measurements in a folder of `results/`; none where it holds no table. Raises
+    StoreError for a damaged one."""
     found = [folder / name for name in (RECORDS, COMPRESSED) if (folder / name).exists()]
     if len(found) > 1:
-        raise StoreError(f"holds {RECORDS} and {COMPRESSED}", where=str(folder), remedy="remove the older one")
+        raise StoreError(
+            f"holds {RECORDS} and {COMPRESSED}", where=str(folder), remedy="remove the older one"
+        )
     return read_results(found[0]) if found else []
 
 
 def write_committed(folder: Path, measurements: Iterable[Measurement]) -> Path:
-    """Write the committed table of a folder and return its path; equal measurements give equal bytes."""
+    """Write the committed table of a folder and return its path; equal measurements give equal
+    bytes."""
     content = write_results(measurements).encode()
     path, other = folder / RECORDS, folder / COMPRESSED
     if len(content) > LARGE:
@@ -161,10 +177,15 @@ def write_committed(folder: Path, measurements: Iterable[Measurement]) -> Path:
 
 
 def read_results(path: Path) -> list[Measurement]:
-    """Measurements of a committed table. Raises StoreError with file and line for a row that is not one."""
+    """Measurements of a committed table. Raises StoreError with file and line for a row that is not
+    one."""
     table = read_table(path, StoreError)
     metrics = table.header[len(COLUMNS) :]
-    if tuple(table.header[: len(COLUMNS)]) != COLUMNS or not metrics or metrics != sorted(set(metrics)):
+    if (
+        tuple(table.header[: len(COLUMNS)]) != COLUMNS
+        or not metrics
+        or metrics != sorted(set(metrics))
+    ):
         raise StoreError(
             "the header is not that of a results table",
             where=f"{path}:1",
@@ -175,7 +196,9 @@ def read_results(path: Path) -> list[Measurement]:
         row = _read_row(cells, metrics, where)
         if row.key in found:
             raise StoreError(
-                "the same trial, environment and cycle stand twice", where=where, remedy="keep one of the two rows"
+                "the same trial, environment and cycle stand twice",
+                where=where,
+                remedy="keep one of the two rows",
             )
         found[row.key] = row
     return sorted(found.values(), key=lambda item: item.key)
@@ -185,7 +208,9 @@ def _read_row(cells: list[str], metrics: list[str], where: str) -> Measurement:
     named = dict(zip(COLUMNS, cells, strict=False))
     whole = {column: _read_number(named[column], column, where, whole=True) for column in _WHOLE}
     if named["canonical"] not in ("true", "false"):
-        raise StoreError(f"canonical is '{named['canonical']}'", where=where, remedy="write true or false")
+        raise StoreError(
+            f"canonical is '{named['canonical']}'", where=where, remedy="write true or false"
+        )
     values = zip(metrics, cells[len(COLUMNS) :], strict=True)
     return Measurement(
         suite=named["suite"],
@@ -212,5 +237,7 @@ def _read_number(cell: str, column: str, where: str, *, whole: bool = False) -> 
     except ValueError as error:
         kind = "a whole number" if whole else "a finite number"
         raise StoreError(
-            f"{column} is '{cell}', not {kind}", where=where, remedy="regenerate the table from the runs"
+            f"{column} is '{cell}', not {kind}",
+            where=where,
+            remedy="regenerate the table from the runs",
         ) from error

@@ -1,4 +1,5 @@
-"""How the methods of one suite stand to each other: areas, gain over random, labels saved, ranks, agreement with the paper."""
+"""How the methods of one suite stand to each other: areas, gain over random, labels saved, ranks,
+agreement with the paper."""
 
 from __future__ import annotations
 
@@ -28,20 +29,31 @@ def cells(case: ComparisonContext) -> list[Cell]:
             if values:
                 sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
                 ends: tuple[float | None, float | None] = (None, None)
-                if len(values) > 1 and case.suite.rule.metric == "accuracy" and len(case.suite.protocol.models) == 1:
+                if (
+                    len(values) > 1
+                    and case.suite.rule.metric == "accuracy"
+                    and len(case.suite.protocol.models) == 1
+                ):
                     ends = stats.interval_with_test_set(values, case.suite.protocol.data.test_size)
                 found.append(Cell(method, size, float(np.mean(values)), sd, len(values), *ends))
     return found
 
 
-def control(suite: Suite, method: str, measured: Iterable[str], external: ExternalMethods = EMPTY) -> str:
-    """The random sampling that a method is held against: the same training of the same networks if run, else plain training.
+def control(
+    suite: Suite, method: str, measured: Iterable[str], external: ExternalMethods = EMPTY
+) -> str:
+    """The random sampling that a method is held against: the same training of the same networks if
+    run, else plain training.
 
     `external` are the objectives of methods that are not the suite's own.
     """
     names = {name: (own.objective, own.set.get("models")) for name, own in suite.methods.items()}
     names |= {name: (objective, None) for name, objective in external.items()}
-    random = [name for name in measured if name in suite.methods and suite.methods[name].strategy.name == "random"]
+    random = [
+        name
+        for name in measured
+        if name in suite.methods and suite.methods[name].strategy.name == "random"
+    ]
     if method in random:
         return ""
     same = [name for name in random if method in names and names[name] == names[method]]
@@ -59,7 +71,8 @@ def with_controls(
 
 
 def standings(case: ComparisonContext) -> list[Standing]:
-    """Methods by area, best first. Methods whose trials may not stand in one comparison are left without gains and ranks."""
+    """Methods by area, best first. Methods whose trials may not stand in one comparison are left
+    without gains and ranks."""
     metric, sizes = case.suite.rule.metric, shared_sizes(case)
     if len(sizes) < 2:
         return []
@@ -82,7 +95,9 @@ def standings(case: ComparisonContext) -> list[Standing]:
             )
         )
     free = [
-        row for row in rows if not comparison_blocker(_comparison_rows(case, own, row), case.suite.rule.mix_devices)
+        row
+        for row in rows
+        if not comparison_blocker(_comparison_rows(case, own, row), case.suite.rule.mix_devices)
     ]
     found = {row.method: row for row in _add_gains(case, free, sizes, curves)}
     ranked = {
@@ -96,7 +111,8 @@ def standings(case: ComparisonContext) -> list[Standing]:
 
 
 def shared_sizes(case: ComparisonContext) -> tuple[int, ...]:
-    """Sizes that every measured method of the suite has; those of all methods where none of them is the suite's."""
+    """Sizes that every measured method of the suite has; those of all methods where none of them is
+    the suite's."""
     own = [method for method in case.trials.methods if method in case.suite.methods]
     sizes = [set(case.trials.sizes(method)) for method in own or case.trials.methods]
     return tuple(sorted(set.intersection(*sizes))) if sizes else ()
@@ -105,18 +121,26 @@ def shared_sizes(case: ComparisonContext) -> tuple[int, ...]:
 Curves = dict[str, dict[int, list[float]]]
 
 
-def _comparison_rows(case: ComparisonContext, own: list[Measurement], row: Standing) -> list[Measurement]:
-    """The measurements that a method is compared among: the suite's, and its own where it is an external method."""
-    return [*own, *(one for one in case.trials.rows if one.method == row.method)] if row.guest else own
+def _comparison_rows(
+    case: ComparisonContext, own: list[Measurement], row: Standing
+) -> list[Measurement]:
+    """The measurements that a method is compared among: the suite's, and its own where it is an
+    external method."""
+    return (
+        [*own, *(one for one in case.trials.rows if one.method == row.method)] if row.guest else own
+    )
 
 
 def _comparison_families(rows: list[Standing]) -> list[list[Standing]]:
-    """The suite's methods, and once more with each external one, which never moves the results of the others."""
+    """The suite's methods, and once more with each external one, which never moves the results of
+    the others."""
     own = [row for row in rows if not row.guest]
     return [own, *([*own, row] for row in rows if row.guest)] if own else [rows]
 
 
-def _add_gains(case: ComparisonContext, rows: list[Standing], sizes: tuple[int, ...], curves: Curves) -> list[Standing]:
+def _add_gains(
+    case: ComparisonContext, rows: list[Standing], sizes: tuple[int, ...], curves: Curves
+) -> list[Standing]:
     rule, found = case.suite.rule, []
     for row in rows:
         other = control(case.suite, row.method, curves, case.external)
@@ -132,7 +156,9 @@ def _add_gains(case: ComparisonContext, rows: list[Standing], sizes: tuple[int, 
             row,
             control=other,
             gain=float((left - right).mean()),
-            paired=tuple((float(mine), float(base)) for mine, base in zip(left, right, strict=True)),
+            paired=tuple(
+                (float(mine), float(base)) for mine, base in zip(left, right, strict=True)
+            ),
             saved=saved.value,
             saved_low=saved.low,
             saved_high=saved.high,
@@ -149,12 +175,16 @@ def _add_gains(case: ComparisonContext, rows: list[Standing], sizes: tuple[int, 
     return [replace(row, gain_p=adjusted.get(row.method)) for row in found]
 
 
-def _add_ranks(rows: list[Standing], sizes: tuple[int, ...], curves: Curves, rule: str) -> list[Standing]:
+def _add_ranks(
+    rows: list[Standing], sizes: tuple[int, ...], curves: Curves, rule: str
+) -> list[Standing]:
     """Ranks over the seeds that every method has; none with fewer than two methods or two seeds."""
     seeds = sorted(set.intersection(*(set(curves[row.method]) for row in rows))) if rows else []
     if len(rows) < 2 or len(seeds) < 2:
         return rows
-    scores = [ranking.area(sizes, [curves[row.method][seed] for seed in seeds], rule) for row in rows]
+    scores = [
+        ranking.area(sizes, [curves[row.method][seed] for seed in seeds], rule) for row in rows
+    ]
     return [
         replace(row, rank=found.rank, rank_low=found.low, rank_high=found.high, first=found.first)
         for row, found in zip(rows, ranking.rank_stability(scores), strict=True)
@@ -169,21 +199,27 @@ def penalties(case: ComparisonContext) -> tuple[tuple[str, ...], tuple[tuple[flo
         method
         for method in trials.methods
         if not comparison_blocker(
-            own if method in case.suite.methods else [*own, *(row for row in trials.rows if row.method == method)],
+            own
+            if method in case.suite.methods
+            else [*own, *(row for row in trials.rows if row.method == method)],
             case.suite.rule.mix_devices,
         )
     ]
     if not together:
         return (), ()
     curves = {
-        method: {size: trials.values(method, size, metric) for size in trials.sizes(method)} for method in together
+        method: {size: trials.values(method, size, metric) for size in trials.sizes(method)}
+        for method in together
     }
     matrix = ranking.penalties(curves, case.suite.rule.alpha)
     return tuple(curves), tuple(tuple(map(float, row)) for row in matrix)
 
 
-def agreement(case: ComparisonContext, reported: Iterable[ReportedResult]) -> tuple[float, float, int] | None:
-    """Kendall's tau of our order of methods with the paper's, by area over the sizes that all of them have in both."""
+def agreement(
+    case: ComparisonContext, reported: Iterable[ReportedResult]
+) -> tuple[float, float, int] | None:
+    """Kendall's tau of our order of methods with the paper's, by area over the sizes that all of
+    them have in both."""
     metric = case.suite.rule.metric
     published: dict[str, dict[int, float]] = {}
     for row in reported:
@@ -196,12 +232,21 @@ def agreement(case: ComparisonContext, reported: Iterable[ReportedResult]) -> tu
             published.setdefault(row.method, {}).setdefault(row.labelled, row.value)
     common = [set(points) & set(case.trials.sizes(method)) for method, points in published.items()]
     sizes = sorted(set.intersection(*common)) if common else []
-    curves = {method: case.trials.curves(method, sizes, metric) for method in published} if len(sizes) > 1 else {}
+    curves = (
+        {method: case.trials.curves(method, sizes, metric) for method in published}
+        if len(sizes) > 1
+        else {}
+    )
     methods = [method for method, found in curves.items() if found]
     if len(methods) < 3:
         return None
     rule = case.suite.rule.curve
-    ours = [float(ranking.area(sizes, list(curves[method].values()), rule).mean()) for method in methods]
-    theirs = [float(ranking.area(sizes, [published[method][size] for size in sizes], rule)) for method in methods]
+    ours = [
+        float(ranking.area(sizes, list(curves[method].values()), rule).mean()) for method in methods
+    ]
+    theirs = [
+        float(ranking.area(sizes, [published[method][size] for size in sizes], rule))
+        for method in methods
+    ]
     found = ranking.kendall(ours, theirs)
     return None if found is None else (*found, len(methods))

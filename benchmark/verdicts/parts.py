@@ -1,8 +1,10 @@
-"""Parts of one trial put together: target models that were trained apart, into the trial of all of them.
+"""Parts of one trial put together: target models that were trained apart, into the trial of all of
+them.
 
-Nothing of a model's training depends on the other models (`Protocol.members`): with the same method and seed, what a profile
-with `part = true` measures of some models is what the whole would have measured. Later cycles depend on what was bought, so a
-cycle is put together only where all its parts were trained on the same ordered labelled set.
+Nothing of a model's training depends on the other models (`Protocol.members`): with the same method
+and seed, what a profile with `part = true` measures of some models is what the whole would have
+measured. Later cycles depend on what was bought, so a cycle is put together only where all its
+parts were trained on the same ordered labelled set.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ MODEL = re.compile(r"accuracy/model(\d+)")
 
 
 def part_profiles(suite_file: SuiteFile, profile: str, variant: str) -> tuple[str, ...]:
-    """Profiles of the suite whose trials are parts of those of `profile`: fewer models, nothing else left to differ."""
+    """Profiles of the suite whose trials are parts of those of `profile`: fewer models, nothing
+    else left to differ."""
     whole = set(suite_file.resolve(profile, variant).protocol.trained())
     shrunk = suite_file.suite.profiles.get(profile)
     if len(whole) < 2 or (profile != "paper" and not (shrunk and shrunk.part)):
@@ -29,16 +32,20 @@ def part_profiles(suite_file: SuiteFile, profile: str, variant: str) -> tuple[st
     return tuple(
         name
         for name, item in suite_file.suite.profiles.items()
-        if item.part and name != profile and set(suite_file.resolve(name, variant).protocol.trained()) < whole
+        if item.part
+        and name != profile
+        and set(suite_file.resolve(name, variant).protocol.trained()) < whole
     )
 
 
 def with_parts(
     suite_file: SuiteFile, measurements: Iterable[Measurement], profile: str, variant: str
 ) -> list[Measurement]:
-    """The measurements, and every trial of a profile that was not run as a whole and whose parts are all here.
+    """The measurements, and every trial of a profile that was not run as a whole and whose parts
+    are all here.
 
-    Repeating it changes nothing. Where a model stands in several parts, the part with the fewest models is taken.
+    Repeating it changes nothing. Where a model stands in several parts, the part with the fewest
+    models is taken.
     """
     rows = list(measurements)
     names = part_profiles(suite_file, profile, variant)
@@ -57,12 +64,17 @@ def with_parts(
             found = _parts_of(parts, method, seed, cycle)
             if set(found) < set(protocol.trained()) or not _parts_fit(found.values()):
                 break
-            rows.append(_combine_cycle({place: found[place] for place in protocol.trained()}, profile))
+            rows.append(
+                _combine_cycle({place: found[place] for place in protocol.trained()}, profile)
+            )
     return rows
 
 
-def _parts_of(parts: Sequence[Trials], method: str, seed: int, cycle: int) -> dict[int, Measurement]:
-    """The measurement that each model of one cycle of a trial is taken from, by the model's place."""
+def _parts_of(
+    parts: Sequence[Trials], method: str, seed: int, cycle: int
+) -> dict[int, Measurement]:
+    """The measurement that each model of one cycle of a trial is taken from, by the model's
+    place."""
     found: dict[int, Measurement] = {}
     rows = [row for part in parts if (row := part.trial(method, seed).get(cycle)) is not None]
     for row in sorted(rows, key=lambda one: (len(_model_places(one)), one.profile)):
@@ -77,13 +89,20 @@ def _model_places(row: Measurement) -> list[int]:
 
 def _parts_fit(rows: Iterable[Measurement]) -> bool:
     """Whether parts were trained on the same images of the same data."""
-    return len({(row.labelled, row.labelled_digest, row.canonical, row.data_note) for row in rows}) == 1
+    return (
+        len({(row.labelled, row.labelled_digest, row.canonical, row.data_note) for row in rows})
+        == 1
+    )
 
 
 def _combine_cycle(found: dict[int, Measurement], profile: str) -> Measurement:
-    """One cycle of the whole trial: its metrics by the rules of a committee (mean and population spread over models)."""
+    """One cycle of the whole trial: its metrics by the rules of a committee (mean and population
+    spread over models)."""
     one, parts = next(iter(found.values())), sorted(set(found.values()), key=lambda row: row.key)
-    models = {f"accuracy/model{place}": row.metrics[f"accuracy/model{place}"] for place, row in found.items()}
+    models = {
+        f"accuracy/model{place}": row.metrics[f"accuracy/model{place}"]
+        for place, row in found.items()
+    }
     metrics = {"accuracy": fmean(models.values()), "spread/models": pstdev(models.values())}
     losses = [row.metrics.get("loss/last") for row in found.values()]
     if None not in losses:
@@ -110,19 +129,23 @@ def _combine_cycle(found: dict[int, Measurement], profile: str) -> Measurement:
 
 
 def _describe_devices(found: dict[int, Measurement]) -> str:
-    """The device, or which model ran on which: trials are alike where every model ran on the same one."""
+    """The device, or which model ran on which: trials are alike where every model ran on the same
+    one."""
     places: dict[str, list[int]] = defaultdict(list)
     for place, row in found.items():
         places[row.device_model].append(place)
     if len(places) == 1:
         return next(iter(places))
-    return "; ".join(f"{device} (models {', '.join(map(str, own))})" for device, own in sorted(places.items()))
+    return "; ".join(
+        f"{device} (models {', '.join(map(str, own))})" for device, own in sorted(places.items())
+    )
 
 
 def gap_notes(
     suite_file: SuiteFile, measurements: Iterable[Measurement], profile: str, variant: str
 ) -> tuple[str, ...]:
-    """Trials that some parts are here of, but not all, with the models that are missing at the first cycle."""
+    """Trials that some parts are here of, but not all, with the models that are missing at the
+    first cycle."""
     rows, names = list(measurements), part_profiles(suite_file, profile, variant)
     if not names:
         return ()
@@ -133,7 +156,9 @@ def gap_notes(
         if (row.suite, row.profile, row.variant) == (suite_file.id, profile, variant)
     }
     trained, gaps = suite_file.resolve(profile, variant).protocol.trained(), defaultdict(list)
-    for method, seed in sorted({(row.method, row.seed) for part in parts for row in part.rows} - here):
+    for method, seed in sorted(
+        {(row.method, row.seed) for part in parts for row in part.rows} - here
+    ):
         found = _parts_of(parts, method, seed, 0)
         lacking = tuple(place for place in trained if place not in found)
         gaps[method, lacking].append(seed)
@@ -149,7 +174,8 @@ def gap_notes(
 
 
 def part_notes(rows: Iterable[Measurement]) -> tuple[str, ...]:
-    """What is to be said of trials that were put together: how many, from what, and from how many environments."""
+    """What is to be said of trials that were put together: how many, from what, and from how many
+    environments."""
     trials: dict[tuple[str, int], list[Measurement]] = defaultdict(list)
     for row in rows:
         trials[row.method, row.seed].extend(row.parts)
@@ -161,11 +187,15 @@ def part_notes(rows: Iterable[Measurement]) -> tuple[str, ...]:
         for method in dict.fromkeys(method for method, _ in whole)
     )
     parts = [part for found in whole.values() for part in found]
-    environments, devices = {part.env_id for part in parts}, sorted({part.device_model for part in parts})
+    environments = {part.env_id for part in parts}
+    devices = sorted({part.device_model for part in parts})
     text = (
-        f"put together from trials of single target models, which do not depend on each other: {methods}, from profiles "
+        "put together from trials of single target models, which do not depend on each other: "
+        f"{methods}, from profiles "
         f"{', '.join(dict.fromkeys(part.profile for part in parts))}"
     )
     if len(environments) > 1:
-        text += f"; the parts were run in {len(environments)} environments, on {' and '.join(devices)}"
+        text += (
+            f"; the parts were run in {len(environments)} environments, on {' and '.join(devices)}"
+        )
     return (text,)

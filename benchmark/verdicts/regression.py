@@ -1,5 +1,5 @@
-"""A run against committed records, for CI: bit by bit where the environment is the same, else the same picks, else the
-suite's rule."""
+"""A run against committed records, for CI: bit by bit where the environment is the same, else the
+same picks, else the suite's rule."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ class TrialCheck:
 
 @dataclass(frozen=True)
 class Regression:
-    """Every trial's check, and the statistical verdicts of the methods that ran in other environments."""
+    """Every trial's check, and the statistical verdicts of the methods that ran in other
+    environments."""
 
     suite: str
     profile: str
@@ -54,8 +55,10 @@ class Regression:
 
     @property
     def exit_code(self) -> Exit:
-        """0 unchanged, 1 bits lost or numbers moved, 3 nothing or not everything compared, 4 inconclusive only."""
-        states, kinds = {trial.state for trial in self.trials}, {number.verdict.kind for number in self.numbers}
+        """0 unchanged, 1 bits lost or numbers moved, 3 nothing or not everything compared, 4
+        inconclusive only."""
+        states = {trial.state for trial in self.trials}
+        kinds = {number.verdict.kind for number in self.numbers}
         if RegressionState.LOST in states or kinds & {VerdictKind.ABOVE, VerdictKind.BELOW}:
             return Exit.DISCREPANCY
         if (
@@ -77,9 +80,11 @@ def regress(
     methods: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
 ) -> Regression:
-    """Check a run against committed records. `methods` and `seeds` limit what is asked for (None: all that is committed).
+    """Check a run against committed records. `methods` and `seeds` limit what is asked for (None:
+    all that is committed).
 
-    A committed trial may have several environments; ours is held against the one that is its own, if there is one.
+    A committed trial may have several environments; ours is held against the one that is its own,
+    if there is one.
     """
     ours = select_trials(measurements, suite_file.id, profile, variant, methods)
     known = [
@@ -95,9 +100,12 @@ def regress(
     others = [row for row in known if (row.method, row.seed) not in covered]
     theirs = select_trials([*same, *others], suite_file.id, profile, variant)
     checks = [
-        _check_trial(ours, theirs, *key) for key in sorted({*here, *((row.method, row.seed) for row in theirs.rows)})
+        _check_trial(ours, theirs, *key)
+        for key in sorted({*here, *((row.method, row.seed) for row in theirs.rows)})
     ]
-    moved = tuple(dict.fromkeys(check.method for check in checks if check.state is RegressionState.ELSEWHERE))
+    moved = tuple(
+        dict.fromkeys(check.method for check in checks if check.state is RegressionState.ELSEWHERE)
+    )
     case = comparison_context(suite_file, ours, profile, variant, moved)
     numbers = judge_committed(case, theirs, excused=False) if moved else []
     return Regression(suite_file.id, profile, variant, tuple(checks), tuple(numbers))
@@ -112,8 +120,13 @@ def _check_trial(ours: Trials, theirs: Trials, method: str, seed: int) -> TrialC
         return TrialCheck(method, seed, RegressionState.EQUAL)
     parted = table_divergence(mine, other)
     if (one.trial_id, one.env_id) == (two.trial_id, two.env_id):
-        hidden = Divergence(max(mine), "a value outside the table", one.record_digest[:16], two.record_digest[:16])
+        hidden = Divergence(
+            max(mine), "a value outside the table", one.record_digest[:16], two.record_digest[:16]
+        )
         return TrialCheck(method, seed, RegressionState.LOST, parted or hidden)
     return TrialCheck(
-        method, seed, RegressionState.SELECTION if same_selection(mine, other) else RegressionState.ELSEWHERE, parted
+        method,
+        seed,
+        RegressionState.SELECTION if same_selection(mine, other) else RegressionState.ELSEWHERE,
+        parted,
     )

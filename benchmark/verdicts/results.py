@@ -1,4 +1,5 @@
-"""What a comparison says: verdicts with everything they were made from, as plain values that reports and tools can read."""
+"""What a comparison says: verdicts with everything they were made from, as plain values that
+reports and tools can read."""
 
 from __future__ import annotations
 
@@ -34,13 +35,14 @@ class ClaimOutcome(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """A kind and, where it needs one, its reason. Equivalence within the margin and an excess beyond it are both shown at
-    level alpha; what shows neither is inconclusive."""
+    """A kind and, where it needs one, its reason. Equivalence within the margin and an excess
+    beyond it are both shown at level alpha; what shows neither is inconclusive."""
 
     kind: VerdictKind
     reason: str = ""
     excused: bool = False
-    """Nothing could be compared and nothing was asked to be (another profile, no published number): not a failure."""
+    """Nothing could be compared and nothing was asked to be (another profile, no published number):
+    not a failure."""
 
     def __str__(self) -> str:
         return f"{self.kind}({self.reason})" if self.reason else str(self.kind)
@@ -57,7 +59,8 @@ def decide_verdict(low: float, high: float, margin: float) -> VerdictKind:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Ours, theirs, and the difference (ours minus theirs), in the metric's unit. None where it cannot be computed."""
+    """Ours, theirs, and the difference (ours minus theirs), in the metric's unit. None where it
+    cannot be computed."""
 
     mean: float
     sd: float | None
@@ -73,13 +76,15 @@ class Estimate:
     p_equivalent: float | None = None
     """Two one-sided tests: small means equivalent within the margin."""
     p_beyond: float | None = None
-    """One-sided p value for a difference larger than the margin; a small value means that the margin is exceeded."""
+    """One-sided p value for a difference larger than the margin; a small value means that the
+    margin is exceeded."""
     p_different: float | None = None
     """Two-sided: small means that there is a difference, however small."""
     mdd: float | None = None
     """Smallest true difference that these trials would detect with power 0.8."""
     needed: int | None = None
-    """Trials needed for a verdict with power 0.8; None beyond 1000 or where no number of trials decides."""
+    """Trials needed for a verdict with power 0.8; None beyond 1000 or where no number of trials
+    decides."""
     correlation: float | None = None
     """Of pairs, where trials are paired by seed."""
 
@@ -106,7 +111,8 @@ class NumberVerdict:
 
 @dataclass(frozen=True)
 class CurveVerdict:
-    """The verdict on the normalised area under one published curve, over the sizes both sides have."""
+    """The verdict on the normalised area under one published curve, over the sizes both sides
+    have."""
 
     method: str
     title: str
@@ -154,7 +160,8 @@ class ClaimVerdict:
     budgets: tuple[BudgetTest, ...] = ()
     notes: tuple[str, ...] = ()
     as_printed: bool = False
-    """Refuted, but only where the paper's own numbers say the same: its text fails, our numbers agree with its numbers."""
+    """Refuted, but only where the paper's own numbers say the same: its text fails, our numbers
+    agree with its numbers."""
     methods: tuple[str, ...] = ()
     """Methods of the suite that are compared."""
 
@@ -174,8 +181,9 @@ class Cell:
     sd: float | None
     n: int
     low: float | None = None
-    """Ends of the 95 % interval of the mean on other test images of the same kind: the error of the mean over seeds, and the
-    binomial error of the test set that all seeds share. None for one trial, and for metrics that are no share of test images."""
+    """Ends of the 95 % interval of the mean on other test images of the same kind: the error of the
+    mean over seeds, and the binomial error of the test set that all seeds share. None for one
+    trial, and for metrics that are no share of test images."""
     high: float | None = None
 
 
@@ -190,9 +198,11 @@ class Standing:
     """Mean normalised area under the budget curve."""
     area_sd: float | None
     control: str = ""
-    """Random sampling with the same training, or with plain training where there is none; empty where neither was run."""
+    """Random sampling with the same training, or with plain training where there is none; empty
+    where neither was run."""
     gain: float | None = None
-    """Difference of areas to the control, paired by seed, with its 95 % interval and Holm-adjusted two-sided p."""
+    """Difference of areas to the control, paired by seed, with its 95 % interval and Holm-adjusted
+    two-sided p."""
     gain_low: float | None = None
     gain_high: float | None = None
     gain_p: float | None = None
@@ -206,7 +216,8 @@ class Standing:
     first: float | None = None
     """Share of resampled seed sets in which it comes first."""
     guest: bool = False
-    """Not a method of the suite: what it gets depends on the suite's methods, what they get never on it."""
+    """Not a method of the suite: what it gets depends on the suite's methods, what they get never
+    on it."""
     areas: tuple[float, ...] = ()
     """Of its trials, by seed."""
     paired: tuple[tuple[float, float], ...] = ()
@@ -215,7 +226,8 @@ class Standing:
 
 @dataclass(frozen=True)
 class ModelRow:
-    """One method over several target models: the spread over models apart from the spread over seeds."""
+    """One method over several target models: the spread over models apart from the spread over
+    seeds."""
 
     method: str
     title: str
@@ -223,7 +235,8 @@ class ModelRow:
     n: int
     """Trials."""
     mean: float | None
-    """Mean over seeds of the one number of the curve (`Rule.curve`) of the mean over models; None where nothing was run."""
+    """Mean over seeds of the one number of the curve (`Rule.curve`) of the mean over models; None
+    where nothing was run."""
     over_models: float | None
     """Mean over sizes and seeds of the standard deviation over models (divisor: their number)."""
     over_seeds: float | None
@@ -281,25 +294,35 @@ class SuiteVerdict:
         return {kind: found.count(kind) for kind in VerdictKind if kind in found}
 
     def reference_counts(self) -> dict[VerdictKind, int]:
-        """The same of those that have a published or committed number: without methods that were only measured."""
-        found = [number.verdict.kind for number in self.numbers if number.decides and number.role != "none"]
+        """The same of those that have a published or committed number: without methods that were
+        only measured."""
+        found = [
+            number.verdict.kind
+            for number in self.numbers
+            if number.decides and number.role != "none"
+        ]
         return {kind: found.count(kind) for kind in VerdictKind if kind in found}
 
     @property
     def exit_code(self) -> Exit:
-        """0 all matched or nothing to compare, 1 a discrepancy or a refuted claim, 3 nothing measured or incomplete, 4
-        inconclusive only.
+        """0 all matched or nothing to compare, 1 a discrepancy or a refuted claim, 3 nothing
+        measured or incomplete, 4 inconclusive only.
 
-        A claim that the paper's own numbers refute in the same way is no discrepancy, and neither is any answer to a question of
-        this project.
+        A claim that the paper's own numbers refute in the same way is no discrepancy, and neither
+        is any answer to a question of this project.
         """
         published = [claim for claim in self.claims if not claim.is_question]
         verdicts, outcomes = list(self.deciding()), {claim.outcome for claim in published}
         kinds = {verdict.kind for verdict in verdicts}
-        refuted = any(claim.outcome is ClaimOutcome.REFUTED and not claim.as_printed for claim in published)
+        refuted = any(
+            claim.outcome is ClaimOutcome.REFUTED and not claim.as_printed for claim in published
+        )
         if kinds & {VerdictKind.ABOVE, VerdictKind.BELOW} or refuted:
             return Exit.DISCREPANCY
-        blocked = any(verdict.kind is VerdictKind.NOT_COMPARABLE and not verdict.excused for verdict in verdicts)
+        blocked = any(
+            verdict.kind is VerdictKind.NOT_COMPARABLE and not verdict.excused
+            for verdict in verdicts
+        )
         if (
             not self.measured
             or self.missing

@@ -1,11 +1,13 @@
-"""Group-sequential verdicts: trials are added until a verdict is reached, and each error is still made with alpha at most.
+"""Group-sequential verdicts: trials are added until a verdict is reached, and each error is still
+made with alpha at most.
 
-The numbers of trials at which one looks are planned beforehand. At each look the tests of a verdict are made at a level of its
-own, so that the chance of ever making an error adds up to alpha: Lan and DeMets' spending function of the O'Brien-Fleming
-kind (1983), which spends little early. The levels come from the exact joint distribution of normal scores (Armitage, McPherson
-and Rowe 1969). Used as levels of t tests they let through a little more than alpha when trials are few (0.057 for 0.05 with ten
-trials), so that the error to spend is first made smaller by what a simulation of t tests shows. Both one-sided tests of
-equivalence, and both of an excess, are tests at these levels.
+The numbers of trials at which one looks are planned beforehand. At each look the tests of a verdict
+are made at a level of its own, so that the chance of ever making an error adds up to alpha: Lan and
+DeMets' spending function of the O'Brien-Fleming kind (1983), which spends little early. The levels
+come from the exact joint distribution of normal scores (Armitage, McPherson and Rowe 1969). Used as
+levels of t tests they let through a little more than alpha when trials are few (0.057 for 0.05 with
+ten trials), so that the error to spend is first made smaller by what a simulation of t tests shows.
+Both one-sided tests of equivalence, and both of an excess, are tests at these levels.
 """
 
 from __future__ import annotations
@@ -27,14 +29,16 @@ GRID = 801
 
 
 def planned_looks(least: int, most: int, count: int = LOOKS) -> tuple[int, ...]:
-    """Numbers of trials at which is looked: evenly spaced from the least to the most, whole numbers, each once."""
+    """Numbers of trials at which is looked: evenly spaced from the least to the most, whole
+    numbers, each once."""
     if not 1 <= least <= most:
         raise ValueError(f"need 1 <= least <= most, got {least} and {most}")
     return tuple(dict.fromkeys(round(value) for value in np.linspace(least, most, count)))
 
 
 def level_at(looks: Sequence[int], n: int, alpha: float) -> float:
-    """One-sided level for n trials: that of the last planned look they have reached, 0 before the first."""
+    """One-sided level for n trials: that of the last planned look they have reached, 0 before the
+    first."""
     reached = [place for place, look in enumerate(looks) if look <= n]
     return student_levels(tuple(looks), alpha)[reached[-1]] if reached else 0.0
 
@@ -49,8 +53,9 @@ def nominal_levels(looks: tuple[int, ...], alpha: float) -> tuple[float, ...]:
 
 @lru_cache(maxsize=64)
 def student_levels(looks: tuple[int, ...], alpha: float) -> tuple[float, ...]:
-    """Levels of t tests at these numbers of trials, with which the error over all of them is alpha: the normal ones for the
-    error, at most alpha, that comes out as alpha in simulated sequences of t tests (fixed random numbers)."""
+    """Levels of t tests at these numbers of trials, with which the error over all of them is alpha:
+    the normal ones for the error, at most alpha, that comes out as alpha in simulated sequences of
+    t tests (fixed random numbers)."""
     if len(looks) == 1:
         return (alpha,)
     from scipy.special import stdtr
@@ -72,7 +77,8 @@ def student_levels(looks: tuple[int, ...], alpha: float) -> tuple[float, ...]:
 
 
 def spent(share: float, alpha: float) -> float:
-    """Error spent when this share of the trials is there (one-sided): 2 - 2 Phi(z(alpha / 2) / sqrt(share))."""
+    """Error spent when this share of the trials is there (one-sided): 2 - 2 Phi(z(alpha / 2) /
+    sqrt(share))."""
     from scipy.special import ndtr, ndtri
 
     return float(2 * ndtr(ndtri(alpha / 2) / math.sqrt(share)))
@@ -81,8 +87,8 @@ def spent(share: float, alpha: float) -> float:
 def boundaries(looks: Sequence[int], alpha: float) -> tuple[float, ...]:
     """Upper boundaries of the standard normal score at each look.
 
-    The score's sum over n trials has independent steps of variance one per trial; its density over the paths that have
-    not crossed before is carried from look to look on a grid (trapezoids).
+    The score's sum over n trials has independent steps of variance one per trial; its density over
+    the paths that have not crossed before is carried from look to look on a grid (trapezoids).
     """
     from scipy.optimize import brentq
 
@@ -96,7 +102,9 @@ def boundaries(looks: Sequence[int], alpha: float) -> tuple[float, ...]:
         due, scale = spent(look / looks[-1], alpha) - done, math.sqrt(look - before)
         top = 12 * math.sqrt(looks[-1])
         arguments = (points, weights * density, scale, due)
-        edge = float(brentq(_excess_error, -top, top, arguments, xtol=1e-10)) if due > 1e-14 else top
+        edge = (
+            float(brentq(_excess_error, -top, top, arguments, xtol=1e-10)) if due > 1e-14 else top
+        )
         found.append(edge / math.sqrt(look))
         grid = np.linspace(-8 * math.sqrt(look), min(edge, 9 * math.sqrt(look)), GRID)
         steps = (grid[:, None] - points[None, :]) / scale

@@ -1,8 +1,9 @@
-"""Statistics of one comparison: equivalence, differences, what could have been detected, how many trials are missing.
+"""Statistics of one comparison: equivalence, differences, what could have been detected, how many
+trials are missing.
 
-Pure functions on arrays; scipy does the distributions. One unit throughout: the metric's own (accuracy:
-percentage points). Differences are ours minus theirs. Sources: Schuirmann 1987 (two one-sided tests), Welch 1947,
-Holm 1979.
+Pure functions on arrays; scipy does the distributions. One unit throughout: the metric's own
+(accuracy: percentage points). Differences are ours minus theirs. Sources: Schuirmann 1987 (two
+one-sided tests), Welch 1947, Holm 1979.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class Comparison:
     df: float
     low: float
     high: float
-    """The (1 - 2 alpha) interval that two one-sided tests at alpha imply, widened by the reading error on both sides."""
+    """The (1 - 2 alpha) interval that two one-sided tests at alpha imply, widened by the reading
+    error on both sides."""
     p_lower: float
     """Of 'the true difference is at or below -margin'."""
     p_upper: float
@@ -54,7 +56,8 @@ class Comparison:
 def compare(
     difference: float, se: float, df: float, margin: float, alpha: float, reading_error: float = 0.0
 ) -> Comparison:
-    """All tests of a t-distributed difference. The reading error is taken at its worst in every one of them."""
+    """All tests of a t-distributed difference. The reading error is taken at its worst in every one
+    of them."""
     if not (margin > 0 and 0 < alpha < 0.5 and se >= 0 and df > 0 and reading_error >= 0):
         raise ValueError("need margin > 0, 0 < alpha < 0.5, se >= 0, df > 0, reading_error >= 0")
     half = t_critical(alpha, df) * se + reading_error
@@ -93,8 +96,8 @@ def against_mean(
 ) -> Comparison:
     """Trials against a published mean.
 
-    With the standard error of that mean (and its degrees of freedom) this is Welch's test; without, one-sample: the
-    published mean is then taken as the number to be met.
+    With the standard error of that mean (and its degrees of freedom) this is Welch's test; without,
+    one-sample: the published mean is then taken as the number to be met.
     """
     values = _as_values(ours, 2)
     se, df = welch(float(values.std(ddof=1)), len(values), other_se, other_df)
@@ -120,16 +123,20 @@ def welch(sd: float, n: int, other_se: float, other_df: float) -> tuple[float, f
 
 
 def test_set_error(percent: float, images: int) -> float:
-    """Standard error in points of an accuracy in percent that comes from the choice of the test images (binomial)."""
+    """Standard error in points of an accuracy in percent that comes from the choice of the test
+    images (binomial)."""
     share = min(max(percent / 100, 0.0), 1.0)
     return 100 * math.sqrt(share * (1 - share) / images)
 
 
-def interval_with_test_set(values: ArrayLike, images: int, alpha: float = 0.05) -> tuple[float, float]:
-    """The (1 - alpha) interval of a mean accuracy in percent over seeds that share one test set of so many images.
+def interval_with_test_set(
+    values: ArrayLike, images: int, alpha: float = 0.05
+) -> tuple[float, float]:
+    """The (1 - alpha) interval of a mean accuracy in percent over seeds that share one test set of
+    so many images.
 
-    More seeds do not take the error of the test set out of it: it is added to the error of the mean, with
-    Welch-Satterthwaite degrees of freedom (that of the test set counts as known).
+    More seeds do not take the error of the test set out of it: it is added to the error of the
+    mean, with Welch-Satterthwaite degrees of freedom (that of the test set counts as known).
     """
     own = _as_values(values, 2)
     mean = float(own.mean())
@@ -138,14 +145,21 @@ def interval_with_test_set(values: ArrayLike, images: int, alpha: float = 0.05) 
     return mean - half, mean + half
 
 
-def pair(ours: Mapping[int, float], theirs: Mapping[int, float]) -> tuple[tuple[int, ...], Array, Array]:
+def pair(
+    ours: Mapping[int, float], theirs: Mapping[int, float]
+) -> tuple[tuple[int, ...], Array, Array]:
     """Seeds both sides have, and their values in that order: never by row."""
     seeds = tuple(sorted(ours.keys() & theirs.keys()))
-    return seeds, np.array([ours[seed] for seed in seeds]), np.array([theirs[seed] for seed in seeds])
+    return (
+        seeds,
+        np.array([ours[seed] for seed in seeds]),
+        np.array([theirs[seed] for seed in seeds]),
+    )
 
 
 def correlation(left: ArrayLike, right: ArrayLike) -> float | None:
-    """Pearson correlation of pairs: what pairing gains. None for fewer than three pairs or a constant side."""
+    """Pearson correlation of pairs: what pairing gains. None for fewer than three pairs or a
+    constant side."""
     a, b = np.asarray(left, float), np.asarray(right, float)
     return float(np.corrcoef(a, b)[0, 1]) if len(a) > 2 and a.std() > 0 and b.std() > 0 else None
 
@@ -160,7 +174,8 @@ def t_critical(alpha: float, df: float) -> float:
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     """Holm's adjusted p values of one family, in the order given.
 
-    Written out: statsmodels' own takes seconds to import and collects garbage at every call. Tests hold it to theirs.
+    Written out: statsmodels' own takes seconds to import and collects garbage at every call. Tests
+    hold it to theirs.
     """
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")
@@ -170,13 +185,19 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     return tuple(map(float, adjusted))
 
 
-# ------------------------------------------------------------------------------------------- what n trials can and cannot
+# --------------------------------------------------------------------- what n trials can and cannot
 
 
 def minimum_detectable(
-    sd: float, n: int, alpha: float, power: float = POWER, other_se: float = 0.0, other_df: float = math.inf
+    sd: float,
+    n: int,
+    alpha: float,
+    power: float = POWER,
+    other_se: float = 0.0,
+    other_df: float = math.inf,
 ) -> float:
-    """Smallest true difference that a two-sided t test at alpha finds with the given power, for this spread and n."""
+    """Smallest true difference that a two-sided t test at alpha finds with the given power, for
+    this spread and n."""
     from scipy.optimize import brentq
 
     se, df = welch(sd, n, other_se, other_df)
@@ -192,7 +213,8 @@ def minimum_detectable(
 
 
 def _student_power(effect: float, critical: float, df: float) -> float:
-    """P(|t| > critical) for a true difference of `effect` standard errors: over the quantiles of the estimated spread."""
+    """P(|t| > critical) for a true difference of `effect` standard errors: over the quantiles of
+    the estimated spread."""
     from scipy.special import ndtr
 
     edge = critical * _spread_quantiles(df)
@@ -200,9 +222,16 @@ def _student_power(effect: float, critical: float, df: float) -> float:
 
 
 def equivalence_power(
-    sd: float, n: int, margin: float, alpha: float, true: float = 0.0, other_se: float = 0.0, other_df: float = math.inf
+    sd: float,
+    n: int,
+    margin: float,
+    alpha: float,
+    true: float = 0.0,
+    other_se: float = 0.0,
+    other_df: float = math.inf,
 ) -> float:
-    """Chance that n trials of this spread are found equivalent within the margin, at a true difference."""
+    """Chance that n trials of this spread are found equivalent within the margin, at a true
+    difference."""
     from scipy.special import ndtr
 
     se, _ = welch(sd, n, other_se, other_df)
@@ -214,9 +243,15 @@ def equivalence_power(
 
 
 def beyond_power(
-    sd: float, n: int, excess: float, alpha: float, other_se: float = 0.0, other_df: float = math.inf
+    sd: float,
+    n: int,
+    excess: float,
+    alpha: float,
+    other_se: float = 0.0,
+    other_df: float = math.inf,
 ) -> float:
-    """Chance that n trials of this spread are found beyond the margin, when they truly are by `excess`."""
+    """Chance that n trials of this spread are found beyond the margin, when they truly are by
+    `excess`."""
     from scipy.special import ndtr
 
     se, _ = welch(sd, n, other_se, other_df)
@@ -234,26 +269,36 @@ def needed_trials(
     other_se: float = 0.0,
     other_df: float = math.inf,
 ) -> int | None:
-    """Fewest trials that decide with power 0.8 at a true difference; None when more than 1000 or when none can.
+    """Fewest trials that decide with power 0.8 at a true difference; None when more than 1000 or
+    when none can.
 
-    Below the margin: that equivalence is found. Beyond it: that the excess is found. The reading error is not reduced by
-    trials: it narrows the margin for the one and widens it for the other.
+    Below the margin: that equivalence is found. Beyond it: that the excess is found. The reading
+    error is not reduced by trials: it narrows the margin for the one and widens it for the other.
     """
     inner = margin - reading_error
     excess = abs(true) - margin - reading_error
     if abs(true) < inner:
-        return _fewest_trials(lambda n: equivalence_power(sd, n, inner, alpha, true, other_se, other_df))
-    return _fewest_trials(lambda n: beyond_power(sd, n, excess, alpha, other_se, other_df)) if excess > 0 else None
+        return _fewest_trials(
+            lambda n: equivalence_power(sd, n, inner, alpha, true, other_se, other_df)
+        )
+    return (
+        _fewest_trials(lambda n: beyond_power(sd, n, excess, alpha, other_se, other_df))
+        if excess > 0
+        else None
+    )
 
 
 def needed_pairs(sd: float, difference: float, alpha: float) -> int | None:
-    """Fewest pairs for which a two-sided paired t test at alpha finds this difference with power 0.8."""
+    """Fewest pairs for which a two-sided paired t test at alpha finds this difference with power
+    0.8."""
     if difference == 0:
         return None
     if sd == 0:
         return 2
     root = abs(difference) / sd
-    return _fewest_trials(lambda n: _student_power(root * math.sqrt(n), t_critical(alpha / 2, n - 1), n - 1))
+    return _fewest_trials(
+        lambda n: _student_power(root * math.sqrt(n), t_critical(alpha / 2, n - 1), n - 1)
+    )
 
 
 def _fewest_trials(power: Callable[[int], float]) -> int | None:
@@ -270,18 +315,24 @@ def _fewest_trials(power: Callable[[int], float]) -> int | None:
 
 
 def _half_width(sd: float, n: int, alpha: float, other_se: float, other_df: float) -> Array:
-    """Half-width of the interval over the quantiles of the standard deviation that n trials would estimate."""
+    """Half-width of the interval over the quantiles of the standard deviation that n trials would
+    estimate."""
     from scipy.special import stdtrit
 
     own = (sd * _spread_quantiles(n - 1)) ** 2 / n
     total = own + other_se**2
-    df = np.full_like(own, n - 1) if other_se == 0 else total**2 / (own**2 / (n - 1) + other_se**4 / other_df)
+    df = (
+        np.full_like(own, n - 1)
+        if other_se == 0
+        else total**2 / (own**2 / (n - 1) + other_se**4 / other_df)
+    )
     return np.asarray(-stdtrit(df, alpha) * np.sqrt(total))
 
 
 @lru_cache(maxsize=512)
 def _spread_quantiles(df: float) -> Array:
-    """Estimated over true standard deviation at evenly spaced probabilities: an expectation is a mean over them."""
+    """Estimated over true standard deviation at evenly spaced probabilities: an expectation is a
+    mean over them."""
     from scipy.special import gammaincinv
 
     points = 2000

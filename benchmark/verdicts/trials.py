@@ -1,4 +1,5 @@
-"""Which measurements stand in a comparison: one suite, profile and variant, and one answer per trial."""
+"""Which measurements stand in a comparison: one suite, profile and variant, and one answer per
+trial."""
 
 from __future__ import annotations
 
@@ -15,11 +16,13 @@ OTHER_DATA = "not the published data"
 
 @dataclass(frozen=True)
 class Trials:
-    """Measurements in which every (method, seed) has one answer, and how many answers were left out for that."""
+    """Measurements in which every (method, seed) has one answer, and how many answers were left out
+    for that."""
 
     rows: tuple[Measurement, ...]
     repeated: int = 0
-    """Trials that were also answered in other environments; counting those would count a trial twice."""
+    """Trials that were also answered in other environments; counting those would count a trial
+    twice."""
 
     @cached_property
     def _index(self) -> dict[str, dict[int, dict[int, Measurement]]]:
@@ -48,7 +51,11 @@ class Trials:
     def values(self, method: str, labelled: int, metric: str) -> dict[int, float]:
         """Values of a metric, by seed, ascending."""
         found = self.at(method, labelled)
-        return {seed: found[seed].metrics[metric] for seed in sorted(found) if metric in found[seed].metrics}
+        return {
+            seed: found[seed].metrics[metric]
+            for seed in sorted(found)
+            if metric in found[seed].metrics
+        }
 
     def curves(self, method: str, labelled: Sequence[int], metric: str) -> dict[int, list[float]]:
         """Values at all the given sizes, by seed, for the seeds that have every one of them."""
@@ -65,9 +72,9 @@ def select_trials(
     methods: Iterable[str] | None = None,
     own: Collection[str] = (),
 ) -> Trials:
-    """The measurements of a comparison. Where a trial was answered more than once, the answer from the device and the
-    environment that answered most of the others is kept, so that comparisons mix as little as possible. Where `own` names the
-    methods of the suite, only those count for that."""
+    """The measurements of a comparison. Where a trial was answered more than once, the answer from
+    the device and the environment that answered most of the others is kept, so that comparisons mix
+    as little as possible. Where `own` names the methods of the suite, only those count for that."""
     wanted = set(methods) if methods is not None else None
     rows = [
         row
@@ -76,18 +83,29 @@ def select_trials(
         and (wanted is None or row.method in wanted)
     ]
     counted = [row for row in rows if row.method in own] or rows
-    devices, environments = Counter(row.device_model for row in counted), Counter(row.env_id for row in counted)
-    answers: dict[tuple[str, int], dict[tuple[str, str], list[Measurement]]] = defaultdict(lambda: defaultdict(list))
+    devices = Counter(row.device_model for row in counted)
+    environments = Counter(row.env_id for row in counted)
+    answers: dict[tuple[str, int], dict[tuple[str, str], list[Measurement]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
     for row in rows:
         answers[row.method, row.seed][row.trial_id, row.env_id].append(row)
 
     def weight(answer: list[Measurement]) -> tuple[int, int, int, str, str]:
         one = answer[0]
-        return devices[one.device_model], environments[one.env_id], len(answer), one.env_id, one.trial_id
+        return (
+            devices[one.device_model],
+            environments[one.env_id],
+            len(answer),
+            one.env_id,
+            one.trial_id,
+        )
 
     kept = [max(found.values(), key=weight) for found in answers.values()]
     repeated = sum(len(found) > 1 for found in answers.values())
-    return Trials(tuple(sorted((row for answer in kept for row in answer), key=lambda row: row.key)), repeated)
+    return Trials(
+        tuple(sorted((row for answer in kept for row in answer), key=lambda row: row.key)), repeated
+    )
 
 
 def comparison_blocker(rows: Iterable[Measurement], mix_devices: bool) -> str:

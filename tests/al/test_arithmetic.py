@@ -1,4 +1,5 @@
-"""Whole trials under every arithmetic: what an option of precision or step breaks must not wait for a first long training."""
+"""Whole trials under every arithmetic: what an option of precision or step breaks must not wait for
+a first long training."""
 
 from __future__ import annotations
 
@@ -27,8 +28,8 @@ QUICKSTART = find_suite("quickstart/digits", SUITES)
 
 
 def rehearsed(made: Trial, cache: Path, precision: str, step: str) -> list[Learner]:
-    """Play a trial through on the CPU; its learners when it is over, committees' members and pretext's among them.
-    Operations in a row stand for graphs."""
+    """Play a trial through on the CPU; its learners when it is over, committees' members and
+    pretext's among them. Operations in a row stand for graphs."""
     torch.set_num_threads(1)
     numerics, learners = Numerics(torch.device("cpu"), precision, step=step), []
 
@@ -43,7 +44,8 @@ def rehearsed(made: Trial, cache: Path, precision: str, step: str) -> list[Learn
 
 @pytest.fixture
 def tapes(monkeypatch: pytest.MonkeyPatch) -> list[Tape]:
-    """What was captured; every kind of step is captured at its second, so that a rehearsal's few steps reach replays."""
+    """What was captured; every kind of step is captured at its second, so that a rehearsal's few
+    steps reach replays."""
     made: list[Tape] = []
 
     def graphs(_: torch.device) -> Tape:
@@ -57,15 +59,23 @@ def tapes(monkeypatch: pytest.MonkeyPatch) -> list[Tape]:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("method", QUICKSTART.suite.methods)
-def test_every_method_under_every_arithmetic(method: str, precision: str, tmp_path: Path, tapes: list[Tape]) -> None:
+def test_every_method_under_every_arithmetic(
+    method: str, precision: str, tmp_path: Path, tapes: list[Tape]
+) -> None:
     """Captured steps end where steps together end, bit by bit; weights stay fp32 and finite."""
     (made,) = QUICKSTART.trials(methods=[method], seeds=[0])
     ends = {}
     for step in ("eager", "together", "captured"):
         learners = rehearsed(made, tmp_path, precision, step)
         for learner in learners:
-            values = [value for value in learner.student.state_dict().values() if value.is_floating_point()]
-            assert all(value.dtype == torch.float32 and bool(value.isfinite().all()) for value in values)
+            values = [
+                value
+                for value in learner.student.state_dict().values()
+                if value.is_floating_point()
+            ]
+            assert all(
+                value.dtype == torch.float32 and bool(value.isfinite().all()) for value in values
+            )
             assert math.isfinite(learner.metrics["accuracy"])
         ends[step] = [learner.weights() for learner in learners]
     assert ends["captured"] == ends["together"]
@@ -78,7 +88,9 @@ def test_statistics_are_taken_in_the_arithmetic_of_the_evaluation(
 ) -> None:
     """Batch-norm statistics that are estimated anew in half precision where the training is."""
     seen: list[bool] = []
-    monkeypatch.setattr(trajectory, "refresh_batch_norm", lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    monkeypatch.setattr(
+        trajectory, "refresh_batch_norm", lambda *_: seen.append(torch.is_autocast_enabled("cpu"))
+    )
     (made,) = QUICKSTART.trials(methods=["stconal"], seeds=[0])
     for precision, half in (("fp32", False), ("bf16", True)):
         seen.clear()

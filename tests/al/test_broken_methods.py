@@ -1,7 +1,8 @@
-"""What a smoke profile is for: a training that learns is far above chance, and one broken on purpose stays at it.
+"""What a smoke profile is for: a training that learns is far above chance, and one broken on
+purpose stays at it.
 
-On the handwritten digits that every installation has; profiles of papers are held to the threshold that their notes name where
-ALBENCH_TEST_DATA names a data root.
+On the handwritten digits that every installation has; profiles of papers are held to the threshold
+that their notes name where ALBENCH_TEST_DATA names a data root.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ def reached(
 
 
 def shuffle_labels(learner: Learner) -> None:
-    order = torch.randperm(len(learner.parts.train_labels), generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(
+        len(learner.parts.train_labels), generator=torch.Generator().manual_seed(0)
+    )
     learner.parts.train_labels.copy_(learner.parts.train_labels[order].clone())
 
 
@@ -78,18 +81,31 @@ def test_a_teacher_that_is_not_updated_stays_at_chance(cache: Path) -> None:
 
 THRESHOLD = 20.0
 """Percent below which the notes of these profiles call a network broken."""
-REAL = pytest.mark.skipif("ALBENCH_TEST_DATA" not in os.environ, reason="ALBENCH_TEST_DATA names no data root")
+REAL = pytest.mark.skipif(
+    "ALBENCH_TEST_DATA" not in os.environ, reason="ALBENCH_TEST_DATA names no data root"
+)
 PROFILES = [
-    (suite, "smoke") for suite in ("tod/cifar10", "st-conal/cifar10", "bal/cifar10-base", "pt4al/cifar10", "diam/mnist")
+    (suite, "smoke")
+    for suite in (
+        "tod/cifar10",
+        "st-conal/cifar10",
+        "bal/cifar10-base",
+        "pt4al/cifar10",
+        "diam/mnist",
+    )
 ]
 """One of each paper."""
 
 
 def reached_by_profile(
-    suite: str, profile: str, method: str, cache: Path, damage: Callable[[Learner], None] = lambda _: None
+    suite: str,
+    profile: str,
+    method: str,
+    cache: Path,
+    damage: Callable[[Learner], None] = lambda _: None,
 ) -> dict[str, float]:
-    """Test accuracy of every network in percent after one training on as many labels as the profile ends with; of several
-    target models the mean."""
+    """Test accuracy of every network in percent after one training on as many labels as the profile
+    ends with; of several target models the mean."""
     (made,) = find_suite(suite, SUITES).trials(profile, methods=[method], seeds=[0])
     data = datasets.load(made.protocol.data, Path(os.environ["ALBENCH_TEST_DATA"]), cache)
     torch.set_num_threads(1)
@@ -98,11 +114,18 @@ def reached_by_profile(
     members = learner.members if isinstance(learner, Committee) else [learner]
     for member in members:
         damage(member)
-    pool, labelled = torch.arange(made.protocol.data.train_size).numpy(), made.protocol.acquisition.labelled()[-1]
+    pool = torch.arange(made.protocol.data.train_size).numpy()
+    labelled = made.protocol.acquisition.labelled()[-1]
     learner.fit(0, pool[:labelled], pool[labelled:], ())
     networks = {f"student{member.place}": (member, member.student) for member in members}
-    networks |= {name: (member, module) for member in members for name, module in member.objective.modules().items()}
-    found = {name: member.evaluate(network).accuracy for name, (member, network) in networks.items()}
+    networks |= {
+        name: (member, module)
+        for member in members
+        for name, module in member.objective.modules().items()
+    }
+    found = {
+        name: member.evaluate(network).accuracy for name, (member, network) in networks.items()
+    }
     students = [found.pop(f"student{member.place}") for member in members]
     return found | {"student": sum(students) / len(students)}
 
@@ -110,10 +133,14 @@ def reached_by_profile(
 @REAL
 @pytest.mark.slow
 @pytest.mark.parametrize(("suite", "profile"), PROFILES)
-def test_the_threshold_of_a_profile_tells_a_broken_training(suite: str, profile: str, cache: Path) -> None:
+def test_the_threshold_of_a_profile_tells_a_broken_training(
+    suite: str, profile: str, cache: Path
+) -> None:
     assert reached_by_profile(suite, profile, "random", cache)["student"] > THRESHOLD
     for damage in (shuffle_labels, freeze):
-        assert reached_by_profile(suite, profile, "random", cache, damage)["student"] < THRESHOLD, damage.__name__
+        assert reached_by_profile(suite, profile, "random", cache, damage)["student"] < THRESHOLD, (
+            damage.__name__
+        )
 
 
 @REAL

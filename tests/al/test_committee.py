@@ -1,4 +1,5 @@
-"""Several target models: each is what it would be alone; resume is exact; votes are recorded without disturbing training."""
+"""Several target models: each is what it would be alone; resume is exact; votes are recorded
+without disturbing training."""
 
 from __future__ import annotations
 
@@ -41,7 +42,12 @@ class Voted(Strategy):
     def select(self, view, budget):
         votes = view["votes"]  # (models, snapshots, n)
         assert votes.dtype == torch.uint8 and votes.shape[2] == len(view.candidates)
-        return Picks((votes != votes[:, :1]).any(dim=1).sum(dim=0).argsort(stable=True, descending=True)[:budget])
+        return Picks(
+            (votes != votes[:, :1])
+            .any(dim=1)
+            .sum(dim=0)
+            .argsort(stable=True, descending=True)[:budget]
+        )
 
 
 def committee(cache: Path, members: tuple[int, ...] | None = None):
@@ -60,9 +66,9 @@ def test_each_member_is_what_it_is_alone(tmp_path: Path, cache: Path) -> None:
     run(made.protocol, strategy, learner, live)
     metrics = live.results[0].metrics
     accuracies = [metrics[f"accuracy/model{i}"] for i in range(3)]
-    assert metrics["accuracy"] == pytest.approx(np.mean(accuracies)) and metrics["spread/models"] == pytest.approx(
-        np.std(accuracies)
-    )
+    assert metrics["accuracy"] == pytest.approx(np.mean(accuracies)) and metrics[
+        "spread/models"
+    ] == pytest.approx(np.std(accuracies))
     alone = trial(sets=SETS)
     strategy, first = assembled(alone, cache)
     live = session(alone, tmp_path / "alone")
@@ -71,7 +77,9 @@ def test_each_member_is_what_it_is_alone(tmp_path: Path, cache: Path) -> None:
 
 
 @pytest.mark.parametrize("members", [(0, 2), (1,)])
-def test_a_part_of_the_members_is_what_it_is_among_all(tmp_path: Path, cache: Path, members: tuple[int, ...]) -> None:
+def test_a_part_of_the_members_is_what_it_is_among_all(
+    tmp_path: Path, cache: Path, members: tuple[int, ...]
+) -> None:
     found = {}
     for name, kept in (("all", None), ("part", members)):
         made, strategy, learner = committee(cache, kept)
@@ -124,7 +132,9 @@ def test_votes_belong_to_their_images(cache: Path) -> None:
     assert torch.equal(learner.outputs({"votes"}, voters[[3, 0]], 0)["votes"], votes[:, :, [3, 0]])
 
 
-def test_a_fraction_of_the_epochs_that_rounds_to_none_is_refused_before_training(cache: Path) -> None:
+def test_a_fraction_of_the_epochs_that_rounds_to_none_is_refused_before_training(
+    cache: Path,
+) -> None:
     _, _, learner = committee(cache)
     member = learner.members[0]
     training = member.protocol.training.model_copy(update={"vote_fraction": 0.1})

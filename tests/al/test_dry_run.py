@@ -41,12 +41,15 @@ def test_every_data_set_is_there() -> None:
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_synthetic_images_have_the_shape_of_the_data_set(name: str) -> None:
-    made = synthetic_dataset(few_images(find_suite("quickstart/digits", ROOT).suite.protocol, name=name))
+    made = synthetic_dataset(
+        few_images(find_suite("quickstart/digits", ROOT).suite.protocol, name=name)
+    )
     assert made.train.pixels.shape == (6, *SHAPES[name]) and len(made.test.pixels) == 3
 
 
 @pytest.mark.parametrize(
-    ("name", "side"), [("tod/caltech101", 224), ("st-conal/caltech256", 256), ("bal/caltech101-base", 224)]
+    ("name", "side"),
+    [("tod/caltech101", 224), ("st-conal/caltech256", 256), ("bal/caltech101-base", 224)],
 )
 def test_images_of_many_sizes_are_as_large_as_they_are_decoded(name: str, side: int) -> None:
     made = synthetic_dataset(few_images(find_suite(name, ROOT).suite.protocol))
@@ -54,19 +57,34 @@ def test_images_of_many_sizes_are_as_large_as_they_are_decoded(name: str, side: 
 
 
 def test_what_holds_for_one_size_only_is_rehearsed_at_that_size() -> None:
-    """LL4AL's pooling windows are pinned for 224 pixels; everything else is rehearsed on small crops."""
+    """LL4AL's pooling windows are pinned for 224 pixels; everything else is rehearsed on small
+    crops."""
     suite = find_suite("st-conal/caltech256", ROOT)
     trials = {name: suite.trials(methods=[name], seeds=[0])[0] for name in ("ll4al", "random")}
-    crops = {name: shrink_protocol(trial.protocol, side_of(trial)).views.train[0] for name, trial in trials.items()}
-    assert {name: getattr(crop, "size", None) for name, crop in crops.items()} == {"ll4al": 224, "random": 64}
-    dry_run(trials["ll4al"], lambda small, data: assemble(small, data, prepare("cpu", "fp32", 1), Path("weights")))
+    crops = {
+        name: shrink_protocol(trial.protocol, side_of(trial)).views.train[0]
+        for name, trial in trials.items()
+    }
+    assert {name: getattr(crop, "size", None) for name, crop in crops.items()} == {
+        "ll4al": 224,
+        "random": 64,
+    }
+    dry_run(
+        trials["ll4al"],
+        lambda small, data: assemble(small, data, prepare("cpu", "fp32", 1), Path("weights")),
+    )
 
 
 def test_a_strategy_is_shown_images_of_a_side_that_it_takes() -> None:
-    """VAAL's autoencoder takes 32 or 224 pixels: the dry run's crops of 64 would be a false alarm."""
+    """VAAL's autoencoder takes 32 or 224 pixels: the dry run's crops of 64 would be a false
+    alarm."""
     for name in ("st-conal/caltech256", "st-conal/tiny-imagenet"):
         (trial,) = find_suite(name, ROOT).trials(methods=["vaal"], seeds=[0])
         assert side_of(trial) == 32
     sets = {"methods.vaal.strategy.params.iterations": 1}
-    (trial,) = find_suite("st-conal/caltech256", ROOT).trials(methods=["vaal"], seeds=[0], sets=sets)
-    dry_run(trial, lambda small, data: assemble(small, data, prepare("cpu", "fp32", 1), Path("weights")))
+    (trial,) = find_suite("st-conal/caltech256", ROOT).trials(
+        methods=["vaal"], seeds=[0], sets=sets
+    )
+    dry_run(
+        trial, lambda small, data: assemble(small, data, prepare("cpu", "fp32", 1), Path("weights"))
+    )

@@ -1,4 +1,5 @@
-"""Features of a data set: what a file is made of, what its identity holds, and what an interrupted pass leaves."""
+"""Features of a data set: what a file is made of, what its identity holds, and what an interrupted
+pass leaves."""
 
 from __future__ import annotations
 
@@ -21,7 +22,13 @@ from tests.helpers import trials as kit
 
 pytest.importorskip("safetensors")
 MADE = FeatureNetwork(
-    network="counted", weights="a" * 64, code="b" * 64, size=16, resize="bicubic", mean=100.0, std=50.0
+    network="counted",
+    weights="a" * 64,
+    code="b" * 64,
+    size=16,
+    resize="bicubic",
+    mean=100.0,
+    std=50.0,
 )
 
 
@@ -35,7 +42,9 @@ class Counted(nn.Module):
     def forward(self, x: Tensor) -> Outputs:
         self.seen += len(x)
         assert x.shape[1:] == (3, 16, 16)
-        return Outputs(x.flatten(1), torch.stack([x.mean((1, 2, 3)), x.amax((1, 2, 3)), x[:, 0, 3, 5]], dim=1))
+        return Outputs(
+            x.flatten(1), torch.stack([x.mean((1, 2, 3)), x.amax((1, 2, 3)), x[:, 0, 3, 5]], dim=1)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +65,11 @@ def imbalanced(tmp_path: Path) -> tuple[Any, Imbalance]:
     """Digits of which even classes keep 10 images of the pool and odd ones 90."""
     rule = Imbalance(kind="step", majority=90, minority=10)
     plain = kit.trial().protocol.data
-    return load(plain.model_copy(update={"imbalance": rule, "train_size": 500}), tmp_path, tmp_path / "cache"), rule
+    return load(
+        plain.model_copy(update={"imbalance": rule, "train_size": 500}),
+        tmp_path,
+        tmp_path / "cache",
+    ), rule
 
 
 def test_an_imbalanced_pool_has_the_rows_of_its_images(data: Any, tmp_path: Path) -> None:
@@ -76,31 +89,48 @@ def test_an_imbalanced_pool_has_the_rows_of_its_images(data: Any, tmp_path: Path
     before = path.stat().st_mtime_ns
     assert extraction.take_features(data, whole, pool, rule, MADE, tmp_path) == path
     assert path.stat().st_mtime_ns == before
-    assert extraction.extract_features(data, network, MADE, tmp_path, threads=1) == whole, "the whole is still there"
+    assert extraction.extract_features(data, network, MADE, tmp_path, threads=1) == whole, (
+        "the whole is still there"
+    )
 
 
 def test_a_pool_that_is_cut_by_another_rule_is_refused(data: Any, tmp_path: Path) -> None:
     pool, rule = imbalanced(tmp_path)
     whole = extraction.extract_features(data, Counted(), MADE, tmp_path, threads=1)
     with pytest.raises(DataError, match="not what 'step' keeps"):
-        extraction.take_features(data, whole, pool, rule.model_copy(update={"minority": 11}), MADE, tmp_path)
+        extraction.take_features(
+            data, whole, pool, rule.model_copy(update={"minority": 11}), MADE, tmp_path
+        )
     with pytest.raises(DataError) as error:
-        read_features(FeatureFile(file="digits-step-counted-16.safetensors", made=MADE), tmp_path, pool)
-    assert "albench features SUITE" in str(error.value), "the name of the data set alone would not make this file"
+        read_features(
+            FeatureFile(file="digits-step-counted-16.safetensors", made=MADE), tmp_path, pool
+        )
+    assert "albench features SUITE" in str(error.value), (
+        "the name of the data set alone would not make this file"
+    )
 
 
 def test_rows_are_those_of_single_images(data: Any, tmp_path: Path) -> None:
     path = extraction.extract_features(data, Counted(), MADE, tmp_path, threads=1)
     found = read_features(pinned(path), tmp_path, data)
-    assert found.test is not None and found.train.shape == (1297, 3) and found.test.shape == (500, 3)
+    assert (
+        found.test is not None and found.train.shape == (1297, 3) and found.test.shape == (500, 3)
+    )
     for part, rows, place in ((data.train, found.train, 700), (data.test, found.test, 499)):
-        image = torch.from_numpy(np.array(part.image(place))).permute(2, 0, 1)[None].float().expand(1, 3, 8, 8)
+        image = (
+            torch.from_numpy(np.array(part.image(place)))
+            .permute(2, 0, 1)[None]
+            .float()
+            .expand(1, 3, 8, 8)
+        )
         image = (torch.nn.functional.interpolate(image, size=(16, 16), mode="bicubic") - 100) / 50
         np.testing.assert_allclose(rows[place], Counted()(image).features[0].numpy(), rtol=1e-5)
 
 
 def test_an_interrupted_pass_goes_on_and_gives_the_same_bytes(data: Any, tmp_path: Path) -> None:
-    whole = extraction.extract_features(data, Counted(), MADE, tmp_path / "whole", threads=1).read_bytes()
+    whole = extraction.extract_features(
+        data, Counted(), MADE, tmp_path / "whole", threads=1
+    ).read_bytes()
 
     def stop(done: int, images: int) -> None:
         assert images == 1797
@@ -115,7 +145,10 @@ def test_an_interrupted_pass_goes_on_and_gives_the_same_bytes(data: Any, tmp_pat
     # Short batches are padded: 1,297 - 768 images in 9 batches, 500 in 4 + 4.
     assert second.seen == 64 * (9 + 8) and path.read_bytes() == whole
     assert [entry.name for entry in (tmp_path / "features").iterdir()] == [path.name]
-    assert extraction.extract_features(data, third, MADE, tmp_path, threads=1) == path and third.seen == 0
+    assert (
+        extraction.extract_features(data, third, MADE, tmp_path, threads=1) == path
+        and third.seen == 0
+    )
 
 
 def test_blocks_of_other_weights_are_not_used(data: Any, tmp_path: Path) -> None:
@@ -130,7 +163,14 @@ def test_blocks_of_other_weights_are_not_used(data: Any, tmp_path: Path) -> None
 
 
 def test_every_part_of_the_identity_counts(data: Any) -> None:
-    changes = ({"weights": "c" * 64}, {"code": "c" * 64}, {"size": 32}, {"mean": 0.0}, {"std": 1.0}, {"network": "x"})
+    changes = (
+        {"weights": "c" * 64},
+        {"code": "c" * 64},
+        {"size": 32},
+        {"mean": 0.0},
+        {"std": 1.0},
+        {"network": "x"},
+    )
     found = {identity_of(data.digest, MADE.model_copy(update=change)) for change in ({}, *changes)}
     assert len(found | {identity_of("0" * 64, MADE)}) == len(changes) + 2
 
@@ -153,7 +193,10 @@ def test_a_torn_file_is_refused_and_made_again(data: Any, tmp_path: Path, keep: 
     with pytest.raises(DataError, match="not a safetensors file"):
         read_features(pinned(path), tmp_path, data)
     assert read_made(path) is None
-    assert extraction.extract_features(data, Counted(), MADE, tmp_path, threads=1).read_bytes() == whole
+    assert (
+        extraction.extract_features(data, Counted(), MADE, tmp_path, threads=1).read_bytes()
+        == whole
+    )
 
 
 def test_another_library_reads_the_same(data: Any, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""The loop: paired streams, exact resume, shared trainings, and refusal of what a strategy must not do."""
+"""The loop: paired streams, exact resume, shared trainings, and refusal of what a strategy must not
+do."""
 
 from __future__ import annotations
 
@@ -28,7 +29,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def results(
-    method: str, out: Path, cache: Path, seed: int = 0, shared: Path | None = None, **components: Component
+    method: str,
+    out: Path,
+    cache: Path,
+    seed: int = 0,
+    shared: Path | None = None,
+    **components: Component,
 ) -> list[CycleResult]:
     made = trial(method, seed, **components)
     strategy, learner = assembled(made, cache)
@@ -38,12 +44,15 @@ def results(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_resume_at_every_point_equals_the_uninterrupted_trial(method: str, tmp_path: Path, cache: Path) -> None:
+def test_resume_at_every_point_equals_the_uninterrupted_trial(
+    method: str, tmp_path: Path, cache: Path
+) -> None:
     whole = results(method, tmp_path / "whole", cache)
     made = trial(method)
     stops = 0
     while True:
-        # A new process each time: everything that is not saved is gone. Each attempt stops after its second question.
+        # A new process each time: everything that is not saved is gone. Each attempt stops after
+        # its second question.
         strategy, learner = assembled(made, cache)
         live = session(made, tmp_path / "cut", stop_after=2)
         try:
@@ -61,15 +70,21 @@ def test_resume_at_every_point_equals_the_uninterrupted_trial(method: str, tmp_p
     assert list(told.values()) == whole
 
 
-def test_the_strategy_leaves_start_weights_order_and_augmentation_alone(tmp_path: Path, cache: Path) -> None:
-    seen = {method: results(method, tmp_path / method, cache) for method in ("random", "entropy", "coreset", "tod")}
+def test_the_strategy_leaves_start_weights_order_and_augmentation_alone(
+    tmp_path: Path, cache: Path
+) -> None:
+    seen = {
+        method: results(method, tmp_path / method, cache)
+        for method in ("random", "entropy", "coreset", "tod")
+    }
     firsts = {(r[0].labelled_digest, r[0].weights, r[0].metrics["accuracy"]) for r in seen.values()}
     assert len(firsts) == 1
     assert len({r[0].picks_digest for r in seen.values()}) == len(seen)
 
 
 def test_batches_do_not_depend_on_who_else_is_labelled(cache: Path) -> None:
-    """Batch order and augmentation are keyed by image: the same image gets the same draw whatever was bought with it."""
+    """Batch order and augmentation are keyed by image: the same image gets the same draw whatever
+    was bought with it."""
     _, learner = assembled(trial(), cache)
     few, many = np.arange(40), np.arange(60)
     a = learner._cycle_data(1, few, many[40:])
@@ -90,15 +105,22 @@ def test_identical_first_trainings_are_done_once(tmp_path: Path, cache: Path) ->
     shared = tmp_path / "shared"
     results("random", tmp_path / "first", cache, shared=shared)
     after = results("entropy", tmp_path / "second", cache, shared=shared)
-    reused = [e.reused for e, _ in events.read_events(tmp_path / "second/events.jsonl") if isinstance(e, CycleFinished)]
+    reused = [
+        e.reused
+        for e, _ in events.read_events(tmp_path / "second/events.jsonl")
+        if isinstance(e, CycleFinished)
+    ]
     assert reused == [True, False, False]
     assert after == alone
     other = results("tod+cod", tmp_path / "third", cache, shared=shared)
     assert other[0].training != alone[0].training
 
 
-def test_a_training_taken_over_has_the_weights_that_its_record_holds(tmp_path: Path, cache: Path) -> None:
-    """Also where a cycle ends at its best epoch and not at its last: a record with other weights than these is not believed."""
+def test_a_training_taken_over_has_the_weights_that_its_record_holds(
+    tmp_path: Path, cache: Path
+) -> None:
+    """Also where a cycle ends at its best epoch and not at its last: a record with other weights
+    than these is not believed."""
     sets = {
         "protocol.evaluation": {"epoch": "best", "every": 2, "batch_size": 100},
         "protocol.training.start": "warm_best",
@@ -115,19 +137,29 @@ def test_a_training_taken_over_has_the_weights_that_its_record_holds(tmp_path: P
         lives.append(live)
     maker, taker = lives
     first = maker.results[0]
-    assert first.metrics["epoch/best"] == 2, "only after the second of three epochs is the test set seen on the way"
+    assert first.metrics["epoch/best"] == 2, (
+        "only after the second of three epochs is the test set seen on the way"
+    )
     assert maker.taken is None and taker.taken is not None
     assert taker.taken.weights == taker.results[0].weights == first.weights
 
 
 @pytest.mark.parametrize("epochs", [1, 2])
-def test_a_training_that_another_trial_did_meanwhile_leaves_no_trace(epochs: int, tmp_path: Path, cache: Path) -> None:
-    """Stopped inside the first cycle, whose training another trial then finishes and shares: later cycles are trained."""
+def test_a_training_that_another_trial_did_meanwhile_leaves_no_trace(
+    epochs: int, tmp_path: Path, cache: Path
+) -> None:
+    """Stopped inside the first cycle, whose training another trial then finishes and shares: later
+    cycles are trained."""
     whole, shared = results("entropy", tmp_path / "whole", cache), tmp_path / "shared"
     made = trial("entropy")
     strategy, learner = assembled(made, cache)
     with pytest.raises(TrainingInterrupted):
-        run(made.protocol, strategy, learner, session(made, tmp_path / "cut", shared, stop_after=epochs))
+        run(
+            made.protocol,
+            strategy,
+            learner,
+            session(made, tmp_path / "cut", shared, stop_after=epochs),
+        )
     results("random", tmp_path / "other", cache, shared=shared)
     assert results("entropy", tmp_path / "cut", cache, shared=shared) == whole
 
@@ -187,7 +219,9 @@ class Fixed(Strategy):
         (torch.tensor([0.0, 1.0]), "float32"),
     ],
 )
-def test_impossible_picks_are_refused(answer: torch.Tensor, said: str, tmp_path: Path, cache: Path) -> None:
+def test_impossible_picks_are_refused(
+    answer: torch.Tensor, said: str, tmp_path: Path, cache: Path
+) -> None:
     made = trial()
     _, learner = assembled(made, cache)
     Fixed.answer = answer
@@ -221,7 +255,9 @@ def test_a_view_holds_no_labels_of_candidates(tmp_path: Path, cache: Path) -> No
     run(made.protocol, Curious(), learner, session(made, tmp_path))
     assert len(seen) == 2 and not hasattr(seen[0], "labels")
     assert set(seen[0].outputs) == {"logits", "labelled.features"}
-    assert seen[0].outputs["logits"].shape == (120, 10) and seen[1].outputs["labelled.features"].shape == (80, 16)
+    assert seen[0].outputs["logits"].shape == (120, 10) and seen[1].outputs[
+        "labelled.features"
+    ].shape == (80, 16)
 
 
 def test_pool_bookkeeping(tmp_path: Path, cache: Path) -> None:

@@ -1,4 +1,5 @@
-"""The semi-supervised option of ST-CoNAL: batches, loss and average against slow twins; exact resume."""
+"""The semi-supervised option of ST-CoNAL: batches, loss and average against slow twins; exact
+resume."""
 
 from __future__ import annotations
 
@@ -19,7 +20,13 @@ from benchmark.runs.events import CycleResult
 from benchmark.spec.suite import Component, Trial
 from tests.helpers.trials import assembled, session, trial
 
-PARAMS: dict[str, Any] = {"labelled": 8, "unlabelled": 24, "weight": 100.0, "ramp_epochs": 5, "ema_decay": 0.97}
+PARAMS: dict[str, Any] = {
+    "labelled": 8,
+    "unlabelled": 24,
+    "weight": 100.0,
+    "ramp_epochs": 5,
+    "ema_decay": 0.97,
+}
 
 
 def made(**more: Any) -> Trial:
@@ -33,7 +40,9 @@ def made(**more: Any) -> Trial:
         "protocol.training.trajectory": {"start": 1, "every": 1},
     }
     return trial(
-        sets=sets, strategy=Component(name="stconal"), objective=Component(name="mean_teacher", params=PARAMS | more)
+        sets=sets,
+        strategy=Component(name="stconal"),
+        objective=Component(name="mean_teacher", params=PARAMS | more),
     )
 
 
@@ -57,12 +66,18 @@ def test_an_epoch_is_one_pass_over_the_unlabelled_pool(tmp_path: Path) -> None:
         assert torch.equal(labels[start : start + 20].sort().values, truth.sort().values)
     assert not torch.equal(labels[:20], labels[20:40])
     for batch in batches:
-        assert isinstance(batch, TwoViews) and batch.unlabelled is not None and batch.again is not None
+        assert (
+            isinstance(batch, TwoViews) and batch.unlabelled is not None and batch.again is not None
+        )
         assert (len(batch.images), len(batch.unlabelled), len(batch.again)) == (8, 24, 32)
-        assert not torch.equal(torch.cat([batch.images, batch.unlabelled]), batch.again), "two views"
+        assert not torch.equal(torch.cat([batch.images, batch.unlabelled]), batch.again), (
+            "two views"
+        )
 
 
-def test_unlabelled_images_are_seen_once_an_epoch_and_labels_of_theirs_never(tmp_path: Path) -> None:
+def test_unlabelled_images_are_seen_once_an_epoch_and_labels_of_theirs_never(
+    tmp_path: Path,
+) -> None:
     found, objective = learner(tmp_path)
     data = found._cycle_data(0, np.arange(8), np.arange(8, 200))
     seen: list[int] = []
@@ -73,7 +88,9 @@ def test_unlabelled_images_are_seen_once_an_epoch_and_labels_of_theirs_never(tmp
     )[1]  # type: ignore[method-assign]
     data.labels = torch.where(torch.arange(200) < 8, data.labels[:200], -1)
     batches = list(objective.batches(data, 0))
-    assert sorted(seen) == list(range(8, 200)) and all(int(batch.labels.min()) >= 0 for batch in batches)
+    assert sorted(seen) == list(range(8, 200)) and all(
+        int(batch.labels.min()) >= 0 for batch in batches
+    )
 
 
 @pytest.mark.parametrize("epoch", [0, 2, 7])
@@ -85,7 +102,8 @@ def test_the_loss_is_the_released_one(epoch: int, tmp_path: Path) -> None:
     with torch.no_grad():
         for value in objective.modules()["mean_teacher"].parameters():
             value.mul_(1.5)
-    student, teacher = copy.deepcopy(found.student).train(), copy.deepcopy(objective.modules()["mean_teacher"]).train()
+    student = copy.deepcopy(found.student).train()
+    teacher = copy.deepcopy(objective.modules()["mean_teacher"]).train()
     objective.before_step(batch)
     loss = objective.loss(found.student.train(), batch)
     with torch.no_grad():

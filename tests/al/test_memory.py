@@ -39,7 +39,11 @@ def test_every_cycle_tells_its_peak(tmp_path: Path) -> None:
     made = trial()
     strategy, learner = assembled(made, tmp_path / "cache")
     run(made.protocol, strategy, learner, session(made, tmp_path))
-    told = [event for event, _ in events.read_events(tmp_path / "events.jsonl") if isinstance(event, CycleFinished)]
+    told = [
+        event
+        for event, _ in events.read_events(tmp_path / "events.jsonl")
+        if isinstance(event, CycleFinished)
+    ]
     peaks = [event.peak_host_bytes for event in told]
     assert len(peaks) == made.protocol.acquisition.cycles
     assert peaks == sorted(peaks) and peaks[0] > 50 * MB

@@ -1,4 +1,5 @@
-"""The newer methods under protocols of the papers' suites: every output that they need is there, and a trial ends."""
+"""The newer methods under protocols of the papers' suites: every output that they need is there,
+and a trial ends."""
 
 from __future__ import annotations
 
@@ -24,4 +25,7 @@ def test_a_trial_plays_through(suite: str, method: str) -> None:
     found = find_suite(suite, SUITES)
     (trial,) = found.trials(methods=[method], seeds=[0], extra=group_methods(found.suite))
     numerics = prepare("cpu", "fp32", 1)
-    dry_run(trial, lambda small, data: assemble(small, data, numerics, Path("weights"), synthetic_features))
+    dry_run(
+        trial,
+        lambda small, data: assemble(small, data, numerics, Path("weights"), synthetic_features),
+    )

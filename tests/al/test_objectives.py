@@ -21,13 +21,17 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_one_cod_step_by_hand(cache: Path) -> None:
-    """Loss, gradient step and teacher of the first two steps, written out as the release has them."""
+    """Loss, gradient step and teacher of the first two steps, written out as the release has
+    them."""
     made = trial("tod+cod")
     _, learner = assembled(made, cache)
     data = learner._cycle_data(0, np.arange(40), np.arange(40, 400))
     optimizer = learner._optimizer()
     student, teacher = learner.student, dict(learner.objective.modules())["teacher"]
-    assert any(not torch.equal(a, b) for a, b in zip(student.parameters(), teacher.parameters(), strict=True))
+    assert any(
+        not torch.equal(a, b)
+        for a, b in zip(student.parameters(), teacher.parameters(), strict=True)
+    )
     student.train()
     expected = {name: value.clone() for name, value in teacher.named_parameters()}
     for step, batch in enumerate(learner.objective.batches(data, 0)):
@@ -36,7 +40,8 @@ def test_one_cod_step_by_hand(cache: Path) -> None:
         learner.objective.before_step(batch)
         loss = learner.objective.loss(student, batch)
         teacher.train()
-        student.eval()  # running statistics must not move twice; batch statistics are what both use below
+        # Running statistics must not move twice; batch statistics are what both use below.
+        student.eval()
         student.train()
         a, u = student(batch.images), student(batch.unlabelled)
         with torch.no_grad():
@@ -71,7 +76,8 @@ def test_one_cod_step_by_hand(cache: Path) -> None:
 def test_where_the_teacher_starts(
     start: str, carry: str, at_student: tuple[bool, bool], alphas: tuple[float, float], cache: Path
 ) -> None:
-    """The switches of cycle 0 and of later cycles are two; the first step's weight follows the network it averages with."""
+    """The switches of cycle 0 and of later cycles are two; the first step's weight follows the
+    network it averages with."""
     params = {"weight": 0.02, "teacher_start": start, "teacher_carry": carry}
     _, learner = assembled(trial("tod+cod", objective=Component(name="cod", params=params)), cache)
     objective, student = learner.objective, learner.student
@@ -92,13 +98,17 @@ def test_where_the_teacher_starts(
 def test_later_cycles_draw_a_fresh_unlabelled_batch_every_step(cache: Path) -> None:
     _, learner = assembled(trial("tod+cod"), cache)
     data = learner._cycle_data(1, np.arange(80), np.arange(80, 400))
-    asked = [each for epoch in range(14) for each in learner.objective._unlabelled(data, epoch)][:40]
+    asked = [each for epoch in range(14) for each in learner.objective._unlabelled(data, epoch)][
+        :40
+    ]
     assert [step for _, step in asked] == list(range(40))
     drawn = [indices for indices, _ in asked]
     assert all(len(set(d.tolist())) == 32 and d.min() >= 80 for d in drawn)
     assert len({tuple(d.tolist()) for d in drawn}) == 40
     counts = np.bincount(torch.cat(drawn).numpy(), minlength=400)[80:]
-    assert counts.sum() == 40 * 32 and counts.max() <= 15  # mean 4; uniform draws exceed 15 once in 10^5 images
+    assert (
+        counts.sum() == 40 * 32 and counts.max() <= 15
+    )  # mean 4; uniform draws exceed 15 once in 10^5 images
 
 
 def test_without_the_cod_loss_the_second_head_stays_at_its_start(cache: Path) -> None:
@@ -133,7 +143,9 @@ def test_reference_is_untrained_first_and_the_previous_student_later(cache: Path
     learner.start_cycle(1, needs)
     out = learner.outputs(needs, np.arange(100, 150), 1)
     assert torch.equal(out["logits"], out["reference.logits"])
-    _, other = assembled(trial("tod", strategy=Component(name="tod", params={"first": "highest_initial"})), cache)
+    _, other = assembled(
+        trial("tod", strategy=Component(name="tod", params={"first": "highest_initial"})), cache
+    )
     other.start_cycle(0, {"logits", "previous.logits"})
     out = other.outputs({"logits", "previous.logits"}, np.arange(100, 150), 0)
     assert torch.equal(out["logits"], out["previous.logits"])

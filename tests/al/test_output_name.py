@@ -30,5 +30,8 @@ def test_a_name_and_its_parts(text: str) -> None:
 def test_what_the_parts_say() -> None:
     name = OutputName.parse("labelled.model3.teacher.logits")
     assert name.owner == "model3.teacher" and not name.is_static
-    assert str(name.unlabelled) == "model3.teacher.logits" and str(name.of_member) == "labelled.teacher.logits"
+    assert (
+        str(name.unlabelled) == "model3.teacher.logits"
+        and str(name.of_member) == "labelled.teacher.logits"
+    )
     assert OutputName.parse("pretext.loss").is_static

@@ -1,4 +1,5 @@
-"""Parameters read from the files of components are those that building a component takes, and `plan` refuses the others."""
+"""Parameters read from the files of components are those that building a component takes, and
+`plan` refuses the others."""
 
 from __future__ import annotations
 
@@ -33,16 +34,23 @@ def refused(check: Any, kind: str, component: Component) -> str:
     return ""
 
 
-@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in KINDS for name in registry.component_names(kind)])
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind in KINDS for name in registry.component_names(kind)]
+)
 def test_a_component_takes_what_building_it_takes(kind: str, name: str) -> None:
     for params in (
         {},
         {"no_such": 1},
-        *({field: wrong} for field in fields(kind, name) for wrong in ("?", -1, 0.5, None, [], True)),
+        *(
+            {field: wrong}
+            for field in fields(kind, name)
+            for wrong in ("?", -1, 0.5, None, [], True)
+        ),
     ):
         component = Component(name=name, params=params)
         found, wanted = (
-            bool(refused(check, kind, component)) for check in (parameters.demand_valid, registry.build_component)
+            bool(refused(check, kind, component))
+            for check in (parameters.demand_valid, registry.build_component)
         )
         assert found == wanted, params
 
@@ -70,9 +78,30 @@ def test_nothing_is_imported_that_needs_torch() -> None:
 @pytest.mark.parametrize(
     ("selection", "words"),
     [
-        (["bal/cifar10-base", "--methods", "bal", "--set", 'methods.bal.strategy.params.first="uni"'], "first"),
-        (["bal/cifar10-base", "--methods", "bal", "--set", 'methods.bal.strategy.params.sampler="loss"'], "sampler"),
-        (["diam/mnist", "--methods", "diam", "--set", "protocol.training.vote_fraction=0.02"], "round to no vote"),
+        (
+            [
+                "bal/cifar10-base",
+                "--methods",
+                "bal",
+                "--set",
+                'methods.bal.strategy.params.first="uni"',
+            ],
+            "first",
+        ),
+        (
+            [
+                "bal/cifar10-base",
+                "--methods",
+                "bal",
+                "--set",
+                'methods.bal.strategy.params.sampler="loss"',
+            ],
+            "sampler",
+        ),
+        (
+            ["diam/mnist", "--methods", "diam", "--set", "protocol.training.vote_fraction=0.02"],
+            "round to no vote",
+        ),
     ],
 )
 @pytest.mark.parametrize("verb", ["plan", "run"])
@@ -80,6 +109,18 @@ def test_a_plan_refuses_what_a_run_would_refuse(
     verb: str, selection: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert (
-        invoke(["--runs", str(tmp_path / "runs"), "--data", str(tmp_path), verb, *selection, "--profile", "smoke"]) == 2
+        invoke(
+            [
+                "--runs",
+                str(tmp_path / "runs"),
+                "--data",
+                str(tmp_path),
+                verb,
+                *selection,
+                "--profile",
+                "smoke",
+            ]
+        )
+        == 2
     )
     assert words in capsys.readouterr().err

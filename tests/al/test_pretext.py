@@ -1,4 +1,5 @@
-"""The stage before the first cycle: exact resume, one training for many trials, arrays against slow twins, best epochs."""
+"""The stage before the first cycle: exact resume, one training for many trials, arrays against slow
+twins, best epochs."""
 
 from __future__ import annotations
 
@@ -26,7 +27,13 @@ TRAINING = {
     "shuffle": True,
     "drop_last": False,
     "start": "fresh",
-    "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": False},
+    "optimizer": {
+        "name": "sgd",
+        "lr": 0.1,
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "nesterov": False,
+    },
     "schedule": {"kind": "multistep", "milestones": [2], "gamma": 0.1},
 }
 NORMALISE = {"op": "normalise", "mean": [0.3053], "std": [0.3761]}
@@ -61,7 +68,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def made(method: str = "bal", seed: int = 0, sets: dict[str, Any] | None = None, **pretext: Any) -> Trial:
+def made(
+    method: str = "bal", seed: int = 0, sets: dict[str, Any] | None = None, **pretext: Any
+) -> Trial:
     changes = BASE | {"protocol.pretext": PRETEXT | pretext} | (sets or {})
     return trial("random", seed, changes, strategy=STRATEGIES[method])
 
@@ -95,7 +104,7 @@ def epochs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return done
 
 
-# -------------------------------------------------------------------------------------------------- resuming, sharing
+# -------------------------------------------------------------------------------- resuming, sharing
 
 
 @pytest.mark.parametrize(("method", "keep"), [("bal", "best"), ("pt4al", "last")])
@@ -119,7 +128,9 @@ def test_resume_inside_the_stage_equals_the_uninterrupted_trial(
     assert stops >= 3
 
 
-def test_a_paused_stage_is_continued_by_another_trial(tmp_path: Path, cache: Path, epochs: list[int]) -> None:
+def test_a_paused_stage_is_continued_by_another_trial(
+    tmp_path: Path, cache: Path, epochs: list[int]
+) -> None:
     shared = tmp_path / "shared"
     with pytest.raises(TrainingInterrupted):
         results(made("bal"), tmp_path / "a", cache, shared, stop=2)
@@ -128,17 +139,23 @@ def test_a_paused_stage_is_continued_by_another_trial(tmp_path: Path, cache: Pat
     assert epochs == [0, 1, 2]
 
 
-def test_the_stage_is_trained_once_for_trials_that_share_it(tmp_path: Path, cache: Path, epochs: list[int]) -> None:
+def test_the_stage_is_trained_once_for_trials_that_share_it(
+    tmp_path: Path, cache: Path, epochs: list[int]
+) -> None:
     alone = results(made("pt4al"), tmp_path / "alone", cache)
     shared = tmp_path / "shared"
     epochs.clear()
     results(made("bal"), tmp_path / "first", cache, shared)
     # Another regime: budgets and cycles are no part of the stage.
-    results(made("bal", sets={"protocol.acquisition.budget": 20}), tmp_path / "second", cache, shared)
+    results(
+        made("bal", sets={"protocol.acquisition.budget": 20}), tmp_path / "second", cache, shared
+    )
     assert results(made("pt4al"), tmp_path / "third", cache, shared) == alone
     assert epochs == [0, 1, 2]
     told = [
-        event for event, _ in events.read_events(tmp_path / "first/events.jsonl") if isinstance(event, EpochFinished)
+        event
+        for event, _ in events.read_events(tmp_path / "first/events.jsonl")
+        if isinstance(event, EpochFinished)
     ]
     assert [event.stage for event in told if event.epoch == 3] == ["pretext"]
     assert not any(
@@ -163,7 +180,7 @@ def test_a_damaged_result_is_made_again(tmp_path: Path, cache: Path, epochs: lis
     assert epochs == [0, 1, 2] * 2
 
 
-# ---------------------------------------------------------------------------------------------------------- refusals
+# ----------------------------------------------------------------------------------------- refusals
 
 
 def test_a_strategy_without_its_stage_is_refused(tmp_path: Path, cache: Path) -> None:
@@ -173,15 +190,25 @@ def test_a_strategy_without_its_stage_is_refused(tmp_path: Path, cache: Path) ->
         results(made(clusters=None, n_init=None), tmp_path / "b", cache)
 
 
-def test_a_method_that_asks_for_nothing_trains_no_stage(tmp_path: Path, cache: Path, epochs: list[int]) -> None:
-    asked = trial("random", 0, BASE | {"protocol.pretext": PRETEXT, "protocol.acquisition.initial.rule": "uniform"})
+def test_a_method_that_asks_for_nothing_trains_no_stage(
+    tmp_path: Path, cache: Path, epochs: list[int]
+) -> None:
+    asked = trial(
+        "random",
+        0,
+        BASE | {"protocol.pretext": PRETEXT, "protocol.acquisition.initial.rule": "uniform"},
+    )
     plain = trial("random", 0, BASE | {"protocol.acquisition.initial.rule": "uniform"})
-    with_stage, without = (results(item, tmp_path / str(i), cache) for i, item in enumerate((asked, plain)))
+    with_stage, without = (
+        results(item, tmp_path / str(i), cache) for i, item in enumerate((asked, plain))
+    )
     assert not epochs
     assert [r.weights for r in with_stage] == [r.weights for r in without]
 
 
-def test_a_trained_model_is_not_there_before_the_first_training(tmp_path: Path, cache: Path) -> None:
+def test_a_trained_model_is_not_there_before_the_first_training(
+    tmp_path: Path, cache: Path
+) -> None:
     asked = trial("entropy", 0, BASE)
     with pytest.raises(UsageError, match="before the first training"):
         results(asked, tmp_path, cache)
@@ -194,7 +221,7 @@ def test_stage_is_checked_when_the_suite_is_read() -> None:
         made(training=TRAINING | {"start": "warm"})
 
 
-# ------------------------------------------------------------------------------------------------------- slow twins
+# --------------------------------------------------------------------------------------- slow twins
 
 
 def test_rotations_are_quarter_turns() -> None:
@@ -224,7 +251,10 @@ def test_loss_is_the_mean_over_four_passes(cache: Path) -> None:
     slow = []
     for step in range(4):
         turned = torch.stack(
-            [torch.rot90(x, int(k), (1, 2)) for x, k in zip(batch.images, batch.labels[:, step], strict=True)]
+            [
+                torch.rot90(x, int(k), (1, 2))
+                for x, k in zip(batch.images, batch.labels[:, step], strict=True)
+            ]
         )
         slow.append(F.cross_entropy(learner.student(turned).logits, batch.labels[:, step]))
     learner.student.train()
@@ -251,18 +281,27 @@ def test_arrays_of_the_kept_network(upright: bool, cache: Path) -> None:
     with torch.no_grad():
         passes = [network(images.rot90(turn, (2, 3))) for turn in range(4)]
     losses = torch.stack(
-        [F.cross_entropy(out.logits, torch.full((300,), k), reduction="none") for k, out in enumerate(passes)]
+        [
+            F.cross_entropy(out.logits, torch.full((300,), k), reduction="none")
+            for k, out in enumerate(passes)
+        ]
     )
     assert torch.allclose(found["pretext.loss"], losses.mean(dim=0), atol=1e-5)
     assert float(
         torch.stack([(out.logits.argmax(1) == k).float() for k, out in enumerate(passes)]).mean()
     ) * 100 == pytest.approx(found["accuracy"], abs=0.01)
 
-    turns = np.zeros(300, dtype=int) if upright else learner.streams.generator("augment").integers(4, size=300)
+    turns = (
+        np.zeros(300, dtype=int)
+        if upright
+        else learner.streams.generator("augment").integers(4, size=300)
+    )
     features = np.stack([passes[turn].features[i].numpy() for i, turn in enumerate(turns)])
     seed = int(learner.streams.generator("query").integers(2**31))
     centres = KMeans(5, n_init=2, random_state=seed).fit(features).cluster_centers_
-    two = np.sort(np.linalg.norm(features[:, None].astype(float) - centres[None], axis=2), axis=1)[:, :2]
+    two = np.sort(np.linalg.norm(features[:, None].astype(float) - centres[None], axis=2), axis=1)[
+        :, :2
+    ]
     assert np.allclose(found["pretext.cdd"], two[:, 1] - two[:, 0], atol=1e-4)
     assert len(np.unique(turns)) == (1 if upright else 4)
 
@@ -275,10 +314,12 @@ def test_the_stage_has_streams_of_its_own(cache: Path) -> None:
     assert first.shape == second.shape and not torch.equal(first, second)
 
 
-# ------------------------------------------------------------------------------------------------------ best epochs
+# -------------------------------------------------------------------------------------- best epochs
 
 
-def test_maximum_over_epochs_is_recorded_beside_the_last_and_carried_on(tmp_path: Path, cache: Path) -> None:
+def test_maximum_over_epochs_is_recorded_beside_the_last_and_carried_on(
+    tmp_path: Path, cache: Path
+) -> None:
     asked = made(
         sets={
             "protocol.evaluation": {"epoch": "best", "every": 1, "batch_size": 100},
@@ -303,10 +344,18 @@ def test_maximum_over_epochs_is_recorded_beside_the_last_and_carried_on(tmp_path
     assert len(seen) == 3 * 7
     for cycle, result in enumerate(live.results):
         epochs, last = seen[7 * cycle : 7 * cycle + 6], seen[7 * cycle + 6]
-        assert result.metrics["accuracy"] == result.metrics["accuracy/best"] == max(accuracy for accuracy, _ in epochs)
+        assert (
+            result.metrics["accuracy"]
+            == result.metrics["accuracy/best"]
+            == max(accuracy for accuracy, _ in epochs)
+        )
         assert result.metrics["accuracy/last"] == last[0] == epochs[-1][0]
-        assert result.metrics["epoch/best"] == 1 + int(np.argmax([accuracy for accuracy, _ in epochs]))
-    assert any(result.metrics["accuracy/best"] > result.metrics["accuracy/last"] for result in live.results)
+        assert result.metrics["epoch/best"] == 1 + int(
+            np.argmax([accuracy for accuracy, _ in epochs])
+        )
+    assert any(
+        result.metrics["accuracy/best"] > result.metrics["accuracy/last"] for result in live.results
+    )
     # The network that is asked for picks and goes on is the best epoch's.
     best = max(seen[14:20], key=lambda pair: pair[0])
     assert float(next(iter(learner.student.parameters())).detach().double().sum()) == best[1]

@@ -1,4 +1,5 @@
-"""A trial on frozen features: the whole way of a worker, resuming, what is refused, and picks beside another library's."""
+"""A trial on frozen features: the whole way of a worker, resuming, what is refused, and picks
+beside another library's."""
 
 from __future__ import annotations
 
@@ -35,7 +36,11 @@ from benchmark.spec.suite import Component, Trial
 from tests.helpers import trials as kit
 
 WIDTH, L2 = 40, 0.1
-FROZEN = [f"frozen/{data}{kind}" for data in ("cifar10", "cifar100") for kind in ("", "middle", "im", "imlong")]
+FROZEN = [
+    f"frozen/{data}{kind}"
+    for data in ("cifar10", "cifar100")
+    for kind in ("", "middle", "im", "imlong")
+]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +51,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def features_of(part: Any) -> Any:
     """Random projections of the pixels, rectified."""
     drawn = np.random.default_rng(0).standard_normal((64, WIDTH)).astype(np.float32)
-    pixels = np.stack([part.image(place).reshape(-1) for place in range(len(part))]).astype(np.float32)
+    pixels = np.stack([part.image(place).reshape(-1) for place in range(len(part))]).astype(
+        np.float32
+    )
     return np.maximum(pixels @ drawn / 100, 0)
 
 
@@ -54,12 +61,16 @@ def features_of(part: Any) -> Any:
 def root(data: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with a features file, whose digest is in `sha256`."""
     folder = tmp_path_factory.mktemp("data")
-    digest = write_features(folder / "features" / "x.npz", data, features_of(data.train), features_of(data.test))
+    digest = write_features(
+        folder / "features" / "x.npz", data, features_of(data.train), features_of(data.test)
+    )
     (folder / "sha256").write_text(digest)
     return folder
 
 
-def trial(method: str = "margin", digest: str = "0" * 64, cycles: int = 4, **components: Component) -> Trial:
+def trial(
+    method: str = "margin", digest: str = "0" * 64, cycles: int = 4, **components: Component
+) -> Trial:
     recipe = {
         "epochs": 1,
         "batch_size": 100,
@@ -93,7 +104,9 @@ def pinned(root: Path, method: str = "margin", **given: Any) -> Trial:
     return trial(method, (root / "sha256").read_text(), **given)
 
 
-def test_a_cycle_is_the_optimum_on_standardised_features(data: Any, root: Path, tmp_path: Path) -> None:
+def test_a_cycle_is_the_optimum_on_standardised_features(
+    data: Any, root: Path, tmp_path: Path
+) -> None:
     made = pinned(root, "random")
     strategy, learner = assembled(made, data, root)
     assert isinstance(learner, Probe)
@@ -122,11 +135,20 @@ def test_the_worker_runs_and_repeats_it_bit_for_bit(data: Any, root: Path, tmp_p
     (tmp_path / "trial.json").write_text(made.model_dump_json())
     digests, pin = [], (root / "sha256").read_text()
     for name in ("first", "second"):
-        places = ["--data", str(root), "--cache", str(tmp_path / f"cache of {name}"), "--device", "cpu"]
+        places = [
+            "--data",
+            str(root),
+            "--cache",
+            str(tmp_path / f"cache of {name}"),
+            "--device",
+            "cpu",
+        ]
         assert worker.main([str(tmp_path / "trial.json"), str(tmp_path / name), *places]) == 0
         record = parse_record((tmp_path / name / "record.json").read_bytes())
         digests.append(record.digest)
-        assert record.data.features == {"own": pin}, "the record names the features that it was made from"
+        assert record.data.features == {"own": pin}, (
+            "the record names the features that it was made from"
+        )
         assert f"features own {pin}" in summarize_conditions([record])[0].data
     assert digests[0] == digests[1]
 
@@ -155,7 +177,10 @@ def test_the_digest_of_a_features_file_follows_its_content(tmp_path: Path) -> No
     path.parent.mkdir()
     for content in (b"one", b"other", b"other"):
         path.write_bytes(content)
-        assert digest_features(pin, tmp_path, tmp_path / "cache") == hashlib.sha256(content).hexdigest()
+        assert (
+            digest_features(pin, tmp_path, tmp_path / "cache")
+            == hashlib.sha256(content).hexdigest()
+        )
     path.unlink()
     with pytest.raises(DataError, match="not there"):
         digest_features(pin, tmp_path, tmp_path / "cache")
@@ -170,10 +195,14 @@ METHODS = {
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_methods_of_a_suite_that_cannot_run_are_refused_by_name(method: str, data: Any, root: Path) -> None:
+def test_methods_of_a_suite_that_cannot_run_are_refused_by_name(
+    method: str, data: Any, root: Path
+) -> None:
     made = pinned(root)
     (other,) = find_suite("quickstart/digits", kit.SUITES).trials(methods=[method], seeds=[0])
-    made = made.model_copy(update={"method_name": method, "strategy": other.strategy, "objective": other.objective})
+    made = made.model_copy(
+        update={"method_name": method, "strategy": other.strategy, "objective": other.objective}
+    )
     with pytest.raises(UsageError, match=METHODS[method]) as error:
         assembled(made, data, root)
     assert f"the method '{method}' cannot be run on frozen features" in str(error.value)
@@ -202,7 +231,11 @@ def test_strategies_that_cannot_run_are_refused_with_the_reason(strategy: str, r
     assert "the method 'mine' cannot be run" in str(error.value)
 
 
-NEEDS = {"learning_loss": ["predicted_loss"], "diam": ["votes"], "pt4al": ["logits", "pretext.loss"]}
+NEEDS = {
+    "learning_loss": ["predicted_loss"],
+    "diam": ["votes"],
+    "pt4al": ["logits", "pretext.loss"],
+}
 """What these strategies declare; `ta_vaal` is refused because it declares sizes of images."""
 
 
@@ -217,7 +250,14 @@ def test_what_inputs_and_the_solver_need_is_checked_where_the_suite_is_read() ->
     for sets, said in (
         ({"protocol.inputs": "own"}, "not among the features"),
         (
-            {"protocol.training.optimizer": {"name": "lbfgs", "l2": 1.0, "tolerance": 1e-4, "iterations": 9}},
+            {
+                "protocol.training.optimizer": {
+                    "name": "lbfgs",
+                    "l2": 1.0,
+                    "tolerance": 1e-4,
+                    "iterations": 9,
+                }
+            },
             "epochs = 1",
         ),
     ):
@@ -237,11 +277,16 @@ def test_the_suites_pin_the_code_of_the_network_as_it_is() -> None:
 @pytest.mark.parametrize("kind", ["im", "imlong"])
 @pytest.mark.parametrize("data", ["cifar10", "cifar100"])
 def test_imbalanced_pools_are_those_of_the_papers_suites(data: str, kind: str) -> None:
-    ours, theirs = (find_suite(f"{paper}/{data}{kind}", kit.SUITES).suite.protocol for paper in ("frozen", "st-conal"))
+    ours, theirs = (
+        find_suite(f"{paper}/{data}{kind}", kit.SUITES).suite.protocol
+        for paper in ("frozen", "st-conal")
+    )
     assert ours.data == theirs.data and ours.data.imbalance is not None
     balanced = find_suite(f"frozen/{data}", kit.SUITES).suite
     assert ours.acquisition.labelled() == balanced.protocol.acquisition.labelled()
-    assert ours.acquisition.initial.rule == "uniform", "a balanced start would have to know the rare classes"
+    assert ours.acquisition.initial.rule == "uniform", (
+        "a balanced start would have to know the rare classes"
+    )
 
 
 @pytest.mark.parametrize("data", ["cifar10", "cifar100"])
@@ -254,7 +299,12 @@ def test_middle_budgets_go_from_100_to_2000(data: str) -> None:
 def test_every_method_of_the_suite_dry_runs() -> None:
     numerics, suite = Numerics(torch.device("cpu")), find_suite("frozen/cifar10", kit.SUITES)
     for made in suite.trials(seeds=[0]):
-        dry_run(made, lambda small, data: worker.assemble(small, data, numerics, Path("weights"), synthetic_features))
+        dry_run(
+            made,
+            lambda small, data: worker.assemble(
+                small, data, numerics, Path("weights"), synthetic_features
+            ),
+        )
 
 
 def test_what_made_the_features_is_part_of_the_identity_and_the_file_name_is_not() -> None:
@@ -266,14 +316,16 @@ def test_what_made_the_features_is_part_of_the_identity_and_the_file_name_is_not
     assert trial_id(plain) == trial_id(renamed) != trial_id(other)
 
 
-# ------------------------------------------------------------------------------- the same picks as another library's
+# -------------------------------------------------------------- the same picks as another library's
 
 
 def seen_by(learner: Any, labelled: Any, candidates: Any, needs: Any, seed: int) -> View:
     outputs: dict[str, Tensor] = {}
     for name in needs:
         known = name.startswith("labelled.")
-        given = learner.outputs([name.removeprefix("labelled.")], labelled if known else candidates, 0)
+        given = learner.outputs(
+            [name.removeprefix("labelled.")], labelled if known else candidates, 0
+        )
         outputs[name] = given[name.removeprefix("labelled.")]
     return View(
         cycle=0,
@@ -290,7 +342,8 @@ def seen_by(learner: Any, labelled: Any, candidates: Any, needs: Any, seed: int)
 
 @dataclass(frozen=True)
 class Beside:
-    """One cycle of a trained probe, and the same features, labels and weights for scikit-activeml."""
+    """One cycle of a trained probe, and the same features, labels and weights for
+    scikit-activeml."""
 
     learner: Any
     labelled: Any
@@ -319,14 +372,17 @@ def cycle_of(seed: int, data: Any, root: Path) -> Beside:
     labelled, candidates = order[:60], order[60:460]
     learner.fit(0, labelled, candidates, [])
     known, unknown = (
-        learner.outputs(["features"], part, 0)["features"].double().numpy() for part in (labelled, candidates)
+        learner.outputs(["features"], part, 0)["features"].double().numpy()
+        for part in (labelled, candidates)
     )
     labels = np.r_[data.train.labels[labelled].astype(float), np.full(len(candidates), np.nan)]
     model = pytest.importorskip("skactiveml.classifier").SklearnClassifier(
         LogisticRegression(max_iter=1), classes=list(range(10))
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one iteration of theirs does not converge, and its weights are replaced
+        warnings.simplefilter(
+            "ignore"
+        )  # one iteration of theirs does not converge, and its weights are replaced
         model.fit(known, data.train.labels[labelled])
     head = learner.student.get_submodule("head")
     model.estimator_.coef_ = head.weight.detach().double().numpy()
@@ -334,12 +390,18 @@ def cycle_of(seed: int, data: Any, root: Path) -> Beside:
     return Beside(learner, labelled, candidates, np.concatenate([known, unknown]), labels, model)
 
 
-UNCERTAIN = {"margin": "margin_sampling", "entropy": "entropy", "least_confidence": "least_confident"}
+UNCERTAIN = {
+    "margin": "margin_sampling",
+    "entropy": "entropy",
+    "least_confidence": "least_confident",
+}
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("method", UNCERTAIN)
-def test_the_most_uncertain_are_those_of_another_library(method: str, seed: int, data: Any, root: Path) -> None:
+def test_the_most_uncertain_are_those_of_another_library(
+    method: str, seed: int, data: Any, root: Path
+) -> None:
     pool = pytest.importorskip("skactiveml.pool")
     beside = cycle_of(seed, data, root)
     query = pool.UncertaintySampling(method=UNCERTAIN[method], random_state=0)
@@ -347,7 +409,9 @@ def test_the_most_uncertain_are_those_of_another_library(method: str, seed: int,
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_margin_picks_are_those_of_another_library_that_trains_its_own_model(seed: int, data: Any, root: Path) -> None:
+def test_margin_picks_are_those_of_another_library_that_trains_its_own_model(
+    seed: int, data: Any, root: Path
+) -> None:
     pool = pytest.importorskip("skactiveml.pool")
     beside = cycle_of(seed, data, root)
     model = pytest.importorskip("skactiveml.classifier").SklearnClassifier(
@@ -365,8 +429,8 @@ def test_core_set_picks_are_those_of_another_library(seed: int, data: Any, root:
 
 
 def ignore_the_origin(monkeypatch: pytest.MonkeyPatch) -> None:
-    """scikit-activeml caps each squared distance at the squared length of the embedding, as if the origin were the first seed.
-    The algorithm's distances are those to the seeds."""
+    """scikit-activeml caps each squared distance at the squared length of the embedding, as if the
+    origin were the first seed. The algorithm's distances are those to the seeds."""
     module = importlib.import_module("skactiveml.pool._badge")
     plain = module._d_2
 
@@ -382,15 +446,24 @@ def ignore_the_origin(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_badge_picks_are_those_of_another_library_with_the_same_draws(
     seed: int, data: Any, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ours gets, for each of their picks, the middle of what its probability gives it in their cumulative distribution."""
+    """Ours gets, for each of their picks, the middle of what its probability gives it in their
+    cumulative distribution."""
     pool = pytest.importorskip("skactiveml.pool")
     beside = cycle_of(seed, data, root)
     ignore_the_origin(monkeypatch)
     found, chances = pool.Badge(random_state=seed).query(
-        beside.rows, beside.labels, beside.model, fit_clf=False, batch_size=20, return_utilities=True
+        beside.rows,
+        beside.labels,
+        beside.model,
+        fit_clf=False,
+        batch_size=20,
+        return_utilities=True,
     )
     picks = [int(place) - len(beside.labelled) for place in found]
     ends = np.nan_to_num(chances[:, len(beside.labelled) :]).cumsum(axis=1)
-    middles = [float(row[pick] + (row[pick - 1] if pick else 0)) / 2 for row, pick in zip(ends, picks, strict=True)]
+    middles = [
+        float(row[pick] + (row[pick - 1] if pick else 0)) / 2
+        for row, pick in zip(ends, picks, strict=True)
+    ]
     draws = middles[1:]  # the first is the embedding of largest norm
     assert beside.ours("badge", 20, draws) == picks and not draws

@@ -1,4 +1,5 @@
-"""Components of four kinds by name: built-in ones, files, packages and what installed packages announce."""
+"""Components of four kinds by name: built-in ones, files, packages and what installed packages
+announce."""
 
 from __future__ import annotations
 
@@ -55,7 +56,9 @@ def class_name(found: Any) -> str:
     return found.__name__ if isinstance(found, type) else type(found).__name__
 
 
-@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in registry.TABLES for name in registry.TABLES[kind]])
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind in registry.TABLES for name in registry.TABLES[kind]]
+)
 def test_every_name_stands_for_something_of_its_kind(kind: str, name: str) -> None:
     found = find(kind, name)
     if kind != "datasets":
@@ -65,15 +68,24 @@ def test_every_name_stands_for_something_of_its_kind(kind: str, name: str) -> No
 
 
 @pytest.mark.parametrize("kind", registry.TABLES)
-def test_ones_own_by_file_by_package_and_announced(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ones_own_by_file_by_package_and_announced(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "own_parts.py").write_text(OWN)
     monkeypatch.syspath_prepend(str(tmp_path))
     wanted = CLASSES[kind]
     announced = [EntryPoint("announced", f"own_parts:{wanted}", f"albench.{kind}")]
-    monkeypatch.setattr(registry, "entry_points", lambda group: announced if group == f"albench.{kind}" else [])
+    monkeypatch.setattr(
+        registry, "entry_points", lambda group: announced if group == f"albench.{kind}" else []
+    )
     for name in (f"{tmp_path}/own_parts.py:{wanted}", f"own_parts:{wanted}", "announced"):
         assert class_name(find(kind, name)) == wanted
-    assert registry.name_of("strategies", registry.find_class("strategies", f"own_parts:{CLASSES['strategies']}")) == ""
+    assert (
+        registry.name_of(
+            "strategies", registry.find_class("strategies", f"own_parts:{CLASSES['strategies']}")
+        )
+        == ""
+    )
     other = CLASSES["objectives" if kind == "strategies" else "strategies"]
     with pytest.raises(UsageError, match=f"own_parts:{other} is not a"):
         find(kind, f"own_parts:{other}")
@@ -105,8 +117,10 @@ def test_unknown_data_sets_and_networks_where_they_are_made() -> None:
 def test_listing_names_imports_nothing_heavy() -> None:
     code = (
         "import sys; from benchmark.al import registry\n"
-        "for kind in registry.TABLES: registry.component_names(kind), registry.installed_components(kind)\n"
-        "assert not {'torch', 'numpy', 'benchmark.al.datasets', 'benchmark.al.strategies'} & set(sys.modules)"
+        "for kind in registry.TABLES: registry.component_names(kind), "
+        "registry.installed_components(kind)\n"
+        "assert not {'torch', 'numpy', 'benchmark.al.datasets', 'benchmark.al.strategies'} & "
+        "set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -117,14 +131,18 @@ def test_a_subclass_from_outside_has_a_stream_of_its_own(tmp_path: Path) -> None
     assert registry.find_class("strategies", f"{tmp_path}/own.py:Least")().stream == ":Least"
 
 
-def test_a_trial_with_ones_own_network_and_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_with_ones_own_network_and_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """They run, and the trial's identity follows the file's content and not its place."""
     ids = []
     for folder, text in (("a", OWN), ("b", OWN), ("c", f"{OWN}\n# changed\n")):
         (tmp_path / folder).mkdir()
         own = tmp_path / folder / "own.py"
         own.write_text(text)
-        made = trial(sets={"protocol.models.0.name": f"{own}:Net", "protocol.data.name": f"{own}:Numbers"})
+        made = trial(
+            sets={"protocol.models.0.name": f"{own}:Net", "protocol.data.name": f"{own}:Numbers"}
+        )
         (model,) = made.protocol.models
         assert model.code is not None and model.code == made.protocol.data.code
         ids.append(trial_id(made))
@@ -136,6 +154,9 @@ def test_a_trial_with_ones_own_network_and_data_set(tmp_path: Path, monkeypatch:
 
 
 def test_a_folder_of_images_has_no_code() -> None:
-    plain = trial().protocol.data.model_dump() | {"layout": "class_folders", "name": "own.py:Numbers"}
+    plain = trial().protocol.data.model_dump() | {
+        "layout": "class_folders",
+        "name": "own.py:Numbers",
+    }
     with pytest.raises(ValueError, match="takes the name of a folder"):
         Data.model_validate(plain)

@@ -1,4 +1,5 @@
-"""Options of ST-CoNAL's command line, and the first unlabelled batch of TOD, by counts and by hand."""
+"""Options of ST-CoNAL's command line, and the first unlabelled batch of TOD, by counts and by
+hand."""
 
 from __future__ import annotations
 
@@ -34,7 +35,9 @@ def test_cosines_fall_to_their_floor() -> None:
     theirs = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=10, eta_min=0.02)
     for epoch in range(35):
         optimizer.step()
-        assert rate(schedule, 0.1, epoch + 1, 0, 200, 1) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-12)
+        assert rate(schedule, 0.1, epoch + 1, 0, 200, 1) == pytest.approx(
+            optimizer.param_groups[0]["lr"], abs=1e-12
+        )
         theirs.step()
 
 
@@ -48,13 +51,18 @@ def test_a_balanced_start_has_as_many_of_every_class() -> None:
 
 
 def test_the_batch_of_the_first_cycle_says_nothing_about_who_is_a_candidate(tmp_path: Path) -> None:
-    """Of 32 images among 1,257 some 3 are among the first 120; the head of the list would be all 32."""
+    """Of 32 images among 1,257 some 3 are among the first 120; the head of the list would be all
+    32."""
     shared = {}
     for first_batch in ("drawn_once", "fixed"):
         shared[first_batch] = []
         for seed in range(8):
             made = trial(
-                "random+cod", seed, objective=Component(name="cod", params={"weight": 0.02, "first_batch": first_batch})
+                "random+cod",
+                seed,
+                objective=Component(
+                    name="cod", params={"weight": 0.02, "first_batch": first_batch}
+                ),
             )
             _, learner = assembled(made, tmp_path)
             assert isinstance(learner.objective, Cod)

@@ -1,4 +1,5 @@
-"""What objectives and recorders carry from cycle to cycle, through real cycles of protocols that start afresh and warm."""
+"""What objectives and recorders carry from cycle to cycle, through real cycles of protocols that
+start afresh and warm."""
 
 from __future__ import annotations
 
@@ -19,7 +20,13 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "supervised": {},
     "cod": {"weight": 0.05},
     "learning_loss": {"joint": True, "channels": [16, 32, 64, 64], "windows": [0, 0, 0, 0]},
-    "mean_teacher": {"labelled": 8, "unlabelled": 24, "weight": 1.0, "ramp_epochs": 2, "ema_decay": 0.97},
+    "mean_teacher": {
+        "labelled": 8,
+        "unlabelled": 24,
+        "weight": 1.0,
+        "ramp_epochs": 2,
+        "ema_decay": 0.97,
+    },
 }
 LABELLED = (np.arange(40), np.arange(64))
 
@@ -44,7 +51,9 @@ def cycles(
         learner.finish_cycle()
         state = {
             "counters": dict(learner.objective.counters()),
-            "steps": learner.objective.epoch_steps(learner._cycle_data(cycle, labelled, np.arange(len(labelled), 200)))
+            "steps": learner.objective.epoch_steps(
+                learner._cycle_data(cycle, labelled, np.arange(len(labelled), 200))
+            )
             * 2,
         }
         found.append((learner, state))
@@ -81,20 +90,34 @@ def test_step_counters_go_on_or_begin_anew(
 
 @pytest.mark.parametrize("counter", ["trial", "cycle"])
 @pytest.mark.parametrize("start", ["fresh", "warm"])
-def test_the_moving_average_counts_over_the_trial_or_the_cycle(start: str, counter: str, tmp_path: Path) -> None:
-    trail = {"start": 1, "every": 1, "average": "ema", "ema_decay": 0.97, "ema_counter": counter, "ema_start": "random"}
-    (_, first), (learner, second) = cycles(start, "supervised", {}, tmp_path, **{"protocol.training.trajectory": trail})
+def test_the_moving_average_counts_over_the_trial_or_the_cycle(
+    start: str, counter: str, tmp_path: Path
+) -> None:
+    trail = {
+        "start": 1,
+        "every": 1,
+        "average": "ema",
+        "ema_decay": 0.97,
+        "ema_counter": counter,
+        "ema_start": "random",
+    }
+    (_, first), (learner, second) = cycles(
+        start, "supervised", {}, tmp_path, **{"protocol.training.trajectory": trail}
+    )
     counted = second["steps"] + (first["steps"] if counter == "trial" else 0)
     assert int(learner.recorder(SnapshotRecorder).carried()["ema_steps"]) == counted
 
 
 def test_snapshots_are_those_of_the_last_cycle(tmp_path: Path) -> None:
     trail = {"start": 1, "every": 1}
-    (_, _), (learner, _) = cycles("fresh", "supervised", {}, tmp_path, **{"protocol.training.trajectory": trail})
+    (_, _), (learner, _) = cycles(
+        "fresh", "supervised", {}, tmp_path, **{"protocol.training.trajectory": trail}
+    )
     assert sorted(learner.recorder(SnapshotRecorder).snapshots) == [1, 2]
     assert learner.recorder(SnapshotRecorder).average.count == 2
     assert torch.equal(
-        learner.recorder(SnapshotRecorder).snapshots[2]["head.weight"], learner.student.state_dict()["head.weight"]
+        learner.recorder(SnapshotRecorder).snapshots[2]["head.weight"],
+        learner.student.state_dict()["head.weight"],
     )
 
 
@@ -111,7 +134,9 @@ def test_random_starts_are_new_in_every_fresh_cycle_and_not_the_students(tmp_pat
                 "ema_start": "random",
             },
         },
-        objective=Component(name="mean_teacher", params=OBJECTIVES["mean_teacher"] | {"start": "random"}),
+        objective=Component(
+            name="mean_teacher", params=OBJECTIVES["mean_teacher"] | {"start": "random"}
+        ),
     )
     _, drawn = assembled(made, tmp_path)
     learner = Learner(
@@ -126,8 +151,14 @@ def test_random_starts_are_new_in_every_fresh_cycle_and_not_the_students(tmp_pat
     )
     for cycle, labelled in enumerate(LABELLED):
         learner.fit(cycle, labelled, np.arange(len(labelled), 200), ())
-    sums = {(name, cycle): total for name, cycle, total in starts if name in ("student", "average", "mean_teacher")}
-    assert set(sums) == {(name, cycle) for name in ("student", "average", "mean_teacher") for cycle in (0, 1)}
+    sums = {
+        (name, cycle): total
+        for name, cycle, total in starts
+        if name in ("student", "average", "mean_teacher")
+    }
+    assert set(sums) == {
+        (name, cycle) for name in ("student", "average", "mean_teacher") for cycle in (0, 1)
+    }
     assert len(set(sums.values())) == 6
 
 
@@ -140,9 +171,13 @@ def test_the_mean_teachers_accuracy_is_recorded(tmp_path: Path) -> None:
 def test_a_second_pass_moves_statistics_twice_and_not_the_loss(tmp_path: Path) -> None:
     counts = []
     for second_pass in (False, True):
-        (learner, state), _ = cycles("fresh", "mean_teacher", {"second_pass": second_pass}, tmp_path)
+        (learner, state), _ = cycles(
+            "fresh", "mean_teacher", {"second_pass": second_pass}, tmp_path
+        )
         tracked = {
-            int(value) for name, value in learner.student.state_dict().items() if name.endswith("num_batches_tracked")
+            int(value)
+            for name, value in learner.student.state_dict().items()
+            if name.endswith("num_batches_tracked")
         }
         counts.append((tracked, state["steps"]))
     (once,), (twice,) = counts[0][0], counts[1][0]

@@ -1,4 +1,5 @@
-"""What a trial of each method costs, also where replaced values do not fit every method of the suite."""
+"""What a trial of each method costs, also where replaced values do not fit every method of the
+suite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""docs/python-api.md runs as it stands, from top to bottom, and nothing but its own lines is printed."""
+"""docs/python-api.md runs as it stands, from top to bottom, and nothing but its own lines is
+printed."""
 
 from __future__ import annotations
 
@@ -9,11 +10,15 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "python-api.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(
+    r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+)
 
 
 @pytest.mark.slow
-def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for block in BLOCKS:
@@ -36,6 +41,16 @@ def test_the_page_names_every_public_function() -> None:
 
     text = PAGE.read_text(encoding="utf-8")
     assert len(BLOCKS) >= 6
-    for name in ("plan", "run", "compare", "report", "records", "results", "select", "load_suite", "Workspace"):
+    for name in (
+        "plan",
+        "run",
+        "compare",
+        "report",
+        "records",
+        "results",
+        "select",
+        "load_suite",
+        "Workspace",
+    ):
         assert name in benchmark.__all__
         assert re.search(rf"\b{name}\b", text), name

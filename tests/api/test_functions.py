@@ -1,4 +1,5 @@
-"""The verbs as functions: typed values, errors of ours, nothing printed. Trials run in a fake worker."""
+"""The verbs as functions: typed values, errors of ours, nothing printed. Trials run in a fake
+worker."""
 
 from __future__ import annotations
 
@@ -51,7 +52,9 @@ def workspace(
 
 def data_are(monkeypatch: pytest.MonkeyPatch, status: DataStatus) -> None:
     monkeypatch.setattr(
-        planning, "data_statuses", lambda asked, _: {data_key(item.trial.protocol.data): status for item in asked}
+        planning,
+        "data_statuses",
+        lambda asked, _: {data_key(item.trial.protocol.data): status for item in asked},
     )
 
 
@@ -59,7 +62,11 @@ def test_defaults_of_a_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     shipped = Workspace()
     assert (shipped.suites, shipped.results) == (ROOT / "suites", ROOT / "results")
-    assert (shipped.runs, shipped.data, shipped.cache) == (Path("runs"), Path("data"), Path("runs/.cache"))
+    assert (shipped.runs, shipped.data, shipped.cache) == (
+        Path("runs"),
+        Path("data"),
+        Path("runs/.cache"),
+    )
     (tmp_path / "suites").mkdir()
     assert Workspace(runs="elsewhere").suites == Path("suites")
     assert Workspace(runs="elsewhere").cache == Path("elsewhere/.cache")
@@ -67,10 +74,17 @@ def test_defaults_of_a_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_plan(workspace: Workspace) -> None:
     plan = benchmark.plan("toy/one@0", workspace, PlanOptions(device="cpu"))
-    assert [planned.trial.method_name for planned in plan.trials] == ["random", "entropy", "random+cod"]
+    assert [planned.trial.method_name for planned in plan.trials] == [
+        "random",
+        "entropy",
+        "random+cod",
+    ]
     assert not workspace.runs.exists(), "planning writes nothing"
     selection = benchmark.select("toy/one", methods=["entropy"], seeds=[3, 4])
-    assert [(one.trial.method_name, one.trial.seed) for one in benchmark.plan(selection, workspace).trials] == [
+    assert [
+        (one.trial.method_name, one.trial.seed)
+        for one in benchmark.plan(selection, workspace).trials
+    ] == [
         ("entropy", 3),
         ("entropy", 4),
     ]
@@ -80,10 +94,21 @@ def test_plan(workspace: Workspace) -> None:
 
 @pytest.mark.parametrize(
     ("selectors", "words"),
-    [("toy/two", "did you mean toy/one"), ("toy/one@x", "0,1,2 or 0-4"), ("a/b/c/d", "tod/cifar10/random@0,1")],
+    [
+        ("toy/two", "did you mean toy/one"),
+        ("toy/one@x", "0,1,2 or 0-4"),
+        ("a/b/c/d", "tod/cifar10/random@0,1"),
+    ],
 )
 def test_selectors_that_name_nothing(workspace: Workspace, selectors: str, words: str) -> None:
-    for function in (benchmark.plan, benchmark.run, benchmark.compare, benchmark.report, benchmark.verify, regress):
+    for function in (
+        benchmark.plan,
+        benchmark.run,
+        benchmark.compare,
+        benchmark.report,
+        benchmark.verify,
+        regress,
+    ):
         with pytest.raises(UsageError, match=words):
             function(selectors, workspace)
     assert issubclass(UsageError, AlbenchError)
@@ -91,7 +116,9 @@ def test_selectors_that_name_nothing(workspace: Workspace, selectors: str, words
 
 def test_run_then_nothing_to_do(workspace: Workspace) -> None:
     events: list[object] = []
-    result = benchmark.run("toy/one/random@0,9", workspace, QUICK, on_event=lambda _, event: events.append(event))
+    result = benchmark.run(
+        "toy/one/random@0,9", workspace, QUICK, on_event=lambda _, event: events.append(event)
+    )
     assert (dict(result.ends), result.waiting, result.exit_code) == ({"finished": 2}, 0, Exit.OK)
     assert len(events) > 4
     again = benchmark.run("toy/one/random@0,9", workspace, QUICK)
@@ -108,7 +135,9 @@ def test_failures_are_values(workspace: Workspace) -> None:
 def test_runs_without_data_and_empty_ones_are_not_measured(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    empty = benchmark.run("toy/one/random@0", workspace, RunOptions(device="cpu", only=["x/y"], tracking=False))
+    empty = benchmark.run(
+        "toy/one/random@0", workspace, RunOptions(device="cpu", only=["x/y"], tracking=False)
+    )
     assert (empty.plan.trials, empty.exit_code) == ((), Exit.NOT_MEASURED)
     data_are(monkeypatch, ABSENT)
     blocked = benchmark.run("toy/one/random@0", workspace, QUICK)
@@ -118,7 +147,11 @@ def test_runs_without_data_and_empty_ones_are_not_measured(
 
 def test_records_and_status(workspace: Workspace) -> None:
     assert list(benchmark.records(workspace=workspace).columns) == list(COLUMNS)
-    benchmark.run("toy/one@0,9", workspace, RunOptions(device="cpu", jobs=4, tracking=False, only=["toy/one/random"]))
+    benchmark.run(
+        "toy/one@0,9",
+        workspace,
+        RunOptions(device="cpu", jobs=4, tracking=False, only=["toy/one/random"]),
+    )
     benchmark.run("toy/one/entropy@0", workspace, QUICK)
     frame = benchmark.records(workspace=workspace)
     assert len(frame) == 3 * 3, "three trials of three cycles"
@@ -127,7 +160,10 @@ def test_records_and_status(workspace: Workspace) -> None:
     assert len(benchmark.records("toy/one/random@9", workspace)) == 3
     assert benchmark.records("toy/two", workspace).empty
     runs = benchmark.status("toy/one/random", workspace)
-    assert {(run.trial.seed, run.status.state) for run in runs} == {(0, "finished"), (9, "finished")}
+    assert {(run.trial.seed, run.status.state) for run in runs} == {
+        (0, "finished"),
+        (9, "finished"),
+    }
     assert all(run.last is not None and run.last.result.labelled == 30 for run in runs)
     refused = []
     path = runs[0].folder / "record.json"
@@ -168,7 +204,12 @@ def test_labelled_sets_are_published_beside_the_measurements(
             raise ValueError("its index file is damaged")
         sizes = tuple(cycle.labelled for cycle in record.cycles)
         return LabelledSet(
-            record.trial_id, record.env_id, record.trial.method_name, 0, sizes, np.arange(sizes[-1])[::-1]
+            record.trial_id,
+            record.env_id,
+            record.trial.method_name,
+            0,
+            sizes,
+            np.arange(sizes[-1])[::-1],
         )
 
     monkeypatch.setattr(picks, "read_labelled", held)
@@ -185,14 +226,20 @@ def test_labelled_sets_are_published_beside_the_measurements(
         [sets, replace(sets, trial_id="f" * 64, indices=sets.indices[::-1])],
     )
     benchmark.report("toy/one", workspace, ReportOptions(publish=True))
-    assert len(benchmark.picks("toy/one", workspace)) == 30, "sets of trials that are no longer committed go"
+    assert len(benchmark.picks("toy/one", workspace)) == 30, (
+        "sets of trials that are no longer committed go"
+    )
 
 
 def test_numbers_of_ones_own_are_judged(tmp_path: Path) -> None:
-    rows = [f"random,{seed},{labelled},{50 + seed}" for seed in range(3) for labelled in (2_000, 4_000)]
+    rows = [
+        f"random,{seed},{labelled},{50 + seed}" for seed in range(3) for labelled in (2_000, 4_000)
+    ]
     table = tmp_path / "own.csv"
     table.write_text("method,seed,labelled,value\n" + "\n".join(rows) + "\n")
-    found = benchmark.judge(table, "bal/cifar10-small", Workspace(ROOT / "suites", results=ROOT / "results"))
+    found = benchmark.judge(
+        table, "bal/cifar10-small", Workspace(ROOT / "suites", results=ROOT / "results")
+    )
     assert (found.suite.id, len(found.measurements)) == ("bal/cifar10-small", 6)
     assert found.exit_code == found.judgement.exit_code
     with pytest.raises(UsageError, match="two tables"):
@@ -210,7 +257,9 @@ def test_verify(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
 
     real = verification.verify_trials
     monkeypatch.setattr(
-        verification, "verify_trials", lambda *given, **options: real(*given, **options, worker=local.WORKER)
+        verification,
+        "verify_trials",
+        lambda *given, **options: real(*given, **options, worker=local.WORKER),
     )
     options = VerifyOptions(device="cpu")
     steady = benchmark.verify(f"toy/one/random@{fake.STEADY}", workspace, options)
@@ -228,7 +277,9 @@ def test_verify(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_check(workspace: Workspace) -> None:
-    assert [one.name for one in benchmark.check((), workspace, quick=True) if not one.is_good] == ["schema.json"]
+    assert [one.name for one in benchmark.check((), workspace, quick=True) if not one.is_good] == [
+        "schema.json"
+    ]
     assert not schema_is_current(workspace)
     write_schema(workspace)
     assert schema_is_current(workspace)
@@ -246,7 +297,10 @@ def test_suites_and_data(workspace: Workspace) -> None:
     assert list(list_suites("toy", workspace)) == ["toy/one"]
     assert benchmark.load_suite("toy/one", workspace).id == "toy/one"
     assert data_names(["toy/*", "cifar10"], workspace) == ["digits", "cifar10"]
-    for wrong in (lambda: list_suites("none", workspace), lambda: data_names(["cifar11"], workspace)):
+    for wrong in (
+        lambda: list_suites("none", workspace),
+        lambda: data_names(["cifar11"], workspace),
+    ):
         with pytest.raises(UsageError):
             wrong()
 

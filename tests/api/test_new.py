@@ -1,4 +1,5 @@
-"""`albench new suite`: what it measures of a folder, what it proposes, and that check, plan and a trial take it as it is."""
+"""`albench new suite`: what it measures of a folder, what it proposes, and that check, plan and a
+trial take it as it is."""
 
 from __future__ import annotations
 
@@ -38,10 +39,15 @@ def divided(tmp_path: Path) -> Workspace:
 
 @pytest.fixture
 def undivided(tmp_path: Path) -> Workspace:
-    """As Caltech-101: data/things with three classes and clutter, ten images each, of different sizes."""
+    """As Caltech-101: data/things with three classes and clutter, ten images each, of different
+    sizes."""
     for place, name in enumerate(("ant", "BACKGROUND_Google", "bass", "chair")):
         for number in range(10):
-            picture(tmp_path / "data" / "things" / name / f"{number}.png", (10 * place, number, 0), (40 + number, 30))
+            picture(
+                tmp_path / "data" / "things" / name / f"{number}.png",
+                (10 * place, number, 0),
+                (40 + number, 30),
+            )
     return Workspace(tmp_path / "suites", tmp_path / "runs", tmp_path / "data")
 
 
@@ -49,20 +55,30 @@ def test_sizes_classes_means_and_digest_are_measured(divided: Workspace) -> None
     made = write_suite(divided.data / "flowers", divided)
     suite = find_suite("own/flowers", divided.suites).suite
     data, views = suite.protocol.data, suite.protocol.views
-    assert (data.train_size, data.test_size, data.classes, data.split.rule) == (40, 6, 2, "official")
+    assert (data.train_size, data.test_size, data.classes, data.split.rule) == (
+        40,
+        6,
+        2,
+        "official",
+    )
     assert data.decode == () and made.survey.side == 12
     normalise = views.test[0]
     assert normalise.op == "normalise"
     pixels = np.array([[200, 0, 0]] * 30 + [[0, 0, 100]] * 10) / 255
     assert normalise.mean == tuple(pixels.mean(axis=0).round(4))
     assert normalise.std == (pixels.std(axis=0).round(4)[0], 1e-4, pixels.std(axis=0).round(4)[2])
-    names = sorted((path.relative_to(divided.data / "flowers") for path in divided.data.rglob("*.png")), key=order)
+    names = sorted(
+        (path.relative_to(divided.data / "flowers") for path in divided.data.rglob("*.png")),
+        key=order,
+    )
     total = hashlib.sha256()
     for name in names:
         content = hashlib.sha256((divided.data / "flowers" / name).read_bytes()).hexdigest()
         total.update(f"{name.as_posix()}\0{content}\n".encode())
     assert data.files == total.hexdigest()
-    assert suite.protocol.models[0].name == "small_cnn", "a network for 32 pixels would leave nothing of 12"
+    assert suite.protocol.models[0].name == "small_cnn", (
+        "a network for 32 pixels would leave nothing of 12"
+    )
 
 
 def order(path: Path) -> tuple[bool, str]:
@@ -74,10 +90,16 @@ def test_an_undivided_folder_is_divided_and_made_square(undivided: Workspace) ->
     write_suite(undivided.data / "things", undivided, name="other", side=16)
     suite = find_suite("own/other", undivided.suites).suite
     data = suite.protocol.data
-    assert (data.train_size, data.test_size, data.classes) == (24, 6, 3), "eight of ten, without the clutter"
+    assert (data.train_size, data.test_size, data.classes) == (24, 6, 3), (
+        "eight of ten, without the clutter"
+    )
     assert data.split.drop == "by_name"
     found = datasets.load(data, undivided.data, undivided.cache)
-    assert found.train.pixels.shape == (24, 16, 16, 3) and found.class_names == ("ant", "bass", "chair")
+    assert found.train.pixels.shape == (24, 16, 16, 3) and found.class_names == (
+        "ant",
+        "bass",
+        "chair",
+    )
     assert found.canonical, "the files are those that the suite pins"
     assert {"protocol.acquisition", "protocol.data.split"} <= set(suite.unknowns)
     assert all("proposed" in reason for reason in suite.unknowns.values())
@@ -94,14 +116,18 @@ def test_files_that_changed_are_not_those_that_the_suite_pins(undivided: Workspa
 @pytest.mark.slow
 def test_it_passes_check_and_is_planned_at_once(divided: Workspace) -> None:
     write_suite(divided.data / "flowers", divided)
-    assert all(result.is_good for result in check("own/flowers", divided)), check("own/flowers", divided)
+    assert all(result.is_good for result in check("own/flowers", divided)), check(
+        "own/flowers", divided
+    )
     for selector in ("own/flowers", "own/flowers/random@0"):
         planned = plan(selector, divided, PlanOptions(device="cpu"))
         assert planned.trials and planned.count("new") == len(planned.trials)
 
 
 @pytest.mark.slow
-def test_a_trial_runs_and_is_measured(divided: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_trial_runs_and_is_measured(
+    divided: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Red against blue: whatever learns at all is right after three cycles."""
     places = [f"--{name}={getattr(divided, name)}" for name in ("suites", "runs", "data")]
     assert invoke(["new", "suite", str(divided.data / "flowers"), *places]) == 0
@@ -115,11 +141,12 @@ def test_a_trial_runs_and_is_measured(divided: Workspace, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize(
-    ("pool", "classes", "budget"), [(50_000, 10, 2000), (40, 2, 4), (24, 3, 2), (7_766, 101, 310), (1_000, 101, 124)]
+    ("pool", "classes", "budget"),
+    [(50_000, 10, 2000), (40, 2, 4), (24, 3, 2), (7_766, 101, 310), (1_000, 101, 124)],
 )
 def test_proposed_budgets(pool: int, classes: int, budget: int) -> None:
-    """4 % of 50,000 are 2,000 and of 7,766 are 310.64; 4 of 40 are twice two classes; an eighth of 24 is 3 and of 1,000 is
-    125."""
+    """4 % of 50,000 are 2,000 and of 7,766 are 310.64; 4 of 40 are twice two classes; an eighth of
+    24 is 3 and of 1,000 is 125."""
     assert proposed_budget(pool, classes) == budget
 
 

@@ -1,4 +1,5 @@
-"""The public names of the package: there, lazy, and within reach of a plug-in in the worker's image."""
+"""The public names of the package: there, lazy, and within reach of a plug-in in the worker's
+image."""
 
 from __future__ import annotations
 
@@ -15,7 +16,19 @@ import benchmark
 from benchmark.executors.docker import image
 
 ROOT = Path(__file__).parents[2]
-LIGHT = {"numpy", "torch", "pydantic", "click", "rich", "mlflow", "docker", "ray", "scipy", "pandas", "matplotlib"}
+LIGHT = {
+    "numpy",
+    "torch",
+    "pydantic",
+    "click",
+    "rich",
+    "mlflow",
+    "docker",
+    "ray",
+    "scipy",
+    "pandas",
+    "matplotlib",
+}
 HEAVY = LIGHT - {"pydantic", "numpy"}
 
 
@@ -37,7 +50,9 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
 
 
 def test_the_reference_has_exactly_the_public_names() -> None:
-    entries = re.findall(r"^::: benchmark\.(.+)\.(\w+)$", (ROOT / "docs" / "reference.md").read_text(), re.M)
+    entries = re.findall(
+        r"^::: benchmark\.(.+)\.(\w+)$", (ROOT / "docs" / "reference.md").read_text(), re.M
+    )
     assert {name: home for home, name in entries} == benchmark._HOMES
     assert len(entries) == len(benchmark._HOMES)
 
@@ -47,7 +62,8 @@ def test_every_public_name_is_typed() -> None:
     source = (ROOT / "benchmark" / "__init__.py").read_text()
     for name, home in benchmark._HOMES.items():
         assert any(
-            line.startswith(f"    from benchmark.{home} import ") and name in line.replace(",", "").split()
+            line.startswith(f"    from benchmark.{home} import ")
+            and name in line.replace(",", "").split()
             for line in source.splitlines()
         ), name
     assert set(benchmark._HOMES) == set(benchmark.__all__)
@@ -62,8 +78,10 @@ def test_importing_the_package_imports_nothing_else() -> None:
 @pytest.mark.parametrize(
     "code",
     [
-        "import benchmark; benchmark.plan, benchmark.run, benchmark.compare, benchmark.report, benchmark.records",
-        "import benchmark; benchmark.load_suite('quickstart/digits'); benchmark.select('tod/cifar10@0')",
+        "import benchmark; benchmark.plan, benchmark.run, benchmark.compare, benchmark.report, "
+        "benchmark.records",
+        "import benchmark; benchmark.load_suite('quickstart/digits'); "
+        "benchmark.select('tod/cifar10@0')",
         "import benchmark; benchmark.verify, benchmark.check, benchmark.status, benchmark.results",
     ],
 )
@@ -76,10 +94,17 @@ def test_a_plugin_finds_its_names_in_the_workers_image(tmp_path: Path) -> None:
         target = tmp_path / path.relative_to(image.ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
-    code = "import benchmark; from benchmark import Objective, Picks, ScoreStrategy, Strategy, View; print(benchmark.__file__)"
+    code = (
+        "import benchmark; from benchmark import Objective, Picks, ScoreStrategy, Strategy, View; "
+        "print(benchmark.__file__)"
+    )
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment
+        [sys.executable, "-P", "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(tmp_path))

@@ -19,8 +19,12 @@ WORKER = "tests.executors.fake_worker"
 def run(tmp_path: Path, seed: int) -> VerificationResult:
     (tmp_path / "cache" / "trainings").mkdir(parents=True)
     (tmp_path / "cache" / "digits").mkdir()
-    template = Job(f"toy/one/random@{seed}", "", Path(), tmp_path, tmp_path / "cache", "cpu", "fp32", 1)
-    return verify_trials(toy_trial(seed), ENVIRONMENT, template, tmp_path / "work", tolerance=1.0, worker=WORKER)
+    template = Job(
+        f"toy/one/random@{seed}", "", Path(), tmp_path, tmp_path / "cache", "cpu", "fp32", 1
+    )
+    return verify_trials(
+        toy_trial(seed), ENVIRONMENT, template, tmp_path / "work", tolerance=1.0, worker=WORKER
+    )
 
 
 def test_equal_runs_are_bitwise_across_a_kill(tmp_path: Path) -> None:
@@ -29,7 +33,9 @@ def test_equal_runs_are_bitwise_across_a_kill(tmp_path: Path) -> None:
     assert found.level is Level.BITWISE
     assert (found.repeated_at, found.resumed_at) == (None, None)
     assert (tmp_path / "work" / "first" / "cache" / "digits").exists()
-    assert not (tmp_path / "work" / "first" / "cache" / "trainings").exists(), "no run takes over another's training"
+    assert not (tmp_path / "work" / "first" / "cache" / "trainings").exists(), (
+        "no run takes over another's training"
+    )
 
 
 def test_differences_are_named(tmp_path: Path) -> None:
@@ -56,5 +62,8 @@ def test_shortened_trials_ask_the_same_up_to_there(
     short = shorten(trial, cycles)
     type(trial).model_validate_json(short.model_dump_json())
     assert short.protocol.acquisition.budgets() == expected
-    assert short.protocol.acquisition.labelled() == trial.protocol.acquisition.labelled()[: len(expected) + 1]
+    assert (
+        short.protocol.acquisition.labelled()
+        == trial.protocol.acquisition.labelled()[: len(expected) + 1]
+    )
     assert short.protocol.training == trial.protocol.training

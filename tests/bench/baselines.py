@@ -1,7 +1,9 @@
-"""What is measured: the project's way and a plain way of the same mathematics, as functions that prepare it and return it.
+"""What is measured: the project's way and a plain way of the same mathematics, as functions that
+prepare it and return it.
 
-The plain ways are what one writes first: one Pillow image at a time through a DataLoader, eager float32 in torch's default
-layout, one tensor after the other in the optimiser and the moving average, a matrix of all distances.
+The plain ways are what one writes first: one Pillow image at a time through a DataLoader, eager
+float32 in torch's default layout, one tensor after the other in the optimiser and the moving
+average, a matrix of all distances.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ LABELLED, POOL, SCORED = 5_000, 10_000, 250
 COD_WEIGHT, EMA = 0.02, 0.999
 
 
-# -------------------------------------------------------------------------------------------------------------- one step
+# ----------------------------------------------------------------------------------------- one step
 
 
 def plain_step(batch: int) -> Do:
@@ -61,12 +63,15 @@ def plain_update(
     unlabelled: Tensor,
     steps: int,
 ) -> float:
-    """Two forward passes of each network, the loss, the update and the teacher's, tensor by tensor."""
+    """Two forward passes of each network, the loss, the update and the teacher's, tensor by
+    tensor."""
     mine, others = student(images), student(unlabelled)
     with torch.no_grad():
         target, other_target = teacher(images).logits, teacher(unlabelled).logits
     ties = F.mse_loss(mine.logits, mine.consistency) + F.mse_loss(others.logits, others.consistency)
-    ties = ties + F.mse_loss(mine.consistency, target) + F.mse_loss(others.consistency, other_target)
+    ties = (
+        ties + F.mse_loss(mine.consistency, target) + F.mse_loss(others.consistency, other_target)
+    )
     loss = F.cross_entropy(mine.logits, labels) + COD_WEIGHT * ties
     optimizer.zero_grad()
     loss.backward()
@@ -77,7 +82,9 @@ def plain_update(
     return loss.item()
 
 
-def step(batch: int, precision: str = "fp32", device: str = "cpu", deterministic: bool = True) -> Do:
+def step(
+    batch: int, precision: str = "fp32", device: str = "cpu", deterministic: bool = True
+) -> Do:
     """The same step as a trial makes it."""
     numerics = prepare(device, precision, 1)
     torch.set_deterministic_debug_mode("error" if deterministic else "default")
@@ -91,12 +98,15 @@ def tod_learner(numerics: Numerics, batch: int = 128) -> Learner:
 
 
 def suite_learner(name: str, numerics: Numerics, batch: int | None = None) -> Learner:
-    """A learner of `suite/method` on synthetic images, with another batch size where one is given; the last target model's."""
+    """A learner of `suite/method` on synthetic images, with another batch size where one is given;
+    the last target model's."""
     suite, _, method = name.rpartition("/")
     sets = {} if batch is None else {"protocol.training.batch_size": batch}
     (trial,) = find_suite(suite, SUITES).trials(methods=[method], seeds=[0], sets=sets)
     amounts = {"train_size": POOL, "test_size": SCORED}
-    protocol = trial.protocol.model_copy(update={"data": trial.protocol.data.model_copy(update=amounts)})
+    protocol = trial.protocol.model_copy(
+        update={"data": trial.protocol.data.model_copy(update=amounts)}
+    )
     trial = trial.model_copy(update={"protocol": protocol})
     _, learner = assemble(trial, synthetic_dataset(protocol), numerics, Path("weights"))
     return learner if isinstance(learner, Learner) else learner.members[-1]
@@ -109,7 +119,8 @@ def stepper(learner: Learner) -> Do:
 
 
 def fed(learner: Learner) -> tuple[Callable[[Any], Tensor], Iterator[Any]]:
-    """What makes a step of the learner's first training, and the batches it is made of, without end."""
+    """What makes a step of the learner's first training, and the batches it is made of, without
+    end."""
     update, objective = learner.updates(learner._optimizer()), learner.objective
     data = learner._cycle_data(0, np.arange(LABELLED), np.arange(LABELLED, POOL))
     objective.start_cycle(0, learner.student)
@@ -126,7 +137,7 @@ def fed(learner: Learner) -> tuple[Callable[[Any], Tensor], Iterator[Any]]:
     return update, feed()
 
 
-# ------------------------------------------------------------------------------------------------------------ the images
+# --------------------------------------------------------------------------------------- the images
 
 
 class PillowCifar(torch.utils.data.Dataset[tuple[Tensor, int]]):
@@ -137,7 +148,12 @@ class PillowCifar(torch.utils.data.Dataset[tuple[Tensor, int]]):
 
         self.pixels = pixels
         self.transform = tv.Compose(
-            [tv.RandomHorizontalFlip(), tv.RandomCrop(32, padding=4), tv.ToTensor(), tv.Normalize(MEAN, STD)]
+            [
+                tv.RandomHorizontalFlip(),
+                tv.RandomCrop(32, padding=4),
+                tv.ToTensor(),
+                tv.Normalize(MEAN, STD),
+            ]
         )
 
     def __len__(self) -> int:
@@ -171,7 +187,7 @@ def batches(batch: int) -> Do:
     return lambda: data.view(torch.randint(0, LABELLED, (batch,), generator=generator), 0)
 
 
-# ------------------------------------------------------------------------------------------------- scoring and choosing
+# ----------------------------------------------------------------------------- scoring and choosing
 
 
 def plain_scoring() -> Do:
@@ -200,7 +216,8 @@ def _points(count: int, width: int, labelled: int) -> tuple[Tensor, Tensor]:
 
 
 def plain_k_center(count: int, width: int, labelled: int, budget: int) -> Do:
-    """Greedy k-center as active-learning code has it: the matrix of all distances, then every distance for every pick."""
+    """Greedy k-center as active-learning code has it: the matrix of all distances, then every
+    distance for every pick."""
     from sklearn.metrics import pairwise_distances
 
     features, centres = (points.numpy() for points in _points(count, width, labelled))
@@ -223,7 +240,7 @@ def k_center(count: int, width: int, labelled: int, budget: int) -> Do:
     return lambda: k_center_greedy(features, centres, budget)
 
 
-# ---------------------------------------------------------------------------------------------------------------- starts
+# ------------------------------------------------------------------------------------------- starts
 
 
 def import_torch() -> Do:
@@ -232,12 +249,14 @@ def import_torch() -> Do:
 
 
 def first_step() -> Do:
-    """A fresh interpreter that imports the worker and rehearses a TOD trial of the small digits: two cycles of training."""
+    """A fresh interpreter that imports the worker and rehearses a TOD trial of the small digits:
+    two cycles of training."""
     return lambda: _fresh(
         "from pathlib import Path\n"
         "import benchmark.worker as w\n"
         "from benchmark.spec.load import find_suite\n"
-        f"(trial,) = find_suite('quickstart/digits', Path({str(SUITES)!r})).trials(methods=['tod+cod'], seeds=[0])\n"
+        "(trial,) = find_suite('quickstart/digits', "
+        f"Path({str(SUITES)!r})).trials(methods=['tod+cod'], seeds=[0])\n"
         "numerics = w.prepare('cpu', 'fp32', 1)\n"
         "w.dry_run(trial, lambda small, data: w.assemble(small, data, numerics, Path('weights')))\n"
     )

@@ -1,8 +1,10 @@
-"""Two or more ways to do the same thing, each in a process of its own, asked in turns; CPU time of one thread.
+"""Two or more ways to do the same thing, each in a process of its own, asked in turns; CPU time of
+one thread.
 
-Processes of their own, because an allocator's settings, imported modules and peak memory are a process's. In turns, because
-a machine's other work slows what is measured: ratios of one run are worth more than times. CPU time, because waiting is not
-work; what other processes take of caches and shared cores still counts, which is why medians and minima are both given.
+Processes of their own, because an allocator's settings, imported modules and peak memory are a
+process's. In turns, because a machine's other work slows what is measured: ratios of one run are
+worth more than times. CPU time, because waiting is not work; what other processes take of caches
+and shared cores still counts, which is why medians and minima are both given.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 Way = tuple[str, dict[str, Any]]
-"""Name of a function in `ways` that prepares the work and returns it as a function, and its arguments."""
+"""Name of a function in `ways` that prepares the work and returns it as a function, and its
+arguments."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -51,15 +54,19 @@ def ratio(plain: Result, fast: Result) -> Ratio:
 
 @contextmanager
 def contestants(ways: Mapping[str, Way]) -> Iterator[dict[str, Callable[[], tuple[float, int]]]]:
-    """Started and warmed up; each call does the work once and returns CPU seconds and peak bytes so far."""
-    context, before = multiprocessing.get_context("spawn"), {name: os.environ.get(name) for name in ONE_THREAD}
+    """Started and warmed up; each call does the work once and returns CPU seconds and peak bytes so
+    far."""
+    context = multiprocessing.get_context("spawn")
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
     os.environ.update(ONE_THREAD)
     ends: dict[str, Connection] = {}
     started = []
     try:
         for name, (function, arguments) in ways.items():
             ends[name], theirs = context.Pipe()
-            started.append(context.Process(target=_serve, args=(theirs, function, arguments), daemon=True))
+            started.append(
+                context.Process(target=_serve, args=(theirs, function, arguments), daemon=True)
+            )
             started[-1].start()
             theirs.close()
         for end in ends.values():

@@ -1,7 +1,9 @@
-"""Seconds and memory of each newer method at 50,000 candidates with 512 features: `python -m tests.bench.modern_cost [METHOD...]`.
+"""Seconds and memory of each newer method at 50,000 candidates with 512 features: `python -m
+tests.bench.modern_cost [METHOD...]`.
 
-Each method selects in a process of its own, on one thread, on Linux. Memory is the peak of the process above what it held when the
-inputs were made. The inputs are clusters of random numbers, not features of images.
+Each method selects in a process of its own, on one thread, on Linux. Memory is the peak of the
+process above what it held when the inputs were made. The inputs are clusters of random numbers, not
+features of images.
 """
 
 from __future__ import annotations
@@ -27,12 +29,14 @@ POOL, WIDTH, CLASSES, KNOWN, BUDGET = 50_000, 512, 10, 1_000, 1_000
 
 
 def world(strategy: Strategy, pool: int = POOL, width: int = WIDTH, known: int = KNOWN) -> View:
-    """A view with what the strategy needs: points around 50 centres, and logits of a random linear layer on them."""
+    """A view with what the strategy needs: points around 50 centres, and logits of a random linear
+    layer on them."""
     generator = torch.Generator().manual_seed(0)
     centres = torch.randn(50, width, generator=generator)
     names = torch.randint(50, (pool + known,), generator=generator)
     features = (centres[names] + torch.randn(pool + known, width, generator=generator)).relu_()
-    weight, bias = torch.randn(CLASSES, width, generator=generator) / width**0.5, torch.zeros(CLASSES)
+    weight = torch.randn(CLASSES, width, generator=generator) / width**0.5
+    bias = torch.zeros(CLASSES)
     given: dict[str, Tensor] = {}
     for need in map(OutputName.parse, strategy.needs):
         rows = features[pool:] if need.labelled else features[:pool]
@@ -79,7 +83,11 @@ def measure(name: str, budget: int = BUDGET) -> Mapping[str, float | str]:
 
 def _memory(name: str) -> int:
     """Bytes of a line of Linux' account of this process."""
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{name}:")]
+    (line,) = [
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith(f"{name}:")
+    ]
     return int(line.split()[1]) * 1024
 
 

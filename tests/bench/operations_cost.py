@@ -1,7 +1,9 @@
-"""CPU seconds of verbs beside many finished runs: `python -m tests.bench.operations_cost FOLDER [SEEDS] [VERB...]`.
+"""CPU seconds of verbs beside many finished runs: `python -m tests.bench.operations_cost FOLDER
+[SEEDS] [VERB...]`.
 
-Makes finished runs of quickstart/digits in FOLDER once (19 methods times SEEDS), one trial left out, and then prints what each
-verb takes; `run` does the trial that is left, with tracking. A first `sync` fills the tracker.
+Makes finished runs of quickstart/digits in FOLDER once (19 methods times SEEDS), one trial left
+out, and then prints what each verb takes; `run` does the trial that is left, with tracking. A first
+`sync` fills the tracker.
 """
 
 from __future__ import annotations
@@ -30,15 +32,34 @@ def fill(runs: Path, seeds: int) -> int:
     content = datasets.describe(asked[0].trial.protocol.data, Path("data"), runs / ".cache").digest
     environment, store = provenance.environment("cpu"), Store(runs)
     for item in asked[:-1]:
-        finish(store, item.trial.model_copy(update={"data_digest": content}), environment, data=content)
+        finish(
+            store, item.trial.model_copy(update={"data_digest": content}), environment, data=content
+        )
     return len(asked)
 
 
 def measure(runs: Path, seeds: int, verb: str) -> str:
-    """Wall seconds, CPU seconds of the host and its children, and the last line that a verb says."""
+    """Wall seconds, CPU seconds of the host and its children, and the last line that a verb
+    says."""
     options = {
-        "run": ["run", "quickstart/digits", "--seeds", f"0-{seeds - 1}", "--device", "cpu", "--progress", "none"],
-        "report": ["report", "quickstart/digits", "--seeds", f"0-{seeds - 1}", "--out", str(runs / "report")],
+        "run": [
+            "run",
+            "quickstart/digits",
+            "--seeds",
+            f"0-{seeds - 1}",
+            "--device",
+            "cpu",
+            "--progress",
+            "none",
+        ],
+        "report": [
+            "report",
+            "quickstart/digits",
+            "--seeds",
+            f"0-{seeds - 1}",
+            "--out",
+            str(runs / "report"),
+        ],
         "status": ["status"],
     }.get(verb, ["sync"])
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()

@@ -1,5 +1,6 @@
-"""Does bf16 change accuracy? `python -m tests.bench.precision` trains the quickstart in both precisions, paired
-by seed, and writes results/bench/precision.csv and its table in docs/performance.md. Minutes on one core.
+"""Does bf16 change accuracy? `python -m tests.bench.precision` trains the quickstart in both
+precisions, paired by seed, and writes results/bench/precision.csv and its table in
+docs/performance.md. Minutes on one core.
 """
 
 from __future__ import annotations
@@ -40,7 +41,13 @@ def accuracies(method: str, seed: int, precision: str, folder: Path) -> list[tup
 def rows() -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         return [
-            dict(zip(COLUMNS, (SUITE, method, seed, precision, labelled, round(accuracy, 4)), strict=True))
+            dict(
+                zip(
+                    COLUMNS,
+                    (SUITE, method, seed, precision, labelled, round(accuracy, 4)),
+                    strict=True,
+                )
+            )
             for method in METHODS
             for seed in SEEDS
             for precision in PRECISIONS
@@ -49,20 +56,25 @@ def rows() -> list[dict[str, Any]]:
 
 
 def table(found: list[dict[str, Any]]) -> str:
-    """bf16 less fp32, paired by seed: the mean over seeds with its standard error, and fp32's own spread over seeds."""
+    """bf16 less fp32, paired by seed: the mean over seeds with its standard error, and fp32's own
+    spread over seeds."""
     lines = [
         f"`{SUITE}`, {len(SEEDS)} seeds, in points of test accuracy:",
         "",
         "| method | labels | fp32 | spread over seeds | bf16 - fp32 | standard error |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    of = {(row["method"], row["labelled"], row["precision"], row["seed"]): row["accuracy"] for row in found}
+    of = {
+        (row["method"], row["labelled"], row["precision"], row["seed"]): row["accuracy"]
+        for row in found
+    }
     for method, labelled in dict.fromkeys((row["method"], row["labelled"]) for row in found):
         fp32, bf16 = ([of[method, labelled, name, seed] for seed in SEEDS] for name in PRECISIONS)
         apart = [new - old for new, old in zip(bf16, fp32, strict=True)]
         error = statistics.stdev(apart) / len(apart) ** 0.5
         lines.append(
-            f"| {method} | {labelled} | {statistics.fmean(fp32):.2f} | {statistics.stdev(fp32):.2f} "
+            f"| {method} | {labelled} | {statistics.fmean(fp32):.2f} | "
+            f"{statistics.stdev(fp32):.2f} "
             f"| {statistics.fmean(apart):+.2f} | {error:.2f} |"
         )
     return "\n".join(lines)

@@ -1,7 +1,8 @@
-"""Keeps what `make bench` measured and writes the table of docs/performance.md: `python -m bench.record BENCH.json`.
+"""Keeps what `make bench` measured and writes the table of docs/performance.md: `python -m
+bench.record BENCH.json`.
 
-`results/bench/history.csv` gets one row per measured way; nothing in it names a machine or a folder. Without an argument
-only the table is written again.
+`results/bench/history.csv` gets one row per measured way; nothing in it names a machine or a
+folder. Without an argument only the table is written again.
 """
 
 from __future__ import annotations
@@ -36,13 +37,33 @@ GOALS = {
         6,
         9,
     ),
-    ("data", "batched"): ("batch of 128 CIFAR images through the train view, against Pillow and DataLoader", 5, 8),
-    ("step", "bf16"): ("TOD+COD step of 128 + 128 images, `--precision bf16`, against eager fp32", 2.2, 2.7),
+    ("data", "batched"): (
+        "batch of 128 CIFAR images through the train view, against Pillow and DataLoader",
+        5,
+        8,
+    ),
+    ("step", "bf16"): (
+        "TOD+COD step of 128 + 128 images, `--precision bf16`, against eager fp32",
+        2.2,
+        2.7,
+    ),
     ("step", "fp32"): ("the same, fp32 (the default)", 1.2, 1.35),
-    ("scoring", "bf16"): ("pool scoring, ResNet-18, `--precision bf16`, against eager fp32", 1.7, 2.0),
+    ("scoring", "bf16"): (
+        "pool scoring, ResNet-18, `--precision bf16`, against eager fp32",
+        1.7,
+        2.0,
+    ),
     ("scoring", "fp32"): ("the same, fp32", 1.1, 1.2),
-    ("determinism", "off"): ("deterministic algorithms on, against off (cost; at most)", 1.08, 1.03),
-    ("start", "first step"): ("fresh process to the end of a dry run, against `import torch` (cost; at most)", 2, 1.3),
+    ("determinism", "off"): (
+        "deterministic algorithms on, against off (cost; at most)",
+        1.08,
+        1.03,
+    ),
+    ("start", "first step"): (
+        "fresh process to the end of a dry run, against `import torch` (cost; at most)",
+        2,
+        1.3,
+    ),
 }
 """Title, gate and target of every contest."""
 
@@ -81,10 +102,13 @@ def table() -> str:
             lines.append(f"| {title} | {gate:g} | {target:g} | not measured | | | |")
             continue
         power = -1 if key == ("start", "first step") else 1
-        medians, minima = (float(row[name]) ** power for name in ("ratio_of_medians", "ratio_of_minima"))
+        medians, minima = (
+            float(row[name]) ** power for name in ("ratio_of_medians", "ratio_of_minima")
+        )
         kept = f"{float(row['peak_memory_share']):.2f}" if key[0] == "step" else ""
         lines.append(
-            f"| {title} | {gate:g} | {target:g} | {medians:.2f} | {minima:.2f} | {kept} | {row['commit']}, {row['date']} |"
+            f"| {title} | {gate:g} | {target:g} | {medians:.2f} | {minima:.2f} | {kept} | "
+            f"{row['commit']}, {row['date']} |"
         )
     return "\n".join(lines)
 

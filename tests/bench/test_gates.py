@@ -1,4 +1,5 @@
-"""What decides speed and can be counted: operations, passes, synchronisations, imports, requests. No clock is read."""
+"""What decides speed and can be counted: operations, passes, synchronisations, imports, requests.
+No clock is read."""
 
 from __future__ import annotations
 
@@ -41,12 +42,22 @@ ROOT = Path(__file__).parents[2]
 OPERATIONS = 700
 """Most operations dispatched in a step of TOD's ResNet-18; the released loop dispatches 1,057."""
 IMAGES = 150
-"""Most operations that make one batch of images, two of which a step sees; one by one they would be thousands."""
+"""Most operations that make one batch of images, two of which a step sees; one by one they would be
+thousands."""
 HOST = 350
-"""Most operations that the host dispatches for a captured step: two batches of images, and which unlabelled ones they are."""
+"""Most operations that the host dispatches for a captured step: two batches of images, and which
+unlabelled ones they are."""
 BLOCK_OF_DISTANCES = 256
 """Most candidates that meet all others together in a newer method."""
-WAITS = {"_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "unique_dim", "_unique2"}
+WAITS = {
+    "_local_scalar_dense",
+    "nonzero",
+    "equal",
+    "is_nonzero",
+    "masked_select",
+    "unique_dim",
+    "_unique2",
+}
 """Operations that wait for a GPU."""
 COMPILER = ("torch._dynamo", "torch._inductor", "sympy")
 CPU = Numerics(torch.device("cpu"))
@@ -90,7 +101,8 @@ def test_operations_and_waits_of_a_step(tod: Learner) -> None:
 
 def test_operations_of_a_step_together() -> None:
     learner = baselines.tod_learner(replace(CPU, step="together"), batch=2)
-    update, data = learner.updates(learner._optimizer()), learner._cycle_data(0, np.arange(8), np.arange(8, 16))
+    update = learner.updates(learner._optimizer())
+    data = learner._cycle_data(0, np.arange(8), np.arange(8, 16))
     learner.student.train()
     with Count() as count:
         update(next(iter(learner.objective.batches(data, 0))))
@@ -107,11 +119,12 @@ class Nothing(Rerun):
 
 
 def test_what_a_captured_step_leaves_to_the_host() -> None:
-    """Making images, copying them to their places, setting numbers. Nothing waits, and nothing is copied from the host,
-    which would wait too."""
+    """Making images, copying them to their places, setting numbers. Nothing waits, and nothing is
+    copied from the host, which would wait too."""
     learner = baselines.tod_learner(replace(CPU, step="captured"), batch=2)
     learner.graphs = lambda _: Nothing()
-    update, data = learner.updates(learner._optimizer()), learner._cycle_data(1, np.arange(16), np.arange(16, 64))
+    update = learner.updates(learner._optimizer())
+    data = learner._cycle_data(1, np.arange(16), np.arange(16, 64))
     learner.student.train()
     batches = learner.objective.batches(data, 0)
     for _ in range(WARM_UP + 1):
@@ -119,13 +132,18 @@ def test_what_a_captured_step_leaves_to_the_host() -> None:
     with Count() as count:
         update(next(batches))
     assert 0 < count.seen.total() <= HOST, count.seen.most_common(12)
-    assert not (WAITS | {"lift_fresh", "lift_fresh_copy"}) & set(count.seen), count.seen.most_common(20)
+    assert not (WAITS | {"lift_fresh", "lift_fresh_copy"}) & set(count.seen), (
+        count.seen.most_common(20)
+    )
 
 
-@pytest.mark.parametrize(("precision", "within", "along"), [("fp32", 2e-4, 0.9999), ("bf16", 4e-2, 0.9)])
+@pytest.mark.parametrize(
+    ("precision", "within", "along"), [("fp32", 2e-4, 0.9999), ("bf16", 4e-2, 0.9)]
+)
 def test_a_step_is_the_plain_step(precision: str, within: float, along: float) -> None:
-    """From equal weights and images: the loss within a relative tolerance, and the direction in which each tensor moved
-    (cosine); eight images and batch statistics of random weights make rounding large."""
+    """From equal weights and images: the loss within a relative tolerance, and the direction in
+    which each tensor moved (cosine); eight images and batch statistics of random weights make
+    rounding large."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     numerics = Numerics(torch.device("cpu"), precision)
@@ -158,8 +176,11 @@ def test_a_step_is_the_plain_step(precision: str, within: float, along: float) -
 
 @pytest.mark.parametrize("method", ["random", "tod", "random+cod", "tod+cod", "coreset"])
 def test_images_of_a_trial_are_those_that_the_plan_counts(method: str, tmp_path: Path) -> None:
-    """Every image that any network sees in a whole trial, against the cost that `albench plan` shows."""
-    made = kit.trial(method, sets={"protocol.evaluation.batch_size": 20, "protocol.acquisition.budget": 20})
+    """Every image that any network sees in a whole trial, against the cost that `albench plan`
+    shows."""
+    made = kit.trial(
+        method, sets={"protocol.evaluation.batch_size": 20, "protocol.acquisition.budget": 20}
+    )
     suite = find_suite("quickstart/digits", kit.SUITES)
     strategy, learner = kit.assembled(made, tmp_path)
     seen: Tally[str] = Tally()
@@ -167,7 +188,9 @@ def test_images_of_a_trial_are_those_that_the_plan_counts(method: str, tmp_path:
     def watch(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if isinstance(module, type(learner.student)):
             trained = torch.is_grad_enabled() and next(module.parameters()).requires_grad
-            seen["trained" if trained else "teacher" if module.training else "passed"] += len(inputs[0])
+            seen["trained" if trained else "teacher" if module.training else "passed"] += len(
+                inputs[0]
+            )
 
     handle = nn.modules.module.register_module_forward_pre_hook(watch)
     try:
@@ -181,24 +204,37 @@ def test_images_of_a_trial_are_those_that_the_plan_counts(method: str, tmp_path:
 
 
 def test_what_a_worker_imports_on_the_way_to_its_first_steps() -> None:
-    """Neither torchvision nor mlflow, no database, and not torch's compiler, which takes longer than torch."""
+    """Neither torchvision nor mlflow, no database, and not torch's compiler, which takes longer
+    than torch."""
     program = (
         "import json, sys\nfrom pathlib import Path\nimport benchmark.worker as w\n"
         "from benchmark.spec.load import find_suite\n"
         "numerics = w.prepare('cpu', 'fp32', 1)\n"
         "for suite, method in (('quickstart/digits', 'tod+cod'), ('quickstart/digits', 'll4al')):\n"
         "    (trial,) = find_suite(suite, Path('suites')).trials(methods=[method], seeds=[0])\n"
-        "    w.dry_run(trial, lambda small, data: w.assemble(small, data, numerics, Path('weights')))\n"
+        "    w.dry_run(trial, lambda small, data: w.assemble(small, data, numerics, "
+        "Path('weights')))\n"
         "print(json.dumps(sorted(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     loaded = set(json.loads(done.stdout.splitlines()[-1]))
     assert "torch.optim.sgd" in loaded
-    assert not loaded & {"torchvision", "mlflow", "sqlite3", "sklearn", "pandas", "matplotlib", *COMPILER}
+    assert not loaded & {
+        "torchvision",
+        "mlflow",
+        "sqlite3",
+        "sklearn",
+        "pandas",
+        "matplotlib",
+        *COMPILER,
+    }
 
 
 def test_requests_to_the_tracker_do_not_grow_with_epochs(tmp_path: Path) -> None:
-    """So neither do transactions of its database: a mirror reads the file and sends what it has learned at once."""
+    """So neither do transactions of its database: a mirror reads the file and sends what it has
+    learned at once."""
     requests = []
     for epochs in (3, 300):
         trial, folder = toy_trial(), tmp_path / str(epochs)
@@ -211,7 +247,8 @@ def test_requests_to_the_tracker_do_not_grow_with_epochs(tmp_path: Path) -> None
         tracker = MagicMock()
         tracker.search.return_value = []
         tracker.create.side_effect = lambda *_: SimpleNamespace(
-            info=SimpleNamespace(run_id="r", status="RUNNING"), data=SimpleNamespace(tags={}, params={}, metrics={})
+            info=SimpleNamespace(run_id="r", status="RUNNING"),
+            data=SimpleNamespace(tags={}, params={}, metrics={}),
         )
         RunSyncer(lambda _, tracker=tracker: tracker).sync_run(folder)
         requests.append([call[0] for call in tracker.method_calls])
@@ -221,7 +258,8 @@ def test_requests_to_the_tracker_do_not_grow_with_epochs(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("method", MODERN)
 def test_numbers_in_the_largest_temporary_of_a_newer_method(method: str) -> None:
-    """At 3,000 candidates with 128 features: never a matrix over pairs of the pool, and not much more than the inputs."""
+    """At 3,000 candidates with 128 features: never a matrix over pairs of the pool, and not much
+    more than the inputs."""
     count, width, budget = 3_000, 128, 20
     strategy = registry.build_component("strategies", Component(name=method))
     seen = world(strategy, count, width, known=50)
@@ -230,4 +268,6 @@ def test_numbers_in_the_largest_temporary_of_a_newer_method(method: str) -> None
         picks = strategy.select(seen, budget).positions
     assert len(picks) == budget == len(set(picks.tolist()))
     whole = max(value.numel() for value in (*seen.outputs.values(), torch.empty(count, width)))
-    assert 0 < largest.numbers <= max(whole, BLOCK_OF_DISTANCES * count), f"{largest.numbers} numbers"
+    assert 0 < largest.numbers <= max(whole, BLOCK_OF_DISTANCES * count), (
+        f"{largest.numbers} numbers"
+    )

@@ -1,6 +1,8 @@
-"""How much faster than a plain implementation of the same mathematics: `make bench`. Ratios are reported, never asserted.
+"""How much faster than a plain implementation of the same mathematics: `make bench`. Ratios are
+reported, never asserted.
 
-That both ways compute the same is tested elsewhere: `test_gates.py` here, `tests/al` for images and k-center.
+That both ways compute the same is tested elsewhere: `test_gates.py` here, `tests/al` for images and
+k-center.
 """
 
 from __future__ import annotations
@@ -27,7 +29,10 @@ CONTESTS: dict[str, tuple[int, dict[str, Way]]] = {
             "off": ("step", {"batch": 32, "deterministic": False}),
         },
     ),
-    "data": (60, {"plain": ("plain_batches", {"batch": 128}), "batched": ("batches", {"batch": 128})}),
+    "data": (
+        60,
+        {"plain": ("plain_batches", {"batch": 128}), "batched": ("batches", {"batch": 128})},
+    ),
     "scoring": (
         7,
         {
@@ -39,8 +44,14 @@ CONTESTS: dict[str, tuple[int, dict[str, Way]]] = {
     "k-center": (
         2,
         {
-            "plain": ("plain_k_center", {"count": 50_000, "width": 512, "labelled": 10_000, "budget": 2_500}),
-            "lazy": ("k_center", {"count": 50_000, "width": 512, "labelled": 10_000, "budget": 2_500}),
+            "plain": (
+                "plain_k_center",
+                {"count": 50_000, "width": 512, "labelled": 10_000, "budget": 2_500},
+            ),
+            "lazy": (
+                "k_center",
+                {"count": 50_000, "width": 512, "labelled": 10_000, "budget": 2_500},
+            ),
         },
     ),
     "start": (5, {"plain": ("import_torch", {}), "first step": ("first_step", {})}),

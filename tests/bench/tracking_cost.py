@@ -1,7 +1,8 @@
-"""CPU seconds that mirroring one trial of TOD's length (7 cycles of 200 epochs) to MLflow takes, the first in a new store and
-the next: `python -m tests.bench.tracking_cost`.
+"""CPU seconds that mirroring one trial of TOD's length (7 cycles of 200 epochs) to MLflow takes,
+the first in a new store and the next: `python -m tests.bench.tracking_cost`.
 
-To be set against what such a trial takes: 137,600 steps, which at the few milliseconds that a GPU could need are minutes.
+To be set against what such a trial takes: 137,600 steps, which at the few milliseconds that a GPU
+could need are minutes.
 """
 
 from __future__ import annotations
@@ -28,12 +29,18 @@ def told(folder: Path, seed: int) -> Path:
     for cycle in range(CYCLES):
         for epoch in range(1, EPOCHS + 1):
             events.append_event(
-                log, EpochFinished(time=float(epoch), cycle=cycle, epoch=epoch, epochs=EPOCHS, loss=1.0 / epoch)
+                log,
+                EpochFinished(
+                    time=float(epoch), cycle=cycle, epoch=epoch, epochs=EPOCHS, loss=1.0 / epoch
+                ),
             )
         events.append_event(
             log,
             CycleFinished(
-                time=1.0, result=done.model_copy(update={"cycle": cycle}), seconds={"train": 1.0}, reused=False
+                time=1.0,
+                result=done.model_copy(update={"cycle": cycle}),
+                seconds={"train": 1.0},
+                reused=False,
             ),
         )
     return folder
@@ -47,7 +54,10 @@ def main() -> None:
             folder = told(Path(root) / name, seed)
             begun = time.process_time()
             syncer.sync_run(folder)
-            print(f"{name}: {begun - start:.3f} s telling events, {time.process_time() - begun:.2f} s mirroring them")
+            print(
+                f"{name}: {begun - start:.3f} s telling events, {time.process_time() - begun:.2f} "
+                "s mirroring them"
+            )
         syncer.close()
 
 

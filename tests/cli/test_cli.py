@@ -1,4 +1,5 @@
-"""The command line, end to end with a fake worker: verbs, exit codes, messages, what is imported."""
+"""The command line, end to end with a fake worker: verbs, exit codes, messages, what is
+imported."""
 
 from __future__ import annotations
 
@@ -79,13 +80,26 @@ def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 
 def data_are(monkeypatch: pytest.MonkeyPatch, status: DataStatus) -> None:
     monkeypatch.setattr(
-        planning, "data_statuses", lambda asked, _: {data_key(item.trial.protocol.data): status for item in asked}
+        planning,
+        "data_statuses",
+        lambda asked, _: {data_key(item.trial.protocol.data): status for item in asked},
     )
 
 
-# ---------------------------------------------------------------------------------------------------- what is imported
+# --------------------------------------------------------------------------------- what is imported
 
-HEAVY = {"numpy", "torch", "torchvision", "mlflow", "docker", "ray", "scipy", "matplotlib", "sklearn", "statsmodels"}
+HEAVY = {
+    "numpy",
+    "torch",
+    "torchvision",
+    "mlflow",
+    "docker",
+    "ray",
+    "scipy",
+    "matplotlib",
+    "sklearn",
+    "statsmodels",
+}
 
 
 @pytest.mark.parametrize(
@@ -95,13 +109,21 @@ HEAVY = {"numpy", "torch", "torchvision", "mlflow", "docker", "ray", "scipy", "m
         (["run", "--help"], HEAVY),
         (["ls"], HEAVY | {"pydantic"}),
         (["show", "tod/cifar10"], HEAVY),
-        (["compare", "quickstart/digits", "--runs", "nowhere"], HEAVY - {"numpy", "scipy"} | {"pandas", "jinja2"}),
+        (
+            ["compare", "quickstart/digits", "--runs", "nowhere"],
+            HEAVY - {"numpy", "scipy"} | {"pandas", "jinja2"},
+        ),
         (["show", "tod/cifar10", "--json"], HEAVY),
     ],
 )
 def test_light_verbs_import_nothing_heavy(arguments: list[str], banned: set[str]) -> None:
-    code = f"import sys; from benchmark.cli import invoke; c = invoke({arguments}); print('LOADED', c, *sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    code = (
+        f"import sys; from benchmark.cli import invoke; c = invoke({arguments}); print('LOADED', "
+        "c, *sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     loaded = done.stdout.splitlines()[-1].split()
     assert loaded[:2] == ["LOADED", "3" if arguments[0] == "compare" else "0"]
     assert not banned & {name.partition(".")[0] for name in loaded}
@@ -134,8 +156,14 @@ def test_being_asked_to_end_is_an_interrupt_that_leaves_nothing_behind(tmp_path:
 def test_every_verb_has_help(cli: Cli) -> None:
     assert cli("--help") == 0
     listed = re.findall(r"^│ ([\w-]+) ", cli.out, re.MULTILINE)
-    assert sorted(name for name in listed if not name.startswith("-")) == sorted(VERBS), "each once, in its group"
-    assert {verb for verbs in guide.VERBS.values() for verb in verbs} == set(VERBS) == set(guide.EXAMPLES)
+    assert sorted(name for name in listed if not name.startswith("-")) == sorted(VERBS), (
+        "each once, in its group"
+    )
+    assert (
+        {verb for verbs in guide.VERBS.values() for verb in verbs}
+        == set(VERBS)
+        == set(guide.EXAMPLES)
+    )
     for verb in VERBS:
         assert cli(verb, "--help") == 0, verb
         assert cli.out.split()[:3] == ["Usage:", "albench", verb]
@@ -143,7 +171,9 @@ def test_every_verb_has_help(cli: Cli) -> None:
         assert set(guide.EXAMPLES[verb]) <= set(shown), "each on a line of its own"
 
 
-@pytest.mark.parametrize("line", sorted({line for lines in guide.EXAMPLES.values() for line in lines}))
+@pytest.mark.parametrize(
+    "line", sorted({line for lines in guide.EXAMPLES.values() for line in lines})
+)
 def test_examples_are_valid_command_lines(line: str) -> None:
     name, *rest = shlex.split(line)[1:]
     with albench.make_context("albench", [name, *rest]) as context:
@@ -155,7 +185,11 @@ def test_examples_are_valid_command_lines(line: str) -> None:
     [("albench comp", 1, "compare"), ("albench compare quickstart/digits --ju", 3, "--junit")],
 )
 def test_shell_completion(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], typed: str, word: int, found: str
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    typed: str,
+    word: int,
+    found: str,
 ) -> None:
     monkeypatch.setenv("_ALBENCH_COMPLETE", "bash_complete")
     monkeypatch.setenv("COMP_WORDS", typed)
@@ -189,7 +223,9 @@ def test_global_options_may_stand_anywhere() -> None:
     ]
 
 
-def test_options_come_from_the_environment(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_options_come_from_the_environment(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("ALBENCH_SUITES", str(tmp_path / "suites"))
     monkeypatch.setenv("ALBENCH_PLAN_SEEDS", "3")
     monkeypatch.setenv("ALBENCH_RUNS", str(tmp_path / "elsewhere"))
@@ -219,7 +255,10 @@ def test_options_come_from_the_environment(cli: Cli, monkeypatch: pytest.MonkeyP
         (("plan", "toy/one@x"), "0,1,2 or 0-4"),
         (("plan", "toy/one", "--set", "protocol.training.epochs=many"), "TOML"),
         (("plan", "toy/one", "--set", "protocol.acquisition.budget=1000"), "labels"),
-        (("plan", "toy/one", "--set", "protocol.training.epocks=1"), "with --set protocol.training.epocks"),
+        (
+            ("plan", "toy/one", "--set", "protocol.training.epocks=1"),
+            "with --set protocol.training.epocks",
+        ),
         (
             ("plan", "toy/one", "--set", "protocol.trainings.epochs=1"),
             "--set: 'protocol.trainings.epochs' names nothing",
@@ -231,7 +270,9 @@ def test_options_come_from_the_environment(cli: Cli, monkeypatch: pytest.MonkeyP
         (("report", "toy/one", "--out", "x", "--publish"), "--publish"),
     ],
 )
-def test_wrong_usage_is_code_2_with_a_remedy(cli: Cli, arguments: tuple[str, ...], words: str) -> None:
+def test_wrong_usage_is_code_2_with_a_remedy(
+    cli: Cli, arguments: tuple[str, ...], words: str
+) -> None:
     assert cli(*arguments) == 2
     assert words in cli.out + cli.err
 
@@ -240,7 +281,15 @@ def test_wrong_usage_is_code_2_with_a_remedy(cli: Cli, arguments: tuple[str, ...
 def test_steps_that_a_cpu_cannot_make_are_wrong_usage(
     verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wanted = ["--runs", str(tmp_path), verb, "quickstart/digits/random@0", "--device", "cpu", "--step"]
+    wanted = [
+        "--runs",
+        str(tmp_path),
+        verb,
+        "quickstart/digits/random@0",
+        "--device",
+        "cpu",
+        "--step",
+    ]
     assert invoke([*wanted, "captured"]) == 2
     assert "--step together" in capsys.readouterr().err
     assert invoke([*wanted, "fast"]) == 2
@@ -251,7 +300,7 @@ def test_spans_of_time() -> None:
     assert convert == [90, 90, 540, 5400, 172800]
 
 
-# ------------------------------------------------------------------------------------------------------------- showing
+# ------------------------------------------------------------------------------------------ showing
 
 
 def test_ls(cli: Cli) -> None:
@@ -264,11 +313,20 @@ def test_ls(cli: Cli) -> None:
 
 
 def test_ls_of_a_suite_on_a_base(cli: Cli) -> None:
-    write_suite(cli.folder / "suites", "toy/one-2", 'base = "one.toml"\ntitle = "Two"\nheadline = "also none"\n')
+    write_suite(
+        cli.folder / "suites",
+        "toy/one-2",
+        'base = "one.toml"\ntitle = "Two"\nheadline = "also none"\n',
+    )
     write_suite(cli.folder / "suites", "toy/one-3", 'base = "one-2.toml"\ntitle = "Three"\n')
     write_suite(cli.folder / "suites", "toy/round", 'base = "round.toml"\n')
     assert cli("ls") == 0
-    assert [line.split()[0] for line in cli.out.splitlines()] == ["toy/one", "toy/one-2", "toy/one-3", "toy/round"]
+    assert [line.split()[0] for line in cli.out.splitlines()] == [
+        "toy/one",
+        "toy/one-2",
+        "toy/one-3",
+        "toy/round",
+    ]
     assert "3 methods  2 seeds  Two; also none" in cli.out
     assert "3 methods  2 seeds  Three; also none" in cli.out
     assert "toy/round  not valid" in cli.out
@@ -289,13 +347,23 @@ def test_show(cli: Cli) -> None:
     assert facts["deviations"]["Q1"]["switches"][0]["corrected"] == 5
     assert cli("show", "toy/one", "--profile", "smoke", "--variant", "corrected", "--json") == 0
     values = {item["path"]: item for item in json.loads(cli.out)["values"]}
-    assert (values["protocol.acquisition.cycles"]["value"], values["protocol.acquisition.cycles"]["pinned"]) == (2, 3)
+    assert (
+        values["protocol.acquisition.cycles"]["value"],
+        values["protocol.acquisition.cycles"]["pinned"],
+    ) == (2, 3)
     assert values["protocol.training.epochs"]["value"] == 5
     assert values["protocol.training.epochs"]["source"] == "deviation Q1, corrected: epochs"
     assert values["protocol.acquisition.cycles"]["source"].startswith("profile smoke: ")
     assert values["protocol.training.batch_size"]["source"] == "ours", "neither of them changes it"
     assert cli("show", "toy/one") == 0
-    for words in ("protocol.training.epochs", "a paper, page 3", "Q1", "UNKNOWN", "Profile smoke", "random+cod"):
+    for words in (
+        "protocol.training.epochs",
+        "a paper, page 3",
+        "Q1",
+        "UNKNOWN",
+        "Profile smoke",
+        "random+cod",
+    ):
         assert words in cli.out
 
 
@@ -303,7 +371,9 @@ def test_a_changed_value_has_the_source_of_its_change() -> None:
     """What a variant replaces by a whole table is its own only where it differs."""
     facts = describe(find_suite("st-conal/cifar10", ROOT / "suites"), variant="cosine_restarts")
     sources = {item["path"]: item["source"] for item in facts["values"]}
-    assert sources["protocol.training.schedule.kind"].startswith("variant cosine_restarts: the option lr_CLR_cosine")
+    assert sources["protocol.training.schedule.kind"].startswith(
+        "variant cosine_restarts: the option lr_CLR_cosine"
+    )
     assert sources["protocol.training.schedule.gamma"].startswith("config/ milestones")
     assert sources["protocol.training.epochs"] == "config/ at 43cb8c9"
 
@@ -338,11 +408,20 @@ HEADER = "method,labelled,metric,mean,dispersion,dispersion_kind,n,source,readin
     ("row", "code", "words"),
     [
         ("random,10,accuracy,50,,,,Table 1,0,target,", 0, ""),
-        ("rnadom,10,accuracy,50,,,,Table 1,0,target,", 2, "reported.csv:2: 'rnadom' is not a method"),
+        (
+            "rnadom,10,accuracy,50,,,,Table 1,0,target,",
+            2,
+            "reported.csv:2: 'rnadom' is not a method",
+        ),
         ("VAAL,10,accuracy,50,,,,Table 1,0,external,", 0, ""),
         ("random,11,accuracy,50,,,,Table 1,0,target,", 0, "never trains on 11"),
         ("random,ten,accuracy,50,,,,Table 1,0,target,", 2, "reported.csv:2"),
-        ("random,10,accuracy,50,,,,Table 1,0,target,\nrandom,10,accuracy,51,,,,Table 1,0,target,", 2, "twice"),
+        (
+            "random,10,accuracy,50,,,,Table 1,0,target,\nrandom,10,accuracy,51,,,,Table "
+            "1,0,target,",
+            2,
+            "twice",
+        ),
     ],
 )
 def test_check_of_reported_tables(cli: Cli, row: str, code: int, words: str) -> None:
@@ -353,12 +432,15 @@ def test_check_of_reported_tables(cli: Cli, row: str, code: int, words: str) -> 
 
 
 def test_check_finds_a_data_set_beside_its_suite(cli: Cli) -> None:
-    """A relative path of one's own data set begins at the folder of the suite file, wherever the command is given."""
+    """A relative path of one's own data set begins at the folder of the suite file, wherever the
+    command is given."""
     cli("schema")
     words = (ROOT / "docs/add-a-data-set.md").read_text(encoding="utf-8")
     code = words.partition("```python\n# squares.py\n")[2].partition("```")[0]
     (cli.folder / "suites" / "toy" / "squares.py").write_text(code)
-    write_suite(cli.folder / "suites", "toy/one", SUITE.replace('"digits"', '"squares.py:Squares"', 1))
+    write_suite(
+        cli.folder / "suites", "toy/one", SUITE.replace('"digits"', '"squares.py:Squares"', 1)
+    )
     assert cli("check", "--quick") == 0, cli.out
     assert "squares is not there" in cli.out
     (cli.folder / "suites" / "toy" / "squares.py").unlink()
@@ -366,7 +448,7 @@ def test_check_finds_a_data_set_beside_its_suite(cli: Cli) -> None:
     assert "cannot read the plug-in squares.py" in cli.out
 
 
-# ------------------------------------------------------------------------------------------------------------- running
+# ------------------------------------------------------------------------------------------ running
 
 
 def test_plan_is_a_value(cli: Cli) -> None:
@@ -374,7 +456,11 @@ def test_plan_is_a_value(cli: Cli) -> None:
     first = Plan.model_validate_json(cli.out)
     assert cli("plan", "toy/one@0", "--device", "cpu", "--json") == 0
     assert Plan.model_validate_json(cli.out).digest == first.digest
-    assert [planned.trial.method_name for planned in first.trials] == ["random", "entropy", "random+cod"]
+    assert [planned.trial.method_name for planned in first.trials] == [
+        "random",
+        "entropy",
+        "random+cod",
+    ]
     assert not (cli.folder / "runs").exists(), "planning writes nothing"
     assert cli("plan", "toy/one@0", "--device", "cpu", "--only", "toy/one/entropy") == 0
     assert "1 trial: 1 new" in cli.out
@@ -418,7 +504,9 @@ def test_trials_that_cannot_be_built_are_code_2(cli: Cli) -> None:
 
 
 def test_unknown_components_are_blocked(cli: Cli) -> None:
-    write_suite(cli.folder / "suites", text=SUITE.replace('{ name = "entropy" }', '{ name = "entrophy" }'))
+    write_suite(
+        cli.folder / "suites", text=SUITE.replace('{ name = "entropy" }', '{ name = "entrophy" }')
+    )
     assert cli.run("toy/one/entropy") == 3
     assert "there is no 'entrophy' among the strategies" in cli.out
     assert cli.run("toy/one@0", "--methods", "random,entropy") == 3
@@ -448,8 +536,12 @@ def test_interrupt_is_130(cli: Cli) -> None:
     assert "1 stopped, 1 not started" in cli.out
 
 
-ABSENT = DataStatus(name="digits", present=False, digest=None, canonical=False, note="digits: put it there")
-ALTERED = DataStatus(name="digits", present=True, digest="d" * 64, canonical=False, note="md5 differs")
+ABSENT = DataStatus(
+    name="digits", present=False, digest=None, canonical=False, note="digits: put it there"
+)
+ALTERED = DataStatus(
+    name="digits", present=True, digest="d" * 64, canonical=False, note="md5 differs"
+)
 
 
 @pytest.mark.parametrize(
@@ -461,7 +553,12 @@ ALTERED = DataStatus(name="digits", present=True, digest="d" * 64, canonical=Fal
     ],
 )
 def test_data(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch, status: DataStatus, flags: list[str], code: int, words: str
+    cli: Cli,
+    monkeypatch: pytest.MonkeyPatch,
+    status: DataStatus,
+    flags: list[str],
+    code: int,
+    words: str,
 ) -> None:
     data_are(monkeypatch, status)
     assert cli.run("toy/one/random@0", *flags) == code
@@ -477,7 +574,20 @@ def test_empty_plan_is_3(cli: Cli) -> None:
 
 
 def test_unwritable_runs(cli: Cli) -> None:
-    assert invoke(["--suites", str(cli.folder / "suites"), "--runs", "/proc/x", "run", "toy/one", "--no-tracking"]) == 3
+    assert (
+        invoke(
+            [
+                "--suites",
+                str(cli.folder / "suites"),
+                "--runs",
+                "/proc/x",
+                "run",
+                "toy/one",
+                "--no-tracking",
+            ]
+        )
+        == 3
+    )
     assert "--runs" in cli.capsys.readouterr().err
     file = cli.folder / "file"
     file.write_text("")
@@ -532,7 +642,7 @@ def test_run_until_decided_adds_planned_seeds(cli: Cli) -> None:
     assert cli.run("toy/one/random@0", "--until-decided") == 2
 
 
-# ------------------------------------------------------------------------------------------------------------- judging
+# ------------------------------------------------------------------------------------------ judging
 
 
 def test_compare_and_report(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -548,7 +658,9 @@ def test_compare_and_report(cli: Cli, tmp_path: Path, monkeypatch: pytest.Monkey
     text = committed.read_text()
     for record in cli.store.records():
         text = text.replace(record.digest, "0" * 64)
-    committed.write_text(text.replace(",50.0", ",90.0").replace(",51.0", ",91.0").replace(",52.0", ",92.0"))
+    committed.write_text(
+        text.replace(",50.0", ",90.0").replace(",51.0", ",91.0").replace(",52.0", ",92.0")
+    )
     assert cli("compare", "toy/one", "--methods", "random") == 1
     assert cli("report", "toy/one", "--methods", "random", "--out", "elsewhere") == 0
     assert (tmp_path / "elsewhere" / "toy" / "one" / "verdicts.json").is_file()
@@ -559,7 +671,11 @@ def test_methods_that_do_not_fit_a_profile_are_no_obstacle_to_comparing(cli: Cli
     late += '[methods.late.set]\n"training.trajectory" = { start = 3, every = 1 }\n'
     short = SUITE.replace('cycles" = 2\n', 'cycles" = 2\n"protocol.training.epochs" = 2\n')
     short = short.replace("milestones = [3]", "milestones = [1]")
-    write_suite(cli.folder / "suites", "toy/one", short.replace("[profiles.smoke]", f"{late}[profiles.smoke]"))
+    write_suite(
+        cli.folder / "suites",
+        "toy/one",
+        short.replace("[profiles.smoke]", f"{late}[profiles.smoke]"),
+    )
     assert cli("plan", "toy/one", "--profile", "smoke", "--methods", "late", "--device", "cpu") == 2
     assert cli.run("toy/one@0", "--profile", "smoke") == 0
     assert cli("compare", "toy/one", "--profile", "smoke") == 0
@@ -599,7 +715,9 @@ def test_quiet_comparisons_are_one_sentence(cli: Cli) -> None:
     cli.run("toy/one/random@0")
     code = cli("compare", "toy/one/random@0", "-q")
     (line,) = cli.out.splitlines()
-    assert line.startswith("toy/one, profile paper, as_published: ") and line.endswith(f"(exit {code})")
+    assert line.startswith("toy/one, profile paper, as_published: ") and line.endswith(
+        f"(exit {code})"
+    )
 
 
 def test_a_report_is_written_again_only_where_something_changed(
@@ -635,7 +753,9 @@ def test_publishing_keeps_rows_of_other_profiles(cli: Cli, tmp_path: Path) -> No
 def test_comparison_counts_any_seed_and_names_damaged_records(cli: Cli) -> None:
     cli.run("toy/one/random@0,9,10")
     folder = next(
-        folder for folder in cli.store.folders() if '"seed":9' in (folder / "trial.json").read_text().replace(" ", "")
+        folder
+        for folder in cli.store.folders()
+        if '"seed":9' in (folder / "trial.json").read_text().replace(" ", "")
     )
     record = folder / "record.json"
     record.write_text(record.read_text().replace("51.0", "99.0"))
@@ -686,13 +806,24 @@ def test_every_verb_shows_what_run_made_with_values_of_ones_own(
     assert cli("status", "toy/one/random") == 0 and cli.out.count("toy/one/random") == 4
     assert cli("status", "toy/one/random@0,9", *own) == 0 and cli.out.count("toy/one/random") == 2
     assert cli("compare", "toy/one/random", *own) == 0, cli.out
-    assert "2 trials of random" in cli.out and "not comparable" in cli.out and "not the published protocol" in cli.out
-    assert "--all" in cli.out and own[0] in cli.out, "the commands that are offered are about the same trials"
-    assert cli("compare", "toy/one/random") == 1, "the published number is still that of the suite as it is"
+    assert (
+        "2 trials of random" in cli.out
+        and "not comparable" in cli.out
+        and "not the published protocol" in cli.out
+    )
+    assert "--all" in cli.out and own[0] in cli.out, (
+        "the commands that are offered are about the same trials"
+    )
+    assert cli("compare", "toy/one/random") == 1, (
+        "the published number is still that of the suite as it is"
+    )
     assert cli("report", "toy/one/random", *own, "--no-tracking") == 0
     (page,) = Path("report/toy/one").glob("changed-*/report.html")
     assert "not the published protocol" in page.read_text()
-    assert cli("report", "toy/one/random", "--no-tracking") == 0 and Path("report/toy/one/report.html").is_file()
+    assert (
+        cli("report", "toy/one/random", "--no-tracking") == 0
+        and Path("report/toy/one/report.html").is_file()
+    )
     assert (
         cli("export", "toy/one/random", *own) == 0
         and len(re.findall(r"^random,\d,\d+,accuracy,", cli.out, re.M)) == 2 * 3
@@ -701,7 +832,9 @@ def test_every_verb_shows_what_run_made_with_values_of_ones_own(
     assert cli("compare", "toy/one/random", *own, "--regress") == 2
 
 
-def test_every_verb_shows_a_method_of_ones_own_as_its_file_stands(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_verb_shows_a_method_of_ones_own_as_its_file_stands(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(cli.folder)
     Path("my.py").write_text("class Mine: ...")
     own = ("--method", "my.py:Mine")
@@ -719,11 +852,17 @@ def test_every_verb_shows_a_method_of_ones_own_as_its_file_stands(cli: Cli, monk
     assert "albench run toy/one@0 --methods all,modern --method my.py:Mine --seeds 0" in cli.out
 
 
-def test_networks_replace_those_of_the_suite_and_no_others(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_networks_replace_those_of_the_suite_and_no_others(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(planning, "measured_price", lambda _: Cost(forward_macs=7))
     two = '[methods.two]\ntitle = "Two"\nstrategy = { name = "random" }\n'
     two += '[methods.two.set]\nmodels = [{ name = "small_cnn" }, { name = "small_cnn" }]\n'
-    write_suite(cli.folder / "suites", "toy/one", SUITE.replace("[profiles.smoke]", f"{two}[profiles.smoke]"))
+    write_suite(
+        cli.folder / "suites",
+        "toy/one",
+        SUITE.replace("[profiles.smoke]", f"{two}[profiles.smoke]"),
+    )
     net = cli.folder / "net.py"
     net.write_text(NET)
     own = ("--network", f"{net}:Net( width = 4 )", "--device", "cpu")
@@ -735,14 +874,20 @@ def test_networks_replace_those_of_the_suite_and_no_others(cli: Cli, monkeypatch
     assert plan.trials[0].total.macs == 7 * plan.trials[0].total.forward_equivalents
     assert cli("plan", "toy/one/two@0", *own) == 2 and "networks of its own" in cli.err
     assert cli("plan", "toy/one@0", "--network", "net.py:Net(width", "--device", "cpu") == 2
-    assert cli("plan", "toy/one@0", "--weights", str(net), "--device", "cpu") == 2 and "--network" in cli.err
+    assert (
+        cli("plan", "toy/one@0", "--weights", str(net), "--device", "cpu") == 2
+        and "--network" in cli.err
+    )
 
 
 def test_a_copy_of_a_suite_with_other_data_is_measured_with_nothing_to_compare(cli: Cli) -> None:
-    """As the quickstart, whose rule compares with committed records, copied: there are none of the copy."""
+    """As the quickstart, whose rule compares with committed records, copied: there are none of the
+    copy."""
     (cli.folder / "results" / "toy" / "one").mkdir(parents=True)
     assert 'reference = "records"' in SUITE
-    write_suite(cli.folder / "suites", "own/copy", SUITE.replace('name = "digits"', 'name = "mnist"'))
+    write_suite(
+        cli.folder / "suites", "own/copy", SUITE.replace('name = "digits"', 'name = "mnist"')
+    )
     assert cli.run("own/copy/random@0") == 0
     assert cli("compare", "own/copy/random@0") == 0
     assert "nothing to compare" in cli.out
@@ -765,7 +910,10 @@ def test_verify(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_verify_without_data_is_3(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    data_are(monkeypatch, DataStatus(name="digits", present=False, digest=None, canonical=False, note="gone"))
+    data_are(
+        monkeypatch,
+        DataStatus(name="digits", present=False, digest=None, canonical=False, note="gone"),
+    )
     assert cli("verify", "toy/one", "--device", "cpu") == 3
     assert "gone" in cli.err
 
@@ -778,7 +926,9 @@ def test_a_port_in_use_is_named(cli: Cli) -> None:
     assert "--port" in cli.err
 
 
-def test_ticker_is_silent_at_first_and_then_says_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_ticker_is_silent_at_first_and_then_says_how_far_it_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with ticker(every=60.0) as tick:
         tick("at once")
     with ticker(every=0.0) as tick:
@@ -809,9 +959,20 @@ def test_check_builds_methods_and_leaves_nothing(
 def test_an_interrupted_check_takes_its_rehearsal_along(cli: Cli, tmp_path: Path) -> None:
     empty = tmp_path / "temporary"
     empty.mkdir()
-    command = [sys.executable, "-m", "benchmark", "--suites", str(ROOT / "suites"), "check", "tod/*", "bal/*"]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmark",
+        "--suites",
+        str(ROOT / "suites"),
+        "check",
+        "tod/*",
+        "bal/*",
+    ]
     environment = os.environ | {"TMPDIR": str(empty)}
-    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, cwd=ROOT, env=environment) as process:
+    with subprocess.Popen(
+        command, stdout=-1, stderr=-1, text=True, cwd=ROOT, env=environment
+    ) as process:
         wait_for(lambda: any(path.is_dir() for path in empty.iterdir()))
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=patience(60))
@@ -828,11 +989,15 @@ def test_errors_of_ours_have_no_traceback(cli: Cli, monkeypatch: pytest.MonkeyPa
     assert cli("plan", "toy/one") == 3
     assert cli.err == "Error: here: bad luck\n  -> try again\n"
     monkeypatch.setattr(
-        planning, "prepare_environment", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device", "/x"))
+        planning,
+        "prepare_environment",
+        lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device", "/x")),
     )
     assert cli("plan", "toy/one") == 3
     assert "/x: No space left on device" in cli.err
 
 
 def test_the_committed_schema_is_current() -> None:
-    assert (ROOT / "suites" / "schema.json").read_text(encoding="utf-8") == schema_text(), "run `albench schema`"
+    assert (ROOT / "suites" / "schema.json").read_text(encoding="utf-8") == schema_text(), (
+        "run `albench schema`"
+    )

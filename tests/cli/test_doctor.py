@@ -1,4 +1,5 @@
-"""doctor: every check on a machine that is as it should be, and on one that is not, with what to do about it."""
+"""doctor: every check on a machine that is as it should be, and on one that is not, with what to do
+about it."""
 
 from __future__ import annotations
 
@@ -30,7 +31,9 @@ GPU = Gpu(uuid="GPU-1", name="Toy 9000", driver="1.2", capability="9.0")
 @pytest.fixture
 def settings(tmp_path: Path) -> Workspace:
     suites = write_suite(tmp_path / "suites")
-    return Workspace(suites, tmp_path / "runs", tmp_path / "data", tmp_path / "cache", tmp_path / "results", ())
+    return Workspace(
+        suites, tmp_path / "runs", tmp_path / "data", tmp_path / "cache", tmp_path / "results", ()
+    )
 
 
 def kinds(found: list[Diagnosis]) -> list[str]:
@@ -77,7 +80,9 @@ def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "nvidia-smi" in found.remedy
     old = Problem(text="driver 550.1 is too old", remedy="install driver 580")
     monkeypatch.setattr(gpus, "survey", lambda: Survey(listed=(GPU,), problems=(old,)))
-    assert [str(one) for one in examine(doctor.device)[1:]] == ["driver 550.1 is too old -> install driver 580"]
+    assert [str(one) for one in examine(doctor.device)[1:]] == [
+        "driver 550.1 is too old -> install driver 580"
+    ]
     other = GPU.model_copy(update={"name": "Toy 1"})
     monkeypatch.setattr(gpus, "survey", lambda: Survey(usable=(GPU, other)))
     assert "ALBENCH_GPUS=0" in examine(doctor.device)[-1].remedy
@@ -114,7 +119,9 @@ def test_data(settings: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "albench fetch cifar10" in found[1].remedy
 
 
-def engine(monkeypatch: pytest.MonkeyPatch, folder: Path, *, gpus: bool = True, image: str = "sha256:1234") -> None:
+def engine(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, *, gpus: bool = True, image: str = "sha256:1234"
+) -> None:
     monkeypatch.setattr(docker, "condition", lambda: Condition("20.10", str(folder), gpus, image))
 
 
@@ -191,11 +198,31 @@ def test_tracker(settings: Workspace) -> None:
     assert found.remedy
 
 
-def test_the_command(settings: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command(
+    settings: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///no/such.sock")
-    places = ["--suites", str(settings.suites), "--runs", str(settings.runs), "--data", str(settings.data)]
+    places = [
+        "--suites",
+        str(settings.suites),
+        "--runs",
+        str(settings.runs),
+        "--data",
+        str(settings.data),
+    ]
     assert invoke([*places, "doctor"]) == 0
     said = capsys.readouterr().out
-    for name in ("python", "packages", "device", "runs folder", "disk", "system", "data", "docker", "ray", "tracker"):
+    for name in (
+        "python",
+        "packages",
+        "device",
+        "runs folder",
+        "disk",
+        "system",
+        "data",
+        "docker",
+        "ray",
+        "tracker",
+    ):
         assert any(line[5:].startswith(name) for line in said.splitlines()), name
     assert invoke([*places, "doctor", "--tracking-uri", "http://127.0.0.1:9"]) == 3

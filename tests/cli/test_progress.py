@@ -60,7 +60,9 @@ def test_estimate_follows_work_not_cycles() -> None:
         line.take(event)
     assert line.seconds_left() == pytest.approx(10.0 * (sizes[1] + sizes[2]) / sizes[0])
     line.take(EpochFinished(time=115.0, cycle=1, epoch=100, epochs=200))
-    assert line.seconds_left() == pytest.approx(15.0 * (sizes[1] / 2 + sizes[2]) / (sizes[0] + sizes[1] / 2))
+    assert line.seconds_left() == pytest.approx(
+        15.0 * (sizes[1] / 2 + sizes[2]) / (sizes[0] + sizes[1] / 2)
+    )
     line.take(JobOutcome(job(0), "finished"))
     assert line.seconds_left() == 0
 
@@ -114,7 +116,11 @@ def test_plain_lines() -> None:
         progress(job(0), cycle(0, 200.0))
         progress(job(0), cycle(1, 201.0))
         failed = JobOutcome(
-            job(0), "failed", FailureKind.oom, "out of [memory]", ("out of [memory]", "line one", "[red]line two")
+            job(0),
+            "failed",
+            FailureKind.oom,
+            "out of [memory]",
+            ("out of [memory]", "line one", "[red]line two"),
         )
         progress(job(0), failed)
     lines = out.getvalue().splitlines()
@@ -157,7 +163,8 @@ def test_live_view() -> None:
 
 
 def test_a_running_trial_shows_what_it_does() -> None:
-    """Images per second are the plan's count of a cycle's images by the share of its epochs and the worker's clock."""
+    """Images per second are the plan's count of a cycle's images by the share of its epochs and the
+    worker's clock."""
     line = TrialLine("x", planned(0))
     for event in (JobStarted("here"), start(100.0)):
         line.take(event)
@@ -197,7 +204,14 @@ def test_the_live_view_fits_eighty_columns() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0 s"), (99, "99 s"), (120, "2 min"), (7200, "2.0 h"), (172800, "2.0 d"), (5969, "99 min")],
+    [
+        (0, "0 s"),
+        (99, "99 s"),
+        (120, "2 min"),
+        (7200, "2.0 h"),
+        (172800, "2.0 d"),
+        (5969, "99 min"),
+    ],
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text

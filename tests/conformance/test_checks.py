@@ -1,4 +1,5 @@
-"""The checks find what they are for: a strategy that breaks one promise fails that check, and a good one none."""
+"""The checks find what they are for: a strategy that breaks one promise fails that check, and a
+good one none."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ class Spread(ScoreStrategy):
 
 class GlobalRandom(Spread):
     def score(self, view: View) -> torch.Tensor:
-        return view.logits.std(dim=1) + torch.rand(len(view.candidates)) + random.random() * np.random.rand()  # noqa: NPY002
+        noise = random.random() * np.random.rand()  # noqa: NPY002
+        return view.logits.std(dim=1) + torch.rand(len(view.candidates)) + noise
 
 
 class Twice(Spread):
@@ -160,14 +162,19 @@ def test_a_broken_promise_fails_its_check(cls: type[Strategy], name: str, said: 
 def test_the_loop_refuses_what_a_strategy_would_buy() -> None:
     assert broken(BuysNan) == {}
     world = Scenario(spoilt="logits", spoilt_image=int(Scenario().pool.unlabelled[3]))
-    with pytest.raises(AlbenchError, match="BuysNan in cycle 1: the output 'logits' has 10 of 600 numbers"):
+    with pytest.raises(
+        AlbenchError, match="BuysNan in cycle 1: the output 'logits' has 10 of 600 numbers"
+    ):
         acquire_in(BuysNan(), world)
 
 
 def test_a_strategy_that_keeps_them_all() -> None:
     found = list(check(Spread))
     assert broken(Spread) == {}
-    assert {finding.check for finding in found if finding.result is Result.NOTE} == {"first labelled set", "own stream"}
+    assert {finding.check for finding in found if finding.result is Result.NOTE} == {
+        "first labelled set",
+        "own stream",
+    }
 
 
 def test_a_sampler_written_the_natural_way_has_a_stream_of_its_own() -> None:
@@ -181,7 +188,7 @@ def test_memory_that_grows_with_the_square_is_said() -> None:
     assert "n^2.0: 1440000 numbers for 1200 candidates" in found.said
 
 
-# --------------------------------------------------------------------------------------------------------- the verb
+# ----------------------------------------------------------------------------------------- the verb
 
 PLUGIN = """
 from dataclasses import dataclass
@@ -230,6 +237,14 @@ def test_what_cannot_be_built_is_usage(
 ) -> None:
     file = tmp_path / "mine.py"
     file.write_text(PLUGIN)
-    assert invoke(["verify-method", *(part.format(file=file) if "{file}" in part else part for part in arguments)]) == 2
+    assert (
+        invoke(
+            [
+                "verify-method",
+                *(part.format(file=file) if "{file}" in part else part for part in arguments),
+            ]
+        )
+        == 2
+    )
     said = capsys.readouterr()
     assert words in said.err + said.out

@@ -11,7 +11,13 @@ import pytest
 from benchmark.al.training.numerics import Numerics
 from benchmark.cli import main
 from benchmark.conformance import device_check
-from benchmark.conformance.device_check import Held, Played, arithmetics, check_trial, compare_losses
+from benchmark.conformance.device_check import (
+    Held,
+    Played,
+    arithmetics,
+    check_trial,
+    compare_losses,
+)
 from benchmark.errors import Exit
 from benchmark.runs import gpus
 from benchmark.runs.events import CycleResult
@@ -42,17 +48,26 @@ def played(loss: float | None, weights: str = "a", *, drew: bool = False) -> Pla
 
 
 def test_arithmetics_of_devices() -> None:
-    assert arithmetics("cpu") == [("fp32", "eager"), ("fp32", "together"), ("bf16", "eager"), ("bf16", "together")]
+    assert arithmetics("cpu") == [
+        ("fp32", "eager"),
+        ("fp32", "together"),
+        ("bf16", "eager"),
+        ("bf16", "together"),
+    ]
     assert len(arithmetics("cuda")) == 4 * 3
 
 
 def test_a_trial_holds_on_the_cpu() -> None:
-    """The reference is the first row, so their difference is exactly zero; the other precision differs, but not by much."""
+    """The reference is the first row, so their difference is exactly zero; the other precision
+    differs, but not by much."""
     found = list(check_trial(trial("tod+cod"), "cpu"))
     assert [(one.precision, one.step) for one in found] == arithmetics("cpu")
     assert [one.failures for one in found] == [()] * 4
     assert found[0].difference == 0.0 and found[0].repeats and found[0].captures is None
-    assert found[2].difference is not None and 0 < found[2].difference < device_check.TOLERANCES["bf16"]
+    assert (
+        found[2].difference is not None
+        and 0 < found[2].difference < device_check.TOLERANCES["bf16"]
+    )
 
 
 def fake(outcomes: dict[tuple[str, str], Any]) -> Any:
@@ -86,9 +101,13 @@ def test_it_notices_what_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     monkeypatch.setattr(device_check, "play", fake(outcomes))
     monkeypatch.setattr(
-        device_check, "prepare", lambda device, precision, _, step="eager": Numerics(device, precision, step=step)
+        device_check,
+        "prepare",
+        lambda device, precision, _, step="eager": Numerics(device, precision, step=step),
     )
-    found = {(one.precision, one.step): one.failures for one in check_trial(trial("random"), "cuda")}
+    found = {
+        (one.precision, one.step): one.failures for one in check_trial(trial("random"), "cuda")
+    }
     assert found["fp32", "eager"] == found["fp32", "together"] == ()
     assert found["fp32", "captured"] == ("captured differs from together",)
     assert found["tf32", "eager"] == ("other bits when repeated",)
@@ -96,12 +115,16 @@ def test_it_notices_what_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["tf32", "captured"] == ("0.5 from the CPU (limit 0.02)",)
     assert {found["tf32-conv", step] for step in ("eager", "together", "captured")} == {()}
     assert found["bf16", "eager"] == ("no finite loss where the CPU has one",)
-    assert found["bf16", "together"] == found["bf16", "captured"] == (), "each device and step draws its own dropout"
+    assert found["bf16", "together"] == found["bf16", "captured"] == (), (
+        "each device and step draws its own dropout"
+    )
 
 
 def test_a_trial_that_fails_on_the_cpu_fails_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device_check, "play", fake({("fp32", "eager"): ValueError("wrong suite")}))
-    assert {one.failures for one in check_trial(trial("random"), "cpu")} == {("on the CPU: wrong suite",)}
+    assert {one.failures for one in check_trial(trial("random"), "cpu")} == {
+        ("on the CPU: wrong suite",)
+    }
 
 
 def test_differences_of_losses() -> None:
@@ -114,21 +137,29 @@ def test_differences_of_losses() -> None:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, device: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["albench", "--suites", str(SUITES), "check", "--device", device])
+    monkeypatch.setattr(
+        sys, "argv", ["albench", "--suites", str(SUITES), "check", "--device", device]
+    )
     with pytest.raises(SystemExit) as ended:
         main()
     return int(ended.value.code or 0)
 
 
-def test_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("benchmark.api.check._device_trials", lambda *_: [trial("random").model_dump_json()])
+def test_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        "benchmark.api.check._device_trials", lambda *_: [trial("random").model_dump_json()]
+    )
     assert run(monkeypatch, "cpu") == Exit.OK
     said = capfd.readouterr().out
     assert "quickstart/digits/random" in said and said.count("holds") == 4
     assert "1 of 1 methods hold on cpu" in said
 
 
-def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_device_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(gpus, "survey", gpus.Survey)
     monkeypatch.delenv(gpus.NAMES, raising=False)
     assert run(monkeypatch, "cuda") == Exit.NOT_MEASURED
@@ -138,4 +169,6 @@ def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch, capfd: pyte
 def test_words_name_the_limit() -> None:
     plain = Held(name="x", precision="fp32", step="eager", repeats=True, difference=0.0)
     assert plain.failures == ()
-    assert plain.model_copy(update={"difference": 0.002}).failures == ("0.002 from the CPU (limit 0.001)",)
+    assert plain.model_copy(update={"difference": 0.002}).failures == (
+        "0.002 from the CPU (limit 0.001)",
+    )

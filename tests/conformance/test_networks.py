@@ -1,4 +1,5 @@
-"""The checks of networks find what they are for: a network that breaks one promise fails that check, a good one none."""
+"""The checks of networks find what they are for: a network that breaks one promise fails that
+check, a good one none."""
 
 from __future__ import annotations
 
@@ -101,7 +102,8 @@ def test_a_broken_promise_is_found(cls: type[Tiny], check: str) -> None:
 
 
 def test_amounts_are_those_counted_by_hand() -> None:
-    """Convolution 4 x 3 x 9 + 4 weights and head 4 x 7 + 7; at 8 x 8 pixels 64 x 4 x 27 + 28 multiply-accumulates."""
+    """Convolution 4 x 3 x 9 + 4 weights and head 4 x 7 + 7; at 8 x 8 pixels 64 x 4 x 27 + 28
+    multiply-accumulates."""
     findings = check_network_contract(lambda classes, channels: Tiny(classes, channels), size=8)
     said = next(finding.said for finding in findings if finding.check == "amounts")
     assert said == "147 parameters, 6940 multiply-accumulates per image"

@@ -1,4 +1,5 @@
-"""The checks of objectives find what they are for: an objective that breaks one promise fails that check, a good one none."""
+"""The checks of objectives find what they are for: an objective that breaks one promise fails that
+check, a good one none."""
 
 from __future__ import annotations
 
@@ -23,8 +24,19 @@ from benchmark.spec.suite import Component
 BUILT_IN: dict[str, dict[str, Any]] = {
     "supervised": {},
     "cod": {"weight": 0.05, "first_batch": "drawn_once"},
-    "learning_loss": {"joint": True, "joint_until": 1, "channels": [8, 16, 32, 64], "windows": [0, 0, 0, 0]},
-    "mean_teacher": {"labelled": 4, "unlabelled": 4, "weight": 1.0, "ramp_epochs": 1, "ema_decay": 0.99},
+    "learning_loss": {
+        "joint": True,
+        "joint_until": 1,
+        "channels": [8, 16, 32, 64],
+        "windows": [0, 0, 0, 0],
+    },
+    "mean_teacher": {
+        "labelled": 4,
+        "unlabelled": 4,
+        "weight": 1.0,
+        "ramp_epochs": 1,
+        "ema_decay": 0.99,
+    },
 }
 
 
@@ -59,7 +71,12 @@ class ReadsLabels(Good):
     def batches(self, data: CycleData, epoch: int) -> Iterator[Batch]:
         everything = torch.cat([data.labelled, data.unlabelled])
         for batch in super().batches(data, epoch):
-            yield Batch(batch.images, (batch.labels + data.labels[everything].sum()) % 5, batch.epoch, batch.step)
+            yield Batch(
+                batch.images,
+                (batch.labels + data.labels[everything].sum()) % 5,
+                batch.epoch,
+                batch.step,
+            )
 
 
 @dataclass(eq=False)
@@ -109,7 +126,9 @@ class Overflows(Good):
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         logits = model(batch.images).logits
-        return super().loss(model, batch) * (float("inf") if logits.dtype == torch.bfloat16 else 1.0)
+        return super().loss(model, batch) * (
+            float("inf") if logits.dtype == torch.bfloat16 else 1.0
+        )
 
 
 @pytest.mark.slow
@@ -117,7 +136,9 @@ class Overflows(Good):
 def test_the_objectives_of_the_project_keep_every_promise(name: str) -> None:
     assert set(BUILT_IN) == set(registry.component_names("objectives"))
     component = Component(name=name, params=BUILT_IN[name])
-    found = list(check_objective_contract(lambda: registry.build_component("objectives", component)))
+    found = list(
+        check_objective_contract(lambda: registry.build_component("objectives", component))
+    )
     assert [finding for finding in found if finding.result is Result.FAILED] == []
 
 
@@ -140,7 +161,9 @@ def test_each_broken_promise_fails_its_check(objective: type[Objective], broken:
     assert {finding.check for finding in found if finding.result is Result.FAILED} == broken, found
 
 
-@pytest.mark.parametrize(("objective", "words"), [(PerImage, "not a single number"), (Detached, "no gradient")])
+@pytest.mark.parametrize(
+    ("objective", "words"), [(PerImage, "not a single number"), (Detached, "no gradient")]
+)
 def test_a_loss_that_is_none(objective: type[Objective], words: str) -> None:
     found = next(check_objective_contract(objective))
     assert found.result is Result.FAILED and words in found.said
@@ -151,8 +174,10 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["verify-objective", "supervised"]) == 0
     assert "keeps the contract (9 checks, 0 failed)" in capsys.readouterr().out
     (tmp_path / "wrong.py").write_text(
-        "from dataclasses import dataclass\nimport torch\nfrom benchmark import Objective\n@dataclass(eq=False)\n"
-        "class Wrong(Objective):\n    def loss(self, model, batch):\n        return torch.zeros(())\n"
+        "from dataclasses import dataclass\nimport torch\nfrom benchmark import "
+        "Objective\n@dataclass(eq=False)\n"
+        "class Wrong(Objective):\n    def loss(self, model, batch):\n        return "
+        "torch.zeros(())\n"
     )
     assert invoke(["verify-objective", f"{tmp_path}/wrong.py:Wrong"]) == 1
     assert "the loss has no gradient" in capsys.readouterr().out

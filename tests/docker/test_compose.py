@@ -1,4 +1,5 @@
-"""compose.yaml: accepted by compose itself, and its tracking server fed by a containerised run on a real engine."""
+"""compose.yaml: accepted by compose itself, and its tracking server fed by a containerised run on a
+real engine."""
 
 from __future__ import annotations
 
@@ -24,7 +25,10 @@ PROFILES = ["--profile", "postgres"]
 
 def compose_command() -> list[str]:
     """Compose as a plugin of docker or as a program of its own."""
-    if shutil.which("docker") and not subprocess.run(["docker", "compose", "version"], capture_output=True).returncode:
+    if (
+        shutil.which("docker")
+        and not subprocess.run(["docker", "compose", "version"], capture_output=True).returncode
+    ):
         return ["docker", "compose"]
     if not shutil.which("docker-compose"):
         unavailable("no compose (Debian: docker-compose)")
@@ -46,10 +50,17 @@ def server(engine: Engine, tmp_path: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    variables = {**os.environ, "DOCKER_HOST": engine.host, "ALBENCH_MLFLOW_PORT": str(port), "DOCKER_BUILDKIT": "0"}
+    variables = {
+        **os.environ,
+        "DOCKER_HOST": engine.host,
+        "ALBENCH_MLFLOW_PORT": str(port),
+        "DOCKER_BUILDKIT": "0",
+    }
     command = [*compose_command(), "-f", str(COMPOSE), "-p", f"albench-test-{port}"]
     try:
-        done = subprocess.run([*command, "up", "-d", "mlflow"], env=variables, capture_output=True, text=True)
+        done = subprocess.run(
+            [*command, "up", "-d", "mlflow"], env=variables, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         address = f"http://127.0.0.1:{port}"
         wait_for(lambda: answers(f"{address}/health"), 180)
@@ -89,7 +100,9 @@ def test_the_tracking_server_is_fed_by_containers(
         server,
     ]
     variables = {"DOCKER_HOST": engine.host, "ALBENCH_DOCKER_IMAGE": worker_image}
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "tracking:" not in done.stderr
     from mlflow import MlflowClient
@@ -101,6 +114,8 @@ def test_the_tracking_server_is_fed_by_containers(
     assert len(client.get_metric_history(runs[0].info.run_id, "test/accuracy")) == 5
     with urllib.request.urlopen(server, timeout=patience(10)) as page:
         assert b"<title>MLflow</title>" in page.read()
-    foreign = urllib.request.Request(f"{server}/api/2.0/mlflow/experiments/search", headers={"Host": "evil.example"})
+    foreign = urllib.request.Request(
+        f"{server}/api/2.0/mlflow/experiments/search", headers={"Host": "evil.example"}
+    )
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(foreign, timeout=patience(10))

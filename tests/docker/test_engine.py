@@ -28,11 +28,15 @@ from tests.helpers.waiting import patience, wait_for
 pytestmark = pytest.mark.docker
 
 EXPECTED_USER = NOBODY if os.geteuid() == 0 else (os.getuid(), os.getgid())
-WAITS = "trap 'echo asked; exit 75' TERM; echo ready; touch /out/ready; while true; do sleep 0.1; done"
+WAITS = (
+    "trap 'echo asked; exit 75' TERM; echo ready; touch /out/ready; while true; do sleep 0.1; done"
+)
 """A worker that stops when it is asked to."""
 
 
-def execute(bench: Bench, job: Job, deadline: float | None = None, **options: Any) -> tuple[JobOutcome, list[Any]]:
+def execute(
+    bench: Bench, job: Job, deadline: float | None = None, **options: Any
+) -> tuple[JobOutcome, list[Any]]:
     seen: list[Any] = []
     limit = None if deadline is None else time.monotonic() + deadline
     (end,) = bench.executor(**options).run(
@@ -58,7 +62,7 @@ def log(job: Job) -> str:
     return (job.out / "worker.log").read_text()
 
 
-# ------------------------------------------------------------------------------------------------------ the contract
+# ------------------------------------------------------------------------------------- the contract
 
 
 def test_a_trial_runs_and_answers_through_files(bench: Bench) -> None:
@@ -97,7 +101,11 @@ finish"""
     said = log(job)
     lines = said.splitlines()
     assert "wrote" not in said
-    assert [line for line in lines if line.startswith("may")] == ["may /out/ok", "may /cache/ok", "may /tmp/ok"]
+    assert [line for line in lines if line.startswith("may")] == [
+        "may /out/ok",
+        "may /cache/ok",
+        "may /tmp/ok",
+    ]
     assert "ran" in lines, "compiled kernels need an executable /tmp"
     assert f"user {EXPECTED_USER[0]} {EXPECTED_USER[1]}" in lines
     assert "nets lo" in lines
@@ -106,11 +114,19 @@ finish"""
     assert (fields["NoNewPrivs"], fields["Seccomp"]) == ("1", "2")
     assert str(MEMORY) in lines
     assert "pids 77" in lines
-    variables = {"HOME=/tmp", "PYTHONHASHSEED=0", "OMP_NUM_THREADS=1", "TZ=UTC", f"ALBENCH_IMAGE={bench.engine.image}"}
+    variables = {
+        "HOME=/tmp",
+        "PYTHONHASHSEED=0",
+        "OMP_NUM_THREADS=1",
+        "TZ=UTC",
+        f"ALBENCH_IMAGE={bench.engine.image}",
+    }
     assert variables <= set(lines)
     assert not [line for line in lines if "proxy" in line.lower()]
     arguments = next(line for line in lines if line.startswith("args "))
-    assert arguments.startswith("args /in/trial.json /out --data /data --cache /cache --device cpu --precision fp32")
+    assert arguments.startswith(
+        "args /in/trial.json /out --data /data --cache /cache --device cpu --precision fp32"
+    )
     assert "--time-limit 5" in arguments
     assert "--save-every 5" in arguments
     assert "init" in next(line for line in lines if line.startswith("first "))
@@ -158,7 +174,7 @@ def test_several_at_once(bench: Bench) -> None:
     assert [end.state for end in ends] == ["finished"] * 4
 
 
-# -------------------------------------------------------------------------------------------------- how a trial ends
+# --------------------------------------------------------------------------------- how a trial ends
 
 
 def test_a_deadline_is_kept(bench: Bench) -> None:
@@ -198,7 +214,11 @@ def test_a_container_that_somebody_kills(bench: Bench) -> None:
 
 def test_a_container_that_somebody_removes(bench: Bench) -> None:
     job = bench.job(WAITS)
-    meanwhile(lambda: until((job.out / "work" / "ready").exists) and bench.containers()[0].remove(force=True))
+    meanwhile(
+        lambda: (
+            until((job.out / "work" / "ready").exists) and bench.containers()[0].remove(force=True)
+        )
+    )
     end, _ = execute(bench, job)
     assert (end.state, end.kind) == ("failed", FailureKind.cancelled)
 
@@ -242,7 +262,7 @@ def test_a_folder_that_cannot_be_mounted(bench: Bench, tmp_path: Path) -> None:
     assert not (job.out / "trial.json").exists(), "nothing was made in its place"
 
 
-# -------------------------------------------------------------------------------------------- when the host goes away
+# -------------------------------------------------------------------------- when the host goes away
 
 
 def host(bench: Bench, job: Job, tmp_path: Path) -> subprocess.Popen[str]:
@@ -258,7 +278,11 @@ def host(bench: Bench, job: Job, tmp_path: Path) -> subprocess.Popen[str]:
     command = [sys.executable, str(Path(__file__).with_name("host.py")), str(given)]
     root = Path(__file__).parents[2]
     return subprocess.Popen(
-        command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, stdout=subprocess.PIPE, text=True
+        command,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -291,8 +315,13 @@ def test_a_killed_host_loses_nothing(bench: Bench, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("changed", [{"precision": "tf32"}, {"fresh": True}])
-def test_a_left_container_of_another_question_is_ended(bench: Bench, tmp_path: Path, changed: dict[str, Any]) -> None:
-    job = bench.job("echo began >> /out/count; [ $(grep -c began /out/count) = 1 ] || { finish; exit 0; }; " + WAITS)
+def test_a_left_container_of_another_question_is_ended(
+    bench: Bench, tmp_path: Path, changed: dict[str, Any]
+) -> None:
+    job = bench.job(
+        "echo began >> /out/count; [ $(grep -c began /out/count) = 1 ] || { finish; exit 0; }; "
+        + WAITS
+    )
     process = host(bench, job, tmp_path)
     until((job.out / "work" / "ready").exists)
     process.kill()
@@ -306,7 +335,9 @@ def test_sweeping_takes_only_what_nobody_holds(bench: Bench, tmp_path: Path) -> 
     job = bench.job("echo began; touch /out/ready; sleep 3")
     process = host(bench, job, tmp_path)
     until((job.out / "work" / "ready").exists)
-    foreign = bench.engine.client.containers.create(bench.engine.image, ["true"], labels={"other": "1"})
+    foreign = bench.engine.client.containers.create(
+        bench.engine.image, ["true"], labels={"other": "1"}
+    )
     labels = dict(bench.containers()[0].labels)
     elsewhere = bench.engine.client.containers.create(
         bench.engine.image, ["true"], labels=labels | {"albench.host": "else"}
@@ -315,16 +346,23 @@ def test_sweeping_takes_only_what_nobody_holds(bench: Bench, tmp_path: Path) -> 
         assert bench.executor().sweep(running=True) == [], "its host process lives"
         process.kill()
         process.wait()
-        until(lambda: [found.status for found in bench.containers() if found.id != elsewhere.id] == ["exited"])
+        until(
+            lambda: (
+                [found.status for found in bench.containers() if found.id != elsewhere.id]
+                == ["exited"]
+            )
+        )
         assert len(bench.executor().sweep()) == 1
         assert "began" in log(job)
-        assert {foreign.id, elsewhere.id} <= {found.id for found in bench.engine.client.containers.list(all=True)}
+        assert {foreign.id, elsewhere.id} <= {
+            found.id for found in bench.engine.client.containers.list(all=True)
+        }
     finally:
         foreign.remove(force=True)
         elsewhere.remove(force=True)
 
 
-# ------------------------------------------------------------------------------------------ when the engine goes away
+# ------------------------------------------------------------------------ when the engine goes away
 
 
 def needs_own(bench: Bench) -> None:
@@ -334,7 +372,10 @@ def needs_own(bench: Bench) -> None:
 
 def test_an_engine_restarted_in_the_middle(bench: Bench) -> None:
     needs_own(bench)
-    job = bench.job("echo began >> /out/count; [ $(grep -c began /out/count) = 1 ] || { finish; exit 0; }; " + WAITS)
+    job = bench.job(
+        "echo began >> /out/count; [ $(grep -c began /out/count) = 1 ] || { finish; exit 0; }; "
+        + WAITS
+    )
 
     def restart() -> None:
         until((job.out / "work" / "ready").exists)
@@ -345,7 +386,9 @@ def test_an_engine_restarted_in_the_middle(bench: Bench) -> None:
     end, seen = execute(bench, job)
     thread.join()
     assert end.state == "finished"
-    assert [event for event in seen if isinstance(event, JobOutcome)] == [end], "only the last word is told"
+    assert [event for event in seen if isinstance(event, JobOutcome)] == [end], (
+        "only the last word is told"
+    )
     assert (job.out / "work" / "count").read_text() == "began\nbegan\n"
 
 

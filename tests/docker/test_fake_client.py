@@ -1,4 +1,5 @@
-"""The Docker executor against a client that records what it is told and answers as the test says."""
+"""The Docker executor against a client that records what it is told and answers as the test
+says."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ IMAGE = "sha256:" + "a" * 64
 
 
 class FakeClient:
-    """Containers end at once with what `behave(number, out)` says: a status, a state, or an exception to raise."""
+    """Containers end at once with what `behave(number, out)` says: a status, a state, or an
+    exception to raise."""
 
     def __init__(self, behave: Callable[[int, Path], Any] = lambda number, out: 0) -> None:
         self.created: list[dict[str, Any]] = []
@@ -65,7 +67,9 @@ class FakeClient:
         self.created.append(options)
         number = len(self.created)
         return SimpleNamespace(
-            id=f"{number:064d}", start=lambda: self._start(), remove=lambda **_: self.removed.append(f"{number:064d}")
+            id=f"{number:064d}",
+            start=lambda: self._start(),
+            remove=lambda **_: self.removed.append(f"{number:064d}"),
         )
 
     def _start(self) -> None:
@@ -130,9 +134,13 @@ def job_of(tmp_path: Path) -> Callable[..., Job]:
     return make
 
 
-def run(chosen: ContainerExecutor, *jobs: Job, at_once: int = 1) -> tuple[list[JobOutcome], list[Any]]:
+def run(
+    chosen: ContainerExecutor, *jobs: Job, at_once: int = 1
+) -> tuple[list[JobOutcome], list[Any]]:
     seen: list[Any] = []
-    return chosen.run(jobs, jobs_at_once=at_once, deadline=None, on_event=lambda _, event: seen.append(event)), seen
+    return chosen.run(
+        jobs, jobs_at_once=at_once, deadline=None, on_event=lambda _, event: seen.append(event)
+    ), seen
 
 
 def finishes(out: Path, seed: int = 0) -> int:
@@ -141,7 +149,7 @@ def finishes(out: Path, seed: int = 0) -> int:
     return 0
 
 
-# ------------------------------------------------------------------------------------------------------ the contract
+# ------------------------------------------------------------------------------------- the contract
 
 
 def test_every_setting_of_the_contract(job_of: Callable[..., Job], tmp_path: Path) -> None:
@@ -153,11 +161,18 @@ def test_every_setting_of_the_contract(job_of: Callable[..., Job], tmp_path: Pat
     assert made.pop("name").startswith(f"albench-{job.trial_id[:12]}-")
     labels = made.pop("labels")
     assert labels["albench"] == "1"
-    assert (labels["albench.trial"], labels["albench.env"]) == (job.trial_id, ENVIRONMENT.env_id[:12])
+    assert (labels["albench.trial"], labels["albench.env"]) == (
+        job.trial_id,
+        ENVIRONMENT.env_id[:12],
+    )
     assert (labels["albench.out"], labels["albench.user"]) == (str(job.out), str(os.getuid()))
     variables = made.pop("environment")
     assert variables["ALBENCH_IMAGE"] == IMAGE
-    assert (variables["HOME"], variables["OMP_NUM_THREADS"], variables["PYTHONHASHSEED"]) == ("/tmp", "3", "0")
+    assert (variables["HOME"], variables["OMP_NUM_THREADS"], variables["PYTHONHASHSEED"]) == (
+        "/tmp",
+        "3",
+        "0",
+    )
     assert variables["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert not [name for name in variables if "proxy" in name.lower()]
     assert made == {
@@ -178,9 +193,19 @@ def test_every_setting_of_the_contract(job_of: Callable[..., Job], tmp_path: Pat
         "use_config_proxy": False,
         "log_config": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "1"}},
         "mounts": [
-            {"Type": "bind", "Source": str(job.out / "trial.json"), "Target": "/in/trial.json", "ReadOnly": True},
+            {
+                "Type": "bind",
+                "Source": str(job.out / "trial.json"),
+                "Target": "/in/trial.json",
+                "ReadOnly": True,
+            },
             {"Type": "bind", "Source": str(job.out / "work"), "Target": "/out", "ReadOnly": False},
-            {"Type": "bind", "Source": str(tmp_path / "cache"), "Target": "/cache", "ReadOnly": False},
+            {
+                "Type": "bind",
+                "Source": str(tmp_path / "cache"),
+                "Target": "/cache",
+                "ReadOnly": False,
+            },
             {"Type": "bind", "Source": str(tmp_path / "data"), "Target": "/data", "ReadOnly": True},
         ],
         "command": [
@@ -204,14 +229,22 @@ def test_every_setting_of_the_contract(job_of: Callable[..., Job], tmp_path: Pat
     assert client.removed == ["1".zfill(64)]
 
 
-def test_gpus_are_shared_evenly(job_of: Callable[..., Job], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_are_shared_evenly(
+    job_of: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(gpus, "survey", Survey)
     client = FakeClient(lambda number, out: {"Status": "running"} if len(client.created) < 4 else 3)
-    run(executor(client, gpus=["0", " 1"]), *(job_of(seed, device="cuda") for seed in range(4)), at_once=4)
+    run(
+        executor(client, gpus=["0", " 1"]),
+        *(job_of(seed, device="cuda") for seed in range(4)),
+        at_once=4,
+    )
     given = [made["device_requests"] for made in client.created[:4]]
     assert given[0] == [{"device_ids": ["0"], "capabilities": [["gpu", "compute", "utility"]]}]
     assert [request[0]["device_ids"][0] for request in given] == ["0", "1", "0", "1"]
-    assert client.created[1]["command"][client.created[1]["command"].index("--device") + 1] == "cuda"
+    assert (
+        client.created[1]["command"][client.created[1]["command"].index("--device") + 1] == "cuda"
+    )
 
 
 def gpu(uuid: str, name: str = "H200") -> Gpu:
@@ -289,18 +322,24 @@ def test_numbers_of_cores() -> None:
 
 
 def test_essence_of_a_command() -> None:
-    assert sandbox.command_identity(["w", "--fresh", "--time-limit", "9", "--threads", "1"]) == ["w", "--threads", "1"]
+    assert sandbox.command_identity(["w", "--fresh", "--time-limit", "9", "--threads", "1"]) == [
+        "w",
+        "--threads",
+        "1",
+    ]
     assert sandbox.command_identity(["w", "--threads", "1"]) == ["w", "--threads", "1"]
 
 
-# -------------------------------------------------------------------------------------------------- how a trial ends
+# --------------------------------------------------------------------------------- how a trial ends
 
 
 def fails_first(kind: str, message: str) -> Callable[[int, Path], int]:
     def behave(number: int, out: Path) -> int:
         if number > 1:
             return finishes(out)
-        events.append_event(out / "work" / "events.jsonl", TrialFailed(time=1.0, kind=kind, message=message))
+        events.append_event(
+            out / "work" / "events.jsonl", TrialFailed(time=1.0, kind=kind, message=message)
+        )
         return 3
 
     return behave
@@ -329,14 +368,17 @@ def test_a_failing_program_is_not_tried_again(job_of: Callable[..., Job]) -> Non
 
 
 @pytest.mark.parametrize("begun", [True, False])
-def test_a_fresh_start_is_repeated_only_if_it_did_not_happen(job_of: Callable[..., Job], begun: bool) -> None:
+def test_a_fresh_start_is_repeated_only_if_it_did_not_happen(
+    job_of: Callable[..., Job], begun: bool
+) -> None:
     def behave(number: int, out: Path) -> Any:
         if number > 1:
             return finishes(out)
         if begun:
             say_started(out, toy_trial(0))
         events.append_event(
-            out / "work" / "events.jsonl", TrialFailed(time=1.0, kind="RuntimeError", message="GPU is lost")
+            out / "work" / "events.jsonl",
+            TrialFailed(time=1.0, kind="RuntimeError", message="GPU is lost"),
         )
         return 3
 
@@ -346,7 +388,12 @@ def test_a_fresh_start_is_repeated_only_if_it_did_not_happen(job_of: Callable[..
 
 
 def test_an_engine_that_is_away_for_a_moment(job_of: Callable[..., Job]) -> None:
-    answers = [requests.ConnectionError("gone"), requests.ReadTimeout("slow"), {"Status": "running"}, 0]
+    answers = [
+        requests.ConnectionError("gone"),
+        requests.ReadTimeout("slow"),
+        {"Status": "running"},
+        0,
+    ]
 
     def behave(number: int, out: Path) -> Any:
         answer = answers.pop(0)
@@ -379,7 +426,9 @@ def test_an_engine_that_ends_a_container(job_of: Callable[..., Job]) -> None:
 
 def test_stopped_by_itself_or_by_others(job_of: Callable[..., Job]) -> None:
     def late(number: int, out: Path) -> int:
-        events.append_event(out / "work" / "events.jsonl", TrialStopped(time=1.0, reason="time_limit"))
+        events.append_event(
+            out / "work" / "events.jsonl", TrialStopped(time=1.0, reason="time_limit")
+        )
         return 75
 
     (end,), _ = run(executor(FakeClient(late)), job_of())
@@ -413,10 +462,15 @@ def test_kinds(job_of: Callable[..., Job], answer: Any, kind: FailureKind) -> No
     [
         (errors.ImageNotFound("gone"), FailureKind.image),
         (
-            errors.APIError("x", explanation='could not select device driver "" with capabilities: [[gpu]]'),
+            errors.APIError(
+                "x", explanation='could not select device driver "" with capabilities: [[gpu]]'
+            ),
             FailureKind.gpu_lost,
         ),
-        (errors.APIError("x", explanation='exec: "python": executable file not found in $PATH'), FailureKind.image),
+        (
+            errors.APIError("x", explanation='exec: "python": executable file not found in $PATH'),
+            FailureKind.image,
+        ),
         (errors.APIError("x", explanation="no space left on device"), FailureKind.daemon),
         (requests.ConnectionError("refused"), FailureKind.daemon),
     ],
@@ -443,7 +497,7 @@ def test_errors_of_ours_leave_no_container(job_of: Callable[..., Job]) -> None:
     assert client.removed == ["1".zfill(64)]
 
 
-# ------------------------------------------------------------------------------------------------- engine and image
+# --------------------------------------------------------------------------------- engine and image
 
 
 def test_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:

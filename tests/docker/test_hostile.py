@@ -1,7 +1,9 @@
-"""What code in a container may try against the host, on a real engine: one test per attack of docs/threat-model.md.
+"""What code in a container may try against the host, on a real engine: one test per attack of
+docs/threat-model.md.
 
-The worker is a shell script that does its worst in what it can write to. Whatever it leaves there, the host's files stay as
-they are, nothing of them is taken for the trial's, the host comes to an end, and it says what it found.
+The worker is a shell script that does its worst in what it can write to. Whatever it leaves there,
+the host's files stay as they are, nothing of them is taken for the trial's, the host comes to an
+end, and it says what it found.
 """
 
 from __future__ import annotations
@@ -40,10 +42,15 @@ def victim(tmp_path: Path) -> Path:
 
 def untouched(victim: Path) -> None:
     assert victim.read_text() == SECRET
-    assert (victim.stat().st_mode & 0o777, victim.stat().st_uid) == (0o600, victim.parent.stat().st_uid)
+    assert (victim.stat().st_mode & 0o777, victim.stat().st_uid) == (
+        0o600,
+        victim.parent.stat().st_uid,
+    )
 
 
-def attack(bench: Bench, script: str, job: Job | None = None, **changes: object) -> tuple[Job, JobOutcome]:
+def attack(
+    bench: Bench, script: str, job: Job | None = None, **changes: object
+) -> tuple[Job, JobOutcome]:
     job = bench.job(script, **changes) if job is None else job  # type: ignore[arg-type]
     began = time.monotonic()
     end, seen = execute(bench, job)
@@ -55,21 +62,30 @@ def attack(bench: Bench, script: str, job: Job | None = None, **changes: object)
     return job, end
 
 
-# ------------------------------------------------------------------------------------------------------- what it sees
+# ------------------------------------------------------------------------------------- what it sees
 
 
 def test_it_sees_nothing_that_is_the_hosts(bench: Bench) -> None:
-    job, end = attack(bench, 'echo there: $(ls -A /out); echo "see $(cat /in/trial.json | grep -c trial_id)"; finish')
+    job, end = attack(
+        bench,
+        'echo there: $(ls -A /out); echo "see $(cat /in/trial.json | grep -c trial_id)"; finish',
+    )
     assert end.state == "finished"
     assert "there:\n" in (job.out / "worker.log").read_text()
-    assert sorted(path.name for path in job.out.iterdir()) == ["lease", "trial.json", "work", "worker.log"]
+    assert sorted(path.name for path in job.out.iterdir()) == [
+        "lease",
+        "trial.json",
+        "work",
+        "worker.log",
+    ]
 
 
 def test_hard_links_to_what_it_can_read(bench: Bench) -> None:
     (bench.root / "cache").mkdir()
     (bench.root / "cache" / "entry").write_text("shared")
     tries = "; ".join(
-        f"ln {path} /out/hard && echo linked {path}" for path in ("/in/trial.json", "/data/script.sh", "/cache/entry")
+        f"ln {path} /out/hard && echo linked {path}"
+        for path in ("/in/trial.json", "/data/script.sh", "/cache/entry")
     )
     job, end = attack(bench, f"{tries}; finish")
     assert end.state == "finished"
@@ -77,7 +93,7 @@ def test_hard_links_to_what_it_can_read(bench: Bench) -> None:
     assert not (job.out / "work" / "hard").exists()
 
 
-# ------------------------------------------------------------------------------------------------------ files by links
+# ----------------------------------------------------------------------------------- files by links
 
 
 def test_a_log_that_leads_to_another_file(bench: Bench, victim: Path) -> None:
@@ -105,7 +121,9 @@ def test_results_that_lead_to_another_file(bench: Bench, victim: Path, name: str
 
 
 @pytest.mark.parametrize("name", ["record.json", "events.jsonl"])
-def test_a_record_and_events_that_lead_to_another_file(bench: Bench, victim: Path, name: str) -> None:
+def test_a_record_and_events_that_lead_to_another_file(
+    bench: Bench, victim: Path, name: str
+) -> None:
     say_started(victim.parent, toy_trial(5))
     foreign = victim.parent / "events.jsonl"
     foreign.write_text(foreign.read_text().replace('"cycle":0', '"cycle":99'))
@@ -120,7 +138,9 @@ def test_a_state_that_leads_to_another_folder(bench: Bench, victim: Path) -> Non
     for name in ("cycle.state", ".x.partial"):
         (victim.parent / name).write_text(SECRET)
     job, _ = attack(bench, f"ln -s {victim.parent} /out/state; exit 3")
-    assert bench.store.status(toy_trial(0), job.out.name).state != "resumable", "what lies elsewhere"
+    assert bench.store.status(toy_trial(0), job.out.name).state != "resumable", (
+        "what lies elsewhere"
+    )
     assert bench.store.clean() == []
     attack(bench, "", job)  # root gives what the container may write to the container's user
     untouched(victim)
@@ -133,12 +153,15 @@ def test_events_exchanged_for_a_link_again_and_again(bench: Bench, victim: Path)
     say_started(victim.parent, toy_trial(5))
     foreign = victim.parent / "events.jsonl"
     foreign.write_text(foreign.read_text().replace('"cycle":0', '"cycle":99') * 50)
-    turn = f"ln -s {foreign} /out/l; mv /out/l /out/events.jsonl; cp /data/events.jsonl /out/f; mv /out/f /out/events.jsonl"
+    turn = (
+        f"ln -s {foreign} /out/l; mv /out/l /out/events.jsonl; cp /data/events.jsonl /out/f; mv "
+        "/out/f /out/events.jsonl"
+    )
     attack(bench, f"i=0; while [ $i -lt 400 ]; do {turn}; i=$((i+1)); done; exit 3")
     untouched(victim)
 
 
-# ------------------------------------------------------------------------------------------------- what makes one wait
+# ------------------------------------------------------------------------------ what makes one wait
 
 
 @pytest.mark.parametrize(
@@ -163,8 +186,14 @@ def test_events_that_cannot_be_read(bench: Bench, make: str, said: str) -> None:
     [
         ("mkfifo /out/record.json", "is a FIFO"),
         ("truncate -s 1000G /out/record.json", "bytes, more than"),
-        ("dd if=/dev/zero bs=1k count=100 2>/dev/null | tr '\\0' '[' > /out/record.json", "is not a record"),
-        ("dd if=/dev/zero bs=1M count=1 2>/dev/null | tr '\\0' '9' > /out/record.json", "is not a record"),
+        (
+            "dd if=/dev/zero bs=1k count=100 2>/dev/null | tr '\\0' '[' > /out/record.json",
+            "is not a record",
+        ),
+        (
+            "dd if=/dev/zero bs=1M count=1 2>/dev/null | tr '\\0' '9' > /out/record.json",
+            "is not a record",
+        ),
     ],
     ids=["fifo", "sparse giant", "deep", "long number"],
 )
@@ -181,13 +210,16 @@ def test_a_fifo_in_the_place_of_the_log(bench: Bench) -> None:
 
 
 def test_an_event_of_forty_megabytes(bench: Bench) -> None:
-    long = "dd if=/dev/zero bs=1M count=40 2>/dev/null | tr '\\0' 'x' >> /out/events.jsonl; echo >> /out/events.jsonl"
+    long = (
+        "dd if=/dev/zero bs=1M count=40 2>/dev/null | tr '\\0' 'x' >> /out/events.jsonl; echo >> "
+        "/out/events.jsonl"
+    )
     job, end = attack(bench, f"{long}; finish")
     assert end.state == "finished", "what is no event is passed over"
     assert check_record(job.out)
 
 
-# -------------------------------------------------------------------------------------------------------- what it says
+# ------------------------------------------------------------------------------------- what it says
 
 
 def test_words_that_are_escapes(bench: Bench) -> None:
@@ -198,20 +230,23 @@ def test_words_that_are_escapes(bench: Bench) -> None:
     assert "s3cretpw" not in shown and "tracker/x" in shown
 
 
-# ----------------------------------------------------------------------------------------------------- what others use
+# ---------------------------------------------------------------------------------- what others use
 
 
 def test_the_shared_cache_is_not_a_guests(bench: Bench) -> None:
-    """Decoded data, the index of what is published, and first trainings: what baselines are made from."""
+    """Decoded data, the index of what is published, and first trainings: what baselines are made
+    from."""
     for name in ("data/index/a.json", "data/digits/entry.json", "trainings/b.state"):
         (bench.root / "cache" / name).parent.mkdir(parents=True, exist_ok=True)
         (bench.root / "cache" / name).write_text("ours")
     before = sorted((bench.root / "cache").rglob("*"))
     tries = (
-        "for path in data/index/a.json data/digits/entry.json trainings/b.state new trainings/new; do\n"
+        "for path in data/index/a.json data/digits/entry.json trainings/b.state new trainings/new; "
+        "do\n"
         "  { echo theirs > /cache/$path; } 2>/dev/null && echo wrote $path\n"
         "  rm -f /cache/$path 2>/dev/null && [ ! -e /cache/$path ] && echo gone $path\n"
-        'done; mkdir -p /out/state/cache && echo own > /out/state/cache/x && echo may; echo args "$@"'
+        "done; mkdir -p /out/state/cache && echo own > /out/state/cache/x && echo may; echo args "
+        '"$@"'
     )
     job, _ = attack(bench, tries, strategy=GUEST)
     said = (job.out / "worker.log").read_text()

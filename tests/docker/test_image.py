@@ -1,4 +1,5 @@
-"""What goes into the images: locks, Dockerfile, compose file, and building from a copy of the project."""
+"""What goes into the images: locks, Dockerfile, compose file, and building from a copy of the
+project."""
 
 from __future__ import annotations
 
@@ -20,7 +21,9 @@ ROOT = Path(__file__).parents[2]
 
 def versions(lock: str) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    for name, version in re.findall(r"^([A-Za-z0-9_.-]+)==([^\s;\\]+)", (ROOT / lock).read_text(), re.MULTILINE):
+    for name, version in re.findall(
+        r"^([A-Za-z0-9_.-]+)==([^\s;\\]+)", (ROOT / lock).read_text(), re.MULTILINE
+    ):
         found.setdefault(name, set()).add(version)
     return found
 
@@ -51,7 +54,9 @@ def test_images_have_the_versions_of_the_project(lock: str, extra: set[str]) -> 
 
 def test_locks_are_of_their_inputs() -> None:
     for name in ("worker", "mlflow", "ray"):
-        wanted = re.findall(r"^[a-z][a-z0-9-]*", (ROOT / f"requirements-{name}.in").read_text(), re.MULTILINE)
+        wanted = re.findall(
+            r"^[a-z][a-z0-9-]*", (ROOT / f"requirements-{name}.in").read_text(), re.MULTILINE
+        )
         assert set(wanted) <= set(versions(f"requirements-{name}.lock"))
 
 
@@ -71,7 +76,11 @@ def test_dockerfile() -> None:
 
 
 def test_the_build_sees_the_code_that_is_digested() -> None:
-    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    lines = [
+        line
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
     assert lines[0] == "*"
     allowed = [line.removeprefix("!") for line in lines if line.startswith("!")]
     seen = {
@@ -81,7 +90,9 @@ def test_the_build_sees_the_code_that_is_digested() -> None:
     }
     code = {path for path in seen if path.suffix == ".py"}
     assert code == set(image.code_files())
-    assert {"requirements-uv.lock", "requirements-worker.lock", "requirements-mlflow.lock"} <= set(allowed)
+    assert {"requirements-uv.lock", "requirements-worker.lock", "requirements-mlflow.lock"} <= set(
+        allowed
+    )
 
 
 @pytest.fixture
@@ -96,7 +107,8 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", ["benchmark/worker.py", "benchmark/al/loop.py", "benchmark/spec/protocol.py", "Dockerfile"]
+    "name",
+    ["benchmark/worker.py", "benchmark/al/loop.py", "benchmark/spec/protocol.py", "Dockerfile"],
 )
 def test_the_digest_follows_what_is_in_the_image(project: Path, name: str) -> None:
     before = image.content_digest(project)
@@ -124,9 +136,14 @@ def client_of(stream: list[dict[str, Any]]) -> tuple[Any, dict[str, Any]]:
 
 
 def test_building(project: Path) -> None:
-    client, told = client_of([{"stream": "Step 1/2 : FROM x\n"}, {"stream": "noise\n"}, {"aux": {"ID": "sha256:made"}}])
+    client, told = client_of(
+        [{"stream": "Step 1/2 : FROM x\n"}, {"stream": "noise\n"}, {"aux": {"ID": "sha256:made"}}]
+    )
     said: list[str] = []
-    assert image.build(client, said.append, base="base@sha256:1", network="host", root=project) == "sha256:made"
+    assert (
+        image.build(client, said.append, base="base@sha256:1", network="host", root=project)
+        == "sha256:made"
+    )
     assert said == ["Step 1/2 : FROM x"]
     assert told["labels"] == {image.CONTENT: image.content_digest(project)}
     assert told["buildargs"]["BASE"] == "base@sha256:1"
@@ -134,7 +151,9 @@ def test_building(project: Path) -> None:
 
 
 def test_a_build_that_fails(project: Path) -> None:
-    client, told = client_of([{"stream": f"line {n}\n"} for n in range(50)] + [{"error": "pull access denied"}])
+    client, told = client_of(
+        [{"stream": f"line {n}\n"} for n in range(50)] + [{"error": "pull access denied"}]
+    )
     with pytest.raises(ExecutorError, match="pull access denied") as caught:
         image.build(client, lambda line: None, root=project)
     said = str(caught.value).splitlines()
@@ -145,7 +164,7 @@ def test_a_build_that_fails(project: Path) -> None:
     assert "BASE" not in told["buildargs"]
 
 
-# ----------------------------------------------------------------------------------------------------------- compose
+# ------------------------------------------------------------------------------------------ compose
 
 
 @pytest.fixture(scope="module")
@@ -170,12 +189,17 @@ def test_the_tracking_server(compose: dict[str, Any]) -> None:
 
 
 def test_compose_starts_servers_only(compose: dict[str, Any]) -> None:
-    """Trials in containers are the executor's: what compose started gave records of an environment nobody had planned."""
+    """Trials in containers are the executor's: what compose started gave records of an environment
+    nobody had planned."""
     assert set(compose["services"]) == {"mlflow", "mlflow-postgres", "postgres"}
 
 
-@pytest.mark.parametrize("host", ["localhost:5000", "localhost:8080", "127.0.0.1:5001", "mlflow:5000"])
-def test_the_server_answers_under_any_forwarded_port_and_no_foreign_name(compose: dict[str, Any], host: str) -> None:
+@pytest.mark.parametrize(
+    "host", ["localhost:5000", "localhost:8080", "127.0.0.1:5001", "mlflow:5000"]
+)
+def test_the_server_answers_under_any_forwarded_port_and_no_foreign_name(
+    compose: dict[str, Any], host: str
+) -> None:
     from mlflow.server.security_utils import is_allowed_host_header
 
     for name in ("mlflow", "mlflow-postgres"):

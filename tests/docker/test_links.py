@@ -1,4 +1,5 @@
-"""Data roots made of links (DVC, git-annex, datalad), seen as a container would see them: every link leads somewhere."""
+"""Data roots made of links (DVC, git-annex, datalad), seen as a container would see them: every
+link leads somewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from benchmark.executors.docker import sandbox
 
 
 def seen(data: Path) -> dict[str, bytes]:
-    """Content of all files under /data in a container with these mounts, by following its links there and nowhere else."""
+    """Content of all files under /data in a container with these mounts, by following its links
+    there and nowhere else."""
     mounts = {"/data": data.resolve(), **{target: source for source, target in sandbox.links(data)}}
 
     def resolve(place: str, hops: int = 0) -> Path | None:
@@ -27,7 +29,9 @@ def seen(data: Path) -> dict[str, bytes]:
                     path, walked = path / name, walked / name
                     if path.is_symlink():
                         rest = PurePosixPath(place).relative_to(walked)
-                        return resolve(os.path.normpath(walked.parent / path.readlink() / rest), hops + 1)
+                        return resolve(
+                            os.path.normpath(walked.parent / path.readlink() / rest), hops + 1
+                        )
                 return path if path.exists() else None
         return None
 
@@ -63,7 +67,9 @@ def annex(tmp_path: Path, count: int, *, absolute: bool) -> Path:
 @pytest.mark.parametrize("count", [5, 300])
 def test_files_that_are_links_reach_a_container(tmp_path: Path, count: int, absolute: bool) -> None:
     data = annex(tmp_path, count, absolute=absolute)
-    assert seen(data) == {f"/data/set/batch_{number}": str(number).encode() for number in range(count)}
+    assert seen(data) == {
+        f"/data/set/batch_{number}": str(number).encode() for number in range(count)
+    }
     assert len(sandbox.links(data)) <= sandbox.BINDS
     shown = [source for source, _ in sandbox.links(data)]
     assert all(source.is_relative_to(tmp_path / "repo" / "store") for source in shown), (
@@ -122,4 +128,6 @@ def test_what_cannot_be_given_is_said_with_a_remedy(tmp_path: Path) -> None:
         (clash / "x").symlink_to(place)
         with pytest.raises(UsageError, match="place of its own folders") as caught:
             sandbox.links(clash)
-        assert caught.value.where == str(clash / "x"), "the link is named, and nothing behind it was read"
+        assert caught.value.where == str(clash / "x"), (
+            "the link is named, and nothing behind it was read"
+        )

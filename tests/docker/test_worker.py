@@ -1,7 +1,8 @@
-"""The worker's image on a real engine: built from the project's Dockerfile, equal to the local executor, whatever happens.
+"""The worker's image on a real engine: built from the project's Dockerfile, equal to the local
+executor, whatever happens.
 
-Every fault is real: the container is killed, starved or stopped, the engine restarted, the host process killed. What is
-compared is the digest of the record, over everything that was measured.
+Every fault is real: the container is killed, starved or stopped, the engine restarted, the host
+process killed. What is compared is the digest of the record, over everything that was measured.
 """
 
 from __future__ import annotations
@@ -43,31 +44,47 @@ EXPECTED_USER = NOBODY if os.geteuid() == 0 else (os.getuid(), os.getgid())
 
 def albench(runs: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "benchmark", "--runs", str(runs), *arguments]
-    return subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True)
+    return subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True
+    )
 
 
 def records(runs: Path) -> dict[str, Record]:
-    return {record.trial_id: record for folder in Store(runs).folders() for record in [check_record(folder)]}
+    return {
+        record.trial_id: record
+        for folder in Store(runs).folders()
+        for record in [check_record(folder)]
+    }
 
 
 def leftovers(engine: Engine) -> list[str]:
-    return [found.name for found in engine.client.containers.list(all=True, filters={"label": "albench=1"})]
+    return [
+        found.name
+        for found in engine.client.containers.list(all=True, filters={"label": "albench=1"})
+    ]
 
 
 def owners(folder: Path) -> set[int]:
     return {path.lstat().st_uid for path in folder.rglob("*")}
 
 
-# -------------------------------------------------------------------------------------------------------- the image
+# ---------------------------------------------------------------------------------------- the image
 
 
 def test_the_image(engine: Engine, worker_image: str) -> None:
     found = engine.client.images.get(worker_image)
     assert found.attrs["Config"]["User"] == "10001:10001"
-    assert found.labels["org.opencontainers.image.revision"].removesuffix("-dirty") == provenance.revision(ROOT).commit
+    assert (
+        found.labels["org.opencontainers.image.revision"].removesuffix("-dirty")
+        == provenance.revision(ROOT).commit
+    )
     told = engine.client.containers.run(
         worker_image,
-        ["python", "-c", "import os, benchmark; print(sorted(os.listdir(os.path.dirname(benchmark.__file__))))"],
+        [
+            "python",
+            "-c",
+            "import os, benchmark; print(sorted(os.listdir(os.path.dirname(benchmark.__file__))))",
+        ],
         remove=True,
         network_mode="none",
         read_only=True,
@@ -86,8 +103,18 @@ def test_the_image(engine: Engine, worker_image: str) -> None:
     print(f"the worker's image has {found.attrs['Size'] / 1e9:.2f} GB")
 
 
-def test_the_quickstart_equals_the_local_executors(engine: Engine, worker_image: str, tmp_path: Path) -> None:
-    chosen = ["run", "quickstart/digits", "--methods", ",".join(METHODS), "--seeds", "0", "--no-tracking"]
+def test_the_quickstart_equals_the_local_executors(
+    engine: Engine, worker_image: str, tmp_path: Path
+) -> None:
+    chosen = [
+        "run",
+        "quickstart/digits",
+        "--methods",
+        ",".join(METHODS),
+        "--seeds",
+        "0",
+        "--no-tracking",
+    ]
     local = albench(tmp_path / "local", *chosen, "--executor", "local")
     assert local.returncode == 0, local.stderr
     address = {"DOCKER_HOST": engine.host, "ALBENCH_DOCKER_IMAGE": worker_image}
@@ -95,7 +122,9 @@ def test_the_quickstart_equals_the_local_executors(engine: Engine, worker_image:
     assert docker.returncode == 0, docker.stdout + docker.stderr
     ours, theirs = records(tmp_path / "local"), records(tmp_path / "docker")
     assert len(ours) == len(METHODS)
-    assert {key: record.digest for key, record in theirs.items()} == {key: one.digest for key, one in ours.items()}
+    assert {key: record.digest for key, record in theirs.items()} == {
+        key: one.digest for key, one in ours.items()
+    }
     (environment,) = {record.environment for record in theirs.values()}
     assert environment.image == worker_image
     assert not leftovers(engine)
@@ -103,7 +132,7 @@ def test_the_quickstart_equals_the_local_executors(engine: Engine, worker_image:
     assert "nothing to do" in again.stdout
 
 
-# ------------------------------------------------------------------------------------------------------------ faults
+# ------------------------------------------------------------------------------------------- faults
 
 
 @dataclass
@@ -146,7 +175,9 @@ class Scene:
     def goes_on(self, job: Job) -> None:
         """It is resumed, not repeated, and ends as if nothing had happened."""
         told: list[Any] = []
-        (end,) = self.executor().run([job], jobs_at_once=1, deadline=None, on_event=lambda _, event: told.append(event))
+        (end,) = self.executor().run(
+            [job], jobs_at_once=1, deadline=None, on_event=lambda _, event: told.append(event)
+        )
         assert end.state == "finished", (end.message, end.log)
         self.is_equal(job)
         cycles = [event.result.cycle for event in told if isinstance(event, CycleFinished)]
@@ -160,13 +191,17 @@ class Scene:
         )
         host = [path for path in job.out.iterdir() if path.name != WORK]
         assert {path.name for path in host} >= {"trial.json", "worker.log"}
-        assert {path.lstat().st_uid for path in host} == {os.geteuid()}, "a container cannot change what is the host's"
+        assert {path.lstat().st_uid for path in host} == {os.geteuid()}, (
+            "a container cannot change what is the host's"
+        )
 
 
 def job_of(store: Store, environment: Environment, cache: Path, **changes: Any) -> Job:
     """The quickstart's random sampling with more epochs: long enough for things to happen."""
     suite = find_suite("quickstart/digits", ROOT / "suites")
-    (trial,) = suite.trials(methods=["random"], seeds=[0], sets={"protocol.training.epochs": EPOCHS})
+    (trial,) = suite.trials(
+        methods=["random"], seeds=[0], sets={"protocol.training.epochs": EPOCHS}
+    )
     plain: dict[str, Any] = {
         "name": "quickstart/digits/random@0",
         "trial_id": trial_id(trial),
@@ -212,7 +247,11 @@ def scene(
 def test_a_killed_container(scene: Scene) -> None:
     job = scene.job()
     end = scene.run(job, lambda: scene.container().kill())
-    assert (end.state, end.kind, end.message) == ("failed", FailureKind.program, "killed by signal 9")
+    assert (end.state, end.kind, end.message) == (
+        "failed",
+        FailureKind.program,
+        "killed by signal 9",
+    )
     assert not leftovers(scene.engine)
     scene.goes_on(job)
 
@@ -229,7 +268,9 @@ def test_too_little_memory(scene: Scene) -> None:
 def test_memory_that_ends_in_the_middle(scene: Scene) -> None:
     job = scene.job()
     fill = "dd if=/dev/zero of=/tmp/full bs=1M"  # its /tmp is memory, too
-    end = scene.run(job, lambda: scene.container().exec_run(fill, detach=True), limits=Limits(1024**3))
+    end = scene.run(
+        job, lambda: scene.container().exec_run(fill, detach=True), limits=Limits(1024**3)
+    )
     assert (end.state, end.kind) == ("failed", FailureKind.oom)
     scene.goes_on(job)
 
@@ -279,14 +320,23 @@ def host(scene: Scene, runs: Path, *more: str) -> subprocess.Popen[str]:
     ]
     variables = {"DOCKER_HOST": scene.engine.host, "ALBENCH_DOCKER_IMAGE": scene.image}
     return subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, **variables}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 
 def wait_for_cycle(runs: Path, process: subprocess.Popen[str]) -> None:
     """Until any run has finished a cycle."""
     while process.poll() is None:
-        found = [event for path in runs.glob(f"*/*/{WORK}/events.jsonl") for event, _ in events.read_events(path)]
+        found = [
+            event
+            for path in runs.glob(f"*/*/{WORK}/events.jsonl")
+            for event, _ in events.read_events(path)
+        ]
         if any(isinstance(event, CycleFinished) for event in found):
             return
         time.sleep(0.1)

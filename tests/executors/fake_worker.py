@@ -1,4 +1,5 @@
-"""A worker without training: it does what its trial's seed says, and writes events as the real one does."""
+"""A worker without training: it does what its trial's seed says, and writes events as the real one
+does."""
 
 from __future__ import annotations
 
@@ -14,7 +15,14 @@ import numpy as np
 
 from benchmark.runs import environment as provenance
 from benchmark.runs import events
-from benchmark.runs.events import CycleFinished, Environment, EpochFinished, TrialFailed, TrialFinished, TrialStopped
+from benchmark.runs.events import (
+    CycleFinished,
+    Environment,
+    EpochFinished,
+    TrialFailed,
+    TrialFinished,
+    TrialStopped,
+)
 from benchmark.runs.store import ENV_SHORT
 from benchmark.spec.suite import Trial
 from tests.helpers.runs import ENVIRONMENT, result, say_started, toy_record
@@ -24,7 +32,8 @@ FINE, SLOW, FAILS, DIES, STARVES, LIES, DEAF, INVALID, SEGFAULTS, STEADY, WOBBLY
 PACE = 0.05
 """Seconds a cycle takes."""
 HURRY = "hurry"
-"""File in the runs folder with which a slow trial takes no longer than others. A fork server would not see a variable."""
+"""File in the runs folder with which a slow trial takes no longer than others. A fork server would
+not see a variable."""
 _stop = False
 
 
@@ -43,7 +52,9 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     trial = Trial.model_validate_json(options.trial.read_bytes())
     print(f"hello from {os.getpid()}", flush=True)
-    (options.out / "seen.json").write_text(json.dumps({"argv": argv, "environ": dict(os.environ), "pid": os.getpid()}))
+    (options.out / "seen.json").write_text(
+        json.dumps({"argv": argv, "environ": dict(os.environ), "pid": os.getpid()})
+    )
     here = provenance.environment("cpu", options.precision, int(options.threads), options.step)
     env = ENVIRONMENT if options.out.name == ENVIRONMENT.env_id[:ENV_SHORT] else here
     return _run(trial, env, options.out, time.monotonic() + options.time_limit, options.fresh)
@@ -56,7 +67,10 @@ def _handler(*_: object) -> None:
 
 def _run(trial: Trial, env: Environment, out: Path, deadline: float, fresh: bool) -> int:
     if trial.seed == INVALID:
-        events.append_event(out / "events.jsonl", TrialFailed(time=1.0, kind="UsageError", message="no such strategy"))
+        events.append_event(
+            out / "events.jsonl",
+            TrialFailed(time=1.0, kind="UsageError", message="no such strategy"),
+        )
         return 2
     signal.signal(signal.SIGTERM, signal.SIG_IGN if trial.seed == DEAF else _handler)
     state, said = out / "state" / "cycle.state", out / "events.jsonl"
@@ -73,12 +87,19 @@ def _run(trial: Trial, env: Environment, out: Path, deadline: float, fresh: bool
         until = time.monotonic() + (slow if trial.seed in (SLOW, DEAF) and cycle == 1 else pace)
         while time.monotonic() < until:
             if (_stop or time.monotonic() > deadline) and trial.seed != DEAF:
-                events.append_event(said, TrialStopped(time=time.time(), reason="signal" if _stop else "time_limit"))
+                events.append_event(
+                    said, TrialStopped(time=time.time(), reason="signal" if _stop else "time_limit")
+                )
                 return 75
             time.sleep(0.01)
-        events.append_event(said, EpochFinished(time=time.time(), cycle=cycle, epoch=1, epochs=1, loss=0.5))
+        events.append_event(
+            said, EpochFinished(time=time.time(), cycle=cycle, epoch=1, epochs=1, loss=0.5)
+        )
         done = CycleFinished(
-            time=time.time(), result=result(trial, cycle, accuracy), seconds={"train": PACE}, reused=False
+            time=time.time(),
+            result=result(trial, cycle, accuracy),
+            seconds={"train": PACE},
+            reused=False,
         )
         events.append_event(said, done)
         state.parent.mkdir(exist_ok=True)
@@ -93,7 +114,10 @@ def _run(trial: Trial, env: Environment, out: Path, deadline: float, fresh: bool
 def _happen(seed: int, out: Path) -> None:
     if seed == FAILS:
         print("it broke here", file=sys.stderr)
-        events.append_event(out / "events.jsonl", TrialFailed(time=1.0, kind="ValueError", message="something broke"))
+        events.append_event(
+            out / "events.jsonl",
+            TrialFailed(time=1.0, kind="ValueError", message="something broke"),
+        )
         sys.stdout.flush()
         sys.stderr.flush()
         raise SystemExit(3)
@@ -104,7 +128,8 @@ def _happen(seed: int, out: Path) -> None:
         os.kill(os.getpid(), signal.SIGSEGV)
     if seed == STARVES:
         events.append_event(
-            out / "events.jsonl", TrialFailed(time=1.0, kind="out_of_memory", message="CUDA out of memory")
+            out / "events.jsonl",
+            TrialFailed(time=1.0, kind="out_of_memory", message="CUDA out of memory"),
         )
         raise SystemExit(3)
     assert np.__name__

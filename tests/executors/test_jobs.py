@@ -32,7 +32,10 @@ def job(out: Path) -> Job:
     [
         ("OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", FailureKind.oom),
         ("out_of_memory: ", FailureKind.oom),
-        ("RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory", FailureKind.oom),
+        (
+            "RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory",
+            FailureKind.oom,
+        ),
         ("Failed to initialize NVML: Unknown Error", FailureKind.gpu_lost),
         ("RuntimeError: CUDA error: unknown error", FailureKind.gpu_lost),
         ("ValueError: shapes differ", FailureKind.program),
@@ -45,7 +48,8 @@ def test_classification(text: str, kind: FailureKind) -> None:
 
 def test_statuses(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    good, bad = job(finish(store, toy_trial(0))), job(fail(store, toy_trial(1), message="CUDA error: unknown error"))
+    good = job(finish(store, toy_trial(0)))
+    bad = job(fail(store, toy_trial(1), message="CUDA error: unknown error"))
     assert outcome_of(good, 0) == JobOutcome(good, "finished")
     assert outcome_of(bad, 0).state == "failed"
     assert outcome_of(bad, 75) == JobOutcome(bad, "stopped", None, "stopped with its state saved")

@@ -50,13 +50,21 @@ def make(store: Store, *seeds: int, **options: Any) -> list[Job]:
 
 
 def execute(
-    jobs: list[Job], *, isolate: bool = False, at_once: int = 4, limit: float | None = None, grace: float = 20.0
+    jobs: list[Job],
+    *,
+    isolate: bool = False,
+    at_once: int = 4,
+    limit: float | None = None,
+    grace: float = 20.0,
 ) -> tuple[dict[int, JobOutcome], list[tuple[Job, Any]]]:
     told: list[tuple[Job, Any]] = []
     executor = LocalExecutor(isolate=isolate, worker=WORKER, grace=grace)
     deadline = None if limit is None else time.monotonic() + limit
     outcomes = executor.run(
-        jobs, jobs_at_once=at_once, deadline=deadline, on_event=lambda job, event: told.append((job, event))
+        jobs,
+        jobs_at_once=at_once,
+        deadline=deadline,
+        on_event=lambda job, event: told.append((job, event)),
     )
     assert [outcome.job for outcome in outcomes] == jobs
     return {int(outcome.job.name.rpartition("@")[2]): outcome for outcome in outcomes}, told
@@ -110,7 +118,10 @@ def test_killed_worker_resumes_and_others_go_on(store: Store) -> None:
     killer.start()
     outcomes, _ = execute([slow, fine])
     killer.join()
-    assert (outcomes[fake.SLOW].state, outcomes[fake.SLOW].message) == ("failed", "killed by signal 9")
+    assert (outcomes[fake.SLOW].state, outcomes[fake.SLOW].message) == (
+        "failed",
+        "killed by signal 9",
+    )
     assert outcomes[fake.FINE].state == "finished"
     assert state(store, fake.SLOW) == "resumable"
     (slow.out / "state" / "cycle.state").write_text("2")  # past the slow part
@@ -125,7 +136,10 @@ def test_time_limit_stops_cleanly(store: Store) -> None:
     outcomes, _ = execute(make(store, fake.SLOW, fake.FINE), at_once=1, limit=patience(3.0))
     assert (outcomes[fake.SLOW].state, outcomes[fake.SLOW].kind) == ("stopped", None)
     assert state(store, fake.SLOW) == "resumable"
-    assert (outcomes[fake.FINE].state, outcomes[fake.FINE].message) == ("stopped", "not started before the time limit")
+    assert (outcomes[fake.FINE].state, outcomes[fake.FINE].message) == (
+        "stopped",
+        "not started before the time limit",
+    )
     assert state(store, fake.FINE) == "new"
 
 
@@ -198,7 +212,11 @@ def test_what_a_worker_is_given(store: Store, isolate: bool) -> None:
     execute([job], isolate=isolate, limit=60)
     seen = json.loads((job.out / "seen.json").read_text())
     environ = seen["environ"]
-    assert (environ["PYTHONHASHSEED"], environ["OMP_NUM_THREADS"], environ["TZ"]) == ("0", "1", "UTC")
+    assert (environ["PYTHONHASHSEED"], environ["OMP_NUM_THREADS"], environ["TZ"]) == (
+        "0",
+        "1",
+        "UTC",
+    )
     assert environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert seen["argv"][:2] == [f"{job.out}/trial.json", str(job.out)]
     assert "--allow-noncanonical-data" in seen["argv"]
@@ -211,7 +229,9 @@ def test_what_a_worker_is_given(store: Store, isolate: bool) -> None:
 
 def test_worker_in_another_environment_is_stopped_at_once(store: Store) -> None:
     outcomes, told = execute(make(store, fake.SLOW, env_id="f" * 64))
-    assert not any(isinstance(event, CycleFinished) and event.result.cycle == 2 for _, event in told), "it went on"
+    assert not any(
+        isinstance(event, CycleFinished) and event.result.cycle == 2 for _, event in told
+    ), "it went on"
     assert outcomes[fake.SLOW].state == "failed"
     assert "not the planned one" in outcomes[fake.SLOW].message
 
@@ -221,7 +241,11 @@ def test_fresh_tells_only_new_events(store: Store) -> None:
     (job,) = make(store, fake.FINE, fresh=True)
     outcomes, told = execute([job])
     assert outcomes[fake.FINE].state == "finished"
-    assert [event.result.cycle for _, event in told if isinstance(event, CycleFinished)] == [0, 1, 2]
+    assert [event.result.cycle for _, event in told if isinstance(event, CycleFinished)] == [
+        0,
+        1,
+        2,
+    ]
 
 
 def test_worker_that_cannot_be_imported(store: Store) -> None:
@@ -268,15 +292,19 @@ from benchmark.runs.store import Store
 from tests.executors import fake_worker as fake
 from tests.executors.test_local import make
 jobs = make(Store(Path(sys.argv[1])), fake.SLOW, fake.STEADY, fake.FINE)
-ends = LocalExecutor(worker="tests.executors.fake_worker", isolate=sys.argv[2] == "True").run(
-    jobs, jobs_at_once=2, deadline=None, on_event=lambda job, event: print("TOLD", type(event).__name__, flush=True))
+def say(job, event):
+    print("TOLD", type(event).__name__, flush=True)
+executor = LocalExecutor(worker="tests.executors.fake_worker", isolate=sys.argv[2] == "True")
+ends = executor.run(jobs, jobs_at_once=2, deadline=None, on_event=say)
 print("ENDS", *(f"{end.state}/{end.kind}/{end.message}" for end in ends), sep=chr(10), flush=True)
 """
 
 
 @pytest.mark.parametrize("isolate", [False, True])
 @pytest.mark.parametrize("late", [0.0, 0.5])
-def test_a_signal_to_the_whole_group_is_a_clean_stop(store: Store, isolate: bool, late: float) -> None:
+def test_a_signal_to_the_whole_group_is_a_clean_stop(
+    store: Store, isolate: bool, late: float
+) -> None:
     """As `timeout` and a closed terminal send it, at any moment of a worker's start."""
     host = subprocess.Popen(
         [sys.executable, "-c", GROUP, str(store.root), str(isolate)],

@@ -1,4 +1,5 @@
-"""A real Ray cluster of nodes on this machine: equal to the local executor, also when a node dies in the middle."""
+"""A real Ray cluster of nodes on this machine: equal to the local executor, also when a node dies
+in the middle."""
 
 from __future__ import annotations
 
@@ -20,7 +21,9 @@ from benchmark.spec.identity import trial_id
 from benchmark.spec.load import find_suite
 
 if not os.environ.get("ALBENCH_REQUIRE_RAY"):  # where it is required, a missing ray is an error
-    pytest.importorskip("ray", reason="ray is an optional extra: uv pip install -r requirements-ray.lock")
+    pytest.importorskip(
+        "ray", reason="ray is an optional extra: uv pip install -r requirements-ray.lock"
+    )
 
 import ray
 from ray.cluster_utils import Cluster
@@ -86,8 +89,11 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {one.trial_id: check_record(one.out).digest for one in jobs}
 
 
-def execute(executor: RayExecutor, chosen: list[Job], act: Callable[[], None] | None = None) -> tuple[Any, list[int]]:
-    """How jobs end, where `act` happens in a thread once each has told its second cycle; and the cycles that were told."""
+def execute(
+    executor: RayExecutor, chosen: list[Job], act: Callable[[], None] | None = None
+) -> tuple[Any, list[int]]:
+    """How jobs end, where `act` happens in a thread once each has told its second cycle; and the
+    cycles that were told."""
     told: dict[str, list[int]] = {one.trial_id: [] for one in chosen}
     threads: list[threading.Thread] = []
 
@@ -114,7 +120,9 @@ def test_what_the_nodes_are(executor: RayExecutor, environment: Environment) -> 
     assert executor.slots("cpu", 1) == 2
 
 
-def test_a_gpu_where_there_is_none(executor: RayExecutor, environment: Environment, tmp_path: Path) -> None:
+def test_a_gpu_where_there_is_none(
+    executor: RayExecutor, environment: Environment, tmp_path: Path
+) -> None:
     if ray.cluster_resources().get("GPU"):
         pytest.skip("this cluster has GPUs")
     with pytest.raises(ExecutorError, match="cuda"):
@@ -124,7 +132,9 @@ def test_a_gpu_where_there_is_none(executor: RayExecutor, environment: Environme
     assert "cuda" in end.message
 
 
-def test_a_trial_that_cannot_be_built(executor: RayExecutor, environment: Environment, tmp_path: Path) -> None:
+def test_a_trial_that_cannot_be_built(
+    executor: RayExecutor, environment: Environment, tmp_path: Path
+) -> None:
     one = job(tmp_path, "random", environment)
     path = one.out / "trial.json"
     path.write_text(path.read_text().replace('"name": "random"', '"name": "no_such"', 1))
@@ -152,11 +162,17 @@ def test_stopped_and_resumed(
 
 
 def test_a_node_that_is_killed(
-    cluster: Cluster, executor: RayExecutor, environment: Environment, expected: dict[str, str], tmp_path: Path
+    cluster: Cluster,
+    executor: RayExecutor,
+    environment: Environment,
+    expected: dict[str, str],
+    tmp_path: Path,
 ) -> None:
     chosen = [job(tmp_path, method, environment) for method in ("random", "tod")]
     lost = cluster.list_all_nodes()[-1]
-    ends, cycles = execute(executor, chosen, lambda: cluster.remove_node(lost, allow_graceful=False))
+    ends, cycles = execute(
+        executor, chosen, lambda: cluster.remove_node(lost, allow_graceful=False)
+    )
     assert [end.state for end in ends] == ["finished"] * 2, ends
     assert digests(chosen) == expected
     assert cycles == sorted([*range(5), *range(5)]), "no finished cycle was repeated"

@@ -1,7 +1,8 @@
 """The fault campaign: `make faults`, or `python -m tests.faults.campaign --faults 200 --seed 0`.
 
-Seeded: which faults meet which trial at which drawn moment is a function of the seed. Moments in wall time fall where the
-machine is at that time; moments counted in changes to files repeat exactly. Exit status 0 if every promise was kept.
+Seeded: which faults meet which trial at which drawn moment is a function of the seed. Moments in
+wall time fall where the machine is at that time; moments counted in changes to files repeat
+exactly. Exit status 0 if every promise was kept.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class Tally:
     family: str
     injected: int = 0
     interrupted: int = 0
-    """After which the run was not finished: the others came when it was over, or had no influence."""
+    """After which the run was not finished: the others came when it was over, or had no
+    influence."""
     broken: list[str] = field(default_factory=list)
 
 
@@ -54,24 +56,36 @@ def campaign(count: int, seed: int, only: list[str], root: Path) -> dict[str, Ta
             bench.recover(kept)
         except Exception as error:
             what = str(error) if isinstance(error, Violation) else traceback.format_exc()
-            tally.broken.append(f"fault {number} (--seed {seed}) on {bench.trial.method_name}: {what}")
+            tally.broken.append(
+                f"fault {number} (--seed {seed}) on {bench.trial.method_name}: {what}"
+            )
             print(f"BROKEN {name}: {tally.broken[-1]}", file=sys.stderr, flush=True)
     return tallies
 
 
 def table(tallies: dict[str, Tally], seed: int, seconds: float) -> str:
     """What happened, as Markdown."""
-    rows = ["| family | fault | injected | runs interrupted | promises broken |", "| --- | --- | ---: | ---: | ---: |"]
+    rows = [
+        "| family | fault | injected | runs interrupted | promises broken |",
+        "| --- | --- | ---: | ---: | ---: |",
+    ]
     rows += [
-        f"| {tally.family} | {name.replace('_', ' ')} | {tally.injected} | {tally.interrupted} | {len(tally.broken)} |"
+        f"| {tally.family} | {name.replace('_', ' ')} | {tally.injected} | {tally.interrupted} | "
+        f"{len(tally.broken)} |"
         for name, tally in tallies.items()
     ]
     total = Counter[str]()
     for tally in tallies.values():
-        total.update(injected=tally.injected, interrupted=tally.interrupted, broken=len(tally.broken))
-    rows.append(f"| **all** | seed {seed} | {total['injected']} | {total['interrupted']} | {total['broken']} |")
+        total.update(
+            injected=tally.injected, interrupted=tally.interrupted, broken=len(tally.broken)
+        )
+    rows.append(
+        f"| **all** | seed {seed} | {total['injected']} | {total['interrupted']} | "
+        f"{total['broken']} |"
+    )
     verdict = (
-        "every outcome equal to the uninterrupted run's: no finished cycle lost, no wrong record accepted"
+        "every outcome equal to the uninterrupted run's: no finished cycle lost, no wrong record "
+        "accepted"
         if not total["broken"]
         else f"{total['broken']} promises broken"
     )
@@ -84,7 +98,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", action="append", default=[], choices=list(FAULTS), metavar="KIND")
     parser.add_argument(
-        "--publish", type=Path, metavar="PAGE", help="also put the table into this page of the documentation"
+        "--publish",
+        type=Path,
+        metavar="PAGE",
+        help="also put the table into this page of the documentation",
     )
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,7 +1,9 @@
-"""Where faults are injected: a real trial, small enough for hundreds of runs, in processes forked from this one.
+"""Where faults are injected: a real trial, small enough for hundreds of runs, in processes forked
+from this one.
 
-This process imports the worker and never computes anything itself, so that a fork is safe and costs milliseconds.
-Everything a fault meets is the real thing: `benchmark.worker` under its lease, the store, the shared cache.
+This process imports the worker and never computes anything itself, so that a fork is safe and costs
+milliseconds. Everything a fault meets is the real thing: `benchmark.worker` under its lease, the
+store, the shared cache.
 """
 
 from __future__ import annotations
@@ -76,12 +78,21 @@ class Bench:
 
     @property
     def argv(self) -> list[str]:
-        places = [str(self.out / "trial.json"), str(self.out), "--data", str(self.folder), "--cache", str(self.cache)]
+        places = [
+            str(self.out / "trial.json"),
+            str(self.out),
+            "--data",
+            str(self.folder),
+            "--cache",
+            str(self.cache),
+        ]
         return [*places, "--device", "cpu", "--save-every", "0"]
 
     def start(self, *faults: Callable[[], None]) -> int:
         """Fork a worker with these faults in it; its process number."""
-        with suppress(Exception):  # as a host does; a folder that cannot be made is the worker's to report
+        with suppress(
+            Exception
+        ):  # as a host does; a folder that cannot be made is the worker's to report
             self.store.prepare()
             self.store.create(self.trial, self.environment)
         process = os.fork()
@@ -106,44 +117,59 @@ class Bench:
         """Run a worker to its end; its exit status, negative for the signal that ended it."""
         return wait(self.start(*faults))
 
-    # ------------------------------------------------------------------------------------------------------ promises
+    # ------------------------------------------------------------------------------------- promises
 
     def told(self) -> int:
         """Cycles that the events call done."""
         done = {
-            e.result.cycle for e, _ in events.read_events(self.out / "events.jsonl") if isinstance(e, CycleFinished)
+            e.result.cycle
+            for e, _ in events.read_events(self.out / "events.jsonl")
+            if isinstance(e, CycleFinished)
         }
         return len(done)
 
     def starts(self) -> list[int]:
         """Cycle at which each worker began."""
-        return [e.cycle for e, _ in events.read_events(self.out / "events.jsonl") if isinstance(e, TrialStarted)]
+        return [
+            e.cycle
+            for e, _ in events.read_events(self.out / "events.jsonl")
+            if isinstance(e, TrialStarted)
+        ]
 
     def look(self) -> str:
-        """State of the run as the store sees it now. Raises Violation if it believes a record that is not the expected one."""
+        """State of the run as the store sees it now. Raises Violation if it believes a record that
+        is not the expected one."""
         status = self.store.status(self.trial, self.environment)
         if status.record is not None:
             self.demand_equal(status.record)
         return status.state
 
     def demand_equal(self, record: Record) -> None:
-        """Raises Violation unless everything that was measured or names what was measured is as it must be."""
+        """Raises Violation unless everything that was measured or names what was measured is as it
+        must be."""
         if self.expected is None:
             return
-        # When it was, how long it took, and who came first to a training that several share, may differ.
+        # When it was, how long it took, and who came first to a training that several share, may
+        # differ.
         free = {"seconds": record.seconds, "finished": record.finished, "reused": record.reused}
         expected = self.expected.model_copy(update=free)
         if record != expected:
-            parts = [name for name in Record.model_fields if getattr(record, name) != getattr(expected, name)]
+            parts = [
+                name
+                for name in Record.model_fields
+                if getattr(record, name) != getattr(expected, name)
+            ]
             place = str(divergence(record, expected) or "")
             raise Violation(
-                f"a record was accepted that differs from the uninterrupted trial's: {', '.join(parts)} {place}"
+                "a record was accepted that differs from the uninterrupted trial's: "
+                f"{', '.join(parts)} {place}"
             )
 
     def recover(self, at_least: int | None = None) -> None:
         """Run until finished, as a user would, and hold the outcome to the promises.
 
-        `at_least`: cycles that must not be trained again (None: the fault destroyed saved work, which may be repeated).
+        `at_least`: cycles that must not be trained again (None: the fault destroyed saved work,
+        which may be repeated).
         """
         before = len(self.starts())
         for _ in range(4):
@@ -151,27 +177,45 @@ class Bench:
                 break
             status = self.run()
         else:
-            raise Violation(f"not finished after four runs: exit status {status}\n{tail(self.out / 'worker.log')}")
+            raise Violation(
+                "not finished after four runs: exit status "
+                f"{status}\n{tail(self.out / 'worker.log')}"
+            )
         begun = self.starts()[before:]
         if at_least is not None and begun and begun[0] < at_least:
             raise Violation(f"{at_least} cycles were finished, and it went on at cycle {begun[0]}")
         record = check_record(self.out)
         self.demand_equal(record)
-        results = [e.result for e, _ in events.read_events(self.out / "events.jsonl") if isinstance(e, CycleFinished)]
+        results = [
+            e.result
+            for e, _ in events.read_events(self.out / "events.jsonl")
+            if isinstance(e, CycleFinished)
+        ]
         if self.expected is not None:
             wanted = {result.cycle: result for result in self.expected.cycles}
-            if not all(result == wanted.get(result.cycle) for result in results) and at_least is not None:
+            if (
+                not all(result == wanted.get(result.cycle) for result in results)
+                and at_least is not None
+            ):
                 raise Violation("an event tells of another outcome than the record")
 
 
 def make(root: Path, method: str) -> Bench:
-    """A bench whose trial has been run once without a fault; its cache is kept as the one that all faults start from."""
-    (trial,) = find_suite("quickstart/digits", SUITES).trials(methods=[method], seeds=[0], sets=SMALL)
+    """A bench whose trial has been run once without a fault; its cache is kept as the one that all
+    faults start from."""
+    (trial,) = find_suite("quickstart/digits", SUITES).trials(
+        methods=[method], seeds=[0], sets=SMALL
+    )
     bench = Bench(root / "whole", trial, provenance.environment("cpu", "fp32", 1))
     bench.folder.mkdir(parents=True)
     counter = bench.folder / "steps"
     begin = time.monotonic()
-    if bench.run(lambda: on_step(bench, lambda number: counter.write_text(str(number)), every=True)) != FINISHED:
+    if (
+        bench.run(
+            lambda: on_step(bench, lambda number: counter.write_text(str(number)), every=True)
+        )
+        != FINISHED
+    ):
         raise SystemExit(f"the trial does not run at all:\n{tail(bench.out / 'worker.log')}")
     bench.duration, bench.steps = time.monotonic() - begin, int(counter.read_text())
     bench.expected = check_record(bench.out)
@@ -179,7 +223,8 @@ def make(root: Path, method: str) -> Bench:
 
 
 def fresh(bench: Bench, folder: Path, shared: bool) -> Bench:
-    """The same trial in a folder of its own; `shared`: with decoded images and the first training in the cache."""
+    """The same trial in a folder of its own; `shared`: with decoded images and the first training
+    in the cache."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     if shared:
@@ -188,7 +233,8 @@ def fresh(bench: Bench, folder: Path, shared: bool) -> Bench:
 
 
 def on_step(bench: Bench, act: Callable[[int], None], every: bool = False, at: int = 0) -> None:
-    """From now on in this process: `act(number)` before each change to the bench's files, or before the one numbered `at`.
+    """From now on in this process: `act(number)` before each change to the bench's files, or before
+    the one numbered `at`.
 
     What `act` raises comes out of the call that would have changed the file.
     """
@@ -218,7 +264,11 @@ def changes(event: str, arguments: tuple[Any, ...], root: str) -> bool:
             if isinstance(mode, str)
             else bool(flags & (os.O_WRONLY | os.O_RDWR))
         )
-        return writing and str(arguments[0]).startswith(root) and not str(arguments[0]).endswith("worker.log")
+        return (
+            writing
+            and str(arguments[0]).startswith(root)
+            and not str(arguments[0]).endswith("worker.log")
+        )
     return event in WRITES and str(arguments[0]).startswith(root)
 
 

@@ -1,6 +1,8 @@
-"""The faults: each one meets a fresh bench, does its harm at a drawn moment, and leaves the bench to be recovered.
+"""The faults: each one meets a fresh bench, does its harm at a drawn moment, and leaves the bench
+to be recovered.
 
-A fault returns how many finished cycles must survive it (None: it destroyed saved work itself, which may be repeated).
+A fault returns how many finished cycles must survive it (None: it destroyed saved work itself,
+which may be repeated).
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from tests.helpers.waiting import patience
 Fault = Callable[[Bench, random.Random], int | None]
 
 
-# ---------------------------------------------------------------------------------------------------------- processes
+# ---------------------------------------------------------------------------------------- processes
 
 
 def worker_killed_at_a_write(bench: Bench, rng: random.Random) -> int | None:
@@ -50,7 +52,8 @@ def worker_killed_at_any_time(bench: Bench, rng: random.Random) -> int | None:
 
 
 def worker_killed_inside_a_write(bench: Bench, rng: random.Random) -> int | None:
-    """The kernel ends it in the middle of a file that grows beyond a drawn size: a part of the bytes is written."""
+    """The kernel ends it in the middle of a file that grows beyond a drawn size: a part of the
+    bytes is written."""
     size = int(2 ** rng.uniform(4, 17))
     bench.run(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)))
     return bench.told()
@@ -93,7 +96,15 @@ class _Forked:
 def _host(bench: Bench, on_event: Callable[..., None] = lambda *_: None) -> int:
     """Fork a host that drives one worker; its process number."""
     job = Job(
-        "x", trial_id(bench.trial), bench.out, bench.folder, bench.cache, "cpu", "fp32", 1, bench.environment.env_id
+        "x",
+        trial_id(bench.trial),
+        bench.out,
+        bench.folder,
+        bench.cache,
+        "cpu",
+        "fp32",
+        1,
+        bench.environment.env_id,
     )
     process = os.fork()
     if process:
@@ -134,7 +145,8 @@ def _until_free(bench: Bench) -> None:
 
 
 def tracker_killed(bench: Bench, rng: random.Random) -> int | None:
-    """A tracking server in a process of its own is killed while a run is synced to it, and comes back later."""
+    """A tracking server in a process of its own is killed while a run is synced to it, and comes
+    back later."""
     path = str(bench.folder / "socket")
     server = _serve(path)
     seen: list[int] = []
@@ -163,7 +175,10 @@ def tracker_killed(bench: Bench, rng: random.Random) -> int | None:
         until = time.monotonic() + patience(20)
         while not (seen and seen[-1] == len(bench.trial.protocol.acquisition.labelled())):
             if time.monotonic() > until:
-                raise Violation(f"the view is not brought up to date after the tracker is back: {background.problem}")
+                raise Violation(
+                    "the view is not brought up to date after the tracker is back: "
+                    f"{background.problem}"
+                )
             time.sleep(0.02)
         background.close(5)
     finally:  # it holds the campaign's output open: left behind, a reader of it would wait for ever
@@ -188,7 +203,7 @@ def _serve(path: str) -> int:
             link.close()
 
 
-# ----------------------------------------------------------------------------------------------------------------- disk
+# --------------------------------------------------------------------------------------------- disk
 
 
 def disk_full(bench: Bench, rng: random.Random) -> int | None:
@@ -220,7 +235,8 @@ def _failing(bench: Bench, rng: random.Random, code: int, once: bool = False) ->
 
 
 def write_cut_short(bench: Bench, rng: random.Random) -> int | None:
-    """Writes beyond a drawn size fail half-way, as on a full disk: the kernel's limit on file sizes."""
+    """Writes beyond a drawn size fail half-way, as on a full disk: the kernel's limit on file
+    sizes."""
     size = int(2 ** rng.uniform(4, 17))
 
     def limit() -> None:
@@ -244,7 +260,7 @@ def folder_vanishes(bench: Bench, rng: random.Random) -> int | None:
     return bench.told() if target == bench.cache else None
 
 
-# --------------------------------------------------------------------------------------------------------------- damage
+# ------------------------------------------------------------------------------------------- damage
 
 
 def file_torn(bench: Bench, rng: random.Random) -> int | None:
@@ -273,7 +289,9 @@ def file_removed(bench: Bench, rng: random.Random) -> int | None:
     return _damaged(bench, rng, lambda _: None)
 
 
-def _damaged(bench: Bench, rng: random.Random, change: Callable[[bytes], bytes | None]) -> int | None:
+def _damaged(
+    bench: Bench, rng: random.Random, change: Callable[[bytes], bytes | None]
+) -> int | None:
     if rng.random() < 0.3:
         bench.run()
     else:
@@ -316,11 +334,12 @@ def record_damaged(bench: Bench, rng: random.Random) -> int | None:
     return None
 
 
-# --------------------------------------------------------------------------------------------------- clock, other hosts
+# ------------------------------------------------------------------------------- clock, other hosts
 
 
 def clock_jumps(bench: Bench, rng: random.Random) -> int | None:
-    """The wall clock jumps by up to a year, mostly back, at a drawn moment; then the worker is killed."""
+    """The wall clock jumps by up to a year, mostly back, at a drawn moment; then the worker is
+    killed."""
     at, by = rng.randint(1, bench.steps - 1), rng.uniform(-3e7, 1e7)
     stop = rng.randint(at, bench.steps)
     true = time.time
@@ -335,7 +354,8 @@ def clock_jumps(bench: Bench, rng: random.Random) -> int | None:
 
 
 def two_workers_on_one_run(bench: Bench, rng: random.Random) -> int | None:
-    """A second worker is started on a run folder while the first works there; then the first one is killed."""
+    """A second worker is started on a run folder while the first works there; then the first one is
+    killed."""
     first = bench.start()
     time.sleep(rng.uniform(0.3, 0.6) * bench.duration)
     held = bool(lock.lock_owner(bench.out))
@@ -349,11 +369,14 @@ def two_workers_on_one_run(bench: Bench, rng: random.Random) -> int | None:
 
 
 def two_hosts_on_one_store(bench: Bench, rng: random.Random) -> int | None:
-    """Another host, which cannot see this one's lock, comes to a run folder on a network file system: it must keep off
-    while the first is alive, and take over once it has been silent for long."""
+    """Another host, which cannot see this one's lock, comes to a run folder on a network file
+    system: it must keep off while the first is alive, and take over once it has been silent for
+    long."""
     process = bench.start(_far_away)
     until = time.monotonic() + patience(10)
-    while not (bench.out / "lease").exists() or not (bench.out / "lease").read_text().startswith("{"):
+    while not (bench.out / "lease").exists() or not (bench.out / "lease").read_text().startswith(
+        "{"
+    ):
         if time.monotonic() > until:
             raise Violation("no lease was signed")
         time.sleep(0.005)
@@ -380,7 +403,8 @@ def _far_away() -> None:
 
 
 def shared_training_interrupted(bench: Bench, rng: random.Random) -> int | None:
-    """Of two trials that share their first training one is killed; the other takes over, and both end right."""
+    """Of two trials that share their first training one is killed; the other takes over, and both
+    end right."""
     other = replace(bench, trial=bench.trial.model_copy(update={"profile": "other"}), expected=None)
     shutil.rmtree(bench.cache / "trainings", ignore_errors=True)
     first, second = bench.start(), other.start()
@@ -408,10 +432,20 @@ FAULTS: dict[str, tuple[str, Fault]] = {
             host_interrupted,
             tracker_killed,
         ),
-        "disk": (disk_full, folders_read_only, input_output_error, write_cut_short, folder_vanishes),
+        "disk": (
+            disk_full,
+            folders_read_only,
+            input_output_error,
+            write_cut_short,
+            folder_vanishes,
+        ),
         "damage": (file_torn, file_emptied, bit_flipped, file_removed, record_damaged),
         "clock": (clock_jumps,),
-        "several at once": (two_workers_on_one_run, two_hosts_on_one_store, shared_training_interrupted),
+        "several at once": (
+            two_workers_on_one_run,
+            two_hosts_on_one_store,
+            shared_training_interrupted,
+        ),
     }.items()
     for fault in faults
 }

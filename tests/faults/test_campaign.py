@@ -31,7 +31,9 @@ def test_every_kind_of_fault_once() -> None:
     assert done.returncode == 0, done.stderr
     assert f"{count} faults in" in done.stdout and "no wrong record accepted" in done.stdout
     interrupted = re.search(r"\| \*\*all\*\* \| seed 1 \| \d+ \| (\d+) \| 0 \|", done.stdout)
-    assert interrupted is not None and int(interrupted[1]) >= 8, "most faults must find something to interrupt"
+    assert interrupted is not None and int(interrupted[1]) >= 8, (
+        "most faults must find something to interrupt"
+    )
 
 
 def test_a_broken_promise_is_noticed() -> None:
@@ -40,7 +42,8 @@ def test_a_broken_promise_is_noticed() -> None:
         "import sys\n"
         "from benchmark.al.state.checkpoint import Checkpoint\n"
         "Checkpoint.load = lambda self, name: None\n"
-        "sys.argv = ['campaign', '--faults', '12', '--seed', '3', '--only', 'worker_killed_at_a_write']\n"
+        "sys.argv = ['campaign', '--faults', '12', '--seed', '3', '--only', "
+        "'worker_killed_at_a_write']\n"
         "from tests.faults.campaign import main\n"
         "sys.exit(main())\n"
     )

@@ -1,13 +1,15 @@
-"""Writes a changed copy of a folder of golden files, which the golden tests must pass as they pass the original.
+"""Writes a changed copy of a folder of golden files, which the golden tests must pass as they pass
+the original.
 
     .venv/bin/python tests/golden/changed.py SOURCE TARGET
     ALBENCH_GOLDEN=TARGET .venv/bin/python -m pytest tests/golden/test_golden.py
 
-Files, cases and stored arrays have other names and another order, and so have the keys of every dictionary. Lists of expected
-numbers are stored as arrays, texts that explain are left out, and fields that mean nothing are added. Beside the original
-cases stand further ones of other sizes, widths, classes and options. What they expect follows from what the original expects
-(rows that do not depend on each other, classes in another order, a batch that is repeated, the first cycles of a run), or from
-a plain second implementation, never from albench.
+Files, cases and stored arrays have other names and another order, and so have the keys of every
+dictionary. Lists of expected numbers are stored as arrays, texts that explain are left out, and
+fields that mean nothing are added. Beside the original cases stand further ones of other sizes,
+widths, classes and options. What they expect follows from what the original expects (rows that do
+not depend on each other, classes in another order, a batch that is repeated, the first cycles of a
+run), or from a plain second implementation, never from albench.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ Case = dict[str, Any]
 Arrays = Mapping[str, np.ndarray]
 Further = Callable[[Case], Case]
 FURTHER: dict[str, list[Further]] = {}
-"""How further cases are made of an original one, by item. One that is made for another kind of case raises KeyError."""
+"""How further cases are made of an original one, by item. One that is made for another kind of case
+raises KeyError."""
 
 
 def further(item: str) -> Callable[[Further], Further]:
@@ -53,7 +56,9 @@ def stored(values: Any) -> Case:
     return {"dtype": array.dtype.name, "shape": list(array.shape), "data": array.ravel().tolist()}
 
 
-def mapped(case: Case, change: Callable[[np.ndarray], np.ndarray], inputs: list[str], expected: list[str]) -> Case:
+def mapped(
+    case: Case, change: Callable[[np.ndarray], np.ndarray], inputs: list[str], expected: list[str]
+) -> Case:
     """The case with named arrays changed."""
     for part, names in (("inputs", inputs), ("expected", expected)):
         for name in names:
@@ -65,14 +70,16 @@ def rows(order: slice | list[int]) -> Callable[[np.ndarray], np.ndarray]:
     return lambda array: array[order]
 
 
-# ---------------------------------------------------------------------------------------------------- TOD, item by item
+# -------------------------------------------------------------------------------- TOD, item by item
 
 
 @further("01_tod_uncertainty")
 def fewer_rows(case: Case) -> Case:
     """Five rows, backwards, without the size of a batch."""
     del case["inputs"]["batch"]
-    return mapped(case, rows([4, 3, 2, 1, 0]), ["current_logits", "snapshot_logits"], ["uncertainty"])
+    return mapped(
+        case, rows([4, 3, 2, 1, 0]), ["current_logits", "snapshot_logits"], ["uncertainty"]
+    )
 
 
 @further("01_tod_uncertainty")
@@ -87,7 +94,9 @@ def twice_the_batch(case: Case) -> Case:
     """Every mean stays; every gradient is halved."""
     mapped(case, lambda array: np.concatenate([array, array]), list(case["inputs"]), [])
     for wanted in case["expected"].values():
-        for name in [name for name in wanted if name.startswith("grad_") and wanted[name] is not None]:
+        for name in [
+            name for name in wanted if name.startswith("grad_") and wanted[name] is not None
+        ]:
             half = decode(wanted[name]) / 2
             wanted[name] = stored(np.concatenate([half, half]))
     return case
@@ -152,11 +161,20 @@ def more_than_the_subset(case: Case) -> Case:
     """Twelve more unlabelled images behind the candidates; all others under another number."""
     inputs, expected, by = case["inputs"], case["expected"], 12
     inputs["labelled"] = [image + by for image in inputs["labelled"]]
-    inputs["unlabelled_shuffled"] = [image + by for image in inputs["unlabelled_shuffled"]] + list(range(by))
-    for name in set(expected) & {"new_labelled_in_order", "new_labelled_set", "must_contain", "rest_from"}:
+    inputs["unlabelled_shuffled"] = [image + by for image in inputs["unlabelled_shuffled"]] + list(
+        range(by)
+    )
+    for name in set(expected) & {
+        "new_labelled_in_order",
+        "new_labelled_set",
+        "must_contain",
+        "rest_from",
+    }:
         expected[name] = [image + by for image in expected[name]]
     if "unlabelled_after" in expected:
-        expected["unlabelled_after"] = [image + by for image in expected["unlabelled_after"]] + list(range(by))
+        expected["unlabelled_after"] = [
+            image + by for image in expected["unlabelled_after"]
+        ] + list(range(by))
     return case
 
 
@@ -166,18 +184,23 @@ def other_classes(case: Case) -> Case:
     if case["expected"]["bn_layers"] == 0:
         raise KeyError("no classes")
     return {
-        "expected": {**case["expected"]} | {n: case["expected"][n] + 7 * 2 * 513 for n in ("parameters", "trainable")}
+        "expected": {**case["expected"]}
+        | {n: case["expected"][n] + 7 * 2 * 513 for n in ("parameters", "trainable")}
     }
 
 
-# --------------------------------------------------------------------------------------------------------- ST-CoNAL
+# ----------------------------------------------------------------------------------------- ST-CoNAL
 
 
 @further("08_stconal_score")
 def students_backwards(case: Case) -> Case:
     if decode(case["inputs"]["teacher_logits"]).dtype == np.float32:
         raise KeyError("another order of a float32 sum is another number")
-    del case["inputs"]["batch"], case["inputs"]["student_order"], case["expected"]["derived_logspace_score_f64"]
+    del (
+        case["inputs"]["batch"],
+        case["inputs"]["student_order"],
+        case["expected"]["derived_logspace_score_f64"],
+    )
     return mapped(case, lambda array: array[::-1], ["student_logits"], [])
 
 
@@ -202,9 +225,12 @@ def shorter(case: Case) -> Case:
 
 
 def annealed(epochs: int, period: int, floor: float, first: int, lr: float) -> list[float]:
-    """Rates of torch's cosine with warm restarts, stepped after every epoch from `first` on with the epoch's index from there."""
+    """Rates of torch's cosine with warm restarts, stepped after every epoch from `first` on with
+    the epoch's index from there."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=period, eta_min=floor)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(
+        optimizer, T_0=period, eta_min=floor
+    )
     found = []
     for epoch in range(epochs):
         found.append(optimizer.param_groups[0]["lr"])
@@ -230,9 +256,14 @@ def cosine(case: Case) -> Case:
 
 @further("10_stconal_lr")
 def constant_then_cosine(case: Case) -> Case:
-    """The third: constant up to and with the milestone's index, then cosine cycles from gamma times the rate."""
+    """The third: constant up to and with the milestone's index, then cosine cycles from gamma times
+    the rate."""
     gamma = case["inputs"]["gamma_used"]
-    case["inputs"] |= {"lr_type": "lr_constwarmup_CLR_cosine", "milestones": [20, 240], "epochs": 46}
+    case["inputs"] |= {
+        "lr_type": "lr_constwarmup_CLR_cosine",
+        "milestones": [20, 240],
+        "epochs": 46,
+    }
     cycle = [gamma * 0.1 * (1 + math.cos(math.pi * place / 10)) / 2 for place in range(10)]
     case["expected"] = {"lr_per_epoch_0based": [0.1] * 21 + [*cycle, *cycle, *cycle][:25]}
     return case
@@ -291,10 +322,12 @@ def another_width(case: Case) -> Case:
     return case
 
 
-# ----------------------------------------------------------------------------------------------------- BAL and PT4AL
+# ------------------------------------------------------------------------------------ BAL and PT4AL
 
 
-def bought_inside(size: int, shares: list[int], beta: float, addendum: int, pick: str) -> list[Case]:
+def bought_inside(
+    size: int, shares: list[int], beta: float, addendum: int, pick: str
+) -> list[Case]:
     """The windows by the protocol sheet, on plain lists: a slice may begin below 0."""
     ranks, labelled, found = list(range(size)), list[int](), []
     for cycle, share in enumerate(shares):
@@ -334,8 +367,11 @@ def order_alone(case: Case) -> Case:
 
 @further("16_bal_windows")
 def other_windows(case: Case) -> Case:
-    """The last ranks in place of the first ones, another pool, and a balance factor with which windows begin below 0."""
-    size, shares, addendum = 331, case["inputs"]["per_samples_list"], 331 // len(case["inputs"]["per_samples_list"])
+    """The last ranks in place of the first ones, another pool, and a balance factor with which
+    windows begin below 0."""
+    size = 331
+    shares = case["inputs"]["per_samples_list"]
+    addendum = 331 // len(case["inputs"]["per_samples_list"])
     beta = case["inputs"]["beta"] + 5
     case["inputs"] |= {"N": size, "addendum": addendum, "beta": beta, "pick": "last"}
     case["expected"] = {
@@ -348,7 +384,9 @@ def other_windows(case: Case) -> Case:
 @further("17_bal_confidence")
 def half_the_size(case: Case) -> Case:
     """Confidence is of normalised logits, so half of them gives the same; entropy is left out."""
-    case["expected"] = {name: value for name, value in case["expected"].items() if name.startswith("confidence")}
+    case["expected"] = {
+        name: value for name, value in case["expected"].items() if name.startswith("confidence")
+    }
     return mapped(case, lambda array: array / 2, ["logits"], [])
 
 
@@ -372,7 +410,9 @@ def shorter_ends(case: Case) -> Case:
             values = values.tolist() if isinstance(values, np.ndarray) else values
             kept = slice(count - 2) if match["end"] == "first" else slice(2, None)
             values = [row[kept] for row in values] if match["rest"] else values[kept]
-            new = name.replace(f"_{count}", f"_{count - 2}").replace(f"first_{count}_", f"first_{count - 2}_")
+            new = name.replace(f"_{count}", f"_{count - 2}").replace(
+                f"first_{count}_", f"first_{count - 2}_"
+            )
             case["expected"][new] = values
     if not changed:
         raise KeyError("no long lists")
@@ -385,23 +425,25 @@ def another_pool(case: Case) -> Case:
     if "loss_formula" not in case["inputs"]:
         raise KeyError("no formula")
     case["inputs"] |= {
-        "loss_formula": "k = (i*911) mod 1237; loss_i = (k+1)/512 if k mod 4 != 0 else (k+1)*2**-30",
+        "loss_formula": (
+            "k = (i*911) mod 1237; loss_i = (k+1)/512 if k mod 4 != 0 else (k+1)*2**-30"
+        ),
         "n": 1200,
     }
     k = [(i * 911) % 1237 for i in range(1200)]
     losses = [(value + 1) / 512 if value % 4 else (value + 1) * 2.0**-30 for value in k]
     order = sorted(range(1200), key=lambda i: str(losses[i]), reverse=True)
-    parts, true = (
-        [order[start : start + 200] for start in range(0, 1200, 200)],
-        sorted(range(1200), key=lambda i: -losses[i]),
-    )
+    parts = [order[start : start + 200] for start in range(0, 1200, 200)]
+    true = sorted(range(1200), key=lambda i: -losses[i])
     case["expected"] = {
         "batch_sizes": [200] * 6,
         "first_5_of_each_batch": [part[:5] for part in parts],
         "sum_of_each_batch": [sum(part) for part in parts],
         "cycle0_count": 40,
         "cycle0_first_7": parts[0][:35:5],
-        "sha1_of_each_batch_order": [hashlib.sha1("\n".join(map(str, part)).encode()).hexdigest() for part in parts],
+        "sha1_of_each_batch_order": [
+            hashlib.sha1("\n".join(map(str, part)).encode()).hexdigest() for part in parts
+        ],
         "batch0_overlap_with_true_hardest_200": len(set(parts[0]) & set(true[:200])),
     }
     return case
@@ -415,7 +457,7 @@ def begun_later(case: Case) -> Case:
     return case
 
 
-# ------------------------------------------------------------------------------------------------------------- DIAM
+# --------------------------------------------------------------------------------------------- DIAM
 
 
 @further("20_diam_votes")
@@ -440,9 +482,15 @@ def part_of_the_pool(case: Case) -> Case:
     mapped(case, lambda array: array[:, :9], ["logits_by_model"], [])
     mapped(case, rows(slice(9)), ["pool_list"], [])
     for kind in ("margin", "entropy", "least_conf"):
-        wanted = {name: value for name, value in case["expected"][kind].items() if not name.startswith("derived_")}
+        wanted = {
+            name: value
+            for name, value in case["expected"][kind].items()
+            if not name.startswith("derived_")
+        }
         wanted["raw_score_per_model"] = stored(decode(wanted["raw_score_per_model"])[:, :9])
-        wanted["official_mean_scaled_score"] = stored(decode(wanted["official_mean_scaled_score"])[:9])
+        wanted["official_mean_scaled_score"] = stored(
+            decode(wanted["official_mean_scaled_score"])[:9]
+        )
         case["expected"][kind] = wanted
     if (
         decode(case["expected"]["margin"]["raw_score_per_model"]).size == 0
@@ -456,7 +504,9 @@ def part_of_the_pool(case: Case) -> Case:
 @further("22_diam_coreset")
 def fewer_teachers_picks(case: Case) -> Case:
     case["inputs"]["B"] = 11
-    case["expected"]["picked_pool_positions_in_order"] = case["expected"]["picked_pool_positions_in_order"][:11]
+    case["expected"]["picked_pool_positions_in_order"] = case["expected"][
+        "picked_pool_positions_in_order"
+    ][:11]
     return case
 
 
@@ -488,39 +538,58 @@ def another_fraction(case: Case) -> Case:
 
 @further("23_diam_cosine_lr")
 def fewer_settings(case: Case) -> Case:
-    case["expected"] = {name: case["expected"][name] for name in ("n_epochs", "momentum", "dropout")}
+    case["expected"] = {
+        name: case["expected"][name] for name in ("n_epochs", "momentum", "dropout")
+    }
     return case
 
 
 @further("24_diam_label_smoothing")
 def smoothed_twice(case: Case) -> Case:
     mapped(case, lambda array: np.concatenate([array, array]), ["logits", "y"], [])
-    return mapped(case, lambda array: np.concatenate([array, array]) / np.asarray(2, array.dtype), [], ["grad"])
+    return mapped(
+        case,
+        lambda array: np.concatenate([array, array]) / np.asarray(2, array.dtype),
+        [],
+        ["grad"],
+    )
 
 
 @further("25_diam_split")
 def another_split(case: Case) -> Case:
     order = torch.randperm(500, generator=torch.Generator().manual_seed(7)).tolist()
     case["inputs"] = {"pool": 500, "initial": 40, "seed": 7}
-    case["expected"] = {"labelled_first_4": order[:4], "labelled_sum": sum(order[:40]), "pool_last_6": order[-6:]}
+    case["expected"] = {
+        "labelled_first_4": order[:4],
+        "labelled_sum": sum(order[:40]),
+        "pool_last_6": order[-6:],
+    }
     return case
 
 
 @further("26_diam_params_macs")
 def two_nets(case: Case) -> Case:
-    """Two of them; with a hundred classes the head is larger by 90 rows of its 1280 inputs and a bias."""
+    """Two of them; with a hundred classes the head is larger by 90 rows of its 1280 inputs and a
+    bias."""
     case["inputs"]["classes"] = 100
     nets = case["expected"]["nets"][3:5]
     case["expected"]["nets"] = [
-        {"id": row["id"], "R": row["R"], "parameters": row["parameters"] + 90 * 1281} for row in nets
+        {"id": row["id"], "R": row["R"], "parameters": row["parameters"] + 90 * 1281}
+        for row in nets
     ]
     return case
 
 
 def tensors_backwards(case: Case) -> Case:
-    """The same tensors, listed from the last one on, and only a part of what is known of the network."""
+    """The same tensors, listed from the last one on, and only a part of what is known of the
+    network."""
     case["inputs"]["canonical"] = case["inputs"]["canonical"][::-1]
-    for name in ("logits_float32_run", "head_A_logits_float32_run", "parameters", "float32_relative_deviation"):
+    for name in (
+        "logits_float32_run",
+        "head_A_logits_float32_run",
+        "parameters",
+        "float32_relative_deviation",
+    ):
         case["expected"].pop(name, None)
     for name in [name for name in case["expected"] if name.endswith("_first_8")]:
         case["expected"][name.replace("8", "5")] = stored(decode(case["expected"].pop(name))[:, :5])
@@ -550,7 +619,7 @@ def other_heads(case: Case) -> Case:
     return case
 
 
-# -------------------------------------------------------------------------------------------------------- baselines
+# ---------------------------------------------------------------------------------------- baselines
 
 
 @further("27_stconal_ll4al_variants")
@@ -563,7 +632,9 @@ def variants_twice(case: Case) -> Case:
 
 @further("28_stconal_badge_embedding")
 def fewer_embedded(case: Case) -> Case:
-    return mapped(case, rows([3, 1]), ["logits", "features", "true_labels"], ["embedding_true_label"])
+    return mapped(
+        case, rows([3, 1]), ["logits", "features", "true_labels"], ["embedding_true_label"]
+    )
 
 
 @further("29_stconal_semi")
@@ -575,20 +646,25 @@ def fewer_ramps(case: Case) -> Case:
 
 @further("29_stconal_semi")
 def twice_the_images(case: Case) -> Case:
-    mapped(case, lambda array: np.concatenate([array, array]), ["student_logits", "teacher_logits"], [])
+    mapped(
+        case, lambda array: np.concatenate([array, array]), ["student_logits", "teacher_logits"], []
+    )
     case["expected"]["sum_over_batch_divided_by_classes"] *= 2
     return case
 
 
 @further("30_gcn_baselines")
 def hidden_units_backwards(case: Case) -> Case:
-    """Features of thrice the length are the same once normalised; hidden units in another order are the same network."""
+    """Features of thrice the length are the same once normalised; hidden units in another order are
+    the same network."""
     mapped(case, lambda array: 3 * array, ["backbone_features"], [])
     start, expected = case["inputs"]["gcn_weights_start"], case["expected"]
     for name, axis in (("gc1.weight", 1), ("gc1.bias", 0), ("gc3.weight", 0)):
         start[name] = stored(np.flip(decode(start[name]), axis))
     embedded = decode(expected["final_embedding_first_row"])
-    expected["final_embedding_first_row"] = stored(np.concatenate([embedded[:-1][::-1], embedded[-1:]]))
+    expected["final_embedding_first_row"] = stored(
+        np.concatenate([embedded[:-1][::-1], embedded[-1:]])
+    )
     expected["loss_at_step_2"] = [list(decode(expected.pop("loss_at_step_1_2_100_200")))[1]]
     expected["adjacency_first_2_rows"] = stored(decode(expected.pop("adjacency_first_3_rows"))[:2])
     del expected["CoreGCN"]["same_set_in_float32"]
@@ -620,11 +696,13 @@ def fewer_codes(case: Case) -> Case:
 @further("37_baseline_inits")
 def one_network(case: Case) -> Case:
     case["inputs"] = {}
-    case["expected"] = {name: value for name, value in case["expected"].items() if name.startswith("gcn.")}
+    case["expected"] = {
+        name: value for name, value in case["expected"].items() if name.startswith("gcn.")
+    }
     return case
 
 
-# ------------------------------------------------------------------------------------------------------ whole trainings
+# ---------------------------------------------------------------------------------- whole trainings
 
 
 def one_cycle(case: Case) -> Case:
@@ -633,28 +711,37 @@ def one_cycle(case: Case) -> Case:
     return case
 
 
-for trained_item in ("32_tod_trajectory", "33_ll4al_trajectory", "34_stconal_trajectory", "35_stconal_semi_trajectory"):
+for trained_item in (
+    "32_tod_trajectory",
+    "33_ll4al_trajectory",
+    "34_stconal_trajectory",
+    "35_stconal_semi_trajectory",
+):
     further(trained_item)(one_cycle)
 further("42_diam_trajectory")(one_cycle)
 
 
 @further("34_stconal_trajectory")
 def random_with_an_average(case: Case) -> Case:
-    """The option --SWA_inference of the release: the training of ST-CoNAL, and images drawn with replacement."""
+    """The option --SWA_inference of the release: the training of ST-CoNAL, and images drawn with
+    replacement."""
     if case["inputs"]["method"] != "ST-CoNAL":
         raise KeyError("another average")
     case["inputs"]["method"] = "Random"
     case["inputs"]["arguments"] = [*case["inputs"]["arguments"], "--SWA_inference"]
     case["expected"]["cycles"] = [
-        {name: value for name, value in cycle.items() if name != "scores"} for cycle in case["expected"]["cycles"][:1]
+        {name: value for name, value in cycle.items() if name != "scores"}
+        for cycle in case["expected"]["cycles"][:1]
     ]
     return case
 
 
 @further("36_vaal_game")
 def more_bought(case: Case) -> Case:
-    """The images of the smallest outputs of the discriminator, for a larger budget that gives as many iterations."""
-    judged, inputs = np.asarray(decode(case["expected"]["discriminator_of_candidates"])).ravel(), case["inputs"]
+    """The images of the smallest outputs of the discriminator, for a larger budget that gives as
+    many iterations."""
+    judged = np.asarray(decode(case["expected"]["discriminator_of_candidates"])).ravel()
+    inputs = case["inputs"]
     inputs["budget"] += 3
     seen = inputs["budget"] * (inputs["cycle"] + 1) + inputs["candidates"]
     assert seen * inputs["passes"] // inputs["batch_size"] == case["expected"]["iterations"]
@@ -679,11 +766,12 @@ def fewer_batches(case: Case) -> Case:
     return case
 
 
-# -------------------------------------------------------------------------------------------------------------- the copy
+# ----------------------------------------------------------------------------------------- the copy
 
 
 def further_cases(content: Mapping[str, Any]) -> list[Case]:
-    """The further cases of one file: of each way to make them, those of the cases that it is made for."""
+    """The further cases of one file: of each way to make them, those of the cases that it is made
+    for."""
     found = []
     for make in FURTHER.get(content["item"], []):
         for case in content["cases"]:
@@ -695,7 +783,8 @@ def further_cases(content: Mapping[str, Any]) -> list[Case]:
 
 
 def backwards(value: Any, arrays: bool) -> Any:
-    """Every dictionary with its keys in another order; with `arrays`, lists of numbers as stored arrays."""
+    """Every dictionary with its keys in another order; with `arrays`, lists of numbers as stored
+    arrays."""
     if isinstance(value, dict):
         if set(value) == {"dtype", "shape", "data"}:
             return value
@@ -709,19 +798,26 @@ def backwards(value: Any, arrays: bool) -> Any:
 
 
 def changed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A golden file with other names, another order, less explanation, fields that mean nothing, and further cases."""
+    """A golden file with other names, another order, less explanation, fields that mean nothing,
+    and further cases."""
     cases = []
     for number, case in enumerate([*reversed(content["cases"]), *further_cases(content)]):
-        made = {name: value for name, value in case.items() if name not in ("name", "note", "optimizer")}
+        made = {
+            name: value for name, value in case.items() if name not in ("name", "note", "optimizer")
+        }
         made["expected"] = backwards(made["expected"], arrays=True)
         if "inputs" in made:
-            made["inputs"] = backwards(made["inputs"], arrays=False) | {"made_on": "another machine"}
+            made["inputs"] = backwards(made["inputs"], arrays=False) | {
+                "made_on": "another machine"
+            }
         cases.append({"remark": "of a copy", **made, "name": f"case {number}"})
     kept = {name: content[name] for name in ("tolerance", "item")}
     return {**kept, "notes": [], "cases": cases, "made_by": "changed.py"}
 
 
-def renamed(content: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def renamed(
+    content: dict[str, Any], arrays: Arrays
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The file, with other names of the arrays beside it."""
     text, found = json.dumps(content), {}
     for number, name in enumerate(sorted(arrays, key=len, reverse=True)):

@@ -1,11 +1,12 @@
-"""Writes docs/fidelity.md: how far our trainings and purchases are from recorded runs of the official programs.
+"""Writes docs/fidelity.md: how far our trainings and purchases are from recorded runs of the
+official programs.
 
-    .venv/bin/python tests/golden/fidelity.py             # runs every recorded run (minutes), writes the page
-    .venv/bin/python tests/golden/fidelity.py 40_bal ...  # only these; the rows of the others stay as they are
-    .venv/bin/python tests/golden/fidelity.py --page      # runs nothing: the rows stay, all else is made anew
+    .venv/bin/python tests/golden/fidelity.py             # runs all (minutes), writes the page
+    .venv/bin/python tests/golden/fidelity.py 40_bal ...  # only these; the other rows stay
+    .venv/bin/python tests/golden/fidelity.py --page      # none: all but the rows is made anew
 
-The rows come from the golden run itself: every comparison that an adapter makes is measured. The deviations beside them come from
-the suites.
+The rows come from the golden run itself: every comparison that an adapter makes is measured. The
+deviations beside them come from the suites.
 """
 
 from __future__ import annotations
@@ -39,19 +40,27 @@ HEAD = """# Fidelity: recorded runs of the official programs, beside ours
 
 <!-- made by tests/golden/fidelity.py: run it again after a change of what it tells -->
 
-Official programs were run whole, small and in float64, from fixed weights and fixed batches, and every optimiser step recorded
-(tests/golden, items 32 and up; tests/golden/TRAJECTORIES.md says how). The real learners, objectives, recorders and strategies of
-albench are driven through the same runs by `pytest tests/golden`, in float64. A float32 run would be no test: at a rate of
-0.1, rounding alone moves the loss by a hundredth after some eight steps. Items below 32 hold single functions and are in the
-same test.
+Official programs were run whole, small and in float64, from fixed weights and fixed batches, and
+every optimiser step recorded (tests/golden, items 32 and up; tests/golden/TRAJECTORIES.md says
+how). The real learners, objectives, recorders and strategies of albench are driven through the same
+runs by `pytest tests/golden`, in float64. A float32 run would be no test: at a rate of 0.1,
+rounding alone moves the loss by a hundredth after some eight steps. Items below 32 hold single
+functions and are in the same test.
 
-Differences are the largest of all numbers compared (losses, rates, norms of weights and of batch statistics after every step,
-features, scores), each relative to the largest of its kind. Purchases are compared image by image, in order where the program
-has one. What differs on purpose, or cannot be as released, is registered in the suites and listed beside: as pinned, and
-the switch that flips it.
+Differences are the largest of all numbers compared (losses, rates, norms of weights and of batch
+statistics after every step, features, scores), each relative to the largest of its kind. Purchases
+are compared image by image, in order where the program has one. What differs on purpose, or cannot
+be as released, is registered in the suites and listed beside: as pinned, and the switch that flips
+it.
 """
 PROGRAMS = "Programs of baselines"
-TITLES = {"tod": "TOD and COD", "st-conal": "ST-CoNAL", "bal": "BAL", "pt4al": "PT4AL", "diam": "DIAM"}
+TITLES = {
+    "tod": "TOD and COD",
+    "st-conal": "ST-CoNAL",
+    "bal": "BAL",
+    "pt4al": "PT4AL",
+    "diam": "DIAM",
+}
 
 
 def golden() -> list[tuple[str, dict[str, Any]]]:
@@ -115,7 +124,9 @@ def row(item: str, content: dict[str, Any], place: int) -> str:
     else:
         try:
             whole = Expected(case)
-            registered[item](decode(case.get("inputs", {})), whole["expected"], content["tolerance"], {}, whole)
+            registered[item](
+                decode(case.get("inputs", {})), whole["expected"], content["tolerance"], {}, whole
+            )
             outcome = f"{max(found for _, found in MEASURED):.0e}" if MEASURED else "equal"
             purchases = f"{sum(bought)} images in {len(bought)} purchases, equal" if bought else "-"
         except Exception as error:
@@ -131,10 +142,14 @@ def deviations(every: list[Suite]) -> list[str]:
         for key, item in suite.deviations.items():
             found.setdefault(key, item)
     lines = ["| id | about | the code | pinned here | switch |", "| --- | --- | --- | --- | --- |"]
-    for key in sorted(found, key=lambda key: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", key)]):
+    for key in sorted(
+        found, key=lambda key: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", key)]
+    ):
         item = found[key]
         switch = ", ".join(f"`{switch.path}`" for switch in item.switches) or "-"
-        lines.append(f"| {key} | {cell(item.topic)} | {cell(item.code)} | {cell(item.pinned)} | {switch} |")
+        lines.append(
+            f"| {key} | {cell(item.topic)} | {cell(item.code)} | {cell(item.pinned)} | {switch} |"
+        )
     return lines
 
 
@@ -146,7 +161,10 @@ def cell(text: str) -> str:
 def known_rows() -> dict[tuple[str, str], str]:
     """Rows of the page as it is, by item and case."""
     text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-    return {(found[1], found[2]): found[0] for found in re.finditer(r"^\| `(\w+)` \| (\S+) \| .*$", text, re.M)}
+    return {
+        (found[1], found[2]): found[0]
+        for found in re.finditer(r"^\| `(\w+)` \| (\S+) \| .*$", text, re.M)
+    }
 
 
 def page(rows: dict[tuple[str, str], str]) -> str:
@@ -157,7 +175,11 @@ def page(rows: dict[tuple[str, str], str]) -> str:
         if paper not in papers:
             continue
         commit = papers[paper][0].paper.code.rpartition(" ")[2]
-        own = [(item, content) for item, content in items if item in left and commit in source_of(content)]
+        own = [
+            (item, content)
+            for item, content in items
+            if item in left and commit in source_of(content)
+        ]
         lines += [
             f"## {title}",
             "",
@@ -176,14 +198,19 @@ def page(rows: dict[tuple[str, str], str]) -> str:
 
 def table(items: list[tuple[str, dict[str, Any]]], rows: dict[tuple[str, str], str]) -> list[str]:
     """What was compared, program by program, and what came out."""
-    lines = [f"- `{item}`: {source_of(content)}. {content['what'].rstrip('.')}." for item, content in items]
+    lines = [
+        f"- `{item}`: {source_of(content)}. {content['what'].rstrip('.')}."
+        for item, content in items
+    ]
     lines += [
         "",
         "| recorded run | case | steps | numbers | largest difference | purchases |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for item, content in items:
-        lines += [rows[item, case["name"]] for case in content["cases"] if (item, case["name"]) in rows]
+        lines += [
+            rows[item, case["name"]] for case in content["cases"] if (item, case["name"]) in rows
+        ]
     return lines
 
 

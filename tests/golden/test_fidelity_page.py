@@ -1,4 +1,5 @@
-"""docs/fidelity.md tells of every recorded run, and its deviations are those that the suites register."""
+"""docs/fidelity.md tells of every recorded run, and its deviations are those that the suites
+register."""
 
 from __future__ import annotations
 
@@ -13,9 +14,12 @@ import fidelity  # noqa: E402
 
 
 def test_the_page_is_what_suites_and_recorded_runs_make_of_it() -> None:
-    """Rows are of the run that made them; all else follows from files: make it again with tests/golden/fidelity.py."""
+    """Rows are of the run that made them; all else follows from files: make it again with
+    tests/golden/fidelity.py."""
     rows = fidelity.known_rows()
-    assert set(rows) == {(item, case["name"]) for item, content in fidelity.golden() for case in content["cases"]}
+    assert set(rows) == {
+        (item, case["name"]) for item, content in fidelity.golden() for case in content["cases"]
+    }
     assert fidelity.PAGE.read_text(encoding="utf-8") == fidelity.page(rows)
 
 

@@ -1,7 +1,8 @@
-"""Every case of every golden file, whatever files there are: `ALBENCH_GOLDEN` may name another folder of the same format.
+"""Every case of every golden file, whatever files there are: `ALBENCH_GOLDEN` may name another
+folder of the same format.
 
-A file whose item has no adapter is skipped by name. An expected value that an adapter does not read fails its case; other
-fields of a case explain it.
+A file whose item has no adapter is skipped by name. An expected value that an adapter does not read
+fails its case; other fields of a case explain it.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ def test_case(path: Path, place: int) -> None:
     expected = case["expected"]
     assert len(expected), "a case that expects nothing"
     inputs = decode(content["cases"][place].get("inputs") or {})
-    ADAPTERS[content["item"]](inputs, expected, content["tolerance"], arrays(path.with_suffix(".npz")), case)
+    ADAPTERS[content["item"]](
+        inputs, expected, content["tolerance"], arrays(path.with_suffix(".npz")), case
+    )
     assert not expected.unread(), f"expected values that the adapter ignores: {expected.unread()}"
 
 
@@ -80,7 +83,9 @@ def test_every_file_has_an_adapter() -> None:
 
 def test_an_unread_field_is_noticed() -> None:
     """The bookkeeping itself: nested and listed entries count, exempt ones do not."""
-    case = Expected({"a": 1, "b": {"c": 2, "derived_d": 3}, "e": [{"f": 4}, {"f": 5}], "x_own_count": 6})
+    case = Expected(
+        {"a": 1, "b": {"c": 2, "derived_d": 3}, "e": [{"f": 4}, {"f": 5}], "x_own_count": 6}
+    )
     assert case.unread() == ["a", "b", "e"]
     assert "a" in case
     assert case["b"] is not None

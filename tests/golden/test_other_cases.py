@@ -1,4 +1,5 @@
-"""The adapters know nothing of the public cases: a changed copy of them passes too (`changed.py` says what is changed)."""
+"""The adapters know nothing of the public cases: a changed copy of them passes too (`changed.py`
+says what is changed)."""
 
 from __future__ import annotations
 
@@ -27,7 +28,9 @@ def run(content: Mapping[str, Any], case: Case, npz: Mapping[str, np.ndarray]) -
     """A case through its adapter, which must read all that is expected."""
     wrapped = Expected(case)
     expected = wrapped["expected"]
-    ADAPTERS[content["item"]](decode(case.get("inputs", {})), expected, content["tolerance"], npz, wrapped)
+    ADAPTERS[content["item"]](
+        decode(case.get("inputs", {})), expected, content["tolerance"], npz, wrapped
+    )
     assert not expected.unread(), expected.unread()
 
 
@@ -40,11 +43,16 @@ def loaded(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def trains(content: Mapping[str, Any]) -> bool:
-    """Whether the cases are whole trainings, which take long: of those only the further cases are run here."""
+    """Whether the cases are whole trainings, which take long: of those only the further cases are
+    run here."""
     return any(word in content["item"] for word in ("trajectory", "game"))
 
 
-FILES = [path for path in sorted(HERE.glob("*.json")) if json.loads(path.read_text()).get("item") in ADAPTERS]
+FILES = [
+    path
+    for path in sorted(HERE.glob("*.json"))
+    if json.loads(path.read_text()).get("item") in ADAPTERS
+]
 
 
 def cases_of(path: Path) -> list[int]:
@@ -56,10 +64,15 @@ def cases_of(path: Path) -> list[int]:
 
 @pytest.mark.parametrize(
     ("path", "place"),
-    [pytest.param(path, place, id=f"{path.stem}-{place}") for path in FILES for place in cases_of(path)],
+    [
+        pytest.param(path, place, id=f"{path.stem}-{place}")
+        for path in FILES
+        for place in cases_of(path)
+    ],
 )
 def test_a_changed_case_passes(path: Path, place: int) -> None:
-    """The original ones under other names and in another order first, then those that are made of them."""
+    """The original ones under other names and in another order first, then those that are made of
+    them."""
     original, npz = loaded(path)
     content, npz = renamed(changed(original), npz)
     run(content, content["cases"][place], npz)
@@ -87,8 +100,14 @@ def one(make: Any, case: Case) -> Case | None:
 def test_a_copy_holds_every_file(tmp_path: Path) -> None:
     count = write_copy(HERE, tmp_path)
     files = [json.loads(path.read_text()) for path in tmp_path.glob("*.json")]
-    assert sorted(content["item"] for content in files) == sorted(loaded(path)[0]["item"] for path in FILES)
-    assert sum(len(content["cases"]) for content in files) == count > sum(len(loaded(p)[0]["cases"]) for p in FILES)
+    assert sorted(content["item"] for content in files) == sorted(
+        loaded(path)[0]["item"] for path in FILES
+    )
+    assert (
+        sum(len(content["cases"]) for content in files)
+        == count
+        > sum(len(loaded(p)[0]["cases"]) for p in FILES)
+    )
 
 
 def test_a_wrong_number_is_noticed() -> None:

@@ -1,4 +1,5 @@
-"""The suites pin the learning rates and the optimiser that the official programs were seen to use."""
+"""The suites pin the learning rates and the optimiser that the official programs were seen to
+use."""
 
 from __future__ import annotations
 
@@ -22,8 +23,13 @@ PINNED = [path for path in suite_files(SUITES) if path.parent.name in VECTORS]
 def recorded(paper: str) -> list[tuple[np.ndarray, dict[str, Any]]]:
     """(rate per epoch, optimiser settings) of every case."""
     cases = json.loads((Path(__file__).parent / VECTORS[paper]).read_text())["cases"]
-    rates = (next(v for k, v in case["expected"].items() if k.startswith("lr_per_epoch")) for case in cases)
-    return [(np.array(values), case["optimizer"]) for values, case in zip(rates, cases, strict=True)]
+    rates = (
+        next(v for k, v in case["expected"].items() if k.startswith("lr_per_epoch"))
+        for case in cases
+    )
+    return [
+        (np.array(values), case["optimizer"]) for values, case in zip(rates, cases, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("path", PINNED, ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -32,11 +38,14 @@ def test_suite_pins_a_recorded_recipe(path: Path) -> None:
     recipe = training.optimizer
     assert isinstance(recipe, Sgd)
     epochs = range(training.epochs)
-    rates = np.array([rate(training.schedule, recipe.lr, epoch, epoch, training.epochs, 1) for epoch in epochs])
+    rates = np.array(
+        [rate(training.schedule, recipe.lr, epoch, epoch, training.epochs, 1) for epoch in epochs]
+    )
     same = [
         found
         for values, found in recorded(path.parent.name)
-        if np.array_equal(values.shape, rates.shape) and np.allclose(values, rates, rtol=0, atol=1e-15)
+        if np.array_equal(values.shape, rates.shape)
+        and np.allclose(values, rates, rtol=0, atol=1e-15)
     ]
     assert same, "no official run had these rates"
     settings = {
@@ -50,4 +59,9 @@ def test_suite_pins_a_recorded_recipe(path: Path) -> None:
 
 def test_there_are_suites() -> None:
     """At least the four of TOD."""
-    assert {path.stem for path in PINNED if path.parent.name == "tod"} >= {"cifar10", "cifar100", "svhn", "caltech101"}
+    assert {path.stem for path in PINNED if path.parent.name == "tod"} >= {
+        "cifar10",
+        "cifar100",
+        "svhn",
+        "caltech101",
+    }

@@ -1,4 +1,5 @@
-"""Debian's Chromium over its debugging pipe: no driver, no port, no package. Only what the page tests need."""
+"""Debian's Chromium over its debugging pipe: no driver, no port, no package. Only what the page
+tests need."""
 
 from __future__ import annotations
 
@@ -18,17 +19,23 @@ PATIENCE = 30.0
 
 
 class Browser:
-    """One headless browser with one page. Everything the page complains of is collected in `complaints`."""
+    """One headless browser with one page. Everything the page complains of is collected in
+    `complaints`."""
 
     def __init__(self) -> None:
-        # Helpers of the browser outlive it by a moment and still write their caches while the folder is taken away.
+        # Helpers of the browser outlive it by a moment and still write their caches while the
+        # folder is taken away.
         self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         to_browser, self._out = os.pipe()
         self._in, from_browser = os.pipe()
 
         def hand_over() -> None:
-            # The debugging pipe is descriptors 3 and 4. Either may be one of ours, so copies are taken out of the way first.
-            copies = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, 100) for descriptor in (to_browser, from_browser)]
+            # The debugging pipe is descriptors 3 and 4. Either may be one of ours, so copies are
+            # taken out of the way first.
+            copies = [
+                fcntl.fcntl(descriptor, fcntl.F_DUPFD, 100)
+                for descriptor in (to_browser, from_browser)
+            ]
             for wanted, copy in zip((3, 4), copies, strict=True):
                 os.dup2(copy, wanted)
 
@@ -58,7 +65,9 @@ class Browser:
         self._buffer, self._id, self._session = b"", 0, ""
         self.complaints: list[str] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Page", "Runtime", "Log", "Accessibility"):
             self.call(f"{domain}.enable")
 
@@ -90,7 +99,9 @@ class Browser:
 
     def _note(self, method: str, params: dict[str, Any]) -> None:
         if method == "Runtime.exceptionThrown":
-            self.complaints.append(str(params["exceptionDetails"].get("exception", {}).get("description")))
+            self.complaints.append(
+                str(params["exceptionDetails"].get("exception", {}).get("description"))
+            )
         elif method == "Log.entryAdded":
             self.complaints.append(params["entry"]["text"])
         elif method == "Runtime.consoleAPICalled":
@@ -100,7 +111,11 @@ class Browser:
         """Load a file at a window size and in a theme."""
         self.complaints.clear()
         self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 600,
         )
         theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[theme])
@@ -112,14 +127,18 @@ class Browser:
 
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression; promises are awaited."""
-        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        answer = self.call(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
     def press(self, key: str, code: int) -> None:
         """One key, as the keyboard sends it."""
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+            self.call(
+                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code
+            )
 
     def accessible(self) -> list[tuple[str, str]]:
         """Role and name of everything that assistive technology sees."""
@@ -132,7 +151,9 @@ class Browser:
 
     def close(self) -> None:
         """End the browser."""
-        os.killpg(self._process.pid, signal.SIGKILL)  # with its helpers: it leads a group of its own
+        os.killpg(
+            self._process.pid, signal.SIGKILL
+        )  # with its helpers: it leads a group of its own
         self._process.wait()
         os.close(self._out)
         os.close(self._in)

@@ -110,14 +110,23 @@ class Bench:
     def __post_init__(self) -> None:
         self.store = Store(self.root / "runs")
 
-    def job(self, script: str = "finish", seed: int = 0, strategy: Component | None = None, **changes: Any) -> Job:
+    def job(
+        self,
+        script: str = "finish",
+        seed: int = 0,
+        strategy: Component | None = None,
+        **changes: Any,
+    ) -> Job:
         """A job whose worker runs `script`, in which `finish` leaves a valid record."""
         trial = toy_trial(seed)
         if strategy is not None:
             trial = trial.model_copy(update={"strategy": strategy})
         data = self.root / f"data{seed}"
         shutil.copytree(finish(Store(self.root / f"made{seed}"), trial), data, dirs_exist_ok=True)
-        ending = "finish() { cat /data/events.jsonl >> /out/events.jsonl; cp /data/record.json /out/record.json; }"
+        ending = (
+            "finish() { cat /data/events.jsonl >> /out/events.jsonl; cp /data/record.json "
+            "/out/record.json; }"
+        )
         (data / "script.sh").write_text(f"{ending}\n{script}\n")
         plain: dict[str, Any] = {
             "name": f"toy/one/random@{seed}",

@@ -1,8 +1,9 @@
 """What stands in for CUDA graphs where there is no CUDA.
 
-`Rerun` does a step again. `Tape` is stricter: it notes every operation of a step that reaches a kernel and repeats just these,
-on the same tensors and with the same plain numbers. So a rate, a factor or an image that a step takes from anywhere but a fixed
-place in memory stays what it was when the step was captured, as in a CUDA graph.
+`Rerun` does a step again. `Tape` is stricter: it notes every operation of a step that reaches a
+kernel and repeats just these, on the same tensors and with the same plain numbers. So a rate, a
+factor or an image that a step takes from anywhere but a fixed place in memory stays what it was
+when the step was captured, as in a CUDA graph.
 """
 
 from __future__ import annotations
@@ -72,7 +73,11 @@ class _Noting(TorchDispatchMode):
         found = func(*args, **kwargs)
         read = {value.untyped_storage().data_ptr() for value in _tensors((args, kwargs))}
         places = enumerate(_tensors(found))
-        fresh = {place: value for place, value in places if value.untyped_storage().data_ptr() not in read}
+        fresh = {
+            place: value
+            for place, value in places
+            if value.untyped_storage().data_ptr() not in read
+        }
         self._made |= {value.untyped_storage().data_ptr() for value in fresh.values()}
         # Kept alive, so that no address is given out twice.
         self._kept.append((found, args, kwargs))

@@ -1,6 +1,8 @@
-"""What one image costs a network: multiply-accumulates of its convolutions and linear layers, nothing else.
+"""What one image costs a network: multiply-accumulates of its convolutions and linear layers,
+nothing else.
 
-This is how the papers' releases and once-for-all count (batch norm, activations and pooling are free); FLOPs are twice as many.
+This is how the papers' releases and once-for-all count (batch norm, activations and pooling are
+free); FLOPs are twice as many.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ def macs(network: nn.Module, side: int, channels: int = 3) -> int:
     def count(module: nn.Module, _: Any, output: Tensor) -> None:
         nonlocal total
         if isinstance(module, nn.Conv2d):
-            total += output.numel() * module.in_channels // module.groups * math.prod(module.kernel_size)
+            total += (
+                output.numel() * module.in_channels // module.groups * math.prod(module.kernel_size)
+            )
         elif isinstance(module, nn.Linear):
             total += output.numel() * module.in_features
 

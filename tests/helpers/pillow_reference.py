@@ -1,6 +1,8 @@
-"""Torchvision's own transforms on Pillow images, one image at a time, with the numbers drawn that the batched code draws.
+"""Torchvision's own transforms on Pillow images, one image at a time, with the numbers drawn that
+the batched code draws.
 
-Slow and obvious: Philox in plain integers, and torchvision's classes with their random calls answered from it.
+Slow and obvious: Philox in plain integers, and torchvision's classes with their random calls
+answered from it.
 """
 
 from __future__ import annotations
@@ -36,13 +38,18 @@ def words_of(key: tuple[int, int], counter: Sequence[int]) -> list[int]:
 def draws(key: int, sample: int, epoch: int, place: int, pass_: int) -> list[int]:
     """The first 24 words of one sample at one place of a view."""
     halves, purpose = (key % 2**32, key >> 32), place * 64 + pass_
-    return [word for block in range(6) for word in words_of(halves, (sample, epoch, purpose, block))]
+    return [
+        word for block in range(6) for word in words_of(halves, (sample, epoch, purpose, block))
+    ]
 
 
 class Scripted:
-    """Stands for the module `torch` inside torchvision: answers its random calls, passes everything else on."""
+    """Stands for the module `torch` inside torchvision: answers its random calls, passes everything
+    else on."""
 
-    def __init__(self, uniforms: Sequence[int], integers: Sequence[int], dtype: torch.dtype) -> None:
+    def __init__(
+        self, uniforms: Sequence[int], integers: Sequence[int], dtype: torch.dtype
+    ) -> None:
         self._uniforms, self._integers, self._dtype = iter(uniforms), iter(integers), dtype
 
     def __getattr__(self, name: str) -> Any:
@@ -117,7 +124,8 @@ def torchvision_of(transform: spec.Transform) -> Any:
 
 @contextmanager
 def widths_first() -> Iterator[None]:
-    """Pillow's order of the two passes of a resize before version 13, whatever version is installed."""
+    """Pillow's order of the two passes of a resize before version 13, whatever version is
+    installed."""
     whole = Image.Image.resize
 
     def resize(self: Image.Image, size: Sequence[int], *options: Any, **named: Any) -> Image.Image:
@@ -129,14 +137,22 @@ def widths_first() -> Iterator[None]:
 
 
 def reference(
-    image: np.ndarray, transforms: Sequence[spec.Transform], key: int, sample: int, epoch: int = 0, pass_: int = 0
+    image: np.ndarray,
+    transforms: Sequence[spec.Transform],
+    key: int,
+    sample: int,
+    epoch: int = 0,
+    pass_: int = 0,
 ) -> torch.Tensor:
-    """(c, h, w) float32: one (height, width, channels) image through torchvision with its draws forced."""
+    """(c, h, w) float32: one (height, width, channels) image through torchvision with its draws
+    forced."""
     from torchvision import transforms as tv
 
     module = importlib.import_module("torchvision.transforms.transforms")
     out: Any = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
     for place, transform in enumerate(transforms):
-        with patch.object(module, "torch", scripted(transform, draws(key, sample, epoch, place, pass_))):
+        with patch.object(
+            module, "torch", scripted(transform, draws(key, sample, epoch, place, pass_))
+        ):
             out = torchvision_of(transform)(out)
     return out if isinstance(out, torch.Tensor) else tv.ToTensor()(out)

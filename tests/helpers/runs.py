@@ -142,7 +142,8 @@ def toy_suite(root: Path) -> SuiteFile:
 
 
 def protocol(**changes: Any) -> Protocol:
-    """A CIFAR-10-like protocol; keyword arguments replace top-level parts or, as `part__field`, single fields."""
+    """A CIFAR-10-like protocol; keyword arguments replace top-level parts or, as `part__field`,
+    single fields."""
     raw: dict[str, Any] = {
         "seed": 0,
         "data": {
@@ -154,13 +155,24 @@ def protocol(**changes: Any) -> Protocol:
         },
         "views": {"train": [], "test": [], "pool": "test"},
         "models": [{"name": "small_cnn"}],
-        "acquisition": {"initial": {"rule": "uniform", "size": 5000}, "budget": 2500, "cycles": 7, "candidates": 25000},
+        "acquisition": {
+            "initial": {"rule": "uniform", "size": 5000},
+            "budget": 2500,
+            "cycles": 7,
+            "candidates": 25000,
+        },
         "training": {
             "epochs": 200,
             "batch_size": 128,
             "shuffle": True,
             "drop_last": False,
-            "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": False},
+            "optimizer": {
+                "name": "sgd",
+                "lr": 0.1,
+                "momentum": 0.9,
+                "weight_decay": 5e-4,
+                "nesterov": False,
+            },
             "schedule": {"kind": "multistep", "milestones": [160], "gamma": 0.1},
             "start": "warm",
         },
@@ -208,7 +220,11 @@ def result(trial: Trial, cycle: int, accuracy: float = 50.0) -> CycleResult:
 
 
 def toy_record(
-    trial: Trial, env: Environment = ENVIRONMENT, seconds: float = 10.0, accuracy: float = 50.0, data: str = "d" * 64
+    trial: Trial,
+    env: Environment = ENVIRONMENT,
+    seconds: float = 10.0,
+    accuracy: float = 50.0,
+    data: str = "d" * 64,
 ) -> Record:
     """A complete record."""
     return Record(
@@ -217,7 +233,9 @@ def toy_record(
         trial=trial,
         environment=env,
         data=DataUsed(name="digits", digest=data, canonical=True, note=""),
-        cycles=tuple(result(trial, cycle, accuracy) for cycle in range(trial.protocol.acquisition.cycles)),
+        cycles=tuple(
+            result(trial, cycle, accuracy) for cycle in range(trial.protocol.acquisition.cycles)
+        ),
         seconds=seconds,
         finished=1.0,
     )
@@ -231,11 +249,14 @@ def finish(store: Store, trial: Trial, env: Environment = ENVIRONMENT, **options
     out = outputs(folder)
     for cycle in record.cycles:
         events.append_event(
-            out / "events.jsonl", CycleFinished(time=2.0, result=cycle, seconds={"train": 1.0}, reused=False)
+            out / "events.jsonl",
+            CycleFinished(time=2.0, result=cycle, seconds={"train": 1.0}, reused=False),
         )
     events.write_record(out / "record.json", record)
     file = hashlib.sha256((out / "record.json").read_bytes()).hexdigest()
-    events.append_event(out / "events.jsonl", TrialFinished(time=3.0, digest=record.digest, file=file))
+    events.append_event(
+        out / "events.jsonl", TrialFinished(time=3.0, digest=record.digest, file=file)
+    )
     return folder
 
 
@@ -244,7 +265,9 @@ def interrupt(store: Store, trial: Trial, env: Environment = ENVIRONMENT, cycles
     folder = store.create(trial, env)
     say_started(folder, trial, env)
     for cycle in range(cycles):
-        done = CycleFinished(time=2.0, result=result(trial, cycle), seconds={"train": 1.0}, reused=False)
+        done = CycleFinished(
+            time=2.0, result=result(trial, cycle), seconds={"train": 1.0}, reused=False
+        )
         events.append_event(outputs(folder) / "events.jsonl", done)
     (outputs(folder) / "state").mkdir()
     (outputs(folder) / "state" / "cycle.state").write_bytes(b"toy")
@@ -255,11 +278,16 @@ def fail(store: Store, trial: Trial, env: Environment = ENVIRONMENT, message: st
     """Put a failed run into the store."""
     folder = store.create(trial, env)
     say_started(folder, trial, env)
-    events.append_event(outputs(folder) / "events.jsonl", TrialFailed(time=2.0, kind="RuntimeError", message=message))
+    events.append_event(
+        outputs(folder) / "events.jsonl",
+        TrialFailed(time=2.0, kind="RuntimeError", message=message),
+    )
     return folder
 
 
 def say_started(folder: Path, trial: Trial, env: Environment = ENVIRONMENT) -> None:
     """The first event of a worker."""
-    started = TrialStarted(time=time.time(), trial_id=trial_id(trial), env_id=env.env_id, cycle=0, epoch=0)
+    started = TrialStarted(
+        time=time.time(), trial_id=trial_id(trial), env_id=env.env_id, cycle=0, epoch=0
+    )
     events.append_event(outputs(folder) / "events.jsonl", started)

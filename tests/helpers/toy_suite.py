@@ -102,7 +102,11 @@ rule = "ours"
 seeds = "ours"
 """
 
-PUBLISHED = {"random": (70.0, 80.0, 85.0), "margin": (70.0, 83.0, 90.0), "entropy": (70.0, 82.0, 88.0)}
+PUBLISHED = {
+    "random": (70.0, 80.0, 85.0),
+    "margin": (70.0, 83.0, 90.0),
+    "entropy": (70.0, 82.0, 88.0),
+}
 
 
 def reported(
@@ -146,8 +150,13 @@ def suite(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.toml"
     path.write_text(SUITE.format(more=more, rule=rule, seeds=list(seeds)))
-    cells = [[row.get(column) for column in COLUMNS] for row in (reported() if rows is None else rows)]
-    lines = [",".join(COLUMNS), *(",".join("" if cell is None else str(cell) for cell in row) for row in cells)]
+    cells = [
+        [row.get(column) for column in COLUMNS] for row in (reported() if rows is None else rows)
+    ]
+    lines = [
+        ",".join(COLUMNS),
+        *(",".join("" if cell is None else str(cell) for cell in row) for row in cells),
+    ]
     path.with_name(f"{name}.reported.csv").write_text("\n".join(lines) + "\n")
     return load_suite(path, root)
 
@@ -212,5 +221,10 @@ def trials(
         row
         for method, curve in curves.items()
         for seed in seeds
-        for row in trial(method, seed, np.asarray(list(curve)) + shift + noise * draw.standard_normal(3), **options)
+        for row in trial(
+            method,
+            seed,
+            np.asarray(list(curve)) + shift + noise * draw.standard_normal(3),
+            **options,
+        )
     ]

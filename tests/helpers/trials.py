@@ -1,4 +1,5 @@
-"""A real trial, made small: digits, the small network, two or three cycles of two epochs. Seconds on one core."""
+"""A real trial, made small: digits, the small network, two or three cycles of two epochs. Seconds
+on one core."""
 
 from __future__ import annotations
 
@@ -28,9 +29,16 @@ SMALL = {
 }
 
 
-def trial(method: str = "random", seed: int = 0, sets: dict[str, Any] | None = None, **components: Component) -> Trial:
+def trial(
+    method: str = "random",
+    seed: int = 0,
+    sets: dict[str, Any] | None = None,
+    **components: Component,
+) -> Trial:
     """A shrunken quickstart trial; `strategy=` and `objective=` replace the method's."""
-    (made,) = find_suite("quickstart/digits", SUITES).trials(methods=[method], seeds=[seed], sets=SMALL | (sets or {}))
+    (made,) = find_suite("quickstart/digits", SUITES).trials(
+        methods=[method], seeds=[seed], sets=SMALL | (sets or {})
+    )
     return made.model_copy(update=components)
 
 
@@ -44,7 +52,9 @@ def assembled(made: Trial, cache: Path) -> tuple[Strategy, Learner]:
     return assemble(made, dataset(made, cache), Numerics(torch.device("cpu")), cache / "weights")
 
 
-def session(made: Trial, out: Path, cache: Path | None = None, stop_after: int | None = None) -> Session:
+def session(
+    made: Trial, out: Path, cache: Path | None = None, stop_after: int | None = None
+) -> Session:
     """A session whose clock says stop after so many epochs or cycle ends."""
     out.mkdir(parents=True, exist_ok=True)
     asked = 0
@@ -59,7 +69,8 @@ def session(made: Trial, out: Path, cache: Path | None = None, stop_after: int |
 
 @contextmanager
 def tf32(on: bool) -> Iterator[None]:
-    """CUDA's float32 products in TF32 or not, and back. By hand: monkeypatch deletes this flag where it should restore it."""
+    """CUDA's float32 products in TF32 or not, and back. By hand: monkeypatch deletes this flag
+    where it should restore it."""
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = on
     try:

@@ -11,12 +11,14 @@ PATIENCE = 60.0
 
 
 def patience(seconds: float = PATIENCE) -> float:
-    """So many seconds of an idle machine, on this one as it is now: stretched by its load per core."""
+    """So many seconds of an idle machine, on this one as it is now: stretched by its load per
+    core."""
     return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def wait_for(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    """Return as soon as the condition holds; fails when it does not within `patience(seconds)`, asked anew all the time."""
+    """Return as soon as the condition holds; fails when it does not within `patience(seconds)`,
+    asked anew all the time."""
     began = time.monotonic()
     while not condition():
         assert time.monotonic() - began < patience(seconds), "it never happened"

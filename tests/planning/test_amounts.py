@@ -1,4 +1,5 @@
-"""What depends on amounts is refused before training, with the number to change; the tables are those of the networks."""
+"""What depends on amounts is refused before training, with the number to change; the tables are
+those of the networks."""
 
 from __future__ import annotations
 
@@ -27,16 +28,24 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
-def paired(labelled: int, batch: int, *, drop_last: bool = False, objective: str = "learning_loss") -> Trial:
-    trial = toy_trial(0, acquisition__initial=labelled, acquisition__cycles=1, acquisition__budget=10)
-    training = trial.protocol.training.model_copy(update={"batch_size": batch, "drop_last": drop_last})
+def paired(
+    labelled: int, batch: int, *, drop_last: bool = False, objective: str = "learning_loss"
+) -> Trial:
+    trial = toy_trial(
+        0, acquisition__initial=labelled, acquisition__cycles=1, acquisition__budget=10
+    )
+    training = trial.protocol.training.model_copy(
+        update={"batch_size": batch, "drop_last": drop_last}
+    )
     protocol = trial.protocol.model_copy(update={"training": training})
     return trial.model_copy(update={"protocol": protocol, "objective": Component(name=objective)})
 
 
 @pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize("batch", [2, 3, 4, 8])
-def test_pairs_are_refused_exactly_where_the_loss_would_refuse_them(batch: int, drop_last: bool) -> None:
+def test_pairs_are_refused_exactly_where_the_loss_would_refuse_them(
+    batch: int, drop_last: bool
+) -> None:
     for labelled in range(1, 40):
         whole = labelled - labelled % batch if drop_last else labelled
         sizes = {min(batch, whole - start) for start in range(0, whole, batch)}
@@ -57,18 +66,26 @@ def test_the_number_to_change_is_named() -> None:
     told = amounts.obstacle(paired(41, 8))
     assert "cycle 0 trains on 41 images in batches of 8: the last one has 1" in told
     assert "takes pairs -> initial.size = 42, or drop_last = true" in told
-    assert "batch_size: learning_loss takes pairs, and 7 is odd -> 8" in amounts.obstacle(paired(40, 7))
-    assert "at most 5, or drop_last = false" in amounts.obstacle(paired(5, 8, drop_last=True, objective="supervised"))
+    assert "batch_size: learning_loss takes pairs, and 7 is odd -> 8" in amounts.obstacle(
+        paired(40, 7)
+    )
+    assert "at most 5, or drop_last = false" in amounts.obstacle(
+        paired(5, 8, drop_last=True, objective="supervised")
+    )
     assert not amounts.obstacle(paired(41, 8, objective="supervised"))
 
 
 @pytest.mark.parametrize("size", [8, 32])
 @pytest.mark.parametrize(("budget", "setting"), [(41, "budget = 42"), ((40, 41), "budget[1] = 42")])
-def test_the_budget_that_is_named_leaves_no_odd_batch(size: int, budget: int | tuple[int, ...], setting: str) -> None:
+def test_the_budget_that_is_named_leaves_no_odd_batch(
+    size: int, budget: int | tuple[int, ...], setting: str
+) -> None:
     def trial(bought: int | tuple[int, ...]) -> Trial:
         given = paired(40, size)
         acquisition = given.protocol.acquisition.model_copy(update={"cycles": 3, "budget": bought})
-        return given.model_copy(update={"protocol": given.protocol.model_copy(update={"acquisition": acquisition})})
+        return given.model_copy(
+            update={"protocol": given.protocol.model_copy(update={"acquisition": acquisition})}
+        )
 
     assert f"takes pairs -> {setting}, or drop_last = true" in amounts.obstacle(trial(budget))
     assert not amounts.obstacle(trial(42 if isinstance(budget, int) else (40, 42)))
@@ -80,7 +97,8 @@ WITHOUT_SIDES = {"linear_probe"}
 
 @pytest.mark.parametrize("name", sorted(set(NETWORKS) - WITHOUT_SIDES))
 def test_the_tables_are_those_of_the_networks(name: str) -> None:
-    """Sides of stage outputs, and where a batch of one image cannot be normalised, by running the networks themselves."""
+    """Sides of stage outputs, and where a batch of one image cannot be normalised, by running the
+    networks themselves."""
     known = amounts.NETWORKS[name]
     made = network(Model(name=name, params=SMALL.get(name, {})), 3, 3).train()
     fitting = 0
@@ -90,7 +108,9 @@ def test_the_tables_are_those_of_the_networks(name: str) -> None:
         except (RuntimeError, ValueError, UsageError):
             continue  # the network does not take this size at all
         fitting += 1
-        assert [known.divide(side, stride) for stride in known.maps] == [found.shape[2] for found in maps], side
+        assert [known.divide(side, stride) for stride in known.maps] == [
+            found.shape[2] for found in maps
+        ], side
         needs_two = known.normalised is not None and known.divide(side, known.normalised) == 1
         try:
             made(torch.zeros(1, 3, side, side))
@@ -107,11 +127,14 @@ def test_a_batch_of_one_image_is_refused_where_it_cannot_be_normalised() -> None
     def at(name: str, size: int) -> str:
         models = (Model(name=name, size=size),)
         return amounts.obstacle(
-            trial.model_copy(update={"protocol": trial.protocol.model_copy(update={"models": models})})
+            trial.model_copy(
+                update={"protocol": trial.protocol.model_copy(update={"models": models})}
+            )
         )
 
-    assert "resnet_imagenet at 32 pixels normalises single pixels over a batch -> another budget" in at(
-        "resnet_imagenet", 32
+    assert (
+        "resnet_imagenet at 32 pixels normalises single pixels over a batch -> another budget"
+        in at("resnet_imagenet", 32)
     )
     assert not at("resnet_imagenet", 64)
     assert not at("resnet_cifar", 32)
@@ -123,16 +146,22 @@ def test_windows_are_refused_exactly_where_the_module_would_refuse_them(side: in
         trial = paired(40, 8)
         windows = [window, 0, 0, 0]
         objective = Component(name="learning_loss", params={"windows": windows})
-        protocol = trial.protocol.model_copy(update={"models": (Model(name="resnet_cifar", size=side),)})
-        told = amounts.obstacle(trial.model_copy(update={"protocol": protocol, "objective": objective}))
+        protocol = trial.protocol.model_copy(
+            update={"models": (Model(name="resnet_cifar", size=side),)}
+        )
+        told = amounts.obstacle(
+            trial.model_copy(update={"protocol": protocol, "objective": objective})
+        )
         module = LossPrediction(channels=(1, 1, 1, 1), windows=windows)
-        maps = [torch.zeros(2, 1, -(-side // stride), -(-side // stride)) for stride in (1, 2, 4, 8)]
+        maps = [
+            torch.zeros(2, 1, -(-side // stride), -(-side // stride)) for stride in (1, 2, 4, 8)
+        ]
         try:
             module(maps)
         except UsageError:
             assert (
-                f"windows[0] is {window}, and the map of resnet_cifar on {side} pixels is {side}x{side} -> {side}"
-                in told
+                f"windows[0] is {window}, and the map of resnet_cifar on {side} pixels is "
+                f"{side}x{side} -> {side}" in told
             )
         else:
             assert not told

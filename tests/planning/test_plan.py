@@ -15,14 +15,20 @@ from benchmark.spec.suite import Cost, MethodCost, Trial
 from tests.helpers.runs import ENVIRONMENT, fail, finish, interrupt, toy_record, toy_trial
 
 GOOD = DataStatus(name="digits", present=True, digest="d" * 64, canonical=True, note="")
-ABSENT = DataStatus(name="digits", present=False, digest=None, canonical=False, note="digits: no file under data/")
-ALTERED = DataStatus(name="digits", present=True, digest="d" * 64, canonical=False, note="one image is missing")
+ABSENT = DataStatus(
+    name="digits", present=False, digest=None, canonical=False, note="digits: no file under data/"
+)
+ALTERED = DataStatus(
+    name="digits", present=True, digest="d" * 64, canonical=False, note="one image is missing"
+)
 
 
 def ask(*trials: Trial, scoring: int = 1) -> list[SelectedTrial]:
     return [
         SelectedTrial(
-            trial.model_copy(update={"data_digest": None}), MethodCost(scoring=scoring), Cost(forward_macs=1_000)
+            trial.model_copy(update={"data_digest": None}),
+            MethodCost(scoring=scoring),
+            Cost(forward_macs=1_000),
         )
         for trial in trials
     ]
@@ -30,7 +36,13 @@ def ask(*trials: Trial, scoring: int = 1) -> list[SelectedTrial]:
 
 def plan_of(store: Store, *trials: Trial, data: DataStatus = GOOD, **options: object) -> Plan:
     statuses = {data_key(toy_trial().protocol.data): data}
-    return make_plan(ask(*trials), ENVIRONMENT, data=statuses, status=partial(store.status, env=ENVIRONMENT), **options)  # type: ignore[arg-type]
+    return make_plan(
+        ask(*trials),
+        ENVIRONMENT,
+        data=statuses,
+        status=partial(store.status, env=ENVIRONMENT),
+        **options,
+    )  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -85,7 +97,12 @@ def test_absent_data_block(store: Store) -> None:
 
 def test_other_data_need_permission_and_are_said(mixed: Store) -> None:
     plan = plan_of(mixed, *SEEDS, data=ALTERED)
-    assert [planned.state for planned in plan.trials] == ["finished", "blocked", "blocked", "blocked"]
+    assert [planned.state for planned in plan.trials] == [
+        "finished",
+        "blocked",
+        "blocked",
+        "blocked",
+    ]
     assert "--allow-noncanonical-data" in plan.trials[1].note
     allowed = plan_of(mixed, *SEEDS, data=ALTERED, allow_noncanonical=True)
     assert [planned.state for planned in allowed.trials] == ["finished", "resumable", "new", "new"]
@@ -94,8 +111,13 @@ def test_other_data_need_permission_and_are_said(mixed: Store) -> None:
 
 
 def test_obstacles_block(store: Store) -> None:
-    plan = plan_of(store, *SEEDS[:2], obstacle=lambda trial: "no such strategy" if trial.seed else "")
-    assert [(planned.state, planned.note) for planned in plan.trials] == [("new", ""), ("blocked", "no such strategy")]
+    plan = plan_of(
+        store, *SEEDS[:2], obstacle=lambda trial: "no such strategy" if trial.seed else ""
+    )
+    assert [(planned.state, planned.note) for planned in plan.trials] == [
+        ("new", ""),
+        ("blocked", "no such strategy"),
+    ]
     assert not plan.has_nothing_to_run
 
 
@@ -126,7 +148,10 @@ def test_a_plan_survives_the_trip(mixed: Store) -> None:
 
 
 def test_predicted_seconds_follow_finished_trials(mixed: Store) -> None:
-    records = [toy_record(toy_trial(seed), seconds=seconds) for seed, seconds in enumerate([10.0, 20.0, 90.0])]
+    records = [
+        toy_record(toy_trial(seed), seconds=seconds)
+        for seed, seconds in enumerate([10.0, 20.0, 90.0])
+    ]
     rates = speeds(records, {("toy/one", "random"): MethodCost(scoring=1)})
     plan = plan_of(mixed, *SEEDS, speeds=rates)
     finished, resumable, new, _ = (planned.seconds for planned in plan.trials)
@@ -149,5 +174,7 @@ def test_speeds_are_not_carried_to_other_networks_or_images() -> None:
         )
     }
     assert len(keys) == 5
-    assert speed_key(toy_trial()) == speed_key(toy_trial(seed=3, training__epochs=5, acquisition__cycles=2))
+    assert speed_key(toy_trial()) == speed_key(
+        toy_trial(seed=3, training__epochs=5, acquisition__cycles=2)
+    )
     assert speeds([toy_record(toy_trial())], {}) == {}

@@ -1,4 +1,5 @@
-"""What a published number costs: methods with the cheapest numbers first, and only what is left to do counts."""
+"""What a published number costs: methods with the cheapest numbers first, and only what is left to
+do counts."""
 
 from __future__ import annotations
 
@@ -41,7 +42,11 @@ def test_the_cheapest_numbers_come_first(store: Store) -> None:
 def test_only_numbers_that_decide_and_are_trained_on_count(store: Store) -> None:
     trial = toy_trial(0, method="random")
     size = trial.protocol.acquisition.labelled()[0]
-    published = [number("random", size, "context"), number("random", size + 1), number("other", size)]
+    published = [
+        number("random", size, "context"),
+        number("random", size + 1),
+        number("other", size),
+    ]
     (value,) = rank_by_value(plan_of(store, trial), {trial.suite: published})
     assert (value.numbers, value.macs_per_number) == (0, float("inf"))
 

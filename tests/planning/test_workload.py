@@ -39,14 +39,23 @@ CALTECH101 = protocol(
     ids=["cifar10", "svhn", "caltech101"],
 )
 def test_tod(
-    suite: Protocol, steps: int, labelled: int, unlabelled: int, teacher: int, useful: int, plain: int, cod: int
+    suite: Protocol,
+    steps: int,
+    labelled: int,
+    unlabelled: int,
+    teacher: int,
+    useful: int,
+    plain: int,
+    cod: int,
 ) -> None:
-    task, both = sum_workloads(estimate_workload(suite, PLAIN)), sum_workloads(estimate_workload(suite, COD))
+    task = sum_workloads(estimate_workload(suite, PLAIN))
+    both = sum_workloads(estimate_workload(suite, COD))
     assert task.steps == both.steps == steps
     assert task.labelled == both.labelled == labelled
     assert (task.unlabelled, both.unlabelled) == (0, unlabelled)
     assert (task.teacher, both.teacher) == (0, teacher)
-    # The last of the release's seven acquisitions is used by nothing and is not done; the test set is read once a cycle.
+    # The last of the release's seven acquisitions is used by nothing and is not done; the test set
+    # is read once a cycle.
     assert task.acquisition == both.acquisition == useful
     assert task.test == 7 * suite.data.test_size
     assert task.forward_equivalents - task.test - task.acquisition == plain
@@ -67,7 +76,9 @@ def test_tod_totals_with_the_evaluations_of_the_release(
 ) -> None:
     released = {"test": test, "acquisition": acquisition}
     amounts = [
-        sum_workloads(estimate_workload(suite, method)).model_copy(update=released).forward_equivalents
+        sum_workloads(estimate_workload(suite, method))
+        .model_copy(update=released)
+        .forward_equivalents
         for method in (PLAIN, COD)
     ]
     assert [round(amount * macs / 1e15, 1) for amount in amounts] == peta
@@ -119,10 +130,15 @@ TRAJECTORY = {"start": 160, "every": 10}
 
 @pytest.mark.parametrize(
     ("start", "candidates", "refreshed", "test", "released", "peta"),
-    [(1_000, 10_000, 75_000, 100_000, 320_000, 11.1), (2_000, 20_000, 150_000, 100_000, 640_000, 21.5)],
+    [
+        (1_000, 10_000, 75_000, 100_000, 320_000, 11.1),
+        (2_000, 20_000, 150_000, 100_000, 640_000, 21.5),
+    ],
     ids=["cifar10", "cifar100"],
 )
-def test_st_conal_averages(start: int, candidates: int, refreshed: int, test: int, released: int, peta: float) -> None:
+def test_st_conal_averages(
+    start: int, candidates: int, refreshed: int, test: int, released: int, peta: float
+) -> None:
     suite = protocol(
         acquisition__cycles=5,
         acquisition__initial=start,
@@ -165,9 +181,14 @@ def test_bal_and_pt4al_main_trainings() -> None:
     assert (cost.labelled, cost.test, cost.acquisition) == (11_000_000, 20_000_000, 45_000)
 
 
-@pytest.mark.parametrize(("every", "expected"), [(None, 1), (1, 200), (20, 10), (150, 2), (200, 1), (300, 1)])
+@pytest.mark.parametrize(
+    ("every", "expected"), [(None, 1), (1, 200), (20, 10), (150, 2), (200, 1), (300, 1)]
+)
 def test_evaluations(every: int | None, expected: int) -> None:
-    assert evaluations(protocol(evaluation={"epoch": "last", "every": every, "batch_size": 1})) == expected
+    assert (
+        evaluations(protocol(evaluation={"epoch": "last", "every": every, "batch_size": 1}))
+        == expected
+    )
 
 
 def test_dropped_batches_models_and_labelled_scoring() -> None:
@@ -200,12 +221,18 @@ def test_training_has_a_price_of_its_own_where_layers_are_frozen() -> None:
     parts = estimate_workload(suite, COD, Cost(forward_macs=100, trained_macs=142))
     plain = estimate_workload(suite, COD, Cost(forward_macs=100))
     for part, whole in zip(parts, plain, strict=True):
-        assert part.macs == whole.macs - (300 - 142) * (part.labelled + part.unlabelled) and part.refresh > 0
+        assert (
+            part.macs == whole.macs - (300 - 142) * (part.labelled + part.unlabelled)
+            and part.refresh > 0
+        )
 
 
-@pytest.mark.parametrize(("start", "steps", "peta"), [(1_000, 489_200, 278.2), (2_000, 458_000, 260.5)])
+@pytest.mark.parametrize(
+    ("start", "steps", "peta"), [(1_000, 489_200, 278.2), (2_000, 458_000, 260.5)]
+)
 def test_epochs_over_the_unlabelled_pool(start: int, steps: int, peta: float) -> None:
-    """32 labelled and 96 unlabelled images a step, 200 passes over what is not labelled, in full batches."""
+    """32 labelled and 96 unlabelled images a step, 200 passes over what is not labelled, in full
+    batches."""
     suite = protocol(acquisition__cycles=5, acquisition__initial=start, acquisition__budget=start)
     cost = sum_workloads(estimate_workload(suite, MethodCost(mixed=(32, 96), teacher=True)))
     assert cost.steps == sum(200 * ((50_000 - k * start) // 96) for k in range(1, 6)) == steps
@@ -216,7 +243,10 @@ def test_epochs_over_the_unlabelled_pool(start: int, steps: int, peta: float) ->
 def test_the_second_pass_of_labelled_images_is_a_forward_pass_more() -> None:
     once = MethodCost(mixed=(32, 96), teacher=True)
     twice = once.model_copy(update={"second_pass": True})
-    plain, both = (sum_workloads(estimate_workload(CIFAR, cost, Cost(forward_macs=7))) for cost in (once, twice))
+    plain, both = (
+        sum_workloads(estimate_workload(CIFAR, cost, Cost(forward_macs=7)))
+        for cost in (once, twice)
+    )
     assert (plain.repeated, both.repeated) == (0, plain.labelled)
     assert both.forward_equivalents - plain.forward_equivalents == plain.labelled
     assert both.macs - plain.macs == 7 * plain.labelled
@@ -224,14 +254,20 @@ def test_the_second_pass_of_labelled_images_is_a_forward_pass_more() -> None:
 
 def test_the_game_of_vaal_is_counted_as_its_release_plays_it() -> None:
     suite = protocol(
-        acquisition__cycles=5, acquisition__initial=1_000, acquisition__budget=1_000, acquisition__candidates=10_000
+        acquisition__cycles=5,
+        acquisition__initial=1_000,
+        acquisition__budget=1_000,
+        acquisition__candidates=10_000,
     )
     game = GameCost(forward_macs=5, encoder_macs=2, steps=2, batch_size=128, passes=100)
     parts = estimate_workload(suite, MethodCost(game=game), Cost(forward_macs=1))
-    # Sequential-GCN's train_vaal: floor((1,000 (c + 1) + 10,000) * 100 / 128) iterations after cycle c from 0.
+    # Sequential-GCN's train_vaal: floor((1,000 (c + 1) + 10,000) * 100 / 128) iterations after
+    # cycle c from 0.
     iterations = [8_593, 9_375, 10_156, 10_937]
     assert [part.game for part in parts] == [count * 2 * 2 * 128 for count in iterations] + [0]
-    assert [part.coded for part in parts] == [count * 2 * 128 + 10_000 for count in iterations] + [0]
+    assert [part.coded for part in parts] == [count * 2 * 128 + 10_000 for count in iterations] + [
+        0
+    ]
     plain = estimate_workload(suite, MethodCost(), Cost(forward_macs=1))
     for part, without in zip(parts, plain, strict=True):
         assert part.macs - without.macs == 3 * 5 * part.game + 2 * part.coded

@@ -1,7 +1,8 @@
 """Random edits of valid suite files: `python -m tests.properties.mutations --edits 4000`.
 
-Each edited file is either refused, with file, line and remedy, or accepted with its meaning intact: what was loaded is what
-the edited text says, value by value. A traceback is a failure. Seeded; two runs do the same edits.
+Each edited file is either refused, with file, line and remedy, or accepted with its meaning intact:
+what was loaded is what the edited text says, value by value. A traceback is a failure. Seeded; two
+runs do the same edits.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ Edit = Callable[[str, random.Random], str]
 LETTERS = "abz09_-+.,=[]{}\"'# \t\n\\é\x00\u202e"
 
 
-# ----------------------------------------------------------------------------------------------------- edits of any text
+# -------------------------------------------------------------------------------- edits of any text
 
 
 def flip_bit(text: str, rng: random.Random) -> str:
@@ -76,7 +77,7 @@ def swap_lines(text: str, rng: random.Random) -> str:
     return "".join(lines)
 
 
-# -------------------------------------------------------------------------------------------------------- edits of TOML
+# ------------------------------------------------------------------------------------ edits of TOML
 
 
 def _at(text: str, rng: random.Random, pattern: str, new: Callable[[re.Match[str]], str]) -> str:
@@ -111,7 +112,12 @@ VALUES = [
 
 
 def change_number(text: str, rng: random.Random) -> str:
-    return _at(text, rng, r"(?<== )-?[0-9][0-9_.e+-]*", lambda _: str(rng.choice([0, 1, 7, -3, 10**6, 0.5, 1e-9])))
+    return _at(
+        text,
+        rng,
+        r"(?<== )-?[0-9][0-9_.e+-]*",
+        lambda _: str(rng.choice([0, 1, 7, -3, 10**6, 0.5, 1e-9])),
+    )
 
 
 def change_value(text: str, rng: random.Random) -> str:
@@ -120,7 +126,10 @@ def change_value(text: str, rng: random.Random) -> str:
 
 def rename_key(text: str, rng: random.Random) -> str:
     return _at(
-        text, rng, r"^\w+(?= = )", lambda match: rng.choice([match[0] + "s", match[0][:-1] or "x", match[0].upper()])
+        text,
+        rng,
+        r"^\w+(?= = )",
+        lambda match: rng.choice([match[0] + "s", match[0][:-1] or "x", match[0].upper()]),
     )
 
 
@@ -133,22 +142,46 @@ def new_key(text: str, rng: random.Random) -> str:
         text,
         rng,
         r"^(?=\w+ = )",
-        lambda _: f"{rng.choice(['epochs', 'extra', 'base', 'seed', 'set'])} = {rng.choice(VALUES)}\n",
+        lambda _: (
+            f"{rng.choice(['epochs', 'extra', 'base', 'seed', 'set'])} = {rng.choice(VALUES)}\n"
+        ),
     )
 
 
 def change_string(text: str, rng: random.Random) -> str:
-    return _at(text, rng, r'"[^"\n]*"', lambda match: rng.choice(['"x"', '""', '"paper"', match[0][:-1] + '!"']))
+    return _at(
+        text,
+        rng,
+        r'"[^"\n]*"',
+        lambda match: rng.choice(['"x"', '""', '"paper"', match[0][:-1] + '!"']),
+    )
 
 
-# --------------------------------------------------------------------------------------------------------- edits of CSV
+# ------------------------------------------------------------------------------------- edits of CSV
 
 
 def change_cell(text: str, rng: random.Random) -> str:
     rows = [line.split(",") for line in text.split("\n")]
     row = rng.choice(rows)
     row[rng.randrange(len(row))] = rng.choice(
-        ["", "nan", "inf", "-1", "1e999", "0", "x", '"', '"a,b"', "50", "target", "1_000", " 5", "５", "\x00", "sd"]
+        [
+            "",
+            "nan",
+            "inf",
+            "-1",
+            "1e999",
+            "0",
+            "x",
+            '"',
+            '"a,b"',
+            "50",
+            "target",
+            "1_000",
+            " 5",
+            "５",
+            "\x00",
+            "sd",
+        ]
     )
     return "\n".join(",".join(cells) for cells in rows)
 
@@ -163,12 +196,28 @@ def move_cell(text: str, rng: random.Random) -> str:
     return "\n".join(lines)
 
 
-ANY: tuple[Edit, ...] = (flip_bit, insert_character, delete_characters, truncate, delete_line, repeat_line, swap_lines)
-TOML: tuple[Edit, ...] = (*ANY, change_number, change_value, rename_key, rename_table, new_key, change_string)
+ANY: tuple[Edit, ...] = (
+    flip_bit,
+    insert_character,
+    delete_characters,
+    truncate,
+    delete_line,
+    repeat_line,
+    swap_lines,
+)
+TOML: tuple[Edit, ...] = (
+    *ANY,
+    change_number,
+    change_value,
+    rename_key,
+    rename_table,
+    new_key,
+    change_string,
+)
 CSV: tuple[Edit, ...] = (*ANY, change_cell, move_cell)
 
 
-# ------------------------------------------------------------------------------------------------------------ judgement
+# ---------------------------------------------------------------------------------------- judgement
 
 
 @dataclass
@@ -242,7 +291,8 @@ def _demand_helpful(error: UsageError, path: Path) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Without the difference between arrays and tuples, and between -0.0, 0.0 and 0 where a number is a number."""
+    """Without the difference between arrays and tuples, and between -0.0, 0.0 and 0 where a number
+    is a number."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -269,7 +319,11 @@ def campaign(edits: int, seed: int) -> dict[str, Tally]:
             for beside in [*suites, *bases]:  # a suite may name any of these as its base
                 if beside.parent == source.parent:
                     (path.parent / beside.name).write_text(texts[beside], encoding="utf-8")
-            text = texts[source] if suffix == "toml" else "\n".join(texts[source].split("\n")[:40]) + "\n"
+            text = (
+                texts[source]
+                if suffix == "toml"
+                else "\n".join(texts[source].split("\n")[:40]) + "\n"
+            )
             path.write_bytes(edit(text, rng).encode(errors="surrogateescape"))
             try:
                 accepted = judge_toml(path, Path(folder)) if suffix == "toml" else judge_csv(path)
@@ -277,7 +331,9 @@ def campaign(edits: int, seed: int) -> dict[str, Tally]:
                 tally.refused += not accepted
             except Exception as error:
                 what = str(error) if isinstance(error, Wrong) else traceback.format_exc()
-                tally.failures.append(f"edit {number} (--seed {seed}) of {source.parent.name}/{source.name}: {what}")
+                tally.failures.append(
+                    f"edit {number} (--seed {seed}) of {source.parent.name}/{source.name}: {what}"
+                )
     return tallies
 
 
@@ -291,8 +347,12 @@ def table(tallies: dict[str, Tally], seed: int, seconds: float) -> str:
     for name, tally in tallies.items():
         total.update(accepted=tally.accepted, refused=tally.refused, failures=len(tally.failures))
         rows.append(f"| {name} | {tally.accepted} | {tally.refused} | {len(tally.failures)} |")
-    rows.append(f"| **all**, seed {seed} | {total['accepted']} | {total['refused']} | {total['failures']} |")
-    return "\n".join([*rows, "", f"{total.total()} edits in {seconds:.0f} s: {total['failures']} failures."])
+    rows.append(
+        f"| **all**, seed {seed} | {total['accepted']} | {total['refused']} | {total['failures']} |"
+    )
+    return "\n".join(
+        [*rows, "", f"{total.total()} edits in {seconds:.0f} s: {total['failures']} failures."]
+    )
 
 
 def main() -> int:
@@ -300,7 +360,10 @@ def main() -> int:
     parser.add_argument("--edits", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--publish", type=Path, metavar="PAGE", help="also put the table into this page of the documentation"
+        "--publish",
+        type=Path,
+        metavar="PAGE",
+        help="also put the table into this page of the documentation",
     )
     options = parser.parse_args()
     begin = time.monotonic()

@@ -1,4 +1,5 @@
-"""Round trips and identities for values of every kind: what is written is what is read, what is equal has one identity."""
+"""Round trips and identities for values of every kind: what is written is what is read, what is
+equal has one identity."""
 
 from __future__ import annotations
 
@@ -105,7 +106,9 @@ NUMBERS = {
 
 @settings(max_examples=60)
 @given(st.fixed_dictionaries(NUMBERS), st.fixed_dictionaries(NUMBERS))
-def test_two_protocols_have_one_identity_exactly_if_they_are_equal(one: dict[str, Any], two: dict[str, Any]) -> None:
+def test_two_protocols_have_one_identity_exactly_if_they_are_equal(
+    one: dict[str, Any], two: dict[str, Any]
+) -> None:
     made = []
     for values in (one, two):
         raw = toy_trial().protocol.model_dump(mode="json")
@@ -115,14 +118,20 @@ def test_two_protocols_have_one_identity_exactly_if_they_are_equal(one: dict[str
             for step in way:
                 place = place[step]
             place[last] = value
-        made.append(toy_trial().model_copy(update={"protocol": Protocol.model_validate_json(json.dumps(raw))}))
+        made.append(
+            toy_trial().model_copy(
+                update={"protocol": Protocol.model_validate_json(json.dumps(raw))}
+            )
+        )
     assert (trial_id(made[0]) == trial_id(made[1])) == (made[0].protocol == made[1].protocol)
 
 
 @given(st.dictionaries(TEXT.filter(bool), PLAIN, max_size=3), st.integers(0, 99))
 def test_parameters_and_seeds_are_in_the_identity(params: dict[str, Any], seed: int) -> None:
     plain = toy_trial()
-    changed = plain.model_copy(update={"strategy": Component(name="random", params=params), "seed": seed})
+    changed = plain.model_copy(
+        update={"strategy": Component(name="random", params=params), "seed": seed}
+    )
     assert (trial_id(changed) == trial_id(plain)) == (not params and seed == plain.seed)
 
 
@@ -137,7 +146,10 @@ EVENTS = st.one_of(
         stage=TEXT,
     ),
     st.builds(
-        TrialFailed, time=FINITE, kind=TEXT, message=st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+        TrialFailed,
+        time=FINITE,
+        kind=TEXT,
+        message=st.text(st.characters(exclude_categories=["Cs"]), max_size=30),
     ),
     st.builds(TrialStopped, time=FINITE, reason=st.sampled_from(["time_limit", "signal"])),
 )
@@ -159,10 +171,19 @@ def test_events_survive_a_torn_end(tmp_path: Path, said: list[Any], torn: int) -
     assert [event for event, _ in events.read_events(path)][-1] == said[0]
 
 
-@given(FINITE, st.dictionaries(TEXT.filter(bool), FINITE | st.lists(FINITE, max_size=3).map(tuple), max_size=4))
-def test_records_survive_the_trip_to_the_last_bit(accuracy: float, diagnostics: dict[str, Any]) -> None:
+@given(
+    FINITE,
+    st.dictionaries(
+        TEXT.filter(bool), FINITE | st.lists(FINITE, max_size=3).map(tuple), max_size=4
+    ),
+)
+def test_records_survive_the_trip_to_the_last_bit(
+    accuracy: float, diagnostics: dict[str, Any]
+) -> None:
     record = toy_record(toy_trial())
-    cycle = record.cycles[0].model_copy(update={"metrics": {"accuracy": accuracy}, "diagnostics": diagnostics})
+    cycle = record.cycles[0].model_copy(
+        update={"metrics": {"accuracy": accuracy}, "diagnostics": diagnostics}
+    )
     record = record.model_copy(update={"cycles": (cycle, *record.cycles[1:])})
     again = Record.model_validate_json(record.model_dump_json())
     assert again == record and again.digest == record.digest

@@ -1,4 +1,5 @@
-"""Invariants of the statistics: symmetry, units, and what more or worse data may do to a verdict."""
+"""Invariants of the statistics: symmetry, units, and what more or worse data may do to a
+verdict."""
 
 from __future__ import annotations
 
@@ -63,17 +64,24 @@ def test_units_and_origin_do_not_matter(
 ) -> None:
     assume(np.std(ours) > 0.01)
     one = stats.against_mean(ours, mean, margin, alpha)
-    two = stats.against_mean(np.array(ours) * scale + shift, mean * scale + shift, margin * scale, alpha)
+    two = stats.against_mean(
+        np.array(ours) * scale + shift, mean * scale + shift, margin * scale, alpha
+    )
     assert two.difference == pytest.approx(one.difference * scale, rel=1e-6, abs=1e-6 * scale)
     for name in ("p_lower", "p_upper", "p_different"):
         assert getattr(two, name) == pytest.approx(getattr(one, name), rel=1e-4, abs=1e-9)
 
 
-@given(st.dictionaries(st.integers(0, 9), st.floats(0, 100)), st.dictionaries(st.integers(0, 9), st.floats(0, 100)))
+@given(
+    st.dictionaries(st.integers(0, 9), st.floats(0, 100)),
+    st.dictionaries(st.integers(0, 9), st.floats(0, 100)),
+)
 def test_pairs_are_by_seed(ours: dict[int, float], theirs: dict[int, float]) -> None:
     seeds, left, right = stats.pair(ours, theirs)
     assert seeds == tuple(sorted(set(ours) & set(theirs)))
-    assert [(ours[seed], theirs[seed]) for seed in seeds] == list(zip(left.tolist(), right.tolist(), strict=True))
+    assert [(ours[seed], theirs[seed]) for seed in seeds] == list(
+        zip(left.tolist(), right.tolist(), strict=True)
+    )
     again, _, _ = stats.pair(dict(reversed(ours.items())), theirs)
     assert again == seeds
 
@@ -98,7 +106,9 @@ def test_holm_is_monotone_and_between_the_raw_and_bonferroni(p: list[float]) -> 
 
 @settings(max_examples=25)
 @given(st.floats(0.05, 4), st.floats(0.3, 4), st.sampled_from([0.01, 0.05, 0.1]))
-def test_needed_trials_are_enough_and_one_less_is_not(sd: float, margin: float, alpha: float) -> None:
+def test_needed_trials_are_enough_and_one_less_is_not(
+    sd: float, margin: float, alpha: float
+) -> None:
     needed = stats.needed_trials(sd, margin, alpha)
     if needed is None:
         assert stats.equivalence_power(sd, stats.MOST, margin, alpha) < stats.POWER

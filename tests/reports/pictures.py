@@ -1,4 +1,5 @@
-"""Pictures of the committed pages for the README: `make pictures`, which needs Debian's Chromium."""
+"""Pictures of the committed pages for the README: `make pictures`, which needs Debian's
+Chromium."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ def main() -> None:
     browser = Browser()
     try:
         for name, (page, height) in SHOWN.items():
-            (FOLDER / f"{name}.webp").write_bytes(take_picture(browser, ROOT / "results" / page, height))
+            (FOLDER / f"{name}.webp").write_bytes(
+                take_picture(browser, ROOT / "results" / page, height)
+            )
     finally:
         browser.close()
 

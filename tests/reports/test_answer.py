@@ -35,21 +35,35 @@ def test_one_screen(judged: Judged, width: int) -> None:
     assert max(map(len, lines)) <= width
     assert len(lines) <= 40
     for cell in judged.judgement.cells:
-        assert sum(line.split()[:1] == [cell.method] for line in lines) == 1, "a row for each measured method"
+        assert sum(line.split()[:1] == [cell.method] for line in lines) == 1, (
+            "a row for each measured method"
+        )
 
 
 def test_what_is_not_as_expected_is_shown_and_the_rest_is_counted(judged: Judged) -> None:
     text = printed(judged.judgement, 200)
-    apart = [item for item in judged.judgement.numbers if item.decides and str(item.verdict.kind) in ("above", "below")]
+    apart = [
+        item
+        for item in judged.judgement.numbers
+        if item.decides and str(item.verdict.kind) in ("above", "below")
+    ]
     assert apart
     for item in apart:
-        assert item.estimate is not None and item.estimate.reference is not None and item.labelled is not None
+        assert (
+            item.estimate is not None
+            and item.estimate.reference is not None
+            and item.labelled is not None
+        )
         (line,) = [
-            line for line in text.splitlines() if line[:1] in "▲▼" and f"{item.method} at {item.labelled:,}:" in line
+            line
+            for line in text.splitlines()
+            if line[:1] in "▲▼" and f"{item.method} at {item.labelled:,}:" in line
         ]
         assert f"{item.estimate.mean:.2f}" in line and f"{item.estimate.reference:.2f}" in line
     assert "a discrepancy (exit 1)" in text
-    assert "at 100: " not in "".join(line for line in text.splitlines() if line.startswith("✓ reproduced"))
+    assert "at 100: " not in "".join(
+        line for line in text.splitlines() if line.startswith("✓ reproduced")
+    )
     assert "1 method without a trial: entropy" in text
     assert "albench run toy/digits --methods entropy" in text
     assert "report/toy/digits/report.html" in text
@@ -57,10 +71,20 @@ def test_what_is_not_as_expected_is_shown_and_the_rest_is_counted(judged: Judged
 
 def test_claims_are_answered_one_a_line(judged: Judged) -> None:
     text = printed(judged.judgement, 200)
-    decided = [claim for claim in judged.judgement.claims if str(claim.outcome) in ("holds", "refuted", "inconclusive")]
+    decided = [
+        claim
+        for claim in judged.judgement.claims
+        if str(claim.outcome) in ("holds", "refuted", "inconclusive")
+    ]
     assert decided
     for claim in decided:
-        assert sum(f"{claim.id} {claim.outcome}" in line and claim.text in line for line in text.splitlines()) == 1
+        assert (
+            sum(
+                f"{claim.id} {claim.outcome}" in line and claim.text in line
+                for line in text.splitlines()
+            )
+            == 1
+        )
 
 
 def test_one_reason_for_all_is_said_once(tmp_path: Path) -> None:
@@ -86,4 +110,6 @@ def test_sparklines() -> None:
 
 def test_the_sentence_names_whose_exit_code_it_is(judged: Judged) -> None:
     assert answer.sentence(judged.judgement).endswith("(exit 1)")
-    assert answer.sentence(judged.judgement, "albench compare").endswith("(`albench compare` exits with 1)")
+    assert answer.sentence(judged.judgement, "albench compare").endswith(
+        "(`albench compare` exits with 1)"
+    )

@@ -29,7 +29,9 @@ SUITE = "tod/cifar10"
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return Workspace(suites=ROOT / "suites", runs=tmp_path_factory.mktemp("runs"), data=ROOT / "no-data")
+    return Workspace(
+        suites=ROOT / "suites", runs=tmp_path_factory.mktemp("runs"), data=ROOT / "no-data"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,11 @@ def committed() -> dict[str, tuple[list[int], list[int]]]:
     csv.field_size_limit(2**26)
     rows = csv.DictReader(text.splitlines())
     return {
-        row["method"]: (list(map(int, row["sizes"].split())), list(map(int, row["labelled"].split()))) for row in rows
+        row["method"]: (
+            list(map(int, row["sizes"].split())),
+            list(map(int, row["labelled"].split())),
+        )
+        for row in rows
     }
 
 
@@ -65,11 +71,15 @@ def test_classes_are_counted_only_on_the_data_of_the_records(
     workspace: Workspace, item: ComparisonResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     labels = np.arange(50_000) % 10
-    data = SimpleNamespace(train=SimpleNamespace(labels=labels), digest="right", class_names=tuple(map(str, range(10))))
+    data = SimpleNamespace(
+        train=SimpleNamespace(labels=labels), digest="right", class_names=tuple(map(str, range(10)))
+    )
     monkeypatch.setattr(loading, "load", lambda *_: data)
 
     def summarize(digest: str) -> Any:
-        record = SimpleNamespace(data=SimpleNamespace(digest=digest), trial_id="none", env_id="none")
+        record = SimpleNamespace(
+            data=SimpleNamespace(digest=digest), trial_id="none", env_id="none"
+        )
         return summarize_bought(workspace, replace(item, records=[record]))  # type: ignore[list-item]
 
     assert summarize("wrong").shares == ()
@@ -84,16 +94,26 @@ def test_conditions_of_committed_trials_are_shown(item: ComparisonResult) -> Non
     assert item.facts["Code"] and "8 trials took" in item.cost_note
 
 
-def test_more_seeds_are_proposed_where_they_can_decide(item: ComparisonResult, tmp_path: Path) -> None:
+def test_more_seeds_are_proposed_where_they_can_decide(
+    item: ComparisonResult, tmp_path: Path
+) -> None:
     assert UNDECIDED not in item.commands, "a smoke run is compared with nothing"
-    for noise, rule, expected in ((3.0, "", True), (0.01, "", False), (3.0, 'reference = "records"', False)):
+    for noise, rule, expected in (
+        (3.0, "", True),
+        (0.01, "", False),
+        (3.0, 'reference = "records"', False),
+    ):
         suite = toy.suite(tmp_path, rule=rule)
-        found = judge_suite(suite, toy.trials(noise=noise), references=toy.trials(noise=noise, rng=1))
+        found = judge_suite(
+            suite, toy.trials(noise=noise), references=toy.trials(noise=noise, rng=1)
+        )
         assert (VerdictKind.INCONCLUSIVE in found.counts()) is (noise > 1)
-        given = compare._next_commands(Selection([Selector("toy/digits")]), suite, complete=True, judgement=found)
+        given = compare._next_commands(
+            Selection([Selector("toy/digits")]), suite, complete=True, judgement=found
+        )
         assert (UNDECIDED in given) is expected
         assert not expected or given[UNDECIDED] == "albench run toy/digits --until-decided"
         seeds = Selection([Selector("toy/digits")], seeds=(0, 1))
-        assert UNDECIDED not in compare._next_commands(seeds, suite, complete=True, judgement=found), (
-            "seeds were chosen"
-        )
+        assert UNDECIDED not in compare._next_commands(
+            seeds, suite, complete=True, judgement=found
+        ), "seeds were chosen"

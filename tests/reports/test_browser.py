@@ -1,4 +1,5 @@
-"""The pages in a real browser: no complaint, filters that filter, names for everything, both themes, a phone's width."""
+"""The pages in a real browser: no complaint, filters that filter, names for everything, both
+themes, a phone's width."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ def test_no_complaints_and_no_sideways_scrolling(
     assert browser.complaints == []
     assert browser.run("document.documentElement.scrollWidth") <= width
     light, ink = browser.run(
-        "['backgroundColor', 'color'].map(k => getComputedStyle(document.body)[k].match(/\\d+/g).map(Number)"
+        "['backgroundColor', 'color'].map(k => "
+        "getComputedStyle(document.body)[k].match(/\\d+/g).map(Number)"
         ".reduce((a, b) => a + b))"
     )
     assert (light < ink) is dark
@@ -46,7 +48,8 @@ def test_no_complaints_and_no_sideways_scrolling(
 def contrast(browser: Browser) -> list[tuple[str, float]]:
     """WCAG contrast of every piece of text with the background it lies on."""
     return browser.run("""(() => {
-        const part = v => { v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
+        const curve = v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+        const part = v => curve(v / 255);
         const light = c => 0.2126 * part(c[0]) + 0.7152 * part(c[1]) + 0.0722 * part(c[2]);
         const numbers = text => text.match(/[\\d.]+/g).map(Number);
         const behind = e => {
@@ -59,10 +62,12 @@ def contrast(browser: Browser) -> list[tuple[str, float]]:
         const found = [];
         for (const e of document.body.querySelectorAll('*')) {
             const own = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
-            if (!own || !e.checkVisibility() || ['SCRIPT', 'STYLE', 'OPTION'].includes(e.tagName)) continue;
+            const unseen = ['SCRIPT', 'STYLE', 'OPTION'].includes(e.tagName);
+            if (!own || !e.checkVisibility() || unseen) continue;
             const style = getComputedStyle(e), svg = e.namespaceURI.endsWith('svg');
-            const [a, b] = [light(numbers(svg ? style.fill : style.color)), light(behind(e))].sort((x, y) => y - x);
-            found.push([e.tagName + ': ' + e.textContent.trim().slice(0, 30), (a + 0.05) / (b + 0.05)]);
+            const ink = light(numbers(svg ? style.fill : style.color)), ground = light(behind(e));
+            const ratio = (Math.max(ink, ground) + 0.05) / (Math.min(ink, ground) + 0.05);
+            found.push([e.tagName + ': ' + e.textContent.trim().slice(0, 30), ratio]);
         }
         return found;
     })()""")
@@ -70,7 +75,9 @@ def contrast(browser: Browser) -> list[tuple[str, float]]:
 
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("page", PAGES)
-def test_text_can_be_read_in_both_themes(browser: Browser, site: Path, page: str, dark: bool) -> None:
+def test_text_can_be_read_in_both_themes(
+    browser: Browser, site: Path, page: str, dark: bool
+) -> None:
     browser.open(site / page, dark=dark)
     measured = contrast(browser)
     assert len(measured) > 40
@@ -78,12 +85,16 @@ def test_text_can_be_read_in_both_themes(browser: Browser, site: Path, page: str
 
 
 def shown(browser: Browser, table: str) -> int:
-    return browser.run(f"[...document.querySelectorAll('#{table} tbody tr')].filter(r => r.checkVisibility()).length")
+    return browser.run(
+        f"[...document.querySelectorAll('#{table} tbody tr')].filter(r => "
+        "r.checkVisibility()).length"
+    )
 
 
 def choose(browser: Browser, table: str, field: str, value: str) -> None:
     browser.run(
-        f"(() => {{ const e = document.querySelector('form[data-table={table}] [name={field}]'); e.value = '{value}';"
+        f"(() => {{ const e = document.querySelector('form[data-table={table}] [name={field}]'); "
+        f"e.value = '{value}';"
         " e.dispatchEvent(new Event('input', {bubbles: true})); })()"
     )
 
@@ -95,9 +106,13 @@ def test_filters_of_a_report(browser: Browser, site: Path) -> None:
     assert shown(browser, "table-numbers") == 3
     choose(browser, "table-numbers", "labels", "200")
     assert shown(browser, "table-numbers") == 1
-    assert browser.run("document.querySelector('form[data-table=table-numbers] output').textContent") == "1 of 9 rows"
+    assert (
+        browser.run("document.querySelector('form[data-table=table-numbers] output').textContent")
+        == "1 of 9 rows"
+    )
     browser.run(
-        "new Promise(r => { document.querySelector('form[data-table=table-numbers] button').click(); setTimeout(r, 50); })"
+        "new Promise(r => { document.querySelector('form[data-table=table-numbers] "
+        "button').click(); setTimeout(r, 50); })"
     )
     assert shown(browser, "table-numbers") == 9
     choose(browser, "table-numbers", "text", "MARGIN")
@@ -106,13 +121,23 @@ def test_filters_of_a_report(browser: Browser, site: Path) -> None:
 
 def test_a_column_head_sorts_its_table(browser: Browser, site: Path) -> None:
     browser.open(site / "toy/digits/report.html")
-    cells = "[...document.querySelectorAll('#table-numbers tbody tr')].map(row => row.cells[%d].textContent)"
-    press = "document.querySelectorAll('#table-numbers thead th')[%d].querySelector('button').click()"
+    cells = (
+        "[...document.querySelectorAll('#table-numbers tbody tr')].map(row => "
+        "row.cells[%d].textContent)"
+    )
+    press = (
+        "document.querySelectorAll('#table-numbers thead th')[%d].querySelector('button').click()"
+    )
     browser.run(press % 1)
     assert [int(text) for text in browser.run(cells % 1)] == sorted([100, 200, 300] * 3)
     browser.run(press % 1)
-    assert [int(text) for text in browser.run(cells % 1)] == sorted([100, 200, 300] * 3, reverse=True)
-    assert browser.run("document.querySelectorAll('#table-numbers [aria-sort=descending]').length") == 1
+    assert [int(text) for text in browser.run(cells % 1)] == sorted(
+        [100, 200, 300] * 3, reverse=True
+    )
+    assert (
+        browser.run("document.querySelectorAll('#table-numbers [aria-sort=descending]').length")
+        == 1
+    )
     browser.run(press % 0)
     assert browser.run(cells % 0) == sorted(["random", "margin", "entropy"] * 3)
 
@@ -133,18 +158,23 @@ def test_long_tables_are_paged_and_the_rest_is_one_click_away(browser: Browser, 
 
 
 def test_the_first_screen_holds_the_answer(browser: Browser, site: Path) -> None:
-    """Verdicts, claims and the command that fills what is missing stand above the fold of a usual window."""
+    """Verdicts, claims and the command that fills what is missing stand above the fold of a usual
+    window."""
     browser.open(site / "toy/digits/report.html", width=1400, height=1000)
     for place in (".lead", ".tilegroups", ".claims", "#table-matrix", "#answer pre"):
-        assert browser.run(f"document.querySelector('{place}').getBoundingClientRect().bottom") <= 1000, place
+        assert (
+            browser.run(f"document.querySelector('{place}').getBoundingClientRect().bottom") <= 1000
+        ), place
     words = browser.run("document.querySelector('#answer').innerText")
     assert "reproduced" in words and "C1" in words and "albench run toy/digits" in words
     assert "9 published numbers" in words and "2 claims" in words
     assert "Missing: 3 published numbers without a measurement; no trial of entropy." in words
-    assert "5 trials of each of 2 methods." in browser.run("document.querySelector('.lead').innerText")
+    assert "5 trials of each of 2 methods." in browser.run(
+        "document.querySelector('.lead').innerText"
+    )
 
 
-# ----------------------------------------------------------------------------------------------------------- the figure
+# --------------------------------------------------------------------------------------- the figure
 
 FIGURE = "document.querySelector('figure.live')"
 
@@ -153,14 +183,18 @@ def drawn(browser: Browser, method: str) -> int:
     """Pixels of the figure in the very colour of a method."""
     colour = COLOURS[("random", "margin", "entropy").index(method)]
     red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
-    return browser.run(f"""new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => {{
+    return browser.run(f"""new Promise(done => {{
+        const later = requestAnimationFrame;
+        later(() => later(() => {{
         const canvas = {FIGURE}.querySelector('.uplot canvas');
         const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+        const colour = [{red}, {green}, {blue}, 255];
         let found = 0;
         for (let k = 0; k < data.length; k += 4)
-            found += data[k] === {red} && data[k + 1] === {green} && data[k + 2] === {blue} && data[k + 3] === 255;
+            found += colour.every((value, part) => data[k + part] === value);
         done(found);
-    }})))""")
+        }}));
+    }})""")
 
 
 def press_button(browser: Browser, selector: str) -> None:
@@ -194,14 +228,16 @@ def reading(browser: Browser) -> str:
 
 
 def expected(judged: Judged, method: str, size: int, less: str = "") -> list[float]:
-    """Mean of five trials and the ends of its 95 % interval, by the textbook's t of 4 degrees of freedom; or of the differences to
-    another method by seed."""
+    """Mean of five trials and the ends of its 95 % interval, by the textbook's t of 4 degrees of
+    freedom; or of the differences to another method by seed."""
 
     def values(name: str) -> dict[int, float]:
         rows = [row for row in judged.measurements if (row.method, row.labelled) == (name, size)]
         return {row.seed: row.metrics["accuracy"] for row in rows}
 
-    found = [value - (values(less)[seed] if less else 0.0) for seed, value in values(method).items()]
+    found = [
+        value - (values(less)[seed] if less else 0.0) for seed, value in values(method).items()
+    ]
     assert len(found) == 5
     mean, half = statistics.mean(found), 2.776445 * statistics.stdev(found) / 5**0.5
     return [mean, mean - half, mean + half]
@@ -234,17 +270,31 @@ def test_the_figure_is_read_with_the_mouse(browser: Browser, site: Path, judged:
     """Along the right edge all three methods are met."""
     browser.open(site / "toy/digits/report.html", width=1400)
     left, top, width, height = browser.run(
-        f"(() => {{ {FIGURE}.scrollIntoView(); const b = {FIGURE}.querySelector('.u-over').getBoundingClientRect();"
+        f"(() => {{ {FIGURE}.scrollIntoView(); const b = "
+        f"{FIGURE}.querySelector('.u-over').getBoundingClientRect();"
         " return [b.left, b.top, b.width, b.height]; })()"
     )
     place = f"{FIGURE}.querySelector('[data-part=reading]').textContent"
     seen = {}
     for share in range(2, 99, 4):
-        browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=left + width - 3, y=top + height * share / 100)
-        text = browser.run(f"new Promise(done => requestAnimationFrame(() => setTimeout(() => done({place}))))")
+        browser.call(
+            "Input.dispatchMouseEvent",
+            type="mouseMoved",
+            x=left + width - 3,
+            y=top + height * share / 100,
+        )
+        text = browser.run(
+            f"new Promise(done => requestAnimationFrame(() => setTimeout(() => done({place}))))"
+        )
         seen[text.partition(" at ")[0]] = text
-    assert parsed(seen["margin"])[:2] == ("margin at 300", pytest.approx(expected(judged, "margin", 300), abs=0.006))
-    assert parsed(seen["random"])[:2] == ("random at 300", pytest.approx(expected(judged, "random", 300), abs=0.006))
+    assert parsed(seen["margin"])[:2] == (
+        "margin at 300",
+        pytest.approx(expected(judged, "margin", 300), abs=0.006),
+    )
+    assert parsed(seen["random"])[:2] == (
+        "random at 300",
+        pytest.approx(expected(judged, "random", 300), abs=0.006),
+    )
     assert seen["entropy"] == "entropy at 300: published 88.00"
 
 
@@ -261,7 +311,10 @@ def test_gain_over_random_replaces_accuracy(browser: Browser, site: Path, judged
 
 def test_panels_are_printed_in_place_of_the_figure(browser: Browser, site: Path) -> None:
     browser.open(site / "toy/digits/report.html")
-    panels = "[...document.querySelectorAll('#pictures svg')].filter(one => one.checkVisibility()).length"
+    panels = (
+        "[...document.querySelectorAll('#pictures svg')].filter(one => "
+        "one.checkVisibility()).length"
+    )
     assert browser.run(panels) == 0
     browser.call("Emulation.setEmulatedMedia", media="print")
     browser.run("dispatchEvent(new Event('beforeprint'))")
@@ -276,13 +329,18 @@ def test_equal_rows_are_folded_and_unfold(browser: Browser, site: Path) -> None:
     assert not browser.run(form % "[data-fold]" + ".checked"), "nine rows need no folding"
     browser.run(form % "[data-fold]" + ".click()")
     key = "row => row.cells[0].textContent + row.querySelector('td.verdict').textContent"
-    kinds = browser.run(f"new Set([...document.querySelectorAll('#table-numbers tbody tr')].map({key})).size")
+    kinds = browser.run(
+        f"new Set([...document.querySelectorAll('#table-numbers tbody tr')].map({key})).size"
+    )
     assert kinds < 9
     assert shown(browser, "table-numbers") == kinds
-    more = browser.run("[...document.querySelectorAll('#table-numbers button.unfold')].map(one => one.textContent)")
+    more = browser.run(
+        "[...document.querySelectorAll('#table-numbers button.unfold')].map(one => one.textContent)"
+    )
     assert sum(int(text.split()[1]) for text in more) == 9 - kinds
     browser.run(
-        "document.querySelectorAll('#table-numbers button.unfold').forEach(() => document.querySelector('button.unfold').click())"
+        "document.querySelectorAll('#table-numbers button.unfold').forEach(() => "
+        "document.querySelector('button.unfold').click())"
     )
     assert shown(browser, "table-numbers") == 9
 
@@ -301,7 +359,18 @@ def test_filters_of_the_index(browser: Browser, site: Path) -> None:
 def test_everything_has_an_accessible_name(browser: Browser, site: Path, page: str) -> None:
     browser.open(site / page)
     nodes = browser.accessible()
-    needs = {"link", "button", "combobox", "searchbox", "image", "img", "table", "region", "navigation", "heading"}
+    needs = {
+        "link",
+        "button",
+        "combobox",
+        "searchbox",
+        "image",
+        "img",
+        "table",
+        "region",
+        "navigation",
+        "heading",
+    }
     needs |= {"columnheader", "rowheader"}
     assert [node for node in nodes if node[0] in needs and not node[1].strip()] == []
     roles = [role for role, _ in nodes]
@@ -318,7 +387,8 @@ def test_the_keyboard_reaches_what_the_mouse_does(browser: Browser, site: Path) 
     for _ in range(250):
         browser.press("Tab", 9)
         tag = browser.run(
-            "(() => { const e = document.activeElement; return [e.tagName, e.className, e.getAttribute('href'), "
+            "(() => { const e = document.activeElement; return [e.tagName, e.className, "
+            "e.getAttribute('href'), "
             "getComputedStyle(e).outlineStyle]; })()"
         )
         if tag[0] == "BODY":

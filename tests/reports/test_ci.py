@@ -42,7 +42,9 @@ def test_junit_of_a_judgement(judged: Judged) -> None:
         else "failure"
     )
     assert sum("area" in name for _, name in found) == 3
-    failure = next(node for node in ElementTree.fromstring(junit.render([judged.judgement])).iter("failure"))
+    failure = next(
+        node for node in ElementTree.fromstring(junit.render([judged.judgement])).iter("failure")
+    )
     assert "above" in failure.attrib["message"]
     assert "published" in (failure.text or "")
 
@@ -52,9 +54,13 @@ def test_junit_of_what_was_not_asked(tmp_path: Path) -> None:
     smoke = judge_suite(suite, toy.trials(profile="smoke", seeds=[0]), profile="smoke")
     assert set(results(junit.render([smoke])).values()) == {"skipped"}
     one = judge_suite(suite, toy.trials(seeds=[0]))
-    assert set(results(junit.render([one])).values()) == {"skipped"}, "inconclusive is neither passed nor failed"
+    assert set(results(junit.render([one])).values()) == {"skipped"}, (
+        "inconclusive is neither passed nor failed"
+    )
     empty = judge_suite(toy.suite(tmp_path, []), [])
-    assert set(results(junit.render([empty])).values()) == {"error"}, "nothing measured never looks like success"
+    assert set(results(junit.render([empty])).values()) == {"error"}, (
+        "nothing measured never looks like success"
+    )
 
 
 def test_junit_holds_any_text(tmp_path: Path) -> None:
@@ -67,7 +73,9 @@ def test_junit_holds_any_text(tmp_path: Path) -> None:
 def test_junit_of_a_regression(tmp_path: Path) -> None:
     suite, rows = toy.suite(tmp_path), toy.trials()
     mine = [
-        replace(row, record_digest="x", metrics={"accuracy": 1.0}) if row.seed == 1 and row.method == "margin" else row
+        replace(row, record_digest="x", metrics={"accuracy": 1.0})
+        if row.seed == 1 and row.method == "margin"
+        else row
         for row in rows
     ]
     found = results(junit.render([], [regress(suite, [row for row in mine if row.seed < 4], rows)]))
@@ -80,8 +88,12 @@ def test_annotations_point_at_the_published_number(judged: Judged) -> None:
     root = judged.suite.path.parents[1]
     found = github.annotate(judged.suite, judged.judgement, root)
     lines = judged.suite.path.with_name("digits.reported.csv").read_text().splitlines()
-    errors = [line for line in found if line.startswith("::error file=toy/digits.reported.csv,line=")]
-    assert len(errors) == sum(n.verdict.kind in ("above", "below") for n in judged.judgement.numbers if n.decides)
+    errors = [
+        line for line in found if line.startswith("::error file=toy/digits.reported.csv,line=")
+    ]
+    assert len(errors) == sum(
+        n.verdict.kind in ("above", "below") for n in judged.judgement.numbers if n.decides
+    )
     for error in errors:
         at = int(error.partition("line=")[2].partition(",")[0])
         assert lines[at - 1].startswith("margin,")
@@ -102,7 +114,11 @@ def test_annotations_of_claims_point_at_the_claim(tmp_path: Path) -> None:
 def test_annotations_are_escaped(tmp_path: Path) -> None:
     suite = toy.suite(tmp_path)
     found = judge_suite(suite, toy.trials(shift=5.0))
-    wild = replace(found, suite="toy/a:b,c", numbers=(replace(found.numbers[0], source="100 %\nnext ::error::"),))
+    wild = replace(
+        found,
+        suite="toy/a:b,c",
+        numbers=(replace(found.numbers[0], source="100 %\nnext ::error::"),),
+    )
     (line,) = github.annotate(suite, wild, tmp_path)
     assert "title=toy/a%3Ab%2Cc::" in line
     assert "100 %25%0Anext ::error::" in line

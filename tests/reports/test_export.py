@@ -24,9 +24,10 @@ ROOT = Path(__file__).parents[2]
 def test_the_long_table_has_every_value_once(tmp_path: Path) -> None:
     rows = toy.trials()
     found = list(csv.DictReader(io.StringIO(export.to_csv(reversed(rows)).decode())))
-    assert {(row["method"], int(row["seed"]), int(row["labelled"]), float(row["value"])) for row in found} == {
-        (row.method, row.seed, row.labelled, row.metrics["accuracy"]) for row in rows
-    }
+    assert {
+        (row["method"], int(row["seed"]), int(row["labelled"]), float(row["value"]))
+        for row in found
+    } == {(row.method, row.seed, row.labelled, row.metrics["accuracy"]) for row in rows}
     assert len(found) == len(rows)
     assert {row["canonical"] for row in found} == {"true"}
 
@@ -36,7 +37,9 @@ def test_its_first_columns_are_what_judge_reads(tmp_path: Path) -> None:
     text = export.to_csv(rows).decode()
     path = tmp_path / "own.csv"
     path.write_text("\n".join(",".join(line.split(",")[:5]) for line in text.splitlines()) + "\n")
-    back = {(row.method, row.seed, row.labelled): dict(row.metrics) for row in read_own(path, suite)}
+    back = {
+        (row.method, row.seed, row.labelled): dict(row.metrics) for row in read_own(path, suite)
+    }
     assert back == {(row.method, row.seed, row.labelled): dict(row.metrics) for row in rows}
 
 
@@ -60,7 +63,10 @@ def test_json_has_verdicts_and_measurements(tmp_path: Path) -> None:
 
 def test_latex_is_a_whole_table_with_nothing_unescaped(tmp_path: Path) -> None:
     suite = toy.suite(tmp_path)
-    rows = [replace(row, method="my_100%&method") if row.method == "entropy" else row for row in toy.trials()]
+    rows = [
+        replace(row, method="my_100%&method") if row.method == "entropy" else row
+        for row in toy.trials()
+    ]
     text = export.to_latex(judge_suite(suite, rows)).decode()
     lines = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert lines[0].startswith("method & labels & ours & published")
@@ -71,13 +77,18 @@ def test_latex_is_a_whole_table_with_nothing_unescaped(tmp_path: Path) -> None:
     ).decode()
     assert r"my\_100\%\&method & " in measured
     assert not any(sign in text + measured for sign in "±–✓★")
-    assert export.escape(r"a_b\c{}~^") == r"a\_b\textbackslash{}c\{\}\textasciitilde{}\textasciicircum{}"
+    assert (
+        export.escape(r"a_b\c{}~^")
+        == r"a\_b\textbackslash{}c\{\}\textasciitilde{}\textasciicircum{}"
+    )
 
 
 def test_the_crate_says_what_its_files_are(tmp_path: Path) -> None:
     suite, rows = toy.suite(tmp_path), toy.trials()
     files = {"measurements.csv": export.to_csv(rows), "verdicts.tex": b"%"}
-    crate = json.loads(export.to_rocrate(suite, judge_suite(suite, rows), rows, files, "2026-11-27"))
+    crate = json.loads(
+        export.to_rocrate(suite, judge_suite(suite, rows), rows, files, "2026-11-27")
+    )
     entities = {one["@id"]: one for one in crate["@graph"]}
     assert crate["@context"] == "https://w3id.org/ro/crate/1.1/context"
     assert entities["ro-crate-metadata.json"]["about"] == {"@id": "./"}
@@ -92,7 +103,9 @@ def test_the_crate_says_what_its_files_are(tmp_path: Path) -> None:
     def referred(value: object) -> list[str]:
         if isinstance(value, dict):
             return (
-                [value["@id"]] if set(value) == {"@id"} else [one for item in value.values() for one in referred(item)]
+                [value["@id"]]
+                if set(value) == {"@id"}
+                else [one for item in value.values() for one in referred(item)]
             )
         return [one for item in value for one in referred(item)] if isinstance(value, list) else []
 
@@ -101,7 +114,9 @@ def test_the_crate_says_what_its_files_are(tmp_path: Path) -> None:
     assert len(entities) == len(crate["@graph"]), "every @id once"
 
 
-def test_the_verb_exports_committed_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_verb_exports_committed_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     places = ["--suites", str(ROOT / "suites"), "--runs", str(tmp_path / "runs")]
     arguments = [*places, "export", "quickstart/digits", "--methods", "random", "--committed"]
     assert run(arguments) == Exit.OK
@@ -110,7 +125,12 @@ def test_the_verb_exports_committed_results(tmp_path: Path, capsys: pytest.Captu
     assert {line.split(",")[0] for line in lines[1:]} == {"random"}
     assert run([*arguments, "--to", "tex"]) == Exit.OK
     assert r"\end{tabular}" in capsys.readouterr().out
-    assert run([*arguments, "--to", "ro-crate", "--out", str(tmp_path / "out"), "--date", "2026-11-27"]) == Exit.OK
+    assert (
+        run(
+            [*arguments, "--to", "ro-crate", "--out", str(tmp_path / "out"), "--date", "2026-11-27"]
+        )
+        == Exit.OK
+    )
     folder = tmp_path / "out" / "quickstart" / "digits"
     assert {path.name for path in folder.iterdir()} == {
         "measurements.csv",

@@ -33,7 +33,11 @@ def test_the_library_is_the_one_that_was_published() -> None:
 
 
 def values(judged: Judged, method: str, size: int) -> list[float]:
-    return [row.metrics["accuracy"] for row in judged.measurements if (row.method, row.labelled) == (method, size)]
+    return [
+        row.metrics["accuracy"]
+        for row in judged.measurements
+        if (row.method, row.labelled) == (method, size)
+    ]
 
 
 def test_points_are_means_with_half_their_interval(judged: Judged) -> None:
@@ -51,13 +55,20 @@ def test_points_are_means_with_half_their_interval(judged: Judged) -> None:
             assert (n, len(own)) == (5, 5)
             assert mean == pytest.approx(statistics.mean(own), abs=0.0006)
             assert half == pytest.approx(2.776445 * statistics.stdev(own) / 5**0.5, abs=0.0006)
-    assert [point[:2] for point in series["margin"]["published"]] == [[100, 70.0], [200, 81.0], [300, 84.0]]
+    assert [point[:2] for point in series["margin"]["published"]] == [
+        [100, 70.0],
+        [200, 81.0],
+        [300, 84.0],
+    ]
     assert series["entropy"]["ours"] == [] and len(series["entropy"]["published"]) == 3
     (margin,) = [one for one in gain["series"] if one["ours"]]
     assert margin["name"] == "margin"
     assert [point[:2] for point in margin["published"]] == [[100, 0.0], [200, 1.0], [300, -1.0]]
     last = [
-        one - other for one, other in zip(values(judged, "margin", 300), values(judged, "random", 300), strict=True)
+        one - other
+        for one, other in zip(
+            values(judged, "margin", 300), values(judged, "random", 300), strict=True
+        )
     ]
     assert margin["ours"][-1][1] == pytest.approx(statistics.mean(last), abs=0.0006)
 
@@ -92,9 +103,15 @@ def test_a_page_stays_small_at_twelve_thousand_measurements(tmp_path: Path) -> N
     """20 methods at 12 sizes with 50 seeds, and a published number for each method and size."""
     sizes, random = range(100, 1300, 100), np.random.default_rng(0)
     levels = {f"method-{at}": 60 + 2.0 * np.arange(12) + 0.1 * at for at in range(20)}
-    methods = [f'[methods.{name}]\ntitle = "{name}"\nstrategy = {{ name = "random" }}\n' for name in levels]
+    methods = [
+        f'[methods.{name}]\ntitle = "{name}"\nstrategy = {{ name = "random" }}\n' for name in levels
+    ]
     suite = toy.suite(tmp_path, [], more="\n".join(methods))
-    text = suite.path.read_text().replace("cycles = 3", "cycles = 12").replace("train_size = 1000", "train_size = 2000")
+    text = (
+        suite.path.read_text()
+        .replace("cycles = 3", "cycles = 12")
+        .replace("train_size = 1000", "train_size = 2000")
+    )
     suite.path.write_text(text)
     table = ["method,labelled,metric,mean,n,source,reading_error,role"]
     table += [

@@ -1,4 +1,5 @@
-"""The table of docs/frozen-features.md is that of the committed verdicts: `python -m tests.reports.test_frozen_page` prints it."""
+"""The table of docs/frozen-features.md is that of the committed verdicts: `python -m
+tests.reports.test_frozen_page` prints it."""
 
 from __future__ import annotations
 
@@ -14,9 +15,14 @@ SIGNS = {"holds": "✓", "refuted": "✗", "inconclusive": "?"}
 
 def table_rows() -> list[str]:
     """A row for every method, the largest area first."""
-    verdicts: dict[str, Any] = json.loads((ROOT / "results/frozen/cifar10/verdicts.json").read_text())
+    verdicts: dict[str, Any] = json.loads(
+        (ROOT / "results/frozen/cifar10/verdicts.json").read_text()
+    )
     answers = {answer["id"]: answer for answer in verdicts["claims"]}
-    return [_row(standing, answers) for standing in sorted(verdicts["standings"], key=lambda item: -item["area"])]
+    return [
+        _row(standing, answers)
+        for standing in sorted(verdicts["standings"], key=lambda item: -item["area"])
+    ]
 
 
 def _row(standing: dict[str, Any], answers: dict[str, Any]) -> str:
@@ -27,7 +33,10 @@ def _row(standing: dict[str, Any], answers: dict[str, Any]) -> str:
         p = "< 0.001" if standing["gain_p"] < 0.001 else f"{standing['gain_p']:.3f}"
         saved = "not reached"
         if standing["saved"] is not None:
-            saved = f"{standing['saved']:.0f} [{standing['saved_low']:.0f}, {standing['saved_high']:.0f}]"
+            saved = (
+                f"{standing['saved']:.0f} [{standing['saved_low']:.0f}, "
+                f"{standing['saved_high']:.0f}]"
+            )
     last = [_answer(answers.get(f"{method}-{other}")) for other in ("random", "margin")]
     area = f"{standing['area']:.2f} ± {standing['area_sd']:.2f}"
     return f"| {' | '.join((f'`{method}`', area, gain, p, saved, *last))} |"

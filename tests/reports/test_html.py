@@ -82,24 +82,37 @@ def test_structure(text: str) -> None:
     (root,) = page.all("html")
     assert root.attributes["lang"] == "en"
     assert [len(page.all(tag)) for tag in ("title", "main", "header", "footer", "h1")] == [1] * 5
-    levels = [int(element.tag[1]) for element in page.elements if re.fullmatch(r"h[1-6]", element.tag)]
+    levels = [
+        int(element.tag[1]) for element in page.elements if re.fullmatch(r"h[1-6]", element.tag)
+    ]
     assert all(later - earlier <= 1 for earlier, later in pairwise(levels)), "no level is skipped"
     for table in page.all("table"):
         region = next(
-            e for e in page.elements if e.tag == "div" and table.text in e.text and "aria-label" in e.attributes
+            e
+            for e in page.elements
+            if e.tag == "div" and table.text in e.text and "aria-label" in e.attributes
         )
         assert region.attributes["tabindex"] == "0"
     assert len(page.all("caption")) == len(page.all("table"))
     assert all(head.attributes.get("scope") in ("col", "row") for head in page.all("th"))
     assert all("label" in control.path for control in page.all("select") + page.all("input"))
-    assert all(svg.attributes["role"] == "img" and len(svg.attributes["aria-label"]) > 40 for svg in page.all("svg"))
+    assert all(
+        svg.attributes["role"] == "img" and len(svg.attributes["aria-label"]) > 40
+        for svg in page.all("svg")
+    )
 
 
 def test_ids_are_unique_and_links_inside_arrive(text: str) -> None:
     page = parse(text)
-    ids = [e.attributes["id"] for e in page.elements if "id" in e.attributes and "svg" not in e.path]
+    ids = [
+        e.attributes["id"] for e in page.elements if "id" in e.attributes and "svg" not in e.path
+    ]
     assert len(ids) == len(set(ids))
-    inside = [link.attributes["href"][1:] for link in page.all("a") if link.attributes["href"].startswith("#")]
+    inside = [
+        link.attributes["href"][1:]
+        for link in page.all("a")
+        if link.attributes["href"].startswith("#")
+    ]
     assert inside
     assert set(inside) <= set(ids)
     tables = [form.attributes["data-table"] for form in page.all("form")]
@@ -124,7 +137,9 @@ def test_nothing_comes_from_elsewhere(text: str) -> None:
 def test_the_policy_allows_this_style_and_script_and_no_other(text: str) -> None:
     page = parse(text)
     policy = next(
-        m.attributes["content"] for m in page.all("meta") if m.attributes.get("http-equiv") == "Content-Security-Policy"
+        m.attributes["content"]
+        for m in page.all("meta")
+        if m.attributes.get("http-equiv") == "Content-Security-Policy"
     )
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
     assert rules["default-src"] == "'none'"
@@ -150,13 +165,19 @@ def test_preprints_are_linked(judged: Judged) -> None:
         ("", []),
     ):
         suite = judged.suite.suite
-        changed = suite.model_copy(update={"paper": suite.paper.model_copy(update={"preprint": preprint})})
-        file = type(judged.suite)(judged.suite.id, judged.suite.path, judged.suite.raw, judged.suite.text, changed)
+        changed = suite.model_copy(
+            update={"paper": suite.paper.model_copy(update={"preprint": preprint})}
+        )
+        file = type(judged.suite)(
+            judged.suite.id, judged.suite.path, judged.suite.raw, judged.suite.text, changed
+        )
         page = parse(html.suite_page(file, judged.judgement, []))
         assert [a.attributes["href"] for a in page.all("a") if a.text == "paper"] == links
 
 
-@pytest.mark.parametrize("preprint", ["javascript:alert(1)", "arXiv:1?a=<b>", "https://example.org/"])
+@pytest.mark.parametrize(
+    "preprint", ["javascript:alert(1)", "arXiv:1?a=<b>", "https://example.org/"]
+)
 def test_other_addresses_are_refused(preprint: str) -> None:
     with pytest.raises(ValidationError, match="preprint"):
         Paper(key="toy", title="Toy", venue="Nowhere", year=2024, preprint=preprint)
@@ -169,7 +190,9 @@ def test_every_line_says_what_must_be_known(site: Path) -> None:
     assert len(judged_rows) >= 6
     assert all("[other data]" in row.text for row in judged_rows)
     notes = {
-        item.attributes["id"]: item.text for item in page.all("li") if item.attributes.get("id", "").startswith("note-")
+        item.attributes["id"]: item.text
+        for item in page.all("li")
+        if item.attributes.get("id", "").startswith("note-")
     }
     assert any("90 of 101 classes" in text for text in notes.values())
     assert any("no source establishes protocol.training.epochs" in text for text in notes.values())
@@ -178,9 +201,16 @@ def test_every_line_says_what_must_be_known(site: Path) -> None:
 
 def test_the_index_links_every_report_every_claim_and_every_method(site: Path) -> None:
     page = parse((site / "index.html").read_text())
-    links = [a.attributes["href"] for a in page.all("a") if not a.attributes["href"].startswith("#")]
+    links = [
+        a.attributes["href"] for a in page.all("a") if not a.attributes["href"].startswith("#")
+    ]
     methods = [f"methods/{name}.html" for name in ("random", "margin", "entropy")]
-    assert set(links) == {"toy/digits/report.html", "toy/letters/report.html", *methods, *CLAIM_LINKS}
+    assert set(links) == {
+        "toy/digits/report.html",
+        "toy/letters/report.html",
+        *methods,
+        *CLAIM_LINKS,
+    }
     assert all((site / link.partition("#")[0]).is_file() for link in links)
     claims = next(table for table in page.all("table") if table.attributes["id"] == "table-claims")
     assert "C1" in claims.text and "C2" in claims.text
@@ -190,9 +220,17 @@ def test_the_index_links_every_report_every_claim_and_every_method(site: Path) -
 
 def test_the_page_of_a_method_names_its_suites_and_claims(site: Path) -> None:
     page = parse((site / "methods/margin.html").read_text())
-    links = [a.attributes["href"] for a in page.all("a") if not a.attributes["href"].startswith("#")]
-    assert {"../index.html", "../toy/digits/report.html", "../toy/letters/report.html"} <= set(links)
+    links = [
+        a.attributes["href"] for a in page.all("a") if not a.attributes["href"].startswith("#")
+    ]
+    assert {"../index.html", "../toy/digits/report.html", "../toy/letters/report.html"} <= set(
+        links
+    )
     assert all((site / "methods" / link.partition("#")[0]).resolve().is_file() for link in links)
-    rows = next(table for table in page.all("table") if table.attributes["id"] == "table-method").text
-    assert "1.20×" in rows and "toy/digits" in rows, "the cost of margin is 1.2 times that of random sampling"
+    rows = next(
+        table for table in page.all("table") if table.attributes["id"] == "table-method"
+    ).text
+    assert "1.20×" in rows and "toy/digits" in rows, (
+        "the cost of margin is 1.2 times that of random sampling"
+    )
     assert len([row for row in page.all("tr") if row.attributes.get("data-state")]) == 2

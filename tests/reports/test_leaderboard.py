@@ -15,14 +15,16 @@ from tests.helpers import toy_suite as toy
 
 def judged(tmp_path: Path, name: str, curves: dict | None = None) -> SuiteVerdict:
     return judge_suite(
-        toy.suite(tmp_path, name=name), toy.trials(curves or toy.PUBLISHED, suite=f"toy/{name}", rng=len(name))
+        toy.suite(tmp_path, name=name),
+        toy.trials(curves or toy.PUBLISHED, suite=f"toy/{name}", rng=len(name)),
     )
 
 
 def test_average_ranks(tmp_path: Path) -> None:
     turned = {"random": (70, 80, 85), "margin": (70, 82, 88), "entropy": (70, 83, 90)}
     found = make_leaderboard(
-        [judged(tmp_path, "a"), judged(tmp_path, "bb"), judged(tmp_path, "ccc", turned)], {"toy/a": "digits"}
+        [judged(tmp_path, "a"), judged(tmp_path, "bb"), judged(tmp_path, "ccc", turned)],
+        {"toy/a": "digits"},
     )
     assert found is not None
     assert [(place.method, round(place.rank, 3)) for place in found.places] == [
@@ -49,7 +51,9 @@ def test_ranks_are_taken_where_the_same_methods_stand(tmp_path: Path) -> None:
     ]
     found = make_leaderboard(suites)
     assert found is not None
-    assert {(place.method, place.suites) for place in found.places} == {(name, 3) for name in toy.PUBLISHED}
+    assert {(place.method, place.suites) for place in found.places} == {
+        (name, 3) for name in toy.PUBLISHED
+    }
     assert "3 of 4 suites (toy/a, toy/ccc, toy/dddd)" in found.text
     assert len(found.entries) == 3 + 2 + 4 + 3
 
@@ -68,7 +72,9 @@ def test_too_little_to_rank(tmp_path: Path) -> None:
 
 
 def test_costs_are_shown_against_the_control(tmp_path: Path) -> None:
-    found = make_leaderboard([judged(tmp_path, "a")], costs={("toy/a", "margin"): 30.0, ("toy/a", "random"): 20.0})
+    found = make_leaderboard(
+        [judged(tmp_path, "a")], costs={("toy/a", "margin"): 30.0, ("toy/a", "random"): 20.0}
+    )
     assert found is not None
     assert {entry.method: entry.cells[-1] for entry in found.entries} == {
         "margin": "1.50×",
@@ -100,16 +106,22 @@ def test_cliques(p_values: np.ndarray, runs: list[tuple[int, int]]) -> None:
 
 
 def test_a_guest_moves_nobody(tmp_path: Path) -> None:
-    """With a guest that is best everywhere, on another machine and at fewer sizes, all that is said of others stays."""
+    """With a guest that is best everywhere, on another machine and at fewer sizes, all that is said
+    of others stays."""
     names = ("a", "bb", "ccc", "dddd", "eeeee", "ffffff", "ggggggg")
     suites = [toy.suite(tmp_path, name=name, more=toy.claim("margin", "random")) for name in names]
     own = [toy.trials(suite=suite.id, rng=place) for place, suite in enumerate(suites)]
-    near = [toy.trials({"guest": (71, 90, 95)}, suite=suite.id, rng=9, seeds=range(4)) for suite in suites]
+    near = [
+        toy.trials({"guest": (71, 90, 95)}, suite=suite.id, rng=9, seeds=range(4))
+        for suite in suites
+    ]
     far = [
         row
         for suite in suites
         for seed in range(20)
-        for row in toy.trial("far", seed, (99.0, 99.5), sizes=(100, 200), suite=suite.id, device="cpu-z", env="env-z")
+        for row in toy.trial(
+            "far", seed, (99.0, 99.5), sizes=(100, 200), suite=suite.id, device="cpu-z", env="env-z"
+        )
     ]
     alone = [judge_suite(suite, rows) for suite, rows in zip(suites, own, strict=True)]
     beside = [
@@ -118,11 +130,19 @@ def test_a_guest_moves_nobody(tmp_path: Path) -> None:
     ]
     for before, after in zip(alone, beside, strict=True):
         assert set(before.numbers) <= set(after.numbers)
-        assert (before.curves, before.claims, before.kendall) == (after.curves, after.claims, after.kendall)
+        assert (before.curves, before.claims, before.kendall) == (
+            after.curves,
+            after.claims,
+            after.kendall,
+        )
         assert set(before.standings) <= set(after.standings)
-        assert {row.method for row in after.standings} - {row.method for row in before.standings} == {"guest"}
+        assert {row.method for row in after.standings} - {
+            row.method for row in before.standings
+        } == {"guest"}
         shared = [after.penalty_methods.index(method) for method in before.penalty_methods]
-        assert [[after.penalties[row][column] for column in shared] for row in shared] == [*map(list, before.penalties)]
+        assert [[after.penalties[row][column] for column in shared] for row in shared] == [
+            *map(list, before.penalties)
+        ]
     first, second = make_leaderboard(alone), make_leaderboard(beside)
     assert first is not None
     assert second is not None

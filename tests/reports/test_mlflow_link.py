@@ -58,7 +58,9 @@ def address(workspace: Workspace) -> Iterator[str]:
 def wait_for(browser: Browser, expression: str) -> None:
     until = time.monotonic() + 4 * PATIENCE
     while not browser.run(expression):
-        assert time.monotonic() < until, browser.run("document.body ? document.body.innerText : location.href")
+        assert time.monotonic() < until, browser.run(
+            "document.body ? document.body.innerText : location.href"
+        )
         time.sleep(0.1)
 
 

@@ -1,4 +1,5 @@
-"""The first screen: counts, differences and what is missing are those of the verdicts, cell by cell."""
+"""The first screen: counts, differences and what is missing are those of the verdicts, cell by
+cell."""
 
 from __future__ import annotations
 
@@ -25,8 +26,12 @@ def test_questions_of_this_project_are_no_claims(judged: Judged) -> None:
     asked = replace(judged.judgement, claims=(first, replace(second, source=f"{OURS}: a question")))
     groups = overview.verdict_tiles(asked)
     assert list(groups) == ["9 published numbers", "1 claim", "1 question of this project"]
-    assert [(tile.kind, tile.count) for tile in groups["1 claim"]] == [(str(first.outcome).replace("_", " "), 1)]
-    (row,) = [row for row in html.claim_rows([html.Page(asked, "digits")]) if row["id"] == second.id]
+    assert [(tile.kind, tile.count) for tile in groups["1 claim"]] == [
+        (str(first.outcome).replace("_", " "), 1)
+    ]
+    (row,) = [
+        row for row in html.claim_rows([html.Page(asked, "digits")]) if row["id"] == second.id
+    ]
     assert row["text"] == f"{second.text} (a question of this project)"
 
 
@@ -35,7 +40,9 @@ def test_claims_with_the_same_verdict_stand_together_and_each_once(judged: Judge
     twice = [*claims, *claims]
     groups = overview.claim_groups(twice)
     assert len(groups) == len({(claim.outcome, claim.reason) for claim in claims})
-    assert sorted(index for held in groups.values() for index, _ in held) == list(range(1, len(twice) + 1))
+    assert sorted(index for held in groups.values() for index, _ in held) == list(
+        range(1, len(twice) + 1)
+    )
     for (kind, text), held in groups.items():
         assert all(str(claim.outcome) == kind and claim.reason in text for _, claim in held)
         assert all(claim is twice[index - 1] for index, claim in held)
@@ -69,7 +76,9 @@ def test_means_stand_where_nothing_is_compared(judged: Judged) -> None:
 
 
 def test_what_is_missing_comes_with_the_command_that_fills_it(judged: Judged) -> None:
-    text, command = overview.missing_text(judged.judgement, {"Run what is missing": "albench run toy/digits"})
+    text, command = overview.missing_text(
+        judged.judgement, {"Run what is missing": "albench run toy/digits"}
+    )
     assert "Missing: 3 published numbers without a measurement; no trial of entropy." in text
     assert command == "albench run toy/digits"
     whole = _without(judged.judgement, VerdictKind.MISSING, VerdictKind.INCONCLUSIVE)

@@ -1,4 +1,5 @@
-"""Target models trained apart, from the store to the committed table and back, as the command line is called."""
+"""Target models trained apart, from the store to the committed table and back, as the command line
+is called."""
 
 from __future__ import annotations
 
@@ -23,9 +24,14 @@ ELSEWHERE = ENVIRONMENT.model_copy(update={"torch": "2.10.0"})
 
 
 def fill(runs: Path) -> None:
-    """Every part of three trials with the published numbers and some scatter, the smallest models in another environment."""
+    """Every part of three trials with the published numbers and some scatter, the smallest models
+    in another environment."""
     suite = find_suite("diam/mnist", SUITES)
-    published = {row.metric: row.value for row in suite.reported if (row.method, row.labelled) == ("random", 3000)}
+    published = {
+        row.metric: row.value
+        for row in suite.reported
+        if (row.method, row.labelled) == ("random", 3000)
+    }
     store = Store(runs)
     for profile, item in suite.suite.profiles.items():
         members = item.set.get("protocol.members")
@@ -36,22 +42,32 @@ def fill(runs: Path) -> None:
         for asked in chosen.trials(SUITES):
             trial = asked.trial.model_copy(update={"data_digest": "d" * 64})
             own = {
-                f"accuracy/model{place}": published[f"accuracy/model{place}"] + 0.1 * (trial.seed - 1)
+                f"accuracy/model{place}": published[f"accuracy/model{place}"]
+                + 0.1 * (trial.seed - 1)
                 for place in members
             }
             record = toy_record(trial, env)
-            metrics = own | {"accuracy": fmean(own.values()), "spread/models": pstdev(own.values()), "loss/last": 0.5}
+            metrics = own | {
+                "accuracy": fmean(own.values()),
+                "spread/models": pstdev(own.values()),
+                "loss/last": 0.5,
+            }
             (cycle,) = record.cycles
-            cycle = cycle.model_copy(update={"labelled": 3000, "metrics": metrics, "labelled_digest": "e" * 64})
+            cycle = cycle.model_copy(
+                update={"labelled": 3000, "metrics": metrics, "labelled_digest": "e" * 64}
+            )
             record = record.model_copy(update={"cycles": (cycle,)})
             folder = store.create(trial, env)
             say_started(folder, trial, env)
             events.append_event(
-                folder / "events.jsonl", CycleFinished(time=2.0, result=cycle, seconds={"train": 1.0}, reused=False)
+                folder / "events.jsonl",
+                CycleFinished(time=2.0, result=cycle, seconds={"train": 1.0}, reused=False),
             )
             events.write_json(folder / "record.json", record)
             file = hashlib.sha256((folder / "record.json").read_bytes()).hexdigest()
-            events.append_event(folder / "events.jsonl", TrialFinished(time=3.0, digest=record.digest, file=file))
+            events.append_event(
+                folder / "events.jsonl", TrialFinished(time=3.0, digest=record.digest, file=file)
+            )
 
 
 def test_parts_are_judged_published_and_judged_again(
@@ -61,7 +77,14 @@ def test_parts_are_judged_published_and_judged_again(
     fill(tmp_path / "runs")
 
     def albench(*arguments: str, runs: str = "runs") -> str:
-        places = ["--suites", str(SUITES), "--results", str(tmp_path / "results"), "--runs", str(tmp_path / runs)]
+        places = [
+            "--suites",
+            str(SUITES),
+            "--results",
+            str(tmp_path / "results"),
+            "--runs",
+            str(tmp_path / runs),
+        ]
         assert invoke([*places, *arguments]) == 0
         return capsys.readouterr().out
 
@@ -79,7 +102,11 @@ def test_parts_are_judged_published_and_judged_again(
     page = json.loads((folder / "first.as_published/verdicts.json").read_text())
     assert len(page["environments"]) == 2
 
-    albench("report", "diam/mnist", "--profile", "first", "--committed", "--no-tracking", runs="empty")
-    again = json.loads((tmp_path / "report/diam/mnist/first.as_published/verdicts.json").read_text())
+    albench(
+        "report", "diam/mnist", "--profile", "first", "--committed", "--no-tracking", runs="empty"
+    )
+    again = json.loads(
+        (tmp_path / "report/diam/mnist/first.as_published/verdicts.json").read_text()
+    )
     assert again == page
     assert "accuracy/model" not in (folder / "first.as_published/report.md").read_text()

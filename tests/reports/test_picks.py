@@ -12,14 +12,19 @@ from benchmark.runs.picks import LabelledSet
 
 
 def bought(method: str, *groups: str, seed: int = 0) -> LabelledSet:
-    """A trial that bought these images, cycle by cycle; the first group is its first labelled set."""
+    """A trial that bought these images, cycle by cycle; the first group is its first labelled
+    set."""
     indices = [int(one) for group in groups for one in group.split()]
     sizes = np.cumsum([len(group.split()) for group in groups])
     return LabelledSet(method, "e", method, seed, tuple(map(int, sizes)), np.array(indices))
 
 
 def test_overlap_counts_what_both_bought_after_the_same_start() -> None:
-    sets = [bought("a", "0 1", "2 3", "4 5"), bought("b", "0 1", "3 9", "2 8"), bought("c", "0 1", "6 7", "8 9")]
+    sets = [
+        bought("a", "0 1", "2 3", "4 5"),
+        bought("b", "0 1", "3 9", "2 8"),
+        bought("c", "0 1", "6 7", "8 9"),
+    ]
     found = summarize_picks(sets, order=["c", "a"], pool=12)
     assert found is not None and found.methods == ("c", "a", "b")
     first, second = found.overlaps
@@ -27,14 +32,21 @@ def test_overlap_counts_what_both_bought_after_the_same_start() -> None:
     # At 4: a has 2 3, b has 3 9, c has 6 7. At 6: a 2 3 4 5, b 3 9 2 8, c 6 7 8 9.
     assert first.rows == ((100.0, 0.0, 0.0), (0.0, 100.0, 50.0), (0.0, 50.0, 100.0))
     assert second.rows == ((100.0, 0.0, 50.0), (0.0, 100.0, 50.0), (50.0, 50.0, 100.0))
-    assert (first.chance, second.chance) == (20.0, 40.0), "2 and 4 of the 10 images that can be bought"
+    assert (first.chance, second.chance) == (20.0, 40.0), (
+        "2 and 4 of the 10 images that can be bought"
+    )
 
 
 def test_chance_is_what_uniform_draws_share() -> None:
     """The slow twin: the mean over many draws."""
     random = np.random.default_rng(0)
     draws = [
-        [bought(name, "0 1", " ".join(map(str, random.permutation(np.arange(2, 22))[:5])), seed=seed) for name in "ab"]
+        [
+            bought(
+                name, "0 1", " ".join(map(str, random.permutation(np.arange(2, 22))[:5])), seed=seed
+            )
+            for name in "ab"
+        ]
         for seed in range(400)
     ]
     found = summarize_picks([one for pair in draws for one in pair], pool=22)
@@ -62,7 +74,9 @@ def test_seeds_with_other_first_images_are_not_compared() -> None:
 def test_balance_of_classes() -> None:
     labels = np.array([0, 0, 0, 1, 1, 1, 0, 1])
     found = summarize_picks(
-        [bought("even", "0", "1 3"), bought("one", "0", "1 2")], labels=labels, class_names=("x", "y")
+        [bought("even", "0", "1 3"), bought("one", "0", "1 2")],
+        labels=labels,
+        class_names=("x", "y"),
     )
     assert found is not None
     assert found.evenness == ((100.0,), (0.0,))
@@ -76,7 +90,9 @@ def test_balance_of_classes() -> None:
 
 def test_many_classes_have_no_column_each() -> None:
     labels = np.arange(40) % 20
-    found = summarize_picks([bought("a", "0", "1 2")], labels=labels, class_names=tuple(map(str, range(20))))
+    found = summarize_picks(
+        [bought("a", "0", "1 2")], labels=labels, class_names=tuple(map(str, range(20)))
+    )
     assert found is not None and found.shares == () and len(found.evenness) == 1
 
 

@@ -39,13 +39,23 @@ def test_no_clock_and_no_version_in_the_files(judged: Judged) -> None:
 def texts(picture: plots.Picture) -> list[str]:
     return [
         node.text or ""
-        for node in ElementTree.fromstring(picture.svg.decode()).iter("{http://www.w3.org/2000/svg}text")
+        for node in ElementTree.fromstring(picture.svg.decode()).iter(
+            "{http://www.w3.org/2000/svg}text"
+        )
     ]
 
 
 def test_panels_and_legend(judged: Judged) -> None:
     curves, gain = plots.pictures(judged.suite, judged.judgement, judged.measurements)
-    assert {"random", "margin", "entropy", "ours", "published", "labelled images", "accuracy (%)"} <= set(texts(curves))
+    assert {
+        "random",
+        "margin",
+        "entropy",
+        "ours",
+        "published",
+        "labelled images",
+        "accuracy (%)",
+    } <= set(texts(curves))
     assert {"margin", "published", "gain over random (points)"} <= set(texts(gain))
     assert "entropy" not in texts(gain), "nothing was measured of it"
 
@@ -54,7 +64,9 @@ def test_other_profiles_are_drawn_without_published_numbers(tmp_path: Path) -> N
     suite, rows = toy.suite(tmp_path), toy.trials(profile="smoke", seeds=[0])
     found = plots.pictures(suite, judge_suite(suite, rows, profile="smoke"), rows)
     assert all("published" not in texts(picture) for picture in found)
-    assert plots.pictures(toy.suite(tmp_path, []), judge_suite(toy.suite(tmp_path, []), []), []) == []
+    assert (
+        plots.pictures(toy.suite(tmp_path, []), judge_suite(toy.suite(tmp_path, []), []), []) == []
+    )
 
 
 def test_published_spread_is_drawn(tmp_path: Path) -> None:
@@ -62,7 +74,9 @@ def test_published_spread_is_drawn(tmp_path: Path) -> None:
     sizes = []
     for table in (toy.reported(), toy.reported(sd=2.0, n=3)):
         suite = toy.suite(tmp_path, table)
-        sizes.append(plots.pictures(suite, judge_suite(suite, rows), rows)[0].svg.count(b"LineCollection"))
+        sizes.append(
+            plots.pictures(suite, judge_suite(suite, rows), rows)[0].svg.count(b"LineCollection")
+        )
     assert (sizes[0], sizes[1]) == (0, 3)
 
 
@@ -70,7 +84,9 @@ def vision(colour: str, kind: str) -> np.ndarray:
     """Linear RGB as a dichromat sees it (Vienot, Brettel and Mollon 1999, full deficiency)."""
     values = np.array([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
     linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-    lms = np.array([[17.8824, 43.5161, 4.11935], [3.45565, 27.1554, 3.86714], [0.0299566, 0.184309, 1.46709]])
+    lms = np.array(
+        [[17.8824, 43.5161, 4.11935], [3.45565, 27.1554, 3.86714], [0.0299566, 0.184309, 1.46709]]
+    )
     loss = {
         "normal": np.eye(3),
         "protan": np.array([[0, 2.02344, -2.52581], [0, 1, 0], [0, 0, 1]]),
@@ -86,7 +102,10 @@ def test_colours_can_be_told_apart(kind: str) -> None:
 
 
 def test_methods_with_the_same_colour_differ_by_marker() -> None:
-    looks = [(curves.COLOURS[at % len(curves.COLOURS)], curves.MARKERS[at % len(curves.MARKERS)]) for at in range(24)]
+    looks = [
+        (curves.COLOURS[at % len(curves.COLOURS)], curves.MARKERS[at % len(curves.MARKERS)])
+        for at in range(24)
+    ]
     assert len(set(looks)) == 24
 
 
@@ -130,10 +149,15 @@ def test_leaderboard_pictures(tmp_path: Path) -> None:
 
 
 def test_reports_draw_without_pyplot(judged: Judged) -> None:
-    code = "import sys, benchmark.reports, benchmark.verdicts.judge; print([m for m in sys.modules if m in %r])"
+    code = (
+        "import sys, benchmark.reports, benchmark.verdicts.judge; print([m for m in sys.modules if "
+        "m in %r])"
+    )
     heavy = ("scipy", "matplotlib", "statsmodels", "jinja2", "pandas", "torch")
     assert (
-        subprocess.run([sys.executable, "-c", code % (heavy,)], capture_output=True, text=True, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", code % (heavy,)], capture_output=True, text=True, check=True
+        ).stdout
         == "[]\n"
     )
     plots.pictures(judged.suite, judged.judgement, judged.measurements)

@@ -62,7 +62,10 @@ def test_committed_trials_are_judged_and_those_of_smaller_profiles_are_not(tmp_p
     commit(tmp_path, "toy/digits", [*toy.trials(), *toy.trials(seeds=[0], profile="smoke")])
     text = showcase(tmp_path)
     assert "| `toy/digits` | paper | 15 | 9 reproduced | 1 holds | all matched |" in text
-    assert "| `toy/digits` | smoke | 3 | not compared: profile smoke is not the published protocol |" in text
+    assert (
+        "| `toy/digits` | smoke | 3 | not compared: profile smoke is not the published protocol |"
+        in text
+    )
     assert text.index("| paper |") < text.index("| smoke |")
     assert "without committed results" not in text
 
@@ -75,7 +78,11 @@ def test_the_quickstart_is_shown_and_compared_with_nothing(tmp_path: Path) -> No
     (folder / "gain.png").write_bytes(b"png")
     text = showcase(tmp_path)
     assert "](results/quickstart/digits/gain.png)" in text
-    assert [line.split("|")[1].strip() for line in text.splitlines() if line.startswith(("| m", "| e", "| r"))] == [
+    assert [
+        line.split("|")[1].strip()
+        for line in text.splitlines()
+        if line.startswith(("| m", "| e", "| r"))
+    ] == [
         "method",
         "margin",
         "entropy",
@@ -91,7 +98,10 @@ def test_markers_are_needed_and_the_rest_stays(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="places"):
         main(readme)
     (tmp_path / "docs").mkdir()
-    readme.write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n<!-- claims -->\n<!-- /claims -->\n")
+    readme.write_text(
+        "before\n<!-- results -->\nold\n<!-- /results -->\nafter\n<!-- claims -->\n<!-- /claims "
+        "-->\n"
+    )
     main(readme)
     once = readme.read_text()
     assert once.startswith("before\n<!-- results -->\n\n")

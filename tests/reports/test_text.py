@@ -26,7 +26,9 @@ def printed(judged: Judged, width: int = 220, **options: object) -> str:
 
 def test_the_terminal_says_it_all(judged: Judged) -> None:
     text = printed(
-        judged, cost_note="12 minutes", commands={"Run what is missing": "albench run [toy/digits] --method entropy"}
+        judged,
+        cost_note="12 minutes",
+        commands={"Run what is missing": "albench run [toy/digits] --method entropy"},
     )
     for part in (
         "✓ reproduced",
@@ -74,7 +76,12 @@ def test_a_number_of_another_metric_says_which(tmp_path: Path) -> None:
 
 def test_markdown_tables_are_whole(judged: Judged) -> None:
     text = markdown.render(
-        judged.suite, judged.judgement, "12 minutes", {"Run": "make x"}, {"Image": "sha256:1"}, {"Curves": "c.png"}
+        judged.suite,
+        judged.judgement,
+        "12 minutes",
+        {"Run": "make x"},
+        {"Image": "sha256:1"},
+        {"Curves": "c.png"},
     )
     width = 0
     for line in text.splitlines():
@@ -135,7 +142,9 @@ def test_writing_twice_changes_nothing(judged: Judged, tmp_path: Path) -> None:
     first, second = (
         {
             path.name: path.read_bytes()
-            for path in report.write(tmp_path / name, judged.suite, judged.judgement, judged.measurements, "", {})
+            for path in report.write(
+                tmp_path / name, judged.suite, judged.judgement, judged.measurements, "", {}
+            )
         }
         for name in ("a", "b")
     )
@@ -158,7 +167,13 @@ def test_numbers(value: float | None, signed: bool, text: str) -> None:
 
 
 def test_letters_and_footnotes() -> None:
-    assert [formatting.letter(place) for place in (0, 25, 26, 27, 52)] == ["a", "z", "aa", "ab", "ba"]
+    assert [formatting.letter(place) for place in (0, 25, 26, 27, 52)] == [
+        "a",
+        "z",
+        "aa",
+        "ab",
+        "ba",
+    ]
     notes = formatting.Footnotes()
     assert (notes.marks(["x", "y"]), notes.marks(["y", ""]), notes.marks([])) == ("a,b", "b", "")
     assert notes.lines() == [("a", "x"), ("b", "y")]
@@ -181,6 +196,8 @@ def test_what_was_measured_has_the_error_of_the_test_set(tmp_path: Path) -> None
     (cell,) = [cell for cell in found.cells if (cell.method, cell.labelled) == ("margin", 300)]
     assert cell.low is not None and cell.high is not None
     # 500 test images, 90 %: a standard error of 1.34 points, however little the seeds scatter
-    assert cell.high - cell.low == pytest.approx(2 * 1.96 * 100 * (0.9 * 0.1 / 500) ** 0.5, rel=0.01)
+    assert cell.high - cell.low == pytest.approx(
+        2 * 1.96 * 100 * (0.9 * 0.1 / 500) ** 0.5, rel=0.01
+    )
     assert formatting.measured_text(cell) in text
     assert "binomial error of the test set" in text

@@ -1,4 +1,5 @@
-"""compare and report as they are called: against committed records, over several suites, with a method of one's own."""
+"""compare and report as they are called: against committed records, over several suites, with a
+method of one's own."""
 
 from __future__ import annotations
 
@@ -49,8 +50,11 @@ class House:
         seeds: Iterable[int] = (0, 1, 2),
         plugin: str | None = None,
     ) -> None:
-        """Finished trials of these methods, or of a plug-in, with seeds that scatter alike in every method."""
-        chosen = Selection([Selector(suite)], methods=methods or None, seeds=tuple(seeds), plugin=plugin)
+        """Finished trials of these methods, or of a plug-in, with seeds that scatter alike in every
+        method."""
+        chosen = Selection(
+            [Selector(suite)], methods=methods or None, seeds=tuple(seeds), plugin=plugin
+        )
         for asked in chosen.trials(self.suites):
             trial = asked.trial.model_copy(update={"data_digest": "d" * 64})
             accuracy = LEVELS[trial.method_name] + 0.5 * trial.seed + shift
@@ -61,16 +65,22 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> House:
+def house(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> House:
     write_suite(tmp_path / "suites")
-    write_suite(tmp_path / "suites", "toy/two", SUITE.replace("[protocol]\nseed = 0", "[protocol]\nseed = 1"))
+    write_suite(
+        tmp_path / "suites",
+        "toy/two",
+        SUITE.replace("[protocol]\nseed = 0", "[protocol]\nseed = 1"),
+    )
     for name in ("GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     return House(tmp_path, capsys)
 
 
-# ---------------------------------------------------------------------------------------------------- regression, for CI
+# ------------------------------------------------------------------------------- regression, for CI
 
 
 def test_nothing_committed_is_not_success(house: House) -> None:
@@ -87,7 +97,10 @@ def test_unchanged_is_0_and_a_lost_bit_is_1_and_named(house: House) -> None:
     house.fill("entropy", runs="changed", shift=1e-9)
     house.fill("random", "random+cod", runs="changed")
     assert house("compare", "toy/one", "--regress", runs="changed") == 1
-    assert "entropy seed 0: not equal in the same environment (cycle 0: metrics.accuracy is 54.000000001" in house.out
+    assert (
+        "entropy seed 0: not equal in the same environment (cycle 0: metrics.accuracy is "
+        "54.000000001" in house.out
+    )
     assert house("compare", "toy/one", "--regress", "--methods", "random", runs="changed") == 0
 
 
@@ -106,7 +119,9 @@ def test_what_is_missing_or_moved_elsewhere(house: House) -> None:
     assert "above" in house.out
 
 
-def test_junit_annotations_and_summary(house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_junit_annotations_and_summary(
+    house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     for suite in ("toy/one", "toy/two"):
         house.fill(suite=suite)
         house("report", suite, "--publish")
@@ -115,10 +130,15 @@ def test_junit_annotations_and_summary(house: House, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     house.fill(suite="toy/one", runs="changed")
     house.fill(suite="toy/two", runs="changed", shift=1.0)
-    code = house("compare", "toy/*", "--regress", "--junit", "deep/junit.xml", "--github", runs="changed")
+    code = house(
+        "compare", "toy/*", "--regress", "--junit", "deep/junit.xml", "--github", runs="changed"
+    )
     assert code == 1
     suites = ElementTree.parse(tmp_path / "deep" / "junit.xml").getroot()
-    assert [(one.attrib["name"].split()[0], one.attrib["tests"], one.attrib["failures"]) for one in suites] == [
+    assert [
+        (one.attrib["name"].split()[0], one.attrib["tests"], one.attrib["failures"])
+        for one in suites
+    ] == [
         ("toy/one", "9", "0"),
         ("toy/two", "9", "9"),
     ]
@@ -143,7 +163,9 @@ def test_publishing_says_what_it_changes_and_twice_is_once(house: House) -> None
     house.fill()
     house("report", "toy/one", "--publish")
     files = {path: path.read_bytes() for path in house.results.rglob("*") if path.is_file()}
-    assert {"records.csv", "report.md", "report.html", "curves.png", "gain.svg"} <= {path.name for path in files}
+    assert {"records.csv", "report.md", "report.html", "curves.png", "gain.svg"} <= {
+        path.name for path in files
+    }
     assert house("report", "toy/one", "--publish") == 0
     assert house.err == ""
     assert {path: path.read_bytes() for path in files} == files
@@ -153,7 +175,7 @@ def test_publishing_says_what_it_changes_and_twice_is_once(house: House) -> None
     assert house.err.count("changes ") == 9
 
 
-# ---------------------------------------------------------------------------------------------------------------- reports
+# ------------------------------------------------------------------------------------------ reports
 
 
 def test_several_suites_get_an_index_with_a_leaderboard(house: House) -> None:
@@ -197,13 +219,18 @@ def test_reports_tell_the_determinism_of_their_trials(house: House) -> None:
     house.fill("random")
     house("report", "toy/one/random")
     text = (house.folder / "report/toy/one/report.md").read_text()
-    assert "- Determinism: deterministic algorithms on CPU: equal environments give equal bits\n" in text
+    assert (
+        "- Determinism: deterministic algorithms on CPU: equal environments give equal bits\n"
+        in text
+    )
     assert f"- Code: {ENVIRONMENT.code[:12]}\n" in text
     house.fill("random", env=ELSEWHERE, seeds=[0])
     house.fill("random", env=ELSEWHERE, seeds=[1], shift=0.1)
     house("report", "toy/one/random")
     text = (house.folder / "report/toy/one/report.md").read_text()
-    assert "2 trials were answered in several environments, and agree: 1 bitwise, 1 metric\n" in text
+    assert (
+        "2 trials were answered in several environments, and agree: 1 bitwise, 1 metric\n" in text
+    )
 
 
 def test_a_method_of_ones_own_stands_against_every_baseline_of_every_suite(house: House) -> None:
@@ -217,7 +244,12 @@ def test_a_method_of_ones_own_stands_against_every_baseline_of_every_suite(house
     assert house("report", "toy/*", "--committed") == 0
     for suite in ("toy/one", "toy/two"):
         found = house.verdicts(f"report/{suite}")
-        assert [row["method"] for row in found["standings"]] == ["Mine", "entropy", "random+cod", "random"]
+        assert [row["method"] for row in found["standings"]] == [
+            "Mine",
+            "entropy",
+            "random+cod",
+            "random",
+        ]
         assert found["standings"][0]["control"] == "random"
         assert found["standings"][0]["gain"] == pytest.approx(8.0)
         assert set(found["penalty_methods"]) == {"Mine", "random", "entropy", "random+cod"}
@@ -251,7 +283,9 @@ def test_committed_trials_keep_their_conditions(house: House) -> None:
     assert house("report", "toy/one", "--committed", runs="one") == 0
     mixed = conditions(house.folder / "report/toy/one/report.md")
     assert f"- torch: {ELSEWHERE.torch}, {ENVIRONMENT.torch}" in mixed
-    assert any("1 trial took" in line for line in mixed), "the time of eight of nine trials is not known"
+    assert any("1 trial took" in line for line in mixed), (
+        "the time of eight of nine trials is not known"
+    )
 
 
 def test_publishing_a_profile_keeps_the_conditions_of_others(house: House) -> None:
@@ -261,7 +295,10 @@ def test_publishing_a_profile_keeps_the_conditions_of_others(house: House) -> No
     (line,) = json.loads(path.read_text())
     path.write_text(json.dumps([line | {"profile": "smoke"}]))
     house("report", "toy/one", "--publish")
-    assert [(one["profile"], one["trials"]) for one in json.loads(path.read_text())] == [("paper", 9), ("smoke", 9)]
+    assert [(one["profile"], one["trials"]) for one in json.loads(path.read_text())] == [
+        ("paper", 9),
+        ("smoke", 9),
+    ]
     path.write_text('[{"profile": 1}]')
     assert house("report", "toy/one", "--committed", runs="elsewhere") == 3
     assert "conditions.json" in house.err and "restore the committed file" in house.err
@@ -296,12 +333,16 @@ def test_committed_trials_never_count_twice(house: House) -> None:
     assert found == {"entropy": 4, "random": 3, "random+cod": 3}
 
 
-# --------------------------------------------------------------------------------------------------------------- tracking
+# ----------------------------------------------------------------------------------------- tracking
 
 
-def test_the_tracker_gets_verdicts_gains_pictures_and_the_page(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tracker_gets_verdicts_gains_pictures_and_the_page(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
-    monkeypatch.setattr(tracking, "publish_verdicts", lambda *given, **options: seen.append((given, options)))
+    monkeypatch.setattr(
+        tracking, "publish_verdicts", lambda *given, **options: seen.append((given, options))
+    )
     house.fill()
     house("report", "toy/one", "--publish")
     assert seen == [], "there is no tracker"
@@ -322,7 +363,7 @@ def test_the_tracker_gets_verdicts_gains_pictures_and_the_page(house: House, mon
     assert len(seen) == 1
 
 
-# ------------------------------------------------------------------------------------------------------------ the manual
+# --------------------------------------------------------------------------------------- the manual
 
 
 def test_the_commands_of_the_ci_page_exist(house: House) -> None:

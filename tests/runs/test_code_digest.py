@@ -65,8 +65,12 @@ WORDS = {
     "docstring of a field": edit("al/score.py", "Pixels.", "In pixels."),
     "no docstring": edit("al/score.py", '    """A score."""\n', ""),
     "blank lines": edit("al/score.py", "ROUNDS", "\n\nROUNDS"),
-    "line breaks": edit("al/score.py", "2 * x + SIDE", "(\n            2 * x\n            + SIDE\n        )"),
-    "line endings": lambda root: (root / "al/score.py").write_bytes(SCORE.replace("\n", "\r\n").encode()),
+    "line breaks": edit(
+        "al/score.py", "2 * x + SIDE", "(\n            2 * x\n            + SIDE\n        )"
+    ),
+    "line endings": lambda root: (root / "al/score.py").write_bytes(
+        SCORE.replace("\n", "\r\n").encode()
+    ),
     "download": edit("al/datasets/download.py", "3", "4"),
     "provenance": edit("runs/environment.py", "hidden_by_it", "hidden_by_it  # why"),
     "what only provenance imports": edit("hidden_by_it.py", "1", "2"),
@@ -109,10 +113,26 @@ def test_a_text_that_is_used_is_meaning(project: Path) -> None:
 
 def test_what_belongs_to_it() -> None:
     files = code_files()
-    assert {"worker.py", "runs/events.py", "spec/protocol.py", "spec/identity.py", "al/loop.py"} <= set(files)
-    assert {"al/datasets/decode.py", "al/functional/kcenter.py", "al/strategies/tod.py"} <= set(files)
-    assert not set(files) & {*OUTSIDE, "planning/plan.py", "runs/store.py", "spec/load.py", "cli/run.py"}
+    assert {
+        "worker.py",
+        "runs/events.py",
+        "spec/protocol.py",
+        "spec/identity.py",
+        "al/loop.py",
+    } <= set(files)
+    assert {"al/datasets/decode.py", "al/functional/kcenter.py", "al/strategies/tod.py"} <= set(
+        files
+    )
+    assert not set(files) & {
+        *OUTSIDE,
+        "planning/plan.py",
+        "runs/store.py",
+        "spec/load.py",
+        "cli/run.py",
+    }
     for name in OUTSIDE:
-        assert (PACKAGE / name).is_file(), f"{name} is not there any more: the rule names it for nothing"
+        assert (PACKAGE / name).is_file(), (
+            f"{name} is not there any more: the rule names it for nothing"
+        )
     science = {path.relative_to(PACKAGE).as_posix() for path in (PACKAGE / "al").rglob("*.py")}
     assert science - set(files) == {name for name in OUTSIDE if name.startswith("al/")}

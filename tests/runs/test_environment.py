@@ -23,21 +23,32 @@ vendor_id	: GenuineIntel
 cpu family	: 6
 model		: 143
 model name	: Intel(R) Xeon(R) Platinum 8480+
-flags		: fpu sse sse2 sse4_1 avx fma avx2 avx512f avx512dq avx512bw avx512vl avx512_vnni avx512_bf16
+flags		: fpu sse sse2 avx fma avx2 avx512f avx512dq avx512bw avx512vl avx512_vnni avx512_bf16
 
 processor	: 1
 flags		: fpu
 """
-LAPTOP = "model name\t: AMD Ryzen 5\ncpu family\t: 23\nmodel\t\t: 104\nflags\t\t: sse sse2 sse4_1 avx fma avx2\n"
+LAPTOP = (
+    "model name\t: AMD Ryzen 5\ncpu family\t: 23\nmodel\t\t: 104\nflags\t\t: sse sse2 sse4_1 avx "
+    "fma avx2\n"
+)
 ARM = "processor\t: 0\nFeatures\t: fp asimd sve\nCPU part\t: 0xd40\n"
 
 
 @pytest.mark.parametrize(
     ("text", "env", "expected"),
     [
-        (SERVER, {}, ("Intel(R) Xeon(R) Platinum 8480+, cpu family 6, model 143", "AVX512/AVX512_CORE_BF16")),
+        (
+            SERVER,
+            {},
+            ("Intel(R) Xeon(R) Platinum 8480+, cpu family 6, model 143", "AVX512/AVX512_CORE_BF16"),
+        ),
         (SERVER, {"ATEN_CPU_CAPABILITY": "avx2"}, (None, "AVX2/AVX512_CORE_BF16")),
-        (SERVER, {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "AVX2"}, (None, "DEFAULT/AVX2")),
+        (
+            SERVER,
+            {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+            (None, "DEFAULT/AVX2"),
+        ),
         (SERVER, {"DNNL_MAX_CPU_ISA": "AVX512_CORE"}, (None, "AVX512/AVX512_CORE")),
         (SERVER, {"ONEDNN_MAX_CPU_ISA": "ALL"}, (None, "AVX512/AVX512_CORE_BF16")),
         (LAPTOP, {}, ("AMD Ryzen 5, cpu family 23, model 104", "AVX2/AVX2")),
@@ -58,7 +69,10 @@ def test_processor_without_x86_flags() -> None:
 
 
 def test_no_torch_is_imported() -> None:
-    code = "import sys; from benchmark.runs.environment import environment; environment('cpu'); print('torch' in sys.modules)"
+    code = (
+        "import sys; from benchmark.runs.environment import environment; environment('cpu'); "
+        "print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -75,14 +89,21 @@ def test_command_prints_the_same_environment(capsys: pytest.CaptureFixture[str])
     assert provenance.main(["--device", "cpu", "--threads", "3", "--precision", "bf16"]) == 0
     printed = Environment.model_validate_json(capsys.readouterr().out)
     assert printed == provenance.environment("cpu", "bf16", 3)
-    assert printed.env_id != provenance.environment("cpu", "fp32", 3).env_id != provenance.environment("cpu").env_id
+    assert (
+        printed.env_id
+        != provenance.environment("cpu", "fp32", 3).env_id
+        != provenance.environment("cpu").env_id
+    )
 
 
 def test_another_step_is_another_environment() -> None:
-    """The plain one is left out of an environment's text, so that ids and records are as before there was another."""
+    """The plain one is left out of an environment's text, so that ids and records are as before
+    there was another."""
     plain, together = provenance.environment("cpu"), provenance.environment("cpu", step="together")
     assert "step" not in plain.model_dump() and '"step"' not in plain.model_dump_json()
-    assert Environment.model_validate_json(plain.model_dump_json()) == plain and plain.step == "eager"
+    assert (
+        Environment.model_validate_json(plain.model_dump_json()) == plain and plain.step == "eager"
+    )
     assert Environment.model_validate_json(together.model_dump_json()) == together
     assert len({plain.env_id, together.env_id}) == 2
     with pytest.raises(UsageError, match="CUDA graphs") as refused:
@@ -90,13 +111,18 @@ def test_another_step_is_another_environment() -> None:
     assert "--step together" in refused.value.remedy
 
 
-def test_a_layout_by_device_and_precision_is_part_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_layout_by_device_and_precision_is_part_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     before = provenance.environment("cpu")
     assert before.memory_format == "channels_last"
     monkeypatch.setattr(provenance, "MEMORY_FORMATS", {("cpu", "bf16"): "contiguous"})
     assert provenance.environment("cpu").env_id == before.env_id
     assert provenance.environment("cpu", "bf16").memory_format == "contiguous"
-    assert prepare("cpu", "bf16", 1, memory_format="contiguous").memory_format == torch.contiguous_format
+    assert (
+        prepare("cpu", "bf16", 1, memory_format="contiguous").memory_format
+        == torch.contiguous_format
+    )
     assert prepare("cpu", "bf16", 1).memory_format == torch.channels_last
 
 
@@ -110,7 +136,9 @@ def test_libraries_are_part_of_an_environment() -> None:
 
 
 @pytest.mark.parametrize("name", ANY_DEVICE)
-def test_a_variable_that_moves_numbers_is_part_of_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_moves_numbers_is_part_of_the_environment(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv(name, raising=False)
     plain = provenance.environment("cpu")
     monkeypatch.setenv(name, "1")
@@ -132,7 +160,9 @@ def test_a_variable_is_fixed_or_part_of_the_environment_and_never_both() -> None
 
 def test_the_id_of_a_known_environment() -> None:
     known = "fc7b569562c201e878f4d7960b9d2142c0a4d747300ee4065b2592c6f2838002"
-    assert known == ENVIRONMENT.env_id, "what was recorded before belongs to another environment now"
+    assert known == ENVIRONMENT.env_id, (
+        "what was recorded before belongs to another environment now"
+    )
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "", "CPU"])
@@ -164,13 +194,16 @@ def test_packages() -> None:
 def test_a_repository_of_another_owner_is_read_and_one_that_cannot_be_is_unknown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in a CI's container or under sudo; "unknown" and "outside a repository" are two answers."""
+    """As in a CI's container or under sudo; "unknown" and "outside a repository" are two
+    answers."""
     git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@example.org"]
     subprocess.run([*git, "init", "-q"], check=True)
     (tmp_path / "file").write_text("1")
     subprocess.run([*git, "add", "file"], check=True)
     subprocess.run([*git, "commit", "-qm", "one"], check=True)
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(
+        [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+    ).stdout.strip()
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     refused = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
     assert "dubious ownership" in refused.stderr

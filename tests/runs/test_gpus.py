@@ -1,4 +1,5 @@
-"""GPUs by a driver that is a script and a torch that answers from a table: message, slots and identity of each machine."""
+"""GPUs by a driver that is a script and a torch that answers from a table: message, slots and
+identity of each machine."""
 
 from __future__ import annotations
 
@@ -45,12 +46,21 @@ MIG = f"""GPU 0: {H100} (UUID: GPU-aaaa)
 
 def seen(uuid: str, name: str, capability: str = "9.0", multiprocessors: int = 132) -> Gpu:
     """A device as torch describes it: its UUID has no prefix."""
-    return Gpu(uuid=uuid, name=name, driver="", capability=capability, multiprocessors=multiprocessors, memory=80 << 30)
+    return Gpu(
+        uuid=uuid,
+        name=name,
+        driver="",
+        capability=capability,
+        multiprocessors=multiprocessors,
+        memory=80 << 30,
+    )
 
 
 def answer(*found: Gpu, faults: Sequence[str] = (), **changes: str) -> Answer:
     plain = {"torch": "2.15.0+cu132", "cuda": "13.2", "cudnn": "91900"} | changes
-    return Answer(**plain, architectures=WHEEL, gpus=found, faults=tuple(faults) or ("",) * len(found))
+    return Answer(
+        **plain, architectures=WHEEL, gpus=found, faults=tuple(faults) or ("",) * len(found)
+    )
 
 
 Machine = Callable[..., None]
@@ -58,7 +68,8 @@ Machine = Callable[..., None]
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """Makes this machine one whose driver says `lines` (and `slices` to -L), and whose torch answers `told` by UUID."""
+    """Makes this machine one whose driver says `lines` (and `slices` to -L), and whose torch
+    answers `told` by UUID."""
     gpus.survey.cache_clear()
     for name in ("CUDA_VISIBLE_DEVICES", gpus.NAMES, gpus.CHOSEN_GPU):
         monkeypatch.delenv(name, raising=False)
@@ -70,9 +81,13 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
         (tmp_path / "rows").write_text("".join(f"{line}\n" for line in lines))
         (tmp_path / "slices").write_text(slices)
         tool = tmp_path / "nvidia-smi"
-        tool.write_text(f'#!/bin/sh\ncase "$1" in -L) cat {tmp_path}/slices;; *) cat {tmp_path}/rows;; esac\n')
+        tool.write_text(
+            f'#!/bin/sh\ncase "$1" in -L) cat {tmp_path}/slices;; *) cat {tmp_path}/rows;; esac\n'
+        )
         tool.chmod(0o755)
-        monkeypatch.setattr(gpus, "ask_torch", lambda uuid: told if isinstance(told, Answer) else told[uuid])
+        monkeypatch.setattr(
+            gpus, "ask_torch", lambda uuid: told if isinstance(told, Answer) else told[uuid]
+        )
 
     return make
 
@@ -97,13 +112,23 @@ def test_no_driver_no_question(machine: Machine, monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_old_driver(machine: Machine) -> None:
-    machine(f"GPU-cccc, {RTX}, 550.54.14, 8.9", told=answer(warning="The NVIDIA driver on your system is too old"))
+    machine(
+        f"GPU-cccc, {RTX}, 550.54.14, 8.9",
+        told=answer(warning="The NVIDIA driver on your system is too old"),
+    )
     (line,) = said()
-    assert line.startswith(HINT) and "driver 550.54.14 is too old" in line and "branch 580 or newer" in line
+    assert (
+        line.startswith(HINT)
+        and "driver 550.54.14 is too old" in line
+        and "branch 580 or newer" in line
+    )
     assert provenance.resolve_device("auto") == "cpu"
     with pytest.raises(DeviceMissing, match="needs branch 580") as wrong:
         LocalExecutor().environment("cuda", "fp32", 1)
-    assert wrong.value.exit_code is Exit.NOT_MEASURED and "install NVIDIA driver 580" in wrong.value.remedy
+    assert (
+        wrong.value.exit_code is Exit.NOT_MEASURED
+        and "install NVIDIA driver 580" in wrong.value.remedy
+    )
 
 
 @pytest.mark.parametrize(
@@ -148,7 +173,10 @@ def test_kernels_of_a_wheel(capability: str, names: Sequence[str], fits: bool) -
 
 
 def test_a_card_without_kernels(machine: Machine) -> None:
-    machine("GPU-eeee, NVIDIA Tesla V100, 580.65, 7.0", told=answer(seen("eeee", "Tesla V100", "7.0", 80)))
+    machine(
+        "GPU-eeee, NVIDIA Tesla V100, 580.65, 7.0",
+        told=answer(seen("eeee", "Tesla V100", "7.0", 80)),
+    )
     (line,) = said()
     assert "no kernels for Tesla V100" in line and "7.0" in line and "sm_75" in line
     assert gpus.usable() == ()
@@ -169,7 +197,11 @@ def test_two_equal_cards(machine: Machine) -> None:
 
 def test_two_unlike_cards(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """In PCI's order the small one is first; which is meant is asked, and never guessed."""
-    machine(LINES["t400"], LINES["4090"], told=answer(seen("dddd", T400, "7.5", 6), seen("cccc", RTX, "8.9", 128)))
+    machine(
+        LINES["t400"],
+        LINES["4090"],
+        told=answer(seen("dddd", T400, "7.5", 6), seen("cccc", RTX, "8.9", 128)),
+    )
     assert any("these GPUs differ" in line and "--device cuda:0" in line for line in said())
     here = LocalExecutor()
     with pytest.raises(ExecutorError, match="these GPUs differ") as asked:
@@ -184,9 +216,13 @@ def test_two_unlike_cards(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_slices(machine: Machine) -> None:
-    """A slice is what torch computes on: its name, its multiprocessors; a process sees one, so each is asked alone."""
+    """A slice is what torch computes on: its name, its multiprocessors; a process sees one, so each
+    is asked alone."""
     small, large = f"{H100} MIG 1g.10gb", f"{H100} MIG 3g.40gb"
-    told = {"MIG-1111": answer(seen("1111", small, "9.0", 16)), "MIG-2222": answer(seen("2222", large, "9.0", 60))}
+    told = {
+        "MIG-1111": answer(seen("1111", small, "9.0", 16)),
+        "MIG-2222": answer(seen("2222", large, "9.0", 60)),
+    }
     machine(LINES["h100"], slices=MIG, told=told)
     assert [(gpu.uuid, gpu.name, gpu.multiprocessors) for gpu in gpus.usable()] == [
         ("MIG-1111", small, 16),
@@ -212,14 +248,20 @@ def test_slices(machine: Machine) -> None:
         ("0,7,1", ["GPU-aaaa"]),
     ],
 )
-def test_visible_cards(machine: Machine, monkeypatch: pytest.MonkeyPatch, visible: str, expected: list[str]) -> None:
+def test_visible_cards(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, visible: str, expected: list[str]
+) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    machine(LINES["h100"], LINES["h100 too"], told=answer(*(seen(uuid[4:], H100) for uuid in expected)))
+    machine(
+        LINES["h100"], LINES["h100 too"], told=answer(*(seen(uuid[4:], H100) for uuid in expected))
+    )
     assert [gpu.uuid for gpu in gpus.survey().listed] == expected
     assert [gpu.uuid for gpu in gpus.usable()] == expected
 
 
-@pytest.mark.parametrize("script", ["#!/bin/sh\nexit 9\n", "#!/bin/sh\nexec sleep 30\n", "not a program"])
+@pytest.mark.parametrize(
+    "script", ["#!/bin/sh\nexit 9\n", "#!/bin/sh\nexec sleep 30\n", "not a program"]
+)
 def test_a_broken_driver_means_cpu(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
@@ -230,22 +272,36 @@ def test_a_broken_driver_means_cpu(
 
 
 def test_torch_is_asked_in_a_process_of_its_own() -> None:
-    """Here it answers of itself; where there is no GPU, it says for what the wheel has kernels all the same."""
+    """Here it answers of itself; where there is no GPU, it says for what the wheel has kernels all
+    the same."""
     here, there = ask_torch(), gpus.ask_torch(None)
     assert there == here and there.torch == provenance.torch_version()
     assert len(there.gpus) == len(there.faults)
     assert bool(there.cuda) == bool(there.architectures)
-    assert gpus.needed_branch("13.2") == 580 and gpus.needed_branch("12.8") == 525 and gpus.needed_branch("") == 0
+    assert (
+        gpus.needed_branch("13.2") == 580
+        and gpus.needed_branch("12.8") == 525
+        and gpus.needed_branch("") == 0
+    )
 
 
-# ------------------------------------------------------------------------------------------------------------- the worker
+# --------------------------------------------------------------------------------------- the worker
 
 
 def run_worker(store: Store, tmp_path: Path, device: str) -> tuple[int, jobs.JobOutcome]:
     trial = toy_trial(0)
     out = store.create(trial, ENVIRONMENT)
     status = worker.main(
-        [str(out / "trial.json"), str(out), "--data", str(tmp_path), "--cache", str(tmp_path), "--device", device]
+        [
+            str(out / "trial.json"),
+            str(out),
+            "--data",
+            str(tmp_path),
+            "--cache",
+            str(tmp_path),
+            "--device",
+            device,
+        ]
     )
     job = jobs.Job("toy", "t", out, tmp_path, tmp_path, device, "fp32", 1)
     return status, jobs.outcome_of(job, status)
@@ -259,7 +315,11 @@ def test_a_trial_without_its_device_is_a_lost_gpu(
     monkeypatch.setattr(worker, "ask_torch", lambda: answer(warning="too old"))
     monkeypatch.setattr(os, "environ", os.environ.copy())
     status, outcome = run_worker(Store(tmp_path / "runs"), tmp_path, "cuda")
-    assert (status, outcome.state, outcome.kind) == (Exit.NOT_MEASURED, "failed", jobs.FailureKind.gpu_lost)
+    assert (status, outcome.state, outcome.kind) == (
+        Exit.NOT_MEASURED,
+        "failed",
+        jobs.FailureKind.gpu_lost,
+    )
     assert "needs branch 580" in outcome.message
 
 
@@ -268,7 +328,9 @@ def test_a_worker_refuses_another_card_than_was_chosen(
 ) -> None:
     machine(LINES["t400"], LINES["4090"], told={})
     monkeypatch.setattr(
-        worker, "ask_torch", lambda: answer(seen("cccc", RTX, "8.9", 128), seen("dddd", T400, "7.5", 6))
+        worker,
+        "ask_torch",
+        lambda: answer(seen("cccc", RTX, "8.9", 128), seen("dddd", T400, "7.5", 6)),
     )
     monkeypatch.setattr(os, "environ", os.environ.copy() | {gpus.CHOSEN_GPU: "GPU-dddd"})
     status, outcome = run_worker(Store(tmp_path / "runs"), tmp_path, "cuda")
@@ -280,26 +342,42 @@ SAY = """
 import os, sys, time
 def main(argv):
     names = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "ALBENCH_CHOSEN_GPU")
-    print("|".join([argv[argv.index("--device") + 1], *(os.environ.get(name, "") for name in names)]))
+    values = [os.environ.get(name, "") for name in names]
+    print("|".join([argv[argv.index("--device") + 1], *values]))
     return 3
 """
 
 
-def test_local_trials_get_a_card_each(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_trials_get_a_card_each(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     machine(LINES["h100"], LINES["h100 too"], told=answer(seen("aaaa", H100), seen("bbbb", H100)))
     (tmp_path / "say_worker.py").write_text(SAY)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     store = Store(tmp_path / "runs")
     asked = [
-        jobs.Job(str(seed), "t", store.create(toy_trial(seed), ENVIRONMENT), tmp_path, tmp_path, "cuda", "fp32", 1)
+        jobs.Job(
+            str(seed),
+            "t",
+            store.create(toy_trial(seed), ENVIRONMENT),
+            tmp_path,
+            tmp_path,
+            "cuda",
+            "fp32",
+            1,
+        )
         for seed in range(3)
     ]
     here = LocalExecutor(worker="say_worker")
     here.run(asked, jobs_at_once=2, deadline=None, on_event=lambda *_: None)
     told = [(job.out / "worker.log").read_text().split() for job in asked]
-    assert told[0] == ["cuda|GPU-aaaa|PCI_BUS_ID|GPU-aaaa"] and told[1] == ["cuda|GPU-bbbb|PCI_BUS_ID|GPU-bbbb"]
+    assert told[0] == ["cuda|GPU-aaaa|PCI_BUS_ID|GPU-aaaa"] and told[1] == [
+        "cuda|GPU-bbbb|PCI_BUS_ID|GPU-bbbb"
+    ]
     assert told[2][0].count("GPU-") == 2
-    assert [here.gpus.take("cuda") for _ in range(2)] == ["GPU-aaaa", "GPU-bbbb"], "every card was given back"
+    assert [here.gpus.take("cuda") for _ in range(2)] == ["GPU-aaaa", "GPU-bbbb"], (
+        "every card was given back"
+    )
 
 
 def test_a_process_tells_its_end_once(tmp_path: Path) -> None:
@@ -320,14 +398,20 @@ def test_the_quickstart_stays_on_the_cpu_of_a_machine_with_a_gpu(machine: Machin
     settings = Workspace(root / "suites", root, root, root, root, ())
 
     def device(*suites: str, asked: str = "auto", step: str = "eager") -> str:
-        return advised_device(settings, Selection([parse_selector(suite) for suite in suites]), asked, step)
+        return advised_device(
+            settings, Selection([parse_selector(suite) for suite in suites]), asked, step
+        )
 
     assert device("quickstart/digits") == "cpu"
     assert device("quickstart/digits", asked="cuda:0") == "cuda:0"
     assert device("quickstart/digits", step="captured") == "auto"
     assert device("tod/cifar10") == device("quickstart/digits", "tod/cifar10") == "auto"
     suite = load_suite(root / "suites" / "quickstart" / "digits.toml", root / "suites")
-    free = replace(suite, raw={name: value for name, value in suite.raw.items() if name != "device"})
+    free = replace(
+        suite, raw={name: value for name, value in suite.raw.items() if name != "device"}
+    )
     assert suite.raw["device"] == "cpu"
-    ids = [[trial_id(trial) for trial in one.trials("paper", "as_published")] for one in (suite, free)]
+    ids = [
+        [trial_id(trial) for trial in one.trials("paper", "as_published")] for one in (suite, free)
+    ]
     assert ids[0] == ids[1] and ids[0]

@@ -1,4 +1,5 @@
-"""Leases on file systems that several hosts share: no host's clock is believed, and who lost a lease finds out."""
+"""Leases on file systems that several hosts share: no host's clock is believed, and who lost a
+lease finds out."""
 
 from __future__ import annotations
 
@@ -29,7 +30,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("skew", [-10_000.0, 301.0, 10_000.0])
-def test_this_hosts_clock_is_not_asked(folder: Path, monkeypatch: pytest.MonkeyPatch, skew: float) -> None:
+def test_this_hosts_clock_is_not_asked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, skew: float
+) -> None:
     """A clock that is minutes ahead must not make a live lease look old (it did from 301 s on)."""
     (folder / "lease").write_text(FOREIGN)
     real = time.time
@@ -38,13 +41,19 @@ def test_this_hosts_clock_is_not_asked(folder: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(lock.RunLocked, match="elsewhere"), lock.lock_run(folder):
         pass
     assert (folder / "lease").read_text() == FOREIGN
-    assert sorted(path.name for path in folder.iterdir()) == ["events.jsonl", "lease", "state", "trial.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "events.jsonl",
+        "lease",
+        "state",
+        "trial.json",
+    ]
 
 
 def test_an_old_lease_that_is_touched_while_it_is_watched_is_alive(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the other host's clock sets the times and is far behind, its lease looks old for ever."""
+    """Where the other host's clock sets the times and is far behind, its lease looks old for
+    ever."""
     monkeypatch.setattr(lock, "WATCH", 60.0)
     path = folder / "lease"
     path.write_text(FOREIGN)
@@ -77,7 +86,9 @@ def test_an_old_lease_that_nobody_touches_is_taken_over(folder: Path) -> None:
     assert (folder / "lease").read_text() == ""
 
 
-def test_a_lost_lease_is_found_out_and_left_to_its_new_holder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_lease_is_found_out_and_left_to_its_new_holder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lock, "BEAT", 0.02)
     told = threading.Event()
     with lock.lock_run(folder, told.set) as held:
@@ -85,7 +96,9 @@ def test_a_lost_lease_is_found_out_and_left_to_its_new_holder(folder: Path, monk
         with pytest.raises(lock.LockLost, match="process 17 on elsewhere"):
             held.verify()
         wait_for(told.is_set)
-    assert (folder / "lease").read_text() == FOREIGN, "the first holder must not erase the second one's name"
+    assert (folder / "lease").read_text() == FOREIGN, (
+        "the first holder must not erase the second one's name"
+    )
 
 
 def test_beats_show_that_the_holder_lives(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +112,8 @@ def test_beats_show_that_the_holder_lives(folder: Path, monkeypatch: pytest.Monk
 def test_a_worker_that_was_suspended_writes_nothing_when_it_wakes(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The lease is gone before the worker's next write, and no beat has told it: the write itself finds out."""
+    """The lease is gone before the worker's next write, and no beat has told it: the write itself
+    finds out."""
     monkeypatch.setattr(child, "_detach_from_terminal", lambda: None)
     monkeypatch.setattr(child, "_redirect_output", lambda log: None)
     monkeypatch.setattr(events, "before_write", events.before_write)
@@ -118,7 +132,9 @@ def test_a_worker_that_was_suspended_writes_nothing_when_it_wakes(
             return 0
 
     monkeypatch.setattr(child.importlib, "import_module", lambda name: Worker)
-    assert child.main("worker", str(folder), []) == BUSY, "whatever it says of its end, the folder is not its own"
+    assert child.main("worker", str(folder), []) == BUSY, (
+        "whatever it says of its end, the folder is not its own"
+    )
     assert (folder / "events.jsonl").read_bytes() == before
     assert (folder / "state" / "cycle.state").read_bytes() == b"toy"
     assert (folder / "lease").read_text() == FOREIGN

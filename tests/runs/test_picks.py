@@ -1,4 +1,5 @@
-"""Labelled sets: read from run folders and committed files, and never believed against their digests."""
+"""Labelled sets: read from run folders and committed files, and never believed against their
+digests."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ def with_sets(indices: np.ndarray = BOUGHT) -> Record:
     """A record whose cycles were trained on the first 2, 3 and 6 of these."""
     made = toy_record(toy_trial(), ENVIRONMENT)
     cycles = [
-        cycle.model_copy(update={"labelled": size, "labelled_digest": indices_digest(indices[:size])})
+        cycle.model_copy(
+            update={"labelled": size, "labelled_digest": indices_digest(indices[:size])}
+        )
         for cycle, size in zip(made.cycles, SIZES, strict=True)
     ]
     return made.model_copy(update={"cycles": tuple(cycles)})
@@ -39,15 +42,27 @@ def run_folder(store: Store, **arrays: np.ndarray) -> Path:
 def test_what_was_bought_in_each_cycle(tmp_path: Path) -> None:
     run_folder(Store(tmp_path), labelled=BOUGHT, sizes=np.array(SIZES))
     found = read_labelled(tmp_path, with_sets())
-    assert [found.cycle(cycle).tolist() for cycle in range(3)] == [[7, 3], [7, 3, 9], [7, 3, 9, 0, 4, 2]]
+    assert [found.cycle(cycle).tolist() for cycle in range(3)] == [
+        [7, 3],
+        [7, 3, 9],
+        [7, 3, 9, 0, 4, 2],
+    ]
     assert [found.bought(cycle).tolist() for cycle in (-1, 0, 1)] == [[7, 3], [9], [0, 4, 2]]
 
 
 @pytest.mark.parametrize(
     "changed",
-    [BOUGHT[::-1], BOUGHT[:5], BOUGHT.reshape(2, 3), BOUGHT.astype(np.float64), np.array([1, 2], dtype=object)],
+    [
+        BOUGHT[::-1],
+        BOUGHT[:5],
+        BOUGHT.reshape(2, 3),
+        BOUGHT.astype(np.float64),
+        np.array([1, 2], dtype=object),
+    ],
 )
-def test_other_images_than_the_record_names_are_refused(changed: np.ndarray, tmp_path: Path) -> None:
+def test_other_images_than_the_record_names_are_refused(
+    changed: np.ndarray, tmp_path: Path
+) -> None:
     run_folder(Store(tmp_path), labelled=changed)
     with pytest.raises(ValueError):
         read_labelled(tmp_path, with_sets())

@@ -19,7 +19,16 @@ from benchmark.runs import events, lock
 from benchmark.runs.events import CycleFinished, Record, Reused, TrialFinished, TrialStopped
 from benchmark.runs.store import RejectedRecord, Store, check_record
 from benchmark.spec.identity import trial_id
-from tests.helpers.runs import ENVIRONMENT, fail, finish, interrupt, result, say_started, toy_record, toy_trial
+from tests.helpers.runs import (
+    ENVIRONMENT,
+    fail,
+    finish,
+    interrupt,
+    result,
+    say_started,
+    toy_record,
+    toy_trial,
+)
 
 TRIAL = toy_trial()
 OTHER = ENVIRONMENT.model_copy(update={"threads": 2})
@@ -69,7 +78,8 @@ def test_states(store: Store) -> None:
         "stopped without reporting an error (killed, or the machine went down)",
     ), "an older failure no longer counts"
     events.append_event(
-        store.run_dir(toy_trial(2), ENVIRONMENT) / "events.jsonl", TrialStopped(time=1.0, reason="signal")
+        store.run_dir(toy_trial(2), ENVIRONMENT) / "events.jsonl",
+        TrialStopped(time=1.0, reason="signal"),
     )
     assert store.status(toy_trial(2), ENVIRONMENT).state == "new"
 
@@ -104,15 +114,26 @@ def move(folder: Path) -> None:
         (lambda folder: (folder / "record.json").write_bytes(b"\xff\x00"), "is not a record"),
         (lambda folder: (folder / "record.json").write_text(""), "is not a record"),
         (edit(lambda raw: raw["trial"].update(seed=9)), "not the identity of its own trial"),
-        (edit(lambda raw: raw["trial"]["protocol"]["training"].update(epochs=9)), "not the identity of its own trial"),
-        (edit(lambda raw: raw["environment"].update(threads=9)), "not the identity of its own environment"),
+        (
+            edit(lambda raw: raw["trial"]["protocol"]["training"].update(epochs=9)),
+            "not the identity of its own trial",
+        ),
+        (
+            edit(lambda raw: raw["environment"].update(threads=9)),
+            "not the identity of its own environment",
+        ),
         (edit(lambda raw: raw["cycles"].pop()), "its cycles are not"),
-        (edit(lambda raw: raw["cycles"][1]["metrics"].update(accuracy=99.0)), "differs from the digest"),
+        (
+            edit(lambda raw: raw["cycles"][1]["metrics"].update(accuracy=99.0)),
+            "differs from the digest",
+        ),
         (edit(lambda raw: raw["data"].update(digest="e" * 64)), "other data"),
         (move, "folder of another"),
     ],
 )
-def test_damaged_records_are_refused_and_named(store: Store, damage: Callable[[Path], None], reason: str) -> None:
+def test_damaged_records_are_refused_and_named(
+    store: Store, damage: Callable[[Path], None], reason: str
+) -> None:
     folder = finish(store, TRIAL)
     finish(store, toy_trial(1))
     damage(folder)
@@ -166,8 +187,12 @@ def go_on(path: Path) -> None:
     say_started(path.parent, TRIAL)
 
 
-@pytest.mark.parametrize("damage", [shorten, Path.unlink, lambda path: path.write_bytes(b""), go_on])
-def test_a_record_without_its_last_event_is_not_believed(store: Store, damage: Callable[[Path], object]) -> None:
+@pytest.mark.parametrize(
+    "damage", [shorten, Path.unlink, lambda path: path.write_bytes(b""), go_on]
+)
+def test_a_record_without_its_last_event_is_not_believed(
+    store: Store, damage: Callable[[Path], object]
+) -> None:
     """Nothing tells any more that it is as it was written."""
     folder = finish(store, TRIAL)
     damage(folder / "events.jsonl")
@@ -194,7 +219,9 @@ def test_a_record_without_a_seal_counts_where_its_event_stands(store: Store) -> 
     with pytest.raises(ValueError, match="bytes differ"):
         check_record(folder)
     file = hashlib.sha256((folder / "record.json").read_bytes()).hexdigest()
-    events.append_event(folder / "events.jsonl", TrialFinished(time=3.0, digest=toy_record(TRIAL).digest, file=file))
+    events.append_event(
+        folder / "events.jsonl", TrialFinished(time=3.0, digest=toy_record(TRIAL).digest, file=file)
+    )
     assert check_record(folder) == toy_record(TRIAL)
 
 
@@ -202,21 +229,29 @@ def took_over(store: Store, weights: str, made: str, *, finished: float = 9.0) -
     """A trial that tells whose training it took over, and what the maker tells of it."""
     maker = store.create(toy_trial(7), ENVIRONMENT)
     first = result(toy_trial(7), 0).model_copy(update={"weights": made})
-    events.append_event(maker / "events.jsonl", CycleFinished(time=2.0, result=first, seconds={}, reused=False))
+    events.append_event(
+        maker / "events.jsonl", CycleFinished(time=2.0, result=first, seconds={}, reused=False)
+    )
     whose = Reused(trial_id=trial_id(toy_trial(7)), env_id=ENVIRONMENT.env_id, weights=weights)
     record = toy_record(TRIAL).model_copy(update={"reused": whose, "finished": finished})
     folder = finish(store, TRIAL)
     events.write_record(folder / "record.json", record)
     file = hashlib.sha256((folder / "record.json").read_bytes()).hexdigest()
-    events.append_event(folder / "events.jsonl", TrialFinished(time=3.0, digest=record.digest, file=file))
+    events.append_event(
+        folder / "events.jsonl", TrialFinished(time=3.0, digest=record.digest, file=file)
+    )
     return folder
 
 
 def test_a_training_that_was_taken_over_is_checked_against_its_maker(store: Store) -> None:
     assert check_record(took_over(store, "w", "w")).reused is not None
-    with pytest.raises(ValueError, match="first weights are not those of the training that it took over"):
+    with pytest.raises(
+        ValueError, match="first weights are not those of the training that it took over"
+    ):
         check_record(took_over(store, "x", "x"))
-    with pytest.raises(ValueError, match=f"not the one that trial {trial_id(toy_trial(7))[:16]} made"):
+    with pytest.raises(
+        ValueError, match=f"not the one that trial {trial_id(toy_trial(7))[:16]} made"
+    ):
         check_record(took_over(store, "w", "other"))
 
 
@@ -236,15 +271,24 @@ def test_records_of_a_selection(store: Store) -> None:
     finish(store, toy_trial(1))
     interrupt(store, toy_trial(2))
     assert len(store.records()) == 3
-    assert {record.env_id for record in store.records([TRIAL])} == {ENVIRONMENT.env_id, OTHER.env_id}
+    assert {record.env_id for record in store.records([TRIAL])} == {
+        ENVIRONMENT.env_id,
+        OTHER.env_id,
+    }
     assert store.records([toy_trial(2), toy_trial(5)]) == []
 
 
 def test_records_match_questions_not_data_or_names(store: Store) -> None:
     finish(store, TRIAL)
-    asking = TRIAL.model_copy(update={"data_digest": None, "suite": "toy/renamed", "method_name": "chance"})
+    asking = TRIAL.model_copy(
+        update={"data_digest": None, "suite": "toy/renamed", "method_name": "chance"}
+    )
     (found,) = store.records([asking])
-    assert (found.trial.suite, found.trial.method_name, found.trial.data_digest) == ("toy/renamed", "chance", "d" * 64)
+    assert (found.trial.suite, found.trial.method_name, found.trial.data_digest) == (
+        "toy/renamed",
+        "chance",
+        "d" * 64,
+    )
     assert found.cycles == toy_record(TRIAL).cycles
 
 
@@ -295,7 +339,7 @@ def test_clean(store: Store) -> None:
     assert store.status(toy_trial(1), ENVIRONMENT).state == "resumable"
 
 
-# ------------------------------------------------------------------------------------------------------------- leases
+# ------------------------------------------------------------------------------------------- leases
 
 HOLD = """
 import sys, time
@@ -309,7 +353,9 @@ with lock_run(Path(sys.argv[1])):
 
 def test_kill_frees_the_lease(store: Store) -> None:
     folder = interrupt(store, TRIAL)
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True
+    )
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
@@ -335,8 +381,12 @@ def test_looking_does_not_disturb_a_claim(store: Store) -> None:
         assert not lock.lock_owner(folder)
 
 
-@pytest.mark.parametrize(("shared", "age", "held"), [(True, 10, True), (True, 1000, False), (False, 10, False)])
-def test_another_hosts_lease(store: Store, monkeypatch: pytest.MonkeyPatch, shared: bool, age: int, held: bool) -> None:
+@pytest.mark.parametrize(
+    ("shared", "age", "held"), [(True, 10, True), (True, 1000, False), (False, 10, False)]
+)
+def test_another_hosts_lease(
+    store: Store, monkeypatch: pytest.MonkeyPatch, shared: bool, age: int, held: bool
+) -> None:
     folder = interrupt(store, TRIAL)
     path = folder / "lease"
     path.write_text(json.dumps({"host": "elsewhere", "pid": 17}))
@@ -355,7 +405,9 @@ def test_another_hosts_lease(store: Store, monkeypatch: pytest.MonkeyPatch, shar
 
 
 def test_file_systems() -> None:
-    mounts = "/dev/vda / ext4 rw 0 0\nserver:/x /shared nfs4 rw 0 0\n/dev/vdb /shared/local xfs rw 0 0\n"
+    mounts = (
+        "/dev/vda / ext4 rw 0 0\nserver:/x /shared nfs4 rw 0 0\n/dev/vdb /shared/local xfs rw 0 0\n"
+    )
     assert lock.on_network(Path("/shared/runs/x"), mounts)
     assert not lock.on_network(Path("/shared/local/x"), mounts)
     assert not lock.on_network(Path("/sharedless"), mounts)

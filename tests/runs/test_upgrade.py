@@ -1,4 +1,5 @@
-"""Runs that the first working version left behind: fixtures/upgrade/NOTES.md says how they were made."""
+"""Runs that the first working version left behind: fixtures/upgrade/NOTES.md says how they were
+made."""
 
 from __future__ import annotations
 
@@ -75,34 +76,58 @@ def test_events_of_then_are_all_read(store: Store) -> None:
 def run_now(trial: Trial, store: Store, data: Path) -> Path:
     out = store.create(trial, provenance.environment("cpu", "fp32", 1))
     code = worker.main(
-        [str(out / "trial.json"), str(out), "--data", str(data), "--cache", str(data), "--device", "cpu"]
+        [
+            str(out / "trial.json"),
+            str(out),
+            "--data",
+            str(data),
+            "--cache",
+            str(data),
+            "--device",
+            "cpu",
+        ]
     )
     assert code == 0
     return out
 
 
 def test_a_record_of_then_is_compared_with_one_of_now(store: Store, tmp_path: Path) -> None:
-    """Another code is another environment: both outcomes stand side by side, and what parts them is named."""
+    """Another code is another environment: both outcomes stand side by side, and what parts them is
+    named."""
     old = check_record(folder(store, FINISHED))
     new = check_record(run_now(old.trial, store, tmp_path / "data"))
     assert new.trial_id == old.trial_id and new.env_id != old.env_id
     assert len(store.records([old.trial])) == 2
-    assert new.cycles[0].labelled_digest == old.cycles[0].labelled_digest, "the first labelled set is the seed's own"
+    assert new.cycles[0].labelled_digest == old.cycles[0].labelled_digest, (
+        "the first labelled set is the seed's own"
+    )
     assert level(new, old, tolerance=100.0) in ("bitwise", "selection", "metric")
     equal = new.digest == old.digest
     assert (divergence(new, old) is None) == equal == (level(new, old, 0.0) == "bitwise")
-    if new.environment.isa == old.environment.isa and new.environment.torch == old.environment.torch:
-        assert equal, f"the same machine gives another outcome than in the first version: {divergence(new, old)}"
+    if (
+        new.environment.isa == old.environment.isa
+        and new.environment.torch == old.environment.torch
+    ):
+        assert equal, (
+            "the same machine gives another outcome than in the first version: "
+            f"{divergence(new, old)}"
+        )
 
 
 def test_a_run_stopped_then_begins_anew_now(store: Store, tmp_path: Path) -> None:
-    """Its state belongs to another environment: it is left where it is, and the trial is new in ours."""
+    """Its state belongs to another environment: it is left where it is, and the trial is new in
+    ours."""
     path = folder(store, STOPPED)
     trial = asked(path)
-    assert (store.status_of(path, trial).state, store.status_of(path, trial).cycles) == ("resumable", 1)
+    assert (store.status_of(path, trial).state, store.status_of(path, trial).cycles) == (
+        "resumable",
+        1,
+    )
     assert store.status(trial, provenance.environment("cpu", "fp32", 1)).state == "new"
     out = run_now(trial, store, tmp_path / "data")
-    assert [e.cycle for e, _ in events.read_events(out / "events.jsonl") if isinstance(e, TrialStarted)] == [0]
+    assert [
+        e.cycle for e, _ in events.read_events(out / "events.jsonl") if isinstance(e, TrialStarted)
+    ] == [0]
     assert (path / "state" / "cycle.state").read_bytes() == next(
         (OLD / STOPPED).glob("*/state/cycle.state")
     ).read_bytes()

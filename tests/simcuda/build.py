@@ -1,4 +1,5 @@
-"""Builds the two small libraries of the pretended device and loads them before torch. Imports no torch."""
+"""Builds the two small libraries of the pretended device and loads them before torch. Imports no
+torch."""
 
 from __future__ import annotations
 

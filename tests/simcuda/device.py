@@ -1,10 +1,12 @@
 """A pretended CUDA device: real values on the CPU that torch and the project take for `cuda:0`.
 
-A `Sim` is a tensor whose device is cuda:0 and whose values lie in a CPU tensor, so that operations made of others take torch's
-CUDA branch (cuDNN's batch norm, autocast's CUDA lists, CUDA's generator). A `World` sees every operation. It refuses what a
-device would refuse: tensors of two devices, generators of the other device, kernels without a deterministic form, and, while a
-graph is captured, waits, copies from the host and numbers of the host. It counts waits, operations and kernel launches by line
-of the program. Kernels are the CPU's: nothing is learnt about CUDA's rounding, speed or memory.
+A `Sim` is a tensor whose device is cuda:0 and whose values lie in a CPU tensor, so that operations
+made of others take torch's CUDA branch (cuDNN's batch norm, autocast's CUDA lists, CUDA's
+generator). A `World` sees every operation. It refuses what a device would refuse: tensors of two
+devices, generators of the other device, kernels without a deterministic form, and, while a graph is
+captured, waits, copies from the host and numbers of the host. It counts waits, operations and
+kernel launches by line of the program. Kernels are the CPU's: nothing is learnt about CUDA's
+rounding, speed or memory.
 """
 
 from __future__ import annotations
@@ -55,14 +57,25 @@ LAUNCHES = {
 }
 """Kernels of an operation where it is not one; an estimate."""
 REFUSED = frozenset(
-    """adaptive_avg_pool2d_backward _adaptive_avg_pool2d_backward adaptive_max_pool2d_backward upsample_bilinear2d_backward
-    upsample_bicubic2d_backward reflection_pad1d_backward reflection_pad2d_backward replication_pad2d_backward
-    nll_loss2d_forward nll_loss2d_backward histc kthvalue grid_sampler_2d_backward max_unpool2d put_ _ctc_loss
-    fractional_max_pool2d_backward avg_pool3d_backward max_pool3d_with_indices_backward""".split()  # noqa: SIM905
+    """adaptive_avg_pool2d_backward _adaptive_avg_pool2d_backward adaptive_max_pool2d_backward
+    upsample_bilinear2d_backward upsample_bicubic2d_backward reflection_pad1d_backward
+    reflection_pad2d_backward replication_pad2d_backward nll_loss2d_forward nll_loss2d_backward
+    histc kthvalue grid_sampler_2d_backward max_unpool2d put_ _ctc_loss
+    fractional_max_pool2d_backward avg_pool3d_backward
+    max_pool3d_with_indices_backward""".split()  # noqa: SIM905
 )
-"""Without a deterministic kernel on CUDA, by torch's documentation of `use_deterministic_algorithms`."""
+"""Without a deterministic kernel on CUDA, by torch's documentation of
+`use_deterministic_algorithms`."""
 WAITING = frozenset(
-    {"_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "_unique2", "unique_dim"}
+    {
+        "_local_scalar_dense",
+        "nonzero",
+        "equal",
+        "is_nonzero",
+        "masked_select",
+        "_unique2",
+        "unique_dim",
+    }
 )
 
 
@@ -98,7 +111,12 @@ class Sim(Tensor):
     @staticmethod
     def __new__(cls, real: Tensor) -> Sim:
         made = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
-            cls, real.size(), strides=real.stride(), storage_offset=real.storage_offset(), dtype=real.dtype, device=CUDA
+            cls,
+            real.size(),
+            strides=real.stride(),
+            storage_offset=real.storage_offset(),
+            dtype=real.dtype,
+            device=CUDA,
         )
         made.host = real
         return made  # type: ignore[no-any-return]
@@ -167,7 +185,7 @@ class World(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return self.run(func, args, kwargs or {})
 
-    # ------------------------------------------------------------------------------------------------ one operation
+    # -------------------------------------------------------------------------------- one operation
 
     def run(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
@@ -192,7 +210,9 @@ class World(TorchDispatchMode):
             self._check(func, name, given, sims, args, kwargs)
         return self._do(func, name, args, kwargs)
 
-    def _check(self, func: Any, name: str, given: list[Tensor], sims: list[Sim], args: Any, kwargs: Any) -> None:
+    def _check(
+        self, func: Any, name: str, given: list[Tensor], sims: list[Sim], args: Any, kwargs: Any
+    ) -> None:
         for value in given:
             if isinstance(value, Sim):
                 continue
@@ -201,13 +221,19 @@ class World(TorchDispatchMode):
                 torch.bool,
             ):
                 self.copied("host to device")
-            elif value.dim() == 0 and (torch.Tag.pointwise in func.tags or name.startswith(("_foreach", "fill"))):
+            elif value.dim() == 0 and (
+                torch.Tag.pointwise in func.tags or name.startswith(("_foreach", "fill"))
+            ):
                 if self.recording is not None:
                     self.fault(f"{name}: a number of the host is baked into a graph")
             else:
                 self.fault(f"{name}: tensors of two devices")
         masks = name.startswith("index") and any(value.dtype == torch.bool for value in given[1:])
-        if name in WAITING or masks or (name == "repeat_interleave" and kwargs.get("output_size") is None):
+        if (
+            name in WAITING
+            or masks
+            or (name == "repeat_interleave" and kwargs.get("output_size") is None)
+        ):
             self.waited(name)
         if torch.are_deterministic_algorithms_enabled() and name in REFUSED:
             self.fault(f"{name} has no deterministic kernel")
@@ -216,7 +242,9 @@ class World(TorchDispatchMode):
             self.fault(f"{name}: a generator of the host for a tensor of the device")
 
     def _do(self, func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
-        of = {id(value.host): value for value in tree_leaves((args, kwargs)) if isinstance(value, Sim)}
+        of = {
+            id(value.host): value for value in tree_leaves((args, kwargs)) if isinstance(value, Sim)
+        }
         plain_args, plain = _plain(args), _plain(kwargs)
         plain.pop("pin_memory", None)
         if "device" in plain:
@@ -264,7 +292,7 @@ class World(TorchDispatchMode):
             return 1
         return 0 if name in FREE else LAUNCHES.get(name, 1)
 
-    # ----------------------------------------------------------------------------------------------- faults and waits
+    # ----------------------------------------------------------------------------- faults and waits
 
     def fault(self, what: str) -> None:
         """Something a device refuses."""
@@ -284,9 +312,11 @@ class World(TorchDispatchMode):
         """Pageable memory is copied, which waits."""
         self.waited(f"copy from {what}")
 
-    # --------------------------------------------------------------------------------------------------------- graphs
+    # --------------------------------------------------------------------------------------- graphs
 
-    def _record(self, once: Callable[[], Any], args: Any, kwargs: Any, name: str, launches: int) -> Any:
+    def _record(
+        self, once: Callable[[], Any], args: Any, kwargs: Any, name: str, launches: int
+    ) -> Any:
         recording = self.recording
         assert recording is not None
         read = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
@@ -340,8 +370,9 @@ class Graph:
 
 
 def foreach_launches(name: str, args: Any, kwargs: Any) -> int:
-    """Launches of a multi-tensor operation: chunks of 65,536 numbers, at most 320 blocks and so many tensors a launch
-    (ATen/native/cuda/MultiTensorApply.cuh); one launch per tensor where the fast path does not take it."""
+    """Launches of a multi-tensor operation: chunks of 65,536 numbers, at most 320 blocks and so
+    many tensors a launch (ATen/native/cuda/MultiTensorApply.cuh); one launch per tensor where the
+    fast path does not take it."""
     lists = [
         value
         for value in (*args, *kwargs.values())
@@ -374,20 +405,39 @@ def foreach_launches(name: str, args: Any, kwargs: Any) -> int:
     return launches + bool(blocks)
 
 
-# ---------------------------------------------------------------------------------------- kernels that only CUDA has
+# ----------------------------------------------------------------------- kernels that only CUDA has
 
 
 def _cudnn_batch_norm(
-    x: Tensor, weight: Tensor, bias: Any, mean: Any, var: Any, training: bool, momentum: float, eps: float
+    x: Tensor,
+    weight: Tensor,
+    bias: Any,
+    mean: Any,
+    var: Any,
+    training: bool,
+    momentum: float,
+    eps: float,
 ) -> Any:
-    out, saved, inverse = aten.native_batch_norm(x, weight, bias, mean, var, training, momentum, eps)
+    out, saved, inverse = aten.native_batch_norm(
+        x, weight, bias, mean, var, training, momentum, eps
+    )
     return out, saved, inverse, x.new_empty(0, dtype=torch.uint8)
 
 
 def _cudnn_batch_norm_backward(
-    x: Tensor, grad: Tensor, weight: Tensor, mean: Any, var: Any, saved: Any, inverse: Any, eps: float, _: Tensor
+    x: Tensor,
+    grad: Tensor,
+    weight: Tensor,
+    mean: Any,
+    var: Any,
+    saved: Any,
+    inverse: Any,
+    eps: float,
+    _: Tensor,
 ) -> Any:
-    return aten.native_batch_norm_backward(grad, x, weight, mean, var, saved, inverse, True, eps, [True, True, True])
+    return aten.native_batch_norm_backward(
+        grad, x, weight, mean, var, saved, inverse, True, eps, [True, True, True]
+    )
 
 
 KERNELS = {
@@ -396,11 +446,16 @@ KERNELS = {
 }
 
 
-# ------------------------------------------------------------------------------------------------------ torch.cuda
+# --------------------------------------------------------------------------------------- torch.cuda
 
 world: World | None = None
 PROPERTIES = SimpleNamespace(
-    name="Pretended GPU", major=9, minor=0, total_memory=80 * 2**30, multi_processor_count=132, uuid="GPU-0"
+    name="Pretended GPU",
+    major=9,
+    minor=0,
+    total_memory=80 * 2**30,
+    multi_processor_count=132,
+    uuid="GPU-0",
 )
 
 
@@ -505,11 +560,14 @@ def pretended(strict: bool = True) -> Iterator[World]:
         for name, value in stand_ins.items():
             stack.enter_context(patch.object(torch.cuda, name, value))
         stack.enter_context(patch.object(torch, "Generator", Generator))
-        # Modules make new parameters on their way to the device: nothing of the host's can turn into a `Sim`.
+        # Modules make new parameters on their way to the device: nothing of the host's can turn
+        # into a `Sim`.
         stack.enter_context(patch.object(torch, "_has_compatible_shallow_copy_type", _compatible))
         # Tensors with values elsewhere cannot be inference tensors.
         stack.enter_context(patch.object(inference, "__enter__", enter))
-        stack.enter_context(patch.object(inference, "__exit__", lambda _, *error: entered.pop().__exit__(*error)))
+        stack.enter_context(
+            patch.object(inference, "__exit__", lambda _, *error: entered.pop().__exit__(*error))
+        )
         world = made
         try:
             with made:

@@ -1,4 +1,5 @@
-"""When tests on the pretended device run: everywhere it can be built, and always where CI asks for it."""
+"""When tests on the pretended device run: everywhere it can be built, and always where CI asks for
+it."""
 
 from __future__ import annotations
 

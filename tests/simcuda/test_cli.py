@@ -1,4 +1,5 @@
-"""The command line on a machine whose nvidia-smi lists one card, which the processes that compute take for theirs."""
+"""The command line on a machine whose nvidia-smi lists one card, which the processes that compute
+take for theirs."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ def machine(tmp_path: Path) -> dict[str, str]:
     tool.parent.mkdir()
     line = f"{PROPERTIES.uuid}, {PROPERTIES.name}, 580.65, {PROPERTIES.major}.{PROPERTIES.minor}"
     tool.write_text(
-        f'#!/bin/sh\ncase "$1" in -L) echo "GPU 0: {PROPERTIES.name} (UUID: {PROPERTIES.uuid})";; *) echo "{line}";; esac\n'
+        f'#!/bin/sh\ncase "$1" in -L) echo "GPU 0: {PROPERTIES.name} (UUID: {PROPERTIES.uuid})";; '
+        f'*) echo "{line}";; esac\n'
     )
     tool.chmod(0o755)
     paths = os.pathsep.join(map(str, (ROOT / "tests" / "simcuda" / "site", ROOT)))
@@ -44,7 +46,9 @@ def machine(tmp_path: Path) -> dict[str, str]:
 
 def albench(machine: dict[str, str], runs: Path, *arguments: str) -> str:
     command = [sys.executable, "-m", "benchmark", "--runs", str(runs), *arguments]
-    done = subprocess.run(command, env=machine, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=machine, cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -81,7 +85,9 @@ def test_a_trial_and_its_record(machine: dict[str, str], tmp_path: Path) -> None
 
 def test_doctor_names_the_card(machine: dict[str, str], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmark", "--runs", str(tmp_path / "runs"), "doctor"]
-    done = subprocess.run(command, env=machine, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=machine, cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert PROPERTIES.name in done.stdout, done.stdout + done.stderr
 
 

@@ -1,4 +1,5 @@
-"""What a step of TOD with COD loss on ResNet-18 costs a device: kernel launches, graph nodes, waits. No clock is read."""
+"""What a step of TOD with COD loss on ResNet-18 costs a device: kernel launches, graph nodes,
+waits. No clock is read."""
 
 from __future__ import annotations
 
@@ -22,14 +23,15 @@ STEPS = 8
 
 
 def counted(step: str, cycle: int, precision: str = "bf16") -> tuple[World, float, float, float]:
-    """The device afterwards; launches of images, launches of the rest, and graph nodes, each of one step."""
+    """The device afterwards; launches of images, launches of the rest, and graph nodes, each of one
+    step."""
     torch.set_num_threads(1)
     with pretended() as world:
-        learner = baselines.tod_learner(Numerics(torch.device("cuda"), precision, step=step), batch=2)
-        update, data = (
-            learner.updates(learner._optimizer()),
-            learner._cycle_data(cycle, np.arange(64), np.arange(64, 200)),
+        learner = baselines.tod_learner(
+            Numerics(torch.device("cuda"), precision, step=step), batch=2
         )
+        update = learner.updates(learner._optimizer())
+        data = learner._cycle_data(cycle, np.arange(64), np.arange(64, 200))
         learner.objective.start_cycle(cycle, learner.student)
         learner.student.train()
         batches = learner.objective.batches(data, 0)
@@ -55,11 +57,12 @@ def _counted(
 
 
 GATES = {("eager", 1): 530, ("captured", 0): 40, ("captured", 1): 40}
-"""Launches from the host in a step, its images included; 1,192 and 323 before images were made several batches at a time,
-batches counted once for each network, weights cast together, and gradients of both halves added together."""
+"""Launches from the host in a step, its images included; 1,192 and 323 before images were made
+several batches at a time, batches counted once for each network, weights cast together, and
+gradients of both halves added together."""
 NODES = 420
-"""Of the graph of a captured step in half precision; 831 before. Two batch norms for each of the network's and the joining of
-their halves are most of it."""
+"""Of the graph of a captured step in half precision; 831 before. Two batch norms for each of the
+network's and the joining of their halves are most of it."""
 
 
 @pytest.mark.parametrize(("step", "cycle"), GATES)

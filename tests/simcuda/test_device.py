@@ -23,7 +23,9 @@ def world() -> Iterator[World]:
 
 def test_a_backward_pass_is_that_of_the_cpu(world: World) -> None:
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2)
+    )
     images = torch.randn(4, 3, 8, 8)
     network(images).square().sum().backward()
     expected = [value.grad.clone() for value in network.parameters()]
@@ -94,7 +96,11 @@ def test_a_graph_repeats_on_fixed_places(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("name", "match"),
-    [("wait", "a graph waits"), ("copy", "a graph waits: copy from host"), ("number", "baked into a graph")],
+    [
+        ("wait", "a graph waits"),
+        ("copy", "a graph waits: copy from host"),
+        ("number", "baked into a graph"),
+    ],
 )
 def test_what_a_graph_refuses(name: str, match: str, world: World) -> None:
     place = torch.ones(3, device="cuda")

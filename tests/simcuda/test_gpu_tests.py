@@ -1,4 +1,5 @@
-"""The project's own tests marked `gpu`, on the pretended device: they are skipped everywhere else, and would rot unseen."""
+"""The project's own tests marked `gpu`, on the pretended device: they are skipped everywhere else,
+and would rot unseen."""
 
 from __future__ import annotations
 
@@ -22,7 +23,9 @@ pytestmark = needs_simcuda
 @pytest.fixture(autouse=True)
 def world() -> Iterator[World]:
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)  # imports the compiler when it is first called: not on the device
+    torch.use_deterministic_algorithms(
+        True
+    )  # imports the compiler when it is first called: not on the device
     images._uploaded.clear()
     with pretended() as made:
         yield made
@@ -66,7 +69,11 @@ def test_every_gpu_test_is_here() -> None:
         if any(mark.name == "gpu" for mark in getattr(value, "pytestmark", ()))
     ]
     assert marked and set(marked) <= set(globals())
-    source = [path for path in Path(__file__).parents[1].rglob("test_*.py") if "pytest.mark.gpu" in path.read_text()]
+    source = [
+        path
+        for path in Path(__file__).parents[1].rglob("test_*.py")
+        if "pytest.mark.gpu" in path.read_text()
+    ]
     assert {path.stem for path in source} - {Path(__file__).stem} == {
         module.__name__.rpartition(".")[2] for module in modules
     }

@@ -1,4 +1,5 @@
-"""Every kind of method on the pretended device: whole rehearsals under every arithmetic, against the CPU."""
+"""Every kind of method on the pretended device: whole rehearsals under every arithmetic, against
+the CPU."""
 
 from __future__ import annotations
 
@@ -23,7 +24,11 @@ from tests.simcuda.device import World, pretended
 from tests.simcuda.kit import needs_simcuda
 
 pytestmark = needs_simcuda
-ARITHMETIC = [(precision, step) for precision in ("fp32", "bf16") for step in ("eager", "together", "captured")]
+ARITHMETIC = [
+    (precision, step)
+    for precision in ("fp32", "bf16")
+    for step in ("eager", "together", "captured")
+]
 QUICKSTART = find_suite("quickstart/digits", SUITES)
 
 
@@ -43,7 +48,8 @@ def ends(made: Trial, device: str, precision: str, step: str, cache: Path) -> li
 
 
 def on_device(made: Trial, precision: str, step: str, cache: Path) -> tuple[list[str], World]:
-    """What it trained on the pretended device, where any fault raises, and the device afterwards."""
+    """What it trained on the pretended device, where any fault raises, and the device
+    afterwards."""
     debug = torch.get_deterministic_debug_mode()
     try:
         torch.set_deterministic_debug_mode("error")
@@ -61,7 +67,8 @@ def _early_capture(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def held(made: Trial, cache: Path, arithmetic: Iterable[tuple[str, str]]) -> bool:
-    """No fault under any arithmetic, and in fp32 the CPU's bits where the device draws nothing; whether it drew.
+    """No fault under any arithmetic, and in fp32 the CPU's bits where the device draws nothing;
+    whether it drew.
 
     In bf16 CUDA's autocast takes losses to fp32 that the CPU's leaves alone, so bits may differ.
     """
@@ -71,14 +78,17 @@ def held(made: Trial, cache: Path, arithmetic: Iterable[tuple[str, str]]) -> boo
         drew |= bool(world.draws)
         assert bool(world.graphs) == (step == "captured")
         if precision == "fp32" and not world.draws:
-            assert found == ends(made, "cpu", precision, "together" if step == "captured" else step, cache), step
+            assert found == ends(
+                made, "cpu", precision, "together" if step == "captured" else step, cache
+            ), step
     return drew
 
 
 DRAWING = {"uncertain_gcn", "core_gcn", "vaal", "ta_vaal"}
 """Methods whose strategies train networks with dropout or noise, which a device draws by itself."""
 TRAININGS = {"random", "tod+cod", "ll4al", "stconal"}
-"""A method of every objective and protocol of the quickstart; how a step is made concerns nothing else."""
+"""A method of every objective and protocol of the quickstart; how a step is made concerns nothing
+else."""
 
 
 @pytest.mark.parametrize("method", QUICKSTART.suite.methods)
@@ -104,8 +114,9 @@ PAPERS = (
     "tod/cifar10/tod+cod",
     "tod/cifar10/random+ll4al",
 )
-"""Every objective, and every kind of network of the papers, and the strategies that the quickstart has not. Left out for its time:
-tod/caltech101/tod+cod, more than eight minutes of images of 224 pixels; its network is the one of st-conal/caltech256."""
+"""Every objective, and every kind of network of the papers, and the strategies that the quickstart
+has not. Left out for its time: tod/caltech101/tod+cod, more than eight minutes of images of 224
+pixels; its network is the one of st-conal/caltech256."""
 
 
 def capturable(made: Trial) -> bool:
@@ -118,4 +129,8 @@ def capturable(made: Trial) -> bool:
 def test_papers(name: str, tmp_path: Path) -> None:
     suite, _, method = name.rpartition("/")
     (made,) = find_suite(suite, SUITES).trials(methods=[method], seeds=[0])
-    held(made, tmp_path, (("fp32", "eager"), ("bf16", "captured" if capturable(made) else "together")))
+    held(
+        made,
+        tmp_path,
+        (("fp32", "eager"), ("bf16", "captured" if capturable(made) else "together")),
+    )

@@ -1,4 +1,5 @@
-"""How often the host waits for a device outside the training step: not once for each batch, class, pick or seed."""
+"""How often the host waits for a device outside the training step: not once for each batch, class,
+pick or seed."""
 
 from __future__ import annotations
 
@@ -40,7 +41,9 @@ def waits(world: World, do: Callable[[], object]) -> int:
 
 
 def test_statistics_are_estimated_anew_without_a_wait(world: World) -> None:
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)).cuda()
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)
+    ).cuda()
     batches = [points(4, 3 * 8 * 8).view(4, 3, 8, 8).cuda() for _ in range(5)]
     assert waits(world, lambda: refresh_batch_norm(network, batches)) == 0
 
@@ -53,7 +56,8 @@ def test_an_evaluation_waits_for_its_figures_alone(world: World) -> None:
 
 @pytest.mark.parametrize("budget", [5, 60])
 def test_picks_of_k_center(budget: int, world: World) -> None:
-    """Finite features and centres, then the distances and the features for the host, and the picks back to the device."""
+    """Finite features and centres, then the distances and the features for the host, and the picks
+    back to the device."""
     features, centres = points(200, 16), points(20, 16)
     expected = k_center_greedy(features, centres, budget)
     on_device = features.cuda(), centres.cuda()

@@ -21,7 +21,8 @@ BOM = b"\xef\xbb\xbf"
 
 @pytest.fixture
 def suites(tmp_path: Path) -> Path:
-    """One suite with its sibling, and the strays: Emacs' lock, an AppleDouble file, a notebook's folder."""
+    """One suite with its sibling, and the strays: Emacs' lock, an AppleDouble file, a notebook's
+    folder."""
     root = write_suite(tmp_path / "suites")
     write_suite(root, "toy/one-2")
     (root / "toy" / ".#one.toml").symlink_to("user@host.1:2")
@@ -34,12 +35,17 @@ def suites(tmp_path: Path) -> Path:
 def test_hidden_files_are_no_suites(suites: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [path.name for path in suite_files(suites)] == ["one-2.toml", "one.toml"]
     assert [suite.id for suite in match_suites("toy/*", suites)] == ["toy/one-2", "toy/one"]
-    assert [suite.id for suite in Selection([parse_selector("toy/one")], models=1).suites(suites)] == ["toy/one"]
+    assert [
+        suite.id for suite in Selection([parse_selector("toy/one")], models=1).suites(suites)
+    ] == ["toy/one"]
     with pytest.raises(Exception, match="toy/one") as caught:
         find_suite("toy/onee", suites)
     assert "._" not in str(caught.value)
     assert invoke(["--suites", str(suites), "ls"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["toy/one", "toy/one-2"]
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+        "toy/one",
+        "toy/one-2",
+    ]
 
 
 def test_a_byte_order_mark_is_no_content(suites: Path) -> None:
@@ -48,7 +54,10 @@ def test_a_byte_order_mark_is_no_content(suites: Path) -> None:
     path.write_bytes(BOM + SUITE.encode())
     assert load_suite(path, suites).suite == plain.suite
     assert load_suite(path, suites).text == plain.text
-    tables = {"suites/tod/cifar10.reported.csv": read_reported, "results/quickstart/digits/records.csv": read_results}
+    tables = {
+        "suites/tod/cifar10.reported.csv": read_reported,
+        "results/quickstart/digits/records.csv": read_results,
+    }
     for source, read in tables.items():
         table = suites / "table.csv"
         table.write_bytes(BOM + (ROOT / source).read_bytes())
@@ -72,5 +81,9 @@ def test_files_have_the_same_bytes_on_every_machine() -> None:
     """A clone on Windows would else have another code digest, and scripts that no shell starts."""
     rules = (ROOT / ".gitattributes").read_text().splitlines()
     assert "* text=auto eol=lf" in rules
-    for path in (*(ROOT / "benchmark").rglob("*.py"), *(ROOT / ".ci").iterdir(), *(ROOT / "suites").rglob("*.toml")):
+    for path in (
+        *(ROOT / "benchmark").rglob("*.py"),
+        *(ROOT / ".ci").iterdir(),
+        *(ROOT / "suites").rglob("*.toml"),
+    ):
         assert b"\r" not in path.read_bytes(), path

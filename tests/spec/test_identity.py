@@ -16,9 +16,14 @@ from benchmark.spec.transforms import Normalise, RandomCrop, Views
 
 PROTOCOL = Protocol(
     seed=7,
-    data=Data(name="digits", train_size=1_297, test_size=500, classes=10, split=Split(rule="official")),
+    data=Data(
+        name="digits", train_size=1_297, test_size=500, classes=10, split=Split(rule="official")
+    ),
     views=Views(
-        train=(RandomCrop(op="random_crop", size=8, padding=1), Normalise(op="normalise", mean=(0.5,), std=(0.25,))),
+        train=(
+            RandomCrop(op="random_crop", size=8, padding=1),
+            Normalise(op="normalise", mean=(0.5,), std=(0.25,)),
+        ),
         test=(Normalise(op="normalise", mean=(0.5,), std=(0.25,)),),
         pool="test",
     ),
@@ -77,12 +82,18 @@ def test_everything_that_can_move_a_number_is_in_the_identity(changes: dict[str,
 
 def test_a_plugin_is_its_code_not_its_place() -> None:
     here = trial(strategy=Component(name="/a/my.py:Mine", code="c" * 64))
-    assert trial_id(here) == trial_id(trial(strategy=Component(name="/b/other.py:Mine", code="c" * 64)))
-    assert trial_id(here) != trial_id(trial(strategy=Component(name="/a/my.py:Mine", code="e" * 64)))
+    assert trial_id(here) == trial_id(
+        trial(strategy=Component(name="/b/other.py:Mine", code="c" * 64))
+    )
+    assert trial_id(here) != trial_id(
+        trial(strategy=Component(name="/a/my.py:Mine", code="e" * 64))
+    )
 
 
 def test_a_field_at_its_default_is_not_hashed() -> None:
-    explicit = PROTOCOL.model_copy(update={"training": PROTOCOL.training.model_copy(update={"label_smoothing": 0.0})})
+    explicit = PROTOCOL.model_copy(
+        update={"training": PROTOCOL.training.model_copy(update={"label_smoothing": 0.0})}
+    )
     assert digest(explicit) == digest(PROTOCOL)
 
 

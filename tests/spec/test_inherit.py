@@ -1,4 +1,5 @@
-"""A suite over its base: what adds, what replaces, what is dropped, and which file a message names."""
+"""A suite over its base: what adds, what replaces, what is dropped, and which file a message
+names."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ Make = Callable[..., SuiteFile]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """A function that loads toy/one, which holds the given text, over `_base.toml`: the toy suite."""
+    """A function that loads toy/one, which holds the given text, over `_base.toml`: the toy
+    suite."""
     (tmp_path / "toy").mkdir()
 
     def load(own: str, base: str = SUITE) -> SuiteFile:
@@ -31,7 +33,9 @@ def make(tmp_path: Path) -> Make:
 def where(file: str, text: str, folder: Path) -> str:
     """File and line of the first line that holds the text."""
     path = folder / "toy" / file
-    number = next(number for number, line in enumerate(path.read_text().splitlines(), 1) if text in line)
+    number = next(
+        number for number, line in enumerate(path.read_text().splitlines(), 1) if text in line
+    )
     return f"{path}:{number}"
 
 
@@ -66,18 +70,36 @@ def test_drop_leaves_out_an_entry_and_its_source(make: Make) -> None:
 
 def test_a_chain_of_bases(make: Make, tmp_path: Path) -> None:
     make("[protocol.training]\nepochs = 9")
-    (tmp_path / "toy" / "two.toml").write_text('base = "one.toml"\ndrop = ["deviations.Q1"]\ntitle = "Two"\n')
+    (tmp_path / "toy" / "two.toml").write_text(
+        'base = "one.toml"\ndrop = ["deviations.Q1"]\ntitle = "Two"\n'
+    )
     found = load_suite(tmp_path / "toy" / "two.toml", tmp_path)
-    assert (found.suite.title, found.suite.protocol.training.epochs, len(found.suite.deviations)) == ("Two", 9, 0)
+    assert (
+        found.suite.title,
+        found.suite.protocol.training.epochs,
+        len(found.suite.deviations),
+    ) == ("Two", 9, 0)
     assert [file.path.name for file in found.files] == ["two.toml", "one.toml", "_base.toml"]
 
 
 @pytest.mark.parametrize(
     ("own", "base", "file", "text", "said"),
     [
-        ("", SUITE.replace("epochs = 4", "epochs = 0"), "_base.toml", "epochs = 0", "greater than 0"),
+        (
+            "",
+            SUITE.replace("epochs = 4", "epochs = 0"),
+            "_base.toml",
+            "epochs = 0",
+            "greater than 0",
+        ),
         ("[protocol.training]\nepochs = 0", SUITE, "one.toml", "epochs = 0", "greater than 0"),
-        ('[set]\n"protocol.training.epochs" = 0', SUITE, "one.toml", "protocol.training.epochs", "greater than 0"),
+        (
+            '[set]\n"protocol.training.epochs" = 0',
+            SUITE,
+            "one.toml",
+            "protocol.training.epochs",
+            "greater than 0",
+        ),
         ('drop = ["protocol.training.epochs"]', SUITE, "one.toml", "drop", "Field required"),
         (
             'title = "x"\ndrop = [\n    "methods.random",\n    "deviations.Q9",\n]',

@@ -31,7 +31,8 @@ def test_selectors(text: str, expected: Selector) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "/", "a//b", "a/b/c/d", "a/b@", "a/b@x", "a/b@1,", "a/b@-1", "a/b@3-1", "a/b@0-99999999"]
+    "text",
+    ["", "/", "a//b", "a/b/c/d", "a/b@", "a/b@x", "a/b@1,", "a/b@-1", "a/b@3-1", "a/b@0-99999999"],
 )
 def test_wrong_selectors(text: str) -> None:
     with pytest.raises(UsageError) as caught:
@@ -78,11 +79,20 @@ def names(root: Path, *selectors: str, **options: Any) -> list[str]:
 
 def test_trials(root: Path) -> None:
     assert names(root, "toy/one") == [
-        f"toy/one/{method}@{seed}" for method in ("random", "entropy", "random+cod") for seed in (0, 1)
+        f"toy/one/{method}@{seed}"
+        for method in ("random", "entropy", "random+cod")
+        for seed in (0, 1)
     ]
-    assert names(root, "toy/*/entropy") == ["toy/one/entropy@0", "toy/one/entropy@1", "toy/two/entropy@5"]
+    assert names(root, "toy/*/entropy") == [
+        "toy/one/entropy@0",
+        "toy/one/entropy@1",
+        "toy/two/entropy@5",
+    ]
     assert names(root, "toy/one/random*@9") == ["toy/one/random@9", "toy/one/random+cod@9"]
-    assert names(root, "*/two", methods=("random",), seeds=(1, 2)) == ["toy/two/random@1", "toy/two/random@2"]
+    assert names(root, "*/two", methods=("random",), seeds=(1, 2)) == [
+        "toy/two/random@1",
+        "toy/two/random@2",
+    ]
     assert names(root, "toy/one", profile="smoke") == ["toy/one/random@7"]
     assert names(root, "toy/one/entropy", profile="smoke") == ["toy/one/entropy@7"]
 
@@ -104,9 +114,17 @@ def test_prices_come_along(root: Path) -> None:
 
 def test_sets_and_variants_change_the_protocol(root: Path) -> None:
     def epochs(**options: Any) -> int:
-        return Selection([Selector("toy/one")], **options).trials(root)[0].trial.protocol.training.epochs
+        return (
+            Selection([Selector("toy/one")], **options)
+            .trials(root)[0]
+            .trial.protocol.training.epochs
+        )
 
-    assert (epochs(), epochs(variant="corrected"), epochs(sets={"protocol.training.epochs": 3})) == (4, 5, 3)
+    assert (
+        epochs(),
+        epochs(variant="corrected"),
+        epochs(sets={"protocol.training.epochs": 3}),
+    ) == (4, 5, 3)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +145,9 @@ def test_sets_and_variants_change_the_protocol(root: Path) -> None:
         ("toy/one", {"sets": {"protocol.acquisition.budget": 1000}}, "labels"),
     ],
 )
-def test_what_does_not_exist(root: Path, selector: str, options: dict[str, Any], message: str) -> None:
+def test_what_does_not_exist(
+    root: Path, selector: str, options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UsageError) as caught:
         names(root, selector, **options)
     assert message in str(caught.value)
@@ -138,9 +158,14 @@ def test_plugin(root: Path, tmp_path: Path) -> None:
     file.write_text("class Mine: ...")
     plugin = f"{file}:Mine"
     assert names(root, "toy/one", plugin=plugin) == ["toy/one/Mine@0", "toy/one/Mine@1"]
-    assert names(root, "toy/one@0", plugin=plugin, methods=("random",)) == ["toy/one/random@0", "toy/one/Mine@0"]
+    assert names(root, "toy/one@0", plugin=plugin, methods=("random",)) == [
+        "toy/one/random@0",
+        "toy/one/Mine@0",
+    ]
     assert names(root, "toy/one@0", plugin=plugin, objective="cod") == ["toy/one/Mine+cod@0"]
-    (paired,) = Selection([parse_selector("toy/one@0")], plugin=plugin, objective="cod").trials(root)
+    (paired,) = Selection([parse_selector("toy/one@0")], plugin=plugin, objective="cod").trials(
+        root
+    )
     assert paired.trial.objective.params == {"weight": 0.02}
     assert paired.cost.teacher
     assert paired.cost.scoring == 1
@@ -151,7 +176,10 @@ def test_plugin(root: Path, tmp_path: Path) -> None:
 
 
 def test_an_objective_with_two_sets_of_parameters_is_ambiguous(tmp_path: Path) -> None:
-    second = '[methods."entropy+cod"]\ntitle = "x"\nstrategy = { name = "entropy" }\nobjective = { name = "cod" }\n[profiles.smoke]'
+    second = (
+        '[methods."entropy+cod"]\ntitle = "x"\nstrategy = { name = "entropy" }\nobjective = { name '
+        '= "cod" }\n[profiles.smoke]'
+    )
     root = write_suite(tmp_path, text=SUITE.replace("[profiles.smoke]\n", second + "\n"))
     with pytest.raises(UsageError, match="different parameters"):
         names(root, "toy/one", plugin="package.module:Mine", objective="cod")

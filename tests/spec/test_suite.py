@@ -1,4 +1,5 @@
-"""Suites refuse what cannot be meant: unknown keys, wrong types, impossible protocols, unsourced values."""
+"""Suites refuse what cannot be meant: unknown keys, wrong types, impossible protocols, unsourced
+values."""
 
 from __future__ import annotations
 
@@ -33,10 +34,14 @@ def edited(tmp_path: Path):
 
 
 def line(path: Path, text: str) -> int:
-    return next(number for number, found in enumerate(path.read_text().splitlines(), 1) if text in found)
+    return next(
+        number for number, found in enumerate(path.read_text().splitlines(), 1) if text in found
+    )
 
 
-@pytest.mark.parametrize("path", list(suite_files(ROOT)), ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize(
+    "path", list(suite_files(ROOT)), ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
 def test_every_suite_is_valid_and_every_pinned_value_has_a_source(path: Path) -> None:
     file = load_suite(path, ROOT)
     pinned = leaves({"protocol": file.raw["protocol"], "methods": file.raw["methods"]})
@@ -55,12 +60,20 @@ def test_every_suite_is_valid_and_every_pinned_value_has_a_source(path: Path) ->
         ("epochs = 200", 'epochs = "200"', "integer"),
         ("epochs = 200", "epochs = 200.0", "integer"),
         ("epochs = 200", "epochs = 0", "greater than 0"),
-        ("budget = 2_500", "budget = 9_000", "the budget needs 59000 labels, but the pool has 50000 images"),
+        (
+            "budget = 2_500",
+            "budget = 9_000",
+            "the budget needs 59000 labels, but the pool has 50000 images",
+        ),
         ("candidates = 25_000", "candidates = 1_000", "fewer than one budget"),
         ("weight_decay = 5e-4", "weight_decay = inf", "JSON"),
         ('start = "warm"', 'start = "lukewarm"', "'fresh', 'warm'"),
         ('better = "tod+cod"', 'better = "tood"', "unknown method 'tood'"),
-        ('{ op = "horizontal_flip", p = 0.5 }', '{ op = "vertical_flip", p = 0.5 }', "horizontal_flip"),
+        (
+            '{ op = "horizontal_flip", p = 0.5 }',
+            '{ op = "vertical_flip", p = 0.5 }',
+            "horizontal_flip",
+        ),
     ],
 )
 def test_wrong_values_are_refused(edited, old: str, new: str, said: str) -> None:
@@ -89,7 +102,10 @@ def test_an_unsourced_value_is_refused(edited) -> None:
 
 def test_a_source_of_nothing_is_refused(edited) -> None:
     with pytest.raises(SuiteError, match="not a value of this suite"):
-        edited('"protocol.training.epochs" = "', '"protocol.training.epochz" = "x"\n"protocol.training.epochs" = "')
+        edited(
+            '"protocol.training.epochs" = "',
+            '"protocol.training.epochz" = "x"\n"protocol.training.epochs" = "',
+        )
 
 
 def test_unknown_names_are_answered_with_the_nearest() -> None:

@@ -1,6 +1,7 @@
-"""The BAL suites say what the release at 140d279 does, their tables are the digitised figure, and their smoke profiles run,
-pretext stage included: on real CIFAR-10 where it is to be had (ALBENCH_TEST_DATA), else on small files in the official layouts
-and in the class folders of BAL's README."""
+"""The BAL suites say what the release at 140d279 does, their tables are the digitised figure, and
+their smoke profiles run, pretext stage included: on real CIFAR-10 where it is to be had
+(ALBENCH_TEST_DATA), else on small files in the official layouts and in the class folders of BAL's
+README."""
 
 from __future__ import annotations
 
@@ -34,7 +35,11 @@ DATA = {
     "tiny-imagenet": (100_000, 10_000, 200),
 }
 """Images in the pool and in the test set, classes."""
-SHARES = {"small": (2, 4, 6, 8, 10), "base": (10, 15, 20, 25, 30, 35, 40), "large": tuple(range(10, 101, 10))}
+SHARES = {
+    "small": (2, 4, 6, 8, 10),
+    "base": (10, 15, 20, 25, 30, 35, 40),
+    "large": tuple(range(10, 101, 10)),
+}
 BETA = {
     "caltech101": (0.5, 1.3, 2.5),
     "cifar10": (1.0, 1.2, 2.0),
@@ -51,10 +56,25 @@ WINDOWS: dict[str, tuple[int, int, int, str]] = {
         "0-8570 13569-22140 20711-29282 27853-36424 34995-43566 42137-50000 41429-50000",
     ),
     "svhn-small": (1465, 1465, 14651, "0-14651 29302-43953 43953-58604 58604-73255 58606-73257"),
-    "svhn-base": (7325, 3662, 10465, "0-14650 18837-33488 29302-43953 39767-54418 50232-64883 60697-73257 58606-73257"),
+    "svhn-base": (
+        7325,
+        3662,
+        10465,
+        "0-14650 18837-33488 29302-43953 39767-54418 50232-64883 60697-73257 58606-73257",
+    ),
     "caltech101-small": (157, 157, 1571, "0-785 3534-4320 5105-5891 6676-7462 7071-7857"),
-    "caltech101-base": (785, 392, 1122, "0-1458 2075-3534 3197-4656 4319-5778 5441-6900 6563-7857 6398-7857"),
-    "tiny-imagenet-small": (2000, 2000, 20000, "0-10000 45000-55000 65000-75000 85000-95000 90000-100000"),
+    "caltech101-base": (
+        785,
+        392,
+        1122,
+        "0-1458 2075-3534 3197-4656 4319-5778 5441-6900 6563-7857 6398-7857",
+    ),
+    "tiny-imagenet-small": (
+        2000,
+        2000,
+        20000,
+        "0-10000 45000-55000 65000-75000 85000-95000 90000-100000",
+    ),
     "tiny-imagenet-base": (
         10000,
         5000,
@@ -64,7 +84,9 @@ WINDOWS: dict[str, tuple[int, int, int, str]] = {
 }
 STEP = {"cifar10": 5000, "svhn": 7325, "caltech101": 785, "tiny-imagenet": 10_000}
 """Step a of the large regime."""
-REAL = pytest.mark.skipif("ALBENCH_TEST_DATA" not in os.environ, reason="ALBENCH_TEST_DATA names no data root")
+REAL = pytest.mark.skipif(
+    "ALBENCH_TEST_DATA" not in os.environ, reason="ALBENCH_TEST_DATA names no data root"
+)
 
 
 @pytest.fixture(scope="module", params=[f"{name}-{regime}" for name in DATA for regime in SHARES])
@@ -88,7 +110,9 @@ def explained(suite: SuiteFile) -> list[tuple[int, int, int]]:
     lines = [line.split() for line in suite.suite.about.splitlines() if line.startswith("   ")]
     rows = [line for line in lines if line[0].isdigit()]
     assert [int(row[0]) for row in rows] == list(range(suite.suite.protocol.acquisition.cycles))
-    return [tuple(int(row[place].strip(",").replace(",", "")) for place in (1, 2, 4)) for row in rows]  # type: ignore[misc]
+    return [
+        tuple(int(row[place].strip(",").replace(",", "")) for place in (1, 2, 4)) for row in rows
+    ]  # type: ignore[misc]
 
 
 def test_there_is_a_suite_for_every_panel() -> None:
@@ -122,7 +146,10 @@ def test_both_recipes_are_the_readmes(suite: SuiteFile) -> None:
             False,
             start,
         )
-        rates = [rate(training.schedule, training.optimizer.lr, epoch, 0, epochs, 1) for epoch in range(epochs)]
+        rates = [
+            rate(training.schedule, training.optimizer.lr, epoch, 0, epochs, 1)
+            for epoch in range(epochs)
+        ]
         expected = np.repeat([0.1, 0.01, 1e-3, 1e-4], [30, 30, 30, epochs - 90])
         assert rates == pytest.approx(expected.tolist())
     assert (protocol.pretext.clusters, protocol.pretext.keep) == (protocol.data.classes, "best")
@@ -131,7 +158,10 @@ def test_both_recipes_are_the_readmes(suite: SuiteFile) -> None:
 
 def test_beta_and_windows_are_explained_as_the_release_computes_them(suite: SuiteFile) -> None:
     name, regime = parts(suite)
-    assert suite.suite.methods["bal"].strategy.params == {"beta": beta(suite), "sampler": "confidence"}
+    assert suite.suite.methods["bal"].strategy.params == {
+        "beta": beta(suite),
+        "sampler": "confidence",
+    }
     step = STEP[name] if regime == "large" else WINDOWS[f"{name}-{regime}"][2]
     text = " ".join(suite.suite.about.split())
     assert f"Here beta = {beta(suite)}," in text and f"= {step:,}:" in text
@@ -146,12 +176,20 @@ def test_beta_and_windows_are_explained_as_the_release_computes_them(suite: Suit
 
 @pytest.mark.parametrize(
     ("name", "hard", "random"),
-    [("cifar10", 95.0, 86.3), ("svhn", 95.0, 86.3), ("caltech101", 97.5, 85.2), ("tiny-imagenet", 97.5, 85.2)],
+    [
+        ("cifar10", 95.0, 86.3),
+        ("svhn", 95.0, 86.3),
+        ("caltech101", 97.5, 85.2),
+        ("tiny-imagenet", 97.5, 85.2),
+    ],
 )
 def test_the_ceiling_of_the_large_regime(name: str, hard: float, random: float) -> None:
-    """From the windows as `albench show` prints them: what they show at all, and what random picks inside them buy."""
+    """From the windows as `albench show` prints them: what they show at all, and what random picks
+    inside them buy."""
     file, (size, _, _) = find_suite(f"bal/{name}-large", ROOT), DATA[name]
-    first, rows, rng = file.suite.protocol.acquisition.initial.size, explained(file), np.random.default_rng(0)
+    first = file.suite.protocol.acquisition.initial.size
+    rows = explained(file)
+    rng = np.random.default_rng(0)
     labelled = np.zeros(size, dtype=bool)
     labelled[:first] = True
     shown = labelled.copy()
@@ -169,12 +207,15 @@ def test_the_ceiling_of_the_large_regime(name: str, hard: float, random: float) 
 
 
 def test_claims_of_the_large_regime_name_sizes_that_bal_reaches(suite: SuiteFile) -> None:
-    """Its windows run dry after the eighth training: a claim at 90 % of the labels would be missing for ever."""
+    """Its windows run dry after the eighth training: a claim at 90 % of the labels would be missing
+    for ever."""
     planned = suite.suite.protocol.acquisition.labelled()
     reached = planned[:8] if parts(suite)[1] == "large" else planned
     for claim in suite.suite.claims.values():
         if claim.better == "bal":
-            named = {"all": planned, "after_first": planned[1:]}.get(str(claim.labelled), claim.labelled)
+            named = {"all": planned, "after_first": planned[1:]}.get(
+                str(claim.labelled), claim.labelled
+            )
             assert named in (reached, reached[1:])
 
 
@@ -191,11 +232,17 @@ def test_networks_have_the_released_size(suite: SuiteFile) -> None:
         assert (price.pretext_macs or 0) == pytest.approx(0.555e9, rel=1e-3)
 
 
-# Millions of images: pretext (training, check of every epoch, features), then training, test and scoring by regime.
+# Millions of images: pretext (training, check of every epoch, features), then training, test and
+# scoring by regime.
 PASSES = {
     "cifar10": ((24.0, 24.0, 0.20), (1.50, 5.0, 0.04), (8.75, 7.0, 0.05), (27.5, 10.0, 0.05)),
     "svhn": ((35.2, 35.2, 0.29), (2.20, 13.0, 0.06), (12.8, 18.2, 0.08), (40.3, 26.0, 0.07)),
-    "caltech101": ((3.77, 3.77, 0.03), (0.235, 0.41, 0.003), (1.37, 0.57, 0.008), (4.32, 0.82, 0.009)),
+    "caltech101": (
+        (3.77, 3.77, 0.03),
+        (0.235, 0.41, 0.003),
+        (1.37, 0.57, 0.008),
+        (4.32, 0.82, 0.009),
+    ),
     "tiny-imagenet": ((48.0, 48.0, 0.40), (3.0, 5.0, 0.04), (17.5, 7.0, 0.09), (55.0, 10.0, 0.12)),
 }
 
@@ -204,7 +251,9 @@ def test_image_passes_are_the_released_ones(suite: SuiteFile) -> None:
     name, regime = parts(suite)
     pretext, *regimes = PASSES[name]
     training, test, scoring = regimes[list(SHARES).index(regime)]
-    counted = sum_workloads(estimate_workload(suite.suite.protocol, suite.suite.methods["bal"].cost, suite.suite.cost))
+    counted = sum_workloads(
+        estimate_workload(suite.suite.protocol, suite.suite.methods["bal"].cost, suite.suite.cost)
+    )
     assert counted.pretext / 1e6 == pytest.approx(pretext[0], rel=0.005)
     assert counted.pretext_checks / 1e6 == pytest.approx(pretext[1] + pretext[2], rel=0.005)
     assert counted.labelled / 1e6 == pytest.approx(training, rel=0.007)
@@ -219,12 +268,16 @@ def test_methods_build_in_every_variant(suite: SuiteFile) -> None:
             for trial in suite.trials(profile, variant, seeds=[0]):
                 registry.build_component("strategies", trial.strategy)
     released = suite.resolve(variant="released").protocol
-    assert released.pretext is not None and not released.pretext.upright and released.evaluation.epoch == "best"
+    assert (
+        released.pretext is not None
+        and not released.pretext.upright
+        and released.evaluation.epoch == "best"
+    )
     assert any(step.op == "swap_red_blue" for step in released.views.test)
     assert not any(step.op == "swap_red_blue" for step in released.views.train)
 
 
-# --------------------------------------------------------------------------------------------------- reported numbers
+# --------------------------------------------------------------------------------- reported numbers
 
 
 def test_every_point_has_its_role(suite: SuiteFile) -> None:
@@ -238,7 +291,10 @@ def test_every_point_has_its_role(suite: SuiteFile) -> None:
             assert row.role == "external" and regime == "base"
         elif row.method == "activeft" or row.method not in methods:
             assert row.role == "unreleased"
-        nominal = regime == "large" and (row.method, SHARES[regime][labelled.index(row.labelled)]) in (
+        nominal = regime == "large" and (
+            row.method,
+            SHARES[regime][labelled.index(row.labelled)],
+        ) in (
             ("bal", 90),
             ("bal", 100),
             ("bal(fix)", 100),
@@ -260,9 +316,15 @@ def test_461_points_of_which_seven_cannot_be_read() -> None:
     ]
     kinds = ("partly hidden", "mostly hidden", "not readable")
     flags = Counter(kind for row in rows for kind in kinds if kind in row.note)
-    assert len(rows) == 461 and flags == {"partly hidden": 92, "mostly hidden": 12, "not readable": 7}
+    assert len(rows) == 461 and flags == {
+        "partly hidden": 92,
+        "mostly hidden": 12,
+        "not readable": 7,
+    }
     unread = [row for row in rows if row.mean is None]
-    assert {(row.method, row.source[-12:]) for row in unread} == {("pt4al", "caltech101-b")} and len(unread) == 7
+    assert {(row.method, row.source[-12:]) for row in unread} == {
+        ("pt4al", "caltech101-b")
+    } and len(unread) == 7
 
 
 @pytest.mark.parametrize(
@@ -296,11 +358,14 @@ def test_tables_are_the_digitised_figure(suite: SuiteFile) -> None:
         if (entry["dataset"], entry["regime"]) == (name.replace("-", ""), regime)
     }
     labelled = suite.suite.protocol.acquisition.labelled()
-    ours = {(row.method, f"{shares[labelled.index(row.labelled or 0)]}%"): row.mean for row in suite.reported}
+    ours = {
+        (row.method, f"{shares[labelled.index(row.labelled or 0)]}%"): row.mean
+        for row in suite.reported
+    }
     assert ours == points
 
 
-# ------------------------------------------------------------------------------------------------------ smoke profiles
+# ----------------------------------------------------------------------------------- smoke profiles
 
 
 @REAL
@@ -336,23 +401,31 @@ def test_class_folders_of_the_readme(name: str, tmp_path: Path) -> None:
 
 def image(path: Path, seed: int, side: int = 32) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)).save(path)
+    Image.fromarray(
+        np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    ).save(path)
 
 
 def svhn(root: Path) -> None:
     rng = np.random.default_rng(0)
     for part, count in (("train", 200), ("test", 40)):
-        labels = 1 + np.arange(count, dtype=np.uint8).reshape(-1, 1) % 10  # the file says 10 for the digit 0
+        labels = (
+            1 + np.arange(count, dtype=np.uint8).reshape(-1, 1) % 10
+        )  # the file says 10 for the digit 0
         pixels = rng.integers(0, 256, (32, 32, 3, count), dtype=np.uint8)
         scipy.io.savemat(root / f"{part}_32x32.mat", {"X": pixels, "y": labels})
 
 
 def caltech101(root: Path) -> None:
-    """Three classes of a hundred images, so that a tenth of each can be set aside, and 98 of one."""
+    """Three classes of a hundred images, so that a tenth of each can be set aside, and 98 of
+    one."""
     for number in range(102):
         name = "BACKGROUND_Google" if number == 101 else f"class_{number:03d}"
         for place in range(100 if number < 3 else 1):
-            image(root / "caltech101/101_ObjectCategories" / name / f"image_{place + 1:04d}.jpg", place)
+            image(
+                root / "caltech101/101_ObjectCategories" / name / f"image_{place + 1:04d}.jpg",
+                place,
+            )
 
 
 def tiny_imagenet(root: Path) -> None:
@@ -383,7 +456,9 @@ SHORT = {
 """The smoke profile on the few images that tests make up."""
 
 
-def run_smoke(name: str, root: Path, place: Path, variant: str = "as_published", method: str = "bal") -> events.Record:
+def run_smoke(
+    name: str, root: Path, place: Path, variant: str = "as_published", method: str = "bal"
+) -> events.Record:
     """BAL under the smoke profile."""
     file, out = find_suite(f"bal/{name}", ROOT), place / "run"
     (trial,) = file.trials("smoke", variant, methods=["bal"], sets=SHORT)
@@ -391,13 +466,25 @@ def run_smoke(name: str, root: Path, place: Path, variant: str = "as_published",
     trial = trial.model_copy(update={"data_digest": digest})
     out.mkdir()
     (out / "trial.json").write_text(json.dumps(trial.model_dump(mode="json")))
-    options = ["--data", str(root), "--cache", str(place / "cache"), "--device", "cpu", "--allow-noncanonical-data"]
-    assert main([str(out / "trial.json"), str(out), *options]) == 0, (out / "events.jsonl").read_text()
+    options = [
+        "--data",
+        str(root),
+        "--cache",
+        str(place / "cache"),
+        "--device",
+        "cpu",
+        "--allow-noncanonical-data",
+    ]
+    assert main([str(out / "trial.json"), str(out), *options]) == 0, (
+        out / "events.jsonl"
+    ).read_text()
     return events.read_record(out / "record.json")
 
 
 def check(record: events.Record) -> None:
     """Two trainings, the best epoch beside the last, and the window of the acquisition between."""
     assert [cycle.labelled for cycle in record.cycles] == [16, 24]
-    assert all(cycle.metrics["accuracy/best"] >= cycle.metrics["accuracy"] for cycle in record.cycles)
+    assert all(
+        cycle.metrics["accuracy/best"] >= cycle.metrics["accuracy"] for cycle in record.cycles
+    )
     assert {"window/begin", "window/end", "window/unlabelled"} <= set(record.cycles[0].diagnostics)

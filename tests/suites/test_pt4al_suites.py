@@ -1,4 +1,5 @@
-"""The PT4AL suite says what the release at 9a0da4a does, and its smoke profile runs on real CIFAR-10 (ALBENCH_TEST_DATA)."""
+"""The PT4AL suite says what the release at 9a0da4a does, and its smoke profile runs on real
+CIFAR-10 (ALBENCH_TEST_DATA)."""
 
 from __future__ import annotations
 
@@ -32,15 +33,29 @@ def test_the_protocol_is_the_released_one(suite: SuiteFile) -> None:
     assert protocol.acquisition.labelled() == tuple(range(1_000, 10_001, 1_000))
     training = protocol.training
     assert (training.epochs, training.batch_size, training.start) == (200, 128, "warm_best")
-    rates = [rate(training.schedule, training.optimizer.lr, epoch, 0, 200, 1) for epoch in range(200)]
+    rates = [
+        rate(training.schedule, training.optimizer.lr, epoch, 0, 200, 1) for epoch in range(200)
+    ]
     assert rates == pytest.approx([0.1] * 160 + [0.01] * 40)
     assert protocol.pretext is not None
     stage = protocol.pretext.training
     assert (stage.epochs, stage.batch_size, protocol.pretext.clusters) == (15, 256, None)
-    assert {rate(stage.schedule, stage.optimizer.lr, epoch, 0, 15, 1) for epoch in range(15)} == {0.1}
-    views = (protocol.views.train, protocol.views.test, protocol.pretext.view, protocol.pretext.test_view)
-    assert all(sum(step.op == "swap_red_blue" for step in view) == 1 for view in views)  # BGR, consistently
-    assert [step.op for step in protocol.pretext.view] == ["swap_red_blue", "normalise"]  # no augmentation
+    assert {rate(stage.schedule, stage.optimizer.lr, epoch, 0, 15, 1) for epoch in range(15)} == {
+        0.1
+    }
+    views = (
+        protocol.views.train,
+        protocol.views.test,
+        protocol.pretext.view,
+        protocol.pretext.test_view,
+    )
+    assert all(
+        sum(step.op == "swap_red_blue" for step in view) == 1 for view in views
+    )  # BGR, consistently
+    assert [step.op for step in protocol.pretext.view] == [
+        "swap_red_blue",
+        "normalise",
+    ]  # no augmentation
 
 
 def test_order_and_its_switch(suite: SuiteFile) -> None:
@@ -66,7 +81,11 @@ def test_one_published_number_and_reproductions_beside_it(suite: SuiteFile) -> N
     assert roles == {"target_weak": 1, "reference": 23}
     (published,) = [row for row in suite.reported if row.role == "target_weak"]
     assert (published.labelled, published.mean, published.dispersion) == (10_000, 93.1, None)
-    final = {row.source: row.value for row in suite.reported if row.labelled == 10_000 and row.n not in (None, 1)}
+    final = {
+        row.source: row.value
+        for row in suite.reported
+        if row.labelled == 10_000 and row.n not in (None, 1)
+    }
     for part, values in (
         ("issue 11, 2023-01", (89.45, 89.71, 90.05)),
         ("issue 11, maintainer", (92.83, 91.99, 92.07)),
@@ -77,16 +96,34 @@ def test_one_published_number_and_reproductions_beside_it(suite: SuiteFile) -> N
         assert found == pytest.approx(fmean(values), abs=0.001)
 
 
-@pytest.mark.skipif("ALBENCH_TEST_DATA" not in os.environ, reason="ALBENCH_TEST_DATA names no data root")
+@pytest.mark.skipif(
+    "ALBENCH_TEST_DATA" not in os.environ, reason="ALBENCH_TEST_DATA names no data root"
+)
 @pytest.mark.slow
 def test_smoke_on_real_cifar10(suite: SuiteFile, tmp_path: Path) -> None:
     root = Path(os.environ["ALBENCH_TEST_DATA"])
-    digest = datasets.describe(suite.resolve("smoke").protocol.data, root, tmp_path / "cache").digest
+    digest = datasets.describe(
+        suite.resolve("smoke").protocol.data, root, tmp_path / "cache"
+    ).digest
     (trial,) = suite.trials("smoke", methods=["pt4al"], data_digest=digest)
     (tmp_path / "trial.json").write_text(json.dumps(trial.model_dump(mode="json")))
-    options = ["--data", str(root), "--cache", str(tmp_path / "cache"), "--device", "cpu", "--allow-noncanonical-data"]
-    assert main([str(tmp_path / "trial.json"), str(tmp_path), *options]) == 0, (tmp_path / "events.jsonl").read_text()
+    options = [
+        "--data",
+        str(root),
+        "--cache",
+        str(tmp_path / "cache"),
+        "--device",
+        "cpu",
+        "--allow-noncanonical-data",
+    ]
+    assert main([str(tmp_path / "trial.json"), str(tmp_path), *options]) == 0, (
+        tmp_path / "events.jsonl"
+    ).read_text()
     record = events.read_record(tmp_path / "record.json")
     assert [cycle.labelled for cycle in record.cycles] == [200, 300, 400]
-    assert all(cycle.metrics["accuracy/best"] >= cycle.metrics["accuracy"] for cycle in record.cycles)
-    assert record.cycles[-1].metrics["accuracy/best"] > 20, "twice the chance level: less is a broken method"
+    assert all(
+        cycle.metrics["accuracy/best"] >= cycle.metrics["accuracy"] for cycle in record.cycles
+    )
+    assert record.cycles[-1].metrics["accuracy/best"] > 20, (
+        "twice the chance level: less is a broken method"
+    )

@@ -1,4 +1,5 @@
-"""A source that names a commit names a file that the official repository has at it, and a file name belongs to a commit."""
+"""A source that names a commit names a file that the official repository has at it, and a file name
+belongs to a commit."""
 
 from __future__ import annotations
 
@@ -13,10 +14,24 @@ ROOT = Path(__file__).parents[2] / "suites"
 PRETEXT = {"main.py", "rotation.py", "loader.py", "README"}
 OFFICIAL: dict[str, set[str]] = {
     "140d279": PRETEXT
-    | {"kmeans.py", "custom_datasets.py", "utils.py", "models/vgg.py", "models/resnet.py", "performance.png"},
+    | {
+        "kmeans.py",
+        "custom_datasets.py",
+        "utils.py",
+        "models/vgg.py",
+        "models/resnet.py",
+        "performance.png",
+    },
     "7d40903": {"temp/log.txt", "temp/labeled/labeled_0.pth.npy"},
     "9a0da4a": PRETEXT
-    | {"make_batches.py", "make_data.py", "main_pt4al.py", "main_random.py", "rotation_loss.txt", "git history"},
+    | {
+        "make_batches.py",
+        "make_data.py",
+        "main_pt4al.py",
+        "main_random.py",
+        "rotation_loss.txt",
+        "git history",
+    },
     "458883d": {"git history"},
     "cddf397": {
         "train_net.py",
@@ -38,7 +53,8 @@ OFFICIAL: dict[str, set[str]] = {
         "README",
     },
 }
-"""Files that BAL (140d279, 7d40903), PT4AL (9a0da4a, 458883d) and DIAM (cddf397) are known by, as far as suites may cite them."""
+"""Files that BAL (140d279, 7d40903), PT4AL (9a0da4a, 458883d) and DIAM (cddf397) are known by, as
+far as suites may cite them."""
 PAPERS = ("bal", "pt4al", "diam")
 FILE = re.compile(r"(?<![\w/.])[\w/.-]+\.(?:py|sh|txt|png|npy|config)\b|\bREADME\b|\bgit history\b")
 COMMIT = re.compile(r"\b[0-9a-f]{7}\b")
@@ -53,7 +69,11 @@ def wrong(source: str) -> str:
             return f"unknown commit {unknown}"
         if commits and not files:
             return f"a commit without a file: {clause}"
-        if strange := files - {"README"} - {file for commit in commits or OFFICIAL for file in OFFICIAL[commit]}:
+        if (
+            strange := files
+            - {"README"}
+            - {file for commit in commits or OFFICIAL for file in OFFICIAL[commit]}
+        ):
             return f"{strange} is not in {commits or 'any repository'}"
     return ""
 
@@ -61,7 +81,10 @@ def wrong(source: str) -> str:
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_source_names_a_file_of_the_official_repository(path: Path) -> None:
     suite = load_suite(path, ROOT).suite
-    cited = {**suite.sources, **{f"deviation {key}": item.source for key, item in suite.deviations.items()}}
+    cited = {
+        **suite.sources,
+        **{f"deviation {key}": item.source for key, item in suite.deviations.items()},
+    }
     assert {where: said for where, source in cited.items() if (said := wrong(source))} == {}
 
 
@@ -83,4 +106,6 @@ def test_no_suite_speaks_of_papers_that_its_readers_do_not_have() -> None:
     for path in SUITES:
         assert not re.search(r"\bsheet\b", path.read_text(encoding="utf-8")), path
     for name in PAPERS:
-        assert not re.search(r"\bsheet\b", (ROOT / name / "NOTES.md").read_text(encoding="utf-8")), name
+        assert not re.search(
+            r"\bsheet\b", (ROOT / name / "NOTES.md").read_text(encoding="utf-8")
+        ), name

@@ -1,4 +1,5 @@
-"""Sources of the TOD and ST-CoNAL suites name files and functions that were read in the official repositories."""
+"""Sources of the TOD and ST-CoNAL suites name files and functions that were read in the official
+repositories."""
 
 from __future__ import annotations
 
@@ -36,11 +37,19 @@ FILES = {
         "query_strategies/badge_sampling.py",
     },
 }
-"""Files of siyuhuang/TOD at 883494b; of soony1213/ST-CoNAL at 43cb8c9, its parents and BADGE's own repository."""
+"""Files of siyuhuang/TOD at 883494b; of soony1213/ST-CoNAL at 43cb8c9, its parents and BADGE's own
+repository."""
 FUNCTIONS = {
     "main.py": {"task_model_ema"},
     "train_test.py": {"train_epoch", "train", "update_ema_variables", "update_batchnorm"},
-    "selection_methods.py": {"get_consistency", "train_vaal", "query_samples", "vae_loss", "aff_to_adj", "get_kcg"},
+    "selection_methods.py": {
+        "get_consistency",
+        "train_vaal",
+        "query_samples",
+        "vae_loss",
+        "aff_to_adj",
+        "get_kcg",
+    },
     "models/query_models.py": {"GraphConvolution.reset_parameters", "VAE", "Discriminator"},
     "models/resnet.py": {"ResNet_img"},
 }
@@ -51,11 +60,18 @@ COMMITS = {"tod": {"883494b"}, "st-conal": {"43cb8c9", "1161071", "bbc43db", "a2
 
 @pytest.mark.parametrize(
     "name",
-    [path.relative_to(ROOT).with_suffix("").as_posix() for path in suite_files(ROOT) if path.parent.name in FILES],
+    [
+        path.relative_to(ROOT).with_suffix("").as_posix()
+        for path in suite_files(ROOT)
+        if path.parent.name in FILES
+    ],
 )
 def test_sources_exist(name: str) -> None:
     suite, paper = find_suite(name, ROOT).suite, name.partition("/")[0]
-    texts = [*suite.sources.values(), *(deviation.source for deviation in suite.deviations.values())]
+    texts = [
+        *suite.sources.values(),
+        *(deviation.source for deviation in suite.deviations.values()),
+    ]
     for text in texts:
         files = set(re.findall(r"[\w/]+\.py", text))
         assert files <= FILES[paper], text

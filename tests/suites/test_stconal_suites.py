@@ -1,4 +1,5 @@
-"""The ST-CoNAL suites say what soony1213/ST-CoNAL at 43cb8c9 does; their smoke profiles run on files in the official layouts."""
+"""The ST-CoNAL suites say what soony1213/ST-CoNAL at 43cb8c9 does; their smoke profiles run on
+files in the official layouts."""
 
 from __future__ import annotations
 
@@ -47,14 +48,28 @@ def name_of(suite: SuiteFile) -> str:
 def test_sizes_are_the_released_ones(suite: SuiteFile) -> None:
     protocol = suite.suite.protocol
     labelled, candidates, pool, test, classes = RELEASED[name_of(suite)]
-    assert protocol.acquisition.labelled() == labelled and protocol.acquisition.candidates == candidates
-    assert (protocol.data.train_size, protocol.data.test_size, protocol.data.classes) == (pool, test, classes)
+    assert (
+        protocol.acquisition.labelled() == labelled
+        and protocol.acquisition.candidates == candidates
+    )
+    assert (protocol.data.train_size, protocol.data.test_size, protocol.data.classes) == (
+        pool,
+        test,
+        classes,
+    )
 
 
 def test_the_recipe_is_the_released_command(suite: SuiteFile) -> None:
     training = suite.suite.protocol.training
-    rates = {rate(training.schedule, training.optimizer.lr, epoch, 0, 200, 1) for epoch in range(training.epochs)}
-    assert rates == {0.1} and (training.epochs, training.batch_size, training.start) == (200, 128, "fresh")
+    rates = {
+        rate(training.schedule, training.optimizer.lr, epoch, 0, 200, 1)
+        for epoch in range(training.epochs)
+    }
+    assert rates == {0.1} and (training.epochs, training.batch_size, training.start) == (
+        200,
+        128,
+        "fresh",
+    )
     decayed = suite.resolve(variant="repo_config").protocol.training
     found = [rate(decayed.schedule, 0.1, epoch, 0, 200, 1) for epoch in (160, 161, 199)]
     assert found == pytest.approx([0.1, 0.01, 0.01])
@@ -74,9 +89,10 @@ def test_the_cost_is_that_of_the_network(suite: SuiteFile) -> None:
         assert parameters(built) == {10: 11_173_962, 100: 11_220_132}[protocol.data.classes]
     else:
         trained = sum(value.numel() for value in built.parameters() if value.requires_grad)
-        assert (parameters(built), trained) == {200: (11_279_112, 8_496_328), 256: (11_307_840, 8_525_056)}[
-            protocol.data.classes
-        ]
+        assert (parameters(built), trained) == {
+            200: (11_279_112, 8_496_328),
+            256: (11_307_840, 8_525_056),
+        }[protocol.data.classes]
 
 
 def test_every_variant_is_priced_by_the_networks_and_the_batches_it_has(suite: SuiteFile) -> None:
@@ -86,9 +102,16 @@ def test_every_variant_is_priced_by_the_networks_and_the_batches_it_has(suite: S
         assert trail is not None
         students = {"last4": 4, "all5": 5}[trail.students]
         for name, method in chosen.methods.items():
-            assert method.cost.scoring == 1 + students or not name.startswith("stconal"), (variant, name)
+            assert method.cost.scoring == 1 + students or not name.startswith("stconal"), (
+                variant,
+                name,
+            )
             params = method.objective.params
-            drawn = (params["labelled"], params["unlabelled"]) if method.objective.name == "mean_teacher" else None
+            drawn = (
+                (params["labelled"], params["unlabelled"])
+                if method.objective.name == "mean_teacher"
+                else None
+            )
             assert method.cost.mixed == drawn, (variant, name)
 
 
@@ -118,7 +141,11 @@ def test_switches_begin_at_what_is_pinned_and_corrected_flips_them(suite: SuiteF
 def test_the_moving_average_is_a_protocol_of_its_own(suite: SuiteFile) -> None:
     (ema,) = suite.trials(methods=["stconal_ema"], seeds=[0])
     trail = ema.protocol.training.trajectory
-    assert trail is not None and (trail.average, trail.ema_decay, trail.ema_counter) == ("ema", 0.97, "trial")
+    assert trail is not None and (trail.average, trail.ema_decay, trail.ema_counter) == (
+        "ema",
+        0.97,
+        "trial",
+    )
     (corrected,) = suite.trials(variant="corrected", methods=["stconal_ema"], seeds=[0])
     trail = corrected.protocol.training.trajectory
     assert trail is not None and (trail.ema_counter, trail.students) == ("cycle", "all5")
@@ -129,7 +156,9 @@ def test_no_number_is_made_up(suite: SuiteFile) -> None:
     assert "protocol.evaluation.weights" in suite.suite.unknowns
     proposed = set(suite.suite.unknowns)
     without_configuration = name_of(suite) not in ("cifar10", "cifar100", "cifar10im", "cifar100im")
-    assert ({"protocol.acquisition.budget", "protocol.acquisition.initial.size"} <= proposed) == without_configuration
+    assert (
+        {"protocol.acquisition.budget", "protocol.acquisition.initial.size"} <= proposed
+    ) == without_configuration
 
 
 @pytest.mark.parametrize(
@@ -148,19 +177,26 @@ def test_imbalanced_pools(name: str, counts: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variant", "size", "largest", "smallest"), [("as_published", 34_672, 500, 50), ("corrected", 10_847, 500, 5)]
+    ("variant", "size", "largest", "smallest"),
+    [("as_published", 34_672, 500, 50), ("corrected", 10_847, 500, 5)],
 )
 def test_the_long_tail_of_cifar100(variant: str, size: int, largest: int, smallest: int) -> None:
     data = find_suite("st-conal/cifar100imlong", ROOT).resolve(variant=variant).protocol.data
     assert data.imbalance is not None
     counts = class_counts(data.imbalance, [500] * 100)
-    assert (sum(counts), max(counts), min(counts)) == (size, largest, smallest) and data.train_size == size
+    assert (sum(counts), max(counts), min(counts)) == (
+        size,
+        largest,
+        smallest,
+    ) and data.train_size == size
 
 
-# ------------------------------------------------------------------------------------------------------ smoke profiles
+# ----------------------------------------------------------------------------------- smoke profiles
 
 
-def _images(rng: np.random.Generator, folder: Path, names: list[str], side: tuple[int, int]) -> None:
+def _images(
+    rng: np.random.Generator, folder: Path, names: list[str], side: tuple[int, int]
+) -> None:
     folder.mkdir(parents=True)
     for name in names:
         Image.fromarray(rng.integers(0, 256, (*side, 3), dtype=np.uint8)).save(folder / name)
@@ -187,17 +223,30 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize(("name", "method"), [("caltech256", "ll4al"), ("tiny-imagenet", "stconal")])
+@pytest.mark.parametrize(
+    ("name", "method"), [("caltech256", "ll4al"), ("tiny-imagenet", "stconal")]
+)
 def test_smoke_profiles_run_on_small_files_in_the_official_layout(
     name: str, method: str, root: Path, tmp_path: Path
 ) -> None:
     (trial,) = find_suite(f"st-conal/{name}", ROOT).trials("smoke", methods=[method])
     (tmp_path / "trial.json").write_text(trial.model_dump_json())
-    options = ["--data", str(root), "--cache", str(tmp_path / "cache"), "--device", "cpu", "--allow-noncanonical-data"]
+    options = [
+        "--data",
+        str(root),
+        "--cache",
+        str(tmp_path / "cache"),
+        "--device",
+        "cpu",
+        "--allow-noncanonical-data",
+    ]
     assert main([str(tmp_path / "trial.json"), str(tmp_path), *options]) == 0
     record = events.read_record(tmp_path / "record.json")
     assert [cycle.labelled for cycle in record.cycles] == [8, 16]
-    assert all({"accuracy", "accuracy/last", "accuracy/averaged"} <= set(cycle.metrics) for cycle in record.cycles)
+    assert all(
+        {"accuracy", "accuracy/last", "accuracy/averaged"} <= set(cycle.metrics)
+        for cycle in record.cycles
+    )
     assert all(len(cycle.per_class) == trial.protocol.data.classes for cycle in record.cycles)
     assert [sum(cycle.acquired) for cycle in record.cycles] == [8, 0] and not record.data.canonical
 

@@ -1,5 +1,5 @@
-"""The TOD suites say what siyuhuang/TOD at 883494b says, and their smoke profiles run: on real images where they are to be had
-(ALBENCH_TEST_DATA), else on small files in the official layout."""
+"""The TOD suites say what siyuhuang/TOD at 883494b says, and their smoke profiles run: on real
+images where they are to be had (ALBENCH_TEST_DATA), else on small files in the official layout."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from benchmark.worker import main
 from tests.helpers.network_cost import macs, parameters
 
 ROOT = Path(__file__).parents[2] / "suites"
-# Labelled sizes; candidates, pool, test, classes; epochs, batch, rate, last epoch of it; lambda; steps per epoch; parameters.
+# Labelled sizes; candidates, pool, test, classes; epochs, batch, rate, last epoch of it; lambda;
+# steps per epoch; parameters.
 RELEASED: dict[str, dict[str, Any]] = {
     "cifar10": {
         "labelled": (5_000, 7_500, 10_000, 12_500, 15_000, 17_500, 20_000),
@@ -57,7 +58,9 @@ RELEASED: dict[str, dict[str, Any]] = {
         "parameters": 11_280_138,
     },
 }
-REAL = pytest.mark.skipif("ALBENCH_TEST_DATA" not in os.environ, reason="ALBENCH_TEST_DATA names no data root")
+REAL = pytest.mark.skipif(
+    "ALBENCH_TEST_DATA" not in os.environ, reason="ALBENCH_TEST_DATA names no data root"
+)
 
 
 @pytest.fixture(scope="module", params=RELEASED)
@@ -73,21 +76,43 @@ def test_sizes_and_recipe_are_the_released_ones(suite: SuiteFile) -> None:
     protocol, expected = suite.suite.protocol, published(suite)
     assert protocol.acquisition.labelled() == expected["labelled"]
     data = protocol.data
-    assert (protocol.acquisition.candidates, data.train_size, data.test_size, data.classes) == expected["sizes"]
+    assert (
+        protocol.acquisition.candidates,
+        data.train_size,
+        data.test_size,
+        data.classes,
+    ) == expected["sizes"]
     epochs, batch, lr, drop = expected["recipe"]
     training = protocol.training
-    assert (training.epochs, training.batch_size, training.start, training.drop_last) == (epochs, batch, "warm", False)
-    rates = [rate(training.schedule, training.optimizer.lr, epoch, 0, epochs, 1) for epoch in range(epochs)]
-    assert rates[:drop] == [lr] * drop and rates[drop:] == pytest.approx([lr / 10] * (epochs - drop))
+    assert (training.epochs, training.batch_size, training.start, training.drop_last) == (
+        epochs,
+        batch,
+        "warm",
+        False,
+    )
+    rates = [
+        rate(training.schedule, training.optimizer.lr, epoch, 0, epochs, 1)
+        for epoch in range(epochs)
+    ]
+    assert rates[:drop] == [lr] * drop and rates[drop:] == pytest.approx(
+        [lr / 10] * (epochs - drop)
+    )
     assert tuple(-(-size // batch) for size in expected["labelled"]) == expected["steps"]
-    assert all(size % batch % 2 == 0 for size in expected["labelled"])  # the ranking loss pairs images
-    assert {m.objective.params["weight"] for m in suite.suite.methods.values() if m.objective.name == "cod"} == {
-        expected["weight"]
-    }
+    assert all(
+        size % batch % 2 == 0 for size in expected["labelled"]
+    )  # the ranking loss pairs images
+    assert {
+        m.objective.params["weight"]
+        for m in suite.suite.methods.values()
+        if m.objective.name == "cod"
+    } == {expected["weight"]}
 
 
 def test_every_combination_of_both_official_scripts_is_there(suite: SuiteFile) -> None:
-    pairs = {(m.strategy.name, m.objective.name, m.objective.params.get("joint")) for m in suite.suite.methods.values()}
+    pairs = {
+        (m.strategy.name, m.objective.name, m.objective.params.get("joint"))
+        for m in suite.suite.methods.values()
+    }
     assert pairs >= {
         ("random", "supervised", None),
         ("tod", "supervised", None),
@@ -129,21 +154,29 @@ def test_claims_are_those_of_the_paper(suite: SuiteFile) -> None:
 
 def test_network_and_its_cost(suite: SuiteFile) -> None:
     protocol = suite.suite.protocol
-    made = network(protocol.models[0].model_copy(update={"weights": "scratch"}), protocol.data.classes, 3)
+    made = network(
+        protocol.models[0].model_copy(update={"weights": "scratch"}), protocol.data.classes, 3
+    )
     assert parameters(made) == published(suite)["parameters"]
     side = 224 if protocol.data.decode else 32
     assert macs(made, side) == suite.suite.cost.forward_macs
 
 
 def test_smoke_on_svhn_in_the_official_layout(tmp_path: Path) -> None:
-    """Every method once, with a narrow network so that it takes seconds; images and labels as in the .mat files."""
+    """Every method once, with a narrow network so that it takes seconds; images and labels as in
+    the .mat files."""
     rng = np.random.default_rng(0)
     for part, count in (("train", 820), ("test", 220)):
-        labels = rng.integers(1, 11, size=(count, 1)).astype(np.uint8)  # the file says 10 for the digit 0
+        labels = rng.integers(1, 11, size=(count, 1)).astype(
+            np.uint8
+        )  # the file says 10 for the digit 0
         scipy.io.savemat(
-            tmp_path / f"{part}_32x32.mat", {"X": rng.integers(0, 256, (32, 32, 3, count), dtype=np.uint8), "y": labels}
+            tmp_path / f"{part}_32x32.mat",
+            {"X": rng.integers(0, 256, (32, 32, 3, count), dtype=np.uint8), "y": labels},
         )
-    narrow = {"protocol.models.0.params": {"heads": 2, "widths": [8, 16, 32, 64], "blocks": [1, 1, 1, 1]}}
+    narrow = {
+        "protocol.models.0.params": {"heads": 2, "widths": [8, 16, 32, 64], "blocks": [1, 1, 1, 1]}
+    }
     channels = {
         f"methods.{name}.objective.params.channels": [8, 16, 32, 64]
         for name, method in find_suite("tod/svhn", ROOT).suite.methods.items()
@@ -161,11 +194,15 @@ def test_smoke_on_real_images(name: str, tmp_path: Path) -> None:
     run_smoke(name, Path(os.environ["ALBENCH_TEST_DATA"]), tmp_path, {}, methods=["tod+cod"])
 
 
-def run_smoke(name: str, root: Path, place: Path, sets: dict[str, Any], methods: list[str] | None = None) -> None:
+def run_smoke(
+    name: str, root: Path, place: Path, sets: dict[str, Any], methods: list[str] | None = None
+) -> None:
     file = find_suite(f"tod/{name}", ROOT)
     status = datasets.describe(file.resolve("smoke").protocol.data, root, place / "cache")
     assert status.present, status.note
-    for trial in file.trials("smoke", methods=methods, seeds=[0], data_digest=status.digest, sets=sets):
+    for trial in file.trials(
+        "smoke", methods=methods, seeds=[0], data_digest=status.digest, sets=sets
+    ):
         out = place / trial.method_name
         out.mkdir()
         (out / "trial.json").write_text(json.dumps(trial.model_dump(mode="json")))
@@ -182,7 +219,11 @@ def run_smoke(name: str, root: Path, place: Path, sets: dict[str, Any], methods:
         torch.set_num_threads(1)
         assert main([*argv, "--allow-noncanonical-data"]) == 0, (out / "events.jsonl").read_text()
         record = events.read_record(out / "record.json")
-        assert [cycle.labelled for cycle in record.cycles] == list(trial.protocol.acquisition.labelled())
+        assert [cycle.labelled for cycle in record.cycles] == list(
+            trial.protocol.acquisition.labelled()
+        )
         assert not record.data.canonical and record.data.note
         if trial.strategy.name == "tod":
-            assert {"cod/mean", "score/mean", "loss/mean", "loss/by_score_group"} <= set(record.cycles[0].diagnostics)
+            assert {"cod/mean", "score/mean", "loss/mean", "loss/by_score_group"} <= set(
+                record.cycles[0].diagnostics
+            )

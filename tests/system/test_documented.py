@@ -1,4 +1,5 @@
-"""Commands of the documentation, executed, with a look at what they do. Those of `make` are in test_setup.py."""
+"""Commands of the documentation, executed, with a look at what they do. Those of `make` are in
+test_setup.py."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def commands() -> list[tuple[str, str]]:
-    """Every `albench` command line of the console blocks, with its page; prompts and comments removed."""
+    """Every `albench` command line of the console blocks, with its page; prompts and comments
+    removed."""
     found = []
     for page in PAGES:
         for block in blocks(page, "console"):
@@ -58,7 +60,7 @@ def test_there_are_documented_commands() -> None:
     assert len(commands()) > 15
 
 
-# ----------------------------------------------------------------------------------------------------------- clusters
+# ----------------------------------------------------------------------------------------- clusters
 
 
 def script(path: Path, text: str) -> None:
@@ -69,18 +71,25 @@ def script(path: Path, text: str) -> None:
 
 @pytest.fixture
 def allocation(tmp_path: Path) -> tuple[Path, dict[str, str]]:
-    """A clone's folder and a PATH as Slurm gives them: no `ray` outside .venv, stand-ins for srun and scontrol."""
+    """A clone's folder and a PATH as Slurm gives them: no `ray` outside .venv, stand-ins for srun
+    and scontrol."""
     clone, home, tools = tmp_path / "clone", tmp_path / "home", tmp_path / "tools"
     home.mkdir()
     script(tools / "srun", '#!/bin/sh\nexec "$@"\n')
     script(tools / "scontrol", "#!/bin/sh\nprintf 'node1\\nnode2\\n'\n")
-    # As ray's own launcher does: `ray` is looked for in the PATH by the first one, and the command runs in between.
+    # As ray's own launcher does: `ray` is looked for in the PATH by the first one, and the command
+    # runs in between.
     script(
         clone / ".venv" / "bin" / "ray",
-        '#!/bin/sh\necho "ray $*" "auth=$RAY_AUTH_MODE" >> "$LOG"\n[ "$1" = symmetric-run ] || exit 0\n'
-        'ray start || exit 9\nwhile [ "$1" != -- ]; do shift; done; shift; "$@"; code=$?\nray stop; exit $code\n',
+        '#!/bin/sh\necho "ray $*" "auth=$RAY_AUTH_MODE" >> "$LOG"\n[ "$1" = symmetric-run ] || '
+        "exit 0\n"
+        'ray start || exit 9\nwhile [ "$1" != -- ]; do shift; done; shift; "$@"; code=$?\nray '
+        "stop; exit $code\n",
     )
-    script(clone / ".venv" / "bin" / "albench", '#!/bin/sh\necho "albench $*" >> "$LOG"; exit "${ENDS:-0}"\n')
+    script(
+        clone / ".venv" / "bin" / "albench",
+        '#!/bin/sh\necho "albench $*" >> "$LOG"; exit "${ENDS:-0}"\n',
+    )
     (clone / "job.sh").write_text(blocks(ROOT / "docs" / "clusters.md", "bash")[0])
     variables = {
         "PATH": f"{tools}:/usr/bin:/bin",
@@ -94,7 +103,9 @@ def allocation(tmp_path: Path) -> tuple[Path, dict[str, str]]:
 
 def test_the_slurm_script(allocation: tuple[Path, dict[str, str]]) -> None:
     clone, variables = allocation
-    done = subprocess.run(["bash", "job.sh"], cwd=clone, env=variables, capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", "job.sh"], cwd=clone, env=variables, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     run = "albench run tod/cifar10 --executor ray --time-limit 11.5h"
     log = Path(variables["LOG"]).read_text().splitlines()
@@ -108,16 +119,23 @@ def test_the_slurm_script(allocation: tuple[Path, dict[str, str]]) -> None:
     assert re.fullmatch(r"[0-9a-f]{64}\n", token.read_text())
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
     before = token.read_text()
-    done = subprocess.run(["bash", "job.sh"], cwd=clone, env=variables | {"ENDS": "3"}, capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", "job.sh"], cwd=clone, env=variables | {"ENDS": "3"}, capture_output=True, text=True
+    )
     assert done.returncode == 3, "the run's own exit code is the job's"
     assert token.read_text() == before
 
 
 @pytest.mark.slow
-def test_rays_own_launcher_takes_the_script(tmp_path: Path, allocation: tuple[Path, dict[str, str]]) -> None:
-    """The same with the real ray of this environment, one node, and a command that asks the cluster."""
+def test_rays_own_launcher_takes_the_script(
+    tmp_path: Path, allocation: tuple[Path, dict[str, str]]
+) -> None:
+    """The same with the real ray of this environment, one node, and a command that asks the
+    cluster."""
     if not os.environ.get("ALBENCH_REQUIRE_RAY"):
-        pytest.importorskip("ray", reason="ray is an optional extra: uv pip install -r requirements-ray.lock")
+        pytest.importorskip(
+            "ray", reason="ray is an optional extra: uv pip install -r requirements-ray.lock"
+        )
     clone, variables = allocation
     script(tmp_path / "tools" / "scontrol", "#!/bin/sh\necho 127.0.0.1\n")
     real = Path(sys.executable).with_name("ray")
@@ -127,7 +145,11 @@ def test_rays_own_launcher_takes_the_script(tmp_path: Path, allocation: tuple[Pa
     text = (clone / "job.sh").read_text().replace(":6379", ":6394")
     (clone / "job.sh").write_text(text)
     done = subprocess.run(
-        ["bash", "job.sh"], cwd=clone, env=variables | {"SLURM_JOB_NUM_NODES": "1"}, capture_output=True, text=True
+        ["bash", "job.sh"],
+        cwd=clone,
+        env=variables | {"SLURM_JOB_NUM_NODES": "1"},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nodes 1" in done.stdout
@@ -145,17 +167,29 @@ FIELDS = {
     },
     "cluster": {"rayVersion", "authOptions", "headGroupSpec", "workerGroupSpecs"},
     "head": {"rayStartParams", "template"},
-    "workers": {"groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"},
+    "workers": {
+        "groupName",
+        "replicas",
+        "minReplicas",
+        "maxReplicas",
+        "rayStartParams",
+        "template",
+    },
     "pod": {"automountServiceAccountToken", "securityContext", "containers", "volumes"},
     "container": {"name", "image", "env", "resources", "ports", "volumeMounts"},
 }
-"""Fields of KubeRay's API (ray.io/v1, API reference of 1.5) and of Kubernetes' pods that the manifest may use."""
+"""Fields of KubeRay's API (ray.io/v1, API reference of 1.5) and of Kubernetes' pods that the
+manifest may use."""
 
 
 @pytest.fixture
 def manifest() -> dict[str, Any]:
     found = list(yaml.safe_load_all((ROOT / "deploy" / "rayjob.yaml").read_text()))
-    assert [one["kind"] for one in found] == ["PersistentVolumeClaim", "PersistentVolumeClaim", "RayJob"]
+    assert [one["kind"] for one in found] == [
+        "PersistentVolumeClaim",
+        "PersistentVolumeClaim",
+        "RayJob",
+    ]
     return {one["metadata"]["name"]: one for one in found}
 
 
@@ -190,7 +224,8 @@ def test_the_manifest_has_rays_fields(manifest: dict[str, Any]) -> None:
 
 
 def test_the_manifests_command_finds_what_it_names(manifest: dict[str, Any]) -> None:
-    """The entry point is a valid command; what it writes to and reads from are volumes of the pods where that happens."""
+    """The entry point is a valid command; what it writes to and reads from are volumes of the pods
+    where that happens."""
     words = shlex.split(manifest["albench"]["spec"]["entrypoint"])
     assert words[0] == "albench"
     with albench.make_context("albench", hoist(words[1:])) as context:
@@ -201,17 +236,22 @@ def test_the_manifests_command_finds_what_it_names(manifest: dict[str, Any]) -> 
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         (container,) = group["template"]["spec"]["containers"]
         named = {entry["name"]: entry["value"] for entry in container["env"]}
-        assert named["ALBENCH_RAY_DATA"] in {mount["mountPath"] for mount in container["volumeMounts"]}
+        assert named["ALBENCH_RAY_DATA"] in {
+            mount["mountPath"] for mount in container["volumeMounts"]
+        }
     assert len(cluster["workerGroupSpecs"]) == 1
     shared = manifest["albench-data"]["spec"]["accessModes"]
     assert shared == ["ReadWriteMany"], "all pods mount the data"
 
 
 def test_the_clusters_image_has_what_a_run_needs() -> None:
-    """Everything the build copies exists and is not ignored, and the packages are those of the locks."""
+    """Everything the build copies exists and is not ignored, and the packages are those of the
+    locks."""
     text = (ROOT / "deploy" / "Dockerfile").read_text()
     allowed = {
-        line[1:] for line in (ROOT / "deploy" / "Dockerfile.dockerignore").read_text().splitlines() if line[:1] == "!"
+        line[1:]
+        for line in (ROOT / "deploy" / "Dockerfile.dockerignore").read_text().splitlines()
+        if line[:1] == "!"
     }
     copied = set(re.search(r"^COPY (.*) /locks/$", text, re.MULTILINE)[1].split())  # type: ignore[index]
     assert copied == {"requirements-uv.lock", "requirements.lock", "requirements-ray.lock"}

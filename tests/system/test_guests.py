@@ -1,4 +1,5 @@
-"""Code from outside cannot change what other trials are made from, and a training that is taken over is held to its maker."""
+"""Code from outside cannot change what other trials are made from, and a training that is taken
+over is held to its maker."""
 
 from __future__ import annotations
 
@@ -74,11 +75,13 @@ def shared_states(store: Store) -> list[Path]:
 
 def reused(out: Path) -> bool:
     return next(
-        event.reused for event, _ in events.read_events(out / "events.jsonl") if isinstance(event, CycleFinished)
+        event.reused
+        for event, _ in events.read_events(out / "events.jsonl")
+        if isinstance(event, CycleFinished)
     )
 
 
-# ------------------------------------------------------------------------------------------------------------ who is one
+# --------------------------------------------------------------------------------------- who is one
 
 
 @pytest.mark.parametrize(
@@ -97,7 +100,9 @@ def reused(out: Path) -> bool:
         (Component(name="Random"), Component(name="supervised"), True),
     ],
 )
-def test_who_comes_from_outside(strategy: Component, objective: Component, foreign: bool, store: Store) -> None:
+def test_who_comes_from_outside(
+    strategy: Component, objective: Component, foreign: bool, store: Store
+) -> None:
     asked = trial(strategy=strategy, objective=objective)
     assert is_foreign(asked) == foreign
     job = job_of(asked, store)
@@ -106,14 +111,20 @@ def test_who_comes_from_outside(strategy: Component, objective: Component, forei
         assert guarded(job) == job and "--shared" not in arguments
     else:
         place = arguments.index("--cache")
-        assert arguments[place : place + 4] == ["--cache", f"{job.out}/state/cache", "--shared", "/cache"]
+        assert arguments[place : place + 4] == [
+            "--cache",
+            f"{job.out}/state/cache",
+            "--shared",
+            "/cache",
+        ]
 
 
-# ------------------------------------------------------------------------------------------------------- baselines stay
+# ----------------------------------------------------------------------------------- baselines stay
 
 
 def test_a_guest_makes_nothing_that_others_use(store: Store, tmp_path: Path) -> None:
-    """It begins, and leaves neither a training nor data nor an index in the cache that baselines read."""
+    """It begins, and leaves neither a training nor data nor an index in the cache that baselines
+    read."""
     cache = tmp_path / "cache"
     cache.mkdir()
     code, out = run(guest(tmp_path), store)
@@ -123,17 +134,31 @@ def test_a_guest_makes_nothing_that_others_use(store: Store, tmp_path: Path) -> 
     assert check_record(out).reused is None
 
 
-def test_a_guest_reads_what_was_made_before_and_changes_none_of_it(store: Store, tmp_path: Path) -> None:
+def test_a_guest_reads_what_was_made_before_and_changes_none_of_it(
+    store: Store, tmp_path: Path
+) -> None:
     code, maker = run(trial(), store)
     assert code == 0
     cache = tmp_path / "cache"
-    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in cache.rglob("*") if path.is_file()}
+    before = {
+        path: (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in cache.rglob("*")
+        if path.is_file()
+    }
     code, out = run(guest(tmp_path), store)
     assert code == 0 and reused(out), "the first training is not done again for a guest"
-    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in cache.rglob("*") if path.is_file()} == before
+    assert {
+        path: (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in cache.rglob("*")
+        if path.is_file()
+    } == before
     whose = check_record(out).reused
     assert whose is not None and whose.trial_id == check_record(maker).trial_id
-    assert whose.weights == check_record(maker).cycles[0].weights == check_record(out).cycles[0].weights
+    assert (
+        whose.weights
+        == check_record(maker).cycles[0].weights
+        == check_record(out).cycles[0].weights
+    )
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -152,7 +177,7 @@ def test_the_local_executor_keeps_guests_apart_by_itself(store: Store, tmp_path:
     assert list((tmp_path / "cache").rglob("*")) == []
 
 
-# -------------------------------------------------------------------------------------------------- a training is checked
+# ---------------------------------------------------------------------------- a training is checked
 
 
 def other(strategy: str = "entropy") -> Trial:
@@ -161,10 +186,13 @@ def other(strategy: str = "entropy") -> Trial:
 
 
 def change(path: Path, *, told: bool) -> str:
-    """Other weights with a right checksum, as code in a container could write them once; `told`: also their digest."""
+    """Other weights with a right checksum, as code in a container could write them once; `told`:
+    also their digest."""
     state = decode(path.read_bytes())
     assert state is not None
-    tensor = next(value for value in state["student"].values() if value.is_floating_point() and value.ndim > 1)
+    tensor = next(
+        value for value in state["student"].values() if value.is_floating_point() and value.ndim > 1
+    )
     tensor.mul_(-1.0)
     if told:
         total = hashlib.sha256()
@@ -198,7 +226,8 @@ def test_weights_that_are_not_what_their_maker_told_are_not_taken_over(store: St
 
 
 def test_weights_that_are_not_in_their_makers_record_are_found_afterwards(store: Store) -> None:
-    """Whoever changes them can change the digest beside them, but not what the maker told in its own folder."""
+    """Whoever changes them can change the digest beside them, but not what the maker told in its
+    own folder."""
     run(trial(), store)
     (path,) = shared_states(store)
     changed = change(path, told=True)

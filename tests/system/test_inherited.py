@@ -1,4 +1,5 @@
-"""What the caller has set up is inherited: ignored signals stay ignored; long folders and closed pipes do no harm."""
+"""What the caller has set up is inherited: ignored signals stay ignored; long folders and closed
+pipes do no harm."""
 
 from __future__ import annotations
 
@@ -22,8 +23,12 @@ ROOT = Path(__file__).parents[2]
 DIGITS = ["run", "quickstart/digits/random@0,1", "--device", "cpu", "--no-tracking", "--jobs", "1"]
 
 
-@pytest.mark.parametrize("ignored", [(), (signal.SIGHUP,), (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)])
-def test_the_loop_of_all_executors_leaves_ignored_signals_ignored(ignored: tuple[signal.Signals, ...]) -> None:
+@pytest.mark.parametrize(
+    "ignored", [(), (signal.SIGHUP,), (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)]
+)
+def test_the_loop_of_all_executors_leaves_ignored_signals_ignored(
+    ignored: tuple[signal.Signals, ...],
+) -> None:
     seen: dict[signal.Signals, object] = {}
 
     class Looks:
@@ -52,7 +57,9 @@ def test_the_loop_of_all_executors_leaves_ignored_signals_ignored(ignored: tuple
             threads=1,
         )
         drive = base.JobLoop(
-            lambda job, limit: Looks(), lambda job, status: JobOutcome(job, "finished"), lambda *_: None
+            lambda job, limit: Looks(),
+            lambda job, status: JobOutcome(job, "finished"),
+            lambda *_: None,
         )
         drive([job], 1, None)
         after = {number: signal.getsignal(number) for number in base.ASKED}
@@ -67,7 +74,8 @@ def test_the_loop_of_all_executors_leaves_ignored_signals_ignored(ignored: tuple
 
 @pytest.mark.slow
 def test_a_run_under_nohup_outlives_its_terminal(tmp_path: Path) -> None:
-    """As `nohup albench run ... &` of docs: SIGHUP comes while the first trial runs, and both trials finish."""
+    """As `nohup albench run ... &` of docs: SIGHUP comes while the first trial runs, and both
+    trials finish."""
     log = tmp_path / "log"
     with log.open("wb") as file:
         run = subprocess.Popen(
@@ -79,7 +87,9 @@ def test_a_run_under_nohup_outlives_its_terminal(tmp_path: Path) -> None:
             start_new_session=True,
         )
     try:
-        wait_for(lambda: list((tmp_path / "runs").glob("*/*/events.jsonl")) or run.poll() is not None)
+        wait_for(
+            lambda: list((tmp_path / "runs").glob("*/*/events.jsonl")) or run.poll() is not None
+        )
         os.killpg(run.pid, signal.SIGHUP)
         assert run.wait(patience(300)) == 0, log.read_text()
     finally:
@@ -89,11 +99,21 @@ def test_a_run_under_nohup_outlives_its_terminal(tmp_path: Path) -> None:
 
 
 def test_a_background_job_of_a_script_does_not_hear_ctrl_c() -> None:
-    """A shell without job control starts `command &` with SIGINT ignored, and the console script keeps that for SIGTERM too."""
-    code = "import signal, benchmark.cli as c; c.invoke = lambda a: print(repr(signal.getsignal(signal.SIGTERM))) or 0; c.main()"
-    for trap, expected in (("trap '' TERM; ", "<Handlers.SIG_IGN"), ("", "<function _raise_interrupt")):
+    """A shell without job control starts `command &` with SIGINT ignored, and the console script
+    keeps that for SIGTERM too."""
+    code = (
+        "import signal, benchmark.cli as c; c.invoke = lambda a: "
+        "print(repr(signal.getsignal(signal.SIGTERM))) or 0; c.main()"
+    )
+    for trap, expected in (
+        ("trap '' TERM; ", "<Handlers.SIG_IGN"),
+        ("", "<function _raise_interrupt"),
+    ):
         done = subprocess.run(
-            ["sh", "-c", f'{trap}exec "$0" -c "$1"', sys.executable, code], capture_output=True, text=True, cwd=ROOT
+            ["sh", "-c", f'{trap}exec "$0" -c "$1"', sys.executable, code],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
         )
         assert done.stdout.startswith(expected), done
 
@@ -121,21 +141,32 @@ def test_what_the_system_refuses_to_start_is_told_with_a_remedy() -> None:
         raise OSError(11, "Resource temporarily unavailable")
 
     job = Job(
-        name="x", trial_id="t", out=Path("none"), data=Path(), cache=Path(), device="cpu", precision="fp32", threads=1
+        name="x",
+        trial_id="t",
+        out=Path("none"),
+        data=Path(),
+        cache=Path(),
+        device="cpu",
+        precision="fp32",
+        threads=1,
     )
-    (end,) = base.JobLoop(refuse, lambda job, status: JobOutcome(job, "finished"), lambda *_: None)([job], 1, None)
+    (end,) = base.JobLoop(refuse, lambda job, status: JobOutcome(job, "finished"), lambda *_: None)(
+        [job], 1, None
+    )
     assert (end.state, end.kind) == ("failed", FailureKind.program)
     assert "temporarily unavailable" in end.message
     assert "ulimit -u" in end.message
 
 
-# ------------------------------------------------------------------------------------------------------------- streams
+# ------------------------------------------------------------------------------------------ streams
 
 
 def albench(shell: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """A line of bash in which $A is the command; the exit code is that of the whole line."""
     env = {**os.environ, "A": f"{sys.executable} -m benchmark"} | variables
-    return subprocess.run(["bash", "-c", shell], env=env, capture_output=True, text=True, errors="replace", cwd=ROOT)
+    return subprocess.run(
+        ["bash", "-c", shell], env=env, capture_output=True, text=True, errors="replace", cwd=ROOT
+    )
 
 
 def test_a_reader_that_goes_away_changes_no_exit_code() -> None:
@@ -162,8 +193,11 @@ def test_every_encoding_can_show_a_suite(encoding: str) -> None:
     assert "protocol.training.epochs" in done.stdout
 
 
-def test_a_user_without_a_name_or_a_home_gets_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """As `docker run -u`, OpenShift and some crons start programs: `Path.home()` would raise in libraries."""
+def test_a_user_without_a_name_or_a_home_gets_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As `docker run -u`, OpenShift and some crons start programs: `Path.home()` would raise in
+    libraries."""
 
     def unknown(uid: int) -> None:
         raise KeyError(uid)

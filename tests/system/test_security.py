@@ -1,7 +1,9 @@
-"""What docs/threat-model.md promises and no other test holds: read from the source where that is surest, tried where it can be.
+"""What docs/threat-model.md promises and no other test holds: read from the source where that is
+surest, tried where it can be.
 
-Elsewhere: the reader of CIFAR's pickles (al/data/test_data_unpickle.py), archives (test_data_archive.py), containers and
-compose (docker/), downloads with checksums (test_data_fetch.py), damaged states and records (faults/, test_store.py).
+Elsewhere: the reader of CIFAR's pickles (al/data/test_data_unpickle.py), archives
+(test_data_archive.py), containers and compose (docker/), downloads with checksums
+(test_data_fetch.py), damaged states and records (faults/, test_store.py).
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "benchmark").rglob("*.py"))
 HARM = Path("harm-done-by-a-pickle")
 ALLOWED = {("benchmark/al/parameters.py", "eval")}
-"""Annotations and defaults of the project's own files are evaluated, without built-ins, so that a plan needs no torch."""
+"""Annotations and defaults of the project's own files are evaluated, without built-ins, so that a
+plan needs no torch."""
 
 
 def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
@@ -38,7 +41,9 @@ def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
 
 
 def argument(call: ast.Call, name: str) -> object:
-    return next((ast.literal_eval(keyword.value) for keyword in call.keywords if keyword.arg == name), None)
+    return next(
+        (ast.literal_eval(keyword.value) for keyword in call.keywords if keyword.arg == name), None
+    )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -62,7 +67,9 @@ def test_nothing_is_unpickled_evaluated_or_given_to_a_shell(path: Path) -> None:
             assert argument(call, "allow_pickle") in (False, None), "numpy's own default is False"
         if name.startswith("subprocess."):
             assert not argument(call, "shell")
-            assert not (call.args and isinstance(call.args[0], ast.Constant | ast.JoinedStr)), "a list, never a string"
+            assert not (call.args and isinstance(call.args[0], ast.Constant | ast.JoinedStr)), (
+                "a list, never a string"
+            )
         if name.endswith((".extractall", ".extract")):
             pytest.fail(f"{name}: archives are unpacked by al/datasets/archive.py")
         if name in ("tempfile.mktemp", "ssl._create_unverified_context"):
@@ -74,7 +81,9 @@ class Harmful:
         return Path.touch, (str(HARM),)
 
 
-def test_a_state_that_holds_code_is_not_a_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_that_holds_code_is_not_a_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Even with the right magic word and a right checksum, which anybody can compute."""
     import hashlib
 
@@ -87,7 +96,9 @@ def test_a_state_that_holds_code_is_not_a_state(tmp_path: Path, monkeypatch: pyt
     assert decode(encode({"fine": 1})) == {"fine": 1}
 
 
-def test_a_plug_in_runs_only_when_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plug_in_runs_only_when_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "mine.py").write_text("from pathlib import Path\nPath('ran').touch()\n")
@@ -101,7 +112,7 @@ def test_a_plug_in_runs_only_when_it_is_named(tmp_path: Path, monkeypatch: pytes
     assert Path("ran").exists()
 
 
-# ------------------------------------------------------------------------------------------------------------- secrets
+# ------------------------------------------------------------------------------------------ secrets
 
 ADDRESS = "https://someone:hunter2@tracker.example:8443/path"
 
@@ -133,7 +144,9 @@ def test_what_a_library_says_about_an_address_is_cleaned(tmp_path: Path) -> None
     assert background.problem is not None and "hunter2" not in background.problem
 
 
-def test_the_tracker_we_start_listens_on_this_machine_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tracker_we_start_listens_on_this_machine_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("benchmark.tracking.mlflow.check", lambda uri, runs: "sqlite:///x.db")
     command = ui_argv(runs=tmp_path)
     assert command[command.index("--host") + 1] == "127.0.0.1"

@@ -1,6 +1,8 @@
-"""The Makefile's set-up repairs itself, whatever was interrupted, moved, copied or configured; values reach the shell as one word.
+"""The Makefile's set-up repairs itself, whatever was interrupted, moved, copied or configured;
+values reach the shell as one word.
 
-Python and uv are stand-ins that write down what they are asked for; `.ci/fresh_clone` does it for real.
+Python and uv are stand-ins that write down what they are asked for; `.ci/fresh_clone` does it for
+real.
 """
 
 from __future__ import annotations
@@ -65,7 +67,9 @@ class Clone:
             "PYTHONHOME": "/elsewhere",
         }
         command = ["make", "PYTHON=python", *arguments]
-        return subprocess.run(command, cwd=self.folder, env=env | variables, capture_output=True, text=True)
+        return subprocess.run(
+            command, cwd=self.folder, env=env | variables, capture_output=True, text=True
+        )
 
     @property
     def said(self) -> list[str]:
@@ -84,7 +88,8 @@ def clone(tmp_path: Path) -> Clone:
 
 
 def test_it_is_done_once(clone: Clone) -> None:
-    """Also with pip told to install elsewhere by its user (PIP_USER, PIP_TARGET) and a PYTHONHOME."""
+    """Also with pip told to install elsewhere by its user (PIP_USER, PIP_TARGET) and a
+    PYTHONHOME."""
     done = clone.make("setup")
     assert done.returncode == 0, done.stdout + done.stderr
     assert [line.split(" user")[0] for line in clone.said] == [
@@ -173,7 +178,11 @@ def test_values_are_words_whatever_is_in_them(clone: Clone) -> None:
 )
 def test_reproduce_begins_with_what_its_suite_needs(suite: str, first: str) -> None:
     done = subprocess.run(
-        ["make", "-n", "reproduce", f"SUITE={suite}"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "-n", "reproduce", f"SUITE={suite}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     (begin,) = [line for line in done.stdout.splitlines() if "albench" in line][:1]
     assert first in begin

@@ -1,4 +1,5 @@
-"""docs/ten-minutes.md runs as it stands, from an empty folder: files, commands, and the cells of the notebook."""
+"""docs/ten-minutes.md runs as it stands, from an empty folder: files, commands, and the cells of
+the notebook."""
 
 from __future__ import annotations
 
@@ -13,7 +14,9 @@ import pytest
 from benchmark.cli import invoke
 
 PAGE = Path(__file__).parents[2] / "docs" / "ten-minutes.md"
-BLOCKS = re.findall(r"^```(python|console)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(
+    r"^```(python|console)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+)
 FEW = "random,tod+cod,typiclust"
 """Methods in place of all: one of the suite with an objective of its own, one newer one."""
 
@@ -25,7 +28,9 @@ def named(block: str) -> str:
 
 
 @pytest.mark.slow
-def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     cells: dict[str, object] = {}
     for kind, block in BLOCKS:
@@ -51,5 +56,11 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
 def test_the_page_counts_its_lines() -> None:
     """As the page gives them: all but empty lines and the one with the name."""
     files = {named(block): block for kind, block in BLOCKS if kind == "python" and named(block)}
-    counted = {name: sum(bool(line.strip()) for line in block.splitlines()) - 1 for name, block in files.items()}
-    assert f"function of {counted['gini.py']} lines, a network of {counted['tiny.py']} and" in PAGE.read_text()
+    counted = {
+        name: sum(bool(line.strip()) for line in block.splitlines()) - 1
+        for name, block in files.items()
+    }
+    assert (
+        f"function of {counted['gini.py']} lines, a network of {counted['tiny.py']} and"
+        in PAGE.read_text()
+    )

@@ -26,14 +26,27 @@ import pytest
 from benchmark.runs.store import Store
 from benchmark.spec.identity import trial_id
 from benchmark.tracking import mlflow as tracking
-from benchmark.tracking.mlflow import BackgroundMlflowSync, MlflowSync, TrackerError, embedded, publish_verdicts, sync
+from benchmark.tracking.mlflow import (
+    BackgroundMlflowSync,
+    MlflowSync,
+    TrackerError,
+    embedded,
+    publish_verdicts,
+    sync,
+)
 from tests.helpers.runs import ENVIRONMENT, fail, finish, interrupt, toy_trial
 from tests.helpers.waiting import patience, wait_for
 
 QUERIES = {
-    "metrics": "select r.name, m.key, m.value, m.timestamp, m.step from metrics m join runs r using (run_uuid)",
+    "metrics": (
+        "select r.name, m.key, m.value, m.timestamp, m.step from metrics m join runs r using "
+        "(run_uuid)"
+    ),
     "params": "select r.name, p.key, p.value from params p join runs r using (run_uuid)",
-    "tags": "select r.name, t.key, t.value from tags t join runs r using (run_uuid) where t.key != 'mlflow.parentRunId'",
+    "tags": (
+        "select r.name, t.key, t.value from tags t join runs r using (run_uuid) where t.key != "
+        "'mlflow.parentRunId'"
+    ),
     "runs": "select name, status, start_time, end_time, lifecycle_stage from runs",
     "datasets": "select name, digest from datasets",
     "inputs": "select count(*) from inputs",
@@ -44,12 +57,15 @@ QUERIES = {
 def content(database: Path) -> dict[str, list[Any]]:
     """Every row that a sync writes, without the ids that MLflow makes up."""
     with sqlite3.connect(database) as connection:
-        return {name: sorted(connection.execute(query).fetchall()) for name, query in QUERIES.items()}
+        return {
+            name: sorted(connection.execute(query).fetchall()) for name, query in QUERIES.items()
+        }
 
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database that has been initialised: this takes seconds, so it is done once for all tests and test processes."""
+    """A database that has been initialised: this takes seconds, so it is done once for all tests
+    and test processes."""
     folder = tmp_path_factory.getbasetemp().parent / "tracking-template"
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:
@@ -103,7 +119,9 @@ def test_a_finished_trial(store: Store) -> None:
         "data_canonical": "true",
         "record": "complete",
     }
-    assert {f"albench.{name}": value for name, value in expected.items()}.items() <= child.data.tags.items()
+    assert {
+        f"albench.{name}": value for name, value in expected.items()
+    }.items() <= child.data.tags.items()
     assert child.data.params["protocol.acquisition.budget"] == "2500"
     history = client(store).get_metric_history(child.info.run_id, "test/accuracy")
     assert [(point.step, point.value, point.timestamp) for point in history] == [
@@ -116,7 +134,12 @@ def test_a_finished_trial(store: Store) -> None:
     found = client(store).search_runs([child.info.experiment_id], "dataset.name = 'digits'")
     assert [run.info.run_id for run in found] == [child.info.run_id]
     assert child.info.artifact_uri.startswith("mlflow-artifacts:/toy-one/")
-    files = store.root / ".tracking" / "artifacts" / child.info.artifact_uri.removeprefix("mlflow-artifacts:/")
+    files = (
+        store.root
+        / ".tracking"
+        / "artifacts"
+        / child.info.artifact_uri.removeprefix("mlflow-artifacts:/")
+    )
     for name in ("trial.json", "record.json", "events.jsonl"):
         assert (files / name).read_bytes() == (folder / name).read_bytes()
 
@@ -175,7 +198,9 @@ def test_a_crash_between_metrics_and_tags(store: Store, monkeypatch: pytest.Monk
     monkeypatch.undo()
     MlflowSync().sync_run(folder)
     (child,) = runs_of(store, "trial")
-    steps = [point.step for point in client(store).get_metric_history(child.info.run_id, "test/accuracy")]
+    steps = [
+        point.step for point in client(store).get_metric_history(child.info.run_id, "test/accuracy")
+    ]
     assert steps == [5000, 7500, 10000]
 
 
@@ -204,7 +229,9 @@ def test_a_parent_deleted_and_an_experiment_renamed_in_the_ui_are_mended(store: 
     report = sync(store.root)
     assert (report.written, report.unchanged) == (2, 0)
     (again,) = runs_of(store, "cell")
-    assert {run.data.tags["mlflow.parentRunId"] for run in runs_of(store, "trial")} == {again.info.run_id}
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs_of(store, "trial")} == {
+        again.info.run_id
+    }
     assert again.info.status == "FINISHED"
 
     found.rename_experiment(again.info.experiment_id, "mine")
@@ -222,7 +249,9 @@ def runs_of_experiment(store: Store, experiment: str) -> list[Any]:
     return list(client(store).search_runs([experiment], "tags.`albench.kind` = 'trial'"))
 
 
-def test_an_idle_sync_asks_the_database_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_sync_asks_the_database_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     finish(store, toy_trial(0))
     sync(store.root)
 
@@ -233,7 +262,9 @@ def test_an_idle_sync_asks_the_database_nothing(store: Store, monkeypatch: pytes
     assert sync(store.root).unchanged == 1
 
 
-def test_a_lock_that_another_process_holds_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_another_process_holds_is_named(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     finish(store, toy_trial(0))
     monkeypatch.setattr(tracking, "LOCK_SECONDS", 0.1)
     path = database(store).with_name("mlflow.db.lock")
@@ -245,7 +276,7 @@ def test_a_lock_that_another_process_holds_is_named(store: Store, monkeypatch: p
     assert path.stat().st_mode & 0o077 == 0 or path.stat().st_uid == os.getuid()
 
 
-# ------------------------------------------------------------------------------------------------------------- proxies
+# ------------------------------------------------------------------------------------------ proxies
 
 
 class Proxy(http.server.BaseHTTPRequestHandler):
@@ -300,18 +331,25 @@ def test_verdicts(store: Store, tmp_path: Path) -> None:
     figure.write_text("<svg/>")
     rows = [{"method": "random", "labelled": 5000, "verdict": "reproduced", "difference": 0.1}]
     for _ in range(2):
-        publish_verdicts(None, "toy/one", "paper", "as_published", rows, {"accuracy": figure}, runs=store.root)
+        publish_verdicts(
+            None, "toy/one", "paper", "as_published", rows, {"accuracy": figure}, runs=store.root
+        )
     (parent,) = runs_of(store, "cell")
     assert parent.data.tags["albench.verdict"] == "reproduced"
     assert parent.info.status == "FINISHED"
-    files = store.root / ".tracking" / "artifacts" / parent.info.artifact_uri.removeprefix("mlflow-artifacts:/")
+    files = (
+        store.root
+        / ".tracking"
+        / "artifacts"
+        / parent.info.artifact_uri.removeprefix("mlflow-artifacts:/")
+    )
     assert json.loads((files / "verdicts" / "verdicts.json").read_text())["data"] == [
         ["random", 5000, "reproduced", 0.1]
     ]
     assert (files / "verdicts" / "accuracy.svg").read_text() == "<svg/>"
 
 
-# ------------------------------------------------------------------------------------------------- what goes wrong
+# ---------------------------------------------------------------------------------- what goes wrong
 
 
 def free_port() -> int:
@@ -363,7 +401,9 @@ def test_a_locked_database_loses_nothing(store: Store) -> None:
 
 
 @pytest.mark.parametrize("uri", ["sqlite:////proc/none/mlflow.db", "nonsense://x", "./mlruns"])
-def test_places_that_cannot_be_written(store: Store, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_places_that_cannot_be_written(
+    store: Store, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     finish(store, toy_trial(0))
     with pytest.raises(TrackerError) as caught:
@@ -374,10 +414,14 @@ def test_places_that_cannot_be_written(store: Store, uri: str, tmp_path: Path, m
 
 @pytest.mark.slow
 def test_a_database_whose_making_was_interrupted_is_made_anew(tmp_path: Path) -> None:
-    """A run that ends does not wait for ever for its tracker: the process goes in the middle of the migrations."""
+    """A run that ends does not wait for ever for its tracker: the process goes in the middle of the
+    migrations."""
     store = Store(tmp_path / "runs")
     finish(store, toy_trial(0))
-    script = "import sys, pathlib; from benchmark.tracking.mlflow import check; check(runs=pathlib.Path(sys.argv[1]))"
+    script = (
+        "import sys, pathlib; from benchmark.tracking.mlflow import check; "
+        "check(runs=pathlib.Path(sys.argv[1]))"
+    )
     host = subprocess.Popen([sys.executable, "-c", script, str(store.root)])
     place, unfinished = database(store), database(store).with_name("mlflow.db.unfinished")
     try:
@@ -395,9 +439,15 @@ def test_two_hosts_may_initialise_at_once(tmp_path: Path) -> None:
     store = Store(tmp_path / "runs")
     for seed in range(2):
         finish(store, toy_trial(seed))
-    script = "import sys, pathlib; from benchmark.tracking.mlflow import sync; print(sync(pathlib.Path(sys.argv[1])))"
+    script = (
+        "import sys, pathlib; from benchmark.tracking.mlflow import sync; "
+        "print(sync(pathlib.Path(sys.argv[1])))"
+    )
     command = [sys.executable, "-c", script, str(store.root)]
-    hosts = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    hosts = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
     for host in hosts:
         said, complained = host.communicate(timeout=patience(120))
         assert host.returncode == 0, complained
@@ -406,7 +456,7 @@ def test_two_hosts_may_initialise_at_once(tmp_path: Path) -> None:
     assert sorted(names) == ["random", "random@0", "random@1"]
 
 
-# -------------------------------------------------------------------------------------------------------- a server
+# ----------------------------------------------------------------------------------------- a server
 
 
 @pytest.fixture
@@ -440,7 +490,9 @@ def test_served_and_synced_over_http(store: Store, server: str, tmp_path: Path) 
     (child,) = runs_of(store, "trial")
 
     def fetch(run_id: str) -> bytes:
-        with urllib.request.urlopen(f"{server}/get-artifact?path=record.json&run_uuid={run_id}", timeout=10) as answer:
+        with urllib.request.urlopen(
+            f"{server}/get-artifact?path=record.json&run_uuid={run_id}", timeout=10
+        ) as answer:
             return bytes(answer.read())
 
     assert json.loads(fetch(child.info.run_id))["trial_id"] == trial_id(toy_trial(0)), (
@@ -452,12 +504,15 @@ def test_served_and_synced_over_http(store: Store, server: str, tmp_path: Path) 
     assert sync(other.root, server).written == 1
     assert sync(other.root, server).unchanged == 1
     (sent,) = (run for run in runs_of(store, "trial") if run.info.run_name == "random@1")
-    assert json.loads(fetch(sent.info.run_id))["trial_id"] == trial_id(toy_trial(1)), "sent to the server"
+    assert json.loads(fetch(sent.info.run_id))["trial_id"] == trial_id(toy_trial(1)), (
+        "sent to the server"
+    )
     assert len(runs_of(store, "cell")) == 1
 
 
 class Guarded(http.server.BaseHTTPRequestHandler):
-    """Passes on what carries the right name and password, as a server behind a reverse proxy; 401 for anything else."""
+    """Passes on what carries the right name and password, as a server behind a reverse proxy; 401
+    for anything else."""
 
     behind: ClassVar[str] = ""
     right: ClassVar[str] = "Basic " + base64.b64encode(b"ann:s3cret").decode()
@@ -466,8 +521,14 @@ class Guarded(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         status, answer = 401, b"who is it?"
         if self.headers.get("Authorization") == self.right:
-            kept = {name: value for name, value in self.headers.items() if name in ("Content-Type", "Accept")}
-            asked = urllib.request.Request(f"{self.behind}{self.path}", body or None, kept, method=self.command)
+            kept = {
+                name: value
+                for name, value in self.headers.items()
+                if name in ("Content-Type", "Accept")
+            }
+            asked = urllib.request.Request(
+                f"{self.behind}{self.path}", body or None, kept, method=self.command
+            )
             try:
                 with urllib.request.urlopen(asked, timeout=patience(30)) as found:
                     status, answer = found.status, found.read()
@@ -488,7 +549,8 @@ class Guarded(http.server.BaseHTTPRequestHandler):
 def test_a_server_that_asks_for_a_password(
     store: Store, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Refused without one, and no run is lost by it; synced with one, from the variables or from the address."""
+    """Refused without one, and no run is lost by it; synced with one, from the variables or from
+    the address."""
     Guarded.behind = server
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Guarded) as guard:
         threading.Thread(target=guard.serve_forever, daemon=True).start()
@@ -510,5 +572,8 @@ def test_a_server_that_asks_for_a_password(
             monkeypatch.delenv(name)
         finish(other, toy_trial(2))
         assert sync(other.root, f"http://ann:s3cret@{place}").written == 1
-        assert sorted(run.info.run_name for run in runs_of(store, "trial")) == ["random@1", "random@2"]
+        assert sorted(run.info.run_name for run in runs_of(store, "trial")) == [
+            "random@1",
+            "random@2",
+        ]
         guard.shutdown()

@@ -1,4 +1,5 @@
-"""What MLflow's pages show, the addresses of pages, and the commit of a record: known values, no server."""
+"""What MLflow's pages show, the addresses of pages, and the commit of a record: known values, no
+server."""
 
 from __future__ import annotations
 
@@ -19,21 +20,31 @@ from tests.helpers.runs import result, toy_trial
 
 def test_views_name_columns_that_runs_have() -> None:
     states = {name: json.loads(text) for name, text in pages.view_states().items()}
-    methods, curves = states["mlflow.sharedViewState.albench"], states["mlflow.sharedViewState.albench-curves"]
-    assert {"attributes.`Dataset`", "attributes.`Source`", "metrics.`final_accuracy`", "tags.`verdict`"} <= set(
-        methods["selectedColumns"]
-    )
+    methods = states["mlflow.sharedViewState.albench"]
+    curves = states["mlflow.sharedViewState.albench-curves"]
+    assert {
+        "attributes.`Dataset`",
+        "attributes.`Source`",
+        "metrics.`final_accuracy`",
+        "tags.`verdict`",
+    } <= set(methods["selectedColumns"])
     assert curves["groupBy"]["groupByKeys"] == [{"mode": "param", "groupByData": "method"}]
     (line,) = [card for card in curves["compareRunCharts"] if card["type"] == "LINE"]
-    assert (line["metricKey"], line["xAxisKey"]) == ("test/accuracy", "step"), "steps are labelled images"
+    assert (line["metricKey"], line["xAxisKey"]) == ("test/accuracy", "step"), (
+        "steps are labelled images"
+    )
 
 
 def test_the_description_begins_with_what_came_out() -> None:
-    text = pages.describe_experiment("tod/cifar10", "7", "**12 reproduced (exit 0)**", {"tod": "abc"})
+    text = pages.describe_experiment(
+        "tod/cifar10", "7", "**12 reproduced (exit 0)**", {"tod": "abc"}
+    )
     assert text.splitlines()[0] == "**12 reproduced (exit 0)**"
     assert "(#/experiments/7/runs?viewStateShareKey=albench-curves&compareRunsMode=CHART)" in text
     assert "[artifacts of tod](#/experiments/7/runs/abc/artifacts)" in text
-    assert "`albench report tod/cifar10` adds the verdicts" in pages.describe_experiment("tod/cifar10", "7")
+    assert "`albench report tod/cifar10` adds the verdicts" in pages.describe_experiment(
+        "tod/cifar10", "7"
+    )
 
 
 def test_pages_are_found_in_a_database(tmp_path: Path) -> None:
@@ -43,7 +54,9 @@ def test_pages_are_found_in_a_database(tmp_path: Path) -> None:
     assert file is not None
     file.parent.mkdir()
     with sqlite3.connect(file) as connection:
-        connection.execute("create table experiments (experiment_id integer, name text, lifecycle_stage text)")
+        connection.execute(
+            "create table experiments (experiment_id integer, name text, lifecycle_stage text)"
+        )
         rows = [(3, "toy/one", "active"), (4, "toy/two", "deleted")]
         connection.executemany("insert into experiments values (?, ?, ?)", rows)
     connection.close()

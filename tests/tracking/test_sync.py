@@ -15,7 +15,13 @@ import pytest
 
 from benchmark.errors import StoreError
 from benchmark.runs import events
-from benchmark.runs.events import CycleFinished, CycleResult, EpochFinished, TrialFinished, TrialStopped
+from benchmark.runs.events import (
+    CycleFinished,
+    CycleResult,
+    EpochFinished,
+    TrialFinished,
+    TrialStopped,
+)
 from benchmark.runs.lock import lock_run
 from benchmark.runs.store import Store
 from benchmark.spec.suite import Trial
@@ -41,7 +47,8 @@ class Crash(Exception):
 
 
 class FakeTracker:
-    """Keeps what a tracker keeps, with MLflow's rules: parameters are final, equal metrics are one."""
+    """Keeps what a tracker keeps, with MLflow's rules: parameters are final, equal metrics are
+    one."""
 
     def __init__(self) -> None:
         self.runs: dict[str, SimpleNamespace] = {}
@@ -60,7 +67,9 @@ class FakeTracker:
     def experiment(self, name: str) -> str:
         return f"experiment of {name}"
 
-    def annotate(self, experiment: str, tags: Mapping[str, str], first: Mapping[str, str] | None = None) -> None:
+    def annotate(
+        self, experiment: str, tags: Mapping[str, str], first: Mapping[str, str] | None = None
+    ) -> None:
         self._call()
         held = self.notes.setdefault(experiment, {})
         self.notes[experiment] = {**(first or {}), **held, **tags}
@@ -76,7 +85,9 @@ class FakeTracker:
     def get(self, run_id: str) -> Any:
         return self.runs[run_id]
 
-    def create(self, experiment: str, name: str, started: int | None, tags: Mapping[str, str]) -> Any:
+    def create(
+        self, experiment: str, name: str, started: int | None, tags: Mapping[str, str]
+    ) -> Any:
         self._call()
         info = SimpleNamespace(
             run_id=f"run{self.calls}",
@@ -95,7 +106,9 @@ class FakeTracker:
         self._call()
         del self.runs[run_id]
 
-    def describe(self, run_id: str, params: Mapping[str, str], dataset: tuple[str, str] | None) -> None:
+    def describe(
+        self, run_id: str, params: Mapping[str, str], dataset: tuple[str, str] | None
+    ) -> None:
         data = self.runs[run_id].data
         for name, value in params.items():
             assert data.params.setdefault(name, value) == value
@@ -123,9 +136,18 @@ class FakeTracker:
         found: dict[str, Any] = {}
         for run in self.runs.values():
             assert run.info.name not in found, "a run is there twice"
-            kept = {name: value for name, value in run.data.tags.items() if name != "mlflow.parentRunId"}
+            kept = {
+                name: value for name, value in run.data.tags.items() if name != "mlflow.parentRunId"
+            }
             info = (run.info.status, run.info.start_time, run.info.end_time)
-            found[run.info.name] = (info, kept, run.data.params, run.data.metrics, run.data.files, run.data.dataset)
+            found[run.info.name] = (
+                info,
+                kept,
+                run.data.params,
+                run.data.metrics,
+                run.data.files,
+                run.data.dataset,
+            )
         return found
 
 
@@ -144,7 +166,9 @@ def synced(*folders: Path) -> dict[str, Any]:
 
 
 def tell(folder: Path, trial: Trial, cycle: int, accuracy: float = 50.0, at: float = 2.0) -> None:
-    done = CycleFinished(time=at, result=result(trial, cycle, accuracy), seconds={"train": 1.5}, reused=False)
+    done = CycleFinished(
+        time=at, result=result(trial, cycle, accuracy), seconds={"train": 1.5}, reused=False
+    )
     events.append_event(folder / "events.jsonl", done)
 
 
@@ -154,7 +178,11 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_crashes_anywhere_change_nothing_in_the_end(store: Store) -> None:
-    folders = [finish(store, toy_trial(0)), interrupt(store, toy_trial(1)), fail(store, toy_trial(2))]
+    folders = [
+        finish(store, toy_trial(0)),
+        interrupt(store, toy_trial(1)),
+        fail(store, toy_trial(2)),
+    ]
     whole = synced(*folders)
     counting = FakeTracker()
     for folder in folders:
@@ -187,9 +215,13 @@ def test_piece_by_piece_equals_at_once(store: Store) -> None:
     syncer.close()
     assert tracker.content() == whole
     points = whole["random@0"][3]
-    assert len(points) == 3 * 5 + 2, "three cycles of accuracy, labels, reuse, training time and speed; what came out"
+    assert len(points) == 3 * 5 + 2, (
+        "three cycles of accuracy, labels, reuse, training time and speed; what came out"
+    )
     out = {point.key: point.value for point in points if point.key in ("final_accuracy", "area")}
-    assert out == {"final_accuracy": 52.0, "area": 51.0}, "50, 51 and 52 % at 5,000, 7,500 and 10,000 labels"
+    assert out == {"final_accuracy": 52.0, "area": 51.0}, (
+        "50, 51 and 52 % at 5,000, 7,500 and 10,000 labels"
+    )
 
 
 def test_repeats_write_nothing(store: Store) -> None:
@@ -239,7 +271,11 @@ def test_a_cycle_told_again_counts_once_and_a_different_one_replaces(store: Stor
     tell(folder, trial, 1, accuracy=60.0, at=10.0)
     syncer.sync_run(folder, live=True)
     (run,) = (run for run in tracker.runs.values() if run.info.name == "random@0")
-    values = {(point.step, point.value, point.time) for point in run.data.metrics if point.key == "test/accuracy"}
+    values = {
+        (point.step, point.value, point.time)
+        for point in run.data.metrics
+        if point.key == "test/accuracy"
+    }
     sizes = trial.protocol.acquisition.labelled()
     assert values == {(sizes[0], 50.0, 2000), (sizes[1], 61.0, 10000)}
 
@@ -314,14 +350,18 @@ def test_sync_counts_and_goes_on_after_a_bad_folder(store: Store) -> None:
     broken = finish(store, toy_trial(2))
     (broken / "trial.json").write_text("{}")
     tracker, seen = FakeTracker(), []
-    report = sync_run_folders(syncer_of(tracker), store.root, (), lambda done, total: seen.append((done, total)))
+    report = sync_run_folders(
+        syncer_of(tracker), store.root, (), lambda done, total: seen.append((done, total))
+    )
     assert (report.written, report.unchanged, report.empty) == (1, 0, 1)
     assert len(report.problems) == 1
     assert "trial.json" in report.problems[0]
     assert seen[-1] == (3, 3)
     again = sync_run_folders(syncer_of(tracker), store.root, (), lambda done, total: None)
     assert (again.written, again.unchanged) == (0, 1)
-    other = sync_run_folders(syncer_of(FakeTracker()), store.root, ("another/suite",), lambda done, total: None)
+    other = sync_run_folders(
+        syncer_of(FakeTracker()), store.root, ("another/suite",), lambda done, total: None
+    )
     assert (other.written, other.unchanged, other.empty) == (0, 0, 0)
 
 
@@ -330,12 +370,15 @@ def marks_of(store: Store, stamp: str = "") -> Marks:
 
 
 def quiet_sync(store: Store, tracker: FakeTracker, stamp: str = "") -> SyncResult:
-    return sync_run_folders(syncer_of(tracker), store.root, (), lambda done, total: None, marks_of(store, stamp))
+    return sync_run_folders(
+        syncer_of(tracker), store.root, (), lambda done, total: None, marks_of(store, stamp)
+    )
 
 
 def test_costs_follow_what_is_new(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests to the tracker: a few for each new run; for untouched ones one listing in all, or none where a tracker tells by
-    itself that nobody has written to it. An untouched run's events are not read."""
+    """Requests to the tracker: a few for each new run; for untouched ones one listing in all, or
+    none where a tracker tells by itself that nobody has written to it. An untouched run's events
+    are not read."""
     for seed in range(20):
         finish(store, toy_trial(seed))
     tracker = FakeTracker()
@@ -343,13 +386,17 @@ def test_costs_follow_what_is_new(store: Store, monkeypatch: pytest.MonkeyPatch)
     assert tracker.calls <= 20 * 20
     read: list[Path] = []
     whole = RunHistory.update
-    monkeypatch.setattr(RunHistory, "update", lambda self: (read.append(self.folder), whole(self))[1])
+    monkeypatch.setattr(
+        RunHistory, "update", lambda self: (read.append(self.folder), whole(self))[1]
+    )
 
     tracker.calls = 0
     assert quiet_sync(store, tracker, "t1").unchanged == 20
     assert (tracker.calls, read) == (0, [])
 
-    assert quiet_sync(store, tracker, "t2").unchanged == 20, "somebody has written to the tracker since"
+    assert quiet_sync(store, tracker, "t2").unchanged == 20, (
+        "somebody has written to the tracker since"
+    )
     assert tracker.calls <= 2
     assert read == []
 
@@ -358,7 +405,9 @@ def test_costs_follow_what_is_new(store: Store, monkeypatch: pytest.MonkeyPatch)
     report = quiet_sync(store, tracker, "t2")
     assert (report.written, report.unchanged) == (1, 20)
     assert tracker.calls <= 25
-    assert {folder.parent.name for folder in read} == {store.run_dir(toy_trial(20), ENVIRONMENT).parent.name}
+    assert {folder.parent.name for folder in read} == {
+        store.run_dir(toy_trial(20), ENVIRONMENT).parent.name
+    }
 
 
 def test_a_run_that_changed_is_looked_at_again(store: Store) -> None:
@@ -375,7 +424,9 @@ def test_a_run_that_changed_is_looked_at_again(store: Store) -> None:
     assert quiet_sync(store, tracker, "t").written == 1, "its record is refused now"
 
 
-@pytest.mark.parametrize("spoil", ["tag", "state", "parent", "cycles", "gone", "twice", "cell", "name"])
+@pytest.mark.parametrize(
+    "spoil", ["tag", "state", "parent", "cycles", "gone", "twice", "cell", "name"]
+)
 def test_what_was_changed_by_hand_is_mended(store: Store, spoil: str) -> None:
     for seed in range(3):
         finish(store, toy_trial(seed))
@@ -404,12 +455,14 @@ def test_what_was_changed_by_hand_is_mended(store: Store, spoil: str) -> None:
     quiet_sync(store, tracker)
     alive = {run.info.run_id for run in tracker.runs.values()}
     assert all(
-        run.data.tags.get("mlflow.parentRunId") in alive for run in tracker.runs.values() if "@" in run.info.name
+        run.data.tags.get("mlflow.parentRunId") in alive
+        for run in tracker.runs.values()
+        if "@" in run.info.name
     )
     assert tracker.content() == whole
 
 
-# ------------------------------------------------------------------------------------------------------------ values
+# ------------------------------------------------------------------------------------------- values
 
 
 def test_values_that_are_not_finite_are_left_out_and_named(store: Store) -> None:
@@ -441,7 +494,10 @@ def test_values_that_are_not_finite_are_left_out_and_named(store: Store) -> None
     history = RunHistory(folder)
     history.update()
     history.cycles = [done]
-    assert tags(history, "running")["albench.not_finite"] == "diagnostics/spread, test/loss/a, test/loss/b"
+    assert (
+        tags(history, "running")["albench.not_finite"]
+        == "diagnostics/spread, test/loss/a, test/loss/b"
+    )
 
 
 def test_parameters_are_the_flattened_protocol() -> None:
@@ -477,31 +533,42 @@ def test_verdict_rows() -> None:
     assert long.endswith("|\n\nCut here: the whole table is among the artifacts.")
     assert verdict_note(rows, "all is well").startswith("all is well\n\n| method |")
     twice = [rows[0], rows[0] | {"verdict": "above"}]
-    assert verdict_tags(twice)["albench.verdict.5000"] == "1 reproduced, 1 above", "several metrics at one size"
+    assert verdict_tags(twice)["albench.verdict.5000"] == "1 reproduced, 1 above", (
+        "several metrics at one size"
+    )
 
 
 def test_publishing_verdicts_twice_leaves_one_set(tmp_path: Path) -> None:
     tracker = FakeTracker()
     figure = tmp_path / "curves.png"
     figure.write_bytes(b"png")
-    rows = [{"method": "tod", "labelled": 10, "verdict": "below"}, {"claim": "tod beats random", "verdict": "holds"}]
+    rows = [
+        {"method": "tod", "labelled": 10, "verdict": "below"},
+        {"claim": "tod beats random", "verdict": "holds"},
+    ]
     for _ in range(2):
-        syncer_of(tracker).publish(tmp_path, "toy/one", "smoke", "as_published", rows, {"curves": figure})
+        syncer_of(tracker).publish(
+            tmp_path, "toy/one", "smoke", "as_published", rows, {"curves": figure}
+        )
     (run,) = tracker.runs.values()
     assert run.info.name == "tod · smoke"
     assert run.data.tags["albench.verdict"] == "below"
     assert "tod beats random" in run.data.tags["mlflow.note.content"]
     assert run.data.tags["albench.verdict.10"] == "below"
     other = [{"method": "tod", "labelled": 20, "verdict": "above"}]
-    syncer_of(tracker).publish(tmp_path, "toy/one", "smoke", "as_published", other, {}, ["tod", "random"], "in all")
-    assert [run.data.tags[f"albench.verdict{size}"] for size in ("", ".10", ".20")] == ["above", "", "above"], (
-        "nothing stale"
+    syncer_of(tracker).publish(
+        tmp_path, "toy/one", "smoke", "as_published", other, {}, ["tod", "random"], "in all"
     )
+    assert [run.data.tags[f"albench.verdict{size}"] for size in ("", ".10", ".20")] == [
+        "above",
+        "",
+        "above",
+    ], "nothing stale"
     assert {one.info.name for one in tracker.runs.values()} == {"tod · smoke", "random · smoke"}
     assert set(run.data.files) == {"verdicts/verdicts.json", "verdicts/curves.png"}
 
 
-# -------------------------------------------------------------------------------------------------- in the background
+# -------------------------------------------------------------------------------- in the background
 
 
 def test_background_follows_a_run_and_ends_up_to_date(store: Store) -> None:
@@ -513,9 +580,14 @@ def test_background_follows_a_run_and_ends_up_to_date(store: Store) -> None:
         say_started(folder, trial)
         tell(folder, trial, 0)
         wait_for(
-            lambda: any(run.data.tags.get("albench.cycles", "").startswith("1 ") for run in list(tracker.runs.values()))
+            lambda: any(
+                run.data.tags.get("albench.cycles", "").startswith("1 ")
+                for run in list(tracker.runs.values())
+            )
         )
-        events.append_event(folder / "events.jsonl", EpochFinished(time=3.0, cycle=1, epoch=1, epochs=4))
+        events.append_event(
+            folder / "events.jsonl", EpochFinished(time=3.0, cycle=1, epoch=1, epochs=4)
+        )
         folder = finish(store, trial)
     assert background.problem is None
     assert {run.info.status for run in tracker.runs.values()} == {"FINISHED"}
@@ -537,7 +609,9 @@ def test_a_dead_tracker_is_told_and_tried_again(store: Store) -> None:
     assert background.problem is None
     assert len(tries) == 3
 
-    dead = BackgroundSync(lambda: (_ for _ in ()).throw(ConnectionRefusedError("nobody there")), every=0.01)
+    dead = BackgroundSync(
+        lambda: (_ for _ in ()).throw(ConnectionRefusedError("nobody there")), every=0.01
+    )
     dead.watch([folder])
     dead.close()
     assert dead.problem == "nobody there"

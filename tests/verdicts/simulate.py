@@ -1,4 +1,5 @@
-"""How often verdicts come when the truth is known. Writes the figures of docs/statistics.md between their markers:
+"""How often verdicts come when the truth is known. Writes the figures of docs/statistics.md between
+their markers:
 
 python -m tests.verdicts.simulate docs/statistics.md
 """
@@ -28,7 +29,8 @@ MARGIN, ALPHA = 1.0, 0.05
 TRUTHS = (0.0, 0.5, 1.0, 1.5, 2.0)
 """True differences, in margins."""
 CASES = (
-    # trials, their spread, published trials (None: a constant), reading error; spreads and errors in margins
+    # trials, their spread, published trials (None: a constant), reading error; spreads and errors
+    # in margins
     (3, 0.3, None, 0.0),
     (5, 0.3, None, 0.0),
     (5, 0.6, None, 0.0),
@@ -44,7 +46,13 @@ GAPS = (-1.0, 0.0, 0.5, 1.0, 2.0)
 
 
 def rates(
-    n: int, sd: float, true: float, error: float = 0.0, other_n: int | None = None, rng: int = 0, draws: int = DRAWS
+    n: int,
+    sd: float,
+    true: float,
+    error: float = 0.0,
+    other_n: int | None = None,
+    rng: int = 0,
+    draws: int = DRAWS,
 ) -> dict[VerdictKind, float]:
     """Share of each verdict over simulated comparisons with a published mean of 90."""
     draw = np.random.default_rng(rng)
@@ -63,8 +71,9 @@ def rates(
 
 
 def claims(n: int, gap: float, rng: int = 0, draws: int = FEW) -> dict[ClaimOutcome, float]:
-    """Share of each outcome of a claim at two sizes (Holm), when the better side leads by `gap` paired standard deviations
-    at both. Seeds shift both sides alike: only pairing takes that out."""
+    """Share of each outcome of a claim at two sizes (Holm), when the better side leads by `gap`
+    paired standard deviations at both. Seeds shift both sides alike: only pairing takes that
+    out."""
     draw, found = np.random.default_rng(rng), Counter[ClaimOutcome]()
     with tempfile.TemporaryDirectory() as folder:
         suite = toy.suite(Path(folder), [], more=toy.claim("margin", "random"))
@@ -73,7 +82,9 @@ def claims(n: int, gap: float, rng: int = 0, draws: int = FEW) -> dict[ClaimOutc
             for seed in range(n):
                 shared = 80.0 + 2.0 * draw.standard_normal(3)
                 own = draw.standard_normal(3)
-                rows += toy.trial("random", seed, shared) + toy.trial("margin", seed, shared + gap + own)
+                rows += toy.trial("random", seed, shared) + toy.trial(
+                    "margin", seed, shared + gap + own
+                )
             trials = select_trials(rows, suite.id, "paper", "as_published")
             (claim,) = judge_claims(comparison_context(suite, trials, "paper", "as_published"), ())
             found[claim.outcome] += 1
@@ -81,7 +92,8 @@ def claims(n: int, gap: float, rng: int = 0, draws: int = FEW) -> dict[ClaimOutc
 
 
 def number_table() -> Iterator[str]:
-    """Rates of verdicts on numbers, a row per case: reproduced / beyond / inconclusive at each true difference."""
+    """Rates of verdicts on numbers, a row per case: reproduced / beyond / inconclusive at each true
+    difference."""
     heads = [f"truth {true:g}" for true in TRUTHS]
     yield f"| trials | spread | published as | {' | '.join(heads)} | promised at 0 |"
     yield "| --- | --- | --- | " + " | ".join(["---"] * len(TRUTHS)) + " | --- |"
@@ -93,7 +105,11 @@ def number_table() -> Iterator[str]:
             found = rates(n, sd, true, error, other_n, rng=place)
             beyond = found[VerdictKind.ABOVE] + found[VerdictKind.BELOW]
             cells.append(f"{found[VerdictKind.REPRODUCED]:.3f} / {beyond:.3f}")
-        power = f"{stats.equivalence_power(sd, n, MARGIN - error, ALPHA):.3f}" if other_n is None else "–"
+        power = (
+            f"{stats.equivalence_power(sd, n, MARGIN - error, ALPHA):.3f}"
+            if other_n is None
+            else "–"
+        )
         promised = f"at most {power}" if error else power
         yield f"| {n} | {sd:g} | {known} | {' | '.join(cells)} | {promised} |"
 
@@ -105,7 +121,10 @@ def claim_table() -> Iterator[str]:
     for n in (5, 10):
         for place, gap in enumerate(GAPS):
             found = claims(n, gap, rng=place)
-            shares = [found[one] for one in (ClaimOutcome.HOLDS, ClaimOutcome.REFUTED, ClaimOutcome.INCONCLUSIVE)]
+            shares = [
+                found[one]
+                for one in (ClaimOutcome.HOLDS, ClaimOutcome.REFUTED, ClaimOutcome.INCONCLUSIVE)
+            ]
             yield f"| {n} | {gap:g} | {' | '.join(f'{share:.3f}' for share in shares)} |"
 
 

@@ -1,7 +1,7 @@
 """How often group-sequential verdicts err and how many trials they take, by simulation.
 
-`python -m tests.verdicts.simulate_sequence docs/statistics.md` writes the table into the page; `test_sequential.py` repeats a
-part of it with other random numbers.
+`python -m tests.verdicts.simulate_sequence docs/statistics.md` writes the table into the page;
+`test_sequential.py` repeats a part of it with other random numbers.
 """
 
 from __future__ import annotations
@@ -42,12 +42,15 @@ class Course:
         return self.above + self.below
 
 
-def course(looks: tuple[int, ...], sd: float, true: float, rng: int = 0, draws: int = DRAWS) -> Course:
+def course(
+    looks: tuple[int, ...], sd: float, true: float, rng: int = 0, draws: int = DRAWS
+) -> Course:
     """Sequences of equivalence tests against a number, stopped at the first look that decides."""
     values = true + sd * np.random.default_rng(rng).standard_normal((draws, looks[-1]))
     ended, trials = np.full(draws, "open", dtype="<U6"), np.full(draws, looks[-1], dtype=float)
     for look, level in zip(looks, student_levels(looks, ALPHA), strict=True):
-        mean, se = values[:, :look].mean(axis=1), values[:, :look].std(axis=1, ddof=1) / np.sqrt(look)
+        mean = values[:, :look].mean(axis=1)
+        se = values[:, :look].std(axis=1, ddof=1) / np.sqrt(look)
         half = student.isf(level, look - 1) * se
         running = ended == "open"
         for name, found in (
@@ -61,22 +64,29 @@ def course(looks: tuple[int, ...], sd: float, true: float, rng: int = 0, draws: 
 
 
 def leads(looks: tuple[int, ...], lead: float, rng: int = 0, draws: int = DRAWS) -> Course:
-    """Sequences of tests for a difference between two methods, from five pairs on; `inside` stays 0."""
+    """Sequences of tests for a difference between two methods, from five pairs on; `inside` stays
+    0."""
     values = lead + np.random.default_rng(rng).standard_normal((draws, looks[-1]))
     ended, trials = np.zeros(draws), np.full(draws, looks[-1], dtype=float)
     for look, level in zip(looks, student_levels(looks, ALPHA / 2), strict=True):
         if look < 5:
             continue
-        score = values[:, :look].mean(axis=1) / (values[:, :look].std(axis=1, ddof=1) / np.sqrt(look))
+        score = values[:, :look].mean(axis=1) / (
+            values[:, :look].std(axis=1, ddof=1) / np.sqrt(look)
+        )
         new = (ended == 0) & (np.abs(score) > student.isf(level, look - 1))
         ended[new], trials[new] = np.sign(score[new]), look
     return Course(0.0, float(np.mean(ended > 0)), float(np.mean(ended < 0)), float(trials.mean()))
 
 
 def sequence_table() -> Iterator[str]:
-    """Reproduced / beyond and mean trials at each truth, and what one look at the most trials gives."""
+    """Reproduced / beyond and mean trials at each truth, and what one look at the most trials
+    gives."""
     heads = [f"truth {true:g}" for true in TRUTHS]
-    yield f"| looks | spread | {' | '.join(heads)} | one look at the end, truth 0 | fixed n for power 0.8 at 0 |"
+    yield (
+        f"| looks | spread | {' | '.join(heads)} | one look at the end, truth 0 | fixed n for "
+        "power 0.8 at 0 |"
+    )
     yield "| --- | --- | " + " | ".join(["---"] * len(TRUTHS)) + " | --- | --- |"
     for least, most, sd in CASES:
         looks = planned_looks(least, most)
@@ -84,7 +94,10 @@ def sequence_table() -> Iterator[str]:
         cells = [f"{one.inside:.3f} / {one.beyond:.3f}, n {one.trials:.1f}" for one in found]
         fixed = stats.equivalence_power(sd, most, MARGIN, ALPHA)
         needed = stats.needed_trials(sd, MARGIN, ALPHA)
-        yield f"| {', '.join(map(str, looks))} | {sd:g} | {' | '.join(cells)} | {fixed:.3f}, n {most} | {needed} |"
+        yield (
+            f"| {', '.join(map(str, looks))} | {sd:g} | {' | '.join(cells)} | {fixed:.3f}, n "
+            f"{most} | {needed} |"
+        )
 
 
 def lead_table() -> Iterator[str]:
@@ -95,7 +108,10 @@ def lead_table() -> Iterator[str]:
         looks = planned_looks(3, most)
         for place, lead in enumerate(LEADS):
             found = leads(looks, lead, rng=place)
-            yield f"| {', '.join(map(str, looks))} | {lead:g} | {found.above:.3f} | {found.below:.3f} | {found.trials:.1f} |"
+            yield (
+                f"| {', '.join(map(str, looks))} | {lead:g} | {found.above:.3f} | "
+                f"{found.below:.3f} | {found.trials:.1f} |"
+            )
 
 
 def main(path: Path) -> None:

@@ -19,7 +19,19 @@ def run(root: Path, name: str, methods: tuple[str, ...], *options: str) -> dict[
     place = root / name
     selection = ["quickstart/digits", "--profile", "smoke", "--methods", ",".join(methods)]
     places = ["--runs", str(place), "--data", str(root / "data")]
-    assert invoke(["run", *selection, *places, "--no-tracking", "--device", "cpu", "--progress", "none", *options]) in (
+    assert invoke(
+        [
+            "run",
+            *selection,
+            *places,
+            "--no-tracking",
+            "--device",
+            "cpu",
+            "--progress",
+            "none",
+            *options,
+        ]
+    ) in (
         0,
         4,
     )
@@ -37,6 +49,7 @@ def test_jobs_companions_and_threads(tmp_path: Path) -> None:
     alone = run(tmp_path, "alone", ("tod",), "--jobs", "1")["tod"]
     assert alone.digest == together["tod"].digest
     threads = run(tmp_path, "threads", ("tod",), "--jobs", "1", "--threads", "2")["tod"]
-    # Sums are split differently, so bits may differ; that is why threads are in the environment's identity.
+    # Sums are split differently, so bits may differ; that is why threads are in the environment's
+    # identity.
     assert threads.env_id != alone.env_id and threads.trial_id == alone.trial_id
     assert level(threads, alone, tolerance=3.0) in (Level.BITWISE, Level.SELECTION, Level.METRIC)

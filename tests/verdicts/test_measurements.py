@@ -1,4 +1,5 @@
-"""The committed table reads back to the same bits, and whatever is not one is refused with file and line."""
+"""The committed table reads back to the same bits, and whatever is not one is refused with file and
+line."""
 
 from __future__ import annotations
 
@@ -35,7 +36,9 @@ def read(tmp_path: Path, text: str) -> list:
 
 @given(
     st.lists(
-        st.tuples(st.integers(0, 50), st.integers(0, 9), st.dictionaries(st.sampled_from(METRICS), finite)),
+        st.tuples(
+            st.integers(0, 50), st.integers(0, 9), st.dictionaries(st.sampled_from(METRICS), finite)
+        ),
         min_size=1,
         max_size=8,
         unique_by=lambda row: row[:2],
@@ -43,10 +46,20 @@ def read(tmp_path: Path, text: str) -> list:
     words,
     words,
 )
-def test_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list, note: str, device: str) -> None:
+def test_round_trip(
+    tmp_path_factory: pytest.TempPathFactory, rows: list, note: str, device: str
+) -> None:
     base = toy.trial("random", 0, [1, 2, 3])[0]
     made = [
-        replace(base, seed=seed, cycle=cycle, metrics=metrics, data_note=note, device_model=device, canonical=not note)
+        replace(
+            base,
+            seed=seed,
+            cycle=cycle,
+            metrics=metrics,
+            data_note=note,
+            device_model=device,
+            canonical=not note,
+        )
         for seed, cycle, metrics in rows
     ]
     made.append(replace(base, seed=99, metrics={"accuracy": 0.1 + 0.2}))
@@ -88,7 +101,9 @@ def edit(line: int, cell: int, value: str) -> str:
         (edit(1, 11, '"x'), 4, ""),
     ],
 )
-def test_wrong_tables_are_refused_where_they_are_wrong(tmp_path: Path, text: str, line: int, says: str) -> None:
+def test_wrong_tables_are_refused_where_they_are_wrong(
+    tmp_path: Path, text: str, line: int, says: str
+) -> None:
     with pytest.raises(StoreError) as caught:
         read(tmp_path, text)
     assert caught.value.where == f"{tmp_path / 'records.csv'}:{line}"
@@ -96,7 +111,9 @@ def test_wrong_tables_are_refused_where_they_are_wrong(tmp_path: Path, text: str
     assert caught.value.remedy
 
 
-def test_large_tables_are_compressed_and_a_folder_has_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_tables_are_compressed_and_a_folder_has_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows, folder = toy.trials(), tmp_path / "toy"
     assert read_committed(folder) == []
     assert write_committed(folder, rows).name == "records.csv"

@@ -1,4 +1,5 @@
-"""Target models as an axis: fed with the authors' own numbers, their table, their figure and their claims come out."""
+"""Target models as an axis: fed with the authors' own numbers, their table, their figure and their
+claims come out."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ DIAM = sorted(path.stem for path in (SUITES / "diam").glob("*mnist*.toml"))
 
 
 def authors(suite: SuiteFile, seeds: int = 3, scatter: float = 0.0) -> list[Measurement]:
-    """The authors' own numbers as trials that scatter over seeds and whose means over seeds are those numbers."""
+    """The authors' own numbers as trials that scatter over seeds and whose means over seeds are
+    those numbers."""
     found: dict[tuple[str, int], dict[str, float]] = {}
     for row in suite.reported:
         if row.labelled is not None and row.mean is not None:
@@ -41,7 +43,10 @@ def authors(suite: SuiteFile, seeds: int = 3, scatter: float = 0.0) -> list[Meas
             seed,
             sizes.index(size),
             size,
-            {name: value + shift * (1 + (len(name) + 3 * len(method)) % 5 / 10) for name, value in metrics.items()},
+            {
+                name: value + shift * (1 + (len(name) + 3 * len(method)) % 5 / 10)
+                for name, value in metrics.items()
+            },
             f"{method}-{seed}",
             "env",
             "cpu",
@@ -63,7 +68,11 @@ def mnist() -> tuple[SuiteFile, SuiteVerdict, list[Measurement]]:
 
 
 def published_curve(suite: SuiteFile, method: str, metric: str = "accuracy") -> np.ndarray:
-    own = {row.labelled: row.value for row in suite.reported if (row.method, row.metric) == (method, metric)}
+    own = {
+        row.labelled: row.value
+        for row in suite.reported
+        if (row.method, row.metric) == (method, metric)
+    }
     return np.array([own[size] for size in suite.suite.protocol.acquisition.labelled()])
 
 
@@ -73,7 +82,13 @@ RIVALS = ("random", "cal", "margin", "entropy", "least_conf", "coreset")
 def trial_means(rows: list[Measurement], method: str, place: int) -> list[float]:
     return [
         float(
-            np.mean([row.metrics[f"accuracy/model{place}"] for row in rows if (row.method, row.seed) == (method, seed)])
+            np.mean(
+                [
+                    row.metrics[f"accuracy/model{place}"]
+                    for row in rows
+                    if (row.method, row.seed) == (method, seed)
+                ]
+            )
         )
         for seed in range(5)
     ]
@@ -83,14 +98,18 @@ def trial_means(rows: list[Measurement], method: str, place: int) -> list[float]
 def test_every_headline_is_what_its_rule_gives(name: str) -> None:
     suite = find_suite(f"diam/{name}", SUITES)
     found = re.match(
-        r"([\d.]+) % DIAM against ([\d.]+) % random: mean over (\d+) models and (\d+) rounds", suite.suite.headline
+        r"([\d.]+) % DIAM against ([\d.]+) % random: mean over (\d+) models and (\d+) rounds",
+        suite.suite.headline,
     )
     assert found is not None
     sizes = suite.suite.protocol.acquisition.labelled()
     for method, said in (("diam", found[1]), ("random", found[2])):
         one = float(area(sizes, published_curve(suite, method), suite.suite.rule.curve))
         assert f"{one:.2f}" == said
-        singles = [published_curve(suite, method, f"accuracy/model{place}") for place in range(int(found[3]))]
+        singles = [
+            published_curve(suite, method, f"accuracy/model{place}")
+            for place in range(int(found[3]))
+        ]
         assert float(np.mean(singles)) == pytest.approx(one, abs=0.005)
     assert int(found[3]) == len(suite.suite.protocol.models)
     assert int(found[4]) == len(sizes)
@@ -104,7 +123,9 @@ WITHOUT = (
 )
 
 
-@pytest.mark.parametrize("path", list(suite_files(SUITES)), ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize(
+    "path", list(suite_files(SUITES)), ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
 def test_every_other_headline_is_a_published_number(path: Path) -> None:
     suite = load_suite(path, SUITES)
     headline = suite.suite.headline
@@ -114,7 +135,9 @@ def test_every_other_headline_is_a_published_number(path: Path) -> None:
     assert found is not None, headline
     digits = len(found[1].partition(".")[2])
     values = [
-        row.value for row in suite.reported if row.labelled == int(found[2].replace(",", "")) and row.mean is not None
+        row.value
+        for row in suite.reported
+        if row.labelled == int(found[2].replace(",", "")) and row.mean is not None
     ]
     assert found[1] in {f"{value:.{digits}f}" for value in values}
 
@@ -127,7 +150,9 @@ def test_the_authors_numbers_are_all_reproduced_with_their_headline(
     assert {curve.verdict.kind for curve in found.curves} == {VerdictKind.REPRODUCED}
     rows = {row.method: row for row in found.models}
     assert [f"{rows[name].mean:.2f}" for name in ("diam", "random")] == ["97.34", "97.03"]
-    assert {standing.method: round(standing.area, 2) for standing in found.standings}["diam"] == 97.34
+    assert {standing.method: round(standing.area, 2) for standing in found.standings}[
+        "diam"
+    ] == 97.34
     assert [row.method for row in found.models if row.best] == ["diam"]
     assert rows["diam"].wins == rows["diam"].published_wins == 12
 
@@ -136,14 +161,19 @@ def test_spread_over_models_is_kept_apart_from_spread_over_seeds(
     mnist: tuple[SuiteFile, SuiteVerdict, list[Measurement]],
 ) -> None:
     suite, found, rows = mnist
-    grid = np.array([published_curve(suite, "diam", f"accuracy/model{place}") for place in range(12)])
-    # the official table script: per round the population s.d. over models, then the mean over rounds
+    grid = np.array(
+        [published_curve(suite, "diam", f"accuracy/model{place}") for place in range(12)]
+    )
+    # the official table script: per round the population s.d. over models, then the mean over
+    # rounds
     by_hand = np.mean([np.sqrt(np.mean((column - column.mean()) ** 2)) for column in grid.T])
     (row,) = [row for row in found.models if row.method == "diam"]
     assert row.over_models == pytest.approx(by_hand)
     assert row.published_over_models == pytest.approx(by_hand)
     by_seed = [
-        np.mean([one.metrics["accuracy"] for one in rows if (one.method, one.seed) == ("diam", seed)])
+        np.mean(
+            [one.metrics["accuracy"] for one in rows if (one.method, one.seed) == ("diam", seed)]
+        )
         for seed in range(5)
     ]
     assert row.over_seeds == pytest.approx(np.std(by_seed, ddof=1))
@@ -157,7 +187,11 @@ def test_claims_on_labels_and_on_every_model_are_judged(
     claims = {claim.id: claim for claim in found.claims}
     (reach,) = claims["C3"].budgets
     gap = published_curve(suite, "diam")[6] - published_curve(suite, "random")[10]
-    assert (reach.labelled, reach.difference, reach.published) == (12_000, pytest.approx(gap), pytest.approx(gap))
+    assert (reach.labelled, reach.difference, reach.published) == (
+        12_000,
+        pytest.approx(gap),
+        pytest.approx(gap),
+    )
     assert claims["C4"].outcome is ClaimOutcome.HOLDS
     assert claims["C4"].reason == "significant at all 12 models"
     for test in claims["C4"].budgets:
@@ -173,7 +207,9 @@ def test_claims_on_labels_and_on_every_model_are_judged(
             (printed - published_curve(suite, rival, f"accuracy/model{place}")).mean()
         )
     worse = [
-        Measurement(**(vars(row) | {"metrics": dict(row.metrics) | {"accuracy/model5": 50.0 + row.seed}}))
+        Measurement(
+            **(vars(row) | {"metrics": dict(row.metrics) | {"accuracy/model5": 50.0 + row.seed}})
+        )
         if row.method == "diam"
         else row
         for row in rows
@@ -193,7 +229,9 @@ def test_a_claim_about_every_model_needs_all_its_rivals(
     assert "cal" in claim.reason
 
 
-def test_single_models_are_one_line_per_method(mnist: tuple[SuiteFile, SuiteVerdict, list[Measurement]]) -> None:
+def test_single_models_are_one_line_per_method(
+    mnist: tuple[SuiteFile, SuiteVerdict, list[Measurement]],
+) -> None:
     suite, found, rows = mnist
     lines = formatting.single_rows(found)
     assert [line[0] for line in lines] == list(dict.fromkeys(item.method for item in found.numbers))
@@ -201,7 +239,9 @@ def test_single_models_are_one_line_per_method(mnist: tuple[SuiteFile, SuiteVerd
     text = markdown.render(suite, found)
     assert "accuracy/model" not in text
     assert len(text.splitlines()) < 300
-    without = judge_suite(suite, [row for row in rows if row.method == "random" and row.labelled == 3000])
+    without = judge_suite(
+        suite, [row for row in rows if row.method == "random" and row.labelled == 3000]
+    )
     assert [line[0] for line in formatting.single_rows(without)] == ["random"]
     assert formatting.single_rows(judge_suite(suite, [])) == []
 
@@ -224,7 +264,9 @@ def test_the_official_table_has_a_column_per_number_of_models() -> None:
     assert f'<td class="number">{cells["diam"][1]}</td>' in page
 
 
-def test_the_figure_has_the_spread_over_models(mnist: tuple[SuiteFile, SuiteVerdict, list[Measurement]]) -> None:
+def test_the_figure_has_the_spread_over_models(
+    mnist: tuple[SuiteFile, SuiteVerdict, list[Measurement]],
+) -> None:
     suite, found, rows = mnist
     pictures = {picture.name: picture for picture in plots.pictures(suite, found, rows)}
     assert set(pictures) == {"curves", "gain", "models"}
@@ -233,13 +275,16 @@ def test_the_figure_has_the_spread_over_models(mnist: tuple[SuiteFile, SuiteVerd
 
 
 def test_two_numbers_of_a_row_are_means_over_the_same_models() -> None:
-    """Of a part with two models: the published mean over these two, not the printed one over twelve."""
+    """Of a part with two models: the published mean over these two, not the printed one over
+    twelve."""
     suite = find_suite("diam/mnist", SUITES)
     rows = [
         replace(
             row,
             profile="smallest",
-            metrics={name: row.metrics[name] for name in row.metrics if name[14:] in ("3", "11", "")},
+            metrics={
+                name: row.metrics[name] for name in row.metrics if name[14:] in ("3", "11", "")
+            },
         )
         for row in authors(suite)
         if (row.method, row.labelled) == ("random", 3000)

@@ -83,7 +83,9 @@ def test_a_method_of_ones_own_stands_beside(tmp_path: Path) -> None:
 def test_against_other_numbers_is_welchs_test(tmp_path: Path) -> None:
     suite = toy.suite(tmp_path)
     mine = table(tmp_path / "mine.csv", {"random": RANDOM}, noise=0.5)
-    other = table(tmp_path / "other.csv", {"random": RANDOM}, noise=0.4, shift=0.3, rng=1, seeds=range(10, 14))
+    other = table(
+        tmp_path / "other.csv", {"random": RANDOM}, noise=0.4, shift=0.3, rng=1, seeds=range(10, 14)
+    )
     found = judged(suite, mine, against=read_own(other, suite), against_name="other.csv")
     ours = [row.metrics["accuracy"] for row in read_own(mine, suite) if row.labelled == 200]
     theirs = [row.metrics["accuracy"] for row in read_own(other, suite) if row.labelled == 200]
@@ -101,7 +103,9 @@ def test_by_seed_takes_out_what_trials_share(tmp_path: Path) -> None:
     paths = []
     for name, shift in (("mine", 0.0), ("other", 0.1)):
         path = tmp_path / f"{name}.csv"
-        rows = [f"random,{seed},300,{85 + shared[seed] + shift + 0.01 * seed:.4f}" for seed in range(5)]
+        rows = [
+            f"random,{seed},300,{85 + shared[seed] + shift + 0.01 * seed:.4f}" for seed in range(5)
+        ]
         path.write_text("\n".join([HEAD, *rows]) + "\n")
         paths.append(path)
     others = read_own(paths[1], suite)
@@ -111,7 +115,9 @@ def test_by_seed_takes_out_what_trials_share(tmp_path: Path) -> None:
     both = tmp_path / "both.csv"
     both.write_text(paths[0].read_text() + "margin,0,300,90\nmargin,1,300,90.5\n")
     wider = judged(suite, both, against=others, against_name="other.csv", by_seed=True)
-    assert {item.method for item in wider.numbers} == {"random"}, "what the other table does not have was not asked"
+    assert {item.method for item in wider.numbers} == {"random"}, (
+        "what the other table does not have was not asked"
+    )
     assert wider.exit_code is Exit.OK
     assert [item.verdict.kind for item in unpaired.numbers] == [VerdictKind.INCONCLUSIVE]
     assert [item.verdict.kind for item in paired.numbers] == [VerdictKind.REPRODUCED]
@@ -139,23 +145,75 @@ DAMAGED = {
         "x.csv:1: columns are separated by semicolons",
         "commas",
     ),
-    "unknown column": (f"{HEAD},gpu\nrandom,0,100,70,a", "x.csv:1: unknown column 'gpu'", "name columns"),
-    "missing column": ("method,labelled,value\nrandom,100,70", "x.csv:1: no column 'seed'", "add it"),
-    "column twice": (f"{HEAD},seed\nrandom,0,100,70,0", "x.csv:1: column 'seed' stands twice", "keep one"),
-    "too few cells": (f"{HEAD}\nrandom,0,100,70\nrandom,0,200", "x.csv:3: 3 cells instead of 4", "quote commas"),
-    "open quote": (f'{HEAD}\nrandom,0,100,70\n"random,1,100,70', "x.csv:3: unexpected end of data", "quoting"),
-    "bad number": (f"{HEAD}\nrandom,0,100,70\nrandom,1,100,7o", "x.csv:3: value is '7o', not a finite number", "93.25"),
-    "nan": (f"{HEAD}\nrandom,0,100,nan", "x.csv:2: value is 'nan', not a finite number", "leave the row out"),
+    "unknown column": (
+        f"{HEAD},gpu\nrandom,0,100,70,a",
+        "x.csv:1: unknown column 'gpu'",
+        "name columns",
+    ),
+    "missing column": (
+        "method,labelled,value\nrandom,100,70",
+        "x.csv:1: no column 'seed'",
+        "add it",
+    ),
+    "column twice": (
+        f"{HEAD},seed\nrandom,0,100,70,0",
+        "x.csv:1: column 'seed' stands twice",
+        "keep one",
+    ),
+    "too few cells": (
+        f"{HEAD}\nrandom,0,100,70\nrandom,0,200",
+        "x.csv:3: 3 cells instead of 4",
+        "quote commas",
+    ),
+    "open quote": (
+        f'{HEAD}\nrandom,0,100,70\n"random,1,100,70',
+        "x.csv:3: unexpected end of data",
+        "quoting",
+    ),
+    "bad number": (
+        f"{HEAD}\nrandom,0,100,70\nrandom,1,100,7o",
+        "x.csv:3: value is '7o', not a finite number",
+        "93.25",
+    ),
+    "nan": (
+        f"{HEAD}\nrandom,0,100,nan",
+        "x.csv:2: value is 'nan', not a finite number",
+        "leave the row out",
+    ),
     "decimal comma": (f'{HEAD}\nrandom,0,100,"70,5"', "x.csv:2: value is '70,5'", "93.25"),
     "seed": (f"{HEAD}\nrandom,a,100,70", "x.csv:2: seed is 'a', not a whole number", "5000"),
-    "half a label": (f"{HEAD}\nrandom,0,100.5,70", "x.csv:2: labelled is '100.5', not a whole number", "5000"),
+    "half a label": (
+        f"{HEAD}\nrandom,0,100.5,70",
+        "x.csv:2: labelled is '100.5', not a whole number",
+        "5000",
+    ),
     "no method": (f"{HEAD}\n,0,100,70", "x.csv:2: no method", "name in the suite"),
-    "spelling": (f"{HEAD}\nRandom,0,100,70", "x.csv:2: the suite has no method 'Random'", "write 'random'"),
+    "spelling": (
+        f"{HEAD}\nRandom,0,100,70",
+        "x.csv:2: the suite has no method 'Random'",
+        "write 'random'",
+    ),
     "size": (f"{HEAD}\nrandom,0,150,70", "x.csv:2: the protocol never has 150 labels", "100, 200"),
-    "metric": (f"{HEAD},metric\nrandom,0,100,70,acuracy", "x.csv:2: nothing is known of the metric", "accuracy"),
-    "fractions": (f"{HEAD}\nrandom,0,100,0.7\nrandom,1,100,0.71", "x.csv:2: accuracy is 0.7, and no", "percent"),
-    "beyond": (f"{HEAD}\nrandom,0,100,70\nrandom,1,100,170", "x.csv:3: accuracy is 170, not in percent", "0 to 100"),
-    "twice": (f"{HEAD}\nrandom,0,100,70\nrandom,0,100,71", "x.csv:3: random, seed 0, 100 labels", "line 2"),
+    "metric": (
+        f"{HEAD},metric\nrandom,0,100,70,acuracy",
+        "x.csv:2: nothing is known of the metric",
+        "accuracy",
+    ),
+    "fractions": (
+        f"{HEAD}\nrandom,0,100,0.7\nrandom,1,100,0.71",
+        "x.csv:2: accuracy is 0.7, and no",
+        "percent",
+    ),
+    "beyond": (
+        f"{HEAD}\nrandom,0,100,70\nrandom,1,100,170",
+        "x.csv:3: accuracy is 170, not in percent",
+        "0 to 100",
+    ),
+    "twice": (
+        f"{HEAD}\nrandom,0,100,70\nrandom,0,100,71",
+        "x.csv:3: random, seed 0, 100 labels",
+        "line 2",
+    ),
     "not text": (f"{HEAD}\nrandom,0,100,\xff".encode("latin-1"), "x.csv:2: byte", "UTF-8"),
     "zero byte": (f"{HEAD}\nrandom,0,100,7\0", "x.csv:2: holds a zero byte", "UTF-8"),
 }
@@ -182,10 +240,15 @@ def test_the_verb_judges_without_torch(tmp_path: Path) -> None:
     rows = [HEAD]
     with (ROOT / "suites/tod/cifar10.reported.csv").open() as file:
         published = [
-            row for row in csv.DictReader(file) if row["source"] == "ICCV Fig. 7" and row["method"] == "tod+cod"
+            row
+            for row in csv.DictReader(file)
+            if row["source"] == "ICCV Fig. 7" and row["method"] == "tod+cod"
         ]
     for row in published:
-        rows += [f"tod+cod,{seed},{row['labelled']},{float(row['mean']) + 0.1 * (seed - 2):.2f}" for seed in range(5)]
+        rows += [
+            f"tod+cod,{seed},{row['labelled']},{float(row['mean']) + 0.1 * (seed - 2):.2f}"
+            for seed in range(5)
+        ]
     (tmp_path / "own.csv").write_text("\n".join(rows) + "\n")
     program = (
         "import sys\n"
@@ -198,9 +261,22 @@ def test_the_verb_judges_without_torch(tmp_path: Path) -> None:
         "sys.exit(run(sys.argv[1:]))\n"
     )
     junit, out = tmp_path / "verdicts.xml", tmp_path / "report"
-    arguments = ["judge", str(tmp_path / "own.csv"), "--suite", "tod/cifar10", "--junit", str(junit), "--out", str(out)]
+    arguments = [
+        "judge",
+        str(tmp_path / "own.csv"),
+        "--suite",
+        "tod/cifar10",
+        "--junit",
+        str(junit),
+        "--out",
+        str(out),
+    ]
     done = subprocess.run(
-        [sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert f"{len(published) + 1} reproduced" in done.stdout
@@ -208,13 +284,26 @@ def test_the_verb_judges_without_torch(tmp_path: Path) -> None:
     assert ElementTree.parse(junit).getroot().find("testsuite").get("failures") == "0"  # type: ignore[union-attr]
 
 
-def test_the_verb_says_faults_and_answers_with_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_verb_says_faults_and_answers_with_two(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "own.csv"
     path.write_text(f"{HEAD}\ntod+cod,0,20001,94\n")
-    assert run(["--suites", str(ROOT / "suites"), "judge", str(path), "--suite", "tod/cifar10"]) == Exit.USAGE
+    assert (
+        run(["--suites", str(ROOT / "suites"), "judge", str(path), "--suite", "tod/cifar10"])
+        == Exit.USAGE
+    )
     said = capsys.readouterr().err
     assert f"{path}:2: the protocol never has 20001 labels" in said
     assert "20000" in said
     path.write_text(f"{HEAD}\ntod+cod,0,20000,94\n")
-    arguments = ["--suites", str(ROOT / "suites"), "judge", str(path), "--suite", "tod/cifar10", "--by-seed"]
+    arguments = [
+        "--suites",
+        str(ROOT / "suites"),
+        "judge",
+        str(path),
+        "--suite",
+        "tod/cifar10",
+        "--by-seed",
+    ]
     assert run(arguments) == Exit.USAGE

@@ -16,7 +16,9 @@ from benchmark.verdicts.parts import part_profiles, with_parts
 from benchmark.verdicts.results import VerdictKind
 
 SUITES = Path(__file__).parents[2] / "suites"
-PARTS = {f"model{place}": (place,) for place in (0, 1, 2, 4, 5, 6, 7, 8, 9, 10)} | {"smallest": (3, 11)}
+PARTS = {f"model{place}": (place,) for place in (0, 1, 2, 4, 5, 6, 7, 8, 9, 10)} | {
+    "smallest": (3, 11)
+}
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,9 @@ def suite() -> SuiteFile:
 
 def published(suite: SuiteFile) -> dict[int, float]:
     rows = [row for row in suite.reported if (row.method, row.labelled) == ("random", 3000)]
-    return {int(row.metric[14:]): row.value for row in rows if row.metric.startswith("accuracy/model")}
+    return {
+        int(row.metric[14:]): row.value for row in rows if row.metric.startswith("accuracy/model")
+    }
 
 
 def part(profile: str, seed: int, values: dict[int, float], **other: object) -> Measurement:
@@ -41,7 +45,11 @@ def part(profile: str, seed: int, values: dict[int, float], **other: object) -> 
         0,
         3000,
         metrics
-        | {"accuracy": fmean(own.values()), "loss/last": float(len(own)), "spread/models": pstdev(own.values())},
+        | {
+            "accuracy": fmean(own.values()),
+            "loss/last": float(len(own)),
+            "spread/models": pstdev(own.values()),
+        },
         f"{profile}-{seed}",
         "env-a",
         "cpu-a",
@@ -69,13 +77,19 @@ def test_the_suite_has_parts_for_every_model(suite: SuiteFile) -> None:
 
 def test_all_parts_give_the_trial_of_all_models(suite: SuiteFile) -> None:
     values = published(suite)
-    (whole,) = [row for row in with_parts(suite, parts(values), "first", "as_published") if row.profile == "first"]
+    (whole,) = [
+        row
+        for row in with_parts(suite, parts(values), "first", "as_published")
+        if row.profile == "first"
+    ]
     assert whole.metrics["accuracy"] == fmean(values[place] for place in range(12))
     assert whole.metrics["spread/models"] == pstdev(values[place] for place in range(12))
     assert whole.metrics["loss/last"] == pytest.approx((10 * 1 + 2 * 2) / 12)
-    assert {name: whole.metrics[name] for name in whole.metrics if "/model" in name and "spread" not in name} == {
-        f"accuracy/model{place}": value for place, value in values.items()
-    }
+    assert {
+        name: whole.metrics[name]
+        for name in whole.metrics
+        if "/model" in name and "spread" not in name
+    } == {f"accuracy/model{place}": value for place, value in values.items()}
     again = with_parts(suite, [*parts(values), whole], "first", "as_published")
     assert sum(row.profile == "first" for row in again) == 1
 
@@ -108,10 +122,16 @@ def test_parts_of_several_environments_are_said(suite: SuiteFile) -> None:
     assert any("2 environments, on cpu-a and cpu-b" in note for note in found.notes)
     assert found.environments == ("env-a", "env-b")
     (mean,) = [item for item in found.numbers if item.labelled == 3000 and item.decides]
-    assert mean.verdict.kind is VerdictKind.REPRODUCED, "every model ran on the same device in every seed"
-    mixed = [replace(row, device_model="cpu-b") if row.trial_id == "model0-1" else row for row in rows]
+    assert mean.verdict.kind is VerdictKind.REPRODUCED, (
+        "every model ran on the same device in every seed"
+    )
+    mixed = [
+        replace(row, device_model="cpu-b") if row.trial_id == "model0-1" else row for row in rows
+    ]
     (mean,) = [
-        item for item in judge_suite(suite, mixed, profile="first").numbers if item.labelled == 3000 and item.decides
+        item
+        for item in judge_suite(suite, mixed, profile="first").numbers
+        if item.labelled == 3000 and item.decides
     ]
     assert mean.verdict.kind is VerdictKind.NOT_COMPARABLE
     assert "different devices" in mean.verdict.reason
@@ -136,7 +156,10 @@ def test_what_is_no_part_is_not_put_in(suite: SuiteFile, change: dict[str, objec
 
 def test_what_is_missing_for_a_whole_is_said(suite: SuiteFile) -> None:
     rows = [
-        row for seed in (0, 1) for row in parts(published(suite), seed) if row.profile not in ("model4", "smallest")
+        row
+        for seed in (0, 1)
+        for row in parts(published(suite), seed)
+        if row.profile not in ("model4", "smallest")
     ]
     rows += parts(published(suite), 2)
     found = judge_suite(suite, rows, profile="first")
@@ -161,8 +184,12 @@ def test_the_showcase_has_the_whole_instead_of_its_parts(suite: SuiteFile) -> No
 
 def test_a_committed_table_holds_the_parts(suite: SuiteFile, tmp_path: Path) -> None:
     rows = parts(published(suite))
-    whole = [row for row in with_parts(suite, rows, "first", "as_published") if row.profile == "first"]
+    whole = [
+        row for row in with_parts(suite, rows, "first", "as_published") if row.profile == "first"
+    ]
     path = tmp_path / "records.csv"
     path.write_text(write_results(whole))
     assert read_results(path) == sorted(rows, key=lambda row: row.key)
-    assert [row for row in with_parts(suite, read_results(path), "first", "as_published") if row.parts] == whole
+    assert [
+        row for row in with_parts(suite, read_results(path), "first", "as_published") if row.parts
+    ] == whole

@@ -19,11 +19,16 @@ def test_a_method_that_is_worse_is_an_answer_and_no_discrepancy() -> None:
     rows = read_committed(ROOT / "results" / "frozen" / "cifar10")
     found = judge_suite(suite, rows, profile="paper", variant="as_published")
     outcomes = {claim.id: claim.outcome for claim in found.claims}
-    assert outcomes["tod-random"] is ClaimOutcome.REFUTED and outcomes["uherding-random"] is ClaimOutcome.HOLDS
+    assert (
+        outcomes["tod-random"] is ClaimOutcome.REFUTED
+        and outcomes["uherding-random"] is ClaimOutcome.HOLDS
+    )
     assert all(claim.is_question for claim in found.claims) and found.exit_code is Exit.OK
     (test,) = next(claim.budgets for claim in found.claims if claim.id == "tod-random")
     means = {
-        method: [row.metrics["accuracy"] for row in rows if (row.method, row.labelled) == (method, 210)]
+        method: [
+            row.metrics["accuracy"] for row in rows if (row.method, row.labelled) == (method, 210)
+        ]
         for method in ("tod", "random")
     }
     assert test.labelled == 210 and test.n == len(means["tod"])

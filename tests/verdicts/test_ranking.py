@@ -27,7 +27,15 @@ def test_an_area_needs_growing_sizes(sizes: tuple[int, ...]) -> None:
         ranking.area_weights(sizes)
 
 
-LEVELS = [(75.0, 300.0), (70.0, 200.0), (60.0, 150.0), (40.0, 100.0), (50.0, 100.0), (80.0, 400.0), (80.1, np.inf)]
+LEVELS = [
+    (75.0, 300.0),
+    (70.0, 200.0),
+    (60.0, 150.0),
+    (40.0, 100.0),
+    (50.0, 100.0),
+    (80.0, 400.0),
+    (80.1, np.inf),
+]
 
 
 @pytest.mark.parametrize(("level", "labels"), LEVELS)
@@ -55,11 +63,14 @@ def test_labels_saved_of_a_known_pair() -> None:
     assert (saved.value, saved.low, saved.high) == (200.0, 200.0, 200.0)
     worse = ranking.labels_saved(SIZES, baseline, method)
     assert (worse.value, worse.low, worse.high) == (None, None, None)
-    assert ranking.labels_saved(SIZES, method[:1], baseline[:1]) == ranking.Bootstrap(200.0, None, None)
+    assert ranking.labels_saved(SIZES, method[:1], baseline[:1]) == ranking.Bootstrap(
+        200.0, None, None
+    )
 
 
 def test_labels_saved_covers_the_truth_as_often_as_it_says() -> None:
-    # Straight lines: the method gains 0.1 a label, random 0.05; both start at 50, so 150 of 300 labels are saved.
+    # Straight lines: the method gains 0.1 a label, random 0.05; both start at 50, so 150 of 300
+    # labels are saved.
     rng = np.random.default_rng(3)
     lines = np.array([50.0, 60.0, 80.0]), np.array([50.0, 55.0, 65.0])
     hits = 0
@@ -80,7 +91,10 @@ def test_labels_saved_wants_paired_arrays() -> None:
 def test_penalties_are_shares_of_significant_wins() -> None:
     rng = np.random.default_rng(4)
     curves = {
-        name: {size: {seed: float(value) for seed, value in enumerate(rng.normal(mean, 1.0, 5))} for size in SIZES}
+        name: {
+            size: {seed: float(value) for seed, value in enumerate(rng.normal(mean, 1.0, 5))}
+            for size in SIZES
+        }
         for name, mean in (("a", 1.0), ("b", 0.0), ("c", 2.5))
     }
     matrix = ranking.penalties(curves, 0.05)
@@ -88,8 +102,13 @@ def test_penalties_are_shares_of_significant_wins() -> None:
         for column, second in enumerate(curves):
             wins = 0
             for size in SIZES:
-                left, right = list(curves[first][size].values()), list(curves[second][size].values())
-                wins += first != second and ttest_rel(left, right).pvalue < 0.05 and np.mean(left) > np.mean(right)
+                left = list(curves[first][size].values())
+                right = list(curves[second][size].values())
+                wins += (
+                    first != second
+                    and ttest_rel(left, right).pvalue < 0.05
+                    and np.mean(left) > np.mean(right)
+                )
             assert matrix[row, column] == pytest.approx(wins / 3)
     assert matrix.max() > 0
 
@@ -103,8 +122,13 @@ def test_penalties_pair_by_seed() -> None:
 
 def test_rank_stability_is_certain_or_a_coin() -> None:
     sure = ranking.rank_stability([[9.0, 9.1, 9.2], [5.0, 5.1, 5.2], [7.0, 7.1, 7.2]])
-    assert [(item.rank, item.low, item.high, item.first) for item in sure] == [(1, 1, 1, 1), (3, 3, 3, 0), (2, 2, 2, 0)]
-    # Two methods, two seeds, each ahead once by as much: half of the resamples tie, a quarter goes to each.
+    assert [(item.rank, item.low, item.high, item.first) for item in sure] == [
+        (1, 1, 1, 1),
+        (3, 3, 3, 0),
+        (2, 2, 2, 0),
+    ]
+    # Two methods, two seeds, each ahead once by as much: half of the resamples tie, a quarter goes
+    # to each.
     coin = ranking.rank_stability([[1.0, 2.0], [2.0, 1.0]], draws=4000)
     assert [item.rank for item in coin] == [1.5, 1.5]
     assert [item.first for item in coin] == pytest.approx([0.5, 0.5], abs=0.03)
@@ -137,12 +161,16 @@ def test_wilcoxon_holm_is_pairwise() -> None:
 
 
 def slow_interquartile_mean(suites: list[list[float]]) -> float:
-    """As rliable's `aggregate_iqm`: scipy's trimmed mean of all scores, a quarter cut off at either end."""
-    return float(trim_mean(np.array([score for suite in suites for score in suite]), proportiontocut=0.25))
+    """As rliable's `aggregate_iqm`: scipy's trimmed mean of all scores, a quarter cut off at either
+    end."""
+    return float(
+        trim_mean(np.array([score for suite in suites for score in suite]), proportiontocut=0.25)
+    )
 
 
 def slow_improvement(ours: list[list[float]], theirs: list[list[float]]) -> float:
-    """As rliable's `probability_of_improvement`: per suite Mann and Whitney's U over the number of pairs, then the mean."""
+    """As rliable's `probability_of_improvement`: per suite Mann and Whitney's U over the number of
+    pairs, then the mean."""
     shares = []
     for left, right in zip(ours, theirs, strict=True):
         u = mannwhitneyu(left, right, alternative="greater").statistic
@@ -157,13 +185,15 @@ def test_interquartile_mean_and_improvement_are_rliables(runs: int, suites: int)
     ours = np.round(rng.normal(0.3, 1, (suites, runs)), 1).tolist()
     theirs = np.round(rng.normal(0, 1, (suites, runs + 1)), 1).tolist()
     assert ranking.interquartile_mean(ours) == pytest.approx(slow_interquartile_mean(ours))
-    assert ranking.probability_of_improvement(ours, theirs) == pytest.approx(slow_improvement(ours, theirs))
+    assert ranking.probability_of_improvement(ours, theirs) == pytest.approx(
+        slow_improvement(ours, theirs)
+    )
 
 
 def test_values_by_hand() -> None:
-    assert ranking.interquartile_mean([[0.0, 100.0, 2.0, 4.0], [1.0, 3.0, 5.0, -9.0]]) == pytest.approx(
-        (1 + 2 + 3 + 4) / 4
-    )
+    assert ranking.interquartile_mean(
+        [[0.0, 100.0, 2.0, 4.0], [1.0, 3.0, 5.0, -9.0]]
+    ) == pytest.approx((1 + 2 + 3 + 4) / 4)
     assert ranking.probability_of_improvement([[1.0, 3.0]], [[2.0, 3.0]]) == pytest.approx(1.5 / 4)
 
 
@@ -172,7 +202,9 @@ def test_runs_are_drawn_again_within_their_suite() -> None:
     rng, hits = np.random.default_rng(7), 0
     for draw in range(100):
         runs = [rng.normal(0.0, 1.0, 20), rng.normal(10.0, 1.0, 20)]
-        found = ranking.resampled(lambda own: float(np.mean([one.mean() for one in own])), runs, draws=200, seed=draw)
+        found = ranking.resampled(
+            lambda own: float(np.mean([one.mean() for one in own])), runs, draws=200, seed=draw
+        )
         assert found.low is not None
         assert found.high is not None
         assert found.high - found.low < 2.0

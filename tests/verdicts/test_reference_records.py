@@ -41,7 +41,8 @@ def test_equal_bits_are_reproduced_even_by_one_trial(suite: SuiteFile) -> None:
 
 
 @pytest.mark.parametrize(
-    ("by", "kind"), [(0.0, VerdictKind.REPRODUCED), (2.0, VerdictKind.ABOVE), (-2.0, VerdictKind.BELOW)]
+    ("by", "kind"),
+    [(0.0, VerdictKind.REPRODUCED), (2.0, VerdictKind.ABOVE), (-2.0, VerdictKind.BELOW)],
 )
 def test_elsewhere_pairs_by_seed_decide(suite: SuiteFile, by: float, kind: VerdictKind) -> None:
     # Seeds spread by far more than the margin: only pairs can see a difference of two points.
@@ -56,21 +57,28 @@ def test_lost_bits_in_the_same_environment_are_said(suite: SuiteFile) -> None:
     rows = toy.trials()
     found = judge_suite(suite, moved(rows, 0.0), references=rows)
     assert {number.verdict.kind for number in found.numbers} == {VerdictKind.REPRODUCED}
-    assert all("5 trials differ although the environment is the same" in number.notes for number in found.numbers)
+    assert all(
+        "5 trials differ although the environment is the same" in number.notes
+        for number in found.numbers
+    )
 
 
 def test_other_devices_need_leave_unless_the_bits_are_equal(suite: SuiteFile) -> None:
     rows = toy.trials()
     same = [replace(row, device_model="cpu-b", env_id="env-b") for row in rows]
     assert verdicts(judge_suite(suite, same, references=rows)) == {"reproduced(bitwise equal)"}
-    other = judge_suite(suite, moved(rows, 0.0, device_model="cpu-b", env_id="env-b"), references=rows)
+    other = judge_suite(
+        suite, moved(rows, 0.0, device_model="cpu-b", env_id="env-b"), references=rows
+    )
     assert verdicts(other) == {"not_comparable(trials ran on different devices: cpu-a, cpu-b)"}
     assert other.exit_code is Exit.NOT_MEASURED
 
 
 def test_profiles_are_compared_with_their_own_records(suite: SuiteFile) -> None:
     smoke = toy.trials(seeds=range(3), profile="smoke")
-    found = judge_suite(suite, moved(smoke, -3.0), profile="smoke", references=[*toy.trials(), *smoke])
+    found = judge_suite(
+        suite, moved(smoke, -3.0), profile="smoke", references=[*toy.trials(), *smoke]
+    )
     assert {number.verdict.kind for number in found.numbers} == {VerdictKind.BELOW}
     assert found.exit_code is Exit.DISCREPANCY
 
@@ -78,13 +86,19 @@ def test_profiles_are_compared_with_their_own_records(suite: SuiteFile) -> None:
 def test_nothing_committed(suite: SuiteFile) -> None:
     found = judge_suite(suite, toy.trials())
     assert verdicts(found) == {"not_comparable(no committed records)"}
-    assert found.exit_code is Exit.OK, "a suite of which nothing was ever committed was measured, and that is all"
+    assert found.exit_code is Exit.OK, (
+        "a suite of which nothing was ever committed was measured, and that is all"
+    )
     others = judge_suite(suite, toy.trials(), references=toy.trials(profile="smoke"))
     assert verdicts(others) == {"not_comparable(no committed records)"}
     assert others.exit_code is Exit.NOT_MEASURED
-    smoke = judge_suite(suite, toy.trials(profile="smoke"), profile="smoke", references=toy.trials())
+    smoke = judge_suite(
+        suite, toy.trials(profile="smoke"), profile="smoke", references=toy.trials()
+    )
     assert verdicts(smoke) == {"not_comparable(no committed records)"}
-    assert smoke.exit_code is Exit.OK, "a smoke run that was never committed was not asked to match anything"
+    assert smoke.exit_code is Exit.OK, (
+        "a smoke run that was never committed was not asked to match anything"
+    )
 
 
 def test_gaps_on_our_side(suite: SuiteFile) -> None:
@@ -92,7 +106,9 @@ def test_gaps_on_our_side(suite: SuiteFile) -> None:
     assert verdicts(judge_suite(suite, toy.trials(seeds=[7, 8, 9]), references=rows)) == {
         "not_comparable(no seed in common with the committed records)"
     }
-    found = judge_suite(suite, [row for row in rows if row.method == "random" and row.cycle == 0], references=rows)
+    found = judge_suite(
+        suite, [row for row in rows if row.method == "random" and row.cycle == 0], references=rows
+    )
     assert {str(number.verdict) for number in found.numbers if number.method == "random"} == {
         "reproduced(bitwise equal)",
         "missing(no trial got this far)",
@@ -101,7 +117,9 @@ def test_gaps_on_our_side(suite: SuiteFile) -> None:
 
 
 def test_published_numbers_stand_beside(tmp_path: Path) -> None:
-    suite = toy.suite(tmp_path, toy.reported({"random": (10.0, 20.0, 30.0)}), rule='reference = "records"')
+    suite = toy.suite(
+        tmp_path, toy.reported({"random": (10.0, 20.0, 30.0)}), rule='reference = "records"'
+    )
     rows = toy.trials()
     found = judge_suite(suite, rows, references=rows)
     assert {number.role for number in found.numbers if not number.decides} == {"target"}

@@ -1,4 +1,5 @@
-"""Runs against committed records: which trial changed, where first, and what a CI should do about it."""
+"""Runs against committed records: which trial changed, where first, and what a CI should do about
+it."""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ def states(found: Regression) -> set[RegressionState]:
 
 
 def changed(row: Measurement, by: float = 0.0, digest: str = "x", **fields: str) -> Measurement:
-    return replace(row, metrics={"accuracy": row.metrics["accuracy"] + by}, record_digest=digest, **fields)
+    return replace(
+        row, metrics={"accuracy": row.metrics["accuracy"] + by}, record_digest=digest, **fields
+    )
 
 
 def test_unchanged(suite: SuiteFile) -> None:
@@ -35,13 +38,18 @@ def test_unchanged(suite: SuiteFile) -> None:
     assert states(found) == {RegressionState.EQUAL}
     assert len(found.trials) == 15
     assert found.exit_code is Exit.OK
-    assert regress(suite, [row for row in rows if row.seed == 1], rows, seeds=[1]).exit_code is Exit.OK
+    assert (
+        regress(suite, [row for row in rows if row.seed == 1], rows, seeds=[1]).exit_code is Exit.OK
+    )
 
 
 def test_a_changed_bit_in_the_same_environment_names_where(suite: SuiteFile) -> None:
     rows = toy.trials()
     mine = [
-        changed(row, 1e-9 if row.cycle > 0 else 0.0) if (row.method, row.seed) == ("margin", 2) else row for row in rows
+        changed(row, 1e-9 if row.cycle > 0 else 0.0)
+        if (row.method, row.seed) == ("margin", 2)
+        else row
+        for row in rows
     ]
     found = regress(suite, mine, rows)
     (lost,) = (trial for trial in found.trials if trial.state is RegressionState.LOST)
@@ -50,7 +58,11 @@ def test_a_changed_bit_in_the_same_environment_names_where(suite: SuiteFile) -> 
     assert (lost.divergence.cycle, lost.divergence.field) == (1, "metrics.accuracy")
     assert found.exit_code is Exit.DISCREPANCY
     hidden = [changed(row) if (row.method, row.seed) == ("margin", 2) else row for row in rows]
-    (lost,) = (trial for trial in regress(suite, hidden, rows).trials if trial.state is RegressionState.LOST)
+    (lost,) = (
+        trial
+        for trial in regress(suite, hidden, rows).trials
+        if trial.state is RegressionState.LOST
+    )
     assert lost.divergence is not None
     assert lost.divergence.field == "a value outside the table"
 
@@ -71,18 +83,29 @@ def test_another_environment_is_judged_by_the_rule(suite: SuiteFile) -> None:
 def test_close_metrics_elsewhere_need_no_statistics(suite: SuiteFile) -> None:
     rows = toy.trials(seeds=[0])
     found = regress(suite, [changed(row, 1e-8, env_id="env-b") for row in rows], rows)
-    assert (states(found), found.numbers, found.exit_code) == ({RegressionState.SELECTION}, (), Exit.OK)
+    assert (states(found), found.numbers, found.exit_code) == (
+        {RegressionState.SELECTION},
+        (),
+        Exit.OK,
+    )
 
 
 def test_equal_metrics_after_other_picks_are_not_the_same_selection(suite: SuiteFile) -> None:
-    rows = [replace(row, labelled_digest=f"{row.seed}/{row.cycle}") for row in toy.trials(seeds=[0])]
+    rows = [
+        replace(row, labelled_digest=f"{row.seed}/{row.cycle}") for row in toy.trials(seeds=[0])
+    ]
     mine = [
-        replace(changed(row, env_id="env-b"), labelled_digest="other" if row.cycle == 2 else row.labelled_digest)
+        replace(
+            changed(row, env_id="env-b"),
+            labelled_digest="other" if row.cycle == 2 else row.labelled_digest,
+        )
         for row in rows
     ]
     found = regress(suite, mine, rows)
     assert states(found) == {RegressionState.ELSEWHERE}
-    assert {trial.divergence for trial in found.trials} == {Divergence(2, "labelled_digest", "other", "0/2")}
+    assert {trial.divergence for trial in found.trials} == {
+        Divergence(2, "labelled_digest", "other", "0/2")
+    }
 
 
 def test_ours_is_held_against_its_own_environment(suite: SuiteFile) -> None:
@@ -149,23 +172,37 @@ def record(tmp_path: Path, *cycles: CycleResult) -> Record:
     [
         (result(1, 80.0), Level.BITWISE, None),
         (result(1, 80.0, weights="v"), Level.SELECTION, Divergence(1, "weights", "v", "w")),
-        (result(1, 80.00001), Level.SELECTION, Divergence(1, "metrics.accuracy", "80.00001", "80.0")),
+        (
+            result(1, 80.00001),
+            Level.SELECTION,
+            Divergence(1, "metrics.accuracy", "80.00001", "80.0"),
+        ),
         (result(1, 80.0, picks_digest="q"), Level.METRIC, Divergence(1, "picks_digest", "q", "p")),
         (result(1, 80.4), Level.METRIC, Divergence(1, "metrics.accuracy", "80.4", "80.0")),
-        (result(1, 81.0, labelled_digest="k"), Level.STATISTICAL, Divergence(1, "labelled_digest", "k", "l")),
-        (result(1, 80.0, diagnostics={"a": 1.0}), Level.SELECTION, Divergence(1, "diagnostics.a", "1.0", "None")),
+        (
+            result(1, 81.0, labelled_digest="k"),
+            Level.STATISTICAL,
+            Divergence(1, "labelled_digest", "k", "l"),
+        ),
+        (
+            result(1, 80.0, diagnostics={"a": 1.0}),
+            Level.SELECTION,
+            Divergence(1, "diagnostics.a", "1.0", "None"),
+        ),
     ],
 )
 def test_levels_and_where_records_part(
     tmp_path: Path, second: CycleResult, reached: Level, parted: Divergence | None
 ) -> None:
-    ours, theirs = record(tmp_path, result(0, 70.0), second), record(tmp_path, result(0, 70.0), result(1, 80.0))
+    ours = record(tmp_path, result(0, 70.0), second)
+    theirs = record(tmp_path, result(0, 70.0), result(1, 80.0))
     assert level(ours, theirs, tolerance=0.5) is reached
     assert divergence(ours, theirs) == parted
 
 
 def test_records_of_different_length(tmp_path: Path) -> None:
-    ours, theirs = record(tmp_path, result(0, 70.0)), record(tmp_path, result(0, 70.0), result(1, 80.0))
+    ours = record(tmp_path, result(0, 70.0))
+    theirs = record(tmp_path, result(0, 70.0), result(1, 80.0))
     assert level(ours, theirs, tolerance=0.5) is Level.STATISTICAL
     assert divergence(ours, theirs) == Divergence(1, "cycles", "1", "2")
 

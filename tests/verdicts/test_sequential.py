@@ -1,4 +1,5 @@
-"""Verdicts with trials added until decided: levels, error rates, and that nothing gets more seeds than it needs."""
+"""Verdicts with trials added until decided: levels, error rates, and that nothing gets more seeds
+than it needs."""
 
 from __future__ import annotations
 
@@ -27,8 +28,11 @@ DRAWS, SLACK = 4000, 0.011
 
 
 def test_boundaries_are_the_known_ones() -> None:
-    """Lan and DeMets, O'Brien-Fleming kind, one-sided 0.025 at five even looks: as tabulated, and as gsDesign's sfLDOF has them."""
-    assert sequential.boundaries((1, 2, 3, 4, 5), 0.025) == pytest.approx((4.877, 3.357, 2.680, 2.290, 2.031), abs=1e-3)
+    """Lan and DeMets, O'Brien-Fleming kind, one-sided 0.025 at five even looks: as tabulated, and
+    as gsDesign's sfLDOF has them."""
+    assert sequential.boundaries((1, 2, 3, 4, 5), 0.025) == pytest.approx(
+        (4.877, 3.357, 2.680, 2.290, 2.031), abs=1e-3
+    )
     assert sequential.boundaries((4, 8), 0.025) == pytest.approx((2.963, 1.969), abs=1e-3)
     assert sequential.nominal_levels((7,), 0.05) == pytest.approx((0.05,))
 
@@ -65,8 +69,12 @@ def test_looks_are_spread_evenly() -> None:
 
 @pytest.mark.parametrize(("least", "most", "sd"), [(3, 10, 0.3), (3, 20, 1.0)])
 @pytest.mark.parametrize("true", [1.0, -1.0])
-def test_at_the_margin_each_error_stays_at_alpha(least: int, most: int, sd: float, true: float) -> None:
-    found = simulate_sequence.course(sequential.planned_looks(least, most), sd, true, rng=50, draws=DRAWS)
+def test_at_the_margin_each_error_stays_at_alpha(
+    least: int, most: int, sd: float, true: float
+) -> None:
+    found = simulate_sequence.course(
+        sequential.planned_looks(least, most), sd, true, rng=50, draws=DRAWS
+    )
     assert found.inside <= simulate_sequence.ALPHA + SLACK
     assert found.beyond <= simulate_sequence.ALPHA + SLACK
 
@@ -85,14 +93,19 @@ def test_looking_again_and_again_at_alpha_would_err_too_often() -> None:
 def test_between_methods_no_lead_is_found_with_alpha_at_most() -> None:
     found = simulate_sequence.leads(sequential.planned_looks(3, 20), 0.0, rng=52, draws=DRAWS)
     assert found.beyond <= simulate_sequence.ALPHA + SLACK
-    assert simulate_sequence.leads(sequential.planned_looks(3, 20), 2.0, rng=53, draws=500).above > 0.99
+    assert (
+        simulate_sequence.leads(sequential.planned_looks(3, 20), 2.0, rng=53, draws=500).above
+        > 0.99
+    )
 
 
 def rows_of(name: str) -> list[list[str]]:
     body = PAGE.partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in body.split("\n") if line.startswith("|")][
-        2:
-    ]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in body.split("\n")
+        if line.startswith("|")
+    ][2:]
 
 
 def test_the_pages_tables_hold_with_other_draws() -> None:
@@ -105,16 +118,20 @@ def test_the_pages_tables_hold_with_other_draws() -> None:
             found = simulate_sequence.course(looks, sd, true, rng=101, draws=6000)
             shares, _, trials = cell.partition(", n ")
             inside, beyond = map(float, shares.split("/"))
-            assert (inside, beyond) == pytest.approx((found.inside, found.beyond), abs=0.025), (row[:2], true)
+            assert (inside, beyond) == pytest.approx((found.inside, found.beyond), abs=0.025), (
+                row[:2],
+                true,
+            )
             assert float(trials) == pytest.approx(found.trials, abs=0.4)
     assert len(rows_of("leads")) == 2 * len(simulate_sequence.LEADS)
 
 
-# ---------------------------------------------------------------------------------------------------------- run and compare
+# ---------------------------------------------------------------------------------- run and compare
 
 
 class World:
-    """Trials that are measured when they are run: method `margin` scatters much, `random` hardly."""
+    """Trials that are measured when they are run: method `margin` scatters much, `random`
+    hardly."""
 
     def __init__(self, suite: SuiteFile) -> None:
         self.suite = suite
@@ -137,8 +154,15 @@ class World:
         self, _: object, selection: Selection, suite: SuiteFile, *, looks: tuple[int, ...]
     ) -> SimpleNamespace:
         assert selection.seeds is not None
-        rows = [row for (_, seed), found in self.rows.items() if seed in selection.seeds for row in found]
-        return SimpleNamespace(judgement=judge_suite(suite, rows, methods=selection.methods, looks=looks))
+        rows = [
+            row
+            for (_, seed), found in self.rows.items()
+            if seed in selection.seeds
+            for row in found
+        ]
+        return SimpleNamespace(
+            judgement=judge_suite(suite, rows, methods=selection.methods, looks=looks)
+        )
 
 
 @pytest.fixture
@@ -162,11 +186,15 @@ def first_decided(world: World, method: str, looks: tuple[int, ...]) -> int:
     for look in looks:
         trials = [world.rows[method, seed] for seed in range(look)]
         gaps = {
-            size: [trial[place].metrics["accuracy"] - toy.PUBLISHED[method][place] for trial in trials]
+            size: [
+                trial[place].metrics["accuracy"] - toy.PUBLISHED[method][place] for trial in trials
+            ]
             for place, size in enumerate(toy.SIZES)
         }
         columns: dict[object, list[float]] = dict(gaps)
-        columns["area"] = [sum(weights[size] * gaps[size][seed] for size in toy.SIZES) for seed in range(look)]
+        columns["area"] = [
+            sum(weights[size] * gaps[size][seed] for size in toy.SIZES) for seed in range(look)
+        ]
         for name, values in columns.items():
             low, high = student.interval(
                 1 - 2 * levels[look], look - 1, np.mean(values), np.std(values, ddof=1) / look**0.5
@@ -178,13 +206,18 @@ def first_decided(world: World, method: str, looks: tuple[int, ...]) -> int:
     return 0
 
 
-def test_seeds_are_added_only_while_something_is_open(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_seeds_are_added_only_while_something_is_open(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert decide(world, 20, "random", "margin") == Exit.OK
     said = capsys.readouterr().out
     looks = sequential.planned_looks(3, 20)
     needed = {method: first_decided(world, method, looks) for method in ("random", "margin")}
     assert 0 < needed["random"] < needed["margin"]
-    seeds = {method: max(len(seeds) for methods, seeds in world.runs if method in methods) for method in needed}
+    seeds = {
+        method: max(len(seeds) for methods, seeds in world.runs if method in methods)
+        for method in needed
+    }
     assert seeds == needed
     assert world.runs[0] == (("random", "margin"), (0, 1, 2))
     assert "looks at 3, 7, 12, 16, 20 seeds" in said
@@ -227,4 +260,6 @@ def test_a_judgement_with_looks_uses_their_levels(tmp_path: Path) -> None:
     factor = student.isf(sequential.level_at(looks, 3, 0.05), 2) / student.isf(0.05, 2)
     assert widths(early) == pytest.approx([factor * width for width in widths(plain)])
     assert {item.verdict.kind for item in early.numbers} == {VerdictKind.INCONCLUSIVE}
-    assert any(note.startswith("group-sequential: looks planned at 3, 7, 12") for note in early.notes)
+    assert any(
+        note.startswith("group-sequential: looks planned at 3, 7, 12") for note in early.notes
+    )

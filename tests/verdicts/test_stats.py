@@ -20,28 +20,42 @@ THEIRS = np.array([93.1, 94.9, 93.8, 94.6, 93.9])
 def test_one_sample_is_scipys() -> None:
     test = stats.against_mean(OURS, 94.0, margin=0.5, alpha=0.05)
     assert test.p_different == pytest.approx(reference.ttest_1samp(OURS, 94.0).pvalue, rel=1e-12)
-    assert test.p_lower == pytest.approx(reference.ttest_1samp(OURS, 93.5, alternative="greater").pvalue, rel=1e-12)
-    assert test.p_upper == pytest.approx(reference.ttest_1samp(OURS, 94.5, alternative="less").pvalue, rel=1e-12)
-    assert test.p_above == pytest.approx(reference.ttest_1samp(OURS, 94.5, alternative="greater").pvalue, rel=1e-12)
-    assert test.p_below == pytest.approx(reference.ttest_1samp(OURS, 93.5, alternative="less").pvalue, rel=1e-12)
+    assert test.p_lower == pytest.approx(
+        reference.ttest_1samp(OURS, 93.5, alternative="greater").pvalue, rel=1e-12
+    )
+    assert test.p_upper == pytest.approx(
+        reference.ttest_1samp(OURS, 94.5, alternative="less").pvalue, rel=1e-12
+    )
+    assert test.p_above == pytest.approx(
+        reference.ttest_1samp(OURS, 94.5, alternative="greater").pvalue, rel=1e-12
+    )
+    assert test.p_below == pytest.approx(
+        reference.ttest_1samp(OURS, 93.5, alternative="less").pvalue, rel=1e-12
+    )
     expected = reference.ttest_1samp(OURS, 94.0).confidence_interval(0.90)
     assert (94.0 + test.low, 94.0 + test.high) == pytest.approx(tuple(expected), rel=1e-12)
 
 
 def test_two_samples_are_statsmodels_welch_tost() -> None:
     mean, sd, n = float(THEIRS.mean()), float(THEIRS.std(ddof=1)), len(THEIRS)
-    test = stats.against_mean(OURS, mean, margin=0.8, alpha=0.05, other_se=sd / math.sqrt(n), other_df=n - 1)
+    test = stats.against_mean(
+        OURS, mean, margin=0.8, alpha=0.05, other_se=sd / math.sqrt(n), other_df=n - 1
+    )
     p, lower, upper = ttost_ind(OURS, THEIRS, -0.8, 0.8, usevar="unequal")
     assert test.p_equivalent == pytest.approx(p, rel=1e-10)
     assert (test.p_lower, test.p_upper) == pytest.approx((lower[1], upper[1]), rel=1e-10)
-    welch = reference.ttest_ind_from_stats(OURS.mean(), OURS.std(ddof=1), 5, mean, sd, n, equal_var=False)
+    welch = reference.ttest_ind_from_stats(
+        OURS.mean(), OURS.std(ddof=1), 5, mean, sd, n, equal_var=False
+    )
     assert test.p_different == pytest.approx(welch.pvalue, rel=1e-10)
 
 
 def test_paired_is_statsmodels_paired_tost() -> None:
     test = stats.paired(OURS, THEIRS, margin=0.9, alpha=0.05)
     p, lower, upper = ttost_paired(OURS, THEIRS, -0.9, 0.9)
-    assert (test.p_equivalent, test.p_lower, test.p_upper) == pytest.approx((p, lower[1], upper[1]), rel=1e-10)
+    assert (test.p_equivalent, test.p_lower, test.p_upper) == pytest.approx(
+        (p, lower[1], upper[1]), rel=1e-10
+    )
     assert test.p_different == pytest.approx(reference.ttest_rel(OURS, THEIRS).pvalue, rel=1e-10)
 
 
@@ -55,12 +69,18 @@ def test_the_interval_and_the_tests_agree() -> None:
 
 def test_the_reading_error_is_taken_at_its_worst() -> None:
     read = stats.against_mean(OURS, 94.0, margin=1.2, alpha=0.05, reading_error=0.3)
-    high, low = (stats.against_mean(OURS, 94.0 + error, margin=1.2, alpha=0.05) for error in (0.3, -0.3))
+    high, low = (
+        stats.against_mean(OURS, 94.0 + error, margin=1.2, alpha=0.05) for error in (0.3, -0.3)
+    )
     assert (read.low, read.high) == pytest.approx((high.low, low.high))
     for name in ("p_equivalent", "p_above", "p_below", "p_different"):
-        assert getattr(read, name) == pytest.approx(max(getattr(high, name), getattr(low, name))), name
+        assert getattr(read, name) == pytest.approx(max(getattr(high, name), getattr(low, name))), (
+            name
+        )
     # Within the reading error, nothing is different.
-    assert stats.against_mean(OURS, 94.4, margin=1.0, alpha=0.05, reading_error=0.2).p_different == 1.0
+    assert (
+        stats.against_mean(OURS, 94.4, margin=1.0, alpha=0.05, reading_error=0.2).p_different == 1.0
+    )
 
 
 def test_trials_without_any_spread() -> None:
@@ -91,7 +111,9 @@ def test_holm_is_statsmodels() -> None:
     rng = np.random.default_rng(0)
     for count in (1, 2, 5, 11):
         for p_values in (rng.uniform(0, 0.1, count), np.round(rng.uniform(0, 1, count), 1)):
-            assert stats.holm(list(p_values)) == pytest.approx(multipletests(p_values, method="holm")[1])
+            assert stats.holm(list(p_values)) == pytest.approx(
+                multipletests(p_values, method="holm")[1]
+            )
     assert stats.holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx((0.06, 0.04, 0.06, 0.06))
     assert stats.holm([]) == ()
 
@@ -102,7 +124,9 @@ def test_minimum_detectable_difference_is_statsmodels(n: int) -> None:
     assert stats.minimum_detectable(0.7, n, 0.05) == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize(("sd", "half", "one"), [(0.4, 8, 4), (0.5, 10, 5), (1.0, 34, 10), (2.0, 128, 34)])
+@pytest.mark.parametrize(
+    ("sd", "half", "one"), [(0.4, 8, 4), (0.5, 10, 5), (1.0, 34, 10), (2.0, 128, 34)]
+)
 def test_needed_pairs(sd: float, half: int, one: int) -> None:
     assert (stats.needed_pairs(sd, 0.5, 0.05), stats.needed_pairs(sd, -1.0, 0.05)) == (half, one)
     exact = TTestPower().solve_power(0.5 / sd, None, 0.05, 0.8)
@@ -115,7 +139,9 @@ def test_needed_pairs_at_the_ends() -> None:
     assert stats.needed_pairs(1.0, 0.01, 0.05) is None
 
 
-@pytest.mark.parametrize(("n", "sd", "true"), [(3, 0.3, 0.0), (5, 0.5, 0.0), (5, 0.5, 0.4), (8, 1.0, 0.0)])
+@pytest.mark.parametrize(
+    ("n", "sd", "true"), [(3, 0.3, 0.0), (5, 0.5, 0.0), (5, 0.5, 0.4), (8, 1.0, 0.0)]
+)
 def test_equivalence_power_is_what_simulation_gives(n: int, sd: float, true: float) -> None:
     draws = np.random.default_rng(1).normal(true, sd, (20_000, n))
     half = stats.t_critical(0.05, n - 1) * draws.std(axis=1, ddof=1) / math.sqrt(n)
@@ -133,7 +159,9 @@ def test_power_against_a_published_spread_is_what_simulation_gives() -> None:
     half = reference.t.ppf(0.95, df) * np.sqrt(own + other)
     gap = draws.mean(axis=1) - published
     found = np.mean((gap - half > -1) & (gap + half < 1))
-    power = stats.equivalence_power(sd, n, 1.0, 0.05, other_se=sd / math.sqrt(other_n), other_df=other_n - 1)
+    power = stats.equivalence_power(
+        sd, n, 1.0, 0.05, other_se=sd / math.sqrt(other_n), other_df=other_n - 1
+    )
     assert power == pytest.approx(found, abs=0.012)
 
 
@@ -171,7 +199,8 @@ def test_the_error_of_the_test_set_is_binomial() -> None:
 
 
 def test_seeds_that_share_a_test_set_do_not_take_its_error_away() -> None:
-    """The interval covers the accuracy on all images 95 times in 100; without the test set's error hardly ever."""
+    """The interval covers the accuracy on all images 95 times in 100; without the test set's error
+    hardly ever."""
     draw, hits, without = np.random.default_rng(12), 0, 0
     for _ in range(600):
         shared = 100 * draw.binomial(1000, 0.9) / 1000

@@ -1,4 +1,5 @@
-"""Every suite of the project: its own published numbers with noise are reproduced, shifted they are not, alone they are open."""
+"""Every suite of the project: its own published numbers with noise are reproduced, shifted they are
+not, alone they are open."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ NOISE = 0.15
 
 
 def load(path: Path) -> SuiteFile:
-    """The suite with one deciding number per cell: where the paper prints several, no run can meet all of them."""
+    """The suite with one deciding number per cell: where the paper prints several, no run can meet
+    all of them."""
     suite = load_suite(path, ROOT)
     cells: dict[tuple[str, int | None, str], ReportedResult] = {}
     for row in suite.reported:
@@ -42,13 +44,16 @@ COMPARED = [
 
 
 def runs(suite: SuiteFile, shift: float, seeds: tuple[int, ...]) -> list[Measurement]:
-    """What trials would measure if the paper's numbers, shifted by so many margins, were the truth."""
+    """What trials would measure if the paper's numbers, shifted by so many margins, were the
+    truth."""
     draw, margin = np.random.default_rng(0), suite.suite.rule.margin
     found = []
     for method in dict.fromkeys(row.method for row in suite.reported):
         own = [row for row in suite.reported if row.method == method and row.labelled is not None]
         for seed in seeds:
-            for cycle, size in enumerate(sorted({row.labelled for row in own if row.labelled is not None})):
+            for cycle, size in enumerate(
+                sorted({row.labelled for row in own if row.labelled is not None})
+            ):
                 metrics = {
                     row.metric: row.mean + margin * (shift + NOISE * draw.standard_normal())
                     for row in own
@@ -76,14 +81,21 @@ def runs(suite: SuiteFile, shift: float, seeds: tuple[int, ...]) -> list[Measure
 
 
 def verdicts(suite: SuiteFile, found: SuiteVerdict) -> list[VerdictKind]:
-    """Verdicts of the numbers that can be decided at all: read exactly enough, and met by a run of the protocol."""
+    """Verdicts of the numbers that can be decided at all: read exactly enough, and met by a run of
+    the protocol."""
     margin = suite.suite.rule.margin
-    exact = {row for row in suite.reported if row.reading_error < margin / 3 and spread(row).se < margin / 6}
+    exact = {
+        row
+        for row in suite.reported
+        if row.reading_error < margin / 3 and spread(row).se < margin / 6
+    }
     keys = {(row.method, row.labelled, row.metric) for row in exact}
     return [
         number.verdict.kind
         for number in found.numbers
-        if number.decides and number.estimate and (number.method, number.labelled, number.metric) in keys
+        if number.decides
+        and number.estimate
+        and (number.method, number.labelled, number.metric) in keys
     ]
 
 
@@ -96,9 +108,14 @@ def test_the_papers_own_numbers(path: Path) -> None:
     suite = load(path)
     plain = judge_suite(suite, runs(suite, 0.0, seeds(suite)))
     found = verdicts(suite, plain)
-    assert len(found) == sum(number.decides for number in plain.numbers), "every number of every suite can be decided"
+    assert len(found) == sum(number.decides for number in plain.numbers), (
+        "every number of every suite can be decided"
+    )
     assert found.count(VerdictKind.REPRODUCED) >= 0.97 * len(found)
-    assert not {number.verdict.kind for number in plain.numbers} & {VerdictKind.ABOVE, VerdictKind.BELOW}
+    assert not {number.verdict.kind for number in plain.numbers} & {
+        VerdictKind.ABOVE,
+        VerdictKind.BELOW,
+    }
     for shift, kind in ((2.0, VerdictKind.ABOVE), (-2.0, VerdictKind.BELOW)):
         moved = judge_suite(suite, runs(suite, shift, seeds(suite)))
         assert verdicts(suite, moved).count(kind) >= 0.97 * len(found)
@@ -117,16 +134,21 @@ def test_one_trial_decides_nothing(path: Path) -> None:
         assert math.isfinite(number.estimate.mean)
         assert number.estimate.needed is not None
         assert number.estimate.needed >= suite.suite.rule.min_trials > 1
-        assert (number.estimate.low, number.estimate.p_equivalent) == (None, None), "one trial has no interval"
+        assert (number.estimate.low, number.estimate.p_equivalent) == (None, None), (
+            "one trial has no interval"
+        )
 
 
 CLAIMS = [
     (path, name)
     for path in suite_files(ROOT)
-    # Middle budgets and imbalanced pools inherit the questions of frozen/cifar10 and its rule as they are.
+    # Middle budgets and imbalanced pools inherit the questions of frozen/cifar10 and its rule as
+    # they are.
     if path.parent.name != "frozen" or path.stem in ("cifar10", "cifar100")
     for name, claim in load_suite(path, ROOT).suite.claims.items()
-    if claim.better and claim.worse and not any(side.startswith("reported:") for side in (claim.better, claim.worse))
+    if claim.better
+    and claim.worse
+    and not any(side.startswith("reported:") for side in (claim.better, claim.worse))
 ]
 
 
@@ -134,7 +156,8 @@ def claimed(path: Path, name: str, gap: float, count: int) -> ClaimVerdict:
     """What is said of a claim when its better side truly leads by so many margins at every size."""
     suite = load_suite(path, ROOT)
     claim = suite.suite.claims[name]
-    # A claim about a single pair of sizes is refuted by chance with one set of draws in twenty: not with these.
+    # A claim about a single pair of sizes is refuted by chance with one set of draws in twenty: not
+    # with these.
     draw = np.random.default_rng(1 if claim.worse_labelled or claim.labelled else 0)
     assert claim.better and claim.worse
     rule, rows = suite.suite.rule, []
@@ -165,7 +188,9 @@ def claimed(path: Path, name: str, gap: float, count: int) -> ClaimVerdict:
 
 
 @pytest.mark.parametrize(
-    ("path", "name"), CLAIMS, ids=[f"{path.parent.name}/{path.stem}:{name}" for path, name in CLAIMS]
+    ("path", "name"),
+    CLAIMS,
+    ids=[f"{path.parent.name}/{path.stem}:{name}" for path, name in CLAIMS],
 )
 def test_every_claim_can_hold_fail_and_stay_open(path: Path, name: str) -> None:
     # Questions of this project are asked with many seeds, of which five decide nothing.
@@ -178,19 +203,29 @@ def test_every_claim_can_hold_fail_and_stay_open(path: Path, name: str) -> None:
 
 
 def test_no_suite_of_a_paper_is_left_out() -> None:
-    """Quickstart publishes nothing and claims nothing: it is compared with its committed records. ST-CoNAL's imbalanced
-    pools have claims that are only cited, for none names what is better than what, and no number that decides."""
-    left = [load_suite(path, ROOT) for path in set(suite_files(ROOT)) - set(COMPARED) - {path for path, _ in CLAIMS}]
+    """Quickstart publishes nothing and claims nothing: it is compared with its committed records.
+    ST-CoNAL's imbalanced pools have claims that are only cited, for none names what is better than
+    what, and no number that decides."""
+    left = [
+        load_suite(path, ROOT)
+        for path in set(suite_files(ROOT)) - set(COMPARED) - {path for path, _ in CLAIMS}
+    ]
     asked = load_suite(ROOT / "frozen" / "cifar10.toml", ROOT).suite
     same = [suite for suite in left if suite.suite.paper.key == asked.paper.key]
-    assert len(same) == 6 and all((s.suite.claims, s.suite.rule) == (asked.claims, asked.rule) for s in same)
+    assert len(same) == 6 and all(
+        (s.suite.claims, s.suite.rule) == (asked.claims, asked.rule) for s in same
+    )
     left = [suite for suite in left if suite not in same]
     own = [suite for suite in left if suite.suite.rule.reference == "records"]
     assert [suite.id for suite in own] == ["quickstart/digits"]
     pools = ("cifar10im", "cifar100im", "cifar10imlong", "cifar100imlong")
-    assert {suite.id for suite in left} - {"quickstart/digits"} == {f"st-conal/{pool}" for pool in pools}
+    assert {suite.id for suite in left} - {"quickstart/digits"} == {
+        f"st-conal/{pool}" for pool in pools
+    }
     for suite in (suite for suite in left if suite not in own):
-        assert suite.suite.claims and not any(claim.better or claim.worse for claim in suite.suite.claims.values())
+        assert suite.suite.claims and not any(
+            claim.better or claim.worse for claim in suite.suite.claims.values()
+        )
         assert not any(row.role in TARGETS for row in suite.reported)
 
 
@@ -220,9 +255,15 @@ def test_where_claims_are_only_cited_nothing_is_judged() -> None:
         for cycle, size in enumerate(sizes)
     ]
     found = judge_suite(suite, rows, methods=methods)
-    assert {claim.outcome for claim in found.claims} == {ClaimOutcome.NOT_TESTABLE} and found.exit_code is Exit.OK
-    assert {str(number.verdict) for number in found.numbers} == {"not_comparable(no published number)"}
+    assert {claim.outcome for claim in found.claims} == {
+        ClaimOutcome.NOT_TESTABLE
+    } and found.exit_code is Exit.OK
+    assert {str(number.verdict) for number in found.numbers} == {
+        "not_comparable(no published number)"
+    }
     assert found.notes[0].endswith("its claims are only cited, so nothing is judged")
-    assert formatting.headline(found).endswith("2 not comparable; claims: 1 not testable; nothing to compare (exit 0)")
+    assert formatting.headline(found).endswith(
+        "2 not comparable; claims: 1 not testable; nothing to compare (exit 0)"
+    )
     assert judge_suite(suite, rows).exit_code is Exit.NOT_MEASURED, "the other methods were not run"
     assert judge_suite(suite, []).exit_code is Exit.NOT_MEASURED

@@ -48,7 +48,9 @@ def test_where_the_interval_lies(low: float, high: float, kind: str) -> None:
         (-2.0, VerdictKind.BELOW, Exit.DISCREPANCY),
     ],
 )
-def test_the_papers_numbers_with_noise_and_shifted(tmp_path: Path, shift: float, kind: VerdictKind, code: Exit) -> None:
+def test_the_papers_numbers_with_noise_and_shifted(
+    tmp_path: Path, shift: float, kind: VerdictKind, code: Exit
+) -> None:
     found = judge_suite(toy.suite(tmp_path), toy.trials(noise=0.2, shift=shift))
     assert kinds(found) == {kind}
     assert {curve.verdict.kind for curve in found.curves} == {kind}
@@ -78,7 +80,9 @@ def test_needed_without_any_published_spread_is_that_of_the_other_methods(tmp_pa
     assert (
         first.estimate.needed
         == judge_suite(
-            toy.suite(tmp_path, toy.reported(sd=other.estimate.sd)), toy.trials(seeds=[0]), methods=["random"]
+            toy.suite(tmp_path, toy.reported(sd=other.estimate.sd)),
+            toy.trials(seeds=[0]),
+            methods=["random"],
         )
         .numbers[0]
         .estimate.needed
@@ -90,7 +94,9 @@ def test_needed_without_any_published_spread_is_that_of_the_other_methods(tmp_pa
 
 def test_two_perfect_trials_of_three_are_not_enough(tmp_path: Path) -> None:
     found = judge_suite(toy.suite(tmp_path), toy.trials(seeds=[0, 1], noise=0.0))
-    assert {str(number.verdict) for number in found.numbers} == {"inconclusive(2 of at least 3 trials)"}
+    assert {str(number.verdict) for number in found.numbers} == {
+        "inconclusive(2 of at least 3 trials)"
+    }
 
 
 def test_published_spread_widens_and_reading_error_widens(tmp_path: Path) -> None:
@@ -189,16 +195,24 @@ def test_nothing_measured(tmp_path: Path) -> None:
 
 
 def test_a_discrepancy_outweighs_what_is_missing(tmp_path: Path) -> None:
-    assert judge_suite(toy.suite(tmp_path), toy.trials({"random": (75, 85, 90)})).exit_code is Exit.DISCREPANCY
+    assert (
+        judge_suite(toy.suite(tmp_path), toy.trials({"random": (75, 85, 90)})).exit_code
+        is Exit.DISCREPANCY
+    )
 
 
 def test_numbers_that_the_protocol_never_reaches(tmp_path: Path) -> None:
     base = toy.reported()[0]
     found = judge_suite(
-        toy.suite(tmp_path, [{**base, "labelled": 5000}, {**base, "labelled": None}, base]), toy.trials()
+        toy.suite(tmp_path, [{**base, "labelled": 5000}, {**base, "labelled": None}, base]),
+        toy.trials(),
     )
     reasons = [number.verdict.reason for number in found.numbers]
-    assert reasons == ["the pinned protocol never has 5000 labels", "no number of labels is published with it", ""]
+    assert reasons == [
+        "the pinned protocol never has 5000 labels",
+        "no number of labels is published with it",
+        "",
+    ]
     assert found.exit_code is Exit.OK
 
 
@@ -214,21 +228,36 @@ def test_other_profiles_are_not_compared(tmp_path: Path) -> None:
     assert found.exit_code is Exit.OK
     assert any("nothing was compared" in note for note in found.notes)
     assert {cell.method for cell in found.cells} == {"random", "margin", "entropy"}
-    assert judge_suite(suite, rows).exit_code is Exit.NOT_MEASURED, "smoke trials never answer for the paper profile"
+    assert judge_suite(suite, rows).exit_code is Exit.NOT_MEASURED, (
+        "smoke trials never answer for the paper profile"
+    )
 
 
 def test_a_part_of_the_protocol_is_compared_where_it_measured(tmp_path: Path) -> None:
-    part = '[profiles.first]\nnote = "one size"\npart = true\nset = { "protocol.acquisition.cycles" = 1 }'
+    part = (
+        '[profiles.first]\nnote = "one size"\npart = true\nset = { "protocol.acquisition.cycles" = '
+        "1 }"
+    )
     suite = toy.suite(tmp_path, more=toy.claim("margin", "random") + part)
     rows = [row for row in toy.trials(profile="first") if row.labelled == 100]
     found = judge_suite(suite, rows, profile="first")
-    said = {number.labelled: str(number.verdict) for number in found.numbers if number.method == "margin"}
-    assert said[100] == "reproduced" and said[200] == "not_comparable(the pinned protocol never has 200 labels)"
+    said = {
+        number.labelled: str(number.verdict)
+        for number in found.numbers
+        if number.method == "margin"
+    }
+    assert (
+        said[100] == "reproduced"
+        and said[200] == "not_comparable(the pinned protocol never has 200 labels)"
+    )
     assert found.claims[0].outcome == "not_testable" and not found.curves and found.kendall is None
 
 
 def test_a_part_changes_nothing_that_it_measures(tmp_path: Path) -> None:
-    part = '[profiles.first]\nnote = "fewer epochs"\npart = true\nset = { "protocol.training.epochs" = 1 }'
+    part = (
+        '[profiles.first]\nnote = "fewer epochs"\npart = true\nset = { "protocol.training.epochs" '
+        "= 1 }"
+    )
     with pytest.raises(SuiteError, match=r"cannot change protocol\.training\.epochs"):
         toy.suite(tmp_path, more=part)
 
@@ -258,9 +287,9 @@ def test_the_mean_over_a_part_of_the_models_is_not_the_published_mean() -> None:
     assert beside == {(3000, "accuracy/model3"), (3000, "accuracy/model11")}
     said = {number.metric: number.verdict for number in found.numbers if number.labelled == 3000}
     assert str(said["accuracy"]) == "not_comparable(only 2 of 12 models are trained)"
-    assert said["accuracy/model3"].kind is said["accuracy/model11"].kind is VerdictKind.INCONCLUSIVE, (
-        "one trial decides nothing"
-    )
+    assert (
+        said["accuracy/model3"].kind is said["accuracy/model11"].kind is VerdictKind.INCONCLUSIVE
+    ), "one trial decides nothing"
 
 
 def test_unknown_profiles_and_variants_are_usage_errors(tmp_path: Path) -> None:
@@ -273,13 +302,17 @@ def test_unknown_profiles_and_variants_are_usage_errors(tmp_path: Path) -> None:
 def test_another_variant_is_compared_and_said(tmp_path: Path) -> None:
     found = judge_suite(toy.suite(tmp_path), toy.trials(variant="corrected"), variant="corrected")
     assert kinds(found) == {VerdictKind.REPRODUCED}
-    assert all(any("variant corrected" in note for note in number.notes) for number in found.numbers)
+    assert all(
+        any("variant corrected" in note for note in number.notes) for number in found.numbers
+    )
 
 
 def test_an_empty_table_leaves_the_claims(tmp_path: Path) -> None:
     suite = toy.suite(tmp_path, [], more=toy.claim("margin", "random"))
     found = judge_suite(suite, toy.trials())
-    assert {str(number.verdict) for number in found.numbers} == {"not_comparable(no published number)"}
+    assert {str(number.verdict) for number in found.numbers} == {
+        "not_comparable(no published number)"
+    }
     assert {number.estimate and number.estimate.n for number in found.numbers} == {5}
     assert [claim.outcome for claim in found.claims] == ["holds"]
     assert found.exit_code is Exit.OK
@@ -287,13 +320,16 @@ def test_an_empty_table_leaves_the_claims(tmp_path: Path) -> None:
 
 def test_devices_are_not_mixed_unless_the_rule_allows_it(tmp_path: Path) -> None:
     rows = [
-        replace(row, device_model="gpu-b") if row.seed == 0 and row.method == "margin" else row for row in toy.trials()
+        replace(row, device_model="gpu-b") if row.seed == 0 and row.method == "margin" else row
+        for row in toy.trials()
     ]
     found = judge_suite(toy.suite(tmp_path, more=toy.claim("margin", "random")), rows)
     by_method = {number.method: str(number.verdict) for number in found.numbers}
     assert by_method["margin"] == "not_comparable(trials ran on different devices: cpu-a, gpu-b)"
     assert by_method["random"] == "reproduced"
-    assert {curve.method: curve.verdict.kind for curve in found.curves}["margin"] is VerdictKind.NOT_COMPARABLE
+    assert {curve.method: curve.verdict.kind for curve in found.curves}[
+        "margin"
+    ] is VerdictKind.NOT_COMPARABLE
     assert found.claims[0].outcome == "not_testable"
     assert found.penalties == ()
     assert all(row.gain is None for row in found.standings)
@@ -308,21 +344,28 @@ def test_other_data_are_said_in_every_line_and_never_mixed(tmp_path: Path) -> No
     lines = [*found.numbers, *found.curves, *found.claims]
     assert all("not the published data: 90 of 101 classes" in line.notes for line in lines)
     assert kinds(found) == {VerdictKind.REPRODUCED}
-    half = judge_suite(suite, [*toy.trials(seeds=[0, 1]), *toy.trials(seeds=[2, 3], note="a subset")])
+    half = judge_suite(
+        suite, [*toy.trials(seeds=[0, 1]), *toy.trials(seeds=[2, 3], note="a subset")]
+    )
     assert all("different data" in number.verdict.reason for number in half.numbers)
     assert half.exit_code is Exit.NOT_MEASURED
 
 
 def test_unknown_values_are_said_in_every_line(tmp_path: Path) -> None:
     unknown = '[unknowns]\n"protocol.training.epochs" = "the paper does not say"\n'
-    found = judge_suite(toy.suite(tmp_path, more=toy.claim("margin", "random") + unknown), toy.trials())
+    found = judge_suite(
+        toy.suite(tmp_path, more=toy.claim("margin", "random") + unknown), toy.trials()
+    )
     for line in [*found.numbers, *found.curves, *found.claims]:
         assert "no source establishes protocol.training.epochs" in line.notes
 
 
 def test_a_trial_answered_twice_counts_once(tmp_path: Path) -> None:
-    twice = toy.trials(env="env-a") + [row for row in toy.trials(env="env-b", rng=9) if row.seed < 2]
-    found, once = judge_suite(toy.suite(tmp_path), twice), judge_suite(toy.suite(tmp_path), toy.trials(env="env-a"))
+    twice = toy.trials(env="env-a") + [
+        row for row in toy.trials(env="env-b", rng=9) if row.seed < 2
+    ]
+    found = judge_suite(toy.suite(tmp_path), twice)
+    once = judge_suite(toy.suite(tmp_path), toy.trials(env="env-a"))
     assert found.numbers == once.numbers
     assert any("each is counted once" in note for note in found.notes)
     assert found.environments == ("env-a",)
@@ -330,7 +373,10 @@ def test_a_trial_answered_twice_counts_once(tmp_path: Path) -> None:
 
 def test_other_suites_are_ignored(tmp_path: Path) -> None:
     rows = toy.trials() + toy.trials(shift=9.0, suite="toy/other")
-    assert judge_suite(toy.suite(tmp_path), rows).numbers == judge_suite(toy.suite(tmp_path), toy.trials()).numbers
+    assert (
+        judge_suite(toy.suite(tmp_path), rows).numbers
+        == judge_suite(toy.suite(tmp_path), toy.trials()).numbers
+    )
 
 
 def test_fewer_trials_than_planned_are_said(tmp_path: Path) -> None:
@@ -359,7 +405,8 @@ def test_standings_and_agreement(tmp_path: Path) -> None:
     # The method reaches random's final 85 between 200 (83) and 300 (90): at about 229 labels.
     assert found.standings[0].saved == pytest.approx(300 - (200 + 100 * 2 / 7), abs=4)
     reverse = judge_suite(
-        toy.suite(tmp_path), toy.trials({"random": (72, 88, 93), "margin": (70, 80, 85), "entropy": (70, 83, 88)})
+        toy.suite(tmp_path),
+        toy.trials({"random": (72, 88, 93), "margin": (70, 80, 85), "entropy": (70, 83, 88)}),
     )
     assert reverse.kendall is not None
     assert reverse.kendall[0] == pytest.approx(-1.0)
@@ -384,7 +431,9 @@ def test_what_was_asked_for_still_stands_against_random(tmp_path: Path) -> None:
     gains = {row.method: (row.control, row.gain) for row in found.standings}
     assert gains["random"] == ("", None)
     assert gains["margin"][0] == "random"
-    assert gains["margin"][1] == pytest.approx(2.75, abs=0.4)  # areas (2 * 83 + 70 + 90) / 4 and (2 * 80 + 70 + 85) / 4
+    assert gains["margin"][1] == pytest.approx(
+        2.75, abs=0.4
+    )  # areas (2 * 83 + 70 + 90) / 4 and (2 * 80 + 70 + 85) / 4
     assert {number.method for number in found.numbers} == {"margin"}
     assert {cell.method for cell in found.cells} == {"margin"}
     assert found.missing == ()
@@ -397,7 +446,12 @@ def test_a_guest_is_held_against_random_with_its_own_training(tmp_path: Path) ->
         'objective = { name = "cod", params = { weight = 0.02 } }\n'
     )
     suite = toy.suite(tmp_path, [], more=more)
-    curves = {"random": (70, 80, 85), "random+cod": (71, 82, 88), "Mine+cod": (71, 84, 90), "Mine": (70, 81, 86)}
+    curves = {
+        "random": (70, 80, 85),
+        "random+cod": (71, 82, 88),
+        "Mine+cod": (71, 84, 90),
+        "Mine": (70, 81, 86),
+    }
     guests = {"Mine": Component(name="supervised"), "Mine+cod": Component.model_validate(cod)}
     found = judge_suite(suite, toy.trials(curves), methods=["Mine", "Mine+cod"], external=guests)
     assert {row.method: row.control for row in found.standings} == {

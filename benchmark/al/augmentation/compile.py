@@ -1,7 +1,7 @@
 """A view's transforms of bytes, made ready for images of one shape: steps from frames to frames.
 
-Neighbouring crops and flips become one gather. Every step draws its words under the place its transform has in the view,
-so that fusing changes nothing.
+Neighbouring crops and flips become one gather. Every step draws its words under the place its
+transform has in the view, so that fusing changes nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,16 @@ import torch
 from torch import Tensor
 
 from benchmark.al.augmentation import kernels
-from benchmark.al.augmentation.kernels import BRIGHTNESS, CONTRAST, HUE, ORDERS, SATURATION, Extent, Frames, Shape
+from benchmark.al.augmentation.kernels import (
+    BRIGHTNESS,
+    CONTRAST,
+    HUE,
+    ORDERS,
+    SATURATION,
+    Extent,
+    Frames,
+    Shape,
+)
 from benchmark.al.random.philox import below, uniform
 from benchmark.errors import UsageError
 from benchmark.spec.transforms import (
@@ -43,13 +52,15 @@ class TransformStep(Protocol):
         """(place in the view, words per sample) of everything that is drawn."""
 
     def __call__(self, frames: Frames, words: Sequence[Tensor]) -> Frames:
-        """The images after this step; `words` are (b, n) uint32 values in int64, one tensor per draw."""
+        """The images after this step; `words` are (b, n) uint32 values in int64, one tensor per
+        draw."""
 
 
 def compile_view(
     transforms: Sequence[Transform], shape: Shape, device: torch.device
 ) -> tuple[tuple[TransformStep, ...], Shape]:
-    """Steps for images of a shape, and the shape they end in. Raises UsageError for what cannot be done."""
+    """Steps for images of a shape, and the shape they end in. Raises UsageError for what cannot be
+    done."""
     steps: list[TransformStep] = []
     for place, transform in enumerate(transforms):
         step: TransformStep | None
@@ -96,18 +107,22 @@ def _ragged_error(what: str) -> UsageError:
 
 
 def _proportional_size(shape: Shape, shorter: int) -> tuple[int, int]:
-    """Height and width with the shorter side given; the longer one is cut off to a whole number, as in torchvision."""
+    """Height and width with the shorter side given; the longer one is cut off to a whole number, as
+    in torchvision."""
     longer = int(shorter * max(shape.height, shape.width) / min(shape.height, shape.width))
     return (shorter, longer) if shape.height <= shape.width else (longer, shorter)
 
 
-# ------------------------------------------------------------------------------------------------------- crops and flips
+# ---------------------------------------------------------------------------------- crops and flips
 
 
 def _cropped_shape(transform: Movable, shape: Shape) -> Shape:
     if isinstance(transform, HorizontalFlip):
         return shape
-    if isinstance(transform, RandomCrop) and min(shape.height, shape.width) + 2 * transform.padding < transform.size:
+    if (
+        isinstance(transform, RandomCrop)
+        and min(shape.height, shape.width) + 2 * transform.padding < transform.size
+    ):
         raise UsageError(
             f"random_crop of {transform.size} pixels from images of {shape.height} x {shape.width}"
             + (" (the smallest sides)" if shape.ragged else ""),
@@ -119,7 +134,8 @@ def _cropped_shape(transform: Movable, shape: Shape) -> Shape:
 
 @dataclass(frozen=True)
 class GatherStep:
-    """Crops and flips: each image's window moves over it and may be mirrored; the pixels are read once, at the end."""
+    """Crops and flips: each image's window moves over it and may be mirrored; the pixels are read
+    once, at the end."""
 
     moves: tuple[tuple[int, Movable], ...]
     """(place in the view, transform)."""
@@ -130,12 +146,19 @@ class GatherStep:
 
     @property
     def draws(self) -> tuple[tuple[int, int], ...]:
-        words = [(place, 2 if isinstance(move, RandomCrop) else 1, move) for place, move in self.moves]
-        return tuple((place, count) for place, count, move in words if not isinstance(move, CenterCrop))
+        words = [
+            (place, 2 if isinstance(move, RandomCrop) else 1, move) for place, move in self.moves
+        ]
+        return tuple(
+            (place, count) for place, count, move in words if not isinstance(move, CenterCrop)
+        )
 
     def takes(self, other: GatherStep) -> bool:
-        """Whether one gather can do both: not if padding follows a crop, for around the crop the image goes on."""
-        return not (other.beyond and any(not isinstance(move, HorizontalFlip) for _, move in self.moves))
+        """Whether one gather can do both: not if padding follows a crop, for around the crop the
+        image goes on."""
+        return not (
+            other.beyond and any(not isinstance(move, HorizontalFlip) for _, move in self.moves)
+        )
 
     def then(self, other: GatherStep) -> GatherStep:
         """Both in one."""
@@ -150,13 +173,17 @@ class GatherStep:
             if isinstance(move, HorizontalFlip):
                 mirrored = mirrored ^ (uniform(next(drawn)[:, 0]) < move.p)
                 continue
-            down, right = self._place(move, height, width, next(drawn) if isinstance(move, RandomCrop) else None)
+            down, right = self._place(
+                move, height, width, next(drawn) if isinstance(move, RandomCrop) else None
+            )
             top = top + down
             left = left + torch.where(mirrored, width - move.size - right, right)
             height = width = move.size
         rows = top[:, None] + torch.arange(self.shape.height, device=top.device)
         ahead = torch.arange(self.shape.width, device=top.device)
-        columns = left[:, None] + torch.where(mirrored[:, None], self.shape.width - 1 - ahead, ahead)
+        columns = left[:, None] + torch.where(
+            mirrored[:, None], self.shape.width - 1 - ahead, ahead
+        )
         return Frames.of(frames.take(rows, columns, self.beyond))
 
     @staticmethod
@@ -167,7 +194,9 @@ class GatherStep:
         if isinstance(move, RandomCrop):
             assert words is not None
             spare = 2 * move.padding + 1 - move.size
-            return below(words[:, 0], height + spare) - move.padding, below(words[:, 1], width + spare) - move.padding
+            return below(words[:, 0], height + spare) - move.padding, below(
+                words[:, 1], width + spare
+            ) - move.padding
         return _centre_offset(height - move.size), _centre_offset(width - move.size)
 
 
@@ -179,14 +208,15 @@ def _needs_padding(move: Movable, shape: Shape) -> bool:
 
 
 def _centre_offset(spare: Extent) -> Extent:
-    """Where a centred crop begins: half the spare pixels, halves to even; smaller images are padded, more at the end."""
+    """Where a centred crop begins: half the spare pixels, halves to even; smaller images are
+    padded, more at the end."""
     half = spare // 2
     if isinstance(spare, int):
         return half + (spare & half & 1) if spare >= 0 else -(-spare // 2)
     return torch.where(spare >= 0, half + (spare & half & 1), -(-spare // 2))
 
 
-# --------------------------------------------------------------------------------------------------------------- resizing
+# ----------------------------------------------------------------------------------------- resizing
 
 
 @dataclass(frozen=True)
@@ -202,7 +232,9 @@ class ResizedCrop:
 
     def __call__(self, frames: Frames, words: Sequence[Tensor]) -> Frames:
         transform = self.transform
-        box = kernels.draw_box(words[0], frames.height, frames.width, transform.scale, transform.ratio)
+        box = kernels.draw_box(
+            words[0], frames.height, frames.width, transform.scale, transform.ratio
+        )
         return _resize_frames(frames, box, transform.size, transform.size)
 
 
@@ -215,7 +247,9 @@ class Resized:
     draws: tuple[tuple[int, int], ...] = ()
 
     def __call__(self, frames: Frames, words: Sequence[Tensor]) -> Frames:
-        sides = [torch.zeros_like(frames.start) + side for side in (0, 0, frames.height, frames.width)]
+        sides = [
+            torch.zeros_like(frames.start) + side for side in (0, 0, frames.height, frames.width)
+        ]
         # One matrix serves all images of one size.
         count = 1 if isinstance(frames.height, int) else len(frames.start)
         return _resize_frames(frames, torch.stack(sides, dim=1)[:count], self.height, self.width)
@@ -230,13 +264,17 @@ def _resize_frames(frames: Frames, box: Tensor, height: int, width: int) -> Fram
         reach_h, reach_w = (int(side.max()) if len(side) else 1 for side in (high, wide))
         rows = top[:, None] + torch.arange(reach_h, device=box.device)
         columns = left[:, None] + torch.arange(reach_w, device=box.device)
-        images, top, left = frames.take(rows, columns), torch.zeros_like(top), torch.zeros_like(left)
+        images, top, left = (
+            frames.take(rows, columns),
+            torch.zeros_like(top),
+            torch.zeros_like(left),
+        )
     by_row = kernels.bilinear(top, high, height, images.shape[1])
     by_column = kernels.bilinear(left, wide, width, images.shape[2])
     return Frames.of(kernels.resample(images, by_row, by_column))
 
 
-# --------------------------------------------------------------------------------------------------- rotation and colour
+# ------------------------------------------------------------------------------ rotation and colour
 
 
 @dataclass(frozen=True)
@@ -288,7 +326,10 @@ class Jitter:
         used = tuple(name for name, limits in given.items() if limits is not None)
         if not used:
             return None
-        low, high = (torch.tensor([(limits or (1.0, 1.0))[end] for limits in given.values()]) for end in (0, 1))
+        low, high = (
+            torch.tensor([(limits or (1.0, 1.0))[end] for limits in given.values()])
+            for end in (0, 1)
+        )
         turns = torch.tensor([[name for name in order if name in used] for order in ORDERS])
         return Jitter(place, low.to(device), high.to(device), turns.to(device), used)
 

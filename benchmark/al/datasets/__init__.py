@@ -1,4 +1,5 @@
-"""Data sets: found, checked, cut, decoded once, cached, and identified by the digest of their content. No torch."""
+"""Data sets: found, checked, cut, decoded once, cached, and identified by the digest of their
+content. No torch."""
 
 from benchmark.al.datasets.catalogue import SOURCES
 from benchmark.al.datasets.dataset import Dataset, DataStatus, Part

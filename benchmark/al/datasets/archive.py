@@ -1,4 +1,5 @@
-"""Unpacking archives that may be hostile: plain files and folders only, inside one new folder, within bounds."""
+"""Unpacking archives that may be hostile: plain files and folders only, inside one new folder,
+within bounds."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from benchmark.errors import DataError
 
 BLOCK = 1 << 20
 NAME, PATH = 255, 3000
-"""Bytes of a name and characters of a path that every file system holds, below a folder that may itself be deep."""
+"""Bytes of a name and characters of a path that every file system holds, below a folder that may
+itself be deep."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,12 @@ class Member:
 
 
 def unpack(archive: Path, folder: Path, bounds: Bounds = Bounds()) -> None:
-    """Write the members of a tar (plain, gz, bz2, xz) or zip archive below `folder`, which must not exist yet.
+    """Write the members of a tar (plain, gz, bz2, xz) or zip archive below `folder`, which must not
+    exist yet.
 
-    Raises DataError for absolute names, `..`, links, devices, names that occur twice, encrypted or damaged members, and more
-    than `bounds`. What was written until then is left for the caller to remove. Permissions and owners are not taken over.
+    Raises DataError for absolute names, `..`, links, devices, names that occur twice, encrypted or
+    damaged members, and more than `bounds`. What was written until then is left for the caller to
+    remove. Permissions and owners are not taken over.
     """
     folder.mkdir(parents=True)
     left, count = bounds.size, 0
@@ -65,7 +69,9 @@ def unpack(archive: Path, folder: Path, bounds: Bounds = Bounds()) -> None:
         RuntimeError,
         ValueError,
     ) as error:
-        raise DataError(f"the archive is damaged: {error}", where=str(archive), remedy="fetch it again") from error
+        raise DataError(
+            f"the archive is damaged: {error}", where=str(archive), remedy="fetch it again"
+        ) from error
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise _refusal(archive, "two members have the same name") from error
 
@@ -87,14 +93,25 @@ def _iterate_members(archive: Path) -> Iterator[Member]:
         for entry in packed:
             if not entry.isreg() and not entry.isdir():
                 raise _refusal(archive, f"{entry.name!r} is a link or a device")
-            yield Member(entry.name, entry.isdir(), None if entry.isdir() else packed.extractfile(entry))
+            yield Member(
+                entry.name, entry.isdir(), None if entry.isdir() else packed.extractfile(entry)
+            )
 
 
 def _safe_path(archive: Path, name: str) -> PurePosixPath:
     path = PurePosixPath(name)
-    if any(len(part.encode(errors="surrogateescape")) > NAME for part in path.parts) or len(name) > PATH:
+    if (
+        any(len(part.encode(errors="surrogateescape")) > NAME for part in path.parts)
+        or len(name) > PATH
+    ):
         raise _refusal(archive, f"the name {name[:40]!r}... is longer than file systems hold")
-    if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or (name[1:2] == ":"):
+    if (
+        path.is_absolute()
+        or ".." in path.parts
+        or "\\" in name
+        or "\0" in name
+        or (name[1:2] == ":")
+    ):
         raise _refusal(archive, f"{name!r} would be written outside its folder")
     return path
 
@@ -111,4 +128,6 @@ def _copy_member(archive: Path, stream: IO[bytes], target: Path, left: int) -> i
 
 
 def _refusal(archive: Path, reason: str) -> DataError:
-    return DataError(f"the archive is refused: {reason}", where=str(archive), remedy="get it from its home page")
+    return DataError(
+        f"the archive is refused: {reason}", where=str(archive), remedy="get it from its home page"
+    )

@@ -1,12 +1,13 @@
 """Decoded data sets on disk, memory-mapped, one folder per (source files, Data spec).
 
-    <cache>/data/index/<stamp>.json         what source files are, so that a warm start does not read them again
+    <cache>/data/index/<stamp>.json   what source files are, so that a warm start reads none
     <cache>/data/<name>-<key>/entry.json    shapes, checksums, class names
     <cache>/data/<name>-<key>/train.npy     pixels of the pool; test.npy; *_labels.npy, *_sizes.npy
 
-A folder is made beside its place, synced, and renamed: it is whole or absent. `entry.json` keeps its own checksum and, for
-the pixel files, size and times when their checksum was last known to hold. As long as these are unchanged the pixels
-are not read again; otherwise they are, and a folder that does not match is made again.
+A folder is made beside its place, synced, and renamed: it is whole or absent. `entry.json` keeps
+its own checksum and, for the pixel files, size and times when their checksum was last known to
+hold. As long as these are unchanged the pixels are not read again; otherwise they are, and a folder
+that does not match is made again.
 """
 
 from __future__ import annotations
@@ -36,13 +37,15 @@ from benchmark.errors import DataError
 FORMAT = 1
 """Version of the folders' content; another one is not read."""
 HEADER = 128
-"""Bytes kept free for the header of a pixel file, whose shape is known only when all images are written."""
+"""Bytes kept free for the header of a pixel file, whose shape is known only when all images are
+written."""
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class SourceFacts:
-    """What is known of a set of source files: digest of names and contents, and why they are not the published ones."""
+    """What is known of a set of source files: digest of names and contents, and why they are not
+    the published ones."""
 
     sources: str
     differs: str
@@ -64,7 +67,7 @@ class Cache:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "data"
 
-    # ------------------------------------------------------------------------------------------------------- sources
+    # -------------------------------------------------------------------------------------- sources
 
     def facts(self, stamp: str) -> SourceFacts | None:
         """What was found out about the source files with this stamp."""
@@ -77,10 +80,11 @@ class Cache:
             folder = self.folder / "index"
             folder.mkdir(parents=True, exist_ok=True)
             _write_sealed(
-                folder / f"{stamp}.json", {"format": FORMAT, "sources": facts.sources, "differs": facts.differs}
+                folder / f"{stamp}.json",
+                {"format": FORMAT, "sources": facts.sources, "differs": facts.differs},
             )
 
-    # ------------------------------------------------------------------------------------------------------- entries
+    # -------------------------------------------------------------------------------------- entries
 
     def open(self, key: str, check: bool = False) -> Entry | None:
         """The entry, or None when it is absent or damaged. `check`: read every pixel."""
@@ -89,15 +93,20 @@ class Cache:
         if content is None:
             return None
         try:
-            parts = {name: _open_part(folder, name, content["parts"][name]) for name in ("train", "test")}
+            parts = {
+                name: _open_part(folder, name, content["parts"][name]) for name in ("train", "test")
+            }
             _check_pixels(folder, content, check)
         except (OSError, ValueError, KeyError, TypeError, EOFError):
             return None
-        return Entry(parts["train"], parts["test"], tuple(content["class_names"]), content["digest"])
+        return Entry(
+            parts["train"], parts["test"], tuple(content["class_names"]), content["digest"]
+        )
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
-        """Be the only one to make this entry; others wait. The kernel frees the lock when its holder dies."""
+        """Be the only one to make this entry; others wait. The kernel frees the lock when its
+        holder dies."""
         with _lock_for_writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = files.appender(self.folder / f".{key}.lock")
@@ -120,15 +129,27 @@ class Cache:
         try:
             with _lock_for_writing(self.folder):
                 partial.mkdir(parents=True)
-                parts = {name: _write_part(partial, name, *part) for name, part in (("train", train), ("test", test))}
-                identity = digest.digest_content(parts["train"]["content"], parts["test"]["content"])
-                content = {"format": FORMAT, "digest": identity, "class_names": list(class_names), "parts": parts}
+                parts = {
+                    name: _write_part(partial, name, *part)
+                    for name, part in (("train", train), ("test", test))
+                }
+                identity = digest.digest_content(
+                    parts["train"]["content"], parts["test"]["content"]
+                )
+                content = {
+                    "format": FORMAT,
+                    "digest": identity,
+                    "class_names": list(class_names),
+                    "parts": parts,
+                }
                 _write_sealed(partial / "entry.json", content)
                 shutil.rmtree(place, ignore_errors=True)
                 partial.rename(place)
                 _sync_folder(self.folder)
         except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)  # a full disk is not helped by half a data set
+            shutil.rmtree(
+                partial, ignore_errors=True
+            )  # a full disk is not helped by half a data set
             raise
 
 
@@ -144,7 +165,7 @@ def _lock_for_writing(folder: Path) -> Iterator[None]:
         ) from error
 
 
-# --------------------------------------------------------------------------------------------------------------- parts
+# -------------------------------------------------------------------------------------------- parts
 
 
 def _write_part(folder: Path, name: str, images: Iterable[Bytes], labels: Whole) -> dict[str, Any]:
@@ -169,7 +190,8 @@ def _write_part(folder: Path, name: str, images: Iterable[Bytes], labels: Whole)
 
 
 def _write_pixels(path: Path, images: Iterable[Bytes]) -> tuple[Whole, list[int], int, str]:
-    """Stream images into an .npy file; returns their sizes (n, 2), the file's shape, the channels, the pixels' sha256."""
+    """Stream images into an .npy file; returns their sizes (n, 2), the file's shape, the channels,
+    the pixels' sha256."""
     total, sizes, channels = hashlib.sha256(), [], set()
     with files.writer(path) as file:
         file.write(b"\0" * HEADER)
@@ -193,7 +215,9 @@ def _write_pixels(path: Path, images: Iterable[Bytes]) -> tuple[Whole, list[int]
 def _npy_header(shape: tuple[int, ...]) -> bytes:
     """Header of an .npy file of uint8, padded to HEADER bytes."""
     text = io.BytesIO()
-    np.lib.format.write_array_header_1_0(text, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(
+        text, {"descr": "|u1", "fortran_order": False, "shape": shape}
+    )
     assert len(text.getvalue()) == HEADER, "numpy pads headers to a multiple of 64 bytes"
     return text.getvalue()
 
@@ -201,7 +225,9 @@ def _npy_header(shape: tuple[int, ...]) -> bytes:
 def _open_part(folder: Path, name: str, content: dict[str, Any]) -> Part:
     arrays = {}
     for kind, expected in content["arrays"].items():
-        values = np.load(io.BytesIO(files.read(folder / f"{name}_{kind}.npy", files.STATE)), allow_pickle=False)
+        values = np.load(
+            io.BytesIO(files.read(folder / f"{name}_{kind}.npy", files.STATE)), allow_pickle=False
+        )
         if values.dtype != np.int64 or digest.digest_array(values) != expected:
             raise ValueError(f"{name}_{kind}.npy has changed")
         values.setflags(write=False)
@@ -210,7 +236,11 @@ def _open_part(folder: Path, name: str, content: dict[str, Any]) -> Part:
     sizes, channels = arrays.get("sizes"), content["channels"]
     if pixels.dtype != np.uint8 or list(pixels.shape) != content["shape"]:
         raise ValueError(f"{name}.npy has changed its shape")
-    offsets = None if sizes is None else np.concatenate([[0], np.cumsum(sizes.prod(axis=1) * channels)[:-1]])
+    offsets = (
+        None
+        if sizes is None
+        else np.concatenate([[0], np.cumsum(sizes.prod(axis=1) * channels)[:-1]])
+    )
     return Part(pixels, arrays["labels"], sizes, offsets, channels)
 
 
@@ -256,7 +286,7 @@ def _file_facts(path: Path) -> list[int]:
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
 
-# --------------------------------------------------------------------------------------------------------------- files
+# -------------------------------------------------------------------------------------------- files
 
 
 def _save_file(path: Path, values: npt.NDArray[Any]) -> None:
@@ -267,11 +297,14 @@ def _save_file(path: Path, values: npt.NDArray[Any]) -> None:
 
 
 def _read_sealed(path: Path) -> dict[str, Any] | None:
-    """A JSON object that carries its own checksum and the current format; None when there is none."""
+    """A JSON object that carries its own checksum and the current format; None when there is
+    none."""
     try:
         content = json.loads(files.read(path))
         seal = content.pop("seal")
-        return content if seal == digest.digest_json(content) and content["format"] == FORMAT else None
+        return (
+            content if seal == digest.digest_json(content) and content["format"] == FORMAT else None
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 

@@ -1,7 +1,8 @@
-"""Caltech-101 (Fei-Fei et al. 2004) and Caltech-256 (Griffin et al. 2007): one folder of JPEG files per class, undivided.
+"""Caltech-101 (Fei-Fei et al. 2004) and Caltech-256 (Griffin et al. 2007): one folder of JPEG files
+per class, undivided.
 
-Only the archives have published checksums. Unpacked, the data count as published when the object classes and the images
-in them, background or clutter aside, are as many as in the archive.
+Only the archives have published checksums. Unpacked, the data count as published when the object
+classes and the images in them, background or clutter aside, are as many as in the archive.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from benchmark.al.datasets.split import CLUTTER
 
 @dataclass(frozen=True)
 class Caltech:
-    """One of the two. Classes are the folders in sorted order; files that are no images are left out."""
+    """One of the two. Classes are the folders in sorted order; files that are no images are left
+    out."""
 
     side: ClassVar[int | None] = None
     channels: ClassVar[int] = 3
@@ -44,10 +46,14 @@ class Caltech:
     def files(self, root: Path) -> list[File]:
         """Every image, by class and file name."""
         place = Path(self.origin.place)
-        folder = next((root / there for there in (place, place.name) if (root / there).is_dir()), None)
+        folder = next(
+            (root / there for there in (place, place.name) if (root / there).is_dir()), None
+        )
         if folder is None:
             raise missing_error(self.origin, root, self.origin.place)
-        found = [file for name in subfolders(folder) for file in listing(folder / name, f"{name}/", JPEG)]
+        found = [
+            file for name in subfolders(folder) for file in listing(folder / name, f"{name}/", JPEG)
+        ]
         if not found:
             raise missing_error(self.origin, root, f"every image in {self.origin.place}")
         return found
@@ -57,10 +63,14 @@ class Caltech:
         objects = [name for name in (_class_of(file) for file in files) if name not in CLUTTER]
         if (len(objects), len(set(objects))) == (self.images, self.classes):
             return ""
-        return f"{len(objects):,} images in {len(set(objects))} object classes, published are {self.images:,} in {self.classes}"
+        return (
+            f"{len(objects):,} images in {len(set(objects))} object classes, published are "
+            f"{self.images:,} in {self.classes}"
+        )
 
     def read(self, files: Sequence[File]) -> Source:
-        """RGB images of different sizes; background or clutter is a class like the others until it is dropped."""
+        """RGB images of different sizes; background or clutter is a class like the others until it
+        is dropped."""
         names = sorted({_class_of(file) for file in files})
         number = {name: place for place, name in enumerate(names)}
         labels = np.array([number[_class_of(file)] for file in files], dtype=np.int64)
@@ -98,7 +108,9 @@ CALTECH256 = Caltech(
         "caltech256/256_ObjectCategories",
         (
             Download(
-                Published("256_ObjectCategories.tar", "67b4f42ca05d46448c6bb8ecd2220f6d", 1_183_006_720),
+                Published(
+                    "256_ObjectCategories.tar", "67b4f42ca05d46448c6bb8ecd2220f6d", 1_183_006_720
+                ),
                 ("https://data.caltech.edu/records/nyy15-4j048/files/256_ObjectCategories.tar",),
                 makes="caltech256/256_ObjectCategories",
             ),

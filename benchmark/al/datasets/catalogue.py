@@ -14,7 +14,8 @@ from benchmark.spec.data import Data
 def format_of(data: Data) -> DatasetFormat:
     """How this data set lies on disk. Raises DataError for an unknown name."""
     if data.layout == "class_folders":
-        # A protocol made for 32 pixels would run on others too, and measure something else; what decodes to a size may read any.
+        # A protocol made for 32 pixels would run on others too, and measure something else; what
+        # decodes to a size may read any.
         side = None if data.decode else side_of(data.name)
         return ClassFolders(data.name, side, divided=data.split.rule == "official")
     return official_format(data.name)
@@ -27,13 +28,17 @@ def official_format(name: str) -> DatasetFormat:
     except UsageError as error:
         raise DataError(
             str(error.message),
-            remedy=f"use one of {', '.join(registry.DATASETS)}, or layout = 'class_folders' for your own",
+            remedy=(
+                f"use one of {', '.join(registry.DATASETS)}, or layout = 'class_folders' for your "
+                "own"
+            ),
         ) from error
     return found
 
 
 def side_of(name: str) -> int | None:
-    """Pixels, high and wide, of a data set whose images all have one size; None for any other and for an unknown name."""
+    """Pixels, high and wide, of a data set whose images all have one size; None for any other and
+    for an unknown name."""
     try:
         return official_format(name).side
     except DataError:

@@ -1,4 +1,5 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009): pickled batches in `cifar-10-batches-py` and `cifar-100-python`."""
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009): pickled batches in `cifar-10-batches-py` and
+`cifar-100-python`."""
 
 from __future__ import annotations
 
@@ -65,7 +66,10 @@ class Cifar:
         by_name = {file.name: file for file in files}
 
         def part(published: tuple[Published, ...]) -> ArrayImages:
-            batches = [self._batch(by_name[entry.name], content[entry.name], len(names)) for entry in published]
+            batches = [
+                self._batch(by_name[entry.name], content[entry.name], len(names))
+                for entry in published
+            ]
             rows = np.concatenate([pixels for pixels, _ in batches]).reshape(-1, 3, SIDE, SIDE)
             pixels = np.ascontiguousarray(rows.transpose(0, 2, 3, 1))
             return ArrayImages(pixels, np.concatenate([labels for _, labels in batches]))
@@ -89,7 +93,9 @@ class Cifar:
         except (TypeError, ValueError, OverflowError) as error:
             raise self._damaged(file, f"`{self.label_key}` are not numbers") from error
         if pixels.shape[1] != 3 * SIDE * SIDE or numbers.shape != pixels.shape[:1]:
-            raise self._damaged(file, f"`data` has shape {pixels.shape}, `{self.label_key}` {numbers.shape}")
+            raise self._damaged(
+                file, f"`data` has shape {pixels.shape}, `{self.label_key}` {numbers.shape}"
+            )
         if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < classes:
             raise self._damaged(file, f"`{self.label_key}` are outside 0..{classes - 1}")
         return pixels, numbers

@@ -1,5 +1,5 @@
-"""Any data set as `<root>/<name>/{train,test}/<class>/<file>`, the layout that BAL's README asks for with class numbers, or
-undivided as `<root>/<name>/<class>/<file>`."""
+"""Any data set as `<root>/<name>/{train,test}/<class>/<file>`, the layout that BAL's README asks
+for with class numbers, or undivided as `<root>/<name>/<class>/<file>`."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ PARTS = ("train", "test")
 
 @dataclass(frozen=True)
 class ClassFolders:
-    """One folder per class. Its name is the class number, from 0 without gaps; or no name is a number, and classes are numbered in
-    the order of their names. Never counts as published by itself: a suite may pin the digest of its files."""
+    """One folder per class. Its name is the class number, from 0 without gaps; or no name is a
+    number, and classes are numbered in the order of their names. Never counts as published by
+    itself: a suite may pin the digest of its files."""
 
     channels: ClassVar[int] = 3
 
@@ -43,7 +44,9 @@ class ClassFolders:
     def origin(self) -> Origin:
         """The data set's own folder."""
         if not self.divided:
-            return Origin(self.name, self.name, "the layout is <root>/<name>/<class>/<image file>", self.name)
+            return Origin(
+                self.name, self.name, "the layout is <root>/<name>/<class>/<image file>", self.name
+            )
         layout = "the layout is <root>/<name>/{train,test}/<class>/<image file>"
         return Origin(self.name, self.name, layout, f"{self.name}/train and {self.name}/test")
 
@@ -58,7 +61,9 @@ class ClassFolders:
                 found += listing(folder / name, f"{part}/{name}/" if part else f"{name}/", IMAGES)
         for part in PARTS if self.divided else ("",):
             if not any(file.name.startswith(f"{part}/" if part else "") for file in found):
-                raise missing_error(self.origin, root, f"every image in {self.name}/{part}".rstrip("/"))
+                raise missing_error(
+                    self.origin, root, f"every image in {self.name}/{part}".rstrip("/")
+                )
         return found
 
     def differs(self, files: Sequence[File]) -> str:
@@ -81,28 +86,39 @@ class ClassFolders:
             labels = np.array([number for number, _ in chosen], dtype=np.int64)
             return FileImages(tuple(file for _, file in chosen), labels, self.side)
 
-        return Source(part("train/"), part("test/"), known) if self.divided else Source(part(""), None, known)
+        return (
+            Source(part("train/"), part("test/"), known)
+            if self.divided
+            else Source(part(""), None, known)
+        )
 
-    def _numbers(self, names: Sequence[str], files: Sequence[File]) -> tuple[list[int], tuple[str, ...]]:
+    def _numbers(
+        self, names: Sequence[str], files: Sequence[File]
+    ) -> tuple[list[int], tuple[str, ...]]:
         """Class number of every file, and the names of the classes. Raises DataError for a gap."""
         numbers = [int(name) for name in names]
         classes = set(numbers)
         if classes != set(range(len(classes))):
             gap = min(set(range(len(classes))) - classes)
             raise damaged_error(
-                self.origin, files[0], f"the class folders have numbers up to {max(classes)} but no {gap}"
+                self.origin,
+                files[0],
+                f"the class folders have numbers up to {max(classes)} but no {gap}",
             )
         return numbers, tuple(str(number) for number in sorted(classes))
 
 
 def _ordered(folder: Path) -> list[str]:
-    """Names of the class folders in the order of the classes. Raises DataError where some are numbers and some are not."""
+    """Names of the class folders in the order of the classes. Raises DataError where some are
+    numbers and some are not."""
     names = subfolders(folder)
     if not any(name.isdecimal() for name in names):
         return names
     for name in names:
         if not name.isdecimal():
             raise DataError(
-                f"'{name}' is not a class number", where=str(folder), remedy="name class folders 0, 1, 2, ..."
+                f"'{name}' is not a class number",
+                where=str(folder),
+                remedy="name class folders 0, 1, 2, ...",
             )
     return sorted(names, key=int)

@@ -1,4 +1,5 @@
-"""What the rest of the suite sees of a data set: two parts of uint8 images with labels, and what they are."""
+"""What the rest of the suite sees of a data set: two parts of uint8 images with labels, and what
+they are."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ class Part:
     """The pool or the test set, after split, imbalance, limit and decoding."""
 
     pixels: Bytes
-    """uint8, read-only. Equal sizes: (n, height, width, channels). Different sizes: (total bytes,), the images one after
-    another, each (height, width, channels) in C order."""
+    """uint8, read-only. Equal sizes: (n, height, width, channels). Different sizes: (total bytes,),
+    the images one after another, each (height, width, channels) in C order."""
     labels: Whole
     """(n,) class numbers from 0."""
     sizes: Whole | None
@@ -37,7 +38,9 @@ class Part:
             return equal
         height, width = (int(side) for side in self.sizes[index])
         start = int(self.offsets[index])
-        return self.pixels[start : start + height * width * self.channels].reshape(height, width, self.channels)
+        return self.pixels[start : start + height * width * self.channels].reshape(
+            height, width, self.channels
+        )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""Deterministic transforms done once when images are decoded: as torchvision's on Pillow images, bilinear with antialiasing."""
+"""Deterministic transforms done once when images are decoded: as torchvision's on Pillow images,
+bilinear with antialiasing."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ def decoded(images: RawImages, indices: Whole, transforms: Sequence[Transform]) 
     with ThreadPoolExecutor(threads()) as pool:
         for start in range(0, len(indices), CHUNK):
             chunk = [int(index) for index in indices[start : start + CHUNK]]
-            yield from list(pool.map(lambda index: transformed(images.read(index), transforms), chunk))
+            yield from list(
+                pool.map(lambda index: transformed(images.read(index), transforms), chunk)
+            )
 
 
 def check(transforms: Sequence[Transform]) -> None:
@@ -34,7 +37,10 @@ def check(transforms: Sequence[Transform]) -> None:
         if not isinstance(transform, Resize | CenterCrop | ToRgb | SwapRedBlue):
             raise DataError(
                 f"data.decode holds '{transform.op}'",
-                remedy="only resize, center_crop, to_rgb and swap_red_blue are done when decoding; put it into the views",
+                remedy=(
+                    "only resize, center_crop, to_rgb and swap_red_blue are done when decoding; "
+                    "put it into the views"
+                ),
             )
 
 
@@ -42,7 +48,9 @@ def transformed(pixels: Bytes, transforms: Sequence[Transform]) -> Bytes:
     """One image (height, width, channels) through the transforms in order."""
     for transform in transforms:
         if isinstance(transform, Resize):
-            pixels = _resize_pixels(pixels, transform.size or _resize_proportionally(pixels, transform.shorter or 0))
+            pixels = _resize_pixels(
+                pixels, transform.size or _resize_proportionally(pixels, transform.shorter or 0)
+            )
         elif isinstance(transform, CenterCrop):
             pixels = _crop_centre(pixels, transform.size)
         elif isinstance(transform, ToRgb):
@@ -53,7 +61,8 @@ def transformed(pixels: Bytes, transforms: Sequence[Transform]) -> Bytes:
 
 
 def _resize_proportionally(pixels: Bytes, shorter: int) -> tuple[int, int]:
-    """Height and width with the shorter side given; the longer one is truncated, as in torchvision."""
+    """Height and width with the shorter side given; the longer one is truncated, as in
+    torchvision."""
     height, width = pixels.shape[:2]
     longer = int(shorter * max(height, width) / min(height, width))
     return (shorter, longer) if height <= width else (longer, shorter)
@@ -64,7 +73,9 @@ def _resize_pixels(pixels: Bytes, size: tuple[int, int]) -> Bytes:
 
     if pixels.shape[:2] == size:
         return pixels
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else np.ascontiguousarray(pixels))
+    image = Image.fromarray(
+        pixels[:, :, 0] if pixels.shape[2] == 1 else np.ascontiguousarray(pixels)
+    )
     resized = np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
     return resized.reshape(*size, pixels.shape[2])
 

@@ -22,14 +22,19 @@ Progress = Callable[[str, int, int], None]
 
 def threads() -> int:
     """Threads worth starting here: hashing and image decoding release the interpreter's lock."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     return min(16, usable)
 
 
 def digest_file(path: str | Path, algorithm: Literal["sha256", "md5"] = "sha256") -> str:
-    """Checksum (hex) of a file. md5 is what data set authors publish; it identifies, it does not protect."""
+    """Checksum (hex) of a file. md5 is what data set authors publish; it identifies, it does not
+    protect."""
     with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+        return hashlib.file_digest(
+            file, lambda: hashlib.new(algorithm, usedforsecurity=False)
+        ).hexdigest()
 
 
 def digest_array(values: npt.NDArray[Any]) -> str:
@@ -40,14 +45,21 @@ def digest_array(values: npt.NDArray[Any]) -> str:
 
 def digest_json(value: object) -> str:
     """sha256 (hex) of canonical JSON: sorted keys, no spaces."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()
 
 
 def stamp(files: Iterable[File]) -> str:
-    """sha256 (hex) of paths, sizes and times: changes whenever a file may have, and costs no reading."""
+    """sha256 (hex) of paths, sizes and times: changes whenever a file may have, and costs no
+    reading."""
     total = hashlib.sha256()
     for file in files:
-        total.update(f"{file.path}\0{file.size}\0{file.mtime_ns}\0{file.ctime_ns}\n".encode(errors="surrogateescape"))
+        total.update(
+            f"{file.path}\0{file.size}\0{file.mtime_ns}\0{file.ctime_ns}\n".encode(
+                errors="surrogateescape"
+            )
+        )
     return total.hexdigest()
 
 
@@ -65,7 +77,9 @@ def differing(files: Iterable[File], published: Iterable[Published]) -> str:
     """Which files are not the published ones, in words; empty when all are."""
     known = {entry.name: entry for entry in published}
     wrong = [
-        file.name for file in files if file.name in known and digest_file(file.path, "md5") != known[file.name].md5
+        file.name
+        for file in files
+        if file.name in known and digest_file(file.path, "md5") != known[file.name].md5
     ]
     if not wrong:
         return ""
@@ -81,7 +95,8 @@ def shapes(count: int, channels: int, sizes: Whole) -> str:
 
 
 def digest_content(train: dict[str, str], test: dict[str, str]) -> str:
-    """Identity of a data set's content: sha256 (hex) over the digests of pixels, shapes and labels of both parts.
+    """Identity of a data set's content: sha256 (hex) over the digests of pixels, shapes and labels
+    of both parts.
 
     Storage does not enter: the same images give the same digest however they are kept.
     """
@@ -90,7 +105,9 @@ def digest_content(train: dict[str, str], test: dict[str, str]) -> str:
 
 def digest_part(part: Part) -> dict[str, str]:
     """Digests of pixels, shapes and labels of a part, from the arrays themselves."""
-    sizes = part.sizes if part.sizes is not None else np.array(part.pixels.shape[1:3], dtype=np.int64)
+    sizes = (
+        part.sizes if part.sizes is not None else np.array(part.pixels.shape[1:3], dtype=np.int64)
+    )
     return {
         "pixels": digest_array(part.pixels),
         "shapes": shapes(len(part), part.channels, sizes),

@@ -1,4 +1,5 @@
-"""Handwritten digits of 8 by 8 pixels (UCI optical recognition, test part), as scikit-learn ships them: no download."""
+"""Handwritten digits of 8 by 8 pixels (UCI optical recognition, test part), as scikit-learn ships
+them: no download."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ CONTENT = "335edd25f2078aa2fc961dc781872cdd25007cfe94298857b7e0a8864b104e61"
 
 @dataclass(frozen=True)
 class Digits:
-    """1,797 grey images, cut here into 1,297 for the pool and 500 for the test set, classes in proportion."""
+    """1,797 grey images, cut here into 1,297 for the pool and 500 for the test set, classes in
+    proportion."""
 
     side: ClassVar[int | None] = 8
     channels: ClassVar[int] = 1
@@ -42,14 +44,18 @@ class Digits:
         )
         if file is None:
             raise DataError(
-                "digits is not there: scikit-learn or its data are missing", remedy="install scikit-learn again"
+                "digits is not there: scikit-learn or its data are missing",
+                remedy="install scikit-learn again",
             )
         return [file]
 
     def differs(self, files: Sequence[File]) -> str:
         """By the digest of the images and labels, independent of how the file is compressed."""
         pixels, labels = _read_digits(files[0])
-        same = digest.digest_json([digest.digest_array(pixels), digest.digest_array(labels)]) == CONTENT
+        same = (
+            digest.digest_json([digest.digest_array(pixels), digest.digest_array(labels)])
+            == CONTENT
+        )
         return "" if same else "the installed scikit-learn has other digits"
 
     def read(self, files: Sequence[File]) -> Source:
@@ -57,11 +63,16 @@ class Digits:
         pixels, labels = _read_digits(files[0])
         train, test = stratified(labels, TEST, SEED)
         names = tuple(str(digit) for digit in range(10))
-        return Source(ArrayImages(pixels[train], labels[train]), ArrayImages(pixels[test], labels[test]), names)
+        return Source(
+            ArrayImages(pixels[train], labels[train]),
+            ArrayImages(pixels[test], labels[test]),
+            names,
+        )
 
 
 def stratified(labels: Whole, size: int, seed: int) -> tuple[Whole, Whole]:
-    """Positions of the rest and of `size` images held out, classes in proportion by largest remainders, native order.
+    """Positions of the rest and of `size` images held out, classes in proportion by largest
+    remainders, native order.
 
     Within a class the held-out images are drawn by Philox(key=seed), classes in order.
     """
@@ -71,7 +82,10 @@ def stratified(labels: Whole, size: int, seed: int) -> tuple[Whole, Whole]:
     take = np.floor(share).astype(np.int64)
     largest = np.argsort(take - share, kind="stable")[: size - int(take.sum())]
     take[largest] += 1
-    held = [generator.permutation(np.flatnonzero(labels == place))[:count] for place, count in enumerate(take)]
+    held = [
+        generator.permutation(np.flatnonzero(labels == place))[:count]
+        for place, count in enumerate(take)
+    ]
     test = np.sort(np.concatenate(held))
     return np.setdiff1d(np.arange(len(labels)), test), test
 
@@ -84,9 +98,16 @@ def _read_digits(file: File) -> tuple[Bytes, Whole]:
         pixels = np.rint(table[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
         return pixels, table[:, 64].astype(np.int64)
     except (ValueError, IndexError, EOFError, zlib.error) as error:
-        raise DataError(f"digits is damaged: {error}", where=file.path, remedy="install scikit-learn again") from error
+        raise DataError(
+            f"digits is damaged: {error}", where=file.path, remedy="install scikit-learn again"
+        ) from error
 
 
 DIGITS = Digits(
-    Origin("digits", "Digits", "https://archive.ics.uci.edu/dataset/80", "nowhere: it ships with scikit-learn")
+    Origin(
+        "digits",
+        "Digits",
+        "https://archive.ics.uci.edu/dataset/80",
+        "nowhere: it ships with scikit-learn",
+    )
 )

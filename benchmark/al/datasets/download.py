@@ -22,10 +22,11 @@ _NETWORK = (urllib.error.URLError, http.client.HTTPException, OSError)
 
 
 def download(file: Published, urls: tuple[str, ...], folder: Path, progress: Progress) -> Path:
-    """The file in `folder`, fetched from the first mirror that gives it; nothing is done when it is there already.
+    """The file in `folder`, fetched from the first mirror that gives it; nothing is done when it is
+    there already.
 
-    An unfinished download is kept as `<name>.partial` and continued. Raises DataError when no mirror answers, or when
-    the content has another checksum.
+    An unfinished download is kept as `<name>.partial` and continued. Raises DataError when no
+    mirror answers, or when the content has another checksum.
     """
     target = folder / file.name
     if target.exists():
@@ -45,7 +46,10 @@ def download(file: Published, urls: tuple[str, ...], folder: Path, progress: Pro
         raise DataError(
             f"{file.name} could not be downloaded: {'; '.join(failures)}",
             where=str(folder),
-            remedy=f"run the same command again, it continues after the {kept:,} bytes that are there; or put {file} there",
+            remedy=(
+                f"run the same command again, it continues after the {kept:,} bytes that are "
+                f"there; or put {file} there"
+            ),
         )
     try:
         _verify_digest(partial, file, urls)
@@ -57,7 +61,8 @@ def download(file: Published, urls: tuple[str, ...], folder: Path, progress: Pro
 
 
 def _fetch_from(url: str, file: Published, partial: Path, progress: Progress) -> None:
-    """Continue until the file is complete; a lost connection is taken up again as long as that brings something."""
+    """Continue until the file is complete; a lost connection is taken up again as long as that
+    brings something."""
     while True:
         before = partial.stat().st_size if partial.exists() else 0
         try:
@@ -73,7 +78,9 @@ def _continue_download(url: str, file: Published, partial: Path, progress: Progr
     have = partial.stat().st_size if partial.exists() else 0
     if file.size is not None and have >= file.size:
         return
-    headers = {"User-Agent": "albench", "Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    headers = {"User-Agent": "albench", "Accept-Encoding": "identity"} | (
+        {"Range": f"bytes={have}-"} if have else {}
+    )
     try:
         response = _open_address(url, headers)
     except urllib.error.HTTPError as error:
@@ -82,7 +89,9 @@ def _continue_download(url: str, file: Published, partial: Path, progress: Progr
         raise
     with response:
         resumes = response.status == http.HTTPStatus.PARTIAL_CONTENT
-        if resumes and not str(response.headers.get("Content-Range", "")).startswith(f"bytes {have}-"):
+        if resumes and not str(response.headers.get("Content-Range", "")).startswith(
+            f"bytes {have}-"
+        ):
             raise http.client.HTTPException("the server continues at another place")
         have = have if resumes else 0
         announced = int(response.headers.get("Content-Length") or 0)
@@ -91,7 +100,12 @@ def _continue_download(url: str, file: Published, partial: Path, progress: Progr
 
 
 def _receive_bytes(
-    response: http.client.HTTPResponse, partial: Path, have: int, total: int, name: str, progress: Progress
+    response: http.client.HTTPResponse,
+    partial: Path,
+    have: int,
+    total: int,
+    name: str,
+    progress: Progress,
 ) -> None:
     with partial.open("ab" if have else "wb") as out:
         while block := response.read(BLOCK):
@@ -118,5 +132,8 @@ def _verify_digest(path: Path, file: Published, urls: tuple[str, ...]) -> None:
         raise DataError(
             f"{file.name} has md5 {found} and {path.stat().st_size:,} bytes, expected is {file}",
             where=str(path),
-            remedy=f"remove it and fetch it again from {urls[0]}; if it stays so, a proxy or the server sends something else",
+            remedy=(
+                f"remove it and fetch it again from {urls[0]}; if it stays so, a proxy or the "
+                "server sends something else"
+            ),
         )

@@ -1,8 +1,10 @@
-"""Features of all images of a data set that were computed elsewhere, read from a file that is pinned by its digest.
+"""Features of all images of a data set that were computed elsewhere, read from a file that is
+pinned by its digest.
 
-A file holds `train` (pool, d) and, where anybody needs them, `test` (test, d): one row for each image in the order of the data
-set as the protocol makes it. `data` is the digest of that data set, which every record shows. There are two formats: `.npz` with
-the three as arrays, and `.safetensors` with two tensors and `data` in its metadata.
+A file holds `train` (pool, d) and, where anybody needs them, `test` (test, d): one row for each
+image in the order of the data set as the protocol makes it. `data` is the digest of that data set,
+which every record shows. There are two formats: `.npz` with the three as arrays, and `.safetensors`
+with two tensors and `data` in its metadata.
 """
 
 from __future__ import annotations
@@ -47,20 +49,30 @@ class Features:
 
 
 def read_features(pinned: FeatureFile, root: Path, dataset: Dataset) -> Features:
-    """The features of a data set from `<root>/features/<file>`; of a safetensors file they are a map of the file.
+    """The features of a data set from `<root>/features/<file>`; of a safetensors file they are a
+    map of the file.
 
-    Raises DataError where the file is absent, is not the one that is pinned, or belongs to other images; UsageError for a format
-    that cannot be read here.
+    Raises DataError where the file is absent, is not the one that is pinned, or belongs to other
+    images; UsageError for a format that cannot be read here.
     """
     path = root / FOLDER / pinned.file
-    remedy = "put the file that the suite pins there" if pinned.made is None else _how_made(pinned, dataset.name)
+    remedy = (
+        "put the file that the suite pins there"
+        if pinned.made is None
+        else _how_made(pinned, dataset.name)
+    )
     try:
-        # What is pinned by what made it has no digest to be compared with, and is read by hundreds of trials.
+        # What is pinned by what made it has no digest to be compared with, and is read by hundreds
+        # of trials.
         found = _digest(path) if pinned.sha256 is not None else _opened(path)
     except OSError as error:
         raise DataError(f"no such features: {error}", where=str(path), remedy=remedy) from error
     if pinned.sha256 is not None and found != pinned.sha256:
-        raise DataError(f"sha256 is {found[:16]}..., not {pinned.sha256[:16]}...", where=str(path), remedy=remedy)
+        raise DataError(
+            f"sha256 is {found[:16]}..., not {pinned.sha256[:16]}...",
+            where=str(path),
+            remedy=remedy,
+        )
     arrays, metadata = _read_safetensors(path) if path.suffix == ".safetensors" else _read_npz(path)
     data = metadata.get("data", "")
     if data != dataset.digest:
@@ -78,21 +90,25 @@ def read_features(pinned: FeatureFile, root: Path, dataset: Dataset) -> Features
             continue
         if rows is None or rows.ndim != 2 or len(rows) != count or rows.dtype.kind != "f":
             raise DataError(
-                f"'{name}' is {'absent' if rows is None else f'{rows.dtype} of shape {rows.shape}'}",
+                f"'{name}' is "
+                f"{'absent' if rows is None else f'{rows.dtype} of shape {rows.shape}'}",
                 where=str(path),
                 remedy=f"store floating-point numbers of shape ({count}, d)",
             )
     test = arrays.get("test")
     return Features(
-        np.asarray(arrays["train"], dtype=np.float32), None if test is None else np.asarray(test, dtype=np.float32)
+        np.asarray(arrays["train"], dtype=np.float32),
+        None if test is None else np.asarray(test, dtype=np.float32),
     )
 
 
 def digest_features(pinned: FeatureFile, root: Path, cache: Path) -> str:
-    """sha256 (hex) of a features file. A file that is pinned by what made it has no such digest in its pin.
+    """sha256 (hex) of a features file. A file that is pinned by what made it has no such digest in
+    its pin.
 
-    It is kept in the cache of data sets, so that hundreds of trials do not read the whole file: it is computed again as soon as
-    size or times of the file have changed. Raises DataError for a file that cannot be read.
+    It is kept in the cache of data sets, so that hundreds of trials do not read the whole file: it
+    is computed again as soon as size or times of the file have changed. Raises DataError for a file
+    that cannot be read.
     """
     path = root / FOLDER / pinned.file
     try:
@@ -105,12 +121,16 @@ def digest_features(pinned: FeatureFile, root: Path, cache: Path) -> str:
             store.remember(stamp, facts)
         return facts.sources
     except OSError as error:
-        raise DataError(f"no such features: {error}", where=str(path), remedy="put the file back") from error
+        raise DataError(
+            f"no such features: {error}", where=str(path), remedy="put the file back"
+        ) from error
 
 
 def feature_path(root: Path, data: str, made: FeatureNetwork, pool: str = "") -> Path:
-    """Where features of a data set are written: `<root>/features/<data>[-<pool>]-<network>-<size>.safetensors`."""
-    return root / FOLDER / f"{'-'.join(part for part in (data, pool, made.network) if part)}-{made.size}.safetensors"
+    """Where features of a data set are written:
+    `<root>/features/<data>[-<pool>]-<network>-<size>.safetensors`."""
+    names = "-".join(part for part in (data, pool, made.network) if part)
+    return root / FOLDER / f"{names}-{made.size}.safetensors"
 
 
 def read_made(path: Path) -> tuple[str, FeatureNetwork] | None:
@@ -126,9 +146,15 @@ def read_made(path: Path) -> tuple[str, FeatureNetwork] | None:
 
 
 def write_made(path: Path, dataset: Dataset, made: FeatureNetwork, train: Rows, test: Rows) -> None:
-    """Write a safetensors file whose metadata hold the digest of the data, what made it, and the identity of both."""
-    said = {"data": dataset.digest, "made": made.model_dump_json(), "identity": identity_of(dataset.digest, made)}
-    # Written here and not by the library, which orders metadata at random: equal features are equal files.
+    """Write a safetensors file whose metadata hold the digest of the data, what made it, and the
+    identity of both."""
+    said = {
+        "data": dataset.digest,
+        "made": made.model_dump_json(),
+        "identity": identity_of(dataset.digest, made),
+    }
+    # Written here and not by the library, which orders metadata at random: equal features are equal
+    # files.
     ends = (train.nbytes, train.nbytes + test.nbytes)
     header = {
         "__metadata__": said,
@@ -140,16 +166,22 @@ def write_made(path: Path, dataset: Dataset, made: FeatureNetwork, train: Rows, 
     try:
         files.write(
             path,
-            len(content).to_bytes(8, "little") + content + train.astype("<f4").tobytes() + test.astype("<f4").tobytes(),
+            len(content).to_bytes(8, "little")
+            + content
+            + train.astype("<f4").tobytes()
+            + test.astype("<f4").tobytes(),
         )
     except OSError as error:
         raise DataError(
-            f"the features cannot be written: {error.strerror or error}", where=str(path), remedy="free space there"
+            f"the features cannot be written: {error.strerror or error}",
+            where=str(path),
+            remedy="free space there",
         ) from error
 
 
 def identity_of(data: str, made: FeatureNetwork) -> str:
-    """sha256 (hex) over the digest of the data, the digest of the weights, the preprocessing and the code of the network."""
+    """sha256 (hex) over the digest of the data, the digest of the weights, the preprocessing and
+    the code of the network."""
     return digest.digest_json({"data": data, "made": made.model_dump(mode="json")})
 
 
@@ -177,7 +209,8 @@ class Blocks:
 
 @contextmanager
 def open_blocks(path: Path, dataset: Dataset, made: FeatureNetwork) -> Iterator[Blocks]:
-    """The blocks of the file `path`, which go when it is written. Raises DataError where there is no space for them."""
+    """The blocks of the file `path`, which go when it is written. Raises DataError where there is
+    no space for them."""
     # Blocks of other images, weights or code lie in another folder.
     folder = path.with_name(f".{path.name}.{identity_of(dataset.digest, made)[:16]}.partial")
     try:
@@ -186,12 +219,17 @@ def open_blocks(path: Path, dataset: Dataset, made: FeatureNetwork) -> Iterator[
         files.remove(folder, base=path.parent)
     except OSError as error:
         raise DataError(
-            f"the features cannot be saved: {error.strerror or error}", where=str(folder), remedy="free space there"
+            f"the features cannot be saved: {error.strerror or error}",
+            where=str(folder),
+            remedy="free space there",
         ) from error
 
 
-def write_features(path: Path, dataset: Dataset, train: npt.NDArray[Any], test: npt.NDArray[Any] | None = None) -> str:
-    """Write a `.npz` file of features for these images and return its sha256, which a suite pins."""
+def write_features(
+    path: Path, dataset: Dataset, train: npt.NDArray[Any], test: npt.NDArray[Any] | None = None
+) -> str:
+    """Write a `.npz` file of features for these images and return its sha256, which a suite
+    pins."""
     arrays: dict[str, Any] = {"train": train, "data": np.array(dataset.digest)}
     arrays |= {} if test is None else {"test": test}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -204,14 +242,18 @@ def write_features(path: Path, dataset: Dataset, train: npt.NDArray[Any], test: 
 def synthetic_features(pinned: FeatureFile, root: Path, dataset: Dataset) -> Features:
     """Random numbers in place of a file, for dry runs on synthetic images."""
     rng = np.random.default_rng(0)
-    train, test = (rng.standard_normal((len(part), 8)).astype(np.float32) for part in (dataset.train, dataset.test))
+    train, test = (
+        rng.standard_normal((len(part), 8)).astype(np.float32)
+        for part in (dataset.train, dataset.test)
+    )
     return Features(train, test)
 
 
 def _how_made(pinned: FeatureFile, data: str) -> str:
     made = pinned.made
     assert made is not None
-    if pinned.file != feature_path(Path(), data, made).name:  # of a part of the data set, which only its suite says
+    # Another name is that of a part of the data set, which only its suite says.
+    if pinned.file != feature_path(Path(), data, made).name:
         return "run `albench features SUITE` with the suite's name"
     return f"run `albench features {data} --network {made.network} --size {made.size}`"
 
@@ -228,7 +270,11 @@ def _difference(found: FeatureNetwork | None, pinned: FeatureNetwork) -> str:
     if found is None:
         return "nothing that the file names"
     had, wanted = found.model_dump(), pinned.model_dump()
-    return ", ".join(f"{name} = {had[name]} instead of {wanted[name]}" for name in wanted if had[name] != wanted[name])
+    return ", ".join(
+        f"{name} = {had[name]} instead of {wanted[name]}"
+        for name in wanted
+        if had[name] != wanted[name]
+    )
 
 
 def _digest(path: Path) -> str:
@@ -249,7 +295,9 @@ def _read_npz(path: Path) -> tuple[Mapping[str, npt.NDArray[Any]], Mapping[str, 
             arrays = {name: archive[name] for name in ("train", "test", "data") if name in archive}
     except (OSError, ValueError) as error:
         raise DataError(
-            f"not an npz file of plain arrays: {error}", where=str(path), remedy="write it with numpy.savez"
+            f"not an npz file of plain arrays: {error}",
+            where=str(path),
+            remedy="write it with numpy.savez",
         ) from error
     return arrays, {"data": str(arrays.pop("data", ""))}
 
@@ -263,7 +311,8 @@ HEADER = 2**20
 def _read_safetensors(path: Path) -> tuple[Mapping[str, npt.NDArray[Any]], Mapping[str, str]]:
     """Tensors as read-only maps of the file, so that processes share its pages; and its metadata.
 
-    The format: eight bytes with the length of a JSON header, the header, and the numbers; offsets count from the header's end.
+    The format: eight bytes with the length of a JSON header, the header, and the numbers; offsets
+    count from the header's end.
     """
     try:
         with os.fdopen(files.open_fd(path), "rb") as file:
@@ -282,5 +331,7 @@ def _read_safetensors(path: Path) -> tuple[Mapping[str, npt.NDArray[Any]], Mappi
                     where, shape = 8 + length + first, tuple(said["shape"])
                     arrays[name] = np.memmap(file, dtype=kind, mode="r", offset=where, shape=shape)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"not a safetensors file: {error}", where=str(path), remedy="write it again") from error
+        raise DataError(
+            f"not a safetensors file: {error}", where=str(path), remedy="write it again"
+        ) from error
     return arrays, {str(name): str(value) for name, value in metadata.items()}

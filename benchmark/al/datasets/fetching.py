@@ -16,14 +16,17 @@ from benchmark.al.datasets.source import DatasetFormat, Download
 from benchmark.errors import DataError
 
 FOLDER = ".downloads"
-"""Below the data root: unfinished downloads and unpacked archives on their way. An archive put there is used."""
+"""Below the data root: unfinished downloads and unpacked archives on their way. An archive put
+there is used."""
 
 
 def fetch(name: str, root: Path, progress: Progress) -> None:
-    """Download a data set, check it, unpack it. Nothing is done when it is there; nothing that is there is replaced.
+    """Download a data set, check it, unpack it. Nothing is done when it is there; nothing that is
+    there is replaced.
 
-    `progress(file, bytes done, bytes in all or 0)` is called on the way. Raises DataError for an unknown name, when no mirror
-    answers, when a checksum differs, when an archive is refused, or when something else is in the place.
+    `progress(file, bytes done, bytes in all or 0)` is called on the way. Raises DataError for an
+    unknown name, when no mirror answers, when a checksum differs, when an archive is refused, or
+    when something else is in the place.
     """
     kind = official_format(name)
     try:
@@ -42,7 +45,8 @@ def fetch(name: str, root: Path, progress: Progress) -> None:
 
 
 def _is_present(kind: DatasetFormat, root: Path, surely: bool = False) -> bool:
-    """Whether the published data are there. Raises DataError when others are, or when `surely` and they are not."""
+    """Whether the published data are there. Raises DataError when others are, or when `surely` and
+    they are not."""
     try:
         files = kind.files(root)
     except DataError:
@@ -68,7 +72,9 @@ def _get_item(item: Download, root: Path, progress: Progress) -> None:
         return
     if target.exists():
         raise DataError(
-            f"{item.makes} is there, but incomplete", where=str(target), remedy="move it away and fetch again"
+            f"{item.makes} is there, but incomplete",
+            where=str(target),
+            remedy="move it away and fetch again",
         )
     archive = download(item.file, item.urls, folder, progress)
     _unpack_item(item, archive, target, folder / f"{item.file.name}.unpacked")
@@ -92,7 +98,9 @@ def _unpack_item(item: Download, archive: Path, target: Path, partial: Path) -> 
 
 def _path_inside(folder: Path, name: str, archive: Path) -> Path:
     if not (folder / name).exists():
-        raise DataError(f"the archive holds no {name}", where=str(archive), remedy="get it from its home page")
+        raise DataError(
+            f"the archive holds no {name}", where=str(archive), remedy="get it from its home page"
+        )
     return folder / name
 
 

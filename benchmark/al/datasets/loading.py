@@ -16,15 +16,20 @@ from benchmark.errors import DataError
 from benchmark.spec.data import Data
 
 
-def load(data: Data, root: Path, cache: Path, *, check: bool = False, shared: Path | None = None) -> Dataset:
-    """The data set, from the cache where it was made before. `check`: read the cached pixels again and compare.
+def load(
+    data: Data, root: Path, cache: Path, *, check: bool = False, shared: Path | None = None
+) -> Dataset:
+    """The data set, from the cache where it was made before. `check`: read the cached pixels again
+    and compare.
 
-    `shared` is a cache that is looked into first and never written. `root` holds data sets in torchvision's folder layout.
-    Raises DataError when files are missing or damaged, when their
+    `shared` is a cache that is looked into first and never written. `root` holds data sets in
+    torchvision's folder layout. Raises DataError when files are missing or damaged, when their
     numbers are not the pinned ones, or when the cache cannot be written.
     """
     try:
-        return _load_dataset(data, root, [Cache(place) for place in (shared, cache) if place is not None], check)
+        return _load_dataset(
+            data, root, [Cache(place) for place in (shared, cache) if place is not None], check
+        )
     except OSError as error:
         raise DataError(
             f"{data.name} cannot be read: {error.strerror or error}",
@@ -34,13 +39,18 @@ def load(data: Data, root: Path, cache: Path, *, check: bool = False, shared: Pa
 
 
 def describe(data: Data, root: Path, cache: Path) -> DataStatus:
-    """Whether `load` would succeed, and with what. Quick where the cache has it; the first time it is made."""
+    """Whether `load` would succeed, and with what. Quick where the cache has it; the first time it
+    is made."""
     try:
         found = load(data, root, cache)
     except DataError as error:
         return DataStatus(data.name, present=False, digest=None, canonical=False, note=str(error))
     return DataStatus(
-        found.name, present=True, digest=found.digest, canonical=found.canonical, note=found.canonical_note
+        found.name,
+        present=True,
+        digest=found.digest,
+        canonical=found.canonical,
+        note=found.canonical_note,
     )
 
 
@@ -65,12 +75,19 @@ def _load_dataset(data: Data, root: Path, caches: list[Cache], check: bool) -> D
         differs = (
             ""
             if facts.sources == data.files
-            else (f"its files have the digest {facts.sources[:12]}, and the suite pins {data.files[:12]}")
+            else (
+                f"its files have the digest {facts.sources[:12]}, and the suite pins "
+                f"{data.files[:12]}"
+            )
         )
-    return Dataset(data.name, entry.train, entry.test, entry.class_names, entry.digest, differs == "", differs)
+    return Dataset(
+        data.name, entry.train, entry.test, entry.class_names, entry.digest, differs == "", differs
+    )
 
 
-def _make_entry(data: Data, kind: DatasetFormat, files: list[File], store: Cache, key: str) -> Entry:
+def _make_entry(
+    data: Data, kind: DatasetFormat, files: list[File], store: Cache, key: str
+) -> Entry:
     check_transforms(data.decode)
     source = kind.read(files)
     chosen = split_dataset(data, source)

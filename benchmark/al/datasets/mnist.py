@@ -1,4 +1,5 @@
-"""MNIST (LeCun et al. 1998) and Kuzushiji-MNIST (Clanuwat et al. 2018): idx files in `MNIST/raw` and `KMNIST/raw`."""
+"""MNIST (LeCun et al. 1998) and Kuzushiji-MNIST (Clanuwat et al. 2018): idx files in `MNIST/raw`
+and `KMNIST/raw`."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ LIMIT = 2**31
 
 @dataclass(frozen=True)
 class Idx:
-    """One of the two. The files may be gzipped, as published, or unpacked; a gzipped one is preferred."""
+    """One of the two. The files may be gzipped, as published, or unpacked; a gzipped one is
+    preferred."""
 
     side: ClassVar[int | None] = 28
     channels: ClassVar[int] = 1
@@ -49,7 +51,11 @@ class Idx:
         found = []
         for published in self.published:
             names = (published.name, published.name.removesuffix(".gz"))
-            there = [file for name in names if (file := file_info(root / self.origin.place / name, name)) is not None]
+            there = [
+                file
+                for name in names
+                if (file := file_info(root / self.origin.place / name, name)) is not None
+            ]
             if not there:
                 raise missing_error(self.origin, root, f"{self.origin.place}/{published.name}")
             found.append(there[0])
@@ -67,10 +73,14 @@ class Idx:
         """Images (n, 28, 28, 1)."""
         train, train_labels, test, test_labels = (self._array(file) for file in files)
         return Source(
-            self._part(train, train_labels, files[1]), self._part(test, test_labels, files[3]), self.class_names
+            self._part(train, train_labels, files[1]),
+            self._part(test, test_labels, files[3]),
+            self.class_names,
         )
 
-    def _part(self, pixels: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8], file: File) -> ArrayImages:
+    def _part(
+        self, pixels: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8], file: File
+    ) -> ArrayImages:
         if pixels.ndim != 3 or labels.shape != pixels.shape[:1]:
             raise self._damaged(file, f"images have shape {pixels.shape}, labels {labels.shape}")
         if len(labels) and int(labels.max()) >= len(self.class_names):
@@ -78,22 +88,29 @@ class Idx:
         return ArrayImages(pixels[..., None], labels.astype(np.int64))
 
     def _array(self, file: File) -> npt.NDArray[np.uint8]:
-        """An idx file of bytes: two zeros, type 8, number of dimensions, big-endian dimensions, values."""
+        """An idx file of bytes: two zeros, type 8, number of dimensions, big-endian dimensions,
+        values."""
         try:
             with Path(file.path).open("rb") as raw:
                 stream: IO[bytes] = gzip.GzipFile(fileobj=raw) if file.name.endswith(".gz") else raw  # type: ignore[assignment]
                 head = stream.read(4)
                 if head[:3] != b"\0\0\x08" or len(head) != 4:
                     raise self._damaged(file, "it is not an idx file of bytes")
-                shape = tuple(int(side) for side in np.frombuffer(stream.read(4 * head[3]), dtype=">u4"))
+                shape = tuple(
+                    int(side) for side in np.frombuffer(stream.read(4 * head[3]), dtype=">u4")
+                )
                 size = math.prod(shape)
                 if len(shape) != head[3] or size > LIMIT:
                     raise self._damaged(file, f"it announces the shape {shape}")
-                content = stream.read(size + 1)  # one more: at the end of the stream gzip compares its checksum
+                content = stream.read(
+                    size + 1
+                )  # one more: at the end of the stream gzip compares its checksum
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise self._damaged(file, str(error)) from error
         if len(content) != size:
-            raise self._damaged(file, f"it announces {size:,} values of shape {shape} and holds another number")
+            raise self._damaged(
+                file, f"it announces {size:,} values of shape {shape} and holds another number"
+            )
         return np.frombuffer(content, dtype=np.uint8).reshape(shape)
 
     def _damaged(self, file: File, reason: str) -> Exception:
@@ -104,7 +121,12 @@ def _idx_origin(
     name: str, title: str, home: str, place: str, mirrors: Sequence[str], files: Sequence[Published]
 ) -> Origin:
     downloads = tuple(
-        Download(file, tuple(f"{mirror}{file.name}" for mirror in mirrors), makes=f"{place}/{file.name}", unpack=False)
+        Download(
+            file,
+            tuple(f"{mirror}{file.name}" for mirror in mirrors),
+            makes=f"{place}/{file.name}",
+            unpack=False,
+        )
         for file in files
     )
     return Origin(name, title, home, place, downloads)
@@ -141,7 +163,8 @@ MNIST = Idx(
     ),
     class_names=("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
 )
-"""60,000 + 10,000 handwritten digits. The checksums of the unpacked files are those of the published content."""
+"""60,000 + 10,000 handwritten digits. The checksums of the unpacked files are those of the
+published content."""
 
 KMNIST = Idx(
     origin=_idx_origin(

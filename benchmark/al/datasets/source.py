@@ -1,4 +1,5 @@
-"""What a data set is before a protocol chooses from it: published files, files on disk, images by number."""
+"""What a data set is before a protocol chooses from it: published files, files on disk, images by
+number."""
 
 from __future__ import annotations
 
@@ -61,7 +62,10 @@ class Origin:
         if not self.downloads:
             return f"it belongs at {root / self.place}; see {self.home}"
         files = ", ".join(str(download.file) for download in self.downloads)
-        return f"run `albench fetch {self.name}`, or get {files} from {self.home} so that {root / self.place} exists"
+        return (
+            f"run `albench fetch {self.name}`, or get {files} from {self.home} so that "
+            f"{root / self.place} exists"
+        )
 
 
 class File(NamedTuple):
@@ -83,7 +87,8 @@ class RawImages(Protocol):
         """(n,) class numbers from 0."""
 
     def read(self, index: int) -> Bytes:
-        """Image `index`, (height, width, channels) uint8. Raises DataError when it cannot be decoded."""
+        """Image `index`, (height, width, channels) uint8. Raises DataError when it cannot be
+        decoded."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,8 @@ class FileImages:
     """Pixels that every image has to be high and wide (None: any size)."""
 
     def read(self, index: int) -> Bytes:
-        """Image `index`, decoded by Pillow. Raises DataError for one that cannot be, or has another size."""
+        """Image `index`, decoded by Pillow. Raises DataError for one that cannot be, or has another
+        size."""
         from PIL import Image
 
         file = self.files[index]
@@ -118,7 +124,9 @@ class FileImages:
                 pixels = np.asarray(image.convert("RGB"))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise DataError(
-                f"{file.name} is not an image that can be read: {error}", where=file.path, remedy="fetch the data again"
+                f"{file.name} is not an image that can be read: {error}",
+                where=file.path,
+                remedy="fetch the data again",
             ) from error
         height, width = pixels.shape[:2]
         if self.side is not None and (height, width) != (self.side, self.side):
@@ -170,18 +178,29 @@ def missing_error(origin: Origin, root: Path, what: str) -> DataError:
     """The error for data that are not there."""
     if not root.is_dir():
         return DataError(
-            f"{origin.name} is not there: the data root does not exist", where=str(root), remedy=origin.remedy(root)
+            f"{origin.name} is not there: the data root does not exist",
+            where=str(root),
+            remedy=origin.remedy(root),
         )
-    return DataError(f"{origin.name} is not there: {what} is missing", where=str(root), remedy=origin.remedy(root))
+    return DataError(
+        f"{origin.name} is not there: {what} is missing",
+        where=str(root),
+        remedy=origin.remedy(root),
+    )
 
 
-def damaged_error(origin: Origin, file: File, reason: str, published: Iterable[Published] = ()) -> DataError:
+def damaged_error(
+    origin: Origin, file: File, reason: str, published: Iterable[Published] = ()
+) -> DataError:
     """The error for a file that is there but cannot be used."""
     expected = next((f", expected {known}" for known in published if known.name == file.name), "")
     return DataError(
         f"{origin.name} is damaged: {reason}; {file.name} has {file.size:,} bytes{expected}",
         where=file.path,
-        remedy=f"move it away and run `albench fetch {origin.name}`, or get it again from {origin.home}",
+        remedy=(
+            f"move it away and run `albench fetch {origin.name}`, or get it again from "
+            f"{origin.home}"
+        ),
     )
 
 
@@ -191,22 +210,35 @@ def file_info(path: Path, name: str) -> File | None:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return File(str(path), name, found.st_size, found.st_mtime_ns, found.st_ctime_ns) if path.is_file() else None
+    return (
+        File(str(path), name, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        if path.is_file()
+        else None
+    )
 
 
 def subfolders(folder: Path) -> list[str]:
     """Names of the folders inside, sorted; hidden ones left out. Raises OSError."""
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        return sorted(
+            entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")
+        )
 
 
 def listing(folder: Path, prefix: str, suffixes: tuple[str, ...]) -> list[File]:
-    """Files of these kinds directly inside a folder, sorted by name; hidden ones left out. Raises OSError."""
+    """Files of these kinds directly inside a folder, sorted by name; hidden ones left out. Raises
+    OSError."""
     found = []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.lower().endswith(suffixes) and not entry.name.startswith(".") and entry.is_file():
+            if (
+                entry.name.lower().endswith(suffixes)
+                and not entry.name.startswith(".")
+                and entry.is_file()
+            ):
                 facts = entry.stat()
                 name = f"{prefix}{entry.name}"
-                found.append(File(entry.path, name, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns))
+                found.append(
+                    File(entry.path, name, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+                )
     return sorted(found, key=lambda file: file.name)

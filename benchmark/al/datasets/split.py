@@ -33,7 +33,8 @@ class Division:
 def split_dataset(data: Data, source: Source) -> Division:
     """Apply split, imbalance and limit. `source.test` None: both parts are cut from `source.train`.
 
-    Raises DataError when the rule does not fit the data set, or sizes or classes are not the pinned ones.
+    Raises DataError when the rule does not fit the data set, or sizes or classes are not the pinned
+    ones.
     """
     rule = data.split.rule
     if (source.test is None) != (rule == "per_class"):
@@ -45,13 +46,18 @@ def split_dataset(data: Data, source: Source) -> Division:
         test_labels = labels[test]
     else:
         if data.split.drop is not None:
-            raise DataError(f"{data.name} has an official division; split.drop does not apply to it")
+            raise DataError(
+                f"{data.name} has an official division; split.drop does not apply to it"
+            )
         train, test = _all_indices(len(labels)), _all_indices(len(source.test.labels))
         test_labels = source.test.labels
     if data.imbalance is not None:
         have = [int(count) for count in np.bincount(labels[train], minlength=len(names))]
         train = train[kept_indices(labels[train], class_counts(data.imbalance, have))]
-    train, kept = subsample(train, data.limit, "train"), subsample(_all_indices(len(test)), data.limit, "test")
+    train, kept = (
+        subsample(train, data.limit, "train"),
+        subsample(_all_indices(len(test)), data.limit, "test"),
+    )
     found = Division(train, labels[train], test[kept], test_labels[kept], names)
     _require_pinned(data, found)
     return found
@@ -60,22 +66,30 @@ def split_dataset(data: Data, source: Source) -> Division:
 def class_counts(imbalance: Imbalance, per_class: Sequence[int]) -> list[int]:
     """Images kept of each class; `per_class` says how many there are.
 
-    `step`: even class ids keep `minority`, odd ones `majority`. `long_tail`: trunc(majority * ratio^(c/(K-1))). Neither
-    exceeds what exists. ST-CoNAL's imbalanced CIFAR variants (load_dataset.py at 43cb8c9).
+    `step`: even class ids keep `minority`, odd ones `majority`. `long_tail`: trunc(majority *
+    ratio^(c/(K-1))). Neither exceeds what exists. ST-CoNAL's imbalanced CIFAR variants
+    (load_dataset.py at 43cb8c9).
     """
     last = max(len(per_class) - 1, 1)
     wanted: list[int]
     if imbalance.kind == "step":
         assert imbalance.minority is not None
-        wanted = [imbalance.majority if place % 2 else imbalance.minority for place in range(len(per_class))]
+        wanted = [
+            imbalance.majority if place % 2 else imbalance.minority
+            for place in range(len(per_class))
+        ]
     else:
         assert imbalance.ratio is not None
-        wanted = [int(imbalance.majority * imbalance.ratio ** (place / last)) for place in range(len(per_class))]
+        wanted = [
+            int(imbalance.majority * imbalance.ratio ** (place / last))
+            for place in range(len(per_class))
+        ]
     return [min(pair) for pair in zip(wanted, per_class, strict=True)]
 
 
 def kept_indices(labels: Whole, counts: Sequence[int]) -> Whole:
-    """Positions of the first `counts[c]` images of every class c in native order, one class after another."""
+    """Positions of the first `counts[c]` images of every class c in native order, one class after
+    another."""
     kept = [np.flatnonzero(labels == place)[:count] for place, count in enumerate(counts)]
     return np.concatenate(kept).astype(np.int64) if kept else _all_indices(0)
 
@@ -83,15 +97,19 @@ def kept_indices(labels: Whole, counts: Sequence[int]) -> Whole:
 def per_class(labels: Whole, fraction: float, rounding: str, seed: int) -> tuple[Whole, Whole]:
     """Cut inside every class: positions of the pool and of the test set, both in native order.
 
-    Of a class with n images, floor or ceil of `fraction * n` go to the pool, drawn without replacement by
-    Philox(key=seed), classes in order. The product is exact in decimals: 0.9 is nine tenths, not the nearest double.
+    Of a class with n images, floor or ceil of `fraction * n` go to the pool, drawn without
+    replacement by Philox(key=seed), classes in order. The product is exact in decimals: 0.9 is nine
+    tenths, not the nearest double.
     """
     share, whole = Fraction(str(fraction)), math.ceil if rounding == "ceil" else math.floor
     return draw_per_class(labels, seed, lambda members: whole(share * members))
 
 
-def draw_per_class(labels: Whole, seed: int, pool_size: Callable[[int], int]) -> tuple[Whole, Whole]:
-    """As `per_class`, with the number of a class's images that go to the pool as a function of all it has."""
+def draw_per_class(
+    labels: Whole, seed: int, pool_size: Callable[[int], int]
+) -> tuple[Whole, Whole]:
+    """As `per_class`, with the number of a class's images that go to the pool as a function of all
+    it has."""
     # A negative seed is a valid number in a suite, but no valid key.
     generator = np.random.Generator(np.random.Philox(key=seed % 2**64))
     in_pool = np.zeros(len(labels), dtype=bool)
@@ -110,10 +128,13 @@ def subsample(indices: Whole, limit: Limit | None, part: str) -> Whole:
     return indices[np.sort(order[:size])]
 
 
-def cut_per_class(split: Split, labels: Whole, names: tuple[str, ...]) -> tuple[Whole, Whole, Whole, tuple[str, ...]]:
+def cut_per_class(
+    split: Split, labels: Whole, names: tuple[str, ...]
+) -> tuple[Whole, Whole, Whole, tuple[str, ...]]:
     """Leave a class out, number the rest from 0, and cut. The left-out images have label -1.
 
-    Positions of the pool and of the test set, the new labels of all images, and the names of the classes.
+    Positions of the pool and of the test set, the new labels of all images, and the names of the
+    classes.
     """
     left_out = _left_out(split, names)
     order = np.array([-1 if name in left_out else 0 for name in names], dtype=np.int64)
@@ -122,11 +143,20 @@ def cut_per_class(split: Split, labels: Whole, names: tuple[str, ...]) -> tuple[
     members = np.flatnonzero(renumbered >= 0)
     assert split.seed is not None
     if (held_out := split.test_per_class) is not None:
-        train, test = draw_per_class(renumbered[members], split.seed, lambda size: max(size - held_out, 0))
+        train, test = draw_per_class(
+            renumbered[members], split.seed, lambda size: max(size - held_out, 0)
+        )
     else:
         assert split.train_fraction is not None and split.rounding is not None
-        train, test = per_class(renumbered[members], split.train_fraction, split.rounding, split.seed)
-    return members[train], members[test], renumbered, tuple(name for name in names if name not in left_out)
+        train, test = per_class(
+            renumbered[members], split.train_fraction, split.rounding, split.seed
+        )
+    return (
+        members[train],
+        members[test],
+        renumbered,
+        tuple(name for name in names if name not in left_out),
+    )
 
 
 def _left_out(split: Split, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -140,15 +170,22 @@ def _all_indices(count: int) -> Whole:
 
 
 def _require_pinned(data: Data, found: Division) -> None:
-    """Refuse what is not exactly what the suite pins: a subset, a missing class, another edition."""
+    """Refuse what is not exactly what the suite pins: a subset, a missing class, another
+    edition."""
     checks = (
         ("classes", data.classes, len(found.class_names)),
         ("images in the pool", data.train_size, len(found.train)),
         ("images in the test set", data.test_size, len(found.test)),
     )
-    wrong = [f"{have:,} {what} where the suite pins {want:,}" for what, want, have in checks if want != have]
+    wrong = [
+        f"{have:,} {what} where the suite pins {want:,}"
+        for what, want, have in checks
+        if want != have
+    ]
     if wrong:
         raise DataError(
             f"{data.name} has {', '.join(wrong)}",
-            remedy="restore the complete data set; a smaller one needs a profile that says its sizes",
+            remedy=(
+                "restore the complete data set; a smaller one needs a profile that says its sizes"
+            ),
         )

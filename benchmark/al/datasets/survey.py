@@ -49,8 +49,9 @@ class FolderSurvey:
 def survey_folder(folder: Path, split: Split, side: int) -> FolderSurvey:
     """Look at `<folder>/{train,test}/<class>/<file>` or `<folder>/<class>/<file>`.
 
-    `split` divides what is undivided; a folder of clutter as in Caltech-101 is then left out. Images that are not squares of one
-    size become squares of `side` pixels. Raises DataError where there are no images, or an image cannot be read.
+    `split` divides what is undivided; a folder of clutter as in Caltech-101 is then left out.
+    Images that are not squares of one size become squares of `side` pixels. Raises DataError where
+    there are no images, or an image cannot be read.
     """
     divided = all((folder / part).is_dir() for part in PARTS)
     kind = ClassFolders(folder.name, divided=divided)
@@ -66,7 +67,9 @@ def survey_folder(folder: Path, split: Split, side: int) -> FolderSurvey:
         test = len(held_out)
     if len(names) < 2:
         raise DataError(
-            f"there are images of {len(names)} class", where=str(folder), remedy="make a folder for each class"
+            f"there are images of {len(names)} class",
+            where=str(folder),
+            remedy="make a folder for each class",
         )
     sizes = _sizes(pool)
     square = len(sizes) == 1 and sizes[0][0] == sizes[0][1]
@@ -101,19 +104,29 @@ def _sizes(images: FileImages) -> tuple[tuple[int, int], ...]:
                 found[image.height, image.width] += 1
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise DataError(
-                f"{file.name} is not an image that can be read: {error}", where=file.path, remedy="remove or replace it"
+                f"{file.name} is not an image that can be read: {error}",
+                where=file.path,
+                remedy="remove or replace it",
             ) from error
     return tuple(size for size, _ in found.most_common())
 
 
 def _moments(
-    images: FileImages, chosen: np.ndarray[tuple[int], np.dtype[np.int64]], decode: Sequence[Transform]
+    images: FileImages,
+    chosen: np.ndarray[tuple[int], np.dtype[np.int64]],
+    decode: Sequence[Transform],
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel over all pixels, scaled to [0, 1]."""
     count, total, squares = 0, np.zeros(3), np.zeros(3)
     for image in decoded(images, chosen, decode):
         pixels = image.reshape(-1, 3) / 255.0
-        count, total, squares = count + len(pixels), total + pixels.sum(axis=0), squares + (pixels**2).sum(axis=0)
+        count, total, squares = (
+            count + len(pixels),
+            total + pixels.sum(axis=0),
+            squares + (pixels**2).sum(axis=0),
+        )
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
-    return tuple(round(float(value), 4) for value in mean), tuple(max(round(float(value), 4), 1e-4) for value in std)
+    return tuple(round(float(value), 4) for value in mean), tuple(
+        max(round(float(value), 4), 1e-4) for value in std
+    )

@@ -1,4 +1,5 @@
-"""SVHN, cropped digits (Netzer et al. 2011): `train_32x32.mat` and `test_32x32.mat`, at the root or in `svhn/`."""
+"""SVHN, cropped digits (Netzer et al. 2011): `train_32x32.mat` and `test_32x32.mat`, at the root or
+in `svhn/`."""
 
 from __future__ import annotations
 
@@ -42,7 +43,11 @@ class Svhn:
         """Both files, each where it is found first."""
         found = []
         for published in self.published:
-            there = [file for folder in FOLDERS if (file := file_info(root / folder / published.name, published.name))]
+            there = [
+                file
+                for folder in FOLDERS
+                if (file := file_info(root / folder / published.name, published.name))
+            ]
             if not there:
                 raise missing_error(self.origin, root, published.name)
             found.append(there[0])
@@ -63,14 +68,20 @@ class Svhn:
         try:
             announced = {name: (shape, kind) for name, shape, kind in whosmat(file.path)}
             shape, kind = announced["X"]
-            if kind != "uint8" or shape[:-1] != (32, 32, 3) or int(np.prod(shape, dtype=object)) > LIMIT:
+            if (
+                kind != "uint8"
+                or shape[:-1] != (32, 32, 3)
+                or int(np.prod(shape, dtype=object)) > LIMIT
+            ):
                 raise ValueError(f"X is {kind} of shape {shape}")
             content = loadmat(file.path, variable_names=["X", "y"])
             pixels, labels = content["X"], content["y"].astype(np.int64).reshape(-1)
         except Exception as error:  # damaged bytes make scipy fail in many ways
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the disk, not the content
-            raise damaged_error(self.origin, file, f"{type(error).__name__}: {error}", self.published) from error
+            raise damaged_error(
+                self.origin, file, f"{type(error).__name__}: {error}", self.published
+            ) from error
         if labels.shape != pixels.shape[3:] or not set(np.unique(labels)) <= set(range(11)):
             raise damaged_error(self.origin, file, "labels do not fit the images", self.published)
         return ArrayImages(np.ascontiguousarray(pixels.transpose(3, 0, 1, 2)), labels % 10)
@@ -87,7 +98,10 @@ SVHN = Svhn(
         "SVHN",
         _HOME,
         "train_32x32.mat",
-        tuple(Download(file, (f"{_HOME}{file.name}",), makes=file.name, unpack=False) for file in _PUBLISHED),
+        tuple(
+            Download(file, (f"{_HOME}{file.name}",), makes=file.name, unpack=False)
+            for file in _PUBLISHED
+        ),
     ),
     published=_PUBLISHED,
 )

@@ -1,7 +1,8 @@
-"""Tiny ImageNet (Stanford CS231n 2015): 64-pixel JPEG files in `tiny-imagenet-200`; the official val part is the test set.
+"""Tiny ImageNet (Stanford CS231n 2015): 64-pixel JPEG files in `tiny-imagenet-200`; the official
+val part is the test set.
 
-Only the archive has a checksum that is widely published. Unpacked, the data count as published when `wnids.txt` names
-200 classes with 500 training and 50 validation images each.
+Only the archive has a checksum that is widely published. Unpacked, the data count as published when
+`wnids.txt` names 200 classes with 500 training and 50 validation images each.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ WNIDS, WORDS, ANNOTATIONS = "wnids.txt", "words.txt", "val/val_annotations.txt"
 
 @dataclass(frozen=True)
 class TinyImageNet:
-    """Classes are the WordNet ids of `wnids.txt` in sorted order; test labels come from `val_annotations.txt`."""
+    """Classes are the WordNet ids of `wnids.txt` in sorted order; test labels come from
+    `val_annotations.txt`."""
 
     side: ClassVar[int | None] = 64
     channels: ClassVar[int] = 3
@@ -65,11 +67,14 @@ class TinyImageNet:
         """By the number of classes and of images in each."""
         source = self.read(files)
         assert source.test is not None
-        counts = [set(Counter(part.labels.tolist()).values()) for part in (source.train, source.test)]
+        counts = [
+            set(Counter(part.labels.tolist()).values()) for part in (source.train, source.test)
+        ]
         if (len(source.class_names), *counts) == (CLASSES, {TRAIN}, {TEST}):
             return ""
         return (
-            f"{len(source.train.labels):,} + {len(source.test.labels):,} images in {len(source.class_names)} classes, "
+            f"{len(source.train.labels):,} + {len(source.test.labels):,} images in "
+            f"{len(source.class_names)} classes, "
             f"published are {TRAIN} + {TEST} in each of {CLASSES}"
         )
 
@@ -78,9 +83,15 @@ class TinyImageNet:
         by_name = {file.name: file for file in files}
         wnids = sorted(set(_read_text(by_name[WNIDS]).split()))
         number = {wnid: place for place, wnid in enumerate(wnids)}
-        train = [(file.name.split("/")[1], file) for file in files if file.name.startswith("train/")]
+        train = [
+            (file.name.split("/")[1], file) for file in files if file.name.startswith("train/")
+        ]
         test = self._annotated(by_name)
-        words = dict(line.split("\t", 1) for line in _read_text(by_name.get(WORDS)).splitlines() if "\t" in line)
+        words = dict(
+            line.split("\t", 1)
+            for line in _read_text(by_name.get(WORDS)).splitlines()
+            if "\t" in line
+        )
         names = tuple(words.get(wnid, wnid).strip() for wnid in wnids)
 
         def part(pairs: list[tuple[str, File]]) -> FileImages:
@@ -94,19 +105,26 @@ class TinyImageNet:
         return Source(part(train), part(test), names)
 
     def _annotated(self, by_name: dict[str, File]) -> list[tuple[str, File]]:
-        """Class and file of every validation image. Lines are: file, WordNet id, bounding box; tabs between."""
+        """Class and file of every validation image. Lines are: file, WordNet id, bounding box; tabs
+        between."""
         annotations = by_name[ANNOTATIONS]
         found = {}
         for number, line in enumerate(_read_text(annotations).splitlines(), start=1):
             file, _, rest = line.partition("\t")
             if not line.strip():
                 raise damaged_error(
-                    self.origin, annotations, f"its line {number} is blank; the published file has no such line"
+                    self.origin,
+                    annotations,
+                    f"its line {number} is blank; the published file has no such line",
                 )
             if f"val/images/{file}" not in by_name:
-                raise damaged_error(self.origin, annotations, f"it names {file!r}, which is not there")
+                raise damaged_error(
+                    self.origin, annotations, f"it names {file!r}, which is not there"
+                )
             found[f"val/images/{file}"] = rest.partition("\t")[0].strip()
-        unlisted = [name for name in by_name if name.startswith("val/images/") and name not in found]
+        unlisted = [
+            name for name in by_name if name.startswith("val/images/") and name not in found
+        ]
         if unlisted:
             raise damaged_error(self.origin, annotations, f"it does not name {unlisted[0]}")
         return [(wnid, by_name[name]) for name, wnid in found.items()]

@@ -1,7 +1,8 @@
 """Reading pickles of plain containers, numbers, text and numpy arrays, and of nothing else.
 
-A pickle is a program. This reader gives it no function but its own four, which build arrays from bytes without numpy's
-own reconstruction code, so that a hostile file can neither run code nor reach numpy's internals.
+A pickle is a program. This reader gives it no function but its own four, which build arrays from
+bytes without numpy's own reconstruction code, so that a hostile file can neither run code nor reach
+numpy's internals.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-KINDS = frozenset({"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8", "int64", "uint8"})
+KINDS = frozenset(
+    {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8", "int64", "uint8"}
+)
 LIMIT = 2**31
 """Largest array in bytes."""
 
@@ -92,7 +95,10 @@ _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "dtype"): _Dtype,
     ("numpy", "ndarray"): _empty_array,
     ("_codecs", "encode"): _encode_text,
-    **{(f"{home}.multiarray", "_reconstruct"): _empty_array for home in ("numpy.core", "numpy._core")},
+    **{
+        (f"{home}.multiarray", "_reconstruct"): _empty_array
+        for home in ("numpy.core", "numpy._core")
+    },
     **{(f"{home}.multiarray", "scalar"): _read_scalar for home in ("numpy.core", "numpy._core")},
     **{(f"{home}.numeric", "_frombuffer"): _from_buffer for home in ("numpy.core", "numpy._core")},
 }
@@ -121,4 +127,7 @@ def read(path: str | Path) -> dict[str, Any]:
         raise pickle.UnpicklingError(f"{type(error).__name__}: {error}") from error
     if not isinstance(content, dict):
         raise pickle.UnpicklingError(f"it holds a {type(content).__name__}, not a dictionary")
-    return {_as_text(key): value.values if isinstance(value, _Array) else value for key, value in content.items()}
+    return {
+        _as_text(key): value.values if isinstance(value, _Array) else value
+        for key, value in content.items()
+    }

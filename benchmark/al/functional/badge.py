@@ -1,8 +1,10 @@
-"""BADGE (Ash et al., ICLR 2020): k-means++ seeding on gradient embeddings, never building an embedding.
+"""BADGE (Ash et al., ICLR 2020): k-means++ seeding on gradient embeddings, never building an
+embedding.
 
-The gradient of the last layer's cross-entropy is (p - one-hot) times the features, n x (classes * features) numbers. Its
-inner products factor into those of the two parts, <a_i (x) f_i, a_j (x) f_j> = <a_i, a_j> <f_i, f_j>, and k-means++ needs
-nothing else. Sign as in soony1213/ST-CoNAL at 43cb8c9, selection_methods.py: one-hot - p.
+The gradient of the last layer's cross-entropy is (p - one-hot) times the features, n x (classes *
+features) numbers. Its inner products factor into those of the two parts, <a_i (x) f_i, a_j (x) f_j>
+= <a_i, a_j> <f_i, f_j>, and k-means++ needs nothing else. Sign as in soony1213/ST-CoNAL at 43cb8c9,
+selection_methods.py: one-hot - p.
 """
 
 from __future__ import annotations
@@ -16,16 +18,19 @@ from benchmark.errors import AlbenchError
 
 
 def residuals(probs: Tensor, labels: Tensor | None = None) -> Tensor:
-    """one-hot - p: probs (n, classes) -> (n, classes). Without `labels` (n,), the predicted classes, as in the paper.
+    """one-hot - p: probs (n, classes) -> (n, classes). Without `labels` (n,), the predicted
+    classes, as in the paper.
 
-    ST-CoNAL's leftover code takes the true labels of the pool, which no acquisition function may see.
+    ST-CoNAL's leftover code takes the true labels of the pool, which no acquisition function may
+    see.
     """
     target = probs.argmax(dim=1) if labels is None else labels
     return F.one_hot(target, probs.shape[1]).to(probs.dtype) - probs
 
 
 def embedding(residual: Tensor, features: Tensor) -> Tensor:
-    """The gradient embedding itself, classes slowest: (n, classes), (n, d) -> (n, classes * d). For small n only."""
+    """The gradient embedding itself, classes slowest: (n, classes), (n, d) -> (n, classes * d). For
+    small n only."""
     return (residual[:, :, None] * features[:, None, :]).flatten(1)
 
 
@@ -35,7 +40,8 @@ def squared_norms(residual: Tensor, features: Tensor) -> Tensor:
 
 
 def squared_distances(residual: Tensor, features: Tensor, norms: Tensor, centre: Tensor) -> Tensor:
-    """(n,) squared distances of all embeddings to that of point `centre` (a 0-d int64 tensor); its own is exactly 0."""
+    """(n,) squared distances of all embeddings to that of point `centre` (a 0-d int64 tensor); its
+    own is exactly 0."""
     # Not `residual[centre]`, which would read the position on the host.
     chosen = centre.reshape(1)
     own = residual.index_select(0, chosen)[0]
@@ -44,18 +50,26 @@ def squared_distances(residual: Tensor, features: Tensor, norms: Tensor, centre:
     return distances.index_fill(0, chosen, 0.0)
 
 
-def kmeanspp_seeds(residual: Tensor, features: Tensor, count: int, rng: np.random.Generator) -> Tensor:
-    """Distinct positions (count,) int64 of k-means++ seeds on embeddings residual (n, classes) (x) features (n, d).
+def kmeanspp_seeds(
+    residual: Tensor, features: Tensor, count: int, rng: np.random.Generator
+) -> Tensor:
+    """Distinct positions (count,) int64 of k-means++ seeds on embeddings residual (n, classes) (x)
+    features (n, d).
 
-    The first is the embedding of largest norm (first of equals); each next one is drawn with probability proportional
-    to its squared distance to the nearest seed. When all remaining distances are 0, the first unpicked points follow.
-    Raises AlbenchError for values that are not finite or a count beyond n.
+    The first is the embedding of largest norm (first of equals); each next one is drawn with
+    probability proportional to its squared distance to the nearest seed. When all remaining
+    distances are 0, the first unpicked points follow. Raises AlbenchError for values that are not
+    finite or a count beyond n.
     """
     if count > len(features):
         raise AlbenchError(f"{count} seeds from {len(features)} points", remedy="lower the budget")
     norms = squared_norms(residual, features)
     if not bool(torch.isfinite(norms).all()):
-        raise AlbenchError("the embeddings are not finite", where="BADGE", remedy="check the training for divergence")
+        raise AlbenchError(
+            "the embeddings are not finite",
+            where="BADGE",
+            remedy="check the training for divergence",
+        )
     picked = torch.zeros(len(norms), dtype=torch.bool, device=norms.device)
     seeds = torch.empty((count,), dtype=torch.int64, device=norms.device)
     nearest = torch.full_like(norms, torch.inf)

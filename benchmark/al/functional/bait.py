@@ -1,9 +1,11 @@
-"""Batch selection by Fisher information of the last layer (BAIT: Ash, Goel, Krishnamurthy and Kakade, NeurIPS 2021, algorithm 1).
+"""Batch selection by Fisher information of the last layer (BAIT: Ash, Goel, Krishnamurthy and
+Kakade, NeurIPS 2021, algorithm 1).
 
-Chosen are the images that make tr(M^-1 F) smallest: F is the Fisher information of all images, M that of the labelled and chosen
-ones. Of a linear layer it is (diag(p) - p p^T) (x) x x^T. With two classes diag(p) - p p^T has rank one and the trace needs only
-x x^T weighted with 2 p (1 - p); with more classes this weight is the trace sum_c p_c (1 - p_c), an approximation that keeps
-matrices (d, d) instead of (d classes, d classes) for any number of classes.
+Chosen are the images that make tr(M^-1 F) smallest: F is the Fisher information of all images, M
+that of the labelled and chosen ones. Of a linear layer it is (diag(p) - p p^T) (x) x x^T. With two
+classes diag(p) - p p^T has rank one and the trace needs only x x^T weighted with 2 p (1 - p); with
+more classes this weight is the trace sum_c p_c (1 - p_c), an approximation that keeps matrices (d,
+d) instead of (d classes, d classes) for any number of classes.
 """
 
 from __future__ import annotations
@@ -24,12 +26,20 @@ def fisher_weights(probs: Tensor) -> Tensor:
 
 
 def bait(
-    features: Tensor, weights: Tensor, labelled: Tensor, labelled_weights: Tensor, count: int, ridge: float, excess: int
+    features: Tensor,
+    weights: Tensor,
+    labelled: Tensor,
+    labelled_weights: Tensor,
+    count: int,
+    ridge: float,
+    excess: int,
 ) -> Tensor:
-    """Positions (count,) int64 in the order of choosing: `excess` * count forward steps, then the least missed ones go.
+    """Positions (count,) int64 in the order of choosing: `excess` * count forward steps, then the
+    least missed ones go.
 
-    features: (n, d) with weights (n,), labelled: (m, d) with labelled_weights (m,). M begins as ridge * I plus the Fisher
-    information of the labelled images. Updates have rank one: a step costs O(n d + d^2).
+    features: (n, d) with weights (n,), labelled: (m, d) with labelled_weights (m,). M begins as
+    ridge * I plus the Fisher information of the labelled images. Updates have rank one: a step
+    costs O(n d + d^2).
     """
     state = _Fisher(features, weights, labelled, labelled_weights, ridge)
     chosen: list[int] = []
@@ -51,7 +61,12 @@ class _Fisher:
     """M^-1, M^-1 F M^-1, and of every candidate x: w x^T M^-1 x and w x^T M^-1 F M^-1 x."""
 
     def __init__(
-        self, features: Tensor, weights: Tensor, labelled: Tensor, labelled_weights: Tensor, ridge: float
+        self,
+        features: Tensor,
+        weights: Tensor,
+        labelled: Tensor,
+        labelled_weights: Tensor,
+        ridge: float,
     ) -> None:
         self.points = features.double() * weights.double().sqrt()[:, None]
         known = labelled.to(self.points) * labelled_weights.to(self.points).sqrt()[:, None]
@@ -74,7 +89,8 @@ class _Fisher:
         return losses
 
     def change(self, position: int, sign: float) -> None:
-        """Add an image's information to M (sign 1) or take it away (-1): Sherman and Morrison's formula."""
+        """Add an image's information to M (sign 1) or take it away (-1): Sherman and Morrison's
+        formula."""
         point = self.points[position]
         first, second = self.inverse @ point, self.middle @ point
         share = sign / (1 + sign * float(point @ first))

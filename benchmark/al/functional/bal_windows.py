@@ -1,13 +1,16 @@
-"""Parts of a pool that is sorted once by a pretext task: the windows of BAL and the batches of PT4AL.
+"""Parts of a pool that is sorted once by a pretext task: the windows of BAL and the batches of
+PT4AL.
 
-BAL: Li et al., TPAMI 2024, in the arithmetic of dvlab-research/BAL at 140d279, main.py. The pool is sorted by the difference
-of cluster distances (`cluster_distance.py`). Cycle 0 buys from its head; every later cycle looks only at a window of the
-sorted list, of length beta * a, that moves by a = `addendum` per cycle. Evaluation order and truncation are the release's:
-an algebraically equal form can begin one place earlier.
+BAL: Li et al., TPAMI 2024, in the arithmetic of dvlab-research/BAL at 140d279, main.py. The pool is
+sorted by the difference of cluster distances (`cluster_distance.py`). Cycle 0 buys from its head;
+every later cycle looks only at a window of the sorted list, of length beta * a, that moves by a =
+`addendum` per cycle. Evaluation order and truncation are the release's: an algebraically equal form
+can begin one place earlier.
 
-PT4AL: Yi et al., ECCV 2022; johnsk95/PT4AL at 9a0da4a, make_batches.py and main.py. The pool is sorted by the loss of a
-rotation network and cut into as many batches as there are cycles. Cycle 0 buys every fifth image of the first batch; cycle c
-buys the least confident of batch c. What a batch does not sell is lost.
+PT4AL: Yi et al., ECCV 2022; johnsk95/PT4AL at 9a0da4a, make_batches.py and main.py. The pool is
+sorted by the loss of a rotation network and cut into as many batches as there are cycles. Cycle 0
+buys every fifth image of the first batch; cycle c buys the least confident of batch c. What a batch
+does not sell is lost.
 """
 
 from __future__ import annotations
@@ -22,23 +25,28 @@ from benchmark.errors import AlbenchError, UsageError
 
 
 def quota(percent: float, size: int) -> int:
-    """Images that a share of the pool stands for: `percent` of `size`, truncated in float64 (29 % of 50,000 are 14,499)."""
+    """Images that a share of the pool stands for: `percent` of `size`, truncated in float64 (29 %
+    of 50,000 are 14,499)."""
     return int((percent * 0.01) * size)
 
 
 def step(size: int, cycles: int) -> int:
-    """The window's step a = floor(N / C). The release leaves it to the user; this reading fills its published budgets."""
+    """The window's step a = floor(N / C). The release leaves it to the user; this reading fills its
+    published budgets."""
     return size // cycles
 
 
 def window(cycle: int, cycles: int, size: int, beta: float, addendum: int) -> tuple[int, int]:
-    """Where the candidates of a 0-based cycle lie in the sorted pool: [begin, end), to be used as a Python slice.
+    """Where the candidates of a 0-based cycle lie in the sorted pool: [begin, end), to be used as a
+    Python slice.
 
-    `size` is the pool's N, `beta` the balance factor (the window's length in units of `addendum`). The end may lie beyond
-    the pool. In a middle cycle c the window is centred on (c + 1.5) * a: it runs one step ahead, so ranks between
-    cycle 0 and the first window are never looked at. A begin below 0 (beta > 2c + 3, or beta * a > N in the last cycle)
-    counts from the end of the list, as the release's slice does: such a window shows the last ranks or none, and all from
-    rank 0 on where it begins at -N or below. No published setting has one. Raises UsageError for a cycle that does not exist.
+    `size` is the pool's N, `beta` the balance factor (the window's length in units of `addendum`).
+    The end may lie beyond the pool. In a middle cycle c the window is centred on (c + 1.5) * a: it
+    runs one step ahead, so ranks between cycle 0 and the first window are never looked at. A begin
+    below 0 (beta > 2c + 3, or beta * a > N in the last cycle) counts from the end of the list, as
+    the release's slice does: such a window shows the last ranks or none, and all from rank 0 on
+    where it begins at -N or below. No published setting has one. Raises UsageError for a cycle that
+    does not exist.
     """
     if not 0 <= cycle < cycles:
         raise UsageError(f"no cycle {cycle} among {cycles}", where="bal window")
@@ -63,17 +71,23 @@ FIRST_STRIDE = 5
 def hardest_first(losses: NDArray[np.float64], order: Literal["text", "number"]) -> Indices:
     """Positions (n,) by descending loss; equal losses keep their order.
 
-    `text` is what the release does: it compares the printed losses as strings, so that "9.9e-05" precedes "4.4" and most
-    of the first batch is among the easiest images. Raises AlbenchError for losses that are not finite.
+    `text` is what the release does: it compares the printed losses as strings, so that "9.9e-05"
+    precedes "4.4" and most of the first batch is among the easiest images. Raises AlbenchError for
+    losses that are not finite.
     """
     if not np.isfinite(losses).all():
-        raise AlbenchError("pretext losses are not finite", remedy="check the pretext training for divergence")
-    keys: list[str] | list[float] = losses.tolist() if order == "number" else [str(float(loss)) for loss in losses]
+        raise AlbenchError(
+            "pretext losses are not finite", remedy="check the pretext training for divergence"
+        )
+    keys: list[str] | list[float] = (
+        losses.tolist() if order == "number" else [str(float(loss)) for loss in losses]
+    )
     return np.array(sorted(range(len(keys)), key=keys.__getitem__, reverse=True), dtype=np.int64)
 
 
 def batches(ranked: Indices, count: int) -> list[Indices]:
-    """`count` consecutive parts of the sorted pool; where they cannot be equal, the first ones have one image more."""
+    """`count` consecutive parts of the sorted pool; where they cannot be equal, the first ones have
+    one image more."""
     if not 0 < count <= len(ranked):
         raise UsageError(f"{count} batches of {len(ranked)} images", where="pt4al batches")
     return list(np.array_split(ranked, count))

@@ -1,7 +1,7 @@
 """Mutual information between labels and the parameters of a network, from passes with dropout.
 
-BALD: Houlsby et al. 2011; with dropout Gal, Islam and Ghahramani, ICML 2017, section 4. BatchBALD: Kirsch, van Amersfoort and Gal,
-NeurIPS 2019, section 3 and algorithm 1.
+BALD: Houlsby et al. 2011; with dropout Gal, Islam and Ghahramani, ICML 2017, section 4. BatchBALD:
+Kirsch, van Amersfoort and Gal, NeurIPS 2019, section 3 and algorithm 1.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ def entropies(probs: Tensor) -> Tensor:
 
 
 def mutual_information(probs: Tensor) -> tuple[Tensor, Tensor]:
-    """BALD and the mean entropy of the passes, (n,) float64 each, in nats: probs (passes, n, classes).
+    """BALD and the mean entropy of the passes, (n,) float64 each, in nats: probs (passes, n,
+    classes).
 
     H(mean_k p_k) - mean_k H(p_k); rounding below 0 counts as 0.
     """
@@ -36,13 +37,15 @@ def mutual_information(probs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def batch_bald(probs: Tensor, count: int, samples: int, rng: np.random.Generator) -> Tensor:
-    """Positions (count,) of the images whose labels together are most informative about the passes, one after the other.
+    """Positions (count,) of the images whose labels together are most informative about the passes,
+    one after the other.
 
-    probs: (passes, n, classes). What an image adds is H(y | labels of the batch so far) - mean_k H(p_k), by the chain rule of the
-    joint entropy (equation 8). The expectation over the labels of the batch is exact as long as there are at most `samples`
-    combinations, and beyond that over `samples` combinations drawn from the joint distribution (section 3.2). Gains shrink as the
-    batch grows (submodularity, theorem 1), so most are never computed. A batch holds at most ln(passes) of information: once it has
-    that, the images of largest BALD follow.
+    probs: (passes, n, classes). What an image adds is H(y | labels of the batch so far) - mean_k
+    H(p_k), by the chain rule of the joint entropy (equation 8). The expectation over the labels of
+    the batch is exact as long as there are at most `samples` combinations, and beyond that over
+    `samples` combinations drawn from the joint distribution (section 3.2). Gains shrink as the
+    batch grows (submodularity, theorem 1), so most are never computed. A batch holds at most
+    ln(passes) of information: once it has that, the images of largest BALD follow.
     """
     scores, means = mutual_information(probs)
     order = torch.argsort(scores, descending=True, stable=True)
@@ -59,7 +62,9 @@ def batch_bald(probs: Tensor, count: int, samples: int, rng: np.random.Generator
 class _Joint:
     """Combinations of labels of the batch so far: how probable each is, and the passes given it."""
 
-    def __init__(self, probs: Tensor, means: Tensor, samples: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self, probs: Tensor, means: Tensor, samples: int, rng: np.random.Generator
+    ) -> None:
         self.probs, self.means, self.samples, self.rng = probs, means, samples, rng
         self.weights = means.new_ones(1)
         """(combinations,) probabilities."""
@@ -74,12 +79,16 @@ class _Joint:
         return self.weights @ entropies(predicted) - self.means[positions]
 
     def accept(self, position: int) -> None:
-        """An image is in the batch: every combination goes on with each of its labels, or with one that is drawn."""
+        """An image is in the batch: every combination goes on with each of its labels, or with one
+        that is drawn."""
         own = self.probs[:, position].double()  # (passes, classes)
         if not self.drawn and len(self.weights) * own.shape[1] > self.samples:
             self.drawn = True
             chosen = self._draw(self.weights[None].expand(self.samples, -1))
-            self.passes, self.weights = self.passes[chosen], self.weights.new_full((self.samples,), 1 / self.samples)
+            self.passes, self.weights = (
+                self.passes[chosen],
+                self.weights.new_full((self.samples,), 1 / self.samples),
+            )
         if self.drawn:
             labels = self._draw(self.passes @ own)
             passes = self.passes * own.T[labels]

@@ -1,6 +1,8 @@
-"""Coverage of a pool by labelled points, and greedy picks that raise it most: MaxHerding, UHerding and ProbCover.
+"""Coverage of a pool by labelled points, and greedy picks that raise it most: MaxHerding, UHerding
+and ProbCover.
 
-Nothing is ever (pool, pool): similarities are computed for a block of candidates at a time and forgotten.
+Nothing is ever (pool, pool): similarities are computed for a block of candidates at a time and
+forgotten.
 """
 
 from __future__ import annotations
@@ -15,13 +17,20 @@ from benchmark.al.functional.lazy_greedy import BLOCK, lazy_greedy
 
 
 def herding(
-    features: Tensor, labelled: Tensor, count: int, sigma: float = 1.0, weights: Tensor | None = None
+    features: Tensor,
+    labelled: Tensor,
+    count: int,
+    sigma: float = 1.0,
+    weights: Tensor | None = None,
 ) -> Tensor:
-    """Positions (count,) of the points that raise the generalised coverage sum_x w(x) max_s k(x, s) most, one after the other.
+    """Positions (count,) of the points that raise the generalised coverage sum_x w(x) max_s k(x, s)
+    most, one after the other.
 
-    features: (n, d), labelled: (m, d), weights: (n,), 0 or more (None: 1 each). The kernel is exp(-|x - s|^2 / sigma^2) on features
-    of unit length. Bae, Noh and Sutherland, ECCV 2024, equation 4 and algorithm 1 (MaxHerding); with an uncertainty for w: Bae et
-    al., ICLR 2025, section 3 (UHerding). In float64, so that equal points have equal gains up to rounding far below others'.
+    features: (n, d), labelled: (m, d), weights: (n,), 0 or more (None: 1 each). The kernel is
+    exp(-|x - s|^2 / sigma^2) on features of unit length. Bae, Noh and Sutherland, ECCV 2024,
+    equation 4 and algorithm 1 (MaxHerding); with an uncertainty for w: Bae et al., ICLR 2025,
+    section 3 (UHerding). In float64, so that equal points have equal gains up to rounding far below
+    others'.
     """
     return _Herding(features, labelled, sigma, weights).pick(count)
 
@@ -29,7 +38,9 @@ def herding(
 class _Herding:
     """Similarity of every point to the nearest chosen one, and what a candidate would add."""
 
-    def __init__(self, features: Tensor, labelled: Tensor, sigma: float, weights: Tensor | None) -> None:
+    def __init__(
+        self, features: Tensor, labelled: Tensor, sigma: float, weights: Tensor | None
+    ) -> None:
         self.points, self.scale = F.normalize(features.double(), dim=1), 1 / sigma**2
         count = len(self.points)
         self.weights = self.points.new_ones(count) if weights is None else weights.to(self.points)
@@ -59,10 +70,12 @@ class _Herding:
 
 
 class BallCover:
-    """Which points lie within a radius of chosen ones, and how many more each candidate would cover (ProbCover).
+    """Which points lie within a radius of chosen ones, and how many more each candidate would cover
+    (ProbCover).
 
-    Yehuda et al., NeurIPS 2022, algorithm 1: the out-degree of a point is the number of uncovered points within `radius` of it.
-    A covered point lowers the degree of everything around it once, so edges need not be kept: memory is (block, n).
+    Yehuda et al., NeurIPS 2022, algorithm 1: the out-degree of a point is the number of uncovered
+    points within `radius` of it. A covered point lowers the degree of everything around it once, so
+    edges need not be kept: memory is (block, n).
     """
 
     def __init__(self, features: Tensor, labelled: Tensor, radius: float) -> None:
@@ -81,8 +94,8 @@ class BallCover:
             self.degrees += amount * ((self.points[rows] @ self.points.T) >= self.near).sum(dim=0)
 
     def pick(self, count: int, rng: np.random.Generator) -> Tensor:
-        """Positions (count,) of largest degree, one after the other, first of equals. Where everything is covered the algorithm
-        does not say what is bought: it is drawn."""
+        """Positions (count,) of largest degree, one after the other, first of equals. Where
+        everything is covered the algorithm does not say what is bought: it is drawn."""
         picked: list[int] = []
         for _ in range(count):
             best = int(self.degrees.argmax())
@@ -96,15 +109,21 @@ class BallCover:
         rest = torch.ones(len(self.points), dtype=torch.bool)
         rest[picked] = False
         left = rest.nonzero()[:, 0]
-        drawn = rng.permutation(len(left))[: count - len(picked)] if len(picked) < count else np.empty(0, np.int64)
+        drawn = (
+            rng.permutation(len(left))[: count - len(picked)]
+            if len(picked) < count
+            else np.empty(0, np.int64)
+        )
         return torch.cat([torch.tensor(picked, dtype=torch.int64), left[torch.from_numpy(drawn)]])
 
 
 def pure_radius(features: Tensor, clusters: int, purity: float, rng: np.random.Generator) -> float:
-    """The largest radius at which a share `purity` of all balls holds points of one cluster only, on features of unit length.
+    """The largest radius at which a share `purity` of all balls holds points of one cluster only,
+    on features of unit length.
 
-    features: (n, d). Yehuda et al., NeurIPS 2022, section 3.3: labels are those of k-means with as many clusters as classes. A ball
-    is pure up to the nearest point of another cluster, so the radius is a quantile of these n distances and no grid is searched.
+    features: (n, d). Yehuda et al., NeurIPS 2022, section 3.3: labels are those of k-means with as
+    many clusters as classes. A ball is pure up to the nearest point of another cluster, so the
+    radius is a quantile of these n distances and no grid is searched.
     """
     points = F.normalize(features.float(), dim=1)
     names = cluster(points, min(clusters, len(points)), rng).to(points.device)
@@ -113,7 +132,8 @@ def pure_radius(features: Tensor, clusters: int, purity: float, rng: np.random.G
         products = (rows @ points.T).masked_fill_(own[:, None] == names, -1.0)
         nearest.append(products.amax(dim=1))
     distances = (2 - 2 * torch.cat(nearest).double()).clamp(min=0).sqrt().sort().values
-    # Between two distances, so that rounding decides nothing: the `kept` largest ones stay outside their balls.
+    # Between two distances, so that rounding decides nothing: the `kept` largest ones stay outside
+    # their balls.
     kept = max(int(np.ceil(purity * len(distances))), 1)
     place = len(distances) - kept
     below = float(distances[place - 1]) if place else 0.0

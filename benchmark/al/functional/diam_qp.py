@@ -1,11 +1,13 @@
-"""DIAM_qp: disagreement traded against density by a quadratic programme; a reading of tangypnuaa/DIAM at cddf397.
+"""DIAM_qp: disagreement traded against density by a quadratic programme; a reading of
+tangypnuaa/DIAM at cddf397.
 
-The released function cannot run: its dispatch passes an argument that the function lacks, and the helper that would name the
-subset is in none of the repository's commits. The programme, the neighbours and the order of purchase are al_select.py's own;
-the subset by D is a reading. There is no published number to hold it to. Among the most disputed images, z weighs each by
-min 1/2 z'Pz - q D'z  subject to  sum z = budget, 0 <= z <= 1, where D counts the models in dispute and P how often two images
-are near neighbours in the models' embeddings. The release asks OSQP; here an accelerated projected gradient runs until its
-duality gap is small.
+The released function cannot run: its dispatch passes an argument that the function lacks, and the
+helper that would name the subset is in none of the repository's commits. The programme, the
+neighbours and the order of purchase are al_select.py's own; the subset by D is a reading. There is
+no published number to hold it to. Among the most disputed images, z weighs each by min 1/2 z'Pz - q
+D'z  subject to  sum z = budget, 0 <= z <= 1, where D counts the models in dispute and P how often
+two images are near neighbours in the models' embeddings. The release asks OSQP; here an accelerated
+projected gradient runs until its duality gap is small.
 """
 
 from __future__ import annotations
@@ -30,14 +32,15 @@ BLOCK = 2**24
 def disputed(disagreement: Tensor) -> Tensor:
     """Positions of the images that enter the programme: the largest of D (n,), in ascending order.
 
-    al_select.py at cddf397 takes the end of an unstable sort, which leaves equal ones undefined; here the earlier ones enter.
+    al_select.py at cddf397 takes the end of an unstable sort, which leaves equal ones undefined;
+    here the earlier ones enter.
     """
     return largest(disagreement, min(len(disagreement) // SHARE, MOST))
 
 
 def largest(values: Tensor, count: int) -> Tensor:
-    """Positions (count,) of the largest values in ascending order of value, equal ones in order; of equal ones at the cut the
-    earlier ones, as every strategy keeps them."""
+    """Positions (count,) of the largest values in ascending order of value, equal ones in order; of
+    equal ones at the cut the earlier ones, as every strategy keeps them."""
     chosen = top(values, count).sort().values
     return chosen[torch.argsort(values[chosen], stable=True)]
 
@@ -49,15 +52,18 @@ def diam_qp(
     q: float = 1.0,
     order: Literal["ascending", "descending"] = "ascending",
 ) -> Tensor:
-    """Positions (budget,) with the largest weights, of equal ones the earlier, in ascending order of weight as the release buys
-    them, or in descending order. The order counts: the release trains on the labelled list without shuffling it.
+    """Positions (budget,) with the largest weights, of equal ones the earlier, in ascending order
+    of weight as the release buys them, or in descending order. The order counts: the release trains
+    on the labelled list without shuffling it.
 
-    disagreement: (s,) D of the disputed images; embeddings: (s, d) of each target model, read one after the other.
-    Needs some 24 * s^2 bytes. Raises AlbenchError for a budget beyond s.
+    disagreement: (s,) D of the disputed images; embeddings: (s, d) of each target model, read one
+    after the other. Needs some 24 * s^2 bytes. Raises AlbenchError for a budget beyond s.
     """
     count = len(disagreement)
     if budget > count:
-        raise AlbenchError(f"{budget} picks from {count} disputed images", remedy="lower the budget")
+        raise AlbenchError(
+            f"{budget} picks from {count} disputed images", remedy="lower the budget"
+        )
     near = torch.zeros((count, count), dtype=torch.float64, device=disagreement.device)
     for embedding in embeddings:
         add_neighbours(near, embedding, int(NEIGHBOURS * count))
@@ -72,12 +78,16 @@ def add_neighbours(counts: Tensor, embedding: Tensor, neighbours: int) -> None:
     """
     if neighbours == 0:
         return
-    centred = embedding - embedding.mean(dim=0)  # large common offsets would eat the digits of the products
+    centred = embedding - embedding.mean(
+        dim=0
+    )  # large common offsets would eat the digits of the products
     norms = centred.square().sum(dim=1)
     rows = max(1, BLOCK // len(counts))
     for start in range(0, len(counts), rows):
         part = slice(start, start + rows)
-        distances = torch.addmm(norms, centred[part], centred.T, alpha=-2)  # up to the row's own norm
+        distances = torch.addmm(
+            norms, centred[part], centred.T, alpha=-2
+        )  # up to the row's own norm
         distances.diagonal(start).fill_(-torch.inf)
         limit = distances.topk(neighbours, dim=1, largest=False).values[:, -1:]
         inside, tied = distances < limit, distances == limit
@@ -87,18 +97,23 @@ def add_neighbours(counts: Tensor, embedding: Tensor, neighbours: int) -> None:
 
 def positive_part(counts: Tensor) -> Tensor:
     """The symmetric part of a square matrix with its negative eigenvalues set to 0."""
-    # eigh, not eig: the matrix is symmetric, and a general solver returns complex pairs where rounding breaks that.
+    # eigh, not eig: the matrix is symmetric, and a general solver returns complex pairs where
+    # rounding breaks that.
     values, vectors = torch.linalg.eigh((counts + counts.T) / 2)
     kept = values > 0
     positive: Tensor = (vectors[:, kept] * values[kept]) @ vectors[:, kept].T
     return positive
 
 
-def solve(matrix: Tensor, reward: Tensor, budget: int, tolerance: float = 1e-7, steps: int = 20_000) -> Tensor:
-    """Weights z (s,) of  min 1/2 z'Pz - r'z,  sum z = budget, 0 <= z <= 1, for positive semi-definite P (s, s).
+def solve(
+    matrix: Tensor, reward: Tensor, budget: int, tolerance: float = 1e-7, steps: int = 20_000
+) -> Tensor:
+    """Weights z (s,) of  min 1/2 z'Pz - r'z,  sum z = budget, 0 <= z <= 1, for positive
+    semi-definite P (s, s).
 
-    Accelerated projected gradient (Beck and Teboulle 2009) that forgets its momentum whenever it points uphill. It ends when
-    the duality gap is below `tolerance` * (1 + |objective|); raises AlbenchError if that takes more than `steps` steps.
+    Accelerated projected gradient (Beck and Teboulle 2009) that forgets its momentum whenever it
+    points uphill. It ends when the duality gap is below `tolerance` * (1 + |objective|); raises
+    AlbenchError if that takes more than `steps` steps.
     """
     bound = _curvature_bound(matrix, reward)
     weights = torch.full_like(reward, budget / max(1, len(reward)))
@@ -113,11 +128,14 @@ def solve(matrix: Tensor, reward: Tensor, budget: int, tolerance: float = 1e-7, 
             following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
             ahead, momentum = moved + (momentum - 1) / following * (moved - weights), following
         weights = moved
-    raise AlbenchError(f"the quadratic programme is not solved after {steps} steps", where="DIAM_qp")
+    raise AlbenchError(
+        f"the quadratic programme is not solved after {steps} steps", where="DIAM_qp"
+    )
 
 
 def project(point: Tensor, total: float) -> Tensor:
-    """The nearest point of {0 <= z <= 1, sum z = total}: a common shift, found by halving, then clipping."""
+    """The nearest point of {0 <= z <= 1, sum z = total}: a common shift, found by halving, then
+    clipping."""
     low, high = point.min() - 1, point.max()
     for _ in range(80):
         middle = (low + high) / 2
@@ -137,8 +155,11 @@ def _duality_gap(matrix: Tensor, reward: Tensor, weights: Tensor, budget: int) -
 def _curvature_bound(matrix: Tensor, reward: Tensor) -> float:
     """An upper bound of the largest eigenvalue: the largest absolute row sum.
 
-    It is kept from being tiny beside the rewards, where a step would leave the range in which float64 can distinguish weights.
+    It is kept from being tiny beside the rewards, where a step would leave the range in which
+    float64 can distinguish weights.
     """
     if not len(reward):
         return 1.0
-    return max(float(matrix.abs().sum(dim=1).max()), 1e-3 * float(reward.max() - reward.min()), 1e-12)
+    return max(
+        float(matrix.abs().sum(dim=1).max()), 1e-3 * float(reward.max() - reward.min()), 1e-12
+    )

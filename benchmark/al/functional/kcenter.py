@@ -1,12 +1,14 @@
 """Greedy k-center (Gonzalez 1985; core-set selection, Sener and Savarese, ICLR 2018, algorithm 1).
 
-Exact greedy picks without an n x m matrix and without touching most distances. Distances to the nearest centre only
-shrink, so the largest one last seen in a chunk of points bounds the chunk from above: only the chunk that holds the
-largest bound is brought up to date before a pick, with all the centres it has missed at once. Points that begin far from
-all centres share a chunk, so most chunks are never looked at again.
+Exact greedy picks without an n x m matrix and without touching most distances. Distances to the
+nearest centre only shrink, so the largest one last seen in a chunk of points bounds the chunk from
+above: only the chunk that holds the largest bound is brought up to date before a pick, with all the
+centres it has missed at once. Points that begin far from all centres share a chunk, so most chunks
+are never looked at again.
 
-Matrix products only decide which centre is nearest. The distance kept is then the sum of squared differences to it in
-float64, equal for equal points wherever they stand, so that ties fall to the first point on every machine.
+Matrix products only decide which centre is nearest. The distance kept is then the sum of squared
+differences to it in float64, equal for equal points wherever they stand, so that ties fall to the
+first point on every machine.
 """
 
 from __future__ import annotations
@@ -25,19 +27,23 @@ BLOCK = 2**21
 
 
 def k_center_greedy(features: Tensor, centres: Tensor, budget: int) -> Tensor:
-    """Pick `budget` points one after the other, each the farthest from all centres and earlier picks.
+    """Pick `budget` points one after the other, each the farthest from all centres and earlier
+    picks.
 
-    features: (n, d), centres: (m, d), m may be 0 -> positions (budget,) int64 in the order of picking, on the device of
-    `features`. Euclidean distance; equal distances go to the first point, a point is picked once at most, and without
-    centres the first pick is point 0. Extra memory stays below 128 MiB plus 64 bytes per point.
-    Raises AlbenchError for features that are not finite or a budget beyond n.
+    features: (n, d), centres: (m, d), m may be 0 -> positions (budget,) int64 in the order of
+    picking, on the device of `features`. Euclidean distance; equal distances go to the first point,
+    a point is picked once at most, and without centres the first pick is point 0. Extra memory
+    stays below 128 MiB plus 64 bytes per point. Raises AlbenchError for features that are not
+    finite or a budget beyond n.
     """
     if budget > len(features):
         raise AlbenchError(f"{budget} picks from {len(features)} points", remedy="lower the budget")
     for name, values in (("features", features), ("centres", centres)):
         if not _all_finite(values):
             raise AlbenchError(
-                f"the {name} are not finite", where="k-center", remedy="check the training for divergence"
+                f"the {name} are not finite",
+                where="k-center",
+                remedy="check the training for divergence",
             )
     if budget == 0:
         return torch.empty((0,), dtype=torch.int64, device=features.device)
@@ -47,7 +53,8 @@ def k_center_greedy(features: Tensor, centres: Tensor, budget: int) -> Tensor:
 class _Centres:
     """A block of centres (c, d), prepared for finding the nearest of them.
 
-    Centres and points are shifted by the mean of the centres, which keeps large common offsets from eating the digits.
+    Centres and points are shifted by the mean of the centres, which keeps large common offsets from
+    eating the digits.
     """
 
     def __init__(self, centres: Tensor, middle: Tensor) -> None:
@@ -56,7 +63,8 @@ class _Centres:
         self.norms = self.shifted.square().sum(dim=1)
 
     def nearest(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """(p, d) -> (p,) squared distance less the point's own norm, up to rounding, and (p,) place of the nearest."""
+        """(p, d) -> (p,) squared distance less the point's own norm, up to rounding, and (p,) place
+        of the nearest."""
         shifted = points.to(self.middle.dtype) - self.middle
         least = torch.addmm(self.norms, shifted, self.shifted.T, alpha=-2).min(dim=1)
         return least.values, least.indices
@@ -72,7 +80,8 @@ class _Greedy:
         self.done = 0
         if len(centres) == 0:
             centres, self.chosen[0], self.done = features[:1], 0, 1
-        # The first distances are nearly all the work; picks are a few numbers each, for which a device would be waited for.
+        # The first distances are nearly all the work; picks are a few numbers each, for which a
+        # device would be waited for.
         distances = _distances_to_centres(features, centres).cpu()
         self.features = features.cpu()
         distances[self.chosen[: self.done]] = -1.0  # below every distance, so that it never returns
@@ -99,7 +108,9 @@ class _Greedy:
         """Let a chunk meet the picks it has missed."""
         rows = self.chunks[number]
         points = self.features[self.order[rows]]
-        for some in torch.split(self.chosen[self.applied[number] : self.done], _block_rows(self.features)):
+        for some in torch.split(
+            self.chosen[self.applied[number] : self.done], _block_rows(self.features)
+        ):
             missed = self.features[some]
             if len(some) > 1:
                 prepared = _Centres(missed, missed.to(_product_type(missed)).mean(dim=0))
@@ -111,8 +122,13 @@ class _Greedy:
 
     def _take(self, highest: list[int]) -> None:
         """Pick the first of the farthest points, which stand in these chunks."""
-        places = [self.chunks[number].start + int(self.nearest[self.chunks[number]].argmax()) for number in highest]
-        point, place, number = min((int(self.order[p]), p, k) for p, k in zip(places, highest, strict=True))
+        places = [
+            self.chunks[number].start + int(self.nearest[self.chunks[number]].argmax())
+            for number in highest
+        ]
+        point, place, number = min(
+            (int(self.order[p]), p, k) for p, k in zip(places, highest, strict=True)
+        )
         self.chosen[self.done] = point
         self.nearest[place] = -1.0
         self.bound[number] = self.nearest[self.chunks[number]].max()
@@ -135,7 +151,9 @@ def _distances_to_centres(features: Tensor, centres: Tensor) -> Tensor:
             closest[rows] = torch.where(closer, places + first, closest[rows])
         first += len(some)
     pieces = [slice(start, start + CHUNK) for start in range(0, len(features), CHUNK)]
-    return torch.cat([_squared_distances(features[rows], centres[closest[rows]]) for rows in pieces])
+    return torch.cat(
+        [_squared_distances(features[rows], centres[closest[rows]]) for rows in pieces]
+    )
 
 
 def _squared_distances(points: Tensor, others: Tensor) -> Tensor:
@@ -144,17 +162,21 @@ def _squared_distances(points: Tensor, others: Tensor) -> Tensor:
 
 
 def _product_type(values: Tensor) -> torch.dtype:
-    """The type of the products: CUDA may run float32 ones in TF32, whose three digits are not enough here."""
+    """The type of the products: CUDA may run float32 ones in TF32, whose three digits are not
+    enough here."""
     exact = values.dtype in (torch.float32, torch.float64) and not values.is_cuda
     return values.dtype if exact else torch.float64
 
 
 def _block_rows(features: Tensor) -> int:
-    """Rows of the features' width that make a temporary of at most BLOCK numbers, beside ROWS points as well."""
+    """Rows of the features' width that make a temporary of at most BLOCK numbers, beside ROWS
+    points as well."""
     return max(1, BLOCK // max(ROWS, features.shape[1]))
 
 
 def _all_finite(values: Tensor) -> bool:
     """Whether all are finite, without a mask of the whole."""
-    pieces = [torch.isfinite(some).all() for some in torch.split(values, _block_rows(values)) if len(some)]
+    pieces = [
+        torch.isfinite(some).all() for some in torch.split(values, _block_rows(values)) if len(some)
+    ]
     return not pieces or bool(torch.stack(pieces).all())

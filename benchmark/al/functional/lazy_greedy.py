@@ -1,7 +1,9 @@
-"""Greedy maximisation of a set function whose gains only shrink, without evaluating most of them (Minoux 1978).
+"""Greedy maximisation of a set function whose gains only shrink, without evaluating most of them
+(Minoux 1978).
 
-A gain that was computed earlier bounds the gain of today from above. Before a pick only those candidates are brought up to date
-whose bound reaches the best gain known today, so the picks are those of the plain greedy algorithm.
+A gain that was computed earlier bounds the gain of today from above. Before a pick only those
+candidates are brought up to date whose bound reaches the best gain known today, so the picks are
+those of the plain greedy algorithm.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from torch import Tensor
 BLOCK = 64
 """Candidates whose gains are computed together."""
 TOLERANCE = 1e-10
-"""Gains that differ by less, in units of the largest first gain, are equal: the earlier candidate is picked."""
+"""Gains that differ by less, in units of the largest first gain, are equal: the earlier candidate
+is picked."""
 
 
 def lazy_greedy(
@@ -22,8 +25,9 @@ def lazy_greedy(
 ) -> Tensor:
     """Positions (count,) int64 of greedy picks, on the CPU.
 
-    bounds: (n,) gains before the first pick, or numbers above them. `evaluate`: (b,) positions -> (b,) gains after the picks so
-    far. `accept` is called with each pick. When no candidate adds anything, the first unpicked ones follow.
+    bounds: (n,) gains before the first pick, or numbers above them. `evaluate`: (b,) positions ->
+    (b,) gains after the picks so far. `accept` is called with each pick. When no candidate adds
+    anything, the first unpicked ones follow.
     """
     bounds = bounds.detach().double().cpu().clone()
     fresh = torch.full((len(bounds),), -1)
@@ -38,7 +42,11 @@ def lazy_greedy(
             stale = ((fresh != turn) & (bounds >= best - slack)).nonzero()[:, 0]
             if not len(stale):
                 break
-            chosen = stale[torch.argsort(bounds[stale], descending=True, stable=True)[:BLOCK]].sort().values
+            chosen = (
+                stale[torch.argsort(bounds[stale], descending=True, stable=True)[:BLOCK]]
+                .sort()
+                .values
+            )
             bounds[chosen] = torch.minimum(bounds[chosen], evaluate(chosen).double().cpu())
             fresh[chosen] = turn
         pick = first_best(bounds, slack)
@@ -47,7 +55,9 @@ def lazy_greedy(
         accept(pick)
     rest = torch.ones(len(bounds), dtype=torch.bool)
     rest[picked] = False
-    return torch.cat([torch.tensor(picked, dtype=torch.int64), rest.nonzero()[: count - len(picked), 0]])
+    return torch.cat(
+        [torch.tensor(picked, dtype=torch.int64), rest.nonzero()[: count - len(picked), 0]]
+    )
 
 
 def first_best(values: Tensor, slack: float) -> int:

@@ -4,9 +4,10 @@ The loss of weights W (classes, d) and biases b (classes,) on rows x_i with labe
 
     sum_i -log softmax(W x_i + b)[y_i]  +  l2 / 2 * |W|^2
 
-It is strictly convex in W. Adding one number to all biases changes nothing; the solution is the one whose biases sum to 0, where
-a start at zero leads. The optimal W is a combination of the rows: where there are fewer rows than features, the problem is solved
-in coordinates of the space that the rows span, and nothing is lost.
+It is strictly convex in W. Adding one number to all biases changes nothing; the solution is the one
+whose biases sum to 0, where a start at zero leads. The optimal W is a combination of the rows:
+where there are fewer rows than features, the problem is solved in coordinates of the space that the
+rows span, and nothing is lost.
 """
 
 from __future__ import annotations
@@ -40,11 +41,18 @@ class Solution(NamedTuple):
 
 
 def fit_logistic(
-    rows: Tensor, labels: Tensor, classes: int, l2: float, tolerance: float = 1e-6, iterations: int = 10_000
+    rows: Tensor,
+    labels: Tensor,
+    classes: int,
+    l2: float,
+    tolerance: float = 1e-6,
+    iterations: int = 10_000,
 ) -> Solution:
-    """The optimum for rows (m, d) with labels (m,) int64, by L-BFGS (Liu and Nocedal 1989) from zero, in float64 on the CPU.
+    """The optimum for rows (m, d) with labels (m,) int64, by L-BFGS (Liu and Nocedal 1989) from
+    zero, in float64 on the CPU.
 
-    It stops where no entry of the gradient exceeds `tolerance`. Raises AlbenchError where `iterations` do not suffice.
+    It stops where no entry of the gradient exceeds `tolerance`. Raises AlbenchError where
+    `iterations` do not suffice.
     """
     from scipy.optimize import minimize
 
@@ -63,7 +71,9 @@ def fit_logistic(
         logits = torch.addmm(bias, points, weight.T)
         logs = logits.log_softmax(dim=1)
         residual = logs.exp() - hot
-        gradient = torch.cat([residual.T @ points + l2 * weight, residual.sum(dim=0)[:, None]], dim=1)
+        gradient = torch.cat(
+            [residual.T @ points + l2 * weight, residual.sum(dim=0)[:, None]], dim=1
+        )
         loss = -(logs * hot).sum() + l2 / 2 * weight.square().sum()
         return float(loss), gradient.flatten().numpy()
 
@@ -83,10 +93,13 @@ def fit_logistic(
     steepest = float(np.abs(found.jac).max())
     if not steepest <= tolerance:
         raise AlbenchError(
-            f"logistic regression on {count} images stopped at a gradient of {steepest:.2g} after {found.nit} iterations",
+            f"logistic regression on {count} images stopped at a gradient of {steepest:.2g} after "
+            f"{found.nit} iterations",
             where="training.optimizer",
             remedy=f"pin a tolerance above {tolerance:g}, more iterations or more l2",
         )
     both = torch.from_numpy(found.x.copy()).view(classes, width + 1)
     weight = both[:, :-1] if basis is None else both[:, :-1] @ basis.T
-    return Solution(weight.contiguous(), both[:, -1].contiguous(), float(found.fun), steepest, int(found.nit))
+    return Solution(
+        weight.contiguous(), both[:, -1].contiguous(), float(found.fun), steepest, int(found.nit)
+    )

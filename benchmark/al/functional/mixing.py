@@ -1,4 +1,5 @@
-"""Whose prediction changes when its features are disturbed: ALFA-Mix by mixing, DropQuery by dropout; and FALCUN's draws."""
+"""Whose prediction changes when its features are disturbed: ALFA-Mix by mixing, DropQuery by
+dropout; and FALCUN's draws."""
 
 from __future__ import annotations
 
@@ -26,11 +27,13 @@ def class_anchors(features: Tensor, labels: Tensor, classes: int) -> Tensor:
 def flipped_by_mixing(
     features: Tensor, weight: Tensor, bias: Tensor, anchors: Tensor, epsilon: float | None = None
 ) -> Tensor:
-    """(n,) whether mixing an image's features (n, d) with any anchor (a, d) changes the predicted class.
+    """(n,) whether mixing an image's features (n, d) with any anchor (a, d) changes the predicted
+    class.
 
-    weight: (classes, d), bias: (classes,). Parvaneh et al., CVPR 2022, equations 1 and 5: with the closed-form alpha the mixed
-    features alpha z* + (1 - alpha) z are z + epsilon |z* - z| g / |g|, where g is the gradient by z of the loss at the predicted
-    class; a feature in which image and anchor agree stays. `epsilon` None: 0.2 / sqrt(d).
+    weight: (classes, d), bias: (classes,). Parvaneh et al., CVPR 2022, equations 1 and 5: with the
+    closed-form alpha the mixed features alpha z* + (1 - alpha) z are z + epsilon |z* - z| g / |g|,
+    where g is the gradient by z of the loss at the predicted class; a feature in which image and
+    anchor agree stays. `epsilon` None: 0.2 / sqrt(d).
     """
     step = EPSILON / math.sqrt(features.shape[1]) if epsilon is None else epsilon
     found = []
@@ -51,9 +54,15 @@ def flipped_by_mixing(
 
 
 def changed_by_dropout(
-    features: Tensor, weight: Tensor, bias: Tensor, passes: int, share: float, rng: np.random.Generator
+    features: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    passes: int,
+    share: float,
+    rng: np.random.Generator,
 ) -> Tensor:
-    """(n,) in how many of `passes` the predicted class changes when a `share` of the features (n, d) is dropped.
+    """(n,) in how many of `passes` the predicted class changes when a `share` of the features (n,
+    d) is dropped.
 
     Gupte et al., TMLR 2024, section 4: every image and pass has a mask of its own.
     """
@@ -72,9 +81,10 @@ def changed_by_dropout(
 def falcun(probs: Tensor, count: int, gamma: float, rng: np.random.Generator) -> Tensor:
     """Positions (count,) drawn one after the other by relevance: probs (n, classes).
 
-    Gilhuber et al., ECML PKDD 2024, equations 1 to 6. Uncertainty is 1 - margin (1). Diversity begins as the uncertainty (3) and
-    becomes the L1 distance (2) to the nearest drawn image, rescaled to [0, 1] after every draw (4). The sum of both (5) to the
-    power of gamma is the probability of the next draw (6).
+    Gilhuber et al., ECML PKDD 2024, equations 1 to 6. Uncertainty is 1 - margin (1). Diversity
+    begins as the uncertainty (3) and becomes the L1 distance (2) to the nearest drawn image,
+    rescaled to [0, 1] after every draw (4). The sum of both (5) to the power of gamma is the
+    probability of the next draw (6).
     """
     exact = probs.double()
     uncertainty = 1 - margin(exact)

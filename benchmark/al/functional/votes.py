@@ -1,12 +1,14 @@
-"""Disagreement of a model with itself over its last epochs: DIAM (Tang and Huang, NeurIPS 2022) and CAL.
+"""Disagreement of a model with itself over its last epochs: DIAM (Tang and Huang, NeurIPS 2022) and
+CAL.
 
-tangypnuaa/DIAM at cddf397, al_select.py. A vote is the hard label that a snapshot of a target model gives an image;
-disagreement is always within one model over its snapshots, never between models. CAL is disagreement-based active
-learning (Cohn et al. 1994; Hanneke 2014) with these snapshots as the version space.
+tangypnuaa/DIAM at cddf397, al_select.py. A vote is the hard label that a snapshot of a target model
+gives an image; disagreement is always within one model over its snapshots, never between models.
+CAL is disagreement-based active learning (Cohn et al. 1994; Hanneke 2014) with these snapshots as
+the version space.
 
-Beside them the comparison's margin, entropy and least confidence of several target models; smaller is wanted for all three.
-The release rescales each model's scores along the wrong axis, one row of n "features", which leaves every finite score
-exactly 0: its three methods are random sampling.
+Beside them the comparison's margin, entropy and least confidence of several target models; smaller
+is wanted for all three. The release rescales each model's scores along the wrong axis, one row of n
+"features", which leaves every finite score exactly 0: its three methods are random sampling.
 """
 
 from __future__ import annotations
@@ -22,28 +24,34 @@ from benchmark.al.functional.scores import confidence, margin, top
 from benchmark.errors import AlbenchError
 
 ALIPY_EPS = 1e-9
-"""Added to vote counts inside the logarithm by ALiPy 1.2.5, query_labels.py: a unanimous model has entropy -1e-10."""
+"""Added to vote counts inside the logarithm by ALiPy 1.2.5, query_labels.py: a unanimous model has
+entropy -1e-10."""
 OVERSAMPLING = 5
 """DIAM draws its budget from so many times as many top-ranked images."""
 
 
 def vote_counts(votes: Tensor, classes: int) -> Tensor:
-    """Histograms of labels: votes (snapshots, models, n) of 0..classes-1 -> (models, n, classes) int64."""
+    """Histograms of labels: votes (snapshots, models, n) of 0..classes-1 -> (models, n, classes)
+    int64."""
     if votes.numel() and int(votes.max()) >= classes:
         raise AlbenchError(f"a vote for class {int(votes.max())} of {classes}", where="votes")
     return torch.stack([(votes == label).sum(dim=0) for label in range(classes)], dim=-1)
 
 
 def disagreement(votes: Tensor) -> Tensor:
-    """DIAM's first key D: how many models did not always give the same label. votes (snapshots, models, n) -> (n,) int64."""
+    """DIAM's first key D: how many models did not always give the same label. votes (snapshots,
+    models, n) -> (n,) int64."""
     return (votes != votes[:1]).any(dim=0).sum(dim=0)
 
 
-def vote_entropy(votes: Tensor, classes: int, formula: Literal["alipy", "exact"] = "alipy") -> Tensor:
-    """DIAM's second key V: vote entropies in nats, summed over models. votes (snapshots, models, n) -> (n,) float64.
+def vote_entropy(
+    votes: Tensor, classes: int, formula: Literal["alipy", "exact"] = "alipy"
+) -> Tensor:
+    """DIAM's second key V: vote entropies in nats, summed over models. votes (snapshots, models, n)
+    -> (n,) float64.
 
-    Terms are looked up by count and added in ascending order, so that equal partitions of the votes give equal bits
-    regardless of the labels and the order of models.
+    Terms are looked up by count and added in ascending order, so that equal partitions of the votes
+    give equal bits regardless of the labels and the order of models.
     """
     count = torch.arange(len(votes) + 1, dtype=torch.float64, device=votes.device)
     share, eps = count / len(votes), ALIPY_EPS if formula == "alipy" else 0.0
@@ -52,10 +60,14 @@ def vote_entropy(votes: Tensor, classes: int, formula: Literal["alipy", "exact"]
     return per_model.sort(dim=0).values.sum(dim=0)
 
 
-def diam_candidates(votes: Tensor, budget: int, classes: int, formula: Literal["alipy", "exact"] = "alipy") -> Tensor:
-    """The 5 * budget positions (fewer if there are fewer) from which DIAM draws uniformly, best first.
+def diam_candidates(
+    votes: Tensor, budget: int, classes: int, formula: Literal["alipy", "exact"] = "alipy"
+) -> Tensor:
+    """The 5 * budget positions (fewer if there are fewer) from which DIAM draws uniformly, best
+    first.
 
-    Sorted by D, then V, both descending; of equal images the later one comes first (a stable ascending sort, reversed).
+    Sorted by D, then V, both descending; of equal images the later one comes first (a stable
+    ascending sort, reversed).
     """
     order = torch.argsort(vote_entropy(votes, classes, formula), stable=True)
     order = order[torch.argsort(disagreement(votes)[order], stable=True)]
@@ -63,7 +75,8 @@ def diam_candidates(votes: Tensor, budget: int, classes: int, formula: Literal["
 
 
 def cal_candidates(votes: Tensor) -> Tensor:
-    """Ascending positions in the union of the models' disagreement regions: at least one model is not unanimous."""
+    """Ascending positions in the union of the models' disagreement regions: at least one model is
+    not unanimous."""
     return torch.nonzero(disagreement(votes)).flatten()
 
 
@@ -72,7 +85,8 @@ Scaling = Literal["official", "per_model"]
 
 
 def negative_entropy(probs: Tensor) -> Tensor:
-    """Sum of p ln p as released: (..., classes) -> (...,); NaN where a probability underflows to 0."""
+    """Sum of p ln p as released: (..., classes) -> (...,); NaN where a probability underflows to
+    0."""
     return (probs * torch.log(probs)).sum(dim=-1)
 
 
@@ -84,9 +98,11 @@ RELEASED: Mapping[Kind, Callable[[Tensor], Tensor]] = {
 
 
 def raw_scores(logits: Tensor, kind: Kind, *, underflow: Literal["nan", "zero"] = "nan") -> Tensor:
-    """Score of every model for every image: logits (models, n, classes) -> (models, n), smaller is wanted.
+    """Score of every model for every image: logits (models, n, classes) -> (models, n), smaller is
+    wanted.
 
-    `underflow`: what a probability of exactly 0 does to the entropy; `nan` as released, `zero` by 0 ln 0 = 0.
+    `underflow`: what a probability of exactly 0 does to the entropy; `nan` as released, `zero` by 0
+    ln 0 = 0.
     """
     probs = logits.softmax(dim=2)
     if kind == "entropy" and underflow == "zero":
@@ -95,10 +111,11 @@ def raw_scores(logits: Tensor, kind: Kind, *, underflow: Literal["nan", "zero"] 
 
 
 def combined(scores: Tensor, scaling: Scaling) -> Tensor:
-    """One score per image: (models, n) -> (n,), the mean over models of their rescaled scores, smaller is wanted.
+    """One score per image: (models, n) -> (n,), the mean over models of their rescaled scores,
+    smaller is wanted.
 
-    `per_model`: each model's scores run from 0 to 1 over the images (all 0 where they are equal). `official`: each score
-    minus itself, that is 0, or NaN where any model's score is NaN.
+    `per_model`: each model's scores run from 0 to 1 over the images (all 0 where they are equal).
+    `official`: each score minus itself, that is 0, or NaN where any model's score is NaN.
     """
     if scaling == "official":
         return (scores - scores).mean(dim=0)
@@ -108,12 +125,14 @@ def combined(scores: Tensor, scaling: Scaling) -> Tensor:
 
 
 def smallest(scores: Tensor, budget: int) -> Tensor:
-    """Positions (budget,) of the smallest scores, equal ones in order. Raises AlbenchError for scores that are not finite."""
+    """Positions (budget,) of the smallest scores, equal ones in order. Raises AlbenchError for
+    scores that are not finite."""
     return top(-scores, budget)
 
 
 def drawn(scores: Tensor, budget: int, rng: np.random.Generator) -> Tensor:
-    """Positions (budget,) as the official mode comes to pick: a sort of equal zeros, which no program orders in a defined
-    way, here a uniform draw. Images with a NaN come after all others."""
+    """Positions (budget,) as the official mode comes to pick: a sort of equal zeros, which no
+    program orders in a defined way, here a uniform draw. Images with a NaN come after all
+    others."""
     order = torch.from_numpy(rng.permutation(len(scores))).to(scores.device)
     return order[torch.argsort(scores[order].isnan().long(), stable=True)][:budget]

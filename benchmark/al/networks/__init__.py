@@ -1,4 +1,5 @@
-"""Networks by the name a suite uses (`registry.NETWORKS`); each is imported only when it is built."""
+"""Networks by the name a suite uses (`registry.NETWORKS`); each is imported only when it is
+built."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from benchmark.spec.training import Model, WeightsFile
 
 
 def network(model: Model, classes: int, channels: int) -> nn.Module:
-    """A new network with random weights from torch's global generator. Raises UsageError for what cannot be built."""
+    """A new network with random weights from torch's global generator. Raises UsageError for what
+    cannot be built."""
     library, _, name = model.name.partition(":")
     if library in registry.LIBRARIES:
         from benchmark.al.networks.libraries import library_network
@@ -27,12 +29,15 @@ def network(model: Model, classes: int, channels: int) -> nn.Module:
     try:
         made: nn.Module = cls(classes=classes, **parameters)
     except TypeError as error:
-        raise UsageError(f"network '{model.name}': {error}", remedy=f"see {cls.__module__}") from error
+        raise UsageError(
+            f"network '{model.name}': {error}", remedy=f"see {cls.__module__}"
+        ) from error
     return made
 
 
 def pretrain(made: nn.Module, folder: Path, start: WeightsFile | None = None) -> None:
-    """Fill a network from its pre-trained weights file in `folder`: `start`, or the one that the network names.
+    """Fill a network from its pre-trained weights file in `folder`: `start`, or the one that the
+    network names.
 
     Raises UsageError for a network without such a file, DataError if the file is absent or wrong.
     """

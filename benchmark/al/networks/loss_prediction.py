@@ -1,5 +1,6 @@
-"""The loss-prediction module of learning loss (Yoo and Kweon, CVPR 2019, section 3.2) as the releases of TOD
-(siyuhuang/TOD at 883494b, models/lossnet.py) and ST-CoNAL (soony1213/ST-CoNAL at 43cb8c9, models/query_models.py) have it.
+"""The loss-prediction module of learning loss (Yoo and Kweon, CVPR 2019, section 3.2) as the
+releases of TOD (siyuhuang/TOD at 883494b, models/lossnet.py) and ST-CoNAL (soony1213/ST-CoNAL at
+43cb8c9, models/query_models.py) have it.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from benchmark.errors import UsageError
 
 
 class LossPrediction(nn.Module):
-    """Each stage output: average pooling, linear, ReLU; all concatenated: linear to one number, no activation.
+    """Each stage output: average pooling, linear, ReLU; all concatenated: linear to one number, no
+    activation.
 
-    `windows` are the sides of the pooling windows (stride = side; 0: the whole map). TOD's are 32, 16, 8, 4 regardless of the
-    image size: on 224-pixel inputs they see only the top left corner of each map. 123,905 parameters at the defaults.
-    Raises UsageError for windows that leave more than one value per channel.
+    `windows` are the sides of the pooling windows (stride = side; 0: the whole map). TOD's are 32,
+    16, 8, 4 regardless of the image size: on 224-pixel inputs they see only the top left corner of
+    each map. 123,905 parameters at the defaults. Raises UsageError for windows that leave more than
+    one value per channel.
     """
 
     def __init__(
@@ -48,7 +51,8 @@ class LossPrediction(nn.Module):
         side = min(x.shape[2:])
         if side < window or max(x.shape[2:]) >= 2 * window:
             raise UsageError(
-                f"a pooling window of {window} does not give one value on a map of {x.shape[2]}x{x.shape[3]}",
+                f"a pooling window of {window} does not give one value on a map of "
+                f"{x.shape[2]}x{x.shape[3]}",
                 where="objective.params.windows",
                 remedy="use windows that fit the network's stage outputs, or 0 for the whole map",
             )

@@ -1,6 +1,6 @@
-"""The target models of DIAM: MobileNetV3-like sub-networks of once-for-all (Cai et al., ICLR 2020; MobileNetV3: Howard et
-al., ICCV 2019), as tangypnuaa/DIAM at cddf397 builds them. `ofa_nets.py` has the tables; modules bear the names of OFA's
-weight files.
+"""The target models of DIAM: MobileNetV3-like sub-networks of once-for-all (Cai et al., ICLR 2020;
+MobileNetV3: Howard et al., ICCV 2019), as tangypnuaa/DIAM at cddf397 builds them. `ofa_nets.py` has
+the tables; modules bear the names of OFA's weight files.
 """
 
 from __future__ import annotations
@@ -16,7 +16,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.al.networks.ofa_nets import ACTIVATIONS, EXCITED, NETS, STRIDES, TARGETS, TEACHER, WIDTHS, OfaNet
+from benchmark.al.networks.ofa_nets import (
+    ACTIVATIONS,
+    EXCITED,
+    NETS,
+    STRIDES,
+    TARGETS,
+    TEACHER,
+    WIDTHS,
+    OfaNet,
+)
 from benchmark.al.networks.outputs import Outputs
 from benchmark.errors import DataError, UsageError
 
@@ -25,7 +34,8 @@ STEM, EXPANDED, EMBEDDING = 16, 960, 1280
 
 
 class HardSwish(nn.Hardswish):
-    """x relu6(x + 3) / 6; written out in float64, where torch's own backward pass has constants of float32."""
+    """x relu6(x + 3) / 6; written out in float64, where torch's own backward pass has constants of
+    float32."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x: any shape -> the same shape."""
@@ -41,7 +51,11 @@ class HardSigmoid(nn.Hardsigmoid):
 
 
 Activation = Literal["relu", "h_swish", "none"]
-ACTS: Mapping[Activation, type[nn.Module]] = {"relu": nn.ReLU, "h_swish": HardSwish, "none": nn.Identity}
+ACTS: Mapping[Activation, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "h_swish": HardSwish,
+    "none": nn.Identity,
+}
 
 
 def round8(value: float) -> int:
@@ -51,7 +65,8 @@ def round8(value: float) -> int:
 
 
 class SqueezeExcitation(nn.Module):
-    """Channel gate: global mean, 1x1 to a quarter, ReLU, 1x1 back, hard sigmoid, times the input."""
+    """Channel gate: global mean, 1x1 to a quarter, ReLU, 1x1 back, hard sigmoid, times the
+    input."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -84,7 +99,9 @@ class ConvBn(nn.Module):
     ) -> None:
         super().__init__()
         groups = inputs if depthwise else 1
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.conv = nn.Conv2d(
+            inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False
+        )
         self.bn = nn.BatchNorm2d(outputs)
         self.act = ACTS[act]()
         self.se = SqueezeExcitation(outputs) if excited else None
@@ -97,15 +114,27 @@ class ConvBn(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Inverted bottleneck: 1x1 expansion, depthwise convolution, linear 1x1. Expansion 1 has no first convolution."""
+    """Inverted bottleneck: 1x1 expansion, depthwise convolution, linear 1x1. Expansion 1 has no
+    first convolution."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, expansion: int, stride: int, act: Activation, excited: bool
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        expansion: int,
+        stride: int,
+        act: Activation,
+        excited: bool,
     ) -> None:
         super().__init__()
         hidden = round8(inputs * expansion)
-        self.inverted_bottleneck = ConvBn(inputs, hidden, act=act) if expansion > 1 else nn.Identity()
-        self.depth_conv = ConvBn(hidden, hidden, kernel, stride, act, depthwise=True, excited=excited)
+        self.inverted_bottleneck = (
+            ConvBn(inputs, hidden, act=act) if expansion > 1 else nn.Identity()
+        )
+        self.depth_conv = ConvBn(
+            hidden, hidden, kernel, stride, act, depthwise=True, excited=excited
+        )
         self.point_linear = ConvBn(hidden, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -118,10 +147,19 @@ class Block(nn.Module):
     """A bottleneck, plus its input where stride and widths allow."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, expansion: int, stride: int, act: Activation, excited: bool
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        expansion: int,
+        stride: int,
+        act: Activation,
+        excited: bool,
     ) -> None:
         super().__init__()
-        self.mobile_inverted_conv = Bottleneck(inputs, outputs, kernel, expansion, stride, act, excited)
+        self.mobile_inverted_conv = Bottleneck(
+            inputs, outputs, kernel, expansion, stride, act, excited
+        )
         self.shortcut = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
@@ -131,14 +169,19 @@ class Block(nn.Module):
 
 
 class Ofa(nn.Module):
-    """One of the twelve target models (`net` 0 to 11, or OFA's name), or coreset's extractor (`net` "teacher").
+    """One of the twelve target models (`net` 0 to 11, or OFA's name), or coreset's extractor (`net`
+    "teacher").
 
-    Starts as DIAM trains it, from scratch: the release loads ImageNet weights and then overwrites all of them, see
-    `reset_parameters`. Features are the 1280 numbers before dropout and the classifier.
+    Starts as DIAM trains it, from scratch: the release loads ImageNet weights and then overwrites
+    all of them, see `reset_parameters`. Features are the 1280 numbers before dropout and the
+    classifier.
     """
 
-    def __init__(self, classes: int, net: int | str = 0, dropout: float | None = None, channels: int = 3) -> None:
-        """`dropout` before the classifier; None: the configuration's own (0.1, none for the teacher)."""
+    def __init__(
+        self, classes: int, net: int | str = 0, dropout: float | None = None, channels: int = 3
+    ) -> None:
+        """`dropout` before the classifier; None: the configuration's own (0.1, none for the
+        teacher)."""
         super().__init__()
         self.config = config(net)
         self.first_conv = ConvBn(channels, STEM, 3, 2, "h_swish")
@@ -148,11 +191,17 @@ class Ofa(nn.Module):
             self.config.blocks, WIDTHS, STRIDES, ACTIVATIONS, EXCITED, strict=True
         ):
             for number, (kernel, expansion) in enumerate(stage):
-                blocks.append(Block(inputs, width, kernel, expansion, stride if number == 0 else 1, act, excited))
+                blocks.append(
+                    Block(
+                        inputs, width, kernel, expansion, stride if number == 0 else 1, act, excited
+                    )
+                )
                 inputs = width
         self.blocks = nn.ModuleList(blocks)
         self.final_expand_layer = ConvBn(inputs, EXPANDED, act="h_swish")
-        self.feature_mix_layer = _named_sequence(conv=nn.Conv2d(EXPANDED, EMBEDDING, 1, bias=False), act=HardSwish())
+        self.feature_mix_layer = _named_sequence(
+            conv=nn.Conv2d(EXPANDED, EMBEDDING, 1, bias=False), act=HardSwish()
+        )
         self.dropout = nn.Dropout(self.config.dropout if dropout is None else dropout)
         self.classifier = _named_sequence(linear=nn.Linear(EMBEDDING, classes))
         self.reset_parameters()
@@ -166,13 +215,19 @@ class Ofa(nn.Module):
         return Outputs(self.classifier(self.dropout(features)), features)
 
     def reset_parameters(self) -> None:
-        """Convolutions normal with variance 2 / (k^2 * outputs), depthwise ones too; linear uniform; biases 0, scales 1.
+        """Convolutions normal with variance 2 / (k^2 * outputs), depthwise ones too; linear
+        uniform; biases 0, scales 1.
 
-        He fan-out initialisation without the division by groups (DIAM's run manager, option `he_fout`).
+        He fan-out initialisation without the division by groups (DIAM's run manager, option
+        `he_fout`).
         """
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, 0, math.sqrt(2 / (math.prod(module.kernel_size) * module.out_channels)))
+                nn.init.normal_(
+                    module.weight,
+                    0,
+                    math.sqrt(2 / (math.prod(module.kernel_size) * module.out_channels)),
+                )
             elif isinstance(module, nn.BatchNorm2d):
                 module.reset_running_stats()
                 nn.init.ones_(module.weight)
@@ -190,8 +245,9 @@ class Ofa(nn.Module):
     def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
         """Copy OFA's weights; a classifier for another number of classes keeps its random start.
 
-        Also takes the names of files that DIAM saves (`.conv.` for `.mobile_inverted_conv.`). Raises DataError unless
-        the dictionary has every other tensor in its shape and nothing of unknown name: the release ignores all of that.
+        Also takes the names of files that DIAM saves (`.conv.` for `.mobile_inverted_conv.`).
+        Raises DataError unless the dictionary has every other tensor in its shape and nothing of
+        unknown name: the release ignores all of that.
         """
         own = self.state_dict()
         given = {_official_name(name): value for name, value in state.items()}
@@ -203,7 +259,11 @@ class Ofa(nn.Module):
         absent = {name for name in wanted - set(given) if not name.endswith("num_batches_tracked")}
         unknown = set(given) - set(own)
         misshapen = {name for name in wanted & set(given) if given[name].shape != own[name].shape}
-        for what, names in (("lacks", absent), ("has the unknown", unknown), ("has another shape for", misshapen)):
+        for what, names in (
+            ("lacks", absent),
+            ("has the unknown", unknown),
+            ("has another shape for", misshapen),
+        ):
             if names:
                 raise DataError(
                     f"the weights file {what} {', '.join(sorted(names)[:4])} ({len(names)} in all)",
@@ -214,14 +274,17 @@ class Ofa(nn.Module):
 
 
 def config(net: int | str) -> OfaNet:
-    """Table entry of a network by DIAM's number, OFA's name or "teacher". Raises UsageError for others."""
+    """Table entry of a network by DIAM's number, OFA's name or "teacher". Raises UsageError for
+    others."""
     if isinstance(net, int) and 0 <= net < len(TARGETS):
         return TARGETS[net]
     name = TEACHER if net == "teacher" else net
     if isinstance(name, str) and name in NETS:
         return NETS[name]
     raise UsageError(
-        f"no once-for-all network {net!r}", where="model.params.net", remedy=f"0 to {len(TARGETS) - 1}, or 'teacher'"
+        f"no once-for-all network {net!r}",
+        where="model.params.net",
+        remedy=f"0 to {len(TARGETS) - 1}, or 'teacher'",
     )
 
 
@@ -238,7 +301,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise DataError(f"not a weights file: {error}", where=str(path), remedy=remedy) from error
     state = content.get("state_dict") if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(value, Tensor) for value in state.values()
+    ):
         raise DataError("has no `state_dict` of named tensors", where=str(path), remedy=remedy)
     return {str(name): value for name, value in state.items()}
 

@@ -1,6 +1,6 @@
-"""ResNet-50 and deeper for images of 32 pixels, the larger options of BAL's release (dvlab-research/BAL at 140d279,
-models/resnet.py; He et al., CVPR 2016). No published number is known to use them; ResNet-18 and -34 are in
-`resnet_cifar.py`.
+"""ResNet-50 and deeper for images of 32 pixels, the larger options of BAL's release
+(dvlab-research/BAL at 140d279, models/resnet.py; He et al., CVPR 2016). No published number is
+known to use them; ResNet-18 and -34 are in `resnet_cifar.py`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ class Bottleneck(nn.Module):
         self.bn3 = nn.BatchNorm2d(outputs)
         self.downsample: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
-            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (b, inputs, h, w) -> (b, 4 * width, h / stride, w / stride)."""
@@ -41,12 +43,16 @@ class Bottleneck(nn.Module):
 
 
 class ResNetBottleneck(nn.Module):
-    """3x3 stem without max-pooling, four stages of bottlenecks, global average pooling; torch's default initialisation.
+    """3x3 stem without max-pooling, four stages of bottlenecks, global average pooling; torch's
+    default initialisation.
 
-    `blocks` (3, 4, 6, 3) is ResNet-50, 23,520,842 parameters with 10 classes; (3, 4, 23, 3) and (3, 8, 36, 3) are 101 and 152.
+    `blocks` (3, 4, 6, 3) is ResNet-50, 23,520,842 parameters with 10 classes; (3, 4, 23, 3) and (3,
+    8, 36, 3) are 101 and 152.
     """
 
-    def __init__(self, classes: int, blocks: Sequence[int] = (3, 4, 6, 3), channels: int = 3) -> None:
+    def __init__(
+        self, classes: int, blocks: Sequence[int] = (3, 4, 6, 3), channels: int = 3
+    ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, WIDTHS[0], 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(WIDTHS[0])
@@ -66,6 +72,7 @@ class ResNetBottleneck(nn.Module):
         for number in range(len(WIDTHS)):
             x = getattr(self, f"layer{number + 1}")(x)
             maps.append(x)
-        # A mean, not adaptive pooling: the backward pass of the latter has no deterministic form on CUDA.
+        # A mean, not adaptive pooling: the backward pass of the latter has no deterministic form on
+        # CUDA.
         features = x.mean(dim=(2, 3))
         return Outputs(self.fc(features), features, tuple(maps))

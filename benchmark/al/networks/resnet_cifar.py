@@ -1,8 +1,10 @@
-"""Residual networks for images of about 32 pixels, as the releases of TOD (siyuhuang/TOD at 883494b, models/resnet.py)
-and ST-CoNAL (soony1213/ST-CoNAL at 43cb8c9, models/resnet.py) define them.
+"""Residual networks for images of about 32 pixels, as the releases of TOD (siyuhuang/TOD at
+883494b, models/resnet.py) and ST-CoNAL (soony1213/ST-CoNAL at 43cb8c9, models/resnet.py) define
+them.
 
-A 3x3 stem without max-pooling and four stages of basic blocks (He et al., CVPR 2016). TOD adds a second linear head.
-What ST-CoNAL's release calls "resnet50" is this network with 3-4-6-3 basic blocks, that is a ResNet-34.
+A 3x3 stem without max-pooling and four stages of basic blocks (He et al., CVPR 2016). TOD adds a
+second linear head. What ST-CoNAL's release calls "resnet50" is this network with 3-4-6-3 basic
+blocks, that is a ResNet-34.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from benchmark.errors import UsageError
 
 
 class BasicBlock(nn.Module):
-    """conv3x3-BN-ReLU-conv3x3-BN, plus the shortcut, then ReLU. The shortcut is conv1x1-BN where the shape changes."""
+    """conv3x3-BN-ReLU-conv3x3-BN, plus the shortcut, then ReLU. The shortcut is conv1x1-BN where
+    the shape changes."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -27,7 +30,9 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(outputs)
         self.downsample: nn.Module | None = None
         if stride != 1 or inputs != outputs:
-            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (b, inputs, h, w) -> (b, outputs, h / stride, w / stride)."""
@@ -37,16 +42,19 @@ class BasicBlock(nn.Module):
 
 
 class ResidualTrunk(nn.Module):
-    """Stem convolution with batch norm (`conv1`, `bn1`) and stages `layer1`, `layer2`, ... under torchvision's names.
+    """Stem convolution with batch norm (`conv1`, `bn1`) and stages `layer1`, `layer2`, ... under
+    torchvision's names.
 
-    Every stage but the first halves the side in its first block. Subclasses say how an image passes through.
+    Every stage but the first halves the side in its first block. Subclasses say how an image passes
+    through.
     """
 
     def __init__(self, stem: nn.Conv2d, blocks: Sequence[int], widths: Sequence[int]) -> None:
         super().__init__()
         if len(blocks) != len(widths) or not blocks:
             raise UsageError(
-                f"{len(blocks)} block counts for {len(widths)} widths", remedy="give one of each per stage"
+                f"{len(blocks)} block counts for {len(widths)} widths",
+                remedy="give one of each per stage",
             )
         self.conv1 = stem
         self.bn1 = nn.BatchNorm2d(widths[0])
@@ -54,7 +62,10 @@ class ResidualTrunk(nn.Module):
         inputs = widths[0]
         for number, (count, width) in enumerate(zip(blocks, widths, strict=True)):
             strides = (1 if number == 0 else 2, *[1] * (count - 1))
-            stage = [BasicBlock(inputs if i == 0 else width, width, stride) for i, stride in enumerate(strides)]
+            stage = [
+                BasicBlock(inputs if i == 0 else width, width, stride)
+                for i, stride in enumerate(strides)
+            ]
             self.add_module(f"layer{number + 1}", nn.Sequential(*stage))
             inputs = width
 
@@ -68,17 +79,19 @@ class ResidualTrunk(nn.Module):
 
 
 def linear_heads(features: int, classes: int, heads: int) -> tuple[nn.Linear, nn.Linear | None]:
-    """The classifier and, for `heads` = 2, a second one beside it. Raises UsageError for other numbers."""
+    """The classifier and, for `heads` = 2, a second one beside it. Raises UsageError for other
+    numbers."""
     if heads not in (1, 2):
         raise UsageError(f"a network has 1 or 2 heads, not {heads}", where="model.params.heads")
     return nn.Linear(features, classes), nn.Linear(features, classes) if heads == 2 else None
 
 
 class ResNetCifar(ResidualTrunk):
-    """3x3 stem, stages of basic blocks, global average pooling, one or two linear heads; torch's default initialisation.
+    """3x3 stem, stages of basic blocks, global average pooling, one or two linear heads; torch's
+    default initialisation.
 
-    `blocks` (2, 2, 2, 2) is ResNet-18, (3, 4, 6, 3) ResNet-34. Parameters with 10 classes: 11,173,962 with one head,
-    11,179,092 with two; 21,282,122 for ResNet-34.
+    `blocks` (2, 2, 2, 2) is ResNet-18, (3, 4, 6, 3) ResNet-34. Parameters with 10 classes:
+    11,173,962 with one head, 11,179,092 with two; 21,282,122 for ResNet-34.
     """
 
     def __init__(
@@ -93,8 +106,15 @@ class ResNetCifar(ResidualTrunk):
         self.fc, self.fc_b = linear_heads(widths[-1], classes, heads)
 
     def forward(self, x: Tensor) -> Outputs:
-        """x: (b, channels, h, w) -> logits (b, classes), features (b, widths[-1]), one map per stage."""
+        """x: (b, channels, h, w) -> logits (b, classes), features (b, widths[-1]), one map per
+        stage."""
         maps = self.stages(F.relu(self.bn1(self.conv1(x))))
-        # A mean, not adaptive pooling: the backward pass of the latter has no deterministic form on CUDA.
+        # A mean, not adaptive pooling: the backward pass of the latter has no deterministic form on
+        # CUDA.
         features = maps[-1].mean(dim=(2, 3))
-        return Outputs(self.fc(features), features, maps, self.fc_b(features) if self.fc_b is not None else None)
+        return Outputs(
+            self.fc(features),
+            features,
+            maps,
+            self.fc_b(features) if self.fc_b is not None else None,
+        )

@@ -1,7 +1,8 @@
-"""A small convolutional network for images of 8 to 32 pixels: for the quickstart and for tests, not from any paper.
+"""A small convolutional network for images of 8 to 32 pixels: for the quickstart and for tests, not
+from any paper.
 
-It offers everything the papers' networks offer (penultimate features, four stage outputs, a second head, dropout), so
-every method of every suite can run with it in seconds on one CPU core.
+It offers everything the papers' networks offer (penultimate features, four stage outputs, a second
+head, dropout), so every method of every suite can run with it in seconds on one CPU core.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from benchmark.al.networks.outputs import Outputs
 
 
 class SmallCnn(nn.Module):
-    """Four 3x3 convolution stages with batch norm, the second and third halving the side; global average pooling."""
+    """Four 3x3 convolution stages with batch norm, the second and third halving the side; global
+    average pooling."""
 
-    def __init__(self, classes: int, width: int = 16, heads: int = 1, dropout: float = 0.0, channels: int = 3) -> None:
+    def __init__(
+        self, classes: int, width: int = 16, heads: int = 1, dropout: float = 0.0, channels: int = 3
+    ) -> None:
         super().__init__()
         widths, strides = (width, 2 * width, 4 * width, 4 * width), (1, 2, 2, 1)
         inputs = (channels, *widths[:-1])
@@ -34,4 +38,9 @@ class SmallCnn(nn.Module):
             maps.append(x)
         features = x.mean(dim=(2, 3))
         seen = self.dropout(features)
-        return Outputs(self.head(seen), features, tuple(maps), self.second(seen) if self.second is not None else None)
+        return Outputs(
+            self.head(seen),
+            features,
+            tuple(maps),
+            self.second(seen) if self.second is not None else None,
+        )

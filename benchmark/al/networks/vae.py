@@ -1,6 +1,7 @@
-"""Networks of VAAL (Sinha et al., ICCV 2019) and TA-VAAL (Kim et al., CVPR 2021): for 32-pixel images as in
-Sequential-GCN (razvancaramalau/Sequential-GCN-for-Active-Learning at bbc43db) and TA-VAAL (cubeyoung/TA-VAAL at 1161071),
-models/query_models.py; for 224-pixel images as in ST-CoNAL (soony1213/ST-CoNAL at 43cb8c9), the same file.
+"""Networks of VAAL (Sinha et al., ICCV 2019) and TA-VAAL (Kim et al., CVPR 2021): for 32-pixel
+images as in Sequential-GCN (razvancaramalau/Sequential-GCN-for-Active-Learning at bbc43db) and
+TA-VAAL (cubeyoung/TA-VAAL at 1161071), models/query_models.py; for 224-pixel images as in ST-CoNAL
+(soony1213/ST-CoNAL at 43cb8c9), the same file.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import torch
 from torch import Tensor, nn
 
 Init = Literal["default", "kaiming"]
-"""Where the networks start: torch's default everywhere, or as released. There, `kaiming_init` draws convolutions and linear
-layers from N(0, 2 / fan_in) with biases of 0, but reaches only the encoder, the decoder's linear layer and the discriminator:
-fc_mu and fc_logvar are no sequences that it could walk over, and transposed convolutions are no plain ones."""
+"""Where the networks start: torch's default everywhere, or as released. There, `kaiming_init` draws
+convolutions and linear layers from N(0, 2 / fan_in) with biases of 0, but reaches only the encoder,
+the decoder's linear layer and the discriminator: fc_mu and fc_logvar are no sequences that it could
+walk over, and transposed convolutions are no plain ones."""
 SIDES = {32: ((1, 2, 4, 8), 4), 224: ((1, 1, 2, 2, 4, 8), 7)}
-"""Side of an image -> the encoder's channels in multiples of the width, and the side of its last kernel. For 224 pixels the
-release leaves that kernel open: 7 is the only one with which the shapes fit."""
+"""Side of an image -> the encoder's channels in multiples of the width, and the side of its last
+kernel. For 224 pixels the release leaves that kernel open: 7 is the only one with which the shapes
+fit."""
 
 
 class Encoded(NamedTuple):
@@ -32,10 +35,12 @@ class Encoded(NamedTuple):
 
 
 class Vae(nn.Module):
-    """Variational autoencoder of square images of 32 or 224 pixels; at the defaults 22,835,139 and 59,661,376 parameters.
+    """Variational autoencoder of square images of 32 or 224 pixels; at the defaults 22,835,139 and
+    59,661,376 parameters.
 
-    `conditions` further numbers per image are appended to the latent vector before decoding (TA-VAAL: 1, the rank).
-    `width` is the channels of the first convolution; the others are multiples of it. Raises KeyError for another `side`.
+    `conditions` further numbers per image are appended to the latent vector before decoding
+    (TA-VAAL: 1, the rank). `width` is the channels of the first convolution; the others are
+    multiples of it. Raises KeyError for another `side`.
     """
 
     def __init__(
@@ -53,7 +58,11 @@ class Vae(nn.Module):
         deepest, kernels = down[-1], (*[4] * (len(multiples) - 1), last)
         encoder: list[nn.Module] = []
         for (inputs, outputs), kernel in zip(pairwise(down), kernels, strict=True):
-            encoder += [nn.Conv2d(inputs, outputs, kernel, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+            encoder += [
+                nn.Conv2d(inputs, outputs, kernel, 2, 1, bias=False),
+                nn.BatchNorm2d(outputs),
+                nn.ReLU(),
+            ]
         self.encoder = nn.Sequential(*encoder, nn.Flatten())
         self.fc_mu = nn.Linear(deepest * 2 * 2, latent)
         self.fc_logvar = nn.Linear(deepest * 2 * 2, latent)
@@ -90,11 +99,16 @@ class Vae(nn.Module):
         images: Tensor = self.decoder(seen)
         return images
 
-    def forward(self, x: Tensor, conditions: Tensor | None = None, generator: torch.Generator | None = None) -> Encoded:
-        """x: (b, channels, side, side) -> reconstruction from a sample of the latent Gaussian, its mean and log-variance."""
+    def forward(
+        self, x: Tensor, conditions: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Encoded:
+        """x: (b, channels, side, side) -> reconstruction from a sample of the latent Gaussian, its
+        mean and log-variance."""
         mean, log_variance = self.encode(x)
         noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
-        return Encoded(self.decode(mean + noise * (log_variance / 2).exp(), conditions), mean, log_variance)
+        return Encoded(
+            self.decode(mean + noise * (log_variance / 2).exp(), conditions), mean, log_variance
+        )
 
 
 class Discriminator(nn.Module):

@@ -1,4 +1,5 @@
-"""What a training objective is: the loss of one step, the batches it sees, and the branches that come with it."""
+"""What a training objective is: the loss of one step, the batches it sees, and the branches that
+come with it."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ TURNS = 4
 LABELLED, UNLABELLED = 0, 1
 """Passes of the train view: the same image used twice in a step is augmented independently."""
 SCORING, REFRESH = 2, 3
-"""Passes of a random view that are not an objective's steps: scoring, and re-estimating batch-norm statistics."""
+"""Passes of a random view that are not an objective's steps: scoring, and re-estimating batch-norm
+statistics."""
 
 AHEAD, BUDGET = 16, 2**25
 """Most batches of images that are made in one go on a device, and most numbers in them: 128 MiB."""
@@ -91,48 +93,62 @@ class CycleData:
         return (order[start : min(start + size, end)] for start in range(0, end, size))
 
     def view(self, indices: Tensor, epoch: int, use: int = LABELLED) -> Tensor:
-        """(b, c, h, w) augmented images; `epoch` may be any number that distinguishes repeated uses."""
+        """(b, c, h, w) augmented images; `epoch` may be any number that distinguishes repeated
+        uses."""
         return self.images.batch(indices, self.streams.counter("augment", self.cycle), epoch, use)
 
     @property
     def ahead(self) -> int:
-        """Batches of images that are made in one go: one on a CPU, whose caches they would leave, several on a device, which
-        launches a kernel for a single batch as slowly as for all of them."""
+        """Batches of images that are made in one go: one on a CPU, whose caches they would leave,
+        several on a device, which launches a kernel for a single batch as slowly as for all of
+        them."""
         values = self.training.batch_size * math.prod(self.images.shape)
         return 1 if self.device.type == "cpu" else min(max(BUDGET // values, 1), AHEAD)
 
     def views(self, asked: Iterable[tuple[Tensor, int]], use: int = LABELLED) -> Iterator[Tensor]:
-        """`view` of many batches, each of (indices, epoch): the same images, made `ahead` batches at a time."""
+        """`view` of many batches, each of (indices, epoch): the same images, made `ahead` batches
+        at a time."""
         for some in in_groups(asked, self.ahead):
             if len(some) == 1:
                 yield self.view(*some[0], use)
                 continue
             sizes = [len(indices) for indices, _ in some]
             # Filled on the device: a table of epochs from the host would be waited for.
-            when = [torch.full((len(indices),), epoch, device=self.device) for indices, epoch in some]
+            when = [
+                torch.full((len(indices),), epoch, device=self.device) for indices, epoch in some
+            ]
             counter = self.streams.counter("augment", self.cycle)
-            images = self.images.batch(torch.cat([indices for indices, _ in some]), counter, torch.cat(when), use)
+            images = self.images.batch(
+                torch.cat([indices for indices, _ in some]), counter, torch.cat(when), use
+            )
             yield from torch.split(images, sizes)
 
     @property
     def steps(self) -> int:
         """Optimiser steps of one epoch over the labelled set."""
         size = self.training.batch_size
-        return len(self.labelled) // size if self.training.drop_last else -(-len(self.labelled) // size)
+        return (
+            len(self.labelled) // size
+            if self.training.drop_last
+            else -(-len(self.labelled) // size)
+        )
 
 
 class Orders(Protocol):
     """In which random orders a cycle's images are gone through."""
 
     def labelled(self, data: CycleData, epoch: int, use: int) -> Tensor:
-        """(m,) labelled indices in the order of an epoch; `use` distinguishes training from passes of another kind."""
+        """(m,) labelled indices in the order of an epoch; `use` distinguishes training from passes
+        of another kind."""
         ...
 
     def unlabelled(self, data: CycleData, number: int) -> Tensor:
         """(u,) unlabelled indices in the random order of that number in this cycle."""
         ...
 
-    def unlabelled_heads(self, data: CycleData, numbers: Sequence[int], size: int) -> Iterator[Tensor]:
+    def unlabelled_heads(
+        self, data: CycleData, numbers: Sequence[int], size: int
+    ) -> Iterator[Tensor]:
         """The first `size` indices of each of these orders."""
         return (self.unlabelled(data, number)[:size] for number in numbers)
 
@@ -141,12 +157,14 @@ class Orders(Protocol):
         ...
 
     def described(self, streams: Streams, size: int) -> Tensor:
-        """(size,) the quarter turn under which each image of the pool is described, where that is random."""
+        """(size,) the quarter turn under which each image of the pool is described, where that is
+        random."""
         ...
 
 
 class DrawnOrders(Orders):
-    """Orders drawn from the trial's streams: each image's place by its index, independent of its place in the list."""
+    """Orders drawn from the trial's streams: each image's place by its index, independent of its
+    place in the list."""
 
     def labelled(self, data: CycleData, epoch: int, use: int) -> Tensor:
         """The same order for every use in an epoch."""
@@ -157,16 +175,22 @@ class DrawnOrders(Orders):
 
     def unlabelled(self, data: CycleData, number: int) -> Tensor:
         """Another order for every number."""
-        drawn = data.streams.counter("order", data.cycle).bits(data.unlabelled, number, UNLABELLED, n=1)[:, 0]
+        drawn = data.streams.counter("order", data.cycle).bits(
+            data.unlabelled, number, UNLABELLED, n=1
+        )[:, 0]
         return data.unlabelled[torch.argsort(drawn, stable=True)]
 
-    def unlabelled_heads(self, data: CycleData, numbers: Sequence[int], size: int) -> Iterator[Tensor]:
+    def unlabelled_heads(
+        self, data: CycleData, numbers: Sequence[int], size: int
+    ) -> Iterator[Tensor]:
         """The same orders, drawn for all numbers in one launch."""
         listed, device = data.unlabelled, data.device
         if len(numbers) == 1:
             return super().unlabelled_heads(data, numbers, size)
         when = torch.cat([torch.full((len(listed),), number, device=device) for number in numbers])
-        drawn = data.streams.counter("order", data.cycle).bits(listed.repeat(len(numbers)), when, UNLABELLED, n=1)
+        drawn = data.streams.counter("order", data.cycle).bits(
+            listed.repeat(len(numbers)), when, UNLABELLED, n=1
+        )
         order = torch.argsort(drawn.view(len(numbers), len(listed)), dim=1, stable=True)
         return iter(listed[order[:, :size]])
 
@@ -185,7 +209,8 @@ class Build:
     """What an objective may use to build its own branches."""
 
     network: Callable[[str], nn.Module]
-    """A new network of the protocol's kind with its own random initial weights, by a name of the caller's choice."""
+    """A new network of the protocol's kind with its own random initial weights, by a name of the
+    caller's choice."""
     seeded: Callable[[str], Any]
     """Context manager that seeds torch's generator for the initialisation of a named module."""
     training: Training
@@ -200,7 +225,8 @@ class Build:
 
 @dataclass(eq=False)
 class Objective(ABC):
-    """A training loss with its branches. Dataclass fields are its parameters; `build` makes its state."""
+    """A training loss with its branches. Dataclass fields are its parameters; `build` makes its
+    state."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
     uses_unlabelled: ClassVar[bool] = False
@@ -208,13 +234,14 @@ class Objective(ABC):
     tied_to_size: ClassVar[bool] = False
     """Whether its parameters hold for one side of the images only, as pooling windows do."""
     capturable: ClassVar[bool] = False
-    """Whether `loss` and `after_step` may be recorded once and repeated: they change tensors in place, and read what differs
-    from step to step from the batch's tensors and from a `Build.number` that `before_step` sets."""
+    """Whether `loss` and `after_step` may be recorded once and repeated: they change tensors in
+    place, and read what differs from step to step from the batch's tensors and from a
+    `Build.number` that `before_step` sets."""
 
     def build(self, build: Build) -> None:  # noqa: B027  most objectives have no branches
-        """Create branches (teachers, extra modules). Called once per trial, and again before every later cycle where the
-        protocol starts afresh: what is made here is new in that cycle, and what belongs to the trial, such as a counter that
-        goes on, is kept unless `build.first`."""
+        """Create branches (teachers, extra modules). Called once per trial, and again before every
+        later cycle where the protocol starts afresh: what is made here is new in that cycle, and
+        what belongs to the trial, such as a counter that goes on, is kept unless `build.first`."""
 
     def modules(self) -> Mapping[str, nn.Module]:
         """Branches by name: moved to the device, saved with every state."""
@@ -239,14 +266,16 @@ class Objective(ABC):
         return data.steps
 
     def batches(self, data: CycleData, epoch: int) -> Iterator[Batch]:
-        """The batches of one epoch. By default: the labelled images in a new order, last partial batch kept."""
+        """The batches of one epoch. By default: the labelled images in a new order, last partial
+        batch kept."""
         chunks = list(data.chunks(epoch))
         for number, images in enumerate(data.views((indices, epoch) for indices in chunks)):
             yield Batch(images, data.labels[chunks[number]], epoch, epoch * data.steps + number)
 
     def refresh_batches(self, data: CycleData, epoch: int) -> Iterator[Tensor]:
-        """Images from which batch-norm statistics of an average are re-estimated after an epoch, in batches. By default:
-        the labelled images once more through the train view, with new augmentation."""
+        """Images from which batch-norm statistics of an average are re-estimated after an epoch, in
+        batches. By default: the labelled images once more through the train view, with new
+        augmentation."""
         return data.views(((indices, epoch) for indices in data.chunks(epoch, REFRESH)), REFRESH)
 
     def evaluated(self) -> Mapping[str, nn.Module]:

@@ -1,7 +1,8 @@
-"""Learning loss (Yoo and Kweon, CVPR 2019) as TOD's release runs it (siyuhuang/TOD at 883494b, main_LL4AL.py).
+"""Learning loss (Yoo and Kweon, CVPR 2019) as TOD's release runs it (siyuhuang/TOD at 883494b,
+main_LL4AL.py).
 
-A small module predicts the loss of each image from four stage outputs. It learns to rank pairs of images by loss; for
-the first epochs its gradient also reaches the network.
+A small module predicts the loss of each image from four stage outputs. It learns to rank pairs of
+images by loss; for the first epochs its gradient also reaches the network.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from benchmark.spec.training import Training
 
 @dataclass(eq=False)
 class LearningLoss(Objective):
-    """Cross-entropy + weight * ranking loss of the predicted losses over pairs (i, B-1-i) of the batch."""
+    """Cross-entropy + weight * ranking loss of the predicted losses over pairs (i, B-1-i) of the
+    batch."""
 
     joint: bool
-    """Whether the ranking loss trains the network too (auxiliary LL4AL) or only the module (auxiliary NONE)."""
+    """Whether the ranking loss trains the network too (auxiliary LL4AL) or only the module
+    (auxiliary NONE)."""
     channels: tuple[int, ...]
     """Channels of the four stage outputs."""
     windows: tuple[int, ...]
@@ -54,8 +57,14 @@ class LearningLoss(Objective):
         return {"loss_prediction": self._module}
 
     def parameter_groups(self, training: Training) -> list[dict[str, Any]]:
-        """The module's parameters under the same optimiser settings, with or without the schedule."""
-        return [{"params": list(self._module.parameters()), "scheduled": self.module_rate == "scheduled"}]
+        """The module's parameters under the same optimiser settings, with or without the
+        schedule."""
+        return [
+            {
+                "params": list(self._module.parameters()),
+                "scheduled": self.module_rate == "scheduled",
+            }
+        ]
 
     def kind(self, batch: Batch) -> Hashable:
         """Whether the ranking loss reaches the network."""

@@ -1,8 +1,9 @@
-"""Mean teacher (Tarvainen and Valpola, NeurIPS 2017) as the semi-supervised option of ST-CoNAL's release has it
-(soony1213/ST-CoNAL at 43cb8c9, train_test.py, use_semi_learning; off by default).
+"""Mean teacher (Tarvainen and Valpola, NeurIPS 2017) as the semi-supervised option of ST-CoNAL's
+release has it (soony1213/ST-CoNAL at 43cb8c9, train_test.py, use_semi_learning; off by default).
 
-Every batch has labelled and unlabelled images in fixed numbers. Student and teacher see two augmented views of the same
-images, and their class probabilities are tied. One pass over the unlabelled pool is an epoch.
+Every batch has labelled and unlabelled images in fixed numbers. Student and teacher see two
+augmented views of the same images, and their class probabilities are tied. One pass over the
+unlabelled pool is an epoch.
 """
 
 from __future__ import annotations
@@ -17,7 +18,15 @@ from torch import Tensor, nn
 
 from benchmark.al.functional.averaging import ema_update, warmup_alpha
 from benchmark.al.functional.losses import ramp_up, softmax_mse
-from benchmark.al.objectives.base import LABELLED, REFRESH, UNLABELLED, Batch, Build, CycleData, Objective
+from benchmark.al.objectives.base import (
+    LABELLED,
+    REFRESH,
+    UNLABELLED,
+    Batch,
+    Build,
+    CycleData,
+    Objective,
+)
 from benchmark.al.training.numerics import promoted
 
 AGAIN = 4
@@ -36,7 +45,8 @@ class TwoViews(Batch):
 
 @dataclass(eq=False)
 class MeanTeacher(Objective):
-    """(cross-entropy summed over labelled images + w * squared distance of probabilities / classes) / batch size."""
+    """(cross-entropy summed over labelled images + w * squared distance of probabilities / classes)
+    / batch size."""
 
     labelled: int
     """Labelled images per batch."""
@@ -50,14 +60,17 @@ class MeanTeacher(Objective):
     counter: Literal["trial", "cycle"] = "trial"
     """Whether the step counter of the average's warm-up goes on over the cycles, as released."""
     start: Literal["student", "random"] = "student"
-    """Where the teacher starts: at the student as it is before a cycle's first step, or, as released (main.py,
-    task_model_ema), at a random network of its own, a new one in every cycle that starts afresh."""
+    """Where the teacher starts: at the student as it is before a cycle's first step, or, as
+    released (main.py, task_model_ema), at a random network of its own, a new one in every cycle
+    that starts afresh."""
     second_pass: bool = False
-    """Whether the student passes the labelled images of a batch once more after all of them, in train mode, as released
-    (train_test.py, train_epoch): the output is thrown away, but running statistics move a second time."""
+    """Whether the student passes the labelled images of a batch once more after all of them, in
+    train mode, as released (train_test.py, train_epoch): the output is thrown away, but running
+    statistics move a second time."""
     refresh: Literal["labelled", "mixed"] = "labelled"
-    """Batches that batch norm of an average of snapshots is re-estimated from: the labelled images, or one epoch's batches of
-    labelled and unlabelled ones, as in a branch of the release (train_test.py, update_batchnorm) that no method reaches."""
+    """Batches that batch norm of an average of snapshots is re-estimated from: the labelled images,
+    or one epoch's batches of labelled and unlabelled ones, as in a branch of the release
+    (train_test.py, update_batchnorm) that no method reaches."""
 
     uses_unlabelled: ClassVar[bool] = True
     capturable: ClassVar[bool] = True
@@ -93,12 +106,14 @@ class MeanTeacher(Objective):
         return max(len(data.unlabelled) // self.unlabelled, 1)
 
     def batches(self, data: CycleData, epoch: int) -> Iterator[Batch]:
-        """The unlabelled pool once in a new order; the labelled set over and over, each round in a new order."""
+        """The unlabelled pool once in a new order; the labelled set over and over, each round in a
+        new order."""
         steps, known = self.epoch_steps(data), self._rounds(data, epoch)
         unknown = data.unlabelled_order(epoch)
         for number in range(steps):
             step = epoch * steps + number
-            mine, others = next(known), unknown[number * self.unlabelled : (number + 1) * self.unlabelled]
+            mine = next(known)
+            others = unknown[number * self.unlabelled : (number + 1) * self.unlabelled]
             # Keyed by step: a labelled image is seen several times in an epoch.
             first, second = (
                 [data.view(mine, step, LABELLED + more), data.view(others, step, UNLABELLED + more)]
@@ -121,9 +136,12 @@ class MeanTeacher(Objective):
         if self.refresh == "labelled":
             yield from super().refresh_batches(data, epoch)
             return
-        steps, known, unknown = self.epoch_steps(data), self._rounds(data, epoch, REFRESH), data.unlabelled_order(epoch)
+        steps = self.epoch_steps(data)
+        known = self._rounds(data, epoch, REFRESH)
+        unknown = data.unlabelled_order(epoch)
         for number in range(steps):
-            mine, others = next(known), unknown[number * self.unlabelled : (number + 1) * self.unlabelled]
+            mine = next(known)
+            others = unknown[number * self.unlabelled : (number + 1) * self.unlabelled]
             yield data.view(torch.cat([mine, others]), epoch * steps + number, REFRESH)
 
     def evaluated(self) -> Mapping[str, nn.Module]:
@@ -138,7 +156,9 @@ class MeanTeacher(Objective):
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Both networks run on labelled and unlabelled images together, in train mode."""
-        assert isinstance(batch, TwoViews) and batch.unlabelled is not None and batch.again is not None
+        assert (
+            isinstance(batch, TwoViews) and batch.unlabelled is not None and batch.again is not None
+        )
         images = torch.cat([batch.images, batch.unlabelled])
         logits = promoted(model(images).logits)
         if self.second_pass:

@@ -24,4 +24,6 @@ class Supervised(Objective):
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Mean over the batch."""
-        return F.cross_entropy(promoted(model(batch.images).logits), batch.labels, label_smoothing=self._smoothing)
+        return F.cross_entropy(
+            promoted(model(batch.images).logits), batch.labels, label_smoothing=self._smoothing
+        )

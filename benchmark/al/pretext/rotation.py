@@ -1,4 +1,5 @@
-"""Rotation prediction (Gidaris et al., ICLR 2018) as PT4AL and BAL train it: by how many quarter turns is an image rotated?"""
+"""Rotation prediction (Gidaris et al., ICLR 2018) as PT4AL and BAL train it: by how many quarter
+turns is an image rotated?"""
 
 from __future__ import annotations
 
@@ -17,25 +18,34 @@ from benchmark.al.training.numerics import promoted
 
 
 class RotatedImages:
-    """A view whose image 4 i + r is image i after r quarter turns; the view is drawn once for all four."""
+    """A view whose image 4 i + r is image i after r quarter turns; the view is drawn once for all
+    four."""
 
     def __init__(self, images: ImageSource) -> None:
         self._images, self.shape = images, images.shape
 
-    def batch(self, indices: Tensor, counter: Counter | None = None, epoch: int | Tensor = 0, pass_: int = 0) -> Tensor:
+    def batch(
+        self,
+        indices: Tensor,
+        counter: Counter | None = None,
+        epoch: int | Tensor = 0,
+        pass_: int = 0,
+    ) -> Tensor:
         """(b, c, h, w) rotated images."""
         return rotated(self._images.batch(indices // TURNS, counter, epoch, pass_), indices % TURNS)
 
 
 @dataclass(eq=False)
 class Rotation(Objective):
-    """Mean of four cross-entropies. Every image is augmented once and seen under its four rotations in a random order, in
-    four forward passes: each pass has a batch's images under mixed rotations, which is what batch norm sees."""
+    """Mean of four cross-entropies. Every image is augmented once and seen under its four rotations
+    in a random order, in four forward passes: each pass has a batch's images under mixed rotations,
+    which is what batch norm sees."""
 
     capturable: ClassVar[bool] = True
 
     def batches(self, data: CycleData, epoch: int) -> Iterator[Batch]:
-        """Images through the train view; `labels` (b, 4) are the turns of each image in the order of the passes."""
+        """Images through the train view; `labels` (b, 4) are the turns of each image in the order
+        of the passes."""
         chunks = list(data.chunks(epoch))
         for number, images in enumerate(data.views((indices, epoch) for indices in chunks)):
             turns = data.orders.turns(data, epoch, chunks[number])

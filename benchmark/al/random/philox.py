@@ -1,8 +1,9 @@
-"""Counter-based random numbers: the same integers on every device, for every batch size, without saved state.
+"""Counter-based random numbers: the same integers on every device, for every batch size, without
+saved state.
 
-Philox4x32-10 of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011), in int64 tensor
-arithmetic. A draw is a pure function of a key (one stream of one trial and cycle) and a counter (sample, epoch, purpose,
-block), so nothing depends on what was drawn before.
+Philox4x32-10 of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC
+2011), in int64 tensor arithmetic. A draw is a pure function of a key (one stream of one trial and
+cycle) and a counter (sample, epoch, purpose, block), so nothing depends on what was drawn before.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ WORD = 0xFFFFFFFF
 
 
 def philox4x32(key: tuple[int, int], counter: Tensor) -> Tensor:
-    """(n, 4) uint32 values in int64 from (n, 4) counters, uint32 values in int64, under a key of two 32-bit words."""
+    """(n, 4) uint32 values in int64 from (n, 4) counters, uint32 values in int64, under a key of
+    two 32-bit words."""
     keys, multipliers = _device_constants(key, counter.device)
     even, odd = counter[:, 0::2].t().contiguous(), counter[:, 1::2].t()
     for round_ in range(ROUNDS):
-        # Products wrap at 64 bits, which loses nothing: high words are cut out below, and low words may carry
-        # regardless of what stands above them, since the mask of the next round removes it.
+        # Products wrap at 64 bits, which loses nothing: high words are cut out below, and low words
+        # may carry regardless of what stands above them, since the mask of the next round removes
+        # it.
         product = (even * multipliers).flip(0)
         even = (product >> 32).bitwise_xor_(odd).bitwise_xor_(keys[round_]).bitwise_and_(WORD)
         odd = product
@@ -35,13 +38,17 @@ def philox4x32(key: tuple[int, int], counter: Tensor) -> Tensor:
 @lru_cache(maxsize=256)
 def _device_constants(key: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
     """Round keys (rounds, 2, 1) and multipliers (2, 1), kept on the device."""
-    keys = [[[(word + round_ * step) & WORD] for word, step in zip(key, WEYL, strict=True)] for round_ in range(ROUNDS)]
+    keys = [
+        [[(word + round_ * step) & WORD] for word, step in zip(key, WEYL, strict=True)]
+        for round_ in range(ROUNDS)
+    ]
     return torch.tensor(keys, device=device), torch.tensor(MULTIPLIERS, device=device).view(2, 1)
 
 
 @lru_cache(maxsize=256)
 def _counter_layout(purpose: int, blocks: int, device: torch.device) -> Tensor:
-    """(blocks, 2) of (purpose, block), kept on the device: copying it there for every draw would wait for it."""
+    """(blocks, 2) of (purpose, block), kept on the device: copying it there for every draw would
+    wait for it."""
     return torch.tensor([(purpose, block) for block in range(blocks)], device=device)
 
 
@@ -63,7 +70,8 @@ class Counter:
         self.key = (key & WORD, key >> 32 & WORD)
 
     def blocks(self, samples: Tensor, epoch: int | Tensor, layout: Tensor) -> Tensor:
-        """(n, k, 4) uint32 values in int64 for (n,) samples and a (k, 2) int64 layout of (purpose, block) pairs.
+        """(n, k, 4) uint32 values in int64 for (n,) samples and a (k, 2) int64 layout of (purpose,
+        block) pairs.
 
         `epoch` may be (n,) int64, one for each sample.
         """
@@ -74,7 +82,8 @@ class Counter:
         return philox4x32(self.key, counter.view(-1, 4)).view(counter.shape)
 
     def bits(self, samples: Tensor, epoch: int | Tensor, purpose: int, n: int = 4) -> Tensor:
-        """(len(samples), n) uint32 values in int64: the first n words of blocks (sample, epoch, purpose, 0, 1, ...)."""
+        """(len(samples), n) uint32 values in int64: the first n words of blocks (sample, epoch,
+        purpose, 0, 1, ...)."""
         layout = _counter_layout(purpose & WORD, -(-n // 4), samples.device)
         return self.blocks(samples, epoch, layout).flatten(1)[:, :n]
 
@@ -87,6 +96,7 @@ class Counter:
         return below(self.bits(samples, epoch, purpose, 1)[:, 0], high)
 
     def permutation(self, n: int, epoch: int, purpose: int, device: torch.device | str) -> Tensor:
-        """(n,) int64: a random order of 0 .. n-1, by stable sorting of a 64-bit draw per position."""
+        """(n,) int64: a random order of 0 .. n-1, by stable sorting of a 64-bit draw per
+        position."""
         words = self.bits(torch.arange(n, device=device), epoch, purpose, 2)
         return torch.argsort((words[:, 0] << 32) | words[:, 1], stable=True)

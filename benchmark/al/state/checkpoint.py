@@ -1,7 +1,9 @@
-"""State that survives a kill: tensors and plain values, written atomically, verified before use, never unpickled.
+"""State that survives a kill: tensors and plain values, written atomically, verified before use,
+never unpickled.
 
-A state file is a magic word, the sha256 of the payload, and a `torch.save` payload read back with `weights_only=True`.
-A torn, foreign or bit-flipped file is not a state: the previous one is used, and without one the work starts over.
+A state file is a magic word, the sha256 of the payload, and a `torch.save` payload read back with
+`weights_only=True`. A torn, foreign or bit-flipped file is not a state: the previous one is used,
+and without one the work starts over.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ MAGIC = b"ALBENCH1"
 
 
 def encode(state: dict[str, Any]) -> bytes:
-    """Bytes of a state; equal states give equal digests of their tensors, not necessarily equal bytes."""
+    """Bytes of a state; equal states give equal digests of their tensors, not necessarily equal
+    bytes."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     payload = buffer.getvalue()
@@ -32,7 +35,10 @@ def encode(state: dict[str, Any]) -> bytes:
 def decode(content: bytes) -> dict[str, Any] | None:
     """The state in these bytes, on the CPU; None if they are not an undamaged state."""
     start = len(MAGIC) + hashlib.sha256().digest_size
-    if content[: len(MAGIC)] != MAGIC or hashlib.sha256(content[start:]).digest() != content[len(MAGIC) : start]:
+    if (
+        content[: len(MAGIC)] != MAGIC
+        or hashlib.sha256(content[start:]).digest() != content[len(MAGIC) : start]
+    ):
         return None
     try:
         state = torch.load(io.BytesIO(content[start:]), map_location="cpu", weights_only=True)
@@ -44,8 +50,8 @@ def decode(content: bytes) -> dict[str, Any] | None:
 class Checkpoint:
     """The resumable state of one trial in one environment, below `folder`.
 
-    `cycle` is the state between cycles, `epoch` the one inside the current cycle. Both carry `owner`, and a state of
-    another owner (trial, environment) is ignored.
+    `cycle` is the state between cycles, `epoch` the one inside the current cycle. Both carry
+    `owner`, and a state of another owner (trial, environment) is ignored.
     """
 
     def __init__(self, folder: Path, owner: str) -> None:

@@ -1,4 +1,5 @@
-"""Results that several processes need and one makes: addressed by content, guarded by a lock the kernel frees."""
+"""Results that several processes need and one makes: addressed by content, guarded by a lock the
+kernel frees."""
 
 from __future__ import annotations
 
@@ -22,12 +23,17 @@ TrainingState = dict[str, Any]
 
 @contextmanager
 def cached_training(
-    folder: Path | None, key: str, must_stop: Callable[[], bool] = lambda: False, source: Path | None = None
+    folder: Path | None,
+    key: str,
+    must_stop: Callable[[], bool] = lambda: False,
+    source: Path | None = None,
 ) -> Iterator[tuple[TrainingState | None, Callable[[TrainingState], None]]]:
-    """The state under `key` in `folder`, if any, and a function that publishes ours; nothing is shared without a folder.
+    """The state under `key` in `folder`, if any, and a function that publishes ours; nothing is
+    shared without a folder.
 
-    A second trial waits until the first one is done or dead. A damaged state counts as none. Raises Pause when it
-    is time to stop while waiting. `source` is a folder of others that is only read: what is there is not made again.
+    A second trial waits until the first one is done or dead. A damaged state counts as none. Raises
+    Pause when it is time to stop while waiting. `source` is a folder of others that is only read:
+    what is there is not made again.
     """
     found = None if source is None else _load_training(source / f"{key_prefix(key)}.state", key)
     if found is not None:
@@ -40,7 +46,10 @@ def cached_training(
     path = folder / f"{key_prefix(key)}.state"
     with files.writer(path.with_suffix(".lock")) as lock:
         _wait_for_lock(lock, must_stop)
-        yield _load_training(path, key), lambda made: write_bytes(path, encode({"key": key, **made}))
+        yield (
+            _load_training(path, key),
+            lambda made: write_bytes(path, encode({"key": key, **made})),
+        )
 
 
 def _load_training(path: Path, key: str) -> TrainingState | None:
@@ -62,7 +71,8 @@ def _wait_for_lock(lock: IO[bytes], must_stop: Callable[[], bool]) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            # A blocking call would not notice that it is time to stop, and a pretext stage takes hours.
+            # A blocking call would not notice that it is time to stop, and a pretext stage takes
+            # hours.
             if must_stop():
                 raise TrainingInterrupted from None
             time.sleep(POLL)

@@ -1,4 +1,5 @@
-"""Acquisition functions, one file a family; `registry.STRATEGIES` gives each the name a suite uses."""
+"""Acquisition functions, one file a family; `registry.STRATEGIES` gives each the name a suite
+uses."""
 
 from benchmark.al.strategies.base import Picks, ScoreStrategy, Strategy, View
 

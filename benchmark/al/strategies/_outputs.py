@@ -12,7 +12,8 @@ from benchmark.errors import UsageError
 
 
 def class_probs(view: View, name: str = "logits", temperature: float = 1.0) -> Tensor:
-    """(n, classes) probabilities of logits divided by a temperature: of several target models the mean."""
+    """(n, classes) probabilities of logits divided by a temperature: of several target models the
+    mean."""
     probs = (view[name] / temperature).softmax(dim=-1)
     return probs if probs.dim() == 2 else probs.mean(dim=0)
 
@@ -31,11 +32,14 @@ def pass_probs(view: View, name: str) -> Tensor:
 def require_one_model(view: View, method: str) -> None:
     """Raise UsageError where the protocol has several target models."""
     if view.features.dim() > 2:
-        raise UsageError(f"{method} is about one target model", remedy="leave it out where a suite has several")
+        raise UsageError(
+            f"{method} is about one target model", remedy="leave it out where a suite has several"
+        )
 
 
 def filled(positions: Tensor, count: int, budget: int, rng: np.random.Generator) -> Tensor:
-    """At most `budget` of these positions, and uniform draws among the other candidates of `count` where they are fewer."""
+    """At most `budget` of these positions, and uniform draws among the other candidates of `count`
+    where they are fewer."""
     positions = positions.cpu()
     missing = budget - len(positions)
     if missing <= 0:

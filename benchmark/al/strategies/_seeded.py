@@ -1,4 +1,5 @@
-"""Torch's generators for strategies that train a network of their own, derived from the strategy's stream."""
+"""Torch's generators for strategies that train a network of their own, derived from the strategy's
+stream."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ HIGHEST = 2**63 - 1
 
 @contextmanager
 def seeded_training(rng: np.random.Generator) -> Iterator[None]:
-    """Gradients on, and torch's global generators seeded by one draw of `rng`; the CPU's is put back afterwards.
+    """Gradients on, and torch's global generators seeded by one draw of `rng`; the CPU's is put
+    back afterwards.
 
     Those of devices need not be: every epoch of the trained network seeds them again.
     """
@@ -35,11 +37,15 @@ class Chance:
 
     def normal(self, like: Tensor) -> Tensor:
         """Standard normal numbers in the shape, type and place of `like`."""
-        return torch.randn(like.shape, generator=self._generator, device=like.device, dtype=like.dtype)
+        return torch.randn(
+            like.shape, generator=self._generator, device=like.device, dtype=like.dtype
+        )
 
     def uniform(self, like: Tensor) -> Tensor:
         """Uniform numbers in [0, 1) in the shape, type and place of `like`."""
-        return torch.rand(like.shape, generator=self._generator, device=like.device, dtype=like.dtype)
+        return torch.rand(
+            like.shape, generator=self._generator, device=like.device, dtype=like.dtype
+        )
 
     def start(self, name: str, module: nn.Module) -> None:
         """Called with every new network; here it stays as it was made."""

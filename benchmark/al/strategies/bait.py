@@ -1,4 +1,5 @@
-"""BAIT (Ash, Goel, Krishnamurthy and Kakade, NeurIPS 2021, algorithm 1): smallest trace of inverse times whole information."""
+"""BAIT (Ash, Goel, Krishnamurthy and Kakade, NeurIPS 2021, algorithm 1): smallest trace of inverse
+times whole information."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from benchmark.al.strategies.base import Picks, Strategy, View
 class Bait(Strategy):
     """Twice the budget is chosen forward, then the images that are missed least are let go.
 
-    Exact for two classes; with more, the Fisher information of the last layer is approximated (`functional/bait.py`).
+    Exact for two classes; with more, the Fisher information of the last layer is approximated
+    (`functional/bait.py`).
     """
 
     needs = frozenset({"logits", "features", "labelled.logits", "labelled.features"})

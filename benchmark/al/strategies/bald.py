@@ -1,4 +1,5 @@
-"""BALD (Gal, Islam and Ghahramani, ICML 2017) and BatchBALD (Kirsch, van Amersfoort and Gal, NeurIPS 2019, algorithm 1)."""
+"""BALD (Gal, Islam and Ghahramani, ICML 2017) and BatchBALD (Kirsch, van Amersfoort and Gal,
+NeurIPS 2019, algorithm 1)."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ Passes = Annotated[int, Field(ge=2)]
 
 @dataclass(frozen=True)
 class Bald(ScoreStrategy):
-    """Largest mutual information between the label and the parameters, estimated from passes with dropout."""
+    """Largest mutual information between the label and the parameters, estimated from passes with
+    dropout."""
 
     passes: Passes = 20
     """Passes with dropout; all images meet the same masks."""
@@ -36,8 +38,8 @@ class Bald(ScoreStrategy):
 class BatchBald(Strategy):
     """The batch whose labels together are most informative about the parameters, greedily.
 
-    The information is at most ln(passes) nats, so larger batches are filled by BALD: the paper buys at most 20 images
-    at once, with 100 passes.
+    The information is at most ln(passes) nats, so larger batches are filled by BALD: the paper buys
+    at most 20 images at once, with 100 passes.
     """
 
     passes: Passes = 100
@@ -52,4 +54,8 @@ class BatchBald(Strategy):
 
     def select(self, view: View, budget: int) -> Picks:
         """In the order in which they enter the batch."""
-        return Picks(batch_bald(pass_probs(view, f"dropout{self.passes}.logits"), budget, self.samples, view.rng))
+        return Picks(
+            batch_bald(
+                pass_probs(view, f"dropout{self.passes}.logits"), budget, self.samples, view.rng
+            )
+        )

@@ -27,7 +27,8 @@ class ReadImages(Protocol):
     """Images of the pool through the scoring view."""
 
     def __call__(self, indices: Indices | Tensor) -> Tensor:
-        """(b, c, h, w) for (b,) data set indices; a tensor on the view's device costs no copy from the host."""
+        """(b, c, h, w) for (b,) data set indices; a tensor on the view's device costs no copy from
+        the host."""
 
 
 class ComputeOutputs(Protocol):
@@ -46,21 +47,24 @@ def _no_outputs(names: Iterable[str], indices: Indices) -> dict[str, Tensor]:
 
 
 class Picks(NamedTuple):
-    """What a strategy decided: positions in `View.candidates`, in the order in which they are bought."""
+    """What a strategy decided: positions in `View.candidates`, in the order in which they are
+    bought."""
 
     positions: Tensor
     """(picked,) int64, distinct."""
     scores: Tensor | None = None
     """(candidates,) the score each candidate was ranked by, for diagnostics."""
     returned: Tensor | None = None
-    """Positions that go back to the unlabelled list, where an official program does not return exactly the rest."""
+    """Positions that go back to the unlabelled list, where an official program does not return
+    exactly the rest."""
     diagnostics: Mapping[str, float] | None = None
     """Numbers a paper plots about its score; recorded, never used."""
 
 
 @dataclass(frozen=True)
 class View:
-    """What a strategy sees of one cycle: outputs of the trained model, never the labels of candidates."""
+    """What a strategy sees of one cycle: outputs of the trained model, never the labels of
+    candidates."""
 
     cycle: int
     cycles: int
@@ -74,30 +78,42 @@ class View:
     """The strategy's own random stream of this cycle."""
     device: torch.device
     outputs: Mapping[str, Tensor]
-    """Declared needs by name: (n, ...) for candidates, (m, ...) for names that begin with `labelled.`, with a leading axis of
-    passes for `dropout<k>.` and `perturbed<k>.`; `head.weight` is (classes, d) and `head.bias` (classes,). All are finite."""
+    """Declared needs by name: (n, ...) for candidates, (m, ...) for names that begin with
+    `labelled.`, with a leading axis of passes for `dropout<k>.` and `perturbed<k>.`; `head.weight`
+    is (classes, d) and `head.bias` (classes,). All are finite."""
     images: ReadImages = _no_images
     """For strategies that train a model of their own."""
     ask: ComputeOutputs = _no_outputs
     """For strategies that know only later what of which images they need."""
     chance: Callable[[np.random.Generator, torch.device], Chance] | None = None
-    """(rng, device) -> what networks of the strategy's own draw and where they start (None: as seeded by `rng`)."""
+    """(rng, device) -> what networks of the strategy's own draw and where they start (None: as
+    seeded by `rng`)."""
     statics: Mapping[str, Tensor] = field(default_factory=dict)
-    """Declared needs that begin with `pretext.` or `features.`: (pool_size, ...) by data set index, there from before the first
-    training on."""
+    """Declared needs that begin with `pretext.` or `features.`: (pool_size, ...) by data set index,
+    there from before the first training on."""
 
     def __getitem__(self, name: str) -> Tensor:
         """A declared output. Raises UsageError for one that the strategy did not declare."""
         asked = OutputName.parse(name)
         if (whole := self.statics.get(str(asked.unlabelled))) is not None:
-            return whole[torch.from_numpy(self.labelled if asked.labelled else self.candidates).to(whole.device)]
+            return whole[
+                torch.from_numpy(self.labelled if asked.labelled else self.candidates).to(
+                    whole.device
+                )
+            ]
         if name not in self.outputs and self.cycle == BEFORE_FIRST_TRAINING:
             raise UsageError(
                 f"the strategy reads '{name}' before the first training",
-                remedy='pin acquisition.initial.rule = "uniform" for it, or read only `pretext.` outputs in cycle -1',
+                remedy=(
+                    'pin acquisition.initial.rule = "uniform" for it, or read only `pretext.` '
+                    "outputs in cycle -1"
+                ),
             )
         if name not in self.outputs:
-            raise UsageError(f"the strategy reads '{name}' without declaring it", remedy=f"add it to `needs`: {name!r}")
+            raise UsageError(
+                f"the strategy reads '{name}' without declaring it",
+                remedy=f"add it to `needs`: {name!r}",
+            )
         return self.outputs[name]
 
     @property
@@ -118,34 +134,40 @@ class View:
 
 @dataclass(frozen=True)
 class Strategy(ABC):
-    """An acquisition function. Its dataclass fields are its parameters; `needs` names the model outputs it reads.
+    """An acquisition function. Its dataclass fields are its parameters; `needs` names the model
+    outputs it reads.
 
-    Names are `<output>` of the trained model (`logits`, `features`, or what the objective adds, such as
-    `predicted_loss`), `<network>.<output>` of another network the learner keeps (`reference.logits`), and
-    `labelled.<name>` for the same on the labelled images, whose labels are `labelled.labels`. All of them come from one pass over
-    the images. `dropout<k>.<output>` and `perturbed<k>.<output>` are k passes of the trained network, `head.weight` and `head.bias`
-    its last linear layer. Names that begin with `pretext.` come from the protocol's pretext stage, those that begin with
-    `features.` from its files of features; both are there in `narrow` too, and before any training.
+    Names are `<output>` of the trained model (`logits`, `features`, or what the objective adds,
+    such as `predicted_loss`), `<network>.<output>` of another network the learner keeps
+    (`reference.logits`), and `labelled.<name>` for the same on the labelled images, whose labels
+    are `labelled.labels`. All of them come from one pass over the images. `dropout<k>.<output>` and
+    `perturbed<k>.<output>` are k passes of the trained network, `head.weight` and `head.bias` its
+    last linear layer. Names that begin with `pretext.` come from the protocol's pretext stage,
+    those that begin with `features.` from its files of features; both are there in `narrow` too,
+    and before any training.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
     needs: ClassVar[Iterable[str]] = frozenset()
     equivariant: ClassVar[bool] = False
-    """Claims that the order of the candidates has no influence on which are bought, unless they are equal."""
+    """Claims that the order of the candidates has no influence on which are bought, unless they are
+    equal."""
 
     sides: ClassVar[tuple[int, ...]] = ()
     """Sides in pixels of the only images that it takes (empty: any)."""
 
     @property
     def stream(self) -> str:
-        """What the `query` stream is keyed by, so that two samplers that make the same draw buy different images: the name
-        of a strategy of this project, and ":<class>" of any other one, wherever its file lies. Random sampling has the
-        bare stream. Not to be overridden (conformance check "own stream")."""
+        """What the `query` stream is keyed by, so that two samplers that make the same draw buy
+        different images: the name of a strategy of this project, and ":<class>" of any other one,
+        wherever its file lies. Random sampling has the bare stream. Not to be overridden
+        (conformance check "own stream")."""
         name = registry.name_of("strategies", type(self))
         return "" if name == "random" else name or f":{type(self).__qualname__}"
 
     def narrow(self, view: View) -> Tensor | None:
-        """Positions of the candidates worth scoring (None: all). Called before any output is computed."""
+        """Positions of the candidates worth scoring (None: all). Called before any output is
+        computed."""
         return None
 
     @abstractmethod
@@ -155,7 +177,8 @@ class Strategy(ABC):
 
 @dataclass(frozen=True)
 class ScoreStrategy(Strategy):
-    """A strategy that ranks candidates by a number and buys the largest; ties go to the earlier candidate."""
+    """A strategy that ranks candidates by a number and buys the largest; ties go to the earlier
+    candidate."""
 
     equivariant: ClassVar[bool] = True
 

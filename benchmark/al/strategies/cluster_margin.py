@@ -1,4 +1,5 @@
-"""Cluster-Margin (Citovsky et al., NeurIPS 2021, algorithms 1 and 2): small margins, taken from clusters in turn."""
+"""Cluster-Margin (Citovsky et al., NeurIPS 2021, algorithms 1 and 2): small margins, taken from
+clusters in turn."""
 
 from __future__ import annotations
 
@@ -17,11 +18,12 @@ from benchmark.al.strategies.base import Picks, Strategy, View
 
 @dataclass(frozen=True)
 class ClusterMargin(Strategy):
-    """The images of smallest margin, `multiple` for each one to be bought, are clustered by average linkage. Clusters sell one
-    image each in turn, drawn, smallest cluster first.
+    """The images of smallest margin, `multiple` for each one to be bought, are clustered by average
+    linkage. Clusters sell one image each in turn, drawn, smallest cluster first.
 
-    The paper clusters the whole pool once and cuts the tree at a distance. Here the tree is over the images of small margin, so
-    that no matrix is (pool, pool), and it is cut into as many clusters as images are bought.
+    The paper clusters the whole pool once and cuts the tree at a distance. Here the tree is over
+    the images of small margin, so that no matrix is (pool, pool), and it is cut into as many
+    clusters as images are bought.
     """
 
     multiple: Annotated[int, Field(ge=1)] = 10
@@ -40,7 +42,9 @@ class ClusterMargin(Strategy):
         if count == budget:
             return Picks(narrow)
         features = image_features(view, "features")
-        names = linkage_clusters(features[narrow.to(features.device)].double().cpu().numpy(), self.clusters or budget)
+        names = linkage_clusters(
+            features[narrow.to(features.device)].double().cpu().numpy(), self.clusters or budget
+        )
         members = [np.flatnonzero(names == name) for name in np.unique(names)]
         members.sort(key=lambda places: (len(places), places[0]))
         queues = [list(view.rng.permutation(places)) for places in members]

@@ -1,7 +1,8 @@
-"""Strategies for several target models: outputs have a leading axis of models, also where there is only one.
+"""Strategies for several target models: outputs have a leading axis of models, also where there is
+only one.
 
-Margin, entropy and least confidence averaged over target models as DIAM's comparison does it (tangypnuaa/DIAM at cddf397,
-al_select.py; Tang and Huang, NeurIPS 2022).
+Margin, entropy and least confidence averaged over target models as DIAM's comparison does it
+(tangypnuaa/DIAM at cddf397, al_select.py; Tang and Huang, NeurIPS 2022).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from benchmark.al.strategies.base import Picks, Strategy, View
 
 
 def votes(view: View) -> Tensor:
-    """(snapshots, models, n) hard labels, as the formulas want them, from the learner's (models, snapshots, n)."""
+    """(snapshots, models, n) hard labels, as the formulas want them, from the learner's (models,
+    snapshots, n)."""
     cast = view["votes"]
     return (cast if cast.dim() == 3 else cast[None]).transpose(0, 1)
 
@@ -28,7 +30,8 @@ def concatenate_models(features: Tensor) -> Tensor:
 
 
 def disagreement_diagnostics(models: Tensor) -> dict[str, float]:
-    """Diagnostics of DIAM's D (n,): its mean, and the share of images that any model is in dispute about."""
+    """Diagnostics of DIAM's D (n,): its mean, and the share of images that any model is in dispute
+    about."""
     return {
         "disagreement/mean": float(models.double().mean()),
         "disagreement/share": float((models > 0).double().mean()),
@@ -37,9 +40,11 @@ def disagreement_diagnostics(models: Tensor) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class CommitteeUncertainty(Strategy):
-    """Uncertainty averaged over the target models after rescaling each model's scores; smallest scores are bought.
+    """Uncertainty averaged over the target models after rescaling each model's scores; smallest
+    scores are bought.
 
-    `official`: the release rescales along the wrong axis, which makes every score 0 and the picks a uniform draw.
+    `official`: the release rescales along the wrong axis, which makes every score 0 and the picks a
+    uniform draw.
     """
 
     needs = frozenset({"logits"})
@@ -55,7 +60,8 @@ class CommitteeUncertainty(Strategy):
         logits = view["logits"]
         logits = logits if logits.dim() == 3 else logits[None]
         if self.scaling == "official":
-            # The release's own NaN come from a probability that underflows; these would come from a diverged training.
+            # The release's own NaN come from a probability that underflows; these would come from a
+            # diverged training.
             require_finite("logits", logits)
             scores = combined(raw_scores(logits, self.kind), "official")
             return Picks(drawn(scores, budget, view.rng))

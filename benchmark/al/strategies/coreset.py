@@ -11,13 +11,14 @@ from benchmark.al.strategies.committee import concatenate_models
 
 @dataclass(frozen=True)
 class Coreset(Strategy):
-    """Buy, one after the other, the candidate farthest from everything labelled or bought, in feature space."""
+    """Buy, one after the other, the candidate farthest from everything labelled or bought, in
+    feature space."""
 
     equivariant = True
 
     network: str = ""
-    """Whose features: the trained network's (of several side by side), "model<i>" of several, or "extractor", the
-    protocol's fixed network."""
+    """Whose features: the trained network's (of several side by side), "model<i>" of several, or
+    "extractor", the protocol's fixed network."""
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]
@@ -31,6 +32,7 @@ class Coreset(Strategy):
     def select(self, view: View, budget: int) -> Picks:
         """Greedy picks by Euclidean distance on penultimate-layer features."""
         candidates, labelled = (
-            concatenate_models(view[name]) for name in (self._features, f"labelled.{self._features}")
+            concatenate_models(view[name])
+            for name in (self._features, f"labelled.{self._features}")
         )
         return Picks(k_center_greedy(candidates, labelled, budget))

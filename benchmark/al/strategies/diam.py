@@ -1,5 +1,6 @@
-"""Disagreement of target models with their own snapshots (Tang and Huang, NeurIPS 2022; tangypnuaa/DIAM at cddf397,
-al_select.py): DIAM in the conference version, CAL, and a reading of DIAM_qp.
+"""Disagreement of target models with their own snapshots (Tang and Huang, NeurIPS 2022;
+tangypnuaa/DIAM at cddf397, al_select.py): DIAM in the conference version, CAL, and a reading of
+DIAM_qp.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ from benchmark.al.strategies.committee import disagreement_diagnostics, votes
 
 @dataclass(frozen=True)
 class Diam(Strategy):
-    """Joint disagreement, then a uniform draw from the top: of the 5 * budget images with the largest (D, V), see
-    `functional.votes`."""
+    """Joint disagreement, then a uniform draw from the top: of the 5 * budget images with the
+    largest (D, V), see `functional.votes`."""
 
     needs = frozenset({"votes"})
     formula: Literal["alipy", "exact"] = "alipy"
-    """Vote entropy as ALiPy 1.2.5 computes it, or without its small constant: they differ in exact ties only."""
+    """Vote entropy as ALiPy 1.2.5 computes it, or without its small constant: they differ in exact
+    ties only."""
 
     def select(self, view: View, budget: int) -> Picks:
-        """Draw from the top of the list; the mean of D and the share of disputed images are recorded."""
+        """Draw from the top of the list; the mean of D and the share of disputed images are
+        recorded."""
         cast = votes(view)
         best = diam_candidates(cast, budget, view.classes, self.formula)
         drawn = torch.from_numpy(view.rng.permutation(len(best))[:budget]).to(best.device)
@@ -34,9 +37,10 @@ class Diam(Strategy):
 
 @dataclass(frozen=True)
 class Cal(Strategy):
-    """A uniform draw from the union of the target models' disagreement regions (Cohn et al. 1994), with the snapshots of a
-    training as the version space: images that at least one model's snapshots do not all agree on. Where there are fewer
-    than the budget, fewer are bought, as released."""
+    """A uniform draw from the union of the target models' disagreement regions (Cohn et al. 1994),
+    with the snapshots of a training as the version space: images that at least one model's
+    snapshots do not all agree on. Where there are fewer than the budget, fewer are bought, as
+    released."""
 
     needs = frozenset({"votes"})
 
@@ -50,8 +54,8 @@ class Cal(Strategy):
 
 @dataclass(frozen=True)
 class DiamQp(Strategy):
-    """Disagreement traded against density: the `budget` largest weights of the quadratic programme over the most disputed
-    fifth of the images; fewer than the budget where that is smaller.
+    """Disagreement traded against density: the `budget` largest weights of the quadratic programme
+    over the most disputed fifth of the images; fewer than the budget where that is smaller.
 
     A reading of code that cannot run (see `functional.diam_qp`); no published number exists for it.
     """
@@ -60,7 +64,8 @@ class DiamQp(Strategy):
     q: float = 1.0
     """Weight of disagreement against density."""
     order: Literal["ascending", "descending"] = "ascending"
-    """In which order of weight the images are bought, which the training sees where it does not shuffle. The release ascends."""
+    """In which order of weight the images are bought, which the training sees where it does not
+    shuffle. The release ascends."""
 
     def select(self, view: View, budget: int) -> Picks:
         """Embeddings are asked for model by model, for the disputed images only."""

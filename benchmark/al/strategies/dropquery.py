@@ -1,4 +1,5 @@
-"""DropQuery (Gupte, Aklilu, Nirschl and Yeung-Levy, TMLR 2024, section 4): images whose prediction dropout changes."""
+"""DropQuery (Gupte, Aklilu, Nirschl and Yeung-Levy, TMLR 2024, section 4): images whose prediction
+dropout changes."""
 
 from __future__ import annotations
 
@@ -15,10 +16,12 @@ from benchmark.al.strategies.base import Picks, Strategy, View
 
 @dataclass(frozen=True)
 class DropQuery(Strategy):
-    """Of the images whose prediction changes in more than half of the passes with dropped features, those nearest to the centres of
-    as many clusters as the budget. Where they are fewer than the budget, the others are drawn.
+    """Of the images whose prediction changes in more than half of the passes with dropped features,
+    those nearest to the centres of as many clusters as the budget. Where they are fewer than the
+    budget, the others are drawn.
 
-    The paper drops features of a frozen foundation model below a linear classifier; here they are those of the trained network.
+    The paper drops features of a frozen foundation model below a linear classifier; here they are
+    those of the trained network.
     """
 
     needs = frozenset({"features", "head.weight", "head.bias"})
@@ -36,7 +39,12 @@ class DropQuery(Strategy):
             features, view["head.weight"], view["head.bias"], self.passes, self.share, view.rng
         )
         places = (2 * changes > self.passes).nonzero()[:, 0].cpu()
-        nearest = nearest_to_centres(features[places.to(features.device)], budget, view.rng) if len(places) else places
+        nearest = (
+            nearest_to_centres(features[places.to(features.device)], budget, view.rng)
+            if len(places)
+            else places
+        )
         return Picks(
-            filled(places[nearest], len(features), budget, view.rng), diagnostics={"changed": float(len(places))}
+            filled(places[nearest], len(features), budget, view.rng),
+            diagnostics={"changed": float(len(places))},
         )

@@ -1,4 +1,5 @@
-"""FALCUN (Gilhuber, Beer, Ma and Seidl, ECML PKDD 2024): draws by uncertainty and diversity in the space of probabilities."""
+"""FALCUN (Gilhuber, Beer, Ma and Seidl, ECML PKDD 2024): draws by uncertainty and diversity in the
+space of probabilities."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from benchmark.al.strategies.base import Picks, Strategy, View
 
 @dataclass(frozen=True)
 class Falcun(Strategy):
-    """Draws in proportion to (uncertainty + diversity) ** gamma; diversity falls near what was drawn."""
+    """Draws in proportion to (uncertainty + diversity) ** gamma; diversity falls near what was
+    drawn."""
 
     needs = frozenset({"logits"})
 

@@ -19,7 +19,8 @@ from benchmark.al.strategies.base import Picks, ScoreStrategy, Strategy, View
 
 @dataclass(frozen=True)
 class GraphStrategy(Strategy):
-    """How the graph network is trained that learns to distinguish labelled images from candidates."""
+    """How the graph network is trained that learns to distinguish labelled images from
+    candidates."""
 
     hidden: int = 128
     dropout: float = 0.3
@@ -34,17 +35,29 @@ class GraphStrategy(Strategy):
     needs = frozenset({"features", "labelled.features"})
 
     def nodes(self, view: View) -> Nodes:
-        """Outputs of a graph network trained on this view for all candidates, followed by all labelled images."""
+        """Outputs of a graph network trained on this view for all candidates, followed by all
+        labelled images."""
         features = normalised_features(view)
         with seeded_training(view.rng):
-            network = Gcn(features.shape[1], self.hidden, self.dropout, self.init).to(view.device, features.dtype)
-            gcn.train(network, features, len(view.candidates), self.weight, self.steps, self.lr, self.weight_decay)
+            network = Gcn(features.shape[1], self.hidden, self.dropout, self.init).to(
+                view.device, features.dtype
+            )
+            gcn.train(
+                network,
+                features,
+                len(view.candidates),
+                self.weight,
+                self.steps,
+                self.lr,
+                self.weight_decay,
+            )
         return gcn.describe(network, features)
 
 
 @dataclass(frozen=True)
 class UncertainGcn(GraphStrategy, ScoreStrategy):
-    """A graph network learns to distinguish labelled images from candidates; those nearest to `margin` are bought."""
+    """A graph network learns to distinguish labelled images from candidates; those nearest to
+    `margin` are bought."""
 
     margin: float = 0.1
 
@@ -60,12 +73,15 @@ class CoreGcn(GraphStrategy):
     """Greedy k-center on what the graph network of UncertainGCN makes of the features."""
 
     space: Literal["graph", "backbone"] = "graph"
-    """`graph`: hidden output and score of the graph network. `backbone`: the normalised features themselves, as in
-    cubeyoung/TA-VAAL at 1161071, where the graph network has no influence (and is not trained here)."""
+    """`graph`: hidden output and score of the graph network. `backbone`: the normalised features
+    themselves, as in cubeyoung/TA-VAAL at 1161071, where the graph network has no influence (and is
+    not trained here)."""
 
     def select(self, view: View, budget: int) -> Picks:
         """Greedy picks by Euclidean distance; the labelled images are the first centres."""
-        points = normalised_features(view) if self.space == "backbone" else self.nodes(view).embedding
+        points = (
+            normalised_features(view) if self.space == "backbone" else self.nodes(view).embedding
+        )
         count = len(view.candidates)
         return Picks(k_center_greedy(points[:count], points[count:], budget))
 

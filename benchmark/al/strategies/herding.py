@@ -1,4 +1,5 @@
-"""MaxHerding (Bae, Noh and Sutherland, ECCV 2024, algorithm 1) and UHerding (Bae, Oliveira, Sutherland and Noh, ICLR 2025)."""
+"""MaxHerding (Bae, Noh and Sutherland, ECCV 2024, algorithm 1) and UHerding (Bae, Oliveira,
+Sutherland and Noh, ICLR 2025)."""
 
 from __future__ import annotations
 
@@ -17,13 +18,16 @@ Positive = Annotated[float, Field(gt=0)]
 
 @dataclass(frozen=True)
 class MaxHerding(Strategy):
-    """Buy, one after the other, the image that raises the generalised coverage of the candidates most.
+    """Buy, one after the other, the image that raises the generalised coverage of the candidates
+    most.
 
-    The paper takes self-supervised features; the trained network's are the default here because every protocol has them.
+    The paper takes self-supervised features; the trained network's are the default here because
+    every protocol has them.
     """
 
     features: str = "features"
-    """The output that is covered: `features`, `pretext.features`, or `features.<name>` from a file."""
+    """The output that is covered: `features`, `pretext.features`, or `features.<name>` from a
+    file."""
     sigma: Positive = 1.0
     """Width of the Gaussian kernel on features of unit length."""
 
@@ -35,14 +39,20 @@ class MaxHerding(Strategy):
     def select(self, view: View, budget: int) -> Picks:
         """Largest gain first."""
         candidates = image_features(view, self.features)
-        return Picks(herding(candidates, image_features(view, f"labelled.{self.features}"), budget, self.sigma))
+        return Picks(
+            herding(
+                candidates, image_features(view, f"labelled.{self.features}"), budget, self.sigma
+            )
+        )
 
 
 @dataclass(frozen=True)
 class UHerding(Strategy):
-    """MaxHerding in which every image counts by how uncertain it is: 1 minus its margin (section 3).
+    """MaxHerding in which every image counts by how uncertain it is: 1 minus its margin (section
+    3).
 
-    Left out: the paper's adaptation of the temperature and of the kernel's width to the labelled images. Both are parameters here.
+    Left out: the paper's adaptation of the temperature and of the kernel's width to the labelled
+    images. Both are parameters here.
     """
 
     features: str = "features"
@@ -62,5 +72,11 @@ class UHerding(Strategy):
         weights = 1 - margin(class_probs(view, "logits", self.temperature).double())
         candidates = image_features(view, self.features)
         return Picks(
-            herding(candidates, image_features(view, f"labelled.{self.features}"), budget, self.sigma, weights)
+            herding(
+                candidates,
+                image_features(view, f"labelled.{self.features}"),
+                budget,
+                self.sigma,
+                weights,
+            )
         )

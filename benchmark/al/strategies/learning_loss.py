@@ -1,4 +1,5 @@
-"""Largest predicted loss first (Yoo and Kweon, CVPR 2019, section 3.2). Needs an objective that predicts losses."""
+"""Largest predicted loss first (Yoo and Kweon, CVPR 2019, section 3.2). Needs an objective that
+predicts losses."""
 
 from __future__ import annotations
 

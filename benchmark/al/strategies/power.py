@@ -1,4 +1,5 @@
-"""Power acquisition (Kirsch et al., TMLR 2023, "Stochastic Batch Acquisition", section 3): scores are drawn from, not sorted."""
+"""Power acquisition (Kirsch et al., TMLR 2023, "Stochastic Batch Acquisition", section 3): scores
+are drawn from, not sorted."""
 
 from __future__ import annotations
 
@@ -17,9 +18,11 @@ from benchmark.al.strategies.base import Picks, Strategy, View
 
 
 def power_draw(scores: Tensor, beta: float, count: int, rng: np.random.Generator) -> Tensor:
-    """Positions (count,) drawn without replacement with probability proportional to scores (n,) ** beta, 0 or more.
+    """Positions (count,) drawn without replacement with probability proportional to scores (n,) **
+    beta, 0 or more.
 
-    The largest of beta * ln(score) + Gumbel noise (proposition 3.1). Images with a score of 0 come last, by their noise.
+    The largest of beta * ln(score) + Gumbel noise (proposition 3.1). Images with a score of 0 come
+    last, by their noise.
     """
     noise = torch.from_numpy(rng.gumbel(size=len(scores))).to(scores.device)
     keys = beta * scores.double().clamp(min=1e-300).log() + noise

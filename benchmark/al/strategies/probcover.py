@@ -1,4 +1,5 @@
-"""ProbCover (Yehuda, Dekel, Hacohen and Weinshall, NeurIPS 2022, algorithm 1): balls of one radius that cover most images."""
+"""ProbCover (Yehuda, Dekel, Hacohen and Weinshall, NeurIPS 2022, algorithm 1): balls of one radius
+that cover most images."""
 
 from __future__ import annotations
 
@@ -15,13 +16,16 @@ from benchmark.al.strategies.base import Picks, Strategy, View
 
 @dataclass(frozen=True)
 class ProbCover(Strategy):
-    """Buy, one after the other, the image with most uncovered images within `delta` of it, on features of unit length.
+    """Buy, one after the other, the image with most uncovered images within `delta` of it, on
+    features of unit length.
 
-    The paper takes self-supervised features; the trained network's are the default here because every protocol has them.
+    The paper takes self-supervised features; the trained network's are the default here because
+    every protocol has them.
     """
 
     features: str = "features"
-    """The output that is covered: `features`, `pretext.features`, or `features.<name>` from a file."""
+    """The output that is covered: `features`, `pretext.features`, or `features.<name>` from a
+    file."""
     delta: Annotated[float, Field(gt=0, le=2)] | None = None
     """Radius (None: the largest at which `purity` of all balls are pure, section 3.3)."""
     purity: Annotated[float, Field(gt=0, le=1)] = 0.95
@@ -38,8 +42,12 @@ class ProbCover(Strategy):
         labelled = image_features(view, f"labelled.{self.features}")
         radius = self.delta
         if radius is None:
-            radius = pure_radius(torch.cat([labelled, candidates]), view.classes, self.purity, view.rng)
+            radius = pure_radius(
+                torch.cat([labelled, candidates]), view.classes, self.purity, view.rng
+            )
         cover = BallCover(candidates, labelled, radius)
         facts = {"cover/radius": radius, "cover/share_before": float(cover.covered.double().mean())}
         picks = cover.pick(budget, view.rng)
-        return Picks(picks, diagnostics=facts | {"cover/share_after": float(cover.covered.double().mean())})
+        return Picks(
+            picks, diagnostics=facts | {"cover/share_after": float(cover.covered.double().mean())}
+        )

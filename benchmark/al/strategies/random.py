@@ -13,9 +13,9 @@ from benchmark.al.strategies.base import Picks, Strategy, View
 class Random(Strategy):
     """Uniform draws among the candidates.
 
-    With `replacement` it does what ST-CoNAL's release does (soony1213/ST-CoNAL at 43cb8c9, selection_methods.py): as many
-    positions as there are candidates are drawn with replacement, the last `budget` of them are labelled, and the others,
-    doubles included, go back.
+    With `replacement` it does what ST-CoNAL's release does (soony1213/ST-CoNAL at 43cb8c9,
+    selection_methods.py): as many positions as there are candidates are drawn with replacement, the
+    last `budget` of them are labelled, and the others, doubles included, go back.
     """
 
     replacement: bool = False

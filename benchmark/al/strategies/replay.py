@@ -1,4 +1,5 @@
-"""A stored selection, bought again: the same images in the same cycles, with any network or recipe trained on them."""
+"""A stored selection, bought again: the same images in the same cycles, with any network or recipe
+trained on them."""
 
 from __future__ import annotations
 
@@ -13,14 +14,15 @@ from benchmark.errors import UsageError
 
 @dataclass(frozen=True)
 class Replay(Strategy):
-    """Buys what another trial bought. Everything else of the trial has its usual streams, so that a difference from the trial it
-    comes from is the training's, and equality is that of the picks.
+    """Buys what another trial bought. Everything else of the trial has its usual streams, so that a
+    difference from the trial it comes from is the training's, and equality is that of the picks.
 
     Raises UsageError where labelled sets or amounts are others than the stored ones.
     """
 
     labelled: tuple[int, ...]
-    """Data set indices in the order in which they were labelled, the first labelled set included."""
+    """Data set indices in the order in which they were labelled, the first labelled set
+    included."""
     sizes: tuple[int, ...]
     """Labelled images at each training."""
     data: str = ""
@@ -30,9 +32,13 @@ class Replay(Strategy):
         """The stored images of this cycle, in the stored order."""
         have = len(view.labelled)
         where = f"replay in cycle {view.cycle}"
-        if view.cycle + 1 >= len(self.sizes) or (have, have + budget) != self.sizes[view.cycle : view.cycle + 2]:
+        if (
+            view.cycle + 1 >= len(self.sizes)
+            or (have, have + budget) != self.sizes[view.cycle : view.cycle + 2]
+        ):
             raise UsageError(
-                f"{budget} images are to be bought at {have} labels, and the stored sizes are {list(self.sizes)}",
+                f"{budget} images are to be bought at {have} labels, and the stored sizes are "
+                f"{list(self.sizes)}",
                 where=where,
                 remedy="replay under the budgets and cycles that the selection was made with",
             )
@@ -40,7 +46,10 @@ class Replay(Strategy):
             raise UsageError(
                 "the labelled images are others than the stored ones",
                 where=where,
-                remedy="replay with the seed and the first labelled set of the trial that the selection comes from",
+                remedy=(
+                    "replay with the seed and the first labelled set of the trial that the "
+                    "selection comes from"
+                ),
             )
         wanted = np.array(self.labelled[have : have + budget], dtype=np.int64)
         order = np.argsort(view.candidates, kind="stable")

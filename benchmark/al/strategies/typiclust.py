@@ -1,4 +1,5 @@
-"""TypiClust (Hacohen, Dekel and Weinshall, ICML 2022, algorithm 1): the most typical image of each uncovered cluster."""
+"""TypiClust (Hacohen, Dekel and Weinshall, ICML 2022, algorithm 1): the most typical image of each
+uncovered cluster."""
 
 from __future__ import annotations
 
@@ -16,15 +17,18 @@ from benchmark.al.strategies.base import Picks, Strategy, View
 
 @dataclass(frozen=True)
 class TypiClust(Strategy):
-    """k-means on labelled and unlabelled images together, into as many clusters as there will be labels, at most `clusters`.
+    """k-means on labelled and unlabelled images together, into as many clusters as there will be
+    labels, at most `clusters`.
 
-    Clusters take turns: first those with the fewest labels, of these the largest. Each sells the image of highest typicality among
-    those it still has. Clusters with fewer than `smallest` images sell nothing while others have any (appendix F). The paper
-    clusters self-supervised features; the trained network's are the default here because every protocol has them.
+    Clusters take turns: first those with the fewest labels, of these the largest. Each sells the
+    image of highest typicality among those it still has. Clusters with fewer than `smallest` images
+    sell nothing while others have any (appendix F). The paper clusters self-supervised features;
+    the trained network's are the default here because every protocol has them.
     """
 
     features: str = "features"
-    """The output that is clustered: `features`, `pretext.features`, or `features.<name>` from a file."""
+    """The output that is clustered: `features`, `pretext.features`, or `features.<name>` from a
+    file."""
     clusters: Annotated[int, Field(ge=1)] = 500
     """Most clusters (appendix F)."""
     neighbours: Annotated[int, Field(ge=1)] = 20
@@ -52,7 +56,12 @@ class TypiClust(Strategy):
         while len(picked) < budget:
             name = min(
                 (name for name in range(wanted) if sizes[name] > 0),
-                key=lambda name: (int(sizes[name]) < self.smallest, int(labels[name]), -int(sizes[name]), name),
+                key=lambda name: (
+                    int(sizes[name]) < self.smallest,
+                    int(labels[name]),
+                    -int(sizes[name]),
+                    name,
+                ),
             )
             if name not in stock:
                 stock[name] = self._ranked(candidates, own == name)

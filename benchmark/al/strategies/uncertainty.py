@@ -12,8 +12,8 @@ from benchmark.al.strategies.base import ScoreStrategy, View
 
 @dataclass(frozen=True)
 class Entropy(ScoreStrategy):
-    """Shannon entropy of the predicted class distribution, largest first (Shannon 1948; as an acquisition function: Settles
-    2009, section 3.1)."""
+    """Shannon entropy of the predicted class distribution, largest first (Shannon 1948; as an
+    acquisition function: Settles 2009, section 3.1)."""
 
     needs = frozenset({"logits"})
 
@@ -24,7 +24,8 @@ class Entropy(ScoreStrategy):
 
 @dataclass(frozen=True)
 class Margin(ScoreStrategy):
-    """Difference between the two largest class probabilities, smallest first (Scheffer et al. 2001)."""
+    """Difference between the two largest class probabilities, smallest first (Scheffer et al.
+    2001)."""
 
     needs = frozenset({"logits"})
 
@@ -46,10 +47,11 @@ class LeastConfidence(ScoreStrategy):
 
 @dataclass(frozen=True)
 class NormalisedConfidence(ScoreStrategy):
-    """Smallest top-1 probability of the softmax of L2-normalised logits: the sampler of PT4AL and BAL without their windows.
+    """Smallest top-1 probability of the softmax of L2-normalised logits: the sampler of PT4AL and
+    BAL without their windows.
 
-    BAL: Li et al., TPAMI 2024, dvlab-research/BAL at 140d279, main.py get_confidence. The length of the logit vector has no
-    influence, so the ranking differs from ordinary least confidence.
+    BAL: Li et al., TPAMI 2024, dvlab-research/BAL at 140d279, main.py get_confidence. The length of
+    the logit vector has no influence, so the ranking differs from ordinary least confidence.
     """
 
     needs = frozenset({"logits"})

@@ -1,8 +1,9 @@
-"""VAAL (Sinha et al., ICCV 2019) and TA-VAAL (Kim et al., CVPR 2021): an autoencoder and a discriminator are trained
-against each other on labelled images and candidates.
+"""VAAL (Sinha et al., ICCV 2019) and TA-VAAL (Kim et al., CVPR 2021): an autoencoder and a
+discriminator are trained against each other on labelled images and candidates.
 
-The training is train_vaal in selection_methods.py of razvancaramalau/Sequential-GCN-for-Active-Learning at bbc43db and
-cubeyoung/TA-VAAL at 1161071, with the loss that soony1213/ST-CoNAL at 43cb8c9 keeps (the KL term averaged, not summed).
+The training is train_vaal in selection_methods.py of
+razvancaramalau/Sequential-GCN-for-Active-Learning at bbc43db and cubeyoung/TA-VAAL at 1161071, with
+the loss that soony1213/ST-CoNAL at 43cb8c9 keeps (the KL term averaged, not summed).
 """
 
 from __future__ import annotations
@@ -44,11 +45,11 @@ class AdversarialTraining:
     train_mode: bool
     """The autoencoder scores with the statistics of the scoring batch, as released."""
     redraw: bool = False
-    """Every autoencoder step of an iteration but the first, and so the discriminator's step, sees the next batch of either
-    list, as released; otherwise all see the same two."""
+    """Every autoencoder step of an iteration but the first, and so the discriminator's step, sees
+    the next batch of either list, as released; otherwise all see the same two."""
     first_rank: Literal["sigmoid", "raw"] = "sigmoid"
-    """What the decoder sees of the noise that stands for the ranks in the first iteration: the noise itself, as released, or
-    its sigmoid, as of the ranks later on."""
+    """What the decoder sees of the noise that stands for the ranks in the first iteration: the
+    noise itself, as released, or its sigmoid, as of the ranks later on."""
     init: Init = "default"
     hidden: int = 512
     """Of the discriminator."""
@@ -71,17 +72,21 @@ class AdversarialBatch(NamedTuple):
 
 
 class AdversarialPair:
-    """Both networks, freshly initialised from the strategy's stream, and the two lists of images they are trained on."""
+    """Both networks, freshly initialised from the strategy's stream, and the two lists of images
+    they are trained on."""
 
-    def __init__(self, view: View, recipe: AdversarialTraining, ranks: tuple[Tensor, Tensor] | None = None) -> None:
-        """`ranks`: a number for every labelled image (m,) and every candidate (n,). Raises UsageError for images that are
-        not of 32 or 224 pixels."""
+    def __init__(
+        self, view: View, recipe: AdversarialTraining, ranks: tuple[Tensor, Tensor] | None = None
+    ) -> None:
+        """`ranks`: a number for every labelled image (m,) and every candidate (n,). Raises
+        UsageError for images that are not of 32 or 224 pixels."""
         self.view, self.recipe = view, recipe
         example = view.images(view.candidates[:1])
         _, channels, height, width = example.shape
         if height != width or height not in SIDES:
             raise UsageError(
-                f"VAAL's autoencoder takes square images of 32 or 224 pixels, not {height} x {width}",
+                f"VAAL's autoencoder takes square images of 32 or 224 pixels, not {height} x "
+                f"{width}",
                 remedy="leave VAAL and TA-VAAL out of this suite",
             )
         conditions = 0 if ranks is None else 1
@@ -91,12 +96,21 @@ class AdversarialPair:
         with seeded_training(view.rng):
             made = Vae(recipe.latent, conditions, channels, recipe.width, height, recipe.init)
             judge = Discriminator(recipe.latent + conditions, recipe.hidden, recipe.init)
-        self.vae, self.discriminator = made.to(view.device, example.dtype), judge.to(view.device, example.dtype)
+        self.vae, self.discriminator = (
+            made.to(view.device, example.dtype),
+            judge.to(view.device, example.dtype),
+        )
         self.chance.start("vae", self.vae)
         self.chance.start("discriminator", self.discriminator)
-        self.ranks = None if ranks is None else [rank.to(view.device, example.dtype)[:, None].clone() for rank in ranks]
+        self.ranks = (
+            None
+            if ranks is None
+            else [rank.to(view.device, example.dtype)[:, None].clone() for rank in ranks]
+        )
         # On the device once: every iteration reads images of both lists.
-        self._indices = [torch.from_numpy(listed).to(view.device) for listed in (view.labelled, view.candidates)]
+        self._indices = [
+            torch.from_numpy(listed).to(view.device) for listed in (view.labelled, view.candidates)
+        ]
         self.losses: list[tuple[Tensor, Tensor]] = []
         """Of every iteration: the autoencoder's in its last step, and the discriminator's."""
 
@@ -114,14 +128,18 @@ class AdversarialPair:
             with torch.enable_grad():
                 for step in range(self.recipe.vae_steps):
                     if step > 0 and self.recipe.redraw:
-                        labelled, unlabelled = self._drawn(known, number), self._drawn(unknown, number)
+                        labelled = self._drawn(known, number)
+                        unlabelled = self._drawn(unknown, number)
                     coded = _make_step(autoencoder, self._autoencoder_loss(labelled, unlabelled))
-                judged = _make_step(judge, discriminator_loss(self._judged(labelled), self._judged(unlabelled)))
+                judged = _make_step(
+                    judge, discriminator_loss(self._judged(labelled), self._judged(unlabelled))
+                )
             self.losses.append((coded, judged))
 
     @torch.no_grad()
     def unlikely_labelled(self) -> Tensor:
-        """(n,) 1 - D: how sure the discriminator is that a candidate is not of the labelled kind; batches in list order."""
+        """(n,) 1 - D: how sure the discriminator is that a candidate is not of the labelled kind;
+        batches in list order."""
         self.vae.train(self.recipe.train_mode)
         sides = self._once(1)
         return 1 - torch.cat([self._judged(side).squeeze(1) for side in sides])
@@ -153,7 +171,9 @@ class AdversarialPair:
         for start in range(0, len(listed), self.recipe.batch_size):
             chunk = slice(start, start + self.recipe.batch_size)
             rank = None if self.ranks is None else self.ranks[which][chunk]
-            yield AdversarialBatch(self.view.images(listed[chunk]), rank, None if rank is None else torch.sigmoid(rank))
+            yield AdversarialBatch(
+                self.view.images(listed[chunk]), rank, None if rank is None else torch.sigmoid(rank)
+            )
 
     def _drawn(self, rounds: Iterator[AdversarialBatch], iteration: int) -> AdversarialBatch:
         """The next batch of a list; in the first iteration with noise for ranks."""
@@ -161,7 +181,9 @@ class AdversarialPair:
         if side.rank is None or iteration > 0:
             return side
         noise = self.chance.uniform(side.rank)
-        return side._replace(rank=noise, decoded=noise if self.recipe.first_rank == "raw" else torch.sigmoid(noise))
+        return side._replace(
+            rank=noise, decoded=noise if self.recipe.first_rank == "raw" else torch.sigmoid(noise)
+        )
 
 
 def _condition_on_rank(mean: Tensor, rank: Tensor | None) -> Tensor:
@@ -177,7 +199,8 @@ def _make_step(optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class AdversarialStrategy(Strategy):
-    """Candidates that the discriminator finds least like labelled ones after both networks are trained against each other."""
+    """Candidates that the discriminator finds least like labelled ones after both networks are
+    trained against each other."""
 
     sides: ClassVar[tuple[int, ...]] = tuple(SIDES)
 
@@ -191,9 +214,11 @@ class AdversarialStrategy(Strategy):
     passes: int = 100
     iterations: int | None = None
     scoring: Literal["train", "eval"] = "train"
-    """Mode of the autoencoder when it scores; with `train`, as released, a score depends on its batch."""
+    """Mode of the autoencoder when it scores; with `train`, as released, a score depends on its
+    batch."""
     redraw: bool = False
-    """Whether the second autoencoder step and the discriminator's step of an iteration see new batches, as released."""
+    """Whether the second autoencoder step and the discriminator's step of an iteration see new
+    batches, as released."""
     init: Init = "default"
     """Where both networks start: `kaiming` as released."""
     hidden: int = 512
@@ -229,7 +254,8 @@ class AdversarialStrategy(Strategy):
 
 @dataclass(frozen=True)
 class Vaal(AdversarialStrategy):
-    """Candidates whose latent code the discriminator finds least like a labelled one. Needs images of 32 or 224 pixels."""
+    """Candidates whose latent code the discriminator finds least like a labelled one. Needs images
+    of 32 or 224 pixels."""
 
     def game(self, view: View) -> AdversarialPair:
         """Both networks before their training."""
@@ -238,21 +264,26 @@ class Vaal(AdversarialStrategy):
 
 @dataclass(frozen=True)
 class TaVaal(AdversarialStrategy):
-    """As VAAL; the decoder also sees the sigmoid of an image's predicted loss, the discriminator the number itself.
+    """As VAAL; the decoder also sees the sigmoid of an image's predicted loss, the discriminator
+    the number itself.
 
-    Needs an objective that predicts losses, trained with the pairwise cross-entropy form of learning loss.
+    Needs an objective that predicts losses, trained with the pairwise cross-entropy form of
+    learning loss.
     """
 
     vae_steps: int = 1
     first_rank: Literal["sigmoid", "raw"] = "sigmoid"
-    """What the decoder sees of the noise that stands for the predicted losses in the first iteration: `raw` as released."""
+    """What the decoder sees of the noise that stands for the predicted losses in the first
+    iteration: `raw` as released."""
 
     needs = frozenset({"predicted_loss", "labelled.predicted_loss"})
 
     def game(self, view: View) -> AdversarialPair:
         """Both networks before their training."""
         return AdversarialPair(
-            view, self.recipe(self.first_rank), (view["labelled.predicted_loss"], view["predicted_loss"])
+            view,
+            self.recipe(self.first_rank),
+            (view["labelled.predicted_loss"], view["predicted_loss"]),
         )
 
 

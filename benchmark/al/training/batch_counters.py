@@ -1,7 +1,7 @@
 """Batch norm counts the batches it has seen, and reads the count only where its momentum is None.
 
-A count is a kernel of its own for every batch norm and pass. All batch norms of a network see the same batches, so one of them
-counts for all while a network is trained.
+A count is a kernel of its own for every batch norm and pass. All batch norms of a network see the
+same batches, so one of them counts for all while a network is trained.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @contextmanager
 def counted_once(networks: Iterable[nn.Module]) -> Iterator[None]:
-    """Inside, only the first batch norm of each network counts; afterwards all have counted what it has."""
+    """Inside, only the first batch norm of each network counts; afterwards all have counted what it
+    has."""
     groups = []
     for network in networks:
         counting = [
             norm
             for norm in network.modules()
-            if isinstance(norm, _BatchNorm) and norm.momentum is not None and norm.num_batches_tracked is not None
+            if isinstance(norm, _BatchNorm)
+            and norm.momentum is not None
+            and norm.num_batches_tracked is not None
         ]
         if len(counting) > 1:
             first, *others = counting

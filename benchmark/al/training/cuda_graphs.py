@@ -1,9 +1,10 @@
-"""Steps that are captured as a CUDA graph once for every kind of batch and replayed for all that follow.
+"""Steps that are captured as a CUDA graph once for every kind of batch and replayed for all that
+follow.
 
-A graph repeats kernels on fixed addresses, so what changes from step to step lies in a fixed place: images and labels in
-a batch that every new one is copied into, rates and factors in a `Number`. Weights, statistics, momentum and averages are
-changed in place. The first steps of a kind run as they are written: they do what libraries do once, make the momentum, and
-count like any other step.
+A graph repeats kernels on fixed addresses, so what changes from step to step lies in a fixed place:
+images and labels in a batch that every new one is copied into, rates and factors in a `Number`.
+Weights, statistics, momentum and averages are changed in place. The first steps of a kind run as
+they are written: they do what libraries do once, make the momentum, and count like any other step.
 """
 
 from __future__ import annotations
@@ -31,14 +32,17 @@ class Graphs(Protocol):
         ...
 
     def capture(self, step: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
-        """What does the captured step, and the place it leaves its loss in. Capturing itself does not do it."""
+        """What does the captured step, and the place it leaves its loss in. Capturing itself does
+        not do it."""
         ...
 
 
 class CudaGraphs:
-    """Graphs of one device that share their memory: nothing in it outlives a step but the loss, which is read at once.
+    """Graphs of one device that share their memory: nothing in it outlives a step but the loss,
+    which is read at once.
 
-    torch's default generator takes part: dropout in a graph draws on from its seed and place, which `manual_seed` sets.
+    torch's default generator takes part: dropout in a graph draws on from its seed and place, which
+    `manual_seed` sets.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -47,7 +51,8 @@ class CudaGraphs:
             self._stream, self._pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
 
     def warm(self, step: Callable[[], Tensor]) -> Tensor:
-        """On the stream of the captures: gradients are accumulated on the stream they were first made on."""
+        """On the stream of the captures: gradients are accumulated on the stream they were first
+        made on."""
         with torch.cuda.device(self._device):
             self._stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self._stream):
@@ -58,15 +63,21 @@ class CudaGraphs:
     def capture(self, step: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
         """Record, do nothing."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(self._device), torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+        with (
+            torch.cuda.device(self._device),
+            torch.cuda.graph(graph, pool=self._pool, stream=self._stream),
+        ):
             loss = step()
         return graph.replay, loss
 
 
 class Captured:
-    """An update with a graph for every kind of batch: its sizes (a short last batch is a kind), and what `kind` says."""
+    """An update with a graph for every kind of batch: its sizes (a short last batch is a kind), and
+    what `kind` says."""
 
-    def __init__(self, update: TrainStep, kind: Callable[[Batch], Hashable], graphs: Graphs) -> None:
+    def __init__(
+        self, update: TrainStep, kind: Callable[[Batch], Hashable], graphs: Graphs
+    ) -> None:
         self._update, self._kind, self._graphs = update, kind, graphs
         self._tapes: dict[Hashable, _CapturedStep] = {}
 

@@ -1,7 +1,7 @@
 """Weights of a step in half precision, cast in a few kernels for a whole network.
 
-Autocast casts them one by one: a kernel for each weight and pass of a teacher, and one more for each gradient. Values and
-gradients are the same bits.
+Autocast casts them one by one: a kernel for each weight and pass of a teacher, and one more for
+each gradient. Values and gradients are the same bits.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ def half_weights(networks: Iterable[nn.Module]) -> Iterator[None]:
     for learnt in (True, False):
         some = [place for place in places if place[2].requires_grad is learnt]
         if some:
-            for (held, name, _), half in zip(some, _Halved.apply(*(value for _, _, value in some)), strict=True):
+            for (held, name, _), half in zip(
+                some, _Halved.apply(*(value for _, _, value in some)), strict=True
+            ):
                 held[name] = half
     try:
         yield

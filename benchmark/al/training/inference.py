@@ -33,7 +33,8 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Inference:
-    """How images are passed through networks: in batches of a fixed size, in eval mode, through one view."""
+    """How images are passed through networks: in batches of a fixed size, in eval mode, through one
+    view."""
 
     images: ImageSource
     batch_size: int
@@ -45,10 +46,11 @@ class Inference:
 
     @torch.inference_mode()
     def outputs(self, networks: Networks, names: set[str], indices: Tensor) -> dict[str, Tensor]:
-        """Each `<network>.<output>` for all images: (n, ...), or (networks, n, ...) where the name stands for several.
+        """Each `<network>.<output>` for all images: (n, ...), or (networks, n, ...) where the name
+        stands for several.
 
-        Every network sees every image once, and all of them see the same tensor. Raises UsageError for a network that
-        is not there.
+        Every network sees every image once, and all of them see the same tensor. Raises UsageError
+        for a network that is not there.
         """
         wanted: dict[str, list[tuple[str, str]]] = {}
         for name in sorted(names):
@@ -66,31 +68,39 @@ class Inference:
             for owner, outputs in wanted.items():
                 with self.numerics.autocast():
                     passes: list[Outputs] = [network(batch) for network in groups[owner]]
-                    # Heads are networks too: in half precision they take what the network gives only under autocast.
+                    # Heads are networks too: in half precision they take what the network gives
+                    # only under autocast.
                     for name, output in outputs:
                         read = self.heads[output] if output in self.heads else attrgetter(output)
-                        found[name].append(torch.stack([promoted(read(out)[: len(chunk)]) for out in passes]))
+                        found[name].append(
+                            torch.stack([promoted(read(out)[: len(chunk)]) for out in passes])
+                        )
         whole = {name: torch.cat(pieces, dim=1) for name, pieces in found.items()}
         several = {
-            name for owner, outputs in wanted.items() if isinstance(networks[owner], list) for name, _ in outputs
+            name
+            for owner, outputs in wanted.items()
+            if isinstance(networks[owner], list)
+            for name, _ in outputs
         }
         return {name: value if name in several else value[0] for name, value in whole.items()}
 
     def _check(self, output: str) -> None:
         if output not in self.heads and output not in Outputs._fields:
             raise UsageError(
-                f"the strategy needs the output '{output}', which neither the network nor the objective makes",
-                remedy=f"pair it with an objective that makes it; made here: {', '.join((*Outputs._fields, *self.heads))}",
+                f"the strategy needs the output '{output}', which neither the network nor the "
+                "objective makes",
+                remedy=(
+                    "pair it with an objective that makes it; made here: "
+                    f"{', '.join((*Outputs._fields, *self.heads))}"
+                ),
             )
 
     def evaluate(self, model: nn.Module, labels: Tensor) -> Evaluated:
         """Accuracy on all images of the view. Raises AlbenchError where a logit is not finite."""
         everything = torch.arange(len(labels), device=self.numerics.device)
         logits = self.outputs({"": model}, {"logits"}, everything)["logits"]
-        hit, belongs = (
-            logits.argmax(dim=1) == labels,
-            labels[:, None] == torch.arange(logits.shape[1], device=labels.device),
-        )
+        hit = logits.argmax(dim=1) == labels
+        belongs = labels[:, None] == torch.arange(logits.shape[1], device=labels.device)
         loss = nn.functional.cross_entropy(logits.double(), labels)
         # One copy for all figures, so that the host waits once.
         single = torch.stack([torch.isfinite(logits).all().double(), loss, hit.sum().double()])
@@ -103,7 +113,9 @@ class Inference:
         )
         if not finite:
             require_finite("logits of the test images", logits)
-        per_class = tuple(some / size * 100 if size else 0.0 for some, size in zip(rights, sizes, strict=True))
+        per_class = tuple(
+            some / size * 100 if size else 0.0 for some, size in zip(rights, sizes, strict=True)
+        )
         return Evaluated(right / len(labels) * 100, per_class, mean)
 
     def _batch(self, chunk: Tensor) -> Tensor:
@@ -116,7 +128,8 @@ def _group_networks(networks: Networks, owner: str) -> list[nn.Module]:
     if owner not in networks:
         known = ", ".join(sorted(name for name in networks if name)) or "none"
         raise UsageError(
-            f"the strategy needs outputs of the network '{owner}', which this training does not keep",
+            f"the strategy needs outputs of the network '{owner}', which this training does not "
+            "keep",
             remedy=f"pair it with an objective or a protocol that keeps it; kept here: {known}",
         )
     found = networks[owner]

@@ -1,8 +1,9 @@
-"""Two batches through one network: one after the other, or as one batch of convolutions with batch statistics of each.
+"""Two batches through one network: one after the other, or as one batch of convolutions with batch
+statistics of each.
 
-Both ways are the same mathematics. Batch norm sees the first batch, then the second, so that statistics never mix and running
-statistics move twice, in that order. Rounding differs, since gradients of weights are sums over other batches, and dropout
-draws once for both.
+Both ways are the same mathematics. Batch norm sees the first batch, then the second, so that
+statistics never mix and running statistics move twice, in that order. Rounding differs, since
+gradients of weights are sums over other batches, and dropout draws once for both.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ JointBatch = Callable[[nn.Module, Tensor, Tensor], tuple[Outputs, Outputs]]
 """(network, b images, u images) -> what it says of the b and of the u."""
 
 
-def forward_separately(network: nn.Module, first: Tensor, second: Tensor) -> tuple[Outputs, Outputs]:
+def forward_separately(
+    network: nn.Module, first: Tensor, second: Tensor
+) -> tuple[Outputs, Outputs]:
     """One after the other."""
     places = _learnt_places(network.modules())
     one, two = _for_both(places)
@@ -57,12 +60,17 @@ def _statistics_apart(network: nn.Module, first: int) -> Iterator[None]:
 
 
 def _run_apart(
-    forward: Callable[[Tensor], Tensor], first: int, weights: Sequence[tuple[list[Place], Sequence[Tensor]]]
+    forward: Callable[[Tensor], Tensor],
+    first: int,
+    weights: Sequence[tuple[list[Place], Sequence[Tensor]]],
 ) -> Callable[[Tensor], Tensor]:
     def both(x: Tensor) -> Tensor:
         found = []
-        # Not two slices: their gradients would be two tensors of full size, mostly zeros, and their sum.
-        for half, (places, values) in zip(torch.split(x, [first, len(x) - first]), weights, strict=True):
+        # Not two slices: their gradients would be two tensors of full size, mostly zeros, and their
+        # sum.
+        for half, (places, values) in zip(
+            torch.split(x, [first, len(x) - first]), weights, strict=True
+        ):
             with _hold_values(places, values):
                 found.append(forward(half))
         return torch.cat(found)
@@ -71,7 +79,8 @@ def _run_apart(
 
 
 class _ForBoth(torch.autograd.Function):
-    """Tensors twice, for two passes; their gradients are added in a few kernels for all, the same bits as one by one."""
+    """Tensors twice, for two passes; their gradients are added in a few kernels for all, the same
+    bits as one by one."""
 
     @staticmethod
     def forward(ctx: Any, *values: Tensor) -> tuple[Tensor, ...]:
@@ -81,7 +90,10 @@ class _ForBoth(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         count = len(gradients) // 2
-        found = [two if one is None else one for one, two in zip(gradients[:count], gradients[count:], strict=True)]
+        found = [
+            two if one is None else one
+            for one, two in zip(gradients[:count], gradients[count:], strict=True)
+        ]
         pairs = defaultdict(list)
         for place, (one, two) in enumerate(zip(gradients[:count], gradients[count:], strict=True)):
             if one is not None and two is not None:
@@ -133,7 +145,12 @@ def _divide_outputs(out: Outputs, sizes: list[int]) -> tuple[Outputs, Outputs]:
     def halves(values: Tensor) -> tuple[Tensor, ...]:
         return tuple(torch.split(values, sizes))
 
-    logits, features, maps = halves(out.logits), halves(out.features), [halves(stage) for stage in out.maps]
+    logits = halves(out.logits)
+    features = halves(out.features)
+    maps = [halves(stage) for stage in out.maps]
     consistency = (None, None) if out.consistency is None else halves(out.consistency)
-    first, second = (Outputs(logits[k], features[k], tuple(stage[k] for stage in maps), consistency[k]) for k in (0, 1))
+    first, second = (
+        Outputs(logits[k], features[k], tuple(stage[k] for stage in maps), consistency[k])
+        for k in (0, 1)
+    )
     return first, second

@@ -18,12 +18,14 @@ class Numerics:
 
     device: torch.device
     precision: str = "fp32"
-    """`fp32`, `tf32`, `bf16`, or `fp64`, in which whole trainings can be compared with those of other programs: float32
-    trainings of equal programs part after some ten steps at a rate of 0.1, by rounding alone."""
+    """`fp32`, `tf32`, `bf16`, or `fp64`, in which whole trainings can be compared with those of
+    other programs: float32 trainings of equal programs part after some ten steps at a rate of 0.1,
+    by rounding alone."""
     channels_last: bool = True
     step: str = "eager"
-    """How a training step is made: `eager`, as written; `together`, labelled and unlabelled images in one batch of
-    convolutions where an objective has both; `captured`, so and replayed as a CUDA graph."""
+    """How a training step is made: `eager`, as written; `together`, labelled and unlabelled images
+    in one batch of convolutions where an objective has both; `captured`, so and replayed as a CUDA
+    graph."""
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -37,7 +39,11 @@ class Numerics:
 
     def autocast(self) -> AbstractContextManager[object]:
         """Half precision for convolutions where chosen; losses and batch norm stay in fp32."""
-        return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
+        return (
+            torch.autocast(self.device.type, torch.bfloat16)
+            if self.precision == "bf16"
+            else nullcontext()
+        )
 
     def number(self) -> Number:
         """A number that changes from step to step, where a step can read it."""
@@ -55,10 +61,13 @@ def promoted(x: Tensor) -> Tensor:
 
 
 class Number:
-    """A number that changes from step to step: a plain one, or, where steps can be captured, one in a fixed place on the device."""
+    """A number that changes from step to step: a plain one, or, where steps can be captured, one in
+    a fixed place on the device."""
 
     def __init__(self, device: torch.device | None = None) -> None:
-        self.value: float | Tensor = 0.0 if device is None else torch.zeros((), dtype=torch.float64, device=device)
+        self.value: float | Tensor = (
+            0.0 if device is None else torch.zeros((), dtype=torch.float64, device=device)
+        )
 
     def set(self, value: float) -> None:
         """What steps read from now on. Waits for nothing."""
@@ -73,9 +82,14 @@ class Number:
 
 
 def prepare(
-    device: str, precision: str, threads: int, step: str = "eager", memory_format: str = "channels_last"
+    device: str,
+    precision: str,
+    threads: int,
+    step: str = "eager",
+    memory_format: str = "channels_last",
 ) -> Numerics:
-    """Set the process up for reproducible arithmetic and return how it is done. Call before any tensor work.
+    """Set the process up for reproducible arithmetic and return how it is done. Call before any
+    tensor work.
 
     `memory_format` is `channels_last` or `contiguous`.
     """
@@ -84,21 +98,25 @@ def prepare(
         _keep_pages()
     elif not torch.cuda.is_available():
         raise UsageError(
-            f"device {device} was asked for, but torch sees none", remedy="use --device cpu, or repair the driver"
+            f"device {device} was asked for, but torch sees none",
+            remedy="use --device cpu, or repair the driver",
         )
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     torch.backends.cudnn.allow_tf32 = precision in ("tf32", "tf32-conv")
-    # The same switch as use_deterministic_algorithms(True), which would import the compiler: longer than torch itself takes.
+    # The same switch as use_deterministic_algorithms(True), which would import the compiler: longer
+    # than torch itself takes.
     torch.set_deterministic_debug_mode("error")
-    # Filling every fresh tensor with NaN costs time and guards only against reading uninitialised memory.
+    # Filling every fresh tensor with NaN costs time and guards only against reading uninitialised
+    # memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return Numerics(torch.device(device), precision, memory_format == "channels_last", step)
 
 
 def _keep_pages() -> None:
-    """Make glibc keep freed memory: page faults on large activations cost a fifth of a training step."""
+    """Make glibc keep freed memory: page faults on large activations cost a fifth of a training
+    step."""
     try:
         libc = ctypes.CDLL("libc.so.6")
         m_trim_threshold, m_mmap_max = -1, -4

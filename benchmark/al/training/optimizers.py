@@ -1,7 +1,7 @@
 """torch's optimisers without torch's compiler.
 
-Their methods are wrapped in guards that import the compiler when they are first called, which takes longer than torch
-itself; nothing here is compiled. The arithmetic is torch's own, bit for bit.
+Their methods are wrapped in guards that import the compiler when they are first called, which takes
+longer than torch itself; nothing here is compiled. The arithmetic is torch's own, bit for bit.
 """
 
 from __future__ import annotations
@@ -33,12 +33,15 @@ Adam = bare(torch.optim.Adam)
 
 
 class CapturableSgd(SGD):  # type: ignore[valid-type, misc]
-    """SGD whose step can be captured: rates are read from where `before_step` puts them, and momentum begins at zero.
+    """SGD whose step can be captured: rates are read from where `before_step` puts them, and
+    momentum begins at zero.
 
     An update is rounded once more than the other's; either takes the other's state.
     """
 
-    def __init__(self, groups: list[dict[str, Any]], number: Callable[[], Number], **recipe: Any) -> None:
+    def __init__(
+        self, groups: list[dict[str, Any]], number: Callable[[], Number], **recipe: Any
+    ) -> None:
         super().__init__(groups, **recipe)
         self._rates = [number() for _ in self.param_groups]
 
@@ -54,8 +57,11 @@ class CapturableSgd(SGD):  # type: ignore[valid-type, misc]
             moved = [value for value in group["params"] if value.grad is not None]
             if moved:
                 along = self._directions(moved, group)
-                # Rounds once more than the sum with a plain rate, which no multi-tensor kernel takes from a tensor.
-                torch._foreach_add_(moved, torch._foreach_mul(along, torch.as_tensor(rate.value).to(moved[0].dtype)))
+                # Rounds once more than the sum with a plain rate, which no multi-tensor kernel
+                # takes from a tensor.
+                torch._foreach_add_(
+                    moved, torch._foreach_mul(along, torch.as_tensor(rate.value).to(moved[0].dtype))
+                )
 
     def _directions(self, moved: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
         """What the parameters move along: gradients with weight decay and momentum."""
@@ -71,4 +77,6 @@ class CapturableSgd(SGD):  # type: ignore[valid-type, misc]
         held = [state["momentum_buffer"] for state in states]
         torch._foreach_mul_(held, momentum)
         torch._foreach_add_(held, gradients)
-        return list(torch._foreach_add(gradients, held, alpha=momentum)) if group["nesterov"] else held
+        return (
+            list(torch._foreach_add(gradients, held, alpha=momentum)) if group["nesterov"] else held
+        )

@@ -22,7 +22,8 @@ class CycleStart:
     model: nn.Module
     """The network that is trained, as it is before the first step."""
     needs: frozenset[str]
-    """What the strategy declared for the acquisition after this training; empty where none follows."""
+    """What the strategy declared for the acquisition after this training; empty where none
+    follows."""
     candidates: Indices
     """Data set indices of the unlabelled images that may be bought."""
     unrelated: Callable[[], nn.Module]
@@ -37,7 +38,8 @@ class EpochEnd:
     """Epochs done in this cycle."""
     model: nn.Module
     batches: Callable[[], Iterable[Tensor]]
-    """The labelled images of this cycle in batches through the train view, for batch-norm statistics."""
+    """The labelled images of this cycle in batches through the train view, for batch-norm
+    statistics."""
     inference: Callable[[str], Inference]
     """Passes over pool images as while training, with draws from the stream of the given name."""
     autocast: Callable[[], AbstractContextManager[Any]]
@@ -45,14 +47,15 @@ class EpochEnd:
 
 
 class TrainingRecorder(Protocol):
-    """Called along every training. A recorder overrides what it has a use for; its draws come from streams of their own, so
-    that recording changes no weights."""
+    """Called along every training. A recorder overrides what it has a use for; its draws come from
+    streams of their own, so that recording changes no weights."""
 
     key: ClassVar[str]
     """Its name in saved states."""
 
     def start_cycle(self, start: CycleStart) -> None:
-        """Forget the cycle before. Not called where a training is resumed. Raises UsageError for what cannot be recorded."""
+        """Forget the cycle before. Not called where a training is resumed. Raises UsageError for
+        what cannot be recorded."""
         return
 
     def before_step(self) -> None:
@@ -88,9 +91,11 @@ class TrainingRecorder(Protocol):
         return {}
 
     def state(self) -> dict[str, Any]:
-        """Everything that a resumed training, or scoring after it, needs; empty where it is nothing."""
+        """Everything that a resumed training, or scoring after it, needs; empty where it is
+        nothing."""
         return self.carried()
 
     def load_state(self, state: Mapping[str, Any], like: nn.Module) -> None:
-        """Take back what `carried` or `state` returned; `like` is a network of the same kind on the right device."""
+        """Take back what `carried` or `state` returned; `like` is a network of the same kind on the
+        right device."""
         return

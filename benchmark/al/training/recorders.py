@@ -11,7 +11,10 @@ from benchmark.al.training.vote_recorder import VoteRecorder
 from benchmark.spec.training import Training
 
 
-def recorders_of(training: Training, number: Callable[[], Number] = Number) -> list[TrainingRecorder]:
-    """New recorders for one network. `number` makes what a factor that a captured step reads is kept in."""
+def recorders_of(
+    training: Training, number: Callable[[], Number] = Number
+) -> list[TrainingRecorder]:
+    """New recorders for one network. `number` makes what a factor that a captured step reads is
+    kept in."""
     snapshots = [] if training.trajectory is None else [SnapshotRecorder(training, number)]
     return [*snapshots, VoteRecorder()]

@@ -1,7 +1,9 @@
-"""Snapshots along one training, their average, and who is compared with whom (ST-CoNAL, ACCV 2022; official code
-soony1213/ST-CoNAL at 43cb8c9, main.py and train_test.py: train, swa_optim, update_batchnorm, update_ema_variables).
+"""Snapshots along one training, their average, and who is compared with whom (ST-CoNAL, ACCV 2022;
+official code soony1213/ST-CoNAL at 43cb8c9, main.py and train_test.py: train, swa_optim,
+update_batchnorm, update_ema_variables).
 
-Networks by name: `teacher` is the average, `students` the snapshots that are compared with it, newest first.
+Networks by name: `teacher` is the average, `students` the snapshots that are compared with it,
+newest first.
 """
 
 from __future__ import annotations
@@ -13,13 +15,19 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from benchmark.al.functional.averaging import WeightAverage, ema_update, refresh_batch_norm, warmup_alpha
+from benchmark.al.functional.averaging import (
+    WeightAverage,
+    ema_update,
+    refresh_batch_norm,
+    warmup_alpha,
+)
 from benchmark.al.training.numerics import Number
 from benchmark.al.training.recorder import CycleStart, EpochEnd, TrainingRecorder
 from benchmark.spec.training import Training
 
 Batches = Callable[[], Iterable[Tensor]]
-"""The labelled images of this cycle in batches through the train view, for batch-norm statistics."""
+"""The labelled images of this cycle in batches through the train view, for batch-norm
+statistics."""
 
 
 class SnapshotRecorder(TrainingRecorder):
@@ -37,16 +45,18 @@ class SnapshotRecorder(TrainingRecorder):
         self._shape: nn.Module | None = None
 
     def start_cycle(self, start: CycleStart) -> None:
-        """Forget the cycle before. A moving average starts at the network as it is before its first step or, as released
-        (main.py, task_model_ema), at an unrelated random one.
+        """Forget the cycle before. A moving average starts at the network as it is before its first
+        step or, as released (main.py, task_model_ema), at an unrelated random one.
 
-        Its step counter goes on where the protocol says so: from the second cycle on the start is then left at once with
-        the full decay, as released.
+        Its step counter goes on where the protocol says so: from the second cycle on the start is
+        then left at once with the full decay, as released.
         """
         self.snapshots.clear()
         self._shape, self.average = start.model, WeightAverage()
         if self.spec.average == "ema":
-            self.average.update(start.unrelated() if self.spec.ema_start == "random" else start.model)
+            self.average.update(
+                start.unrelated() if self.spec.ema_start == "random" else start.model
+            )
             if self.spec.ema_counter == "cycle":
                 self._ema_steps = 0
 
@@ -63,14 +73,17 @@ class SnapshotRecorder(TrainingRecorder):
             ema_update(self.teacher, model, self._alpha.value)
 
     def after_epoch(self, end: EpochEnd) -> None:
-        """Take a snapshot after an epoch if it is due: weights with their own buffers, and the average."""
+        """Take a snapshot after an epoch if it is due: weights with their own buffers, and the
+        average."""
         if end.done >= self.spec.start and end.done % self.spec.every == 0:
             # Statistics of a network are those of the arithmetic that it is evaluated in.
             with end.autocast():
                 self._take(end.done, end.model, end.batches)
 
     def _take(self, done: int, model: nn.Module, batches: Batches) -> None:
-        self.snapshots[done] = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        self.snapshots[done] = {
+            name: value.detach().clone() for name, value in model.state_dict().items()
+        }
         if self.spec.average == "swa":
             self.average.update(model)
         refresh_batch_norm(self.teacher, batches())
@@ -93,7 +106,10 @@ class SnapshotRecorder(TrainingRecorder):
         """The teacher and the students; nothing before the first training."""
         if self.average.module is None:
             return {}
-        return {"teacher": self.teacher, "students": [self._network(self.snapshots[e]) for e in self.students()]}
+        return {
+            "teacher": self.teacher,
+            "students": [self._network(self.snapshots[e]) for e in self.students()],
+        }
 
     def _network(self, state: Mapping[str, Tensor]) -> nn.Module:
         assert self._shape is not None
@@ -101,7 +117,9 @@ class SnapshotRecorder(TrainingRecorder):
         made.load_state_dict(state)
         return made
 
-    def _refreshed(self, state: Mapping[str, Tensor], model: nn.Module, batches: Batches) -> dict[str, Tensor]:
+    def _refreshed(
+        self, state: Mapping[str, Tensor], model: nn.Module, batches: Batches
+    ) -> dict[str, Tensor]:
         made = copy.deepcopy(model).requires_grad_(False)
         made.load_state_dict(state)
         refresh_batch_norm(made, batches())
@@ -123,7 +141,8 @@ class SnapshotRecorder(TrainingRecorder):
         }
 
     def load_state(self, state: Mapping[str, Any], like: nn.Module) -> None:
-        """Take back what `carried` or `state` returned; `like` is a network of the same kind on the right device."""
+        """Take back what `carried` or `state` returned; `like` is a network of the same kind on the
+        right device."""
         self._ema_steps = int(state["ema_steps"])
         if "average" not in state:
             return

@@ -1,10 +1,10 @@
-"""Hard labels that the snapshots along a training give to the unlabelled images: DIAM's and CAL's hypothesis set
-(Tang and Huang, NeurIPS 2022; tangypnuaa/DIAM at cddf397, train_net.py).
+"""Hard labels that the snapshots along a training give to the unlabelled images: DIAM's and CAL's
+hypothesis set (Tang and Huang, NeurIPS 2022; tangypnuaa/DIAM at cddf397, train_net.py).
 
-They are cast while training, after each of the last epochs (`schedules.snapshot_epochs`), through the train view at the
-network's own size, and stored one byte an image where there are no more than 256 classes. Casting draws from its own stream,
-so a training that records votes gives the same weights as one that does not; the released program trains each network a
-second time for it.
+They are cast while training, after each of the last epochs (`schedules.snapshot_epochs`), through
+the train view at the network's own size, and stored one byte an image where there are no more than
+256 classes. Casting draws from its own stream, so a training that records votes gives the same
+weights as one that does not; the released program trains each network a second time for it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class VoteRecorder(TrainingRecorder):
         self.votes: list[Tensor] = []
 
     def start_cycle(self, start: CycleStart) -> None:
-        """Forget the votes; cast new ones where they are needed. Raises UsageError where no epoch would cast one."""
+        """Forget the votes; cast new ones where they are needed. Raises UsageError where no epoch
+        would cast one."""
         self.voters, self.votes = None, []
         if not self.recorded(start.needs):
             return
@@ -48,7 +49,8 @@ class VoteRecorder(TrainingRecorder):
         voting = snapshot_epochs(training.epochs, training.vote_fraction)
         if not voting:
             raise UsageError(
-                f"votes are asked for, but {training.vote_fraction} of {training.epochs} epochs round to none",
+                f"votes are asked for, but {training.vote_fraction} of {training.epochs} epochs "
+                "round to none",
                 where="protocol.training",
                 remedy="raise training.epochs or training.vote_fraction",
             )
@@ -60,7 +62,9 @@ class VoteRecorder(TrainingRecorder):
         if self.voters is None or epoch < self.first_epoch:
             return
         passes = end.inference(f"{VOTES} {epoch}")
-        logits = passes.outputs({"": end.model}, {"logits"}, torch.from_numpy(self.voters))["logits"]
+        logits = passes.outputs({"": end.model}, {"logits"}, torch.from_numpy(self.voters))[
+            "logits"
+        ]
         # In a byte class 256 would be class 0.
         kind = torch.uint8 if logits.shape[1] <= BYTE else torch.int32
         self.votes.append(logits.argmax(dim=1).to(kind))

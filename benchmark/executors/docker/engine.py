@@ -1,4 +1,5 @@
-"""Trials in containers of a Docker engine on this machine. Talks to the engine; what is done there is in containers.py."""
+"""Trials in containers of a Docker engine on this machine. Talks to the engine; what is done there
+is in containers.py."""
 
 from __future__ import annotations
 
@@ -81,7 +82,9 @@ class DockerEngine:
         with _name_engine_errors():
             self.client.api.remove_container(container, force=True, v=True)
 
-    def log(self, container: str, lines: int | str = "all", *, stderr: bool = True, stdout: bool = True) -> bytes:
+    def log(
+        self, container: str, lines: int | str = "all", *, stderr: bool = True, stdout: bool = True
+    ) -> bytes:
         with _name_engine_errors():
             return bytes(self.client.api.logs(container, stdout=stdout, stderr=stderr, tail=lines))
 
@@ -90,7 +93,10 @@ class DockerEngine:
         try:
             with _name_engine_errors():
                 status = int(self.client.api.wait(container, timeout=ANSWER_SECONDS)["StatusCode"])
-            said = [self.log(container, stdout=out, stderr=not out).decode(errors="replace") for out in (True, False)]
+            said = [
+                self.log(container, stdout=out, stderr=not out).decode(errors="replace")
+                for out in (True, False)
+            ]
             return status, said[0], said[1]
         finally:
             with suppress(EngineUnavailable, ContainerNotFound):
@@ -136,8 +142,12 @@ def _start_failure(error: Exception) -> StartFailed:
     if "select device driver" in text or "nvidia" in text.lower():
         return StartFailed(FailureKind.gpu_lost, f"no GPU in containers: {text}", remedy=GPU_REMEDY)
     if "executable file not found" in text or "exec format error" in text:
-        return StartFailed(FailureKind.image, f"the image cannot run the worker: {text}", remedy=IMAGE_REMEDY)
-    return StartFailed(FailureKind.daemon, f"the engine does not start it: {text}", remedy=START_REMEDY)
+        return StartFailed(
+            FailureKind.image, f"the image cannot run the worker: {text}", remedy=IMAGE_REMEDY
+        )
+    return StartFailed(
+        FailureKind.daemon, f"the engine does not start it: {text}", remedy=START_REMEDY
+    )
 
 
 def create(
@@ -152,8 +162,9 @@ def create(
     grace: float = GRACE,
     patience: float = PATIENCE,
 ) -> ContainerExecutor:
-    """See `benchmark.executors.load`. What is None comes from ALBENCH_DOCKER_{IMAGE,BASE,NETWORK,MEMORY,CPUS,USER} and
-    ALBENCH_GPUS (`0,1` or UUIDs). With `build` False an image must be there already. Raises ExecutorError."""
+    """See `benchmark.executors.load`. What is None comes from
+    ALBENCH_DOCKER_{IMAGE,BASE,NETWORK,MEMORY,CPUS,USER} and ALBENCH_GPUS (`0,1` or UUIDs). With
+    `build` False an image must be there already. Raises ExecutorError."""
     with _raise_executor_error("the engine does not answer", START_REMEDY):
         client = client or docker.from_env(timeout=API_SECONDS)
         info = client.info()
@@ -163,16 +174,19 @@ def create(
     place = ContainerSettings(
         chosen,
         user or sandbox.container_user(os.environ.get("ALBENCH_DOCKER_USER"), rootless=rootless),
-        limits or _divide_limits(int(info["MemTotal"]), int(info.get("NCPU") or os.cpu_count() or 1)),
+        limits
+        or _divide_limits(int(info["MemTotal"]), int(info.get("NCPU") or os.cpu_count() or 1)),
         tuple(command),
     )
-    return ContainerExecutor("docker", DockerEngine(client), place, GpuPool(gpus), grace=grace, patience=patience)
+    return ContainerExecutor(
+        "docker", DockerEngine(client), place, GpuPool(gpus), grace=grace, patience=patience
+    )
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What an engine has: its version, where it keeps images (as it sees it), whether it gives GPUs to containers, and
-    the image of this code (empty: none)."""
+    """What an engine has: its version, where it keeps images (as it sees it), whether it gives GPUs
+    to containers, and the image of this code (empty: none)."""
 
     version: str
     folder: str
@@ -186,7 +200,9 @@ def condition() -> Condition:
         client = docker.from_env(timeout=API_SECONDS)
         info = client.info()
         devices = info.get("DiscoveredDevices") or ()
-        gpus = "nvidia" in info.get("Runtimes", {}) or any("nvidia" in str(device) for device in devices)
+        gpus = "nvidia" in info.get("Runtimes", {}) or any(
+            "nvidia" in str(device) for device in devices
+        )
         try:
             found = _find_or_build_image(client, build=False)
         except ExecutorError:
@@ -227,9 +243,15 @@ _say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=Tr
 
 def main(argv: list[str] | None = None) -> int:
     """Build the image of the code as it is, and print its id."""
-    parser = argparse.ArgumentParser(prog="benchmark.executors.docker.engine", description="Build the worker's image.")
-    parser.add_argument("--base", default=os.environ.get("ALBENCH_DOCKER_BASE"), help="base image, best by digest")
-    parser.add_argument("--network", default=os.environ.get("ALBENCH_DOCKER_NETWORK"), help="network of the build")
+    parser = argparse.ArgumentParser(
+        prog="benchmark.executors.docker.engine", description="Build the worker's image."
+    )
+    parser.add_argument(
+        "--base", default=os.environ.get("ALBENCH_DOCKER_BASE"), help="base image, best by digest"
+    )
+    parser.add_argument(
+        "--network", default=os.environ.get("ALBENCH_DOCKER_NETWORK"), help="network of the build"
+    )
     options = parser.parse_args(argv)
     try:
         with _raise_executor_error("the engine does not answer", START_REMEDY):

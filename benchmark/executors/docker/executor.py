@@ -1,8 +1,8 @@
 """Trials in containers of any engine, under the contract of sandbox.py.
 
-A container that outlives its host process goes on; the next run of the same trial takes it over. The lock of a run folder
-is held by the host process, so containers without a holder can be distinguished from those of another run, and only they
-are removed.
+A container that outlives its host process goes on; the next run of the same trial takes it over.
+The lock of a run folder is held by the host process, so containers without a holder can be
+distinguished from those of another run, and only they are removed.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ class Found:
 
 
 class Engine(Protocol):
-    """What is needed of an engine. Raises EngineAway, and Gone for containers that are not there."""
+    """What is needed of an engine. Raises EngineAway, and Gone for containers that are not
+    there."""
 
     def answers(self) -> bool:
         """Whether it is there."""
@@ -142,9 +143,14 @@ class ContainerExecutor:
         self._environments: dict[tuple[str, str, int, str], Environment] = {}
         self._containers: dict[Path, Container] = {}
 
-    def environment(self, device: str, precision: Precision, threads: int, step: Step = "eager") -> Environment:
-        """What a container says of itself; starting one also shows that image, engine and GPU work. Raises ExecutorError."""
-        chosen = "cuda" if device == "auto" and self.gpus.names else provenance.resolve_device(device)
+    def environment(
+        self, device: str, precision: Precision, threads: int, step: Step = "eager"
+    ) -> Environment:
+        """What a container says of itself; starting one also shows that image, engine and GPU work.
+        Raises ExecutorError."""
+        chosen = (
+            "cuda" if device == "auto" and self.gpus.names else provenance.resolve_device(device)
+        )
         provenance.check_step(step, chosen)
         key = (chosen, precision, threads, step)
         if key not in self._environments:
@@ -180,7 +186,11 @@ class ContainerExecutor:
             return ends
         failed = [job for job in jobs if id(job) in withheld]
         cancelled = any(end.kind is FailureKind.cancelled for end in ends)
-        if cancelled or (deadline is not None and time.monotonic() >= deadline) or not self._returns():
+        if (
+            cancelled
+            or (deadline is not None and time.monotonic() >= deadline)
+            or not self._returns()
+        ):
             for job in failed:
                 on_event(job, withheld[id(job)])
             return ends
@@ -190,24 +200,28 @@ class ContainerExecutor:
         return [second.get(id(job), end) for job, end in zip(jobs, ends, strict=True)]
 
     def sweep(self, *, running: bool = False) -> list[str]:
-        """Remove this user's containers that no process of this machine holds, with `running` also those still at work;
-        returns their names. Never touches others. Raises EngineAway."""
+        """Remove this user's containers that no process of this machine holds, with `running` also
+        those still at work; returns their names. Never touches others. Raises EngineAway."""
         removed = []
         for found in self._ours():
             out = found.labels.get(f"{LABEL}.out", "")
-            if (out and lock_owner(Path(out))) or (found.status in ALIVE and found.status != "created" and not running):
+            if (out and lock_owner(Path(out))) or (
+                found.status in ALIVE and found.status != "created" and not running
+            ):
                 continue
             self._discard(found, Path(out) if out else None)
             removed.append(found.name)
         return removed
 
-    # ------------------------------------------------------------------------------------------------- one container
+    # -------------------------------------------------------------------------------- one container
 
     def _drive(
         self, chosen: Sequence[Job], jobs_at_once: int, deadline: float | None, on_event: OnEvent
     ) -> list[JobOutcome]:
         try:
-            return JobLoop(self._start, self._judge, on_event, self.grace)(chosen, jobs_at_once, deadline)
+            return JobLoop(self._start, self._judge, on_event, self.grace)(
+                chosen, jobs_at_once, deadline
+            )
         finally:
             for container in self._containers.values():  # only after an error of ours
                 container.discard()
@@ -233,8 +247,15 @@ class ContainerExecutor:
         (job.out / WORK).mkdir(exist_ok=True)
         for folder in (job.out / WORK, *(() if jobs.is_foreign(trial) else (job.cache,))):
             sandbox.chown_to_container_user(folder, self.place.user)
-        labels = {"trial": job.trial_id, "env": job.out.name, "out": str(job.out), **_owner_labels()}
-        options = sandbox.container_options(self.place.shared_by(self._at_once), gpu, job.threads, labels)
+        labels = {
+            "trial": job.trial_id,
+            "env": job.out.name,
+            "out": str(job.out),
+            **_owner_labels(),
+        }
+        options = sandbox.container_options(
+            self.place.shared_by(self._at_once), gpu, job.threads, labels
+        )
         return self.engine.start(
             options
             | {
@@ -245,10 +266,14 @@ class ContainerExecutor:
         )
 
     def _orphan_for(self, job: Job, time_limit: float | None) -> str | None:
-        """The container that still works on this very job for a host process that is gone; others of it are ended."""
+        """The container that still works on this very job for a host process that is gone; others
+        of it are ended."""
         wanted = sandbox.command_identity(sandbox.command(self.place, job, time_limit))
         for found in self._ours(out=str(job.out)):
-            same = found.image == self.place.image and sandbox.command_identity(found.command) == wanted
+            same = (
+                found.image == self.place.image
+                and sandbox.command_identity(found.command) == wanted
+            )
             if found.status == "running" and same and not job.fresh:
                 return found.id
             self._discard(found, job.out)
@@ -271,7 +296,9 @@ class ContainerExecutor:
         device = "cpu" if gpu is None else "cuda"
         asked = ["--device", device, "--precision", precision, "--threads", str(threads)]
         asked += [] if step == "eager" else ["--step", step]
-        options = sandbox.container_options(self.place, gpu, threads, {"out": "", **_owner_labels()})
+        options = sandbox.container_options(
+            self.place, gpu, threads, {"out": "", **_owner_labels()}
+        )
         status, said, complaint = self.engine.ask(
             options | {"command": ["python", "-m", "benchmark.runs.environment", *asked]}
         )
@@ -279,9 +306,13 @@ class ContainerExecutor:
             message, _, remedy = complaint.strip().splitlines()[-1].partition(" -> ")
             raise ExecutorError(f"in a container: {message}", where=self.place.image, remedy=remedy)
         try:
-            return Environment.model_validate_json(said.strip().splitlines()[-1] if said.strip() else "")
+            return Environment.model_validate_json(
+                said.strip().splitlines()[-1] if said.strip() else ""
+            )
         except ValidationError as error:
-            last = complaint.strip().splitlines()[-1] if complaint.strip() else f"exit status {status}"
+            last = (
+                complaint.strip().splitlines()[-1] if complaint.strip() else f"exit status {status}"
+            )
             raise ExecutorError(
                 f"the image did not report its environment: {last}",
                 where=self.place.image,
@@ -302,33 +333,58 @@ class ContainerExecutor:
         if container.verdict is not None:
             return container.verdict
         log = jobs.tail_log(job.out / "worker.log")
-        if status != FINISHED and (container.outage or (status == STOPPED and container.stopped_by_others())):
+        if status != FINISHED and (
+            container.outage or (status == STOPPED and container.stopped_by_others())
+        ):
             message = (
-                f"the engine or somebody else ended the container (status {status}); the state it saved last is kept"
+                f"the engine or somebody else ended the container (status {status}); the state it "
+                "saved last is kept"
             )
             return JobOutcome(job, "failed", FailureKind.daemon, message, log)
         if status in (126, 127):
             return JobOutcome(
-                job, "failed", FailureKind.image, f"the image cannot run the worker (status {status})", log
+                job,
+                "failed",
+                FailureKind.image,
+                f"the image cannot run the worker (status {status})",
+                log,
             )
         end = jobs.outcome_of(job, status, out_of_memory=container.out_of_memory)
-        return replace(end, message=self._starved()) if end.kind is FailureKind.oom and container.out_of_memory else end
+        return (
+            replace(end, message=self._starved())
+            if end.kind is FailureKind.oom and container.out_of_memory
+            else end
+        )
 
     def _starved(self) -> str:
         limit = self.place.limits.memory / 2**30
-        return f"killed: it needed more than its container's {limit:.2f} GiB of memory (ALBENCH_DOCKER_MEMORY sets the limit)"
+        return (
+            f"killed: it needed more than its container's {limit:.2f} GiB of memory "
+            "(ALBENCH_DOCKER_MEMORY sets the limit)"
+        )
 
 
 class Container:
-    """A job under way in a container, which is removed as soon as it has ended, also after an error."""
+    """A job under way in a container, which is removed as soon as it has ended, also after an
+    error."""
 
     def __init__(
-        self, job: Job, engine: Engine, container: str, held: ExitStack, patience: float, lock: RunLock | None = None
+        self,
+        job: Job,
+        engine: Engine,
+        container: str,
+        held: ExitStack,
+        patience: float,
+        lock: RunLock | None = None,
     ) -> None:
         self.where = f"container {container[:12]}" if container else "no container"
         self.verdict: JobOutcome | None = None
         self.out_of_memory = self.outage = self._asked = False
-        self._job, self._engine, self._id, self._held, self._patience = job, engine, container, held, patience
+        self._job = job
+        self._engine = engine
+        self._id = container
+        self._held = held
+        self._patience = patience
         self._lock = lock
         self._status: int | None = None
         self._next, self._away_since = 0.0, 0.0
@@ -349,9 +405,8 @@ class Container:
             if self._lock is not None:
                 self._lock.verify()
             state = self._engine.state(self._id)
-        except (
-            LockLost
-        ) as error:  # this process was suspended: the folder is another host's, so nothing is written there
+        except LockLost as error:
+            # This process was suspended: the folder is another host's, so nothing is written there.
             with suppress(EngineUnavailable, ContainerNotFound):
                 self._engine.remove(self._id)
             return self._end(-1, FailureKind.busy, error.message)
@@ -394,7 +449,9 @@ class Container:
     def stopped_by_others(self) -> bool:
         """Whether it was neither us who asked it to stop nor its own time limit."""
         last = last_event(self._job.out)
-        return not self._asked and not (isinstance(last, TrialStopped) and last.reason == "time_limit")
+        return not self._asked and not (
+            isinstance(last, TrialStopped) and last.reason == "time_limit"
+        )
 
     def _wait(self, error: EngineUnavailable) -> int | None:
         self.outage = True
@@ -435,6 +492,7 @@ def _failure_kind(error: Exception) -> FailureKind:
 
 
 def _begun_since(job: Job, moment: float) -> bool:
-    """Whether a worker has begun a new file of events since then, and so has forgotten what was before."""
+    """Whether a worker has begun a new file of events since then, and so has forgotten what was
+    before."""
     first = next(iter(events.read_events(outputs(job.out) / "events.jsonl")), None)
     return first is not None and first[0].time >= moment

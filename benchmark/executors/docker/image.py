@@ -40,7 +40,8 @@ TAIL = 20
 
 
 def content_digest(root: Path = ROOT) -> str:
-    """sha256 (hex) over everything the worker's image is built from, apart from the base. Raises ExecutorError."""
+    """sha256 (hex) over everything the worker's image is built from, apart from the base. Raises
+    ExecutorError."""
     missing = [name for name in FILES if not (root / name).is_file()]
     if missing:
         raise ExecutorError(
@@ -68,12 +69,19 @@ def find(client: Any, root: Path = ROOT) -> str | None:
 
 
 def build(
-    client: Any, say: Callable[[str], None], *, base: str | None = None, network: str | None = None, root: Path = ROOT
+    client: Any,
+    say: Callable[[str], None],
+    *,
+    base: str | None = None,
+    network: str | None = None,
+    root: Path = ROOT,
 ) -> str:
     """Build the image and return its id; `say` gets a line for every step. Raises ExecutorError."""
     content = content_digest(root)
     source = revision(root)
-    arguments = {"REVISION": source.commit + "-dirty" * source.dirty} | ({"BASE": base} if base else {})
+    arguments = {"REVISION": source.commit + "-dirty" * source.dirty} | (
+        {"BASE": base} if base else {}
+    )
     stream = client.api.build(
         path=str(root),
         target="worker",
@@ -93,7 +101,10 @@ def build(
             built = text
         elif kind == "error":
             log = "".join(f"\n  | {line(said)}" for said in lines[-TAIL:])
-            raise ExecutorError(f"the image could not be built: {line(text)}{log}", remedy=_build_remedy(text, lines))
+            raise ExecutorError(
+                f"the image could not be built: {line(text)}{log}",
+                remedy=_build_remedy(text, lines),
+            )
         else:
             lines.append(text)
             if text.startswith("Step "):
@@ -102,7 +113,8 @@ def build(
 
 
 def _build_remedy(error: str, lines: list[str]) -> str:
-    """What to do about a build that failed, by what was said: where it stood, and whether the network was missing."""
+    """What to do about a build that failed, by what was said: where it stood, and whether the
+    network was missing."""
     said = "\n".join([*lines[-TAIL:], error])
     steps = [step for step in lines if step.startswith("Step ")]
     if not steps or " : FROM" in steps[-1]:
@@ -116,7 +128,8 @@ def _build_remedy(error: str, lines: list[str]) -> str:
 
 
 _NO_NETWORK = re.compile(
-    r"name resolution|Could not resolve|dns error|Network is unreachable|No route to host|connection failed|"
+    r"name resolution|Could not resolve|dns error|Network is unreachable|No route to "
+    r"host|connection failed|"
     r"Temporary failure|Connection refused|client error \(Connect\)|Max retries|NewConnectionError",
     re.IGNORECASE,
 )
@@ -129,4 +142,6 @@ def _read_messages(stream: Iterable[dict[str, Any]]) -> Iterator[tuple[str, str]
         elif "ID" in part.get("aux", {}):
             yield "id", str(part["aux"]["ID"])
         else:
-            yield from (("line", line) for line in str(part.get("stream", "")).splitlines() if line.strip())
+            yield from (
+                ("line", line) for line in str(part.get("stream", "")).splitlines() if line.strip()
+            )

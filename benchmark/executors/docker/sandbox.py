@@ -1,8 +1,10 @@
-"""What a trial's container may do and see, as arguments of the engine's API. Nothing here talks to an engine.
+"""What a trial's container may do and see, as arguments of the engine's API. Nothing here talks to
+an engine.
 
-No network, nothing writable but /out, /cache and its own /tmp, no rights, limits set, the caller's user, the image by its
-id. It reads its trial from /in/trial.json and answers through files in /out, which is `work/` of its run folder. Where
-code from outside takes part, /cache is read-only, and the trial has a cache of its own below /out.
+No network, nothing writable but /out, /cache and its own /tmp, no rights, limits set, the caller's
+user, the image by its id. It reads its trial from /in/trial.json and answers through files in /out,
+which is `work/` of its run folder. Where code from outside takes part, /cache is read-only, and the
+trial has a cache of its own below /out.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ MEMORY_SHARE = 0.9
 
 @dataclass(frozen=True)
 class Limits:
-    """What a container gets: bytes of memory (no swap), cores (None: all), processes, shared memory and /tmp."""
+    """What a container gets: bytes of memory (no swap), cores (None: all), processes, shared memory
+    and /tmp."""
 
     memory: int
     divided: bool = False
@@ -67,7 +70,9 @@ class ContainerSettings:
         """The place where so many containers run at once."""
         if not self.limits.divided:
             return self
-        return replace(self, limits=replace(self.limits, memory=self.limits.memory // max(1, containers)))
+        return replace(
+            self, limits=replace(self.limits, memory=self.limits.memory // max(1, containers))
+        )
 
 
 def container_options(
@@ -78,7 +83,11 @@ def container_options(
     limits = place.limits
     capabilities = ["gpu", "compute", "utility"]
     cpus = {} if limits.cpus is None else {"nano_cpus": int(limits.cpus * 1e9)}
-    gpus = {} if gpu is None else {"device_requests": [{"device_ids": [gpu], "capabilities": [capabilities]}]}
+    gpus = (
+        {}
+        if gpu is None
+        else {"device_requests": [{"device_ids": [gpu], "capabilities": [capabilities]}]}
+    )
     return (
         cpus
         | gpus
@@ -95,10 +104,12 @@ def container_options(
             "mem_limit": limits.memory,
             "memswap_limit": limits.memory,
             "shm_size": limits.shm,
-            # The mode of a tmpfs is that of the image's folder, so the owner is said; compiled kernels need exec.
+            # The mode of a tmpfs is that of the image's folder, so the owner is said; compiled
+            # kernels need exec.
             "tmpfs": {"/tmp": f"rw,exec,size={limits.tmp},uid={uid},gid={gid}"},  # noqa: S108
             "working_dir": "/tmp",  # noqa: S108
-            "environment": environment(place.image, threads) | ({} if gpu is None else chosen_gpu(gpu)),
+            "environment": environment(place.image, threads)
+            | ({} if gpu is None else chosen_gpu(gpu)),
             "use_config_proxy": False,
             "log_config": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "1"}},
             "labels": {LABEL: "1", **{f"{LABEL}.{k}": v for k, v in labels.items()}},
@@ -107,13 +118,15 @@ def container_options(
 
 
 def environment(image: str, threads: int) -> dict[str, str]:
-    """Variables of a container: the user need not exist in the image, so its home and name are said."""
+    """Variables of a container: the user need not exist in the image, so its home and name are
+    said."""
     own = {"HOME": "/tmp", "USER": "albench", "LOGNAME": "albench", "PYTHONDONTWRITEBYTECODE": "1"}  # noqa: S108
     return worker_environment(threads) | own | {"ALBENCH_IMAGE": image}
 
 
 def chosen_gpu(gpu: str) -> dict[str, str]:
-    """By which the worker checks that torch computes on the GPU that was meant; an index is the host's and says nothing."""
+    """By which the worker checks that torch computes on the GPU that was meant; an index is the
+    host's and says nothing."""
     return {CHOSEN_GPU: gpu} if gpu.startswith(("GPU-", "MIG-")) else {}
 
 
@@ -126,7 +139,8 @@ def command(place: ContainerSettings, job: Job, time_limit: float | None) -> lis
 
 
 def mounts(job: Job, trial: Trial) -> list[dict[str, Any]]:
-    """Folders of a job. Sources must exist: unlike volumes, missing ones are refused instead of made (as root)."""
+    """Folders of a job. Sources must exist: unlike volumes, missing ones are refused instead of
+    made (as root)."""
     bound = [
         _bind_mount(job.out / "trial.json", "/in/trial.json"),
         _bind_mount(job.out / WORK, OUT, writable=True),
@@ -146,25 +160,38 @@ def command_identity(command: Sequence[str]) -> list[str]:
 
 
 def _bind_mount(source: Path, target: str, *, writable: bool = False) -> dict[str, Any]:
-    return {"Type": "bind", "Source": str(source.resolve()), "Target": target, "ReadOnly": not writable}
+    return {
+        "Type": "bind",
+        "Source": str(source.resolve()),
+        "Target": target,
+        "ReadOnly": not writable,
+    }
 
 
 @functools.cache
 def links(data: Path) -> tuple[tuple[Path, str], ...]:
-    """Where links anywhere in the data root lead (DVC, git-annex, datalad): what to bind, and its place as the links name it
-    from /data. Inside a container they would dangle. Raises UsageError where that cannot be done.
+    """Where links anywhere in the data root lead (DVC, git-annex, datalad): what to bind, and its
+    place as the links name it from /data. Inside a container they would dangle. Raises UsageError
+    where that cannot be done.
 
     Stores of many files are bound as whole folders.
     """
     found: dict[str, Path] = {}
     _collect_links(data.resolve(), PurePosixPath("/data"), found, set())
-    return tuple((source, str(target)) for target, source in sorted(_merge_sources(found, data.resolve()).items()))
+    return tuple(
+        (source, str(target))
+        for target, source in sorted(_merge_sources(found, data.resolve()).items())
+    )
 
 
-def _collect_links(folder: Path, seen: PurePosixPath, found: dict[str, Path], walked: set[Path]) -> None:
-    """Adds what links below a folder name that is not below /data; `seen` is the folder as the container names it.
+def _collect_links(
+    folder: Path, seen: PurePosixPath, found: dict[str, Path], walked: set[Path]
+) -> None:
+    """Adds what links below a folder name that is not below /data; `seen` is the folder as the
+    container names it.
 
-    Raises UsageError for a link to where a container has its own folders, before what it leads to is walked: `/`, say.
+    Raises UsageError for a link to where a container has its own folders, before what it leads to
+    is walked: `/`, say.
     """
     if folder in walked:
         return
@@ -180,7 +207,8 @@ def _collect_links(folder: Path, seen: PurePosixPath, found: dict[str, Path], wa
             if path.exists() and not named.is_relative_to("/data"):
                 if any(PurePosixPath(own).is_relative_to(named) for own in OWN):
                     raise UsageError(
-                        f"a link leads to {path.resolve()}, which a container has at the place of its own folders",
+                        f"a link leads to {path.resolve()}, which a container has at the place of "
+                        "its own folders",
                         where=str(path),
                         remedy=COPY,
                     )
@@ -190,22 +218,28 @@ def _collect_links(folder: Path, seen: PurePosixPath, found: dict[str, Path], wa
 
 
 def _merge_sources(found: Mapping[str, Path], data: Path) -> dict[PurePosixPath, Path]:
-    """At most BINDS sources that hold all of these, by their places: many files of one folder become that folder."""
+    """At most BINDS sources that hold all of these, by their places: many files of one folder
+    become that folder."""
     here = {PurePosixPath(target): source for target, source in found.items()}
     while len(here) > BINDS:
         movable = [target for target, source in here.items() if source.name == target.name]
         depth = max((len(target.parts) for target in movable), default=0)
         merged = {
-            target: source for target, source in here.items() if target not in movable or len(target.parts) < depth
+            target: source
+            for target, source in here.items()
+            if target not in movable or len(target.parts) < depth
         }
         for target in movable:
             if len(target.parts) == depth:
                 origin = here[target].parent
-                if merged.setdefault(target.parent, origin) != origin or _is_too_much(target.parent, origin, data):
+                if merged.setdefault(target.parent, origin) != origin or _is_too_much(
+                    target.parent, origin, data
+                ):
                     movable = []
         if not movable:
             raise UsageError(
-                f"{len(found)} files of the data root are links to other places, more than a container can be given",
+                f"{len(found)} files of the data root are links to other places, more than a "
+                "container can be given",
                 where=str(data),
                 remedy=COPY,
             )
@@ -213,13 +247,19 @@ def _merge_sources(found: Mapping[str, Path], data: Path) -> dict[PurePosixPath,
     return {
         target: source
         for target, source in here.items()
-        if not any(above in here and here[above] / target.relative_to(above) == source for above in target.parents)
+        if not any(
+            above in here and here[above] / target.relative_to(above) == source
+            for above in target.parents
+        )
     }
 
 
 def _is_too_much(place: PurePosixPath, origin: Path, data: Path) -> bool:
-    """Whether a folder holds more than a store of data: the data root itself, somebody's home, a first folder of the system."""
-    return data.is_relative_to(origin) or Path.home().is_relative_to(origin) or len(place.parts) <= 2
+    """Whether a folder holds more than a store of data: the data root itself, somebody's home, a
+    first folder of the system."""
+    return (
+        data.is_relative_to(origin) or Path.home().is_relative_to(origin) or len(place.parts) <= 2
+    )
 
 
 def plugins(trial: Trial) -> list[str]:
@@ -229,14 +269,19 @@ def plugins(trial: Trial) -> list[str]:
 
 
 def container_user(override: str | None, *, rootless: bool = False) -> tuple[int, int]:
-    """Who works in the container: as asked (`uid:gid`), else the caller, and uid 65534 where the caller is root.
+    """Who works in the container: as asked (`uid:gid`), else the caller, and uid 65534 where the
+    caller is root.
 
     In a rootless engine root inside is the caller outside. Raises UsageError.
     """
     if override:
         uid, _, gid = override.partition(":")
         if not (uid.isdigit() and (gid or uid).isdigit()):
-            raise UsageError(f"'{override}' is not uid:gid", where="ALBENCH_DOCKER_USER", remedy="say it in numbers")
+            raise UsageError(
+                f"'{override}' is not uid:gid",
+                where="ALBENCH_DOCKER_USER",
+                remedy="say it in numbers",
+            )
         return int(uid), int(gid or uid)
     if rootless:
         return 0, 0
@@ -251,7 +296,8 @@ def chown_to_container_user(folder: Path, user: tuple[int, int]) -> None:
 
 
 def memory_limit(text: str | None, total: int) -> int:
-    """Bytes from `12g`, `512m` or a number; without, a share of the engine's memory. Raises UsageError."""
+    """Bytes from `12g`, `512m` or a number; without, a share of the engine's memory. Raises
+    UsageError."""
     if not text:
         return int(total * MEMORY_SHARE)
     units = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
@@ -260,7 +306,9 @@ def memory_limit(text: str | None, total: int) -> int:
         found = int(float(number) * units[unit])
     except (ValueError, OverflowError):
         raise UsageError(
-            f"'{text}' is not an amount of memory", where="ALBENCH_DOCKER_MEMORY", remedy="say it as 12g or 800m"
+            f"'{text}' is not an amount of memory",
+            where="ALBENCH_DOCKER_MEMORY",
+            remedy="say it as 12g or 800m",
         ) from None
     if found < LEAST_MEMORY:
         raise UsageError(
@@ -272,7 +320,8 @@ def memory_limit(text: str | None, total: int) -> int:
 
 
 def cpu_limit(text: str | None, there: int) -> float | None:
-    """Cores from a number; None, all, without. `there` is how many the engine has. Raises UsageError."""
+    """Cores from a number; None, all, without. `there` is how many the engine has. Raises
+    UsageError."""
     if not text:
         return None
     try:

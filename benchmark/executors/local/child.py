@@ -1,4 +1,5 @@
-"""Around a local worker: its session, its log, its lock. `python -m benchmark.executors.local.child WORKER OUT ARGUMENTS...`
+"""Around a local worker: its session, its log, its lock. `python -m benchmark.executors.local.child
+WORKER OUT ARGUMENTS...`
 
 The child dies with its parent in an orderly way: it is asked to stop, saves its state, and ends.
 """
@@ -26,13 +27,14 @@ from benchmark.runs.lock import RunLocked, lock_run
 
 PR_SET_PDEATHSIG = 1
 ASKED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-"""Signals that ask a host to end. Its whole process group may get them, by Ctrl-C, `timeout` or a closed terminal."""
+"""Signals that ask a host to end. Its whole process group may get them, by Ctrl-C, `timeout` or a
+closed terminal."""
 
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
-    """Processes started in here ignore the signals ASKED until they install handlers: a fork server that died of them takes the
-    children's exit statuses with it."""
+    """Processes started in here ignore the signals ASKED until they install handlers: a fork server
+    that died of them takes the children's exit statuses with it."""
     resource_tracker.ensure_running()  # its own start lets the signals through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ASKED)
     try:
@@ -42,7 +44,8 @@ def signals_blocked() -> Iterator[None]:
 
 
 def main(worker: str, out: str, argv: list[str]) -> int:
-    """Run `worker.main(argv)` with its output in `out`/worker.log and the lock of `out` held; its exit status."""
+    """Run `worker.main(argv)` with its output in `out`/worker.log and the lock of `out` held; its
+    exit status."""
     _detach_from_terminal()
     _redirect_output(Path(out) / "worker.log")
     try:
@@ -76,7 +79,8 @@ def _exit_with_parent() -> None:
 
 
 def _detach_from_terminal() -> None:
-    """Ctrl-C of the terminal is the host's business; the host asks with SIGTERM, also when it dies."""
+    """Ctrl-C of the terminal is the host's business; the host asks with SIGTERM, also when it
+    dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the signal by which the host stops it
     with suppress(PermissionError):  # already the leader of its own session

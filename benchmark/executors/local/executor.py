@@ -1,7 +1,7 @@
 """Trials as processes of this machine.
 
-On CPU they are forked from one server process that has imported the worker once: importing torch takes as long as a
-small trial. On CUDA, and with `isolate`, each is a process of its own.
+On CPU they are forked from one server process that has imported the worker once: importing torch
+takes as long as a small trial. On CUDA, and with `isolate`, each is a process of its own.
 """
 
 from __future__ import annotations
@@ -38,12 +38,19 @@ class LocalExecutor:
     name = "local"
 
     def __init__(
-        self, *, isolate: bool = False, worker: str = WORKER, grace: float = GRACE, gpus: GpuPool | None = None
+        self,
+        *,
+        isolate: bool = False,
+        worker: str = WORKER,
+        grace: float = GRACE,
+        gpus: GpuPool | None = None,
     ) -> None:
         self.isolate, self.worker, self.grace = isolate, worker, grace
         self.gpus = gpus or GpuPool()
 
-    def environment(self, device: str, precision: Precision, threads: int, step: Step = "eager") -> Environment:
+    def environment(
+        self, device: str, precision: Precision, threads: int, step: Step = "eager"
+    ) -> Environment:
         """See `Executor.environment`."""
         chosen = provenance.resolve_device(device)
         provenance.check_step(step, chosen)
@@ -77,8 +84,9 @@ class LocalExecutor:
     def _start(self, job: Job, time_limit: float | None) -> Running:
         argv = guarded(job).argv(time_limit)
         if not self.isolate and job.device == "cpu":
-            # The server cannot import the worker, or the system refuses its socket (a long TMPDIR) or its pipes: a process
-            # of its own needs neither, and says why where the worker itself is at fault.
+            # The server cannot import the worker, or the system refuses its socket (a long TMPDIR)
+            # or its pipes: a process of its own needs neither, and says why where the worker itself
+            # is at fault.
             with suppress(EOFError, OSError):
                 return Forked(self.worker, job, argv)
         gpu = self.gpus.take(job.device)
@@ -108,7 +116,9 @@ class Forked:
         context.set_forkserver_preload([worker, *SLOW_IMPORTS])
         with _with_environment(worker_env(job.threads)), child.signals_blocked():
             _served = (worker, job.threads)
-            self._process = context.Process(target=child.run_and_exit, args=(worker, str(job.out), argv), daemon=True)
+            self._process = context.Process(
+                target=child.run_and_exit, args=(worker, str(job.out), argv), daemon=True
+            )
             self._process.start()
         self.where = f"process {self._process.pid}"
 
@@ -135,12 +145,20 @@ class Spawned:
     ) -> None:
         """`variables` come to the worker's own; `at_end` is called once when it has ended."""
         self._at_end = at_end
-        command = [sys.executable, "-m", "benchmark.executors.local.child", worker, str(job.out), *argv]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmark.executors.local.child",
+            worker,
+            str(job.out),
+            *argv,
+        ]
         self._process = subprocess.Popen(
             command,
             env={**os.environ, **worker_env(job.threads), **(variables or {})},
             stdin=subprocess.DEVNULL,
-            start_new_session=True,  # from its first moment: signals to the host's group do not reach it
+            # From its first moment, signals to the host's process group do not reach it.
+            start_new_session=True,
         )
         self.where = f"process {self._process.pid}"
 
@@ -173,7 +191,9 @@ def worker_env(threads: int) -> dict[str, str]:
 
 def cores() -> int:
     """Processor cores this process may use, after affinity and control groups."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     with suppress(OSError, ValueError):
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").split()
         count = min(count, max(1, int(quota) // int(period)))

@@ -1,8 +1,10 @@
-"""Trials on a Ray cluster: the one RAY_ADDRESS names, or one of this machine's own. What is done on a node is in node.py.
+"""Trials on a Ray cluster: the one RAY_ADDRESS names, or one of this machine's own. What is done on
+a node is in node.py.
 
-Each trial is an actor with its share of cores and GPU. Events, saved state and the record come back through Ray itself, so
-nodes need no shared storage; a node that is lost costs what its worker did since the last state that came back. The code
-travels with the trial: a node needs the project's packages and this version of ray.
+Each trial is an actor with its share of cores and GPU. Events, saved state and the record come back
+through Ray itself, so nodes need no shared storage; a node that is lost costs what its worker did
+since the last state that came back. The code travels with the trial: a node needs the project's
+packages and this version of ray.
 """
 
 from __future__ import annotations
@@ -21,7 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError, RuntimeEnvSetupError
+from ray.exceptions import (
+    GetTimeoutError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    RuntimeEnvSetupError,
+)
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from benchmark.errors import AlbenchError, ExecutorError, UsageError
@@ -42,9 +50,11 @@ ANSWER_SECONDS = 180.0
 """A node may take so long to report its environment: the code travels there first."""
 KILL_SECONDS = 10.0
 LONGEST_FOLDER = 40
-"""Characters of a temporary folder below which Ray's sockets (`ray/session_<date>_<pid>/sockets/plasma_store`) keep under the
-system's 107."""
-REMEDY = "see `ray status`; RAY_ADDRESS names the cluster, without it one is started on this machine"
+"""Characters of a temporary folder below which Ray's sockets
+(`ray/session_<date>_<pid>/sockets/plasma_store`) keep under the system's 107."""
+REMEDY = (
+    "see `ray status`; RAY_ADDRESS names the cluster, without it one is started on this machine"
+)
 SAME = "give all nodes the same Python, ray and requirements.lock"
 
 
@@ -53,15 +63,20 @@ class RayExecutor:
 
     name = "ray"
 
-    def __init__(self, *, share: float = 1.0, data: str = "", cache: str = "", grace: float = GRACE) -> None:
-        """`share` is the part of a GPU that a trial gets; `data` and `cache` are folders on the nodes (empty: the host's data
-        root, and a cache below the node's temporary folder)."""
+    def __init__(
+        self, *, share: float = 1.0, data: str = "", cache: str = "", grace: float = GRACE
+    ) -> None:
+        """`share` is the part of a GPU that a trial gets; `data` and `cache` are folders on the
+        nodes (empty: the host's data root, and a cache below the node's temporary folder)."""
         self.share, self.data, self.cache, self.grace = share, data, cache, grace
         self._equal: list[str] | None = None
         self._remotes: dict[Path, Remote] = {}
 
-    def environment(self, device: str, precision: Precision, threads: int, step: Step = "eager") -> Environment:
-        """What the nodes say of themselves; where they differ, the most common answer, and only those nodes are used.
+    def environment(
+        self, device: str, precision: Precision, threads: int, step: Step = "eager"
+    ) -> Environment:
+        """What the nodes say of themselves; where they differ, the most common answer, and only
+        those nodes are used.
 
         Raises ExecutorError where no node can do it.
         """
@@ -71,7 +86,9 @@ class RayExecutor:
             able = self._able(device)
         check_step(step, device)
         if not able:
-            raise ExecutorError(f"no node of the cluster has what device {device} needs", remedy=REMEDY)
+            raise ExecutorError(
+                f"no node of the cluster has what device {device} needs", remedy=REMEDY
+            )
         ask = ray.remote(node.describe)
         asked = {
             ask.options(
@@ -94,14 +111,20 @@ class RayExecutor:
         ((common, count),) = Counter(said.values()).most_common(1)
         if count < len(able):
             print(
-                f"ray: {len(able) - count} of {len(able)} nodes differ or are silent and are not used", file=sys.stderr
+                f"ray: {len(able) - count} of {len(able)} nodes differ or are silent and are not "
+                "used",
+                file=sys.stderr,
             )
             self._equal = [name for name, answer in said.items() if answer == common]
         return Environment.model_validate_json(common)
 
     def slots(self, device: str, threads: int) -> int:
         """Trials that the cluster can run at once."""
-        usable = [found["Resources"] for found in ray.nodes() if found["Alive"] and self._usable(found["NodeID"])]
+        usable = [
+            found["Resources"]
+            for found in ray.nodes()
+            if found["Alive"] and self._usable(found["NodeID"])
+        ]
         if device.startswith("cuda"):
             return max(1, sum(int(found.get("GPU", 0) / self.share) for found in usable))
         return max(1, sum(int(found.get("CPU", 0) / threads) for found in usable))
@@ -111,7 +134,9 @@ class RayExecutor:
     ) -> list[JobOutcome]:
         """See `Executor.run`."""
         try:
-            return JobLoop(self._start, self._judge, on_event, self.grace)(jobs, jobs_at_once, deadline)
+            return JobLoop(self._start, self._judge, on_event, self.grace)(
+                jobs, jobs_at_once, deadline
+            )
         finally:
             for remote in self._remotes.values():  # only after an error of ours
                 remote.discard()
@@ -122,7 +147,9 @@ class RayExecutor:
         try:
             lock = held.enter_context(lock_run(job.out))
             if not self._able(job.device):
-                raise ExecutorError(f"no node of the cluster has what device {job.device} needs", remedy=REMEDY)
+                raise ExecutorError(
+                    f"no node of the cluster has what device {job.device} needs", remedy=REMEDY
+                )
             if job.fresh:
                 node.forget(job.out)
             remote = Remote(self, job, held, lock)
@@ -140,9 +167,17 @@ class RayExecutor:
 
     def actor(self, job: Job) -> Any:
         """A worker for a job, wherever there is room."""
-        where = {} if self._equal is None else {"label_selector": {"ray.io/node-id": f"in({','.join(self._equal)})"}}
+        where = (
+            {}
+            if self._equal is None
+            else {"label_selector": {"ray.io/node-id": f"in({','.join(self._equal)})"}}
+        )
         made = ray.remote(Node).options(
-            num_cpus=job.threads, num_gpus=self._gpus(job.device), max_restarts=0, max_task_retries=0, **where
+            num_cpus=job.threads,
+            num_gpus=self._gpus(job.device),
+            max_restarts=0,
+            max_task_retries=0,
+            **where,
         )
         return made.remote(job, node.read_files(job.out), self.data, self.cache, share=self.share)
 
@@ -181,7 +216,8 @@ class Remote:
         return remote
 
     def poll(self) -> int | None:
-        """See `Running.poll`. Never waits: what a node has not answered yet is looked for the next time."""
+        """See `Running.poll`. Never waits: what a node has not answered yet is looked for the next
+        time."""
         if self._status is not None:
             return self._status
         if self._killed and time.monotonic() - self._killed > KILL_SECONDS:
@@ -202,9 +238,8 @@ class Remote:
         try:
             self._lock.verify()
             node.apply_snapshot(self._job.out, look)
-        except (
-            LockLost
-        ) as error:  # this process was suspended: the folder is another host's, so nothing is written there
+        except LockLost as error:
+            # This process was suspended: the folder is another host's, so nothing is written there.
             self.verdict = JobOutcome(self._job, "failed", FailureKind.busy, error.message)
             return self._end(-1)
         except (AlbenchError, OSError) as error:
@@ -233,7 +268,8 @@ class Remote:
             self._end(-signal.SIGTERM)
 
     def _lost(self, error: RayError) -> int | None:
-        """The node does not answer any more: another one goes on from the state that came back last."""
+        """The node does not answer any more: another one goes on from the state that came back
+        last."""
         kind = _failure_kind(error)
         if kind is not FailureKind.daemon:
             return self._fail(kind, f"the node cannot run the worker: {_error_text(error)}")
@@ -242,7 +278,9 @@ class Remote:
         self._lives -= 1
         if self._lives == 0:
             return self._fail(
-                kind, f"{LIVES} nodes were lost; the state that came back last is kept: {_error_text(error)}"
+                kind,
+                f"{LIVES} nodes were lost; the state that came back last is kept: "
+                f"{_error_text(error)}",
             )
         with suppress(RayError):
             ray.kill(self._actor)
@@ -251,7 +289,9 @@ class Remote:
         return None
 
     def _fail(self, kind: FailureKind, message: str) -> int:
-        self.verdict = JobOutcome(self._job, "failed", kind, message, jobs.tail_log(self._job.out / "worker.log"))
+        self.verdict = JobOutcome(
+            self._job, "failed", kind, message, jobs.tail_log(self._job.out / "worker.log")
+        )
         return self._end(-1)
 
     def _end(self, status: int) -> int:
@@ -266,7 +306,8 @@ class Remote:
 
 
 def create() -> RayExecutor:
-    """See `benchmark.executors.load`. ALBENCH_RAY_{GPU_SHARE,DATA,CACHE} say what a trial gets and where nodes have things.
+    """See `benchmark.executors.load`. ALBENCH_RAY_{GPU_SHARE,DATA,CACHE} say what a trial gets and
+    where nodes have things.
 
     Raises ExecutorError.
     """
@@ -275,7 +316,9 @@ def create() -> RayExecutor:
         try:
             with tempfile.TemporaryDirectory(prefix="albench-code-") as code:
                 # As a working folder, the code as it is now comes before what a node has installed.
-                shutil.copytree(PACKAGE, Path(code) / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(
+                    PACKAGE, Path(code) / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__")
+                )
                 ray.init(
                     runtime_env={"working_dir": code},
                     include_dashboard=False,
@@ -284,10 +327,14 @@ def create() -> RayExecutor:
                     **_short_folder(),
                 )
         except Exception as error:  # ray raises bare ones where a cluster does not come up
-            raise ExecutorError(f"the cluster cannot be reached: {_error_text(error)}", remedy=REMEDY) from error
+            raise ExecutorError(
+                f"the cluster cannot be reached: {_error_text(error)}", remedy=REMEDY
+            ) from error
     share = _parse_gpu_share(os.environ.get("ALBENCH_RAY_GPU_SHARE"))
     return RayExecutor(
-        share=share, data=os.environ.get("ALBENCH_RAY_DATA", ""), cache=os.environ.get("ALBENCH_RAY_CACHE", "")
+        share=share,
+        data=os.environ.get("ALBENCH_RAY_DATA", ""),
+        cache=os.environ.get("ALBENCH_RAY_CACHE", ""),
     )
 
 
@@ -299,15 +346,20 @@ def _parse_gpu_share(text: str | None) -> float:
         share = 0.0
     if not 0 < share <= 1:
         raise UsageError(
-            f"'{text}' is not a part of a GPU", where="ALBENCH_RAY_GPU_SHARE", remedy="0.5 for two trials on each"
+            f"'{text}' is not a part of a GPU",
+            where="ALBENCH_RAY_GPU_SHARE",
+            remedy="0.5 for two trials on each",
         )
     return share
 
 
 def _short_folder() -> dict[str, str]:
-    """Where a cluster of this machine puts its sockets, if the usual place makes their names too long."""
+    """Where a cluster of this machine puts its sockets, if the usual place makes their names too
+    long."""
     usual = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
-    return {} if os.environ.get("RAY_ADDRESS") or len(usual) <= LONGEST_FOLDER else {"_temp_dir": "/tmp/ray"}  # noqa: S108
+    if os.environ.get("RAY_ADDRESS") or len(usual) <= LONGEST_FOLDER:
+        return {}
+    return {"_temp_dir": "/tmp/ray"}  # noqa: S108
 
 
 def _worker_device(device: str) -> str:

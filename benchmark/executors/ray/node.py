@@ -1,7 +1,9 @@
-"""A cluster node's side of a trial: a worker beside us, in a folder of its own, and what it leaves, bit by bit. No ray here.
+"""A cluster node's side of a trial: a worker beside us, in a folder of its own, and what it leaves,
+bit by bit. No ray here.
 
-Nothing is shared with the host but what is handed over: `look` says what is new, state first read after the events that
-may name it, so that a host always has at least the state that its events name.
+Nothing is shared with the host but what is handed over: `look` says what is new, state first read
+after the events that may name it, so that a host always has at least the state that its events
+name.
 """
 
 from __future__ import annotations
@@ -57,14 +59,25 @@ class Node:
     """Runs one job's worker on this machine."""
 
     def __init__(
-        self, job: Job, contents: Mapping[str, bytes], data: str, cache: str, worker: str = WORKER, share: float = 1.0
+        self,
+        job: Job,
+        contents: Mapping[str, bytes],
+        data: str,
+        cache: str,
+        worker: str = WORKER,
+        share: float = 1.0,
     ) -> None:
-        """`contents` go into the run folder first; `data` and `cache` are this machine's (empty: the host's, and one of ours);
-        `share` is the part of a GPU's memory that the worker may take, as others have the rest."""
+        """`contents` go into the run folder first; `data` and `cache` are this machine's (empty:
+        the host's, and one of ours); `share` is the part of a GPU's memory that the worker may
+        take, as others have the rest."""
         base = Path(tempfile.gettempdir()) / f"albench-ray-{os.getuid()}"
         base.mkdir(mode=0o700, exist_ok=True)
         if base.lstat().st_uid != os.getuid() or not files.is_folder(base):
-            raise StoreError("belongs to somebody else", where=str(base), remedy="set TMPDIR to a folder of your own")
+            raise StoreError(
+                "belongs to somebody else",
+                where=str(base),
+                remedy="set TMPDIR to a folder of your own",
+            )
         _remove_abandoned(base)
         self._out = base / uuid.uuid4().hex / job.out.name
         own = Path(cache) if cache else base / "cache"
@@ -74,8 +87,12 @@ class Node:
         self._stamps = {name: _file_stamp(self._out / name) for name in contents}
         self._kills = kernel_kills()
         plain = job.device.partition(":")[0]  # the one GPU it is given is its first
-        here = replace(job, out=self._out, cache=own, data=Path(data) if data else job.data, device=plain)
-        if guarded(here).private:  # beside the trainings of others, so that the next node process goes on from it
+        here = replace(
+            job, out=self._out, cache=own, data=Path(data) if data else job.data, device=plain
+        )
+        if guarded(
+            here
+        ).private:  # beside the trainings of others, so that the next node process goes on from it
             here = replace(here, private=str(own / "private" / job.trial_id))
         limits = {MEMORY_SHARE: f"{share:g}"} if share < 1 and plain == "cuda" else {}
         self._worker = Spawned(worker, here, here.argv(None), limits)
@@ -84,9 +101,17 @@ class Node:
         """What is new. The status is asked first: after it, nothing changes."""
         status = self._worker.poll()
         appended = {name: text for name in APPENDED if (text := self._rest(name))}
-        state = {path.relative_to(self._out).as_posix() for path in _complete_files(self._out / "state")}
-        replaced = {name: content for name in [*sorted(state), *LEFT] if (content := self._changed(name)) is not None}
-        return NodeSnapshot(status, kernel_kills() > self._kills, appended, replaced, frozenset(state))
+        state = {
+            path.relative_to(self._out).as_posix() for path in _complete_files(self._out / "state")
+        }
+        replaced = {
+            name: content
+            for name in [*sorted(state), *LEFT]
+            if (content := self._changed(name)) is not None
+        }
+        return NodeSnapshot(
+            status, kernel_kills() > self._kills, appended, replaced, frozenset(state)
+        )
 
     def stop(self) -> None:
         """Ask the worker to save its state and end."""
@@ -121,7 +146,8 @@ class Node:
 
 
 def describe(device: str, precision: Precision, threads: int, step: Step = "eager") -> str:
-    """The environment of trials on this machine, as JSON. Raises ExecutorError where it has no such device."""
+    """The environment of trials on this machine, as JSON. Raises ExecutorError where it has no such
+    device."""
     image = os.environ.get("ALBENCH_IMAGE", "")
     return provenance.environment(device, precision, threads, step, image=image).model_dump_json()
 
@@ -137,7 +163,8 @@ def read_files(out: Path) -> dict[str, bytes]:
 
 
 def write_files(out: Path, contents: Mapping[str, bytes]) -> None:
-    """Write files into a run folder, each as a whole. Raises StoreError for names that no worker has."""
+    """Write files into a run folder, each as a whole. Raises StoreError for names that no worker
+    has."""
     for name in contents:
         if name not in (*KEPT, *LEFT) and not re.fullmatch(STATE, name):
             raise StoreError(f"a node sends a file that no worker writes: {name!r}", where=str(out))
@@ -151,7 +178,8 @@ def write_files(out: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def apply_snapshot(out: Path, look: NodeSnapshot) -> None:
-    """Bring a run folder up to a look: the state before the events that name it, the record before the event of its end."""
+    """Bring a run folder up to a look: the state before the events that name it, the record before
+    the event of its end."""
     if odd := sorted(set(look.replaced) & {*KEPT} | set(look.appended) - {*APPENDED}):
         raise StoreError(f"a node sends a file that is not its own: {odd[0]!r}", where=str(out))
     write_files(out, look.replaced)

@@ -1,4 +1,5 @@
-"""Views of images: equal to torchvision's transforms on Pillow images bit for bit, and independent of batches."""
+"""Views of images: equal to torchvision's transforms on Pillow images bit for bit, and independent
+of batches."""
 
 from __future__ import annotations
 
@@ -32,7 +33,11 @@ JITTER = {
     "saturation": (0.6, 1.4),
     "hue": (-0.1, 0.1),
 }
-DIAM_JITTER = {"op": "color_jitter", "brightness": (1 - 32 / 255, 1 + 32 / 255), "saturation": (0.5, 1.5)}
+DIAM_JITTER = {
+    "op": "color_jitter",
+    "brightness": (1 - 32 / 255, 1 + 32 / 255),
+    "saturation": (0.5, 1.5),
+}
 
 
 def crop(size: int, padding: int = 0) -> dict[str, Any]:
@@ -60,7 +65,9 @@ def pictures(*shapes: tuple[int, int, int], seed: int = 0) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     made = []
     for number, (height, width, channels) in enumerate(shapes):
-        slope = np.add.outer(np.arange(height) * rng.uniform(1, 6), np.arange(width) * rng.uniform(1, 6))
+        slope = np.add.outer(
+            np.arange(height) * rng.uniform(1, 6), np.arange(width) * rng.uniform(1, 6)
+        )
         slope = slope[:, :, None] * rng.uniform(0.3, 1.2, channels) + rng.uniform(0, 40, channels)
         noise = rng.integers(0, 256, (height, width, channels))
         made.append((slope % 256 if number % 2 else noise).astype(np.uint8))
@@ -87,19 +94,31 @@ def uneven(channels: int = 3) -> Part:
 
 
 CASES = {
-    "crop then flip, as ST-CoNAL and BAL": (equal(32, 32, 3, 40), view(crop(32, 4), FLIP, NORMALISE)),
+    "crop then flip, as ST-CoNAL and BAL": (
+        equal(32, 32, 3, 40),
+        view(crop(32, 4), FLIP, NORMALISE),
+    ),
     "flip then crop, as TOD": (equal(32, 32, 3, 40), view(FLIP, crop(32, 4), NORMALISE)),
     "not square": (equal(20, 31, 3), view(FLIP, crop(18, 2), FLIP, NORMALISE)),
-    "grey": (equal(8, 8, 1), view(crop(8, 1), {"op": "normalise", "mean": (0.3053,), "std": (0.3761,)})),
+    "grey": (
+        equal(8, 8, 1),
+        view(crop(8, 1), {"op": "normalise", "mean": (0.3053,), "std": (0.3761,)}),
+    ),
     "plain": (equal(9, 7, 3), view(NORMALISE)),
     "no transform": (equal(9, 7, 3), ()),
     "red for blue, as BAL's test loader": (equal(12, 12, 3), view(SWAP, FLIP, NORMALISE)),
     "padding after a crop": (equal(24, 24, 3), view(crop(16, 3), FLIP, crop(18, 4), NORMALISE)),
-    "crop larger than the image": (equal(10, 15, 3), view(FLIP, middle(13), crop(12, 0), NORMALISE)),
+    "crop larger than the image": (
+        equal(10, 15, 3),
+        view(FLIP, middle(13), crop(12, 0), NORMALISE),
+    ),
     "centre crops of odd spare": (equal(31, 28, 3), view(middle(20), middle(17), FLIP, NORMALISE)),
     "DIAM train": (equal(28, 28, 1, 24), view(RGB, resized_crop(48), FLIP, DIAM_JITTER, NORMALISE)),
     "DIAM test": (equal(28, 28, 1), at_size(view(RGB, shorter(256), middle(224), NORMALISE), 56)),
-    "Tiny ImageNet train": (equal(64, 64, 3, 24), view(TURN, resized_crop(72), FLIP, JITTER, NORMALISE)),
+    "Tiny ImageNet train": (
+        equal(64, 64, 3, 24),
+        view(TURN, resized_crop(72), FLIP, JITTER, NORMALISE),
+    ),
     "Tiny ImageNet test": (equal(64, 64, 3), view(shorter(100), middle(88), NORMALISE)),
     "shrinking": (equal(60, 80, 3), view(FLIP, shorter(23), crop(20), NORMALISE)),
     "exact resize": (equal(30, 50, 3), view({"op": "resize", "size": (44, 21)}, FLIP, NORMALISE)),
@@ -134,7 +153,9 @@ def test_equals_torchvision_on_pillow_images(case: str) -> None:
 def test_real_photographs_within_one_level_of_the_installed_pillow() -> None:
     from sklearn.datasets import load_sample_images
 
-    part = ragged([np.ascontiguousarray(load_sample_images().images[k][:400, : 500 + 60 * k]) for k in (0, 1)])
+    part = ragged(
+        [np.ascontiguousarray(load_sample_images().images[k][:400, : 500 + 60 * k]) for k in (0, 1)]
+    )
     transforms = view(resized_crop(224, (0.3, 1.0)), FLIP)
     batch = ImageView(part, transforms, CPU).batch(torch.tensor([0, 1, 1]), Counter(KEY))
     for got, index in zip(batch, (0, 1, 1), strict=True):
@@ -143,7 +164,8 @@ def test_real_photographs_within_one_level_of_the_installed_pillow() -> None:
 
 
 @pytest.mark.parametrize(
-    "case", ["crop then flip, as ST-CoNAL and BAL", "Tiny ImageNet train", "uneven sizes, resized crop"]
+    "case",
+    ["crop then flip, as ST-CoNAL and BAL", "Tiny ImageNet train", "uneven sizes, resized crop"],
 )
 def test_an_image_does_not_depend_on_its_batch(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     part, transforms = CASES[case]
@@ -225,13 +247,17 @@ def test_views_of_a_part_share_its_bytes() -> None:
         ([middle(200), shorter(90)], [middle(200), shorter(160)]),
     ],
 )
-def test_a_network_of_another_size(given: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+def test_a_network_of_another_size(
+    given: list[dict[str, Any]], expected: list[dict[str, Any]]
+) -> None:
     assert at_size(view(*given), 160) == view(*expected)
 
 
 def test_the_test_view_of_224_pixels_resizes_to_256() -> None:
     assert at_size(view(shorter(7), middle(5)), 224) == view(shorter(256), middle(224))
-    made = ImageView(equal(28, 28, 1), view(RGB, shorter(256), middle(224), NORMALISE), CPU, size=40)
+    made = ImageView(
+        equal(28, 28, 1), view(RGB, shorter(256), middle(224), NORMALISE), CPU, size=40
+    )
     assert made.shape == (3, 40, 40)
 
 
@@ -248,7 +274,9 @@ def test_the_test_view_of_224_pixels_resizes_to_256() -> None:
         (equal(8, 8, 1), view(NORMALISE), "3 means"),
     ],
 )
-def test_views_that_cannot_be_are_refused(part: Part, transforms: tuple[Transform, ...], message: str) -> None:
+def test_views_that_cannot_be_are_refused(
+    part: Part, transforms: tuple[Transform, ...], message: str
+) -> None:
     with pytest.raises(UsageError, match=message):
         ImageView(part, transforms, CPU)
 
@@ -277,7 +305,8 @@ def test_the_same_pixels_on_a_gpu(case: str) -> None:
 
 
 def test_a_flag_of_torch_is_put_back() -> None:
-    """Without a GPU too: pytest's monkeypatch deletes what torch's backends only pretend to hold, and leaves TF32 on."""
+    """Without a GPU too: pytest's monkeypatch deletes what torch's backends only pretend to hold,
+    and leaves TF32 on."""
     before = torch.backends.cuda.matmul.allow_tf32
     with pytest.raises(ZeroDivisionError), kit.tf32(not before):
         assert torch.backends.cuda.matmul.allow_tf32 is not before

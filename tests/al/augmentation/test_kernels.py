@@ -1,4 +1,5 @@
-"""Batched transforms against Pillow and torchvision one image at a time, and what is drawn against torchvision's draws."""
+"""Batched transforms against Pillow and torchvision one image at a time, and what is drawn against
+torchvision's draws."""
 
 from __future__ import annotations
 
@@ -43,20 +44,30 @@ def words(count: int, n: int, key: int = 1) -> torch.Tensor:
     return Counter(key).bits(torch.arange(count), 0, 0, n)
 
 
-# -------------------------------------------------------------------------------------------------------------- resizing
+# ----------------------------------------------------------------------------------------- resizing
 
 
-def resized(image: np.ndarray, box: tuple[int, int, int, int], height: int, width: int) -> np.ndarray:
+def resized(
+    image: np.ndarray, box: tuple[int, int, int, int], height: int, width: int
+) -> np.ndarray:
     top, left, high, wide = (torch.tensor([value]) for value in box)
-    by_row, by_column = bilinear(top, high, height, image.shape[0]), bilinear(left, wide, width, image.shape[1])
+    by_row = bilinear(top, high, height, image.shape[0])
+    by_column = bilinear(left, wide, width, image.shape[1])
     return resample(torch.from_numpy(image)[None], by_row, by_column)[0].numpy()
 
 
 @settings(deadline=None, max_examples=150)
 @given(SIDE, SIDE, SIDE, SIDE, st.data())
-def test_resizing_a_box_equals_pillow(height: int, width: int, tall: int, wide: int, data: st.DataObject) -> None:
+def test_resizing_a_box_equals_pillow(
+    height: int, width: int, tall: int, wide: int, data: st.DataObject
+) -> None:
     top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
-    box = (top, left, data.draw(st.integers(1, height - top)), data.draw(st.integers(1, width - left)))
+    box = (
+        top,
+        left,
+        data.draw(st.integers(1, height - top)),
+        data.draw(st.integers(1, width - left)),
+    )
     image = noise(height, width, data.draw(st.sampled_from([1, 3])), data.draw(st.integers(0, 99)))
     cut = Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image)
     cut = cut.crop((left, top, left + box[3], top + box[2]))
@@ -75,7 +86,7 @@ def test_long_sides_equal_pillow(size: int, out: int) -> None:
     np.testing.assert_array_equal(resized(image, (0, 0, 3, size), 3, out), whole)
 
 
-# ----------------------------------------------------------------------------------------------------------------- boxes
+# -------------------------------------------------------------------------------------------- boxes
 
 
 @pytest.mark.parametrize(
@@ -105,36 +116,48 @@ def test_boxes_equal_torchvision_given_its_draws(
     assert centred == fallbacks
 
 
-@pytest.mark.parametrize(("height", "width", "scale"), [(28, 28, (0.08, 1.0)), (60, 40, (0.5, 1.0))])
-def test_boxes_are_distributed_as_torchvisions(height: int, width: int, scale: tuple[float, float]) -> None:
+@pytest.mark.parametrize(
+    ("height", "width", "scale"), [(28, 28, (0.08, 1.0)), (60, 40, (0.5, 1.0))]
+)
+def test_boxes_are_distributed_as_torchvisions(
+    height: int, width: int, scale: tuple[float, float]
+) -> None:
     from torchvision.transforms import RandomResizedCrop
 
     image, count = torch.empty(3, height, width), 4000
     ours = draw_box(words(count, 22), height, width, scale, RATIO).numpy()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        theirs = np.array([RandomResizedCrop.get_params(image, list(scale), list(RATIO)) for _ in range(count)])
+        theirs = np.array(
+            [RandomResizedCrop.get_params(image, list(scale), list(RATIO)) for _ in range(count)]
+        )
     for side in range(4):
         assert stats.ks_2samp(ours[:, side], theirs[:, side]).pvalue > 0.01
     assert stats.ks_2samp(ours[:, 2] * ours[:, 3], theirs[:, 2] * theirs[:, 3]).pvalue > 0.01
 
 
-# -------------------------------------------------------------------------------------------------------------- rotation
+# ----------------------------------------------------------------------------------------- rotation
 
 
 @settings(deadline=None, max_examples=100)
 @given(SIDE, SIDE, st.floats(-400, 400), st.integers(0, 99))
 def test_rotation_equals_pillow(height: int, width: int, degrees: float, seed: int) -> None:
     image = noise(height, width, 3, seed)
-    wanted = np.asarray(Image.fromarray(image).rotate(degrees, Image.Resampling.NEAREST, fillcolor=(0, 0, 0)))
-    got = rotate(torch.from_numpy(image)[None], torch.tensor([degrees], dtype=torch.float64))[0].numpy()
+    wanted = np.asarray(
+        Image.fromarray(image).rotate(degrees, Image.Resampling.NEAREST, fillcolor=(0, 0, 0))
+    )
+    got = rotate(torch.from_numpy(image)[None], torch.tensor([degrees], dtype=torch.float64))[
+        0
+    ].numpy()
     np.testing.assert_array_equal(got, wanted)
 
 
 @pytest.mark.parametrize("degrees", [0.0, 90.0, 180.0, 270.0, 360.0, -90.0])
 def test_quarter_turns_equal_pillow(degrees: float) -> None:
     image = noise(21, 21)
-    got = rotate(torch.from_numpy(image)[None], torch.tensor([degrees], dtype=torch.float64))[0].numpy()
+    got = rotate(torch.from_numpy(image)[None], torch.tensor([degrees], dtype=torch.float64))[
+        0
+    ].numpy()
     np.testing.assert_array_equal(got, np.asarray(Image.fromarray(image).rotate(degrees)))
 
 
@@ -143,7 +166,7 @@ def test_angles_are_uniform() -> None:
     assert stats.kstest(drawn, "uniform", (-10, 20)).pvalue > 0.01
 
 
-# ---------------------------------------------------------------------------------------------------------------- colour
+# ------------------------------------------------------------------------------------------- colour
 
 
 def adjusted(image: np.ndarray, adjustment: int, factor: float) -> np.ndarray:
@@ -155,7 +178,11 @@ def adjusted(image: np.ndarray, adjustment: int, factor: float) -> np.ndarray:
 @pytest.mark.parametrize("factor", [0.0, 0.35, 0.8, 1.0, 1.2, 1.93])
 @pytest.mark.parametrize(
     ("adjustment", "enhance"),
-    [(BRIGHTNESS, ImageEnhance.Brightness), (CONTRAST, ImageEnhance.Contrast), (SATURATION, ImageEnhance.Color)],
+    [
+        (BRIGHTNESS, ImageEnhance.Brightness),
+        (CONTRAST, ImageEnhance.Contrast),
+        (SATURATION, ImageEnhance.Color),
+    ],
 )
 @pytest.mark.parametrize("channels", [1, 3])
 def test_blends_equal_pillow(adjustment: int, enhance: type, factor: float, channels: int) -> None:
@@ -188,7 +215,10 @@ def test_each_image_has_its_own_order() -> None:
     images = np.stack([noise(15, 20, 3, seed) for seed in range(len(ORDERS))])
     factors = torch.tensor([[1.3, 0.7, 1.4, 0.2]]).expand(len(ORDERS), 4)
     got = jitter(
-        torch.from_numpy(images), torch.tensor(ORDERS), factors, (BRIGHTNESS, CONTRAST, SATURATION, HUE)
+        torch.from_numpy(images),
+        torch.tensor(ORDERS),
+        factors,
+        (BRIGHTNESS, CONTRAST, SATURATION, HUE),
     ).numpy()
     for image, order, one in zip(images, ORDERS, got, strict=True):
         picture = Image.fromarray(image)
@@ -212,7 +242,7 @@ def test_jitter_is_distributed_as_torchvisions() -> None:
     assert abs(np.corrcoef(factors.T.numpy())[np.triu_indices(4, 1)]).max() < 0.06
 
 
-# ----------------------------------------------------------------------------------------------------------------- pixels
+# ------------------------------------------------------------------------------------------- pixels
 
 
 @settings(deadline=None, max_examples=60)
@@ -220,17 +250,25 @@ def test_jitter_is_distributed_as_torchvisions() -> None:
 def test_one_size_is_read_as_many_sizes_are(
     count: int, height: int, width: int, channels: int, data: st.DataObject
 ) -> None:
-    images = torch.from_numpy(np.stack([noise(height, width, channels, seed) for seed in range(count)]))
+    images = torch.from_numpy(
+        np.stack([noise(height, width, channels, seed) for seed in range(count)])
+    )
     fast = Frames.of(images)
     sizes = torch.full((count,), height), torch.full((count,), width)
     slow = Frames(fast.pixels, fast.start, *sizes, channels)
     place = st.integers(-9, 99)
-    rows = torch.tensor(data.draw(st.lists(st.tuples(place, place), min_size=count, max_size=count)))
-    columns = torch.tensor(data.draw(st.lists(st.tuples(place, place, place), min_size=count, max_size=count)))
+    rows = torch.tensor(
+        data.draw(st.lists(st.tuples(place, place), min_size=count, max_size=count))
+    )
+    columns = torch.tensor(
+        data.draw(st.lists(st.tuples(place, place, place), min_size=count, max_size=count))
+    )
     got = fast.take(rows, columns)
     assert torch.equal(got, slow.take(rows, columns))
     for n in range(count):
         for i, row in enumerate(rows[n].tolist()):
             for j, column in enumerate(columns[n].tolist()):
                 inside = 0 <= row < height and 0 <= column < width
-                assert got[n, i, j].tolist() == (images[n, row, column].tolist() if inside else [0] * channels)
+                assert got[n, i, j].tolist() == (
+                    images[n, row, column].tolist() if inside else [0] * channels
+                )

@@ -24,7 +24,14 @@ def spec() -> Callable[..., Data]:
     def make(name: str, train: int, test: int, classes: int, **more: Any) -> Data:
         return Data.model_validate_json(
             json.dumps(
-                {"name": name, "train_size": train, "test_size": test, "classes": classes, "split": OFFICIAL} | more
+                {
+                    "name": name,
+                    "train_size": train,
+                    "test_size": test,
+                    "classes": classes,
+                    "split": OFFICIAL,
+                }
+                | more
             )
         )
 
@@ -33,8 +40,16 @@ def spec() -> Callable[..., Data]:
 
 @pytest.fixture
 def per_class() -> Callable[..., dict[str, Any]]:
-    def make(fraction: float = 0.9, rounding: str = "floor", drop: str | None = None, seed: int = 0) -> dict[str, Any]:
-        return {"rule": "per_class", "train_fraction": fraction, "rounding": rounding, "drop": drop, "seed": seed}
+    def make(
+        fraction: float = 0.9, rounding: str = "floor", drop: str | None = None, seed: int = 0
+    ) -> dict[str, Any]:
+        return {
+            "rule": "per_class",
+            "train_fraction": fraction,
+            "rounding": rounding,
+            "drop": drop,
+            "seed": seed,
+        }
 
     return make
 
@@ -54,18 +69,35 @@ def places(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
 
 @pytest.fixture
 def cifar10(rng: np.random.Generator) -> Callable[[Path], dict[str, Any]]:
-    """Write a CIFAR-10 of 5 x 20 + 30 images with byte keys and without `filenames`; returns rows and labels."""
+    """Write a CIFAR-10 of 5 x 20 + 30 images with byte keys and without `filenames`; returns rows
+    and labels."""
 
     def write(root: Path) -> dict[str, Any]:
         folder = root / "cifar-10-batches-py"
         folder.mkdir(parents=True)
         made = {}
-        for name, count in [*((f"data_batch_{place}", 20) for place in range(1, 6)), ("test_batch", 30)]:
+        for name, count in [
+            *((f"data_batch_{place}", 20) for place in range(1, 6)),
+            ("test_batch", 30),
+        ]:
             rows = rng.integers(0, 256, (count, 3072), dtype=np.uint8)
             labels = [int(value) for value in rng.permutation(np.arange(count) % 10)]
             made[name] = (rows, labels)
-            (folder / name).write_bytes(pickle.dumps({b"data": rows, b"labels": labels}, protocol=4))
-        names = [b"airplane", b"automobile", b"bird", b"cat", b"deer", b"dog", b"frog", b"horse", b"ship", b"truck"]
+            (folder / name).write_bytes(
+                pickle.dumps({b"data": rows, b"labels": labels}, protocol=4)
+            )
+        names = [
+            b"airplane",
+            b"automobile",
+            b"bird",
+            b"cat",
+            b"deer",
+            b"dog",
+            b"frog",
+            b"horse",
+            b"ship",
+            b"truck",
+        ]
         (folder / "batches.meta").write_bytes(pickle.dumps({b"label_names": names}, protocol=2))
         return made
 

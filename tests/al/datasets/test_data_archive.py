@@ -56,8 +56,13 @@ def _outside(tmp_path: Path) -> set[str]:
 def test_tar(tmp_path: Path, mode: str) -> None:
     folder = tarfile.TarInfo("set/empty")
     folder.type = tarfile.DIRTYPE
-    unpack(_tar(tmp_path / "a.tar", ("set/a.txt", b"one"), ("./set/deep/b", b""), folder, mode=mode), tmp_path / "out")
-    assert (tmp_path / "out/set/a.txt").read_bytes() == b"one" and (tmp_path / "out/set/deep/b").read_bytes() == b""
+    unpack(
+        _tar(tmp_path / "a.tar", ("set/a.txt", b"one"), ("./set/deep/b", b""), folder, mode=mode),
+        tmp_path / "out",
+    )
+    assert (tmp_path / "out/set/a.txt").read_bytes() == b"one" and (
+        tmp_path / "out/set/deep/b"
+    ).read_bytes() == b""
     assert (tmp_path / "out/set/empty").is_dir()
 
 
@@ -72,9 +77,13 @@ ATTACKS: dict[str, Callable[[Path], Path]] = {
     "tar absolute": lambda p: _tar(p / "a.tar", (f"{p}/evil", b"x")),
     "tar backslash": lambda p: _tar(p / "a.tar", ("..\\evil", b"x")),
     "tar drive": lambda p: _tar(p / "a.tar", ("C:evil", b"x")),
-    "tar link then write": lambda p: _tar(p / "a.tar", _special("set", tarfile.SYMTYPE, ".."), ("set/evil", b"x")),
+    "tar link then write": lambda p: _tar(
+        p / "a.tar", _special("set", tarfile.SYMTYPE, ".."), ("set/evil", b"x")
+    ),
     "tar link": lambda p: _tar(p / "a.tar", _special("evil", tarfile.SYMTYPE, "/etc/passwd")),
-    "tar hard link": lambda p: _tar(p / "a.tar", ("a", b"x"), _special("evil", tarfile.LNKTYPE, "../a.tar")),
+    "tar hard link": lambda p: _tar(
+        p / "a.tar", ("a", b"x"), _special("evil", tarfile.LNKTYPE, "../a.tar")
+    ),
     "tar pipe": lambda p: _tar(p / "a.tar", _special("evil", tarfile.FIFOTYPE)),
     "tar device": lambda p: _tar(p / "a.tar", _special("evil", tarfile.CHRTYPE)),
     "tar twice": lambda p: _tar(p / "a.tar", ("a", b"x"), ("a", b"y")),
@@ -83,7 +92,9 @@ ATTACKS: dict[str, Callable[[Path], Path]] = {
     "zip absolute": lambda p: _zip(p / "a.zip", (f"{p}/evil", b"x")),
     "zip link": lambda p: _zip(p / "a.zip", _zip_link("set", ".."), ("set/evil", b"x")),
     "tar bomb": lambda p: _tar(p / "a.tar", ("zeros", bytes(2_000_000))),
-    "tar bomb in parts": lambda p: _tar(p / "a.tar", *((f"z{n}", bytes(200_000)) for n in range(9))),
+    "tar bomb in parts": lambda p: _tar(
+        p / "a.tar", *((f"z{n}", bytes(200_000)) for n in range(9))
+    ),
     "zip bomb": lambda p: _zip(p / "a.zip", ("zeros", bytes(2_000_000))),
     "many members": lambda p: _tar(p / "a.tar", *((f"{n}", b"") for n in range(101))),
 }
@@ -97,7 +108,10 @@ def test_attacks_are_refused(tmp_path: Path, attack: str) -> None:
         unpack(archive, tmp_path / "out", Bounds(size=1_000_000, members=100))
     assert caught.value.where == str(archive)
     assert {name for name in _outside(tmp_path) if not name.startswith("out/")} == before
-    assert sum(path.stat().st_size for path in (tmp_path / "out").rglob("*") if path.is_file()) <= 1_000_000
+    assert (
+        sum(path.stat().st_size for path in (tmp_path / "out").rglob("*") if path.is_file())
+        <= 1_000_000
+    )
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_symlink()]
 
 
@@ -105,7 +119,9 @@ def test_a_zip_that_lies_about_its_size_is_bounded_or_damaged(tmp_path: Path) ->
     path = _zip(tmp_path / "a.zip", ("zeros", bytes(2_000_000)))
     content = path.read_bytes()
     assert content.count((2_000_000).to_bytes(4, "little")) == 2
-    path.write_bytes(content.replace((2_000_000).to_bytes(4, "little"), (1_000).to_bytes(4, "little")))
+    path.write_bytes(
+        content.replace((2_000_000).to_bytes(4, "little"), (1_000).to_bytes(4, "little"))
+    )
     with pytest.raises(DataError):
         unpack(path, tmp_path / "out", Bounds(size=1_000_000))
     assert sum(file.stat().st_size for file in (tmp_path / "out").rglob("*")) <= 1_000_000
@@ -114,10 +130,19 @@ def test_a_zip_that_lies_about_its_size_is_bounded_or_damaged(tmp_path: Path) ->
 @pytest.mark.parametrize("kind", ["tar", "zip"])
 def test_damaged_archives(tmp_path: Path, kind: str) -> None:
     noise = bytes((place * place * 31 + place // 7) % 251 for place in range(60_000))
-    path = _tar(tmp_path / "a.tar.gz", ("a", noise)) if kind == "tar" else _zip(tmp_path / "a.zip", ("a", noise))
+    path = (
+        _tar(tmp_path / "a.tar.gz", ("a", noise))
+        if kind == "tar"
+        else _zip(tmp_path / "a.zip", ("a", noise))
+    )
     content = path.read_bytes()
     for number, version in enumerate(
-        [b"", b"<html>not found</html>", content[: len(content) // 2], content[:300] + b"\0\xff" + content[302:]]
+        [
+            b"",
+            b"<html>not found</html>",
+            content[: len(content) // 2],
+            content[:300] + b"\0\xff" + content[302:],
+        ]
     ):
         path.write_bytes(version)
         with pytest.raises(DataError, match="damaged"):

@@ -32,7 +32,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """One entry for every time the source files are decoded."""
     seen: list[int] = []
     original = Cifar.read
-    monkeypatch.setattr(Cifar, "read", lambda self, files: (seen.append(1), original(self, files))[1])
+    monkeypatch.setattr(
+        Cifar, "read", lambda self, files: (seen.append(1), original(self, files))[1]
+    )
     return seen
 
 
@@ -48,33 +50,49 @@ def _entry(folder: Path) -> Path:
     return found
 
 
-def test_the_second_time_nothing_is_read(ready: Any, reads: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_time_nothing_is_read(
+    ready: Any, reads: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     data, root, folder = ready
     first = load(data, root, folder)
     monkeypatch.setattr(digest, "digest_file", lambda *_: pytest.fail("a file was read"))
     monkeypatch.setattr(cache, "_pixel_digest", lambda _: pytest.fail("pixels were read"))
     second = load(data, root, folder)
     assert _same(first, second) and reads == [1]
-    assert isinstance(second.train.pixels, np.memmap) and second.canonical_note == first.canonical_note
+    assert (
+        isinstance(second.train.pixels, np.memmap) and second.canonical_note == first.canonical_note
+    )
     assert describe(data, root, folder).digest == first.digest
 
 
 def test_the_digest_is_of_what_is_in_it(ready: Any) -> None:
     data, root, folder = ready
     found = load(data, root, folder)
-    assert found.digest == digest.digest_content(digest.digest_part(found.train), digest.digest_part(found.test))
+    assert found.digest == digest.digest_content(
+        digest.digest_part(found.train), digest.digest_part(found.test)
+    )
 
 
-def test_the_digest_of_images_of_different_sizes(spec: Any, per_class: Any, places: Any, jpeg: Any) -> None:
+def test_the_digest_of_images_of_different_sizes(
+    spec: Any, per_class: Any, places: Any, jpeg: Any
+) -> None:
     root, folder = places
     for name, height in (("a", 9), ("b", 12)):
         for number in range(4):
-            jpeg(root / "caltech101" / "101_ObjectCategories" / name / f"image_{number}.jpg", height, 10 + number)
+            jpeg(
+                root / "caltech101" / "101_ObjectCategories" / name / f"image_{number}.jpg",
+                height,
+                10 + number,
+            )
     found = load(spec("caltech101", 4, 4, 2, split=per_class(0.5)), root, folder)
     assert found.train.sizes is not None
-    assert found.digest == digest.digest_content(digest.digest_part(found.train), digest.digest_part(found.test))
+    assert found.digest == digest.digest_content(
+        digest.digest_part(found.train), digest.digest_part(found.test)
+    )
     again = load(spec("caltech101", 4, 4, 2, split=per_class(0.5)), root, folder)
-    assert all(np.array_equal(found.train.image(place), again.train.image(place)) for place in range(4))
+    assert all(
+        np.array_equal(found.train.image(place), again.train.image(place)) for place in range(4)
+    )
 
 
 def test_every_number_of_the_content_is_in_the_digest(ready: Any) -> None:
@@ -84,9 +102,17 @@ def test_every_number_of_the_content_is_in_the_digest(ready: Any) -> None:
     pixels, labels = np.array(part.pixels), np.array(part.labels)
     pixels[99, 31, 31, 2] ^= 1
     labels[0] += 1
-    assert digest.digest_part(type(part)(pixels, part.labels, None, None, 3))["pixels"] != base["pixels"]
-    assert digest.digest_part(type(part)(part.pixels, labels, None, None, 3))["labels"] != base["labels"]
-    other = digest.digest_part(type(part)(part.pixels.reshape(100, 16, 64, 3), part.labels, None, None, 3))
+    assert (
+        digest.digest_part(type(part)(pixels, part.labels, None, None, 3))["pixels"]
+        != base["pixels"]
+    )
+    assert (
+        digest.digest_part(type(part)(part.pixels, labels, None, None, 3))["labels"]
+        != base["labels"]
+    )
+    other = digest.digest_part(
+        type(part)(part.pixels.reshape(100, 16, 64, 3), part.labels, None, None, 3)
+    )
     assert other["pixels"] == base["pixels"] and other["shapes"] != base["shapes"]
 
 
@@ -101,7 +127,10 @@ def test_every_number_of_the_content_is_in_the_digest(ready: Any) -> None:
 def test_another_spec_is_another_entry(spec: Any, ready: Any, change: dict[str, Any]) -> None:
     data, root, folder = ready
     sizes = {"limit": (10, 5), "imbalance": (50, 30), "decode": (100, 30)}[next(iter(change))]
-    assert load(data, root, folder).digest != load(spec("cifar10", *sizes, 10, **change), root, folder).digest
+    assert (
+        load(data, root, folder).digest
+        != load(spec("cifar10", *sizes, 10, **change), root, folder).digest
+    )
     assert len(list((folder / "data").glob("*/entry.json"))) == 2
 
 
@@ -179,7 +208,9 @@ def test_a_damaged_entry_is_made_again(
 
 
 def _copied(part: Any) -> Any:
-    return type(part)(np.array(part.pixels), np.array(part.labels), part.sizes, part.offsets, part.channels)
+    return type(part)(
+        np.array(part.pixels), np.array(part.labels), part.sizes, part.offsets, part.channels
+    )
 
 
 def test_a_changed_digest_in_the_entry_is_noticed(ready: Any, reads: list[int]) -> None:
@@ -201,7 +232,9 @@ def test_a_copied_cache_is_checked_once_and_kept(
     assert _same(load(data, root, tmp_path / "copy"), first)
 
 
-def test_silent_damage_is_found_on_demand(ready: Any, reads: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_damage_is_found_on_demand(
+    ready: Any, reads: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A disk that changes bits without a trace: only reading everything can tell."""
     data, root, folder = ready
     monkeypatch.setattr(cache, "_file_facts", lambda _: [0, 0, 0])
@@ -210,11 +243,16 @@ def test_silent_damage_is_found_on_demand(ready: Any, reads: list[int], monkeypa
     assert load(data, root, folder).digest == first and reads == [1], "not noticed without reading"
     found = load(data, root, folder, check=True)
     assert reads == [1, 1]
-    assert digest.digest_content(digest.digest_part(found.train), digest.digest_part(found.test)) == first
+    assert (
+        digest.digest_content(digest.digest_part(found.train), digest.digest_part(found.test))
+        == first
+    )
 
 
 @pytest.mark.parametrize("after", [0, 50, 129])
-def test_an_interrupted_write_leaves_nothing(ready: Any, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_write_leaves_nothing(
+    ready: Any, after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data, root, folder = ready
     original, count = loading.decoded, 0
 
@@ -229,10 +267,14 @@ def test_an_interrupted_write_leaves_nothing(ready: Any, after: int, monkeypatch
     monkeypatch.setattr(loading, "decoded", interrupted)
     with pytest.raises(KeyboardInterrupt):
         load(data, root, folder)
-    assert not [path for path in (folder / "data").iterdir() if path.is_dir() and path.name != "index"]
+    assert not [
+        path for path in (folder / "data").iterdir() if path.is_dir() and path.name != "index"
+    ]
     monkeypatch.setattr(loading, "decoded", original)
     found = load(data, root, folder)
-    assert found.digest == digest.digest_content(digest.digest_part(found.train), digest.digest_part(found.test))
+    assert found.digest == digest.digest_content(
+        digest.digest_part(found.train), digest.digest_part(found.test)
+    )
 
 
 def test_what_a_killed_process_left_is_cleared(ready: Any, tmp_path: Path) -> None:
@@ -242,7 +284,8 @@ def test_what_a_killed_process_left_is_cleared(ready: Any, tmp_path: Path) -> No
         "from benchmark.al.datasets import cache, load\n"
         "from benchmark.spec.data import Data\n"
         "cache._save_file = lambda *_: os._exit(9)\n"
-        "load(Data.model_validate_json(sys.argv[1]), pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]))\n"
+        "load(Data.model_validate_json(sys.argv[1]), pathlib.Path(sys.argv[2]), "
+        "pathlib.Path(sys.argv[3]))\n"
     )
     killed = _python(script, data.model_dump_json(), str(root), str(folder))
     assert killed.returncode == 9
@@ -255,14 +298,21 @@ def test_what_a_killed_process_left_is_cleared(ready: Any, tmp_path: Path) -> No
 def _python(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     project = Path(__file__).parents[3]
     return subprocess.run(
-        [sys.executable, "-c", script, *arguments], cwd=project, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", script, *arguments],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
 def test_processes_that_start_together_decode_once(ready: Any, reads: list[int]) -> None:
     data, root, folder = ready
     found: list[Dataset] = []
-    threads = [threading.Thread(target=lambda: found.append(load(data, root, folder))) for _ in range(6)]
+    threads = [
+        threading.Thread(target=lambda: found.append(load(data, root, folder))) for _ in range(6)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -278,7 +328,9 @@ def test_a_cache_that_cannot_be_written(ready: Any, tmp_path: Path) -> None:
     assert "another folder" in caught.value.remedy
 
 
-def test_a_full_disk_is_a_data_error_and_leaves_nothing(ready: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_a_data_error_and_leaves_nothing(
+    ready: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data, root, folder = ready
 
     def full(*_: Any) -> None:
@@ -309,12 +361,24 @@ def test_a_warm_start_imports_nothing_heavy(ready: Any) -> None:
         "import json, sys, pathlib\n"
         "from benchmark.al.datasets import describe, load\n"
         "from benchmark.spec.data import Data\n"
-        "arguments = Data.model_validate_json(sys.argv[1]), pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])\n"
+        "arguments = Data.model_validate_json(sys.argv[1]), pathlib.Path(sys.argv[2]), "
+        "pathlib.Path(sys.argv[3])\n"
         "found, status = load(*arguments), describe(*arguments)\n"
         "assert found.digest == status.digest and len(found.train) == 100\n"
         "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))\n"
     )
     done = _python(script, data.model_dump_json(), str(root), str(folder))
     assert done.returncode == 0, done.stderr
-    heavy = {"torch", "torchvision", "PIL", "scipy", "sklearn", "matplotlib", "mlflow", "click", "docker", "ray"}
+    heavy = {
+        "torch",
+        "torchvision",
+        "PIL",
+        "scipy",
+        "sklearn",
+        "matplotlib",
+        "mlflow",
+        "click",
+        "docker",
+        "ray",
+    }
     assert not heavy & set(json.loads(done.stdout))

@@ -23,17 +23,26 @@ def test_images_labels_names(spec: Any, places: Any, cifar10: Any) -> None:
     made = cifar10(root)
     found = load(spec("cifar10", 100, 30, 10), root, cache)
     assert found.train.pixels.shape == (100, 32, 32, 3) and found.train.pixels.dtype == np.uint8
-    assert found.train.sizes is None and found.train.channels == 3 and not found.train.pixels.flags.writeable
+    assert (
+        found.train.sizes is None
+        and found.train.channels == 3
+        and not found.train.pixels.flags.writeable
+    )
     rows, labels = made["data_batch_3"]
     for row, column, channel in ((0, 0, 0), (5, 9, 1), (31, 30, 2)):
-        assert found.train.pixels[40 + 7, row, column, channel] == rows[7, channel * 1024 + row * 32 + column]
+        assert (
+            found.train.pixels[40 + 7, row, column, channel]
+            == rows[7, channel * 1024 + row * 32 + column]
+        )
     assert found.train.labels[40:60].tolist() == labels
     assert found.test.labels.tolist() == made["test_batch"][1]
     assert found.class_names[0] == "airplane" and len(found.class_names) == 10
     assert not found.canonical and "data_batch_1" in found.canonical_note
 
 
-def test_as_torchvision_reads_it(spec: Any, places: Any, monkeypatch: pytest.MonkeyPatch, rng: Any) -> None:
+def test_as_torchvision_reads_it(
+    spec: Any, places: Any, monkeypatch: pytest.MonkeyPatch, rng: Any
+) -> None:
     from torchvision import datasets
 
     root, cache = places
@@ -50,7 +59,9 @@ def test_as_torchvision_reads_it(spec: Any, places: Any, monkeypatch: pytest.Mon
         }
         (folder / name).write_bytes(pickle.dumps(body, protocol=2))
     names = [f"class {place}" for place in range(100)]
-    (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": names, "coarse_label_names": ["x"]}))
+    (folder / "meta").write_bytes(
+        pickle.dumps({"fine_label_names": names, "coarse_label_names": ["x"]})
+    )
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
     found = load(spec("cifar100", 200, 100, 100), root, cache)
     for part, train in ((found.train, True), (found.test, False)):
@@ -76,13 +87,20 @@ def test_published_checksums_are_torchvisions() -> None:
 
 
 @pytest.mark.parametrize("name", ["data_batch_2", "test_batch", "batches.meta"])
-def test_a_missing_file_is_named_with_its_remedy(spec: Any, places: Any, cifar10: Any, name: str) -> None:
+def test_a_missing_file_is_named_with_its_remedy(
+    spec: Any, places: Any, cifar10: Any, name: str
+) -> None:
     root, cache = places
     cifar10(root)
     (_folder(root) / name).unlink()
     with pytest.raises(DataError, match=f"cifar-10-batches-py/{name} is missing") as caught:
         load(spec("cifar10", 100, 30, 10), root, cache)
-    for part in ("albench fetch cifar10", "170,498,071 bytes", "c58f30108f718f92721af3b95e74349a", "cs.toronto.edu"):
+    for part in (
+        "albench fetch cifar10",
+        "170,498,071 bytes",
+        "c58f30108f718f92721af3b95e74349a",
+        "cs.toronto.edu",
+    ):
         assert part in caught.value.remedy
 
 
@@ -102,7 +120,11 @@ def test_a_truncated_file_is_one_data_error(spec: Any, places: Any, cifar10: Any
     path.write_bytes(path.read_bytes()[:-5000])
     with pytest.raises(DataError, match="cifar10 is damaged") as caught:
         load(spec("cifar10", 100, 30, 10), root, cache)
-    for part in (f"{path.stat().st_size:,} bytes", "31,035,696 bytes", "634d18415352ddfa80567beed471001a"):
+    for part in (
+        f"{path.stat().st_size:,} bytes",
+        "31,035,696 bytes",
+        "634d18415352ddfa80567beed471001a",
+    ):
         assert part in caught.value.message
 
 
@@ -129,7 +151,9 @@ def test_wrong_content_is_one_data_error(
         load(spec("cifar10", 100, 30, 10), root, cache)
 
 
-def test_flipped_bits_change_the_digest_or_are_one_data_error(spec: Any, places: Any, cifar10: Any, rng: Any) -> None:
+def test_flipped_bits_change_the_digest_or_are_one_data_error(
+    spec: Any, places: Any, cifar10: Any, rng: Any
+) -> None:
     root, cache = places
     rows = cifar10(root)["data_batch_1"][0].tobytes()
     data = spec("cifar10", 100, 30, 10)
@@ -137,7 +161,11 @@ def test_flipped_bits_change_the_digest_or_are_one_data_error(spec: Any, places:
     path = _folder(root) / "data_batch_1"
     content = path.read_bytes()
     start = content.index(rows)
-    pixels = {start, start + len(rows) - 1, *(start + int(place) for place in rng.integers(0, len(rows), 5))}
+    pixels = {
+        start,
+        start + len(rows) - 1,
+        *(start + int(place) for place in rng.integers(0, len(rows), 5)),
+    }
     around = {*range(0, start, 7), *range(start + len(rows), len(content), 7)}
     for place in pixels | around:
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
@@ -151,7 +179,9 @@ def test_flipped_bits_change_the_digest_or_are_one_data_error(spec: Any, places:
     assert load(data, root, cache).digest == digest
 
 
-def test_the_digest_is_of_content_not_of_packing(spec: Any, places: Any, cifar10: Any, tmp_path: Path) -> None:
+def test_the_digest_is_of_content_not_of_packing(
+    spec: Any, places: Any, cifar10: Any, tmp_path: Path
+) -> None:
     root, cache = places
     cifar10(root)
     data = spec("cifar10", 100, 30, 10)

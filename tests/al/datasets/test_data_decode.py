@@ -11,7 +11,14 @@ from PIL import Image
 from benchmark.al.datasets import decode
 from benchmark.al.datasets.source import ArrayImages
 from benchmark.errors import DataError
-from benchmark.spec.transforms import CenterCrop, HorizontalFlip, Resize, SwapRedBlue, ToRgb, Transform
+from benchmark.spec.transforms import (
+    CenterCrop,
+    HorizontalFlip,
+    Resize,
+    SwapRedBlue,
+    ToRgb,
+    Transform,
+)
 
 SIZES = [(30, 41), (41, 30), (32, 32), (7, 100), (33, 32)]
 
@@ -20,7 +27,9 @@ def _twin(transform: Transform, image: Image.Image) -> Image.Image:
     from torchvision import transforms
 
     if isinstance(transform, Resize):
-        return transforms.Resize(list(transform.size) if transform.size else transform.shorter)(image)
+        return transforms.Resize(list(transform.size) if transform.size else transform.shorter)(
+            image
+        )
     assert isinstance(transform, CenterCrop)
     return transforms.CenterCrop(transform.size)(image)
 
@@ -50,13 +59,19 @@ def test_as_torchvision(rng: np.random.Generator, steps: list[Transform], channe
 def test_colours(rng: np.random.Generator) -> None:
     grey = rng.integers(0, 256, (4, 5, 1), dtype=np.uint8)
     rgb = decode.transformed(grey, [ToRgb(op="to_rgb")])
-    assert rgb.shape == (4, 5, 3) and all(np.array_equal(rgb[..., place], grey[..., 0]) for place in range(3))
+    assert rgb.shape == (4, 5, 3) and all(
+        np.array_equal(rgb[..., place], grey[..., 0]) for place in range(3)
+    )
     colour = rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)
     assert decode.transformed(colour, [ToRgb(op="to_rgb")]) is colour
-    assert np.array_equal(decode.transformed(colour, [SwapRedBlue(op="swap_red_blue")])[..., 0], colour[..., 2])
+    assert np.array_equal(
+        decode.transformed(colour, [SwapRedBlue(op="swap_red_blue")])[..., 0], colour[..., 2]
+    )
 
 
-def test_order_is_kept_across_threads_and_chunks(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_order_is_kept_across_threads_and_chunks(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(decode, "CHUNK", 7)
     monkeypatch.setattr(decode, "threads", lambda: 4)
     pixels = rng.integers(0, 256, (50, 6, 6, 1), dtype=np.uint8)

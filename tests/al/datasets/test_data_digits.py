@@ -23,7 +23,9 @@ def test_the_whole_set_is_scikit_learns(spec: Any, tmp_path: Path) -> None:
     for image, label in zip(oracle.images, oracle.target, strict=True):
         whole.setdefault(tuple(int(level) for level in image.ravel()), []).append(int(label))
     for part in (found.train, found.test):
-        levels = np.rint(part.pixels[..., 0].astype(float) * 16 / 255).astype(int).reshape(len(part), 64)
+        levels = (
+            np.rint(part.pixels[..., 0].astype(float) * 16 / 255).astype(int).reshape(len(part), 64)
+        )
         for row, label in zip(levels, part.labels, strict=True):
             whole[tuple(row)].remove(label)
     assert not any(whole.values()), "every image is in exactly one part"
@@ -39,12 +41,16 @@ def test_classes_are_in_proportion(spec: Any, tmp_path: Path) -> None:
 def test_stratified_sizes_and_seeds() -> None:
     labels = np.repeat([0, 1, 2], [10, 10, 11])
     train, test = stratified(labels, 10, 0)
-    assert np.bincount(labels[test]).tolist() == [3, 3, 4], "3.23, 3.23 and 3.55: the largest remainder gets the tenth"
+    assert np.bincount(labels[test]).tolist() == [3, 3, 4], (
+        "3.23, 3.23 and 3.55: the largest remainder gets the tenth"
+    )
     assert np.array_equal(np.sort(np.concatenate([train, test])), np.arange(31))
     assert stratified(labels, 10, 1)[1].tolist() != test.tolist()
 
 
-def test_other_digits_are_not_canonical(spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_digits_are_not_canonical(
+    spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("benchmark.al.datasets.digits.CONTENT", "0" * 64)
     status = describe(spec("digits", 1297, 500, 10), tmp_path, tmp_path / "cache")
     assert status.present and not status.canonical and "other digits" in status.note

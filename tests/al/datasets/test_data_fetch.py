@@ -1,4 +1,5 @@
-"""Fetching: checksums, resumption, mirrors, unpacking, and never touching what is there. Against a server of our own."""
+"""Fetching: checksums, resumption, mirrors, unpacking, and never touching what is there. Against a
+server of our own."""
 
 from __future__ import annotations
 
@@ -56,7 +57,9 @@ def site() -> Iterator[Site]:
                 return
             self.send_response(206 if start else 200)
             if start:
-                self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+                self.send_header(
+                    "Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}"
+                )
             self.send_header("Content-Length", str(len(content) - start))
             self.end_headers()
             stop = start + found.cut.pop(0) if found.cut else len(content)
@@ -81,7 +84,7 @@ def _quiet(*_: Any) -> None:
 CONTENT = bytes((place * 7 + place // 256) % 256 for place in range(1_000_000))
 
 
-# ------------------------------------------------------------------------------------------------------------ download
+# ----------------------------------------------------------------------------------------- download
 
 
 @pytest.mark.parametrize("sized", [True, False])
@@ -114,25 +117,41 @@ def test_a_lost_connection_is_taken_up_again(site: Site, tmp_path: Path, sized: 
     assert site.asked == ["a", "a bytes=400000-", "a bytes=600000-"]
 
 
-def test_a_connection_that_brings_nothing_is_given_up_and_what_is_there_kept(site: Site, tmp_path: Path) -> None:
+def test_a_connection_that_brings_nothing_is_given_up_and_what_is_there_kept(
+    site: Site, tmp_path: Path
+) -> None:
     site.files["a"], site.cut = CONTENT, [400_000, 0]
     with pytest.raises(DataError, match="could not be downloaded") as caught:
         download(_published("a", CONTENT), (f"{site.address}/a",), tmp_path, _quiet)
-    assert "400,000 bytes" in caught.value.remedy and (tmp_path / "a.partial").read_bytes() == CONTENT[:400_000]
-    assert download(_published("a", CONTENT), (f"{site.address}/a",), tmp_path, _quiet).read_bytes() == CONTENT
+    assert (
+        "400,000 bytes" in caught.value.remedy
+        and (tmp_path / "a.partial").read_bytes() == CONTENT[:400_000]
+    )
+    assert (
+        download(_published("a", CONTENT), (f"{site.address}/a",), tmp_path, _quiet).read_bytes()
+        == CONTENT
+    )
 
 
 def test_a_server_without_ranges_starts_over(site: Site, tmp_path: Path) -> None:
     site.files["a"], site.ranges = CONTENT, False
     (tmp_path / "a.partial").write_bytes(b"something else" * 1000)
-    assert download(_published("a", CONTENT), (f"{site.address}/a",), tmp_path, _quiet).read_bytes() == CONTENT
+    assert (
+        download(_published("a", CONTENT), (f"{site.address}/a",), tmp_path, _quiet).read_bytes()
+        == CONTENT
+    )
 
 
 @pytest.mark.parametrize("sized", [True, False])
 def test_a_complete_part_is_only_checked(site: Site, tmp_path: Path, sized: bool) -> None:
     site.files["a"] = CONTENT
     (tmp_path / "a.partial").write_bytes(CONTENT)
-    assert download(_published("a", CONTENT, sized), (f"{site.address}/a",), tmp_path, _quiet).read_bytes() == CONTENT
+    assert (
+        download(
+            _published("a", CONTENT, sized), (f"{site.address}/a",), tmp_path, _quiet
+        ).read_bytes()
+        == CONTENT
+    )
 
 
 def test_another_checksum_is_refused_and_not_kept(site: Site, tmp_path: Path) -> None:
@@ -148,14 +167,22 @@ def test_a_wrong_part_is_found_by_the_checksum(site: Site, tmp_path: Path) -> No
     (tmp_path / "a.partial").write_bytes(b"?" * 1000)
     with pytest.raises(DataError, match="expected is"):
         download(_published("a", CONTENT), (f"{site.address}/a",), tmp_path, _quiet)
-    assert download(_published("a", CONTENT), (f"{site.address}/a",), tmp_path, _quiet).read_bytes() == CONTENT
+    assert (
+        download(_published("a", CONTENT), (f"{site.address}/a",), tmp_path, _quiet).read_bytes()
+        == CONTENT
+    )
 
 
 def test_an_endless_answer_is_cut(site: Site, tmp_path: Path) -> None:
     site.files["a"] = CONTENT * 5
     seen: list[int] = []
     with pytest.raises(DataError, match="expected is"):
-        download(_published("a", CONTENT), (f"{site.address}/a",), tmp_path, lambda _, done, __: seen.append(done))
+        download(
+            _published("a", CONTENT),
+            (f"{site.address}/a",),
+            tmp_path,
+            lambda _, done, __: seen.append(done),
+        )
     assert max(seen) < 2 * len(CONTENT)
 
 
@@ -174,7 +201,7 @@ def test_only_web_addresses(tmp_path: Path) -> None:
         download(_published("a", CONTENT), (f"file://{tmp_path}/secret",), tmp_path, _quiet)
 
 
-# --------------------------------------------------------------------------------------------------------------- fetch
+# -------------------------------------------------------------------------------------------- fetch
 
 
 def _tree() -> bytes:
@@ -203,8 +230,14 @@ def caltech(site: Site, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], No
     def serve(content: bytes, sent: bytes | None = None) -> None:
         site.files["caltech-101.zip"] = sent or content
         old = CALTECH101.origin.downloads[0]
-        new = replace(old, file=_published("caltech-101.zip", content), urls=(f"{site.address}/caltech-101.zip",))
-        kind = replace(CALTECH101, origin=replace(CALTECH101.origin, downloads=(new,)), classes=2, images=4)
+        new = replace(
+            old,
+            file=_published("caltech-101.zip", content),
+            urls=(f"{site.address}/caltech-101.zip",),
+        )
+        kind = replace(
+            CALTECH101, origin=replace(CALTECH101.origin, downloads=(new,)), classes=2, images=4
+        )
         monkeypatch.setattr(registry, "find_dataset", {"caltech101": kind}.__getitem__)
 
     return serve
@@ -215,7 +248,9 @@ def test_fetch_unpacks_an_archive_in_an_archive(site: Site, tmp_path: Path, calt
     root = tmp_path / "root"
     fetch("caltech101", root, _quiet)
     found = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
-    images = {f"caltech101/101_ObjectCategories/{name}/image_{n}.jpg" for name in "ab" for n in range(2)}
+    images = {
+        f"caltech101/101_ObjectCategories/{name}/image_{n}.jpg" for name in "ab" for n in range(2)
+    }
     assert found == images | {".downloads/lock"}
     fetch("caltech101", root, _quiet)
     assert site.asked == ["caltech-101.zip"], "the second time nothing is downloaded"
@@ -226,7 +261,9 @@ def test_an_archive_that_was_put_there_is_used(site: Site, tmp_path: Path, calte
     (tmp_path / ".downloads").mkdir()
     (tmp_path / ".downloads" / "caltech-101.zip").write_bytes(site.files["caltech-101.zip"])
     fetch("caltech101", tmp_path, _quiet)
-    assert site.asked == [] and (tmp_path / "caltech101/101_ObjectCategories/b/image_1.jpg").exists()
+    assert (
+        site.asked == [] and (tmp_path / "caltech101/101_ObjectCategories/b/image_1.jpg").exists()
+    )
 
 
 def test_a_checksum_that_differs_unpacks_nothing(tmp_path: Path, caltech: Any) -> None:
@@ -251,7 +288,9 @@ def test_what_is_there_is_never_replaced(site: Site, tmp_path: Path, caltech: An
     image = tmp_path / "caltech101/101_ObjectCategories/mine/image_0.jpg"
     image.parent.mkdir(parents=True)
     image.write_bytes(b"mine")
-    with pytest.raises(DataError, match="it is not the published data: 1 images in 1 object classes"):
+    with pytest.raises(
+        DataError, match="it is not the published data: 1 images in 1 object classes"
+    ):
         fetch("caltech101", tmp_path, _quiet)
     image.rename(image.with_suffix(".txt"))
     with pytest.raises(DataError, match="is there, but incomplete"):
@@ -266,7 +305,9 @@ def test_single_files_are_fetched_where_they_are_missing(
     site.files = files
     published = tuple(_published(name, content) for name, content in files.items())
     downloads = tuple(
-        Download(file, (f"{site.address}/{file.name}",), makes=f"KMNIST/raw/{file.name}", unpack=False)
+        Download(
+            file, (f"{site.address}/{file.name}",), makes=f"KMNIST/raw/{file.name}", unpack=False
+        )
         for file in published
     )
     kind = replace(KMNIST, origin=replace(KMNIST.origin, downloads=downloads), published=published)
@@ -277,7 +318,9 @@ def test_single_files_are_fetched_where_they_are_missing(
     (folder / "f2.gz").write_bytes(b"damaged")
     with pytest.raises(DataError, match=r"the md5 of f2.gz is not the published one"):
         fetch("kmnist", tmp_path, _quiet)
-    assert sorted(site.asked) == ["f0.gz", "f3.gz"] and (folder / "f2.gz").read_bytes() == b"damaged"
+    assert (
+        sorted(site.asked) == ["f0.gz", "f3.gz"] and (folder / "f2.gz").read_bytes() == b"damaged"
+    )
     (folder / "f2.gz").unlink()
     fetch("kmnist", tmp_path, _quiet)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == files

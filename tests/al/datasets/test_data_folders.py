@@ -23,11 +23,12 @@ def _rgb(path: Path) -> Image.Image:
         return image.convert("RGB")
 
 
-# ------------------------------------------------------------------------------------------------------------- caltech
+# ------------------------------------------------------------------------------------------ caltech
 
 
 def _caltech256(root: Path, jpeg: Any) -> Path:
-    """Three classes and clutter, 10 images each of different sizes; the strays of the published archive too."""
+    """Three classes and clutter, 10 images each of different sizes; the strays of the published
+    archive too."""
     folder = root / "caltech256" / "256_ObjectCategories"
     for place, name in enumerate(("001.ak47", "056.dog", "198.spider", "257.clutter")):
         for number in range(1, 11):
@@ -39,13 +40,20 @@ def _caltech256(root: Path, jpeg: Any) -> Path:
     return folder
 
 
-def test_caltech256_keeps_sizes_where_they_differ(spec: Any, per_class: Any, places: Any, jpeg: Any) -> None:
+def test_caltech256_keeps_sizes_where_they_differ(
+    spec: Any, per_class: Any, places: Any, jpeg: Any
+) -> None:
     from torchvision import transforms
 
     root, cache = places
     folder = _caltech256(root, jpeg)
     data = spec(
-        "caltech256", 24, 6, 3, split=per_class(0.8, "floor", "by_name"), decode=[{"op": "resize", "shorter": 12}]
+        "caltech256",
+        24,
+        6,
+        3,
+        split=per_class(0.8, "floor", "by_name"),
+        decode=[{"op": "resize", "shorter": 12}],
     )
     found = load(data, root, cache)
     assert found.class_names == ("001.ak47", "056.dog", "198.spider")
@@ -56,36 +64,53 @@ def test_caltech256_keeps_sizes_where_they_differ(spec: Any, per_class: Any, pla
     for part in (found.train, found.test):
         assert part.sizes is not None and part.offsets is not None and part.pixels.ndim == 1
         assert np.bincount(part.labels).tolist() == [len(part) // 3] * 3
-        assert part.sizes.min() == 12 and len(part.pixels) == int((part.sizes.prod(axis=1) * 3).sum())
+        assert part.sizes.min() == 12 and len(part.pixels) == int(
+            (part.sizes.prod(axis=1) * 3).sum()
+        )
         for index, label in enumerate(part.labels):
-            matches = [place for place, image in enumerate(expected) if np.array_equal(image, part.image(index))]
+            matches = [
+                place
+                for place, image in enumerate(expected)
+                if np.array_equal(image, part.image(index))
+            ]
             assert len(matches) == 1 and matches[0] // 10 == label
             seen += matches
     assert sorted(seen) == list(range(30)), "every image is in exactly one part"
 
 
-def test_caltech256_decodes_as_torchvision(spec: Any, per_class: Any, places: Any, jpeg: Any) -> None:
+def test_caltech256_decodes_as_torchvision(
+    spec: Any, per_class: Any, places: Any, jpeg: Any
+) -> None:
     from torchvision import datasets
 
     root, cache = places
     folder = root / "caltech256" / "256_ObjectCategories"
-    for place, name in enumerate(("001.ak47", "002.american-flag", "003.backpack", "004.baseball-bat"), 1):
+    for place, name in enumerate(
+        ("001.ak47", "002.american-flag", "003.backpack", "004.baseball-bat"), 1
+    ):
         for number in range(1, 11):
             jpeg(
-                folder / name / f"{place:03d}_{number:04d}.jpg", 20 + number, 40 - place, "L" if number == 3 else "RGB"
+                folder / name / f"{place:03d}_{number:04d}.jpg",
+                20 + number,
+                40 - place,
+                "L" if number == 3 else "RGB",
             )
     oracle = datasets.Caltech256(str(root))
     found = load(spec("caltech256", 20, 20, 4, split=per_class(0.5), decode=SQUARE), root, cache)
     pairs = {}
     for part in (found.train, found.test):
-        pairs |= {part.pixels[place].tobytes(): int(part.labels[place]) for place in range(len(part))}
+        pairs |= {
+            part.pixels[place].tobytes(): int(part.labels[place]) for place in range(len(part))
+        }
     for image, label in (oracle[place] for place in range(len(oracle))):
         resized = image.convert("RGB").resize((16, 16), Image.Resampling.BILINEAR)
         assert pairs.pop(np.asarray(resized).tobytes()) == label
     assert not pairs
 
 
-def test_equal_sizes_after_decoding_are_one_array(spec: Any, per_class: Any, places: Any, jpeg: Any) -> None:
+def test_equal_sizes_after_decoding_are_one_array(
+    spec: Any, per_class: Any, places: Any, jpeg: Any
+) -> None:
     root, cache = places
     _caltech256(root, jpeg)
     decode = [{"op": "resize", "shorter": 14}, {"op": "center_crop", "size": 12}]
@@ -98,10 +123,16 @@ def test_what_counts_as_the_published_caltech() -> None:
     for kind, clutter in ((CALTECH101, "BACKGROUND_Google"), (CALTECH256, "257.clutter")):
         sizes = [kind.images // kind.classes] * kind.classes
         sizes[0] += kind.images - sum(sizes)
-        files = [File("", f"c{place:03d}/{n}.jpg", 1, 0, 0) for place, size in enumerate(sizes) for n in range(size)]
+        files = [
+            File("", f"c{place:03d}/{n}.jpg", 1, 0, 0)
+            for place, size in enumerate(sizes)
+            for n in range(size)
+        ]
         background = [File("", f"{clutter}/{n}.jpg", 1, 0, 0) for n in range(5)]
         assert kind.differs(files) == kind.differs(files + background) == ""
-        assert f"{kind.images - 1:,} images in {kind.classes} object classes" in kind.differs(files[1:])
+        assert f"{kind.images - 1:,} images in {kind.classes} object classes" in kind.differs(
+            files[1:]
+        )
         assert kind.differs([*files, File("", "new/0.jpg", 1, 0, 0)]) != ""
 
 
@@ -110,18 +141,32 @@ def test_archives_are_torchvisions() -> None:
 
     for ours, theirs in ((CALTECH101, datasets.Caltech101), (CALTECH256, datasets.Caltech256)):
         source = inspect.getsource(theirs)
-        assert ours.origin.downloads[0].urls[0] in source and ours.origin.downloads[0].file.md5 in source
+        assert (
+            ours.origin.downloads[0].urls[0] in source
+            and ours.origin.downloads[0].file.md5 in source
+        )
 
 
-def test_a_subset_is_refused_with_both_numbers(spec: Any, per_class: Any, places: Any, jpeg: Any) -> None:
+def test_a_subset_is_refused_with_both_numbers(
+    spec: Any, per_class: Any, places: Any, jpeg: Any
+) -> None:
     root, cache = places
     _caltech256(root, jpeg)
-    with pytest.raises(DataError, match=r"3 classes where the suite pins 256, 27 images in the pool where .* 24,660"):
-        load(spec("caltech256", 24_660, 5_119, 256, split=per_class(drop="by_name"), decode=SQUARE), root, cache)
+    with pytest.raises(
+        DataError,
+        match=r"3 classes where the suite pins 256, 27 images in the pool where .* 24,660",
+    ):
+        load(
+            spec("caltech256", 24_660, 5_119, 256, split=per_class(drop="by_name"), decode=SQUARE),
+            root,
+            cache,
+        )
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "empty"])
-def test_a_damaged_image_is_named(spec: Any, per_class: Any, places: Any, jpeg: Any, damage: str) -> None:
+def test_a_damaged_image_is_named(
+    spec: Any, per_class: Any, places: Any, jpeg: Any, damage: str
+) -> None:
     root, cache = places
     path = _caltech256(root, jpeg) / "056.dog" / "056_0004.jpg"
     content = path.read_bytes()
@@ -137,11 +182,13 @@ def test_a_missing_or_empty_folder_is_named(spec: Any, per_class: Any, places: A
     with pytest.raises(DataError, match="caltech101/101_ObjectCategories is missing"):
         load(data, root, cache)
     (root / "caltech101" / "101_ObjectCategories" / "accordion").mkdir(parents=True)
-    with pytest.raises(DataError, match="every image in caltech101/101_ObjectCategories is missing"):
+    with pytest.raises(
+        DataError, match="every image in caltech101/101_ObjectCategories is missing"
+    ):
         load(data, root, cache)
 
 
-# ------------------------------------------------------------------------------------------------------- tiny imagenet
+# ------------------------------------------------------------------------------------ tiny imagenet
 
 
 def _tiny(root: Path, jpeg: Any) -> Path:
@@ -162,7 +209,9 @@ def _tiny(root: Path, jpeg: Any) -> Path:
     return folder
 
 
-def test_tiny_imagenet_train_is_torchvisions_image_folder(spec: Any, places: Any, jpeg: Any) -> None:
+def test_tiny_imagenet_train_is_torchvisions_image_folder(
+    spec: Any, places: Any, jpeg: Any
+) -> None:
     from torchvision import datasets
 
     root, cache = places
@@ -171,19 +220,25 @@ def test_tiny_imagenet_train_is_torchvisions_image_folder(spec: Any, places: Any
     oracle = datasets.ImageFolder(str(folder / "train"))
     assert found.train.pixels.shape == (12, 64, 64, 3)
     assert found.train.labels.tolist() == [label for _, label in oracle.samples]
-    assert all(np.array_equal(found.train.pixels[place], np.asarray(oracle[place][0])) for place in range(12))
+    assert all(
+        np.array_equal(found.train.pixels[place], np.asarray(oracle[place][0]))
+        for place in range(12)
+    )
     assert found.class_names == ("goldfish, Carassius auratus", "n02", "n03")
     assert "12 + 6 images in 3 classes" in found.canonical_note
 
 
-def test_tiny_imagenet_test_labels_come_from_the_annotations(spec: Any, places: Any, jpeg: Any) -> None:
+def test_tiny_imagenet_test_labels_come_from_the_annotations(
+    spec: Any, places: Any, jpeg: Any
+) -> None:
     root, cache = places
     folder = _tiny(root, jpeg)
     found = load(spec("tiny_imagenet", 12, 6, 3), root, cache)
     assert found.test.labels.tolist() == [0, 0, 1, 1, 2, 2]
     for place, number in enumerate((1, 4, 0, 3, 2, 5)):
         assert np.array_equal(
-            found.test.pixels[place], np.asarray(_rgb(folder / "val" / "images" / f"val_{number}.JPEG"))
+            found.test.pixels[place],
+            np.asarray(_rgb(folder / "val" / "images" / f"val_{number}.JPEG")),
         )
 
 
@@ -193,11 +248,17 @@ def test_what_counts_as_the_published_tiny_imagenet(tmp_path: Path) -> None:
     wnids = [f"n{place:08d}" for place in range(200)]
     (tmp_path / "wnids.txt").write_text("\n".join(wnids))
     val = [f"val_{place}.JPEG" for place in range(10_000)]
-    (tmp_path / "a.txt").write_text("".join(f"{name}\t{wnids[place % 200]}\t0\n" for place, name in enumerate(val)))
+    (tmp_path / "a.txt").write_text(
+        "".join(f"{name}\t{wnids[place % 200]}\t0\n" for place, name in enumerate(val))
+    )
     files = [File(str(tmp_path / "wnids.txt"), "wnids.txt", 1, 0, 0)]
     files += [File(str(tmp_path / "a.txt"), "val/val_annotations.txt", 1, 0, 0)]
     files += [File("", f"val/images/{name}", 1, 0, 0) for name in val]
-    files += [File("", f"train/{wnid}/images/{wnid}_{n}.JPEG", 1, 0, 0) for wnid in wnids for n in range(500)]
+    files += [
+        File("", f"train/{wnid}/images/{wnid}_{n}.JPEG", 1, 0, 0)
+        for wnid in wnids
+        for n in range(500)
+    ]
     assert TINY_IMAGENET.differs(files) == ""
     assert "99,999 + 10,000 images in 200 classes" in TINY_IMAGENET.differs(files[:-1])
 
@@ -235,7 +296,7 @@ def test_tiny_imagenet_that_does_not_fit_is_refused(
         load(spec("tiny_imagenet", 12, 6, 3), root, cache)
 
 
-# ------------------------------------------------------------------------------------------------------- class folders
+# ------------------------------------------------------------------------------------ class folders
 
 
 def _folders(root: Path, jpeg: Any, name: str = "mine", classes: int = 11) -> Path:
@@ -251,9 +312,17 @@ def test_class_folders_are_numbered_not_sorted_as_text(spec: Any, places: Any, j
     folder = _folders(root, jpeg)
     found = load(spec("mine", 33, 22, 11, layout="class_folders"), root, cache)
     assert found.train.labels.tolist() == [label for label in range(11) for _ in range(3)]
-    assert np.array_equal(found.train.pixels[31], np.asarray(_rgb(folder / "train" / "10" / "cat_1.jpg")))
-    assert np.array_equal(found.test.pixels[5], np.asarray(_rgb(folder / "test" / "2" / "cat_1.jpg")))
-    assert found.class_names[10] == "10" and not found.canonical and "class folders" in found.canonical_note
+    assert np.array_equal(
+        found.train.pixels[31], np.asarray(_rgb(folder / "train" / "10" / "cat_1.jpg"))
+    )
+    assert np.array_equal(
+        found.test.pixels[5], np.asarray(_rgb(folder / "test" / "2" / "cat_1.jpg"))
+    )
+    assert (
+        found.class_names[10] == "10"
+        and not found.canonical
+        and "class folders" in found.canonical_note
+    )
 
 
 def test_class_folders_of_a_known_name(spec: Any, places: Any, jpeg: Any, cifar10: Any) -> None:
@@ -287,11 +356,14 @@ def test_class_folders_that_do_not_fit_are_refused(
         load(spec("mine", 33, 22, 11, layout="class_folders"), root, cache)
 
 
-@pytest.mark.parametrize(("part", "height", "width"), [("train", 64, 64), ("test", 28, 28), ("test", 32, 40)])
+@pytest.mark.parametrize(
+    ("part", "height", "width"), [("train", 64, 64), ("test", 28, 28), ("test", 32, 40)]
+)
 def test_class_folders_of_another_size_are_refused_unless_decoding_resizes(
     spec: Any, places: Any, jpeg: Any, part: str, height: int, width: int
 ) -> None:
-    """CIFAR-10 is 32 pixels: a crop would make others fit while training and leave the test images as they are."""
+    """CIFAR-10 is 32 pixels: a crop would make others fit while training and leave the test images
+    as they are."""
     root, cache = places
     folder = _folders(root, jpeg, "cifar10", 10)
     jpeg(folder / part / "3" / "cat_1.jpg", height, width)
@@ -299,7 +371,9 @@ def test_class_folders_of_another_size_are_refused_unless_decoding_resizes(
     with pytest.raises(DataError, match=message) as caught:
         load(spec("cifar10", 30, 20, 10, layout="class_folders"), root, cache)
     assert "size = [32, 32]" in caught.value.remedy
-    resized = spec("cifar10", 30, 20, 10, layout="class_folders", decode=[{"op": "resize", "size": [32, 32]}])
+    resized = spec(
+        "cifar10", 30, 20, 10, layout="class_folders", decode=[{"op": "resize", "size": [32, 32]}]
+    )
     assert load(resized, root, cache).train.pixels.shape == (30, 32, 32, 3)
 
 

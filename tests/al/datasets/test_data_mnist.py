@@ -13,12 +13,19 @@ from benchmark.al.datasets import load
 from benchmark.al.datasets.mnist import KMNIST, MNIST
 from benchmark.errors import DataError
 
-NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+NAMES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
 
 
 def _write(root: Path, idx: Any, rng: np.random.Generator, suffix: str = ".gz") -> list[np.ndarray]:
     shapes = ((40, 28, 28), (40,), (20, 28, 28), (20,))
-    arrays = [rng.integers(0, 10 if len(shape) == 1 else 256, shape, dtype=np.uint8) for shape in shapes]
+    arrays = [
+        rng.integers(0, 10 if len(shape) == 1 else 256, shape, dtype=np.uint8) for shape in shapes
+    ]
     for name, values in zip(NAMES, arrays, strict=True):
         idx(root / "KMNIST" / "raw" / f"{name}{suffix}", values)
     return arrays
@@ -59,7 +66,9 @@ def test_the_gzipped_file_is_preferred(spec: Any, places: Any, idx: Any, rng: An
     assert load(spec("kmnist", 40, 20, 10), root, cache).train.labels.tolist() == arrays[1].tolist()
 
 
-def test_every_flipped_bit_of_a_gzipped_file_is_noticed(spec: Any, places: Any, idx: Any, rng: Any) -> None:
+def test_every_flipped_bit_of_a_gzipped_file_is_noticed(
+    spec: Any, places: Any, idx: Any, rng: Any
+) -> None:
     root, cache = places
     _write(root, idx, rng)
     path = root / "KMNIST" / "raw" / f"{NAMES[0]}.gz"
@@ -96,7 +105,9 @@ def test_wrong_content_is_one_data_error(
         load(spec("kmnist", 40, 20, 10), root, cache)
 
 
-def test_a_truncated_file_says_what_was_expected(spec: Any, places: Any, idx: Any, rng: Any) -> None:
+def test_a_truncated_file_says_what_was_expected(
+    spec: Any, places: Any, idx: Any, rng: Any
+) -> None:
     root, cache = places
     _write(root, idx, rng)
     path = root / "KMNIST" / "raw" / f"{NAMES[2]}.gz"
@@ -110,7 +121,11 @@ def test_resized_and_made_rgb_while_decoding(spec: Any, places: Any, idx: Any, r
 
     root, cache = places
     arrays = _write(root, idx, rng)
-    found = load(spec("kmnist", 40, 20, 10, decode=[{"op": "resize", "size": [32, 30]}, {"op": "to_rgb"}]), root, cache)
+    found = load(
+        spec("kmnist", 40, 20, 10, decode=[{"op": "resize", "size": [32, 30]}, {"op": "to_rgb"}]),
+        root,
+        cache,
+    )
     assert found.train.pixels.shape == (40, 32, 30, 3)
     twin = np.asarray(Image.fromarray(arrays[0][5]).resize((30, 32), Image.Resampling.BILINEAR))
     assert all(np.array_equal(found.train.pixels[5, :, :, channel], twin) for channel in range(3))

@@ -50,11 +50,18 @@ def test_long_tail_counts_are_the_official_rule(name: str) -> None:
     case = CASES[name]
     inputs = case["inputs"]
     rule = Imbalance(kind="long_tail", majority=inputs["img_max"], ratio=inputs["imb_factor"])
-    assert split.class_counts(rule, [10**6] * inputs["num_classes"]) == case["expected"]["img_num_per_cls"]
+    assert (
+        split.class_counts(rule, [10**6] * inputs["num_classes"])
+        == case["expected"]["img_num_per_cls"]
+    )
 
 
 def test_counts_never_exceed_what_exists() -> None:
-    assert split.class_counts(Imbalance(kind="step", majority=9, minority=2), [5, 5, 1]) == [2, 5, 1]
+    assert split.class_counts(Imbalance(kind="step", majority=9, minority=2), [5, 5, 1]) == [
+        2,
+        5,
+        1,
+    ]
     assert split.class_counts(Imbalance(kind="long_tail", majority=9, ratio=0.1), [4]) == [4]
 
 
@@ -71,7 +78,8 @@ def test_per_class_sizes_are_exact_decimals(fraction: float, rounding: str) -> N
 
 
 def test_tod_and_bal_roundings_are_those_of_their_float_code() -> None:
-    """TOD cuts at int(0.9 n); BAL's pool is the sum of ceil(0.9 n). Exact decimals must not differ from either."""
+    """TOD cuts at int(0.9 n); BAL's pool is the sum of ceil(0.9 n). Exact decimals must not differ
+    from either."""
     for size in range(1, 900):
         labels = np.zeros(size, dtype=np.int64)
         assert len(split.per_class(labels, 0.9, "floor", 0)[0]) == int(0.9 * size)
@@ -82,7 +90,9 @@ def test_per_class_draws_are_philox_permutations_of_each_class() -> None:
     labels = np.array([1, 0, 1, 0, 0, 1, 1, 0, 0, 1])
     generator = np.random.Generator(np.random.Philox(key=5))
     expected = sorted(
-        int(index) for place in (0, 1) for index in generator.permutation(np.flatnonzero(labels == place))[:3]
+        int(index)
+        for place in (0, 1)
+        for index in generator.permutation(np.flatnonzero(labels == place))[:3]
     )
     assert split.per_class(labels, 0.6, "floor", 5)[0].tolist() == expected
     assert split.per_class(labels, 0.6, "floor", 6)[0].tolist() != expected
@@ -113,7 +123,8 @@ def test_background_is_dropped_by_name(spec: Any, per_class: Any) -> None:
 
 
 def test_first_sorted_is_dropped_blindly(spec: Any, per_class: Any) -> None:
-    """As TOD's release does: where the background folder was removed before, an object class goes."""
+    """As TOD's release does: where the background folder was removed before, an object class
+    goes."""
     data = spec("x", 10, 10, 2, split=per_class(0.5, "floor", "first_sorted"))
     found = split.split_dataset(data, _source(("Faces", "Hats", "Zebras"), 10))
     assert found.class_names == ("Hats", "Zebras")
@@ -121,7 +132,10 @@ def test_first_sorted_is_dropped_blindly(spec: Any, per_class: Any) -> None:
 
 
 def test_imbalance_then_limit(spec: Any) -> None:
-    more = {"imbalance": {"kind": "step", "majority": 8, "minority": 2}, "limit": {"train": 5, "test": 4}}
+    more = {
+        "imbalance": {"kind": "step", "majority": 8, "minority": 2},
+        "limit": {"train": 5, "test": 4},
+    }
     found = split.split_dataset(spec("x", 5, 4, 2, **more), _source(("a", "b"), 10, divided=True))
     pool = np.array([0, 1, *range(10, 18)])
     assert found.train.tolist() == split.subsample(pool, Limit(train=5, test=4), "train").tolist()
@@ -131,7 +145,11 @@ def test_imbalance_then_limit(spec: Any) -> None:
 @pytest.mark.parametrize(
     ("divided", "more", "message"),
     [
-        (True, {"split": "cut"}, "has an official division, but the suite pins split.rule 'per_class'"),
+        (
+            True,
+            {"split": "cut"},
+            "has an official division, but the suite pins split.rule 'per_class'",
+        ),
         (False, {}, "has no official division, but the suite pins split.rule 'official'"),
         (True, {"split": {"rule": "official", "drop": "by_name"}}, "split.drop does not apply"),
         (True, {"train_size": 19}, "20 images in the pool where the suite pins 19"),
@@ -143,7 +161,9 @@ def test_what_does_not_fit_is_refused(
     spec: Any, per_class: Any, divided: bool, more: dict[str, Any], message: str
 ) -> None:
     more = {key: per_class() if value == "cut" else value for key, value in more.items()}
-    data = spec("x", more.pop("train_size", 20), more.pop("test_size", 20), more.pop("classes", 2), **more)
+    data = spec(
+        "x", more.pop("train_size", 20), more.pop("test_size", 20), more.pop("classes", 2), **more
+    )
     with pytest.raises(DataError, match=message):
         split.split_dataset(data, _source(("a", "b"), 10, divided))
 

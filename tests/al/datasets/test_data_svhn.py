@@ -44,7 +44,9 @@ def test_as_torchvision_reads_it(
 def test_published_checksums_are_torchvisions() -> None:
     from torchvision import datasets
 
-    for ours, download, part in zip(SVHN.published, SVHN.origin.downloads, ("train", "test"), strict=True):
+    for ours, download, part in zip(
+        SVHN.published, SVHN.origin.downloads, ("train", "test"), strict=True
+    ):
         assert [download.urls[0], ours.name, ours.md5] == datasets.SVHN.split_list[part]
 
 
@@ -58,7 +60,9 @@ def test_a_missing_file_is_named_with_its_remedy(spec: Any, places: Any, rng: An
 
 
 @pytest.mark.parametrize("compressed", [True, False])
-def test_a_truncated_file_is_one_data_error(spec: Any, places: Any, rng: Any, compressed: bool) -> None:
+def test_a_truncated_file_is_one_data_error(
+    spec: Any, places: Any, rng: Any, compressed: bool
+) -> None:
     root, cache = places
     _write(root, rng, compressed)
     path = root / "train_32x32.mat"
@@ -80,7 +84,9 @@ def test_a_truncated_file_is_one_data_error(spec: Any, places: Any, rng: Any, co
     ],
     ids=["no labels", "floats", "other order", "fewer labels", "label 11"],
 )
-def test_wrong_content_is_one_data_error(spec: Any, places: Any, rng: Any, body: dict[str, Any]) -> None:
+def test_wrong_content_is_one_data_error(
+    spec: Any, places: Any, rng: Any, body: dict[str, Any]
+) -> None:
     root, cache = places
     _write(root, rng)
     savemat(root / "train_32x32.mat", body)

@@ -16,10 +16,12 @@ from benchmark.al.datasets import unpickle
 
 
 def _python2_array(values: np.ndarray) -> bytes:
-    """Opcodes as Python 2 with protocol 2 wrote an array of bytes: text where Python 3 has bytes."""
+    """Opcodes as Python 2 with protocol 2 wrote an array of bytes: text where Python 3 has
+    bytes."""
     raw = values.tobytes()
     shape = b"(" + b"".join(b"J" + int(side).to_bytes(4, "little") for side in values.shape) + b"t"
-    dtype = b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    dtype = b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNN"
+    dtype += b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
     state = b"(K\x01" + shape + dtype + b"\x89T" + len(raw).to_bytes(4, "little") + raw + b"tb"
     return b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R" + state
 
@@ -52,7 +54,9 @@ def test_every_protocol(tmp_path: Path, protocol: int, keys: str) -> None:
     content = {key.encode() if keys == "bytes" else key: value for key, value in arrays.items()}
     (tmp_path / "p").write_bytes(pickle.dumps(content, protocol=protocol))
     found = unpickle.read(tmp_path / "p")
-    assert np.array_equal(found["data"], arrays["data"]) and np.array_equal(found["order"], arrays["order"])
+    assert np.array_equal(found["data"], arrays["data"]) and np.array_equal(
+        found["order"], arrays["order"]
+    )
     assert found["labels"] == [4, 5] and found["names"] == [b"\xffcat", "dog"]
 
 
@@ -104,7 +108,8 @@ def test_a_payload_that_would_act_does_not(tmp_path: Path) -> None:
         pickle.dumps([1, 2]),
         pickle.dumps({"data": np.zeros(9, np.uint8)})[:-20],
         b"\x80\x04cnumpy\nndarray\nK\x05\x85R.",
-        b"\x80\x02}(U\x04datacnumpy.core.multiarray\n_reconstruct\nK\x00\x85R(K\x01J\xff\xff\xff\x7f\x85cnumpy\ndtype\nU\x02u1\x85R\x89U\x01xtbu.",
+        b"\x80\x02}(U\x04datacnumpy.core.multiarray\n_reconstruct\nK\x00\x85R"
+        b"(K\x01J\xff\xff\xff\x7f\x85cnumpy\ndtype\nU\x02u1\x85R\x89U\x01xtbu.",
     ],
     ids=["empty", "text", "list", "cut off", "array alone", "shape beyond its bytes"],
 )
@@ -119,7 +124,8 @@ def test_every_cut_and_many_flips_are_one_kind_of_error_or_harmless(tmp_path: Pa
     content = _python2_batch(values, [1, 2])
     damaged = [content[:size] for size in range(len(content))]
     damaged += [
-        content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :] for place in range(len(content))
+        content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :]
+        for place in range(len(content))
     ]
     refused = 0
     for version in damaged:

@@ -34,7 +34,11 @@ def test_what_is_written_is_read(data: Any, tmp_path: Path) -> None:
     train, test = numbers(len(data.train)), numbers(len(data.test))
     digest = write_features(tmp_path / "features" / "x.npz", data, train, test)
     found = read_features(FeatureFile(file="x.npz", sha256=digest), tmp_path, data)
-    assert np.array_equal(found.train, train) and found.test is not None and np.array_equal(found.test, test)
+    assert (
+        np.array_equal(found.train, train)
+        and found.test is not None
+        and np.array_equal(found.test, test)
+    )
 
 
 def test_safetensors(data: Any, tmp_path: Path) -> None:
@@ -55,7 +59,10 @@ def test_safetensors(data: Any, tmp_path: Path) -> None:
         ({"train": np.zeros((1297, 3), np.int64)}, "int64"),
         ({"test": numbers(500)}, "'train' is absent"),
         ({"train": numbers(1297), "test": numbers(4)}, "'test' is float32"),
-        ({"train": numbers(1297), "data": np.array("other")}, "belong to data with the digest 'other'"),
+        (
+            {"train": numbers(1297), "data": np.array("other")},
+            "belong to data with the digest 'other'",
+        ),
         ({"train": np.array([{}], dtype=object)}, "not an npz file of plain arrays"),
     ],
 )
@@ -131,7 +138,9 @@ def test_a_strategy_reads_them_by_index(data: Any, tmp_path: Path) -> None:
 def test_a_number_that_is_not_finite_is_refused(data: Any, tmp_path: Path) -> None:
     rows = numbers(len(data.train))
     rows[7, 1] = np.inf
-    with pytest.raises(AlbenchError, match=r"Largest in cycle 0: the output 'features\.a' has 1 of 3891"):
+    with pytest.raises(
+        AlbenchError, match=r"Largest in cycle 0: the output 'features\.a' has 1 of 3891"
+    ):
         trained(tmp_path, data, rows)
 
 

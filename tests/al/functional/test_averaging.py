@@ -9,16 +9,24 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
-from benchmark.al.functional.averaging import WeightAverage, ema_update, refresh_batch_norm, warmup_alpha
+from benchmark.al.functional.averaging import (
+    WeightAverage,
+    ema_update,
+    refresh_batch_norm,
+    warmup_alpha,
+)
 
 
 def network(seed: int) -> nn.Sequential:
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2)
+    )
 
 
 def test_average_equals_torch_swa() -> None:
-    """torch.optim.swa_utils computes the same mean and, for equal batches, the same batch statistics."""
+    """torch.optim.swa_utils computes the same mean and, for equal batches, the same batch
+    statistics."""
     snapshots = [network(seed) for seed in range(4)]
     ours, theirs = WeightAverage(), AveragedModel(snapshots[0])
     for snapshot in snapshots:
@@ -27,7 +35,9 @@ def test_average_equals_torch_swa() -> None:
     batches = [torch.randn(6, 3, 8, 8), torch.randn(6, 3, 8, 8), torch.randn(2, 3, 8, 8)]
     refresh_batch_norm(ours.module, batches)
     update_bn(batches, theirs)
-    for mine, other in zip(ours.module.state_dict().values(), theirs.module.state_dict().values(), strict=True):
+    for mine, other in zip(
+        ours.module.state_dict().values(), theirs.module.state_dict().values(), strict=True
+    ):
         torch.testing.assert_close(mine, other)
 
 
@@ -80,7 +90,9 @@ def test_warm_up_makes_a_plain_mean() -> None:
     for step in range(1, 9):
         values.append(float(step * step))
         ema_update(
-            average, nn.ParameterList([torch.tensor([values[-1]], dtype=torch.float64)]), warmup_alpha(step, 0.97)
+            average,
+            nn.ParameterList([torch.tensor([values[-1]], dtype=torch.float64)]),
+            warmup_alpha(step, 0.97),
         )
     assert average[0].item() == pytest.approx(sum(values) / len(values))
     assert warmup_alpha(10**6, 0.97) == 0.97

@@ -10,15 +10,21 @@ from benchmark.al.functional import badge
 from benchmark.errors import AlbenchError
 
 
-def parts(count: int = 40, classes: int = 5, width: int = 7, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def parts(
+    count: int = 40, classes: int = 5, width: int = 7, seed: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     probs = torch.randn(count, classes, generator=generator, dtype=torch.float64).softmax(dim=1)
-    return badge.residuals(probs), torch.randn(count, width, generator=generator, dtype=torch.float64)
+    return badge.residuals(probs), torch.randn(
+        count, width, generator=generator, dtype=torch.float64
+    )
 
 
 def test_residuals_take_the_predicted_class() -> None:
     probs = torch.tensor([[0.2, 0.7, 0.1], [0.5, 0.25, 0.25]])
-    torch.testing.assert_close(badge.residuals(probs), torch.tensor([[-0.2, 0.3, -0.1], [0.5, -0.25, -0.25]]))
+    torch.testing.assert_close(
+        badge.residuals(probs), torch.tensor([[-0.2, 0.3, -0.1], [0.5, -0.25, -0.25]])
+    )
 
 
 def test_embedding_is_the_negative_gradient_of_the_last_layer() -> None:
@@ -59,7 +65,10 @@ def test_draw_frequencies_follow_squared_distances() -> None:
     first = norms.argmax()
     nearest = badge.squared_distances(residual, features, norms, first).double()
     wanted = (nearest / nearest.sum()).numpy()
-    seconds = [int(badge.kmeanspp_seeds(residual, features, 2, np.random.default_rng(seed))[1]) for seed in range(2000)]
+    seconds = [
+        int(badge.kmeanspp_seeds(residual, features, 2, np.random.default_rng(seed))[1])
+        for seed in range(2000)
+    ]
     share = np.bincount(seconds, minlength=6) / 2000
     assert wanted[int(first)] == 0 == share[int(first)]
     # Five standard deviations of a share.
@@ -68,7 +77,9 @@ def test_draw_frequencies_follow_squared_distances() -> None:
 
 def test_identical_points_still_give_distinct_seeds() -> None:
     residual, features = parts(count=1)
-    seeds = badge.kmeanspp_seeds(residual.expand(9, -1), features.expand(9, -1), 9, np.random.default_rng(0))
+    seeds = badge.kmeanspp_seeds(
+        residual.expand(9, -1), features.expand(9, -1), 9, np.random.default_rng(0)
+    )
     assert seeds.tolist() == list(range(9))
 
 

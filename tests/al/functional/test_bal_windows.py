@@ -1,4 +1,5 @@
-"""Windows of BAL: what follows from them over a whole experiment. Each window itself is held by golden vectors."""
+"""Windows of BAL: what follows from them over a whole experiment. Each window itself is held by
+golden vectors."""
 
 from __future__ import annotations
 
@@ -27,7 +28,9 @@ def labelled_at_the_end(name: str, regime: str, seed: int, addendum: int | None 
     """A whole experiment with a coin in place of the network."""
     rng, size = np.random.default_rng(seed), SIZES[name]
     ranks, labelled = np.arange(size), np.empty(0, dtype=np.int64)
-    for cycle, (share, span) in enumerate(zip(REGIMES[regime], spans(name, regime, addendum), strict=True)):
+    for cycle, (share, span) in enumerate(
+        zip(REGIMES[regime], spans(name, regime, addendum), strict=True)
+    ):
         inside = sub_pool(ranks, labelled, span)
         order = inside if cycle == 0 else rng.permutation(inside)
         labelled = np.concatenate([labelled, order[: quota(share, size)]])
@@ -38,15 +41,23 @@ def labelled_at_the_end(name: str, regime: str, seed: int, addendum: int | None 
 @pytest.mark.parametrize("regime", ["small", "base"])
 @pytest.mark.parametrize("name", SIZES)
 def test_small_and_base_reach_their_budgets(name: str, regime: str) -> None:
-    assert labelled_at_the_end(name, regime, 0) == sum(quota(share, SIZES[name]) for share in REGIMES[regime])
+    assert labelled_at_the_end(name, regime, 0) == sum(
+        quota(share, SIZES[name]) for share in REGIMES[regime]
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "ceiling", "share"),
-    [("cifar10", 95.0, 86.3), ("svhn", 95.0, 86.3), ("caltech101", 97.5, 85.2), ("tinyimagenet", 97.5, 85.2)],
+    [
+        ("cifar10", 95.0, 86.3),
+        ("svhn", 95.0, 86.3),
+        ("caltech101", 97.5, 85.2),
+        ("tinyimagenet", 97.5, 85.2),
+    ],
 )
 def test_large_cannot_label_the_whole_pool(name: str, ceiling: float, share: float) -> None:
-    """Ranks between cycle 0 and the first window are never looked at; quotas of the last cycles stay unfilled."""
+    """Ranks between cycle 0 and the first window are never looked at; quotas of the last cycles
+    stay unfilled."""
     size, found = SIZES[name], spans(name, "large")
     reachable = np.zeros(size, dtype=bool)
     reachable[: quota(10, size)] = True
@@ -61,14 +72,16 @@ def test_ranks_that_cifar10_base_never_looks_at() -> None:
     """17 % of the pool, the most diverse part after cycle 0."""
     found = spans("cifar10", "base")
     never = np.setdiff1d(
-        np.arange(50_000), np.concatenate([np.arange(5_000), *[np.arange(50_000)[slice(*s)] for s in found[1:]]])
+        np.arange(50_000),
+        np.concatenate([np.arange(5_000), *[np.arange(50_000)[slice(*s)] for s in found[1:]]]),
     )
     assert (never[0], never[-1], len(never)) == (5_000, 13_568, 8_569)
 
 
 @pytest.mark.parametrize(("name", "end"), [("caltech101", 391), ("tinyimagenet", 5_000)])
 def test_a_step_of_one_budget_would_not_fill_it(name: str, end: int) -> None:
-    """Why the step is read as the pool divided by the cycles: otherwise small would stop halfway."""
+    """Why the step is read as the pool divided by the cycles: otherwise small would stop
+    halfway."""
     assert labelled_at_the_end(name, "small", 0, addendum=quota(2, SIZES[name])) == end
 
 
@@ -87,7 +100,14 @@ def test_sub_pool_keeps_the_rank_order() -> None:
     [
         (1, 2, 2.5, 12, (-6, 24), range(18, 24)),  # last cycle, beta * a > N: the last ranks
         (1, 2, 1.0, 5_000, (-4976, 24), range(24)),  # at -N or below: from rank 0 on
-        (1, 4, 7.0, 3, (-3, 18), range(0)),  # middle cycle, beta > 2c + 3: the window ends before it begins
+        (
+            1,
+            4,
+            7.0,
+            3,
+            (-3, 18),
+            range(0),
+        ),  # middle cycle, beta > 2c + 3: the window ends before it begins
         (1, 4, 7.0, 6, (-6, 36), range(18, 24)),
     ],
 )

@@ -23,9 +23,12 @@ def test_against_sorting_all_distances(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_point_on_the_border_comes_first() -> None:
-    """On the line between two centres: 0 in the middle, 2 at a centre; equal values keep their order."""
+    """On the line between two centres: 0 in the middle, 2 at a centre; equal values keep their
+    order."""
     centres = torch.tensor([[-1.0], [1.0]])
-    found = cluster_distance_difference(torch.tensor([[1.0], [0.5], [0.0], [-1.0], [-0.5]]), centres)
+    found = cluster_distance_difference(
+        torch.tensor([[1.0], [0.5], [0.0], [-1.0], [-0.5]]), centres
+    )
     assert found.tolist() == [2.0, 1.0, 0.0, 2.0, 1.0]
     assert ranked(found).tolist() == [2, 1, 4, 0, 3]
 
@@ -52,12 +55,17 @@ def test_k_means_finds_separate_clusters_and_repeats() -> None:
 
 
 def test_mini_batch_k_means_is_one_pass_over_blocks_of_ten_points_a_cluster() -> None:
-    """Option --kmeans MiniBatch: scikit-learn's own, fed block by block in the order of the pool, the last block short."""
+    """Option --kmeans MiniBatch: scikit-learn's own, fed block by block in the order of the pool,
+    the last block short."""
     rng = np.random.default_rng(2)
     points = rng.normal(size=(95, 3)) + 8 * rng.integers(0, 3, size=(95, 1))
     found = k_means(torch.from_numpy(points), 3, 7, np.random.default_rng(5), "mini_batch")
     twin = MiniBatchKMeans(
-        3, init="k-means++", batch_size=30, n_init=1, random_state=int(np.random.default_rng(5).integers(2**31))
+        3,
+        init="k-means++",
+        batch_size=30,
+        n_init=1,
+        random_state=int(np.random.default_rng(5).integers(2**31)),
     )
     for rows in (slice(0, 30), slice(30, 60), slice(60, 90), slice(90, 95)):
         twin.partial_fit(points[rows])

@@ -1,4 +1,5 @@
-"""The quadratic programme of DIAM_qp against scipy, its graph against sorting, its projection against a search."""
+"""The quadratic programme of DIAM_qp against scipy, its graph against sorting, its projection
+against a search."""
 
 from __future__ import annotations
 
@@ -8,7 +9,15 @@ import torch
 from scipy.optimize import minimize
 
 from benchmark.al.functional import diam_qp as module
-from benchmark.al.functional.diam_qp import add_neighbours, diam_qp, disputed, largest, positive_part, project, solve
+from benchmark.al.functional.diam_qp import (
+    add_neighbours,
+    diam_qp,
+    disputed,
+    largest,
+    positive_part,
+    project,
+    solve,
+)
 from benchmark.errors import AlbenchError
 
 
@@ -22,10 +31,13 @@ def graph(count: int, models: int, neighbours: int, seed: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("rows", [5, 1000])
 def test_neighbours_against_sorting(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In blocks of rows or at once; of equally near points the earlier ones, and a point always counts itself."""
+    """In blocks of rows or at once; of equally near points the earlier ones, and a point always
+    counts itself."""
     monkeypatch.setattr(module, "BLOCK", rows * 40)
     rng = np.random.default_rng(0)
-    points = rng.integers(0, 3, size=(40, 3)).astype(np.float64)  # many equal distances and equal points
+    points = rng.integers(0, 3, size=(40, 3)).astype(
+        np.float64
+    )  # many equal distances and equal points
     counts = torch.zeros((40, 40))
     add_neighbours(counts, torch.from_numpy(points), 6)
     distances = np.square(points[:, None] - points[None]).sum(axis=2)
@@ -40,7 +52,8 @@ def test_neighbours_against_sorting(rows: int, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_positive_part_is_the_nearest_semi_definite_matrix() -> None:
-    """No negative eigenvalue is left, and what was taken away has no positive one and is orthogonal to the rest."""
+    """No negative eigenvalue is left, and what was taken away has no positive one and is orthogonal
+    to the rest."""
     counts = graph(30, 2, 4, 0)
     symmetric, positive = (counts + counts.T) / 2, positive_part(counts)
     assert float(torch.linalg.eigvalsh(symmetric)[0]) < -0.1
@@ -91,20 +104,26 @@ def test_solution_against_scipy(q: float) -> None:
 
 
 def test_without_density_the_most_disputed_win() -> None:
-    """Fewer than 100 images have no neighbours at all: only D is left. Bought by ascending weight, as released."""
+    """Fewer than 100 images have no neighbours at all: only D is left. Bought by ascending weight,
+    as released."""
     disputes = torch.tensor([1, 3, 2, 3, 0, 3])
     assert diam_qp(disputes, [torch.randn(6, 4)], 3).tolist() == [1, 3, 5]
     assert diam_qp(disputes, [torch.randn(6, 4)], 4).tolist() == [1, 2, 3, 5]
     assert largest(torch.tensor([0.2, 0.9, 0.5, 0.9]), 3).tolist() == [2, 1, 3]
-    # Equal disputes share their weight, and equal weights are bought in the order of the list, from its beginning.
+    # Equal disputes share their weight, and equal weights are bought in the order of the list, from
+    # its beginning.
     for order in ("ascending", "descending"):
         assert diam_qp(torch.full((6,), 2), [torch.randn(6, 4)], 2, order=order).tolist() == [0, 1]
     assert largest(torch.tensor([0.9, 0.2, 0.5, 0.5, 0.5]), 3).tolist() == [2, 3, 0]
 
 
 def test_the_two_orders_of_purchase() -> None:
-    """Neighbours of equal dispute: the weights are 0.625 and 0.375 (see the twins below), bought from either end."""
-    features = torch.arange(100.0).repeat_interleave(2)[:, None] * 10 + torch.tensor([0.0, 0.1]).repeat(100)[:, None]
+    """Neighbours of equal dispute: the weights are 0.625 and 0.375 (see the twins below), bought
+    from either end."""
+    features = (
+        torch.arange(100.0).repeat_interleave(2)[:, None] * 10
+        + torch.tensor([0.0, 0.1]).repeat(100)[:, None]
+    )
     disputes = torch.tensor([3, 2]).repeat_interleave(100)
     embeddings = [features, features]
     assert sorted(diam_qp(disputes, embeddings, 100).tolist()) == list(range(100))
@@ -114,17 +133,24 @@ def test_the_two_orders_of_purchase() -> None:
 
 
 def test_pairs_of_twins_in_closed_form() -> None:
-    """100 pairs of neighbours seen alike by k = 2 models: P is k on each pair, so a pair's sum s minimises k s^2 / 2 - D s.
+    """100 pairs of neighbours seen alike by k = 2 models: P is k on each pair, so a pair's sum s
+    minimises k s^2 / 2 - D s.
 
-    With half of the pairs at D = 3, the others at D = 2 and as many labels as pairs, sums differ by 1 / k: 1.25 and 0.75.
+    With half of the pairs at D = 3, the others at D = 2 and as many labels as pairs, sums differ by
+    1 / k: 1.25 and 0.75.
     """
-    features = torch.arange(100.0).repeat_interleave(2)[:, None] * 10 + torch.tensor([0.0, 0.1]).repeat(100)[:, None]
+    features = (
+        torch.arange(100.0).repeat_interleave(2)[:, None] * 10
+        + torch.tensor([0.0, 0.1]).repeat(100)[:, None]
+    )
     counts = torch.zeros((200, 200), dtype=torch.float64)
     for _ in range(2):
         add_neighbours(counts, features, 2)
     reward = torch.tensor([3.0, 2.0], dtype=torch.float64).repeat_interleave(100)
     weights = solve(positive_part(counts), reward, 100, tolerance=1e-12)
-    torch.testing.assert_close(weights, torch.where(reward == 3, 0.625, 0.375).double(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        weights, torch.where(reward == 3, 0.625, 0.375).double(), rtol=0, atol=1e-5
+    )
 
 
 def test_who_enters_the_programme() -> None:
@@ -137,4 +163,6 @@ def test_who_enters_the_programme() -> None:
 
 def test_an_unsolved_programme_is_an_error() -> None:
     with pytest.raises(AlbenchError, match="not solved"):
-        solve(positive_part(graph(40, 3, 5, 3)), torch.rand(40).double(), 8, tolerance=1e-30, steps=30)
+        solve(
+            positive_part(graph(40, 3, 5, 3)), torch.rand(40).double(), 8, tolerance=1e-30, steps=30
+        )

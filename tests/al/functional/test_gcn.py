@@ -12,9 +12,13 @@ from benchmark.al.networks.gcn import Gcn
 
 
 def test_adjacency_by_hand() -> None:
-    features = gcn.normalised(torch.tensor([[1.0, 0.0], [3.0, 4.0], [0.0, 2.0]], dtype=torch.float64))
+    features = gcn.normalised(
+        torch.tensor([[1.0, 0.0], [3.0, 4.0], [0.0, 2.0]], dtype=torch.float64)
+    )
     similar = np.array([[0, 0.6, 0], [0.6, 0, 0.8], [0, 0.8, 0]])
-    np.testing.assert_allclose(gcn.adjacency(features), similar / similar.sum(axis=0) + np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(
+        gcn.adjacency(features), similar / similar.sum(axis=0) + np.eye(3), atol=1e-12
+    )
 
 
 def test_it_learns_to_tell_labelled_from_unlabelled() -> None:
@@ -30,7 +34,8 @@ def test_it_learns_to_tell_labelled_from_unlabelled() -> None:
 
 
 def test_defaults_are_the_released_ones() -> None:
-    """Sequential-GCN at bbc43db: 128 hidden units, dropout 0.3, 200 Adam steps, weight 1.2, margin 0.1."""
+    """Sequential-GCN at bbc43db: 128 hidden units, dropout 0.3, 200 Adam steps, weight 1.2, margin
+    0.1."""
     fit, score, build = (signature(part).parameters for part in (gcn.train, gcn.uncertainty, Gcn))
     assert {name: fit[name].default for name in ("weight", "steps", "lr", "weight_decay")} == {
         "weight": 1.2,
@@ -38,4 +43,8 @@ def test_defaults_are_the_released_ones() -> None:
         "lr": 1e-3,
         "weight_decay": 5e-4,
     }
-    assert (score["margin"].default, build["hidden"].default, build["dropout"].default) == (0.1, 128, 0.3)
+    assert (score["margin"].default, build["hidden"].default, build["dropout"].default) == (
+        0.1,
+        128,
+        0.3,
+    )

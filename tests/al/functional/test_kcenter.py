@@ -27,7 +27,8 @@ def slow(features: Tensor, centres: Tensor, budget: int) -> list[int]:
 
 
 def sample(kind: str, count: int, width: int, seed: int) -> Tensor:
-    """Gaussian, clustered, far from the origin, or on a coarse grid where many distances are exactly equal."""
+    """Gaussian, clustered, far from the origin, or on a coarse grid where many distances are
+    exactly equal."""
     generator = torch.Generator().manual_seed(seed)
     points = torch.randn(count, width, generator=generator)
     if kind == "clustered":
@@ -39,7 +40,9 @@ def sample(kind: str, count: int, width: int, seed: int) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "clustered", "offset", "grid"])
-@pytest.mark.parametrize(("count", "centres", "budget"), [(700, 60, 150), (130, 0, 130), (1, 3, 1), (257, 1, 40)])
+@pytest.mark.parametrize(
+    ("count", "centres", "budget"), [(700, 60, 150), (130, 0, 130), (1, 3, 1), (257, 1, 40)]
+)
 def test_same_picks_in_the_same_order(kind: str, count: int, centres: int, budget: int) -> None:
     points = sample(kind, count + centres, 5 if kind == "grid" else 24, seed=count)
     found = k_center_greedy(points[:count], points[count:], budget)
@@ -50,11 +53,14 @@ def test_same_picks_in_the_same_order(kind: str, count: int, centres: int, budge
 def test_many_centres_in_several_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     points = sample("clustered", 900, 16, seed=3)
     monkeypatch.setattr(kcenter, "BLOCK", 128 * 7)
-    assert k_center_greedy(points[:300], points[300:], 50).tolist() == slow(points[:300], points[300:], 50)
+    assert k_center_greedy(points[:300], points[300:], 50).tolist() == slow(
+        points[:300], points[300:], 50
+    )
 
 
 def test_duplicates_fall_to_the_first() -> None:
-    """Equal points stand far apart, in other chunks and beside other neighbours; the first of them is picked."""
+    """Equal points stand far apart, in other chunks and beside other neighbours; the first of them
+    is picked."""
     distinct = sample("gaussian", 90, 20, seed=5)
     order = torch.from_numpy(np.random.default_rng(0).permutation(np.tile(np.arange(90), 6)))
     points, centres = distinct[order], distinct[:4]

@@ -12,23 +12,35 @@ from benchmark.al.functional.logistic import fit_logistic
 from benchmark.errors import AlbenchError
 
 
-def problem(count: int, width: int, classes: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def problem(
+    count: int, width: int, classes: int, seed: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % classes
     centres = torch.randn(classes, width, generator=generator)
     return torch.randn(count, width, generator=generator) + centres[labels], labels
 
 
-@pytest.mark.parametrize(("count", "width", "classes"), [(30, 8, 4), (12, 40, 4), (40, 40, 3), (200, 20, 10)])
+@pytest.mark.parametrize(
+    ("count", "width", "classes"), [(30, 8, 4), (12, 40, 4), (40, 40, 3), (200, 20, 10)]
+)
 @pytest.mark.parametrize("l2", [0.05, 2.0])
-def test_the_optimum_is_that_of_another_library(count: int, width: int, classes: int, l2: float) -> None:
+def test_the_optimum_is_that_of_another_library(
+    count: int, width: int, classes: int, l2: float
+) -> None:
     rows, labels = problem(count, width, classes)
     found = fit_logistic(rows, labels, classes, l2, tolerance=1e-7)
-    other = LogisticRegression(C=1 / l2, tol=1e-10, max_iter=20_000).fit(rows.double().numpy(), labels.numpy())
+    other = LogisticRegression(C=1 / l2, tol=1e-10, max_iter=20_000).fit(
+        rows.double().numpy(), labels.numpy()
+    )
     np.testing.assert_allclose(found.weight.numpy(), other.coef_, atol=2e-5)
-    np.testing.assert_allclose(found.bias.numpy(), other.intercept_ - other.intercept_.mean(), atol=2e-4)
+    np.testing.assert_allclose(
+        found.bias.numpy(), other.intercept_ - other.intercept_.mean(), atol=2e-4
+    )
     theirs = other.predict_proba(rows.double().numpy())
-    np.testing.assert_allclose((rows.double() @ found.weight.T + found.bias).softmax(1).numpy(), theirs, atol=1e-5)
+    np.testing.assert_allclose(
+        (rows.double() @ found.weight.T + found.bias).softmax(1).numpy(), theirs, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(("count", "width"), [(12, 40), (40, 12)])
@@ -36,7 +48,10 @@ def test_the_gradient_vanishes_and_the_biases_sum_to_zero(count: int, width: int
     rows, labels = problem(count, width, 4)
     found = fit_logistic(rows, labels, 4, 0.5, tolerance=1e-7)
     weight, bias = found.weight.clone().requires_grad_(), found.bias.clone().requires_grad_()
-    loss = F.cross_entropy(rows.double() @ weight.T + bias, labels, reduction="sum") + 0.25 * weight.square().sum()
+    loss = (
+        F.cross_entropy(rows.double() @ weight.T + bias, labels, reduction="sum")
+        + 0.25 * weight.square().sum()
+    )
     loss.backward()
     assert weight.grad is not None and bias.grad is not None
     assert float(weight.grad.abs().max()) < 1e-5 and float(bias.grad.abs().max()) < 1e-6

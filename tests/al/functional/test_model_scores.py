@@ -1,4 +1,5 @@
-"""Scores over several models: scikit-learn's scaler used rightly and as released; label smoothing against torch."""
+"""Scores over several models: scikit-learn's scaler used rightly and as released; label smoothing
+against torch."""
 
 from __future__ import annotations
 
@@ -55,7 +56,9 @@ def test_official_picks_are_uniform_draws_with_nan_last() -> None:
         counts[picked.numpy()] += 1
     assert counts[[2, 5, 7]].sum() == 0
     # 600 * 4 / 7 expected each, five standard deviations of a hypergeometric draw.
-    np.testing.assert_allclose(counts[[0, 1, 3, 4, 6, 8, 9]], 600 * 4 / 7, atol=5 * np.sqrt(600 * 4 / 7 * 3 / 7))
+    np.testing.assert_allclose(
+        counts[[0, 1, 3, 4, 6, 8, 9]], 600 * 4 / 7, atol=5 * np.sqrt(600 * 4 / 7 * 3 / 7)
+    )
     everything = drawn(zeros, 9, np.random.default_rng(0)).tolist()
     assert {2, 5, 7} & set(everything[:7]) == set()
     assert len(set(everything)) == 9

@@ -14,7 +14,9 @@ from benchmark.al.functional.bal_windows import batches, first_picks, hardest_fi
 from benchmark.al.functional.scores import normalised_confidence
 from benchmark.errors import AlbenchError, UsageError
 
-losses = st.lists(st.sampled_from([0.0, 1e-7, 9.9e-05, 1e-4, 0.5, 2.0, 4.4, 10.5, 9.0]), min_size=1, max_size=30)
+losses = st.lists(
+    st.sampled_from([0.0, 1e-7, 9.9e-05, 1e-4, 0.5, 2.0, 4.4, 10.5, 9.0]), min_size=1, max_size=30
+)
 
 
 @given(losses)
@@ -50,7 +52,8 @@ def test_first_cycle_and_refusals() -> None:
 
 
 def test_normalised_confidence_ignores_the_length_of_logits() -> None:
-    """Between 1/K and e / (e + K - 1) whatever the scale; a one-hot direction is the most confident one."""
+    """Between 1/K and e / (e + K - 1) whatever the scale; a one-hot direction is the most confident
+    one."""
     torch.manual_seed(0)
     logits = torch.randn(50, 10, dtype=torch.float64)
     torch.testing.assert_close(normalised_confidence(logits), normalised_confidence(1000 * logits))

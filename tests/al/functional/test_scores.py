@@ -14,7 +14,9 @@ PROBS = LOGITS.softmax(dim=1)
 
 
 def test_entropy() -> None:
-    np.testing.assert_allclose(scores.entropy(PROBS), stats.entropy(PROBS.numpy(), axis=1), rtol=1e-12)
+    np.testing.assert_allclose(
+        scores.entropy(PROBS), stats.entropy(PROBS.numpy(), axis=1), rtol=1e-12
+    )
     certain = torch.eye(3)
     assert scores.entropy(certain).tolist() == [0, 0, 0]
 
@@ -32,22 +34,28 @@ def test_discrepancy_from_a_uniform_network_ranks_as_the_gini_index_reversed() -
 
 
 def test_consistency_is_the_mean_divergence() -> None:
-    students = torch.randn(3, 50, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    students = torch.randn(
+        3, 50, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
     sharp = (LOGITS / 0.7).softmax(dim=1).numpy()
-    expected = np.mean([stats.entropy(sharp, q.softmax(dim=1).numpy(), axis=1) for q in students], axis=0)
+    expected = np.mean(
+        [stats.entropy(sharp, q.softmax(dim=1).numpy(), axis=1) for q in students], axis=0
+    )
     for form in ("prob", "logspace"):
-        np.testing.assert_allclose(scores.consistency(LOGITS, students, 0.7, form), expected, rtol=1e-9)
+        np.testing.assert_allclose(
+            scores.consistency(LOGITS, students, 0.7, form), expected, rtol=1e-9
+        )
     for off in (None, 0):
-        torch.testing.assert_close(scores.consistency(LOGITS, students, off), scores.consistency(LOGITS, students, 1.0))
+        torch.testing.assert_close(
+            scores.consistency(LOGITS, students, off), scores.consistency(LOGITS, students, 1.0)
+        )
 
 
 def test_probability_form_has_the_released_defects_and_the_logarithmic_one_does_not() -> None:
     teacher = torch.tensor([[100.0, 0.0], [0.0, 0.0]])
     students = torch.tensor([[[0.0, 100.0], [0.0, 200.0]]])
-    released, mended = (
-        scores.consistency(teacher, students, 0.7),
-        scores.consistency(teacher, students, 0.7, "logspace"),
-    )
+    released = scores.consistency(teacher, students, 0.7)
+    mended = scores.consistency(teacher, students, 0.7, "logspace")
     assert torch.isnan(released).tolist() == [True, False]
     assert mended.tolist() == pytest.approx([100.0, 100.0 - np.log(2)], rel=1e-5)
     assert float(released[1]) == pytest.approx(-np.log(2) + 0.5 * -np.log(1e-14), rel=1e-5)

@@ -23,7 +23,9 @@ from benchmark.al.training.schedules import snapshot_epochs
 from benchmark.errors import AlbenchError
 
 
-def some(seed: int, snapshots: int = 10, models: int = 3, count: int = 200, classes: int = 4) -> torch.Tensor:
+def some(
+    seed: int, snapshots: int = 10, models: int = 3, count: int = 200, classes: int = 4
+) -> torch.Tensor:
     """Votes of which about half are unanimous."""
     rng = np.random.default_rng(seed)
     votes = rng.integers(0, classes, size=(snapshots, models, count))
@@ -58,7 +60,8 @@ def test_exact_entropy_is_scipys_and_alipys_is_below_it_by_its_constant() -> Non
 
 
 def test_equal_partitions_have_equal_bits() -> None:
-    """Whatever the labels, the order of snapshots and the order of models: else ties would hang on rounding."""
+    """Whatever the labels, the order of snapshots and the order of models: else ties would hang on
+    rounding."""
     votes = some(2, models=6, count=500, classes=10)
     rng = np.random.default_rng(0)
     other = votes[torch.from_numpy(rng.permutation(10))][:, torch.from_numpy(rng.permutation(6))]
@@ -69,10 +72,13 @@ def test_equal_partitions_have_equal_bits() -> None:
 
 
 def test_order_of_candidates() -> None:
-    """D, then V, both descending, and the later position first: Python's sort of triples, reversed."""
+    """D, then V, both descending, and the later position first: Python's sort of triples,
+    reversed."""
     votes = some(3, count=80)
     votes = torch.cat([votes, votes], dim=2)
-    keys = zip(disagreement(votes).tolist(), vote_entropy(votes, 4).tolist(), range(160), strict=True)
+    keys = zip(
+        disagreement(votes).tolist(), vote_entropy(votes, 4).tolist(), range(160), strict=True
+    )
     wanted = [position for _, _, position in sorted(keys, reverse=True)]
     assert diam_candidates(votes, 7, 4).tolist() == wanted[:35]
     assert diam_candidates(votes, 100, 4).tolist() == wanted
@@ -106,7 +112,9 @@ def test_cal_takes_the_union_of_disagreement() -> None:
         (6, 0.5, 3),
     ],
 )
-def test_snapshots_are_the_last_epochs_halves_to_even(epochs: int, fraction: float, count: int) -> None:
+def test_snapshots_are_the_last_epochs_halves_to_even(
+    epochs: int, fraction: float, count: int
+) -> None:
     """Counts of train_net.py at cddf397 with its option --DIS_frac."""
     assert snapshot_epochs(epochs, fraction) == list(range(epochs - count, epochs))
 

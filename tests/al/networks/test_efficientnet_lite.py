@@ -1,4 +1,5 @@
-"""EfficientNet-Lite0 beside the package that its weights belong to, and what is reported where the weights are not there."""
+"""EfficientNet-Lite0 beside the package that its weights belong to, and what is reported where the
+weights are not there."""
 
 from __future__ import annotations
 
@@ -43,7 +44,9 @@ def test_the_network_is_that_of_the_package(side: int) -> None:
     images = torch.randn(3, 3, side, side)
     found = ours.eval()(images)
     assert torch.allclose(found.logits, theirs(images), rtol=1e-4, atol=1e-5)
-    assert torch.allclose(found.features, theirs.extract_features(images).mean(dim=(2, 3)), rtol=1e-4, atol=1e-5)
+    assert torch.allclose(
+        found.features, theirs.extract_features(images).mean(dim=(2, 3)), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_the_number_of_parameters_is_the_published_one() -> None:
@@ -54,7 +57,9 @@ def test_the_number_of_parameters_is_the_published_one() -> None:
 @pytest.mark.parametrize(
     ("side", "kernel", "margins"), [(8, 3, (0, 1)), (7, 3, (1, 1)), (8, 5, (1, 2)), (7, 5, (2, 2))]
 )
-def test_odd_rows_are_added_below_and_to_the_right(side: int, kernel: int, margins: tuple[int, int]) -> None:
+def test_odd_rows_are_added_below_and_to_the_right(
+    side: int, kernel: int, margins: tuple[int, int]
+) -> None:
     layer = Convolution(2, 3, kernel, stride=2).eval()
     images = torch.randn(1, 2, side, side)
     padded = F.pad(images, (*margins, *margins))
@@ -71,7 +76,9 @@ def test_norms_can_be_part_of_the_convolutions() -> None:
     assert plain.abs().max() > 0.1 and torch.allclose(plain, fused, rtol=1e-3, atol=1e-4)
 
 
-def test_absent_weights_are_said_with_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_absent_weights_are_said_with_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DataError, match="nothing is downloaded") as error:
         lite_weights.find_weights(tmp_path)
@@ -94,5 +101,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 def test_the_published_weights_load() -> None:
     pytest.importorskip(lite_weights.PACKAGE)
     network, digest = lite_weights.load_weights(lite_weights.find_weights(Path("no folder")))
-    assert digest.startswith("57934424"), "the name of the file holds the first digits of its digest"
+    assert digest.startswith("57934424"), (
+        "the name of the file holds the first digits of its digest"
+    )
     assert network(torch.zeros(1, 3, 64, 64)).features.shape == (1, 1280)

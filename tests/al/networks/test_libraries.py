@@ -1,4 +1,5 @@
-"""Networks of torchvision and timm: the library's own outputs and counts, the contract, and weights from a local file."""
+"""Networks of torchvision and timm: the library's own outputs and counts, the contract, and weights
+from a local file."""
 
 from __future__ import annotations
 
@@ -47,7 +48,8 @@ def test_torchvisions_logits_and_their_features(name: str, width: int, side: int
 
 
 def test_published_amounts() -> None:
-    """ResNet-18: 11,689,512 parameters (torchvision's page); 1.814 G multiply-accumulates at 224 pixels with 1000 classes."""
+    """ResNet-18: 11,689,512 parameters (torchvision's page); 1.814 G multiply-accumulates at 224
+    pixels with 1000 classes."""
     parameters, macs = measure_model(Model(name="torchvision:resnet18"), 1000, 3, 224)
     assert parameters == 11_689_512
     assert macs == 1_814_073_344
@@ -85,8 +87,12 @@ def test_weights_have_the_librarys_names(tmp_path: Path) -> None:
     before = made.head.weight.clone()  # type: ignore[union-attr]
     pretrain(made, tmp_path, start)
     assert isinstance(made, LibraryNetwork)
-    assert torch.equal(made.trunk.get_parameter("layer4.1.conv2.weight"), theirs.layer4[1].conv2.weight)
-    assert torch.equal(made.head.weight, before), "a head for another number of classes keeps its start"
+    assert torch.equal(
+        made.trunk.get_parameter("layer4.1.conv2.weight"), theirs.layer4[1].conv2.weight
+    )
+    assert torch.equal(made.head.weight, before), (
+        "a head for another number of classes keeps its start"
+    )
     same = seeded("torchvision:resnet18", classes=1000)
     pretrain(same, tmp_path, start)
     assert torch.equal(same.head.weight, theirs.fc.weight)  # type: ignore[union-attr]
@@ -98,19 +104,26 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"lacks layer1.0.conv1.weight"):
         pretrain(seeded("torchvision:resnet18"), tmp_path, stored(tmp_path / "a.pth", state))
     with pytest.raises(DataError, match="has the unknown stranger"):
-        whole = models.resnet18(weights=None, num_classes=1000).state_dict() | {"stranger": torch.zeros(1)}
+        whole = models.resnet18(weights=None, num_classes=1000).state_dict() | {
+            "stranger": torch.zeros(1)
+        }
         pretrain(seeded("torchvision:resnet18"), tmp_path, stored(tmp_path / "b.pth", whole))
     other = WeightsFile(file="b.pth", sha256="0" * 64)
     with pytest.raises(DataError, match="sha256 is"):
         pretrain(seeded("torchvision:resnet18"), tmp_path, other)
     with pytest.raises(DataError, match="no such weights"):
-        pretrain(seeded("torchvision:resnet18"), tmp_path, WeightsFile(file="c.pth", sha256="0" * 64))
+        pretrain(
+            seeded("torchvision:resnet18"), tmp_path, WeightsFile(file="c.pth", sha256="0" * 64)
+        )
 
 
 def test_weights_of_a_network_of_ones_own(tmp_path: Path) -> None:
-    first, second = seeded("small_cnn", width=8), network(Model(name="small_cnn", params={"width": 8}), 7, 3)
+    first = seeded("small_cnn", width=8)
+    second = network(Model(name="small_cnn", params={"width": 8}), 7, 3)
     pretrain(second, tmp_path, stored(tmp_path / "small.pth", first.state_dict()))
-    assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
+    assert all(
+        torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items()
+    )
 
 
 if not os.environ.get("ALBENCH_REQUIRE_TIMM"):  # where it is required, a missing timm is an error
@@ -124,7 +137,8 @@ else:
 
 @HAS_TIMM
 @pytest.mark.parametrize(
-    ("name", "width", "side", "channels"), [("resnet18", 512, 32, 1), ("vit_tiny_patch16_224", 192, 224, 3)]
+    ("name", "width", "side", "channels"),
+    [("resnet18", 512, 32, 1), ("vit_tiny_patch16_224", 192, 224, 3)],
 )
 def test_timms_logits_and_their_features(name: str, width: int, side: int, channels: int) -> None:
     import timm

@@ -1,4 +1,5 @@
-"""Networks against torchvision, parameter counts, and the rules of what is pretrained and what is trained."""
+"""Networks against torchvision, parameter counts, and the rules of what is pretrained and what is
+trained."""
 
 from __future__ import annotations
 
@@ -50,7 +51,10 @@ def test_trained_parameters_of_the_frozen_network() -> None:
         for classes, count in ((200, 8_496_328), (256, 8_525_056)):
             network = ResNetImagenet(classes, trainable="stage4")
             assert parameters(network, trainable=True) == count
-            assert {n.split(".")[0] for n, p in network.named_parameters() if p.requires_grad} == {"layer4", "fc"}
+            assert {n.split(".")[0] for n, p in network.named_parameters() if p.requires_grad} == {
+                "layer4",
+                "fc",
+            }
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +71,18 @@ def test_torchvision_weights_give_torchvision_logits(torchvision_resnet: nn.Modu
     network.load_state_dict(torchvision_resnet.state_dict())
     images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        torch.testing.assert_close(network(images).logits, torchvision_resnet(images), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            network(images).logits, torchvision_resnet(images), rtol=1e-4, atol=1e-5
+        )
 
 
 def pretrained_state(seed: int = 0) -> dict[str, torch.Tensor]:
     """A state dictionary as torchvision's old file has it: 1000 classes, no batch counters."""
     torch.manual_seed(seed)
     state = ResNetImagenet(1000, **TINY).state_dict()
-    return {name: value + 1 for name, value in state.items() if not name.endswith("num_batches_tracked")}
+    return {
+        name: value + 1 for name, value in state.items() if not name.endswith("num_batches_tracked")
+    }
 
 
 @pytest.mark.parametrize(("rule", "heads"), [("stages1-3", 2), ("trunk", 1)])
@@ -97,7 +105,11 @@ def test_pretraining_is_strict() -> None:
         ({"layer2.9.conv1.weight": torch.zeros(1)}, "unknown layer2.9.conv1.weight"),
         ({"conv1.weight": torch.zeros(4, 3, 3, 3)}, "another shape for conv1.weight"),
     ):
-        state = {name: value for name, value in (pretrained_state() | change).items() if value is not None}
+        state = {
+            name: value
+            for name, value in (pretrained_state() | change).items()
+            if value is not None
+        }
         with pytest.raises(DataError, match=message):
             network.load_pretrained(state)
 
@@ -146,7 +158,9 @@ def test_dropout_and_batch_norm_of_the_frozen_network_stay_alive() -> None:
     images = torch.randn(4, 3, 64, 64)
     before = network.bn1.running_mean.clone()
     first, second = network(images), network(images)
-    assert not torch.equal(network.bn1.running_mean, before), "running statistics go on, as released"
+    assert not torch.equal(network.bn1.running_mean, before), (
+        "running statistics go on, as released"
+    )
     torch.testing.assert_close(first.features, second.features)
     assert not torch.equal(first.logits, second.logits)
     network.eval()
@@ -154,7 +168,8 @@ def test_dropout_and_batch_norm_of_the_frozen_network_stay_alive() -> None:
 
 
 @pytest.mark.parametrize(
-    "build", [lambda h: ResNetCifar(5, heads=h, **TINY), lambda h: ResNetImagenet(5, heads=h, **TINY)]
+    "build",
+    [lambda h: ResNetCifar(5, heads=h, **TINY), lambda h: ResNetImagenet(5, heads=h, **TINY)],
 )
 def test_heads_and_layout(build: type[nn.Module]) -> None:
     """The second head is separate, and channels-last changes nothing but rounding."""
@@ -165,12 +180,16 @@ def test_heads_and_layout(build: type[nn.Module]) -> None:
     two = build(2).eval()
     with torch.no_grad():
         out = two(images)
-        assert torch.equal(out.logits, one(images).logits), "a second head leaves the first one's weights alone"
+        assert torch.equal(out.logits, one(images).logits), (
+            "a second head leaves the first one's weights alone"
+        )
         assert one(images).consistency is None
         assert out.consistency.shape == (3, 5) and not torch.equal(out.consistency, out.logits)
         assert [stage.shape[1] for stage in out.maps] == list(TINY["widths"])
         assert out.features.shape == (3, 10)
-        turned = two.to(memory_format=torch.channels_last)(images.contiguous(memory_format=torch.channels_last))
+        turned = two.to(memory_format=torch.channels_last)(
+            images.contiguous(memory_format=torch.channels_last)
+        )
         torch.testing.assert_close(turned.logits, out.logits, rtol=1e-4, atol=1e-5)
     with pytest.raises(UsageError, match="1 or 2 heads"):
         build(3)
@@ -184,7 +203,12 @@ def test_vgg() -> None:
     network = VggPlain(4, hidden=8).eval()
     with torch.no_grad():
         out = network(torch.randn(1, 3, 32, 32))
-        assert [tuple(stage.shape[1:]) for stage in out.maps] == [(128, 8, 8), (256, 4, 4), (512, 2, 2), (512, 1, 1)]
+        assert [tuple(stage.shape[1:]) for stage in out.maps] == [
+            (128, 8, 8),
+            (256, 4, 4),
+            (512, 2, 2),
+            (512, 1, 1),
+        ]
         expected = nn.functional.adaptive_avg_pool2d(out.maps[-1], 7).flatten(1)
         torch.testing.assert_close(network.hidden(expected), out.features)
         torch.testing.assert_close(network.fc(out.features), out.logits)

@@ -1,4 +1,5 @@
-"""The once-for-all networks: published sizes, the start from scratch, and strict reading of weights files."""
+"""The once-for-all networks: published sizes, the start from scratch, and strict reading of weights
+files."""
 
 from __future__ import annotations
 
@@ -29,12 +30,13 @@ PUBLISHED = [
     (4.7, 96),
     (3.8, 66),
 ]
-"""OFA's own figures with 1000 classes: millions of parameters, of multiply-accumulates at the network's own side. Its
-79 million for network 3 do not fit its configuration file."""
+"""OFA's own figures with 1000 classes: millions of parameters, of multiply-accumulates at the
+network's own side. Its 79 million for network 3 do not fit its configuration file."""
 
 
 def test_published_sizes() -> None:
-    """All twelve with OFA's head, the teacher, and the sum over the twelve with DIAM's ten classes."""
+    """All twelve with OFA's head, the teacher, and the sum over the twelve with DIAM's ten
+    classes."""
     total = 0
     for net, (millions, cost) in enumerate(PUBLISHED):
         network = Ofa(1000, net=net)
@@ -51,7 +53,9 @@ def test_published_sizes() -> None:
 def test_round8_is_the_mobilenet_rule() -> None:
     from torchvision.models._utils import _make_divisible
 
-    assert [round8(v / 4) for v in range(1, 2000)] == [_make_divisible(v / 4, 8) for v in range(1, 2000)]
+    assert [round8(v / 4) for v in range(1, 2000)] == [
+        _make_divisible(v / 4, 8) for v in range(1, 2000)
+    ]
 
 
 def test_names_and_numbers_of_networks() -> None:
@@ -64,7 +68,8 @@ def test_names_and_numbers_of_networks() -> None:
 
 
 def test_start_from_scratch() -> None:
-    """Normal with variance 2 / (k k outputs), depthwise convolutions not divided by their groups; biases 0, scales 1."""
+    """Normal with variance 2 / (k k outputs), depthwise convolutions not divided by their groups;
+    biases 0, scales 1."""
     torch.manual_seed(0)
     network = Ofa(10, net=0)
     depthwise = 0
@@ -79,7 +84,11 @@ def test_start_from_scratch() -> None:
         if isinstance(module, nn.BatchNorm2d):
             assert bool((module.weight == 1).all())
     assert depthwise == 16
-    assert all(bool((value == 0).all()) for name, value in network.named_parameters() if name.endswith("bias"))
+    assert all(
+        bool((value == 0).all())
+        for name, value in network.named_parameters()
+        if name.endswith("bias")
+    )
     linear = network.classifier.linear.weight.detach() * math.sqrt(1280)
     assert float(linear.abs().max()) <= 1
     assert float(linear.std()) == pytest.approx(1 / math.sqrt(3), abs=0.01)
@@ -98,7 +107,7 @@ def test_dropout_before_the_classifier_only() -> None:
     assert Ofa(10, net=0, dropout=0.3).dropout.p == 0.3
 
 
-# -------------------------------------------------------------------------------------------------------- weights files
+# ------------------------------------------------------------------------------------ weights files
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +129,9 @@ def test_all_but_the_head_is_loaded(official: dict[str, torch.Tensor], tmp_path:
     network = Ofa(10, net=11)
     head = network.classifier.linear.weight.detach().clone()
     save(official, tmp_path, network.weights_file)
-    network.load_pretrained(read_weights(tmp_path / "s7edge_lat@29ms_top1@70.5_finetune@25" / "init"))
+    network.load_pretrained(
+        read_weights(tmp_path / "s7edge_lat@29ms_top1@70.5_finetune@25" / "init")
+    )
     for name, value in network.state_dict().items():
         if not name.startswith("classifier."):
             assert torch.equal(value, official[name]), name
@@ -133,14 +144,18 @@ def test_all_but_the_head_is_loaded(official: dict[str, torch.Tensor], tmp_path:
 
 def test_names_that_diam_saves(official: dict[str, torch.Tensor]) -> None:
     network = Ofa(10, net=11)
-    network.load_pretrained({name.replace(".mobile_inverted_conv.", ".conv."): v for name, v in official.items()})
+    network.load_pretrained(
+        {name.replace(".mobile_inverted_conv.", ".conv."): v for name, v in official.items()}
+    )
     name = "blocks.5.mobile_inverted_conv.depth_conv.conv.weight"
     assert torch.equal(network.state_dict()[name], official[name])
 
 
 def test_old_files_without_batch_counters(official: dict[str, torch.Tensor]) -> None:
     network = Ofa(10, net=11)
-    network.load_pretrained({k: v for k, v in official.items() if not k.endswith("num_batches_tracked")})
+    network.load_pretrained(
+        {k: v for k, v in official.items() if not k.endswith("num_batches_tracked")}
+    )
     assert torch.equal(network.first_conv.conv.weight, official["first_conv.conv.weight"])
 
 
@@ -149,12 +164,20 @@ def test_old_files_without_batch_counters(official: dict[str, torch.Tensor]) -> 
     [
         (lambda s: s.pop("final_expand_layer.bn.running_var"), "lacks final_expand_layer"),
         (lambda s: s.pop("classifier.linear.bias"), "lacks classifier.linear.bias"),
-        (lambda s: [s.pop(name) for name in list(s) if name.startswith("classifier")], "lacks classifier.linear"),
+        (
+            lambda s: [s.pop(name) for name in list(s) if name.startswith("classifier")],
+            "lacks classifier.linear",
+        ),
         (lambda s: s.update({"extra.weight": torch.zeros(1)}), "unknown extra.weight"),
-        (lambda s: s.update({"first_conv.conv.weight": torch.zeros(16, 1, 3, 3)}), "another shape for first_conv"),
+        (
+            lambda s: s.update({"first_conv.conv.weight": torch.zeros(16, 1, 3, 3)}),
+            "another shape for first_conv",
+        ),
     ],
 )
-def test_a_file_that_does_not_fit_is_refused(official: dict[str, torch.Tensor], change, message: str) -> None:
+def test_a_file_that_does_not_fit_is_refused(
+    official: dict[str, torch.Tensor], change, message: str
+) -> None:
     """The release swallows every mismatch; here nothing is copied unless all of it fits."""
     state = dict(official)
     change(state)

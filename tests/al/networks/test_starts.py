@@ -1,6 +1,8 @@
-"""Where every network starts: spread, range and kind of each tensor, against the tables of what the releases draw.
+"""Where every network starts: spread, range and kind of each tensor, against the tables of what the
+releases draw.
 
-Trajectories load weights and parameter counts see nothing; a network that starts at the wrong spread passes both.
+Trajectories load weights and parameter counts see nothing; a network that starts at the wrong
+spread passes both.
 """
 
 from __future__ import annotations
@@ -27,14 +29,18 @@ Law = tuple[str, float]
 
 
 def of_default(module: nn.Module, kind: str) -> Law:
-    """torch's default of plain and transposed convolutions and linear layers: uniform in +-1/sqrt(fan_in), weights and biases."""
+    """torch's default of plain and transposed convolutions and linear layers: uniform in
+    +-1/sqrt(fan_in), weights and biases."""
     weight = module.weight
     assert isinstance(weight, Tensor)
     return "uniform", 1 / math.sqrt(weight[0].numel())
 
 
-def laws(network: nn.Module, special: Callable[[str, nn.Module, str], Law | None]) -> dict[str, Law]:
-    """The law of every parameter: what `special` says of it, else batch norm's 1 and 0 or torch's default."""
+def laws(
+    network: nn.Module, special: Callable[[str, nn.Module, str], Law | None]
+) -> dict[str, Law]:
+    """The law of every parameter: what `special` says of it, else batch norm's 1 and 0 or torch's
+    default."""
     found: dict[str, Law] = {}
     for name, module in network.named_modules():
         for kind, _ in module.named_parameters(recurse=False):
@@ -46,7 +52,8 @@ def laws(network: nn.Module, special: Callable[[str, nn.Module, str], Law | None
 
 
 def check(network: nn.Module, expected: Mapping[str, Law]) -> None:
-    """Mean and spread within four standard errors, uniform draws inside their bound and near it, normal ones beyond it."""
+    """Mean and spread within four standard errors, uniform draws inside their bound and near it,
+    normal ones beyond it."""
     values = dict(network.named_parameters())
     assert set(values) == set(expected)
     for name, (kind, size) in expected.items():
@@ -56,7 +63,9 @@ def check(network: nn.Module, expected: Mapping[str, Law]) -> None:
             assert bool((value == size).all()), f"{name}: not {size}"
             continue
         spread = size if kind == "normal" else size / math.sqrt(3)
-        assert abs(float(value.mean())) < 5 * spread / math.sqrt(count), f"{name}: mean {float(value.mean()):.2g}"
+        assert abs(float(value.mean())) < 5 * spread / math.sqrt(count), (
+            f"{name}: mean {float(value.mean()):.2g}"
+        )
         if count > 50:
             # Relative error of a standard deviation: sqrt((kurtosis - 1) / 4n).
             error = math.sqrt((2.0 if kind == "normal" else 0.8) / (4 * count))
@@ -95,7 +104,11 @@ def graph(name: str, module: nn.Module, kind: str) -> Law:
 def adversarial(name: str, module: nn.Module, kind: str) -> Law | None:
     reached = name.startswith(("encoder", "net")) or name == "decoder.0"
     if isinstance(module, nn.Conv2d | nn.Linear) and reached:
-        return ("constant", 0.0) if kind == "bias" else ("normal", math.sqrt(2 / module.weight[0].numel()))
+        return (
+            ("constant", 0.0)
+            if kind == "bias"
+            else ("normal", math.sqrt(2 / module.weight[0].numel()))
+        )
     return None
 
 
@@ -148,7 +161,8 @@ def test_the_check_notices_the_starts_that_were_wrong() -> None:
 
 
 def test_vgg_spreads_its_logits_and_shows_the_map() -> None:
-    """Logits of 16 images spread by 2e-3 as released, by 7e-8 from torch's default, from which it does not learn."""
+    """Logits of 16 images spread by 2e-3 as released, by 7e-8 from torch's default, from which it
+    does not learn."""
     params = (
         find_suite("st-conal/cifar100", Path(__file__).parents[3] / "suites")
         .resolve(variant="vgg16")

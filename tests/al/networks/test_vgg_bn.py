@@ -1,4 +1,5 @@
-"""VGG with batch norm and the deeper residual networks of BAL against torchvision; what an image costs."""
+"""VGG with batch norm and the deeper residual networks of BAL against torchvision; what an image
+costs."""
 
 from __future__ import annotations
 
@@ -29,8 +30,15 @@ def test_features_are_torchvisions(depth: int) -> None:
     with torch.no_grad():
         out, features = ours.eval()(x), theirs.eval()(x).flatten(1)
         torch.testing.assert_close(out.features, features)
-        torch.testing.assert_close(out.logits, nn.functional.linear(features, *ours.classifier.parameters()))
-    assert [tuple(m.shape[1:]) for m in out.maps] == [(128, 8, 8), (256, 4, 4), (512, 2, 2), (512, 1, 1)]
+        torch.testing.assert_close(
+            out.logits, nn.functional.linear(features, *ours.classifier.parameters())
+        )
+    assert [tuple(m.shape[1:]) for m in out.maps] == [
+        (128, 8, 8),
+        (256, 4, 4),
+        (512, 2, 2),
+        (512, 1, 1),
+    ]
 
 
 def test_larger_images_need_the_declared_deviation() -> None:
@@ -40,7 +48,9 @@ def test_larger_images_need_the_declared_deviation() -> None:
         VggBn(5, depth=11)(x)
     with torch.no_grad():
         out = VggBn(5, depth=11, adaptive=True).eval()(x)
-    torch.testing.assert_close(out.features, nn.functional.adaptive_avg_pool2d(out.maps[-1], 1).flatten(1))
+    torch.testing.assert_close(
+        out.features, nn.functional.adaptive_avg_pool2d(out.maps[-1], 1).flatten(1)
+    )
     with pytest.raises(UsageError, match="no VGG with 12 layers"):
         VggBn(5, depth=12)
 
@@ -75,7 +85,8 @@ def test_published_costs(network: nn.Module, side: int, billions: float) -> None
 
 
 def test_cost_by_hand() -> None:
-    """Strides, padding, groups and a linear layer over positions, counted on paper; the network is left as it was."""
+    """Strides, padding, groups and a linear layer over positions, counted on paper; the network is
+    left as it was."""
     network = nn.Sequential(
         nn.Conv2d(4, 8, 3, stride=2, padding=1, groups=2),  # 8 * 5 * 5 outputs of 2 * 9 products
         nn.BatchNorm2d(8),

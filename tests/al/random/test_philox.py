@@ -1,4 +1,5 @@
-"""Counter-based randomness: known answers, a slow twin, and what is promised about order and batches."""
+"""Counter-based randomness: known answers, a slow twin, and what is promised about order and
+batches."""
 
 from __future__ import annotations
 
@@ -21,9 +22,21 @@ KEY = 0x299F31D0A4093822
 @pytest.mark.parametrize(
     ("key", "counter", "answer"),
     [
-        ("00000000 00000000", "00000000 00000000 00000000 00000000", "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
-        ("ffffffff ffffffff", "ffffffff ffffffff ffffffff ffffffff", "408f276d 41c83b0e a20bc7c6 6d5451fd"),
-        ("a4093822 299f31d0", "243f6a88 85a308d3 13198a2e 03707344", "d16cfe09 94fdcceb 5001e420 24126ea1"),
+        (
+            "00000000 00000000",
+            "00000000 00000000 00000000 00000000",
+            "6627e8d5 e169c58d bc57ac4c 9b00dbd8",
+        ),
+        (
+            "ffffffff ffffffff",
+            "ffffffff ffffffff ffffffff ffffffff",
+            "408f276d 41c83b0e a20bc7c6 6d5451fd",
+        ),
+        (
+            "a4093822 299f31d0",
+            "243f6a88 85a308d3 13198a2e 03707344",
+            "d16cfe09 94fdcceb 5001e420 24126ea1",
+        ),
     ],
 )
 def test_known_answers(key: str, counter: str, answer: str) -> None:
@@ -32,20 +45,28 @@ def test_known_answers(key: str, counter: str, answer: str) -> None:
     assert [f"{word:08x}" for word in drawn[0].tolist()] == answer.split()
 
 
-@given(st.tuples(WORDS, WORDS), st.lists(st.tuples(WORDS, WORDS, WORDS, WORDS), min_size=1, max_size=5))
-def test_equals_the_slow_twin(key: tuple[int, int], counters: list[tuple[int, int, int, int]]) -> None:
+@given(
+    st.tuples(WORDS, WORDS), st.lists(st.tuples(WORDS, WORDS, WORDS, WORDS), min_size=1, max_size=5)
+)
+def test_equals_the_slow_twin(
+    key: tuple[int, int], counters: list[tuple[int, int, int, int]]
+) -> None:
     drawn = philox4x32(key, torch.tensor(counters))
     assert drawn.dtype == torch.int64
     assert drawn.tolist() == [words_of(key, counter) for counter in counters]
 
 
 @given(st.integers(0, 2**64 - 1), WORDS, WORDS, st.integers(1, 11))
-def test_bits_are_blocks_of_sample_epoch_purpose(key: int, epoch: int, purpose: int, n: int) -> None:
+def test_bits_are_blocks_of_sample_epoch_purpose(
+    key: int, epoch: int, purpose: int, n: int
+) -> None:
     samples = [5, 0, 2**31 - 1]
     drawn = Counter(key).bits(torch.tensor(samples), epoch, purpose, n)
     halves = (key % 2**32, key >> 32)
     for sample, row in zip(samples, drawn.tolist(), strict=True):
-        words = [word for block in range(3) for word in words_of(halves, (sample, epoch, purpose, block))]
+        words = [
+            word for block in range(3) for word in words_of(halves, (sample, epoch, purpose, block))
+        ]
         assert row == words[:n]
 
 
@@ -54,7 +75,9 @@ def test_a_sample_has_its_numbers_in_any_company() -> None:
     together = counter.bits(samples, 3, 4, 7)
     order = torch.randperm(100, generator=torch.Generator().manual_seed(0))
     assert torch.equal(counter.bits(samples[order], 3, 4, 7), together[order])
-    assert torch.equal(torch.cat([counter.bits(part, 3, 4, 7) for part in samples.split(9)]), together)
+    assert torch.equal(
+        torch.cat([counter.bits(part, 3, 4, 7) for part in samples.split(9)]), together
+    )
     assert counter.bits(samples[:0], 3, 4, 7).shape == (0, 7)
 
 
@@ -110,5 +133,9 @@ def test_the_same_integers_on_a_gpu() -> None:
         pytest.skip("no CUDA device")
     counter, samples = Counter(KEY), torch.arange(5000)
     assert torch.equal(counter.bits(samples, 1, 2, 9), counter.bits(samples.cuda(), 1, 2, 9).cpu())
-    assert torch.equal(counter.uniform(samples, 1, 2, 3), counter.uniform(samples.cuda(), 1, 2, 3).cpu())
-    assert torch.equal(counter.permutation(999, 1, 2, "cpu"), counter.permutation(999, 1, 2, "cuda").cpu())
+    assert torch.equal(
+        counter.uniform(samples, 1, 2, 3), counter.uniform(samples.cuda(), 1, 2, 3).cpu()
+    )
+    assert torch.equal(
+        counter.permutation(999, 1, 2, "cpu"), counter.permutation(999, 1, 2, "cuda").cpu()
+    )

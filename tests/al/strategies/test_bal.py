@@ -1,4 +1,5 @@
-"""BAL and PT4AL as strategies: whole experiments through the loop's own acquisition, with random numbers for a network."""
+"""BAL and PT4AL as strategies: whole experiments through the loop's own acquisition, with random
+numbers for a network."""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ from tests.helpers.runs import protocol
 
 SIZES = {"cifar10": 50_000, "svhn": 73_257, "caltech101": 7_857, "tinyimagenet": 100_000}
 SHARES = {"small": [2] * 5, "base": [10, *[5] * 6], "large": [10] * 10}
-# What main.py of BAL at 140d279 makes of the README's betas and the figure's budgets: beta, first budget, later budgets,
-# windows (half open, before labelled images are removed).
+# What main.py of BAL at 140d279 makes of the README's betas and the figure's budgets: beta, first
+# budget, later budgets, windows (half open, before labelled images are removed).
 PUBLISHED: dict[tuple[str, str], tuple[float, int, int, list[tuple[int, int]]]] = {
     ("cifar10", "small"): (
         1.0,
@@ -34,21 +35,55 @@ PUBLISHED: dict[tuple[str, str], tuple[float, int, int, list[tuple[int, int]]]] 
         1.2,
         5000,
         2500,
-        [(0, 8570), (13569, 22140), (20711, 29282), (27853, 36424), (34995, 43566), (42137, 50000), (41429, 50000)],
+        [
+            (0, 8570),
+            (13569, 22140),
+            (20711, 29282),
+            (27853, 36424),
+            (34995, 43566),
+            (42137, 50000),
+            (41429, 50000),
+        ],
     ),
-    ("svhn", "small"): (1.0, 1465, 1465, [(0, 14651), (29302, 43953), (43953, 58604), (58604, 73255), (58606, 73257)]),
+    ("svhn", "small"): (
+        1.0,
+        1465,
+        1465,
+        [(0, 14651), (29302, 43953), (43953, 58604), (58604, 73255), (58606, 73257)],
+    ),
     ("svhn", "base"): (
         1.4,
         7325,
         3662,
-        [(0, 14650), (18837, 33488), (29302, 43953), (39767, 54418), (50232, 64883), (60697, 73257), (58606, 73257)],
+        [
+            (0, 14650),
+            (18837, 33488),
+            (29302, 43953),
+            (39767, 54418),
+            (50232, 64883),
+            (60697, 73257),
+            (58606, 73257),
+        ],
     ),
-    ("caltech101", "small"): (0.5, 157, 157, [(0, 785), (3534, 4320), (5105, 5891), (6676, 7462), (7071, 7857)]),
+    ("caltech101", "small"): (
+        0.5,
+        157,
+        157,
+        [(0, 785), (3534, 4320), (5105, 5891), (6676, 7462), (7071, 7857)],
+    ),
     ("caltech101", "base"): (
         1.3,
         785,
         392,
-        [(0, 1458), (2075, 3534), (3197, 4656), (4319, 5778), (5441, 6900), (6563, 7857), (6398, 7857)],
+        [
+            (0, 1458),
+            (2075, 3534),
+            (3197, 4656),
+            (4319, 5778),
+            (5441, 6900),
+            (6563, 7857),
+            (6398, 7857),
+        ],
     ),
     ("tinyimagenet", "small"): (
         0.5,
@@ -60,7 +95,15 @@ PUBLISHED: dict[tuple[str, str], tuple[float, int, int, list[tuple[int, int]]]] 
         1.2,
         10000,
         5000,
-        [(0, 17142), (27141, 44283), (41426, 58568), (55711, 72853), (69996, 87138), (84281, 100000), (82858, 100000)],
+        [
+            (0, 17142),
+            (27141, 44283),
+            (41426, 58568),
+            (55711, 72853),
+            (69996, 87138),
+            (84281, 100000),
+            (82858, 100000),
+        ],
     ),
 }
 LARGE = {
@@ -90,10 +133,18 @@ class Noise:
 
 
 def experiment(
-    strategy: Strategy, size: int, budgets: list[int], statics: dict[str, torch.Tensor], seed: int = 0
+    strategy: Strategy,
+    size: int,
+    budgets: list[int],
+    statics: dict[str, torch.Tensor],
+    seed: int = 0,
 ) -> tuple[list[np.ndarray], Pool, Noise, list[Any]]:
     """Picks of every acquisition, the first labelled set included, as the loop makes them."""
-    acquisition = {"initial": {"rule": "strategy", "size": budgets[0]}, "budget": budgets[1:], "cycles": len(budgets)}
+    acquisition = {
+        "initial": {"rule": "strategy", "size": budgets[0]},
+        "budget": budgets[1:],
+        "cycles": len(budgets),
+    }
     asked = protocol(data__train_size=size, acquisition=acquisition)
     noise: Any = Noise(size, seed)
     pool = initial_pool(asked, strategy, noise, statics)
@@ -138,7 +189,11 @@ def test_picks_come_from_the_published_windows(name: str, regime: str) -> None:
     for picks, (begin, end), (view, found) in zip(bought[1:], windows[1:], views, strict=True):
         inside = {int(i) for i in np.flatnonzero((rank >= begin) & (rank < end))} - labelled
         assert set(view.candidates.tolist()) == inside and set(picks.tolist()) <= inside
-        assert found.diagnostics == {"window/begin": begin, "window/end": end, "window/unlabelled": len(inside)}
+        assert found.diagnostics == {
+            "window/begin": begin,
+            "window/end": end,
+            "window/unlabelled": len(inside),
+        }
         labelled |= set(picks.tolist())
     assert noise.asked == [len(view.candidates) for view, _ in views]
 
@@ -154,14 +209,25 @@ def test_large_regime_stays_below_its_ceiling(name: str) -> None:
     assert found == pytest.approx(share, abs=0.6) and found < ceiling
     assert [len(picks) for picks in bought[:8]] == budgets[:8]  # nominal up to 80 %
     assert 0.48 <= len(bought[8]) / budgets[8] <= 0.63 and len(bought[9]) < 0.1 * budgets[9]
-    assert len(np.intersect1d(rank[pool.labelled], np.arange(budgets[0], int((2.5 - beta / 2) * (size // 10))))) == 0
+    assert (
+        len(
+            np.intersect1d(
+                rank[pool.labelled], np.arange(budgets[0], int((2.5 - beta / 2) * (size // 10)))
+            )
+        )
+        == 0
+    )
 
 
 def test_readme_example_leaves_nothing_to_choose_and_ends_at_45_000() -> None:
     statics, _ = ranked_pool(50_000)
-    bought, pool, noise, _ = experiment(bal(beta=1.0, addendum=5_000), 50_000, [5_000] * 10, statics)
+    bought, pool, noise, _ = experiment(
+        bal(beta=1.0, addendum=5_000), 50_000, [5_000] * 10, statics
+    )
     assert [len(picks) for picks in bought] == [5_000] * 9 + [0]
-    assert noise.asked == [5_000] * 8  # sub-pools as large as the budget; the last one is empty and asks nothing
+    assert (
+        noise.asked == [5_000] * 8
+    )  # sub-pools as large as the budget; the last one is empty and asks nothing
     assert len(pool.labelled) == 45_000
 
 
@@ -181,7 +247,9 @@ def test_samplers_inside_the_window(sampler: str) -> None:
         assert bought[1].tolist() == inside[np.argsort(keys[sampler][inside])][:50].tolist()
     else:
         other, *_ = experiment(bal(beta=1.0, sampler=sampler), size, budgets, statics, seed=1)
-        assert set(bought[1].tolist()) != set(other[1].tolist()) and len(set(bought[1].tolist())) == 50
+        assert (
+            set(bought[1].tolist()) != set(other[1].tolist()) and len(set(bought[1].tolist())) == 50
+        )
 
 
 def test_first_selection_is_cut_by_a_short_window() -> None:
@@ -200,8 +268,11 @@ def test_first_selection_is_cut_by_a_short_window() -> None:
         ("rand", 1.0, 5_000, [3155, 3445, 331, 2121, 4188, 3980, 3317, 2484, 3904, 2933]),
     ],
 )
-def test_first_labels_as_main_py_takes_them(first: str, beta: float, addendum: int, head: list[int]) -> None:
-    """Ranks of the first ten of 5,000 images of 50,000; those of `rand` by Python's generator under seed 0, as released."""
+def test_first_labels_as_main_py_takes_them(
+    first: str, beta: float, addendum: int, head: list[int]
+) -> None:
+    """Ranks of the first ten of 5,000 images of 50,000; those of `rand` by Python's generator under
+    seed 0, as released."""
     statics, rank = ranked_pool(50_000)
     for seed in (0, 1):
         strategy = bal(beta=beta, addendum=addendum, first=first)
@@ -211,12 +282,18 @@ def test_first_labels_as_main_py_takes_them(first: str, beta: float, addendum: i
 
 def test_bal_refuses_impossible_parameters() -> None:
     wrong = {"beta": 1.0, "first": "uni"}
-    for params in ({}, {"beta": 0.0}, {"beta": 1.0, "sampler": "margin"}, {"beta": 1.0, "addendum": 0}, wrong):
+    for params in (
+        {},
+        {"beta": 0.0},
+        {"beta": 1.0, "sampler": "margin"},
+        {"beta": 1.0, "addendum": 0},
+        wrong,
+    ):
         with pytest.raises(UsageError, match="bal"):
             bal(**params)
 
 
-# ------------------------------------------------------------------------------------------------------------- PT4AL
+# -------------------------------------------------------------------------------------------- PT4AL
 
 
 def losses(size: int, seed: int = 5) -> dict[str, torch.Tensor]:
@@ -245,7 +322,10 @@ def test_pt4al_visits_each_batch_once(order: str) -> None:
 
 def test_text_order_puts_the_easiest_images_into_the_first_batch() -> None:
     statics = losses(5_000)
-    first = {order: experiment(pt4al(order=order), 5_000, [100, 100], statics)[0][0] for order in ("text", "number")}
+    first = {
+        order: experiment(pt4al(order=order), 5_000, [100, 100], statics)[0][0]
+        for order in ("text", "number")
+    }
     values = statics["pretext.loss"].numpy()
     assert (values[first["text"]] < 1e-4).mean() > 0.5 and values[first["number"]].min() > 0.05
 

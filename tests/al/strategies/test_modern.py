@@ -1,4 +1,5 @@
-"""Newer acquisition functions beside another library's on fixed features, and beside slow programs written from the papers.
+"""Newer acquisition functions beside another library's on fixed features, and beside slow programs
+written from the papers.
 
 scikit-activeml is the other library. Where a method draws, both get the same numbers.
 """
@@ -19,10 +20,20 @@ from torch import Tensor
 
 from benchmark.al.functional import bald as bald_
 from benchmark.al.functional.bait import bait, fisher_weights
-from benchmark.al.functional.clustering import cluster, linkage_clusters, nearest_to_centres, typicality
+from benchmark.al.functional.clustering import (
+    cluster,
+    linkage_clusters,
+    nearest_to_centres,
+    typicality,
+)
 from benchmark.al.functional.coverage import BallCover, herding, pure_radius
 from benchmark.al.functional.lazy_greedy import lazy_greedy
-from benchmark.al.functional.mixing import changed_by_dropout, class_anchors, falcun, flipped_by_mixing
+from benchmark.al.functional.mixing import (
+    changed_by_dropout,
+    class_anchors,
+    falcun,
+    flipped_by_mixing,
+)
 from benchmark.al.strategies import Strategy, View
 from benchmark.al.strategies.alfa_mix import AlfaMix
 from benchmark.al.strategies.cluster_margin import ClusterMargin
@@ -77,7 +88,9 @@ def points(seed: int = 0) -> tuple[Tensor, Tensor]:
     return drawn[:POOL], drawn[POOL:]
 
 
-def other(method: str, candidates: Tensor, labelled: Tensor, budget: int, **params: Any) -> list[int]:
+def other(
+    method: str, candidates: Tensor, labelled: Tensor, budget: int, **params: Any
+) -> list[int]:
     """Picks of scikit-activeml among the candidates."""
     pool = pytest.importorskip("skactiveml.pool")
     both = torch.cat([labelled, candidates]).double().numpy()
@@ -86,7 +99,7 @@ def other(method: str, candidates: Tensor, labelled: Tensor, budget: int, **para
     return [int(place) - len(labelled) for place in found]
 
 
-# ------------------------------------------------------------------------------------------------------ lazy greedy
+# -------------------------------------------------------------------------------------- lazy greedy
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -116,7 +129,7 @@ def test_lazy_greedy_is_greedy(seed: int) -> None:
     assert found == plain and asked < 12 * 300
 
 
-# ---------------------------------------------------------------------------------------------------------- TypiClust
+# ---------------------------------------------------------------------------------------- TypiClust
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -136,7 +149,9 @@ def test_typiclust_beside_scikit_activeml(seed: int) -> None:
     )
     seen = view(seed, **{"features": candidates, "labelled.features": labelled})
     ours = select(strategy, seen, budget)
-    names = cluster(torch.cat([labelled, candidates]), len(labelled) + budget, rng(seed))[len(labelled) :]
+    names = cluster(torch.cat([labelled, candidates]), len(labelled) + budget, rng(seed))[
+        len(labelled) :
+    ]
     assert {int(names[place]) for place in ours} == {int(names[place]) for place in theirs}
     assert set(ours) == set(theirs)
 
@@ -151,17 +166,21 @@ def test_typicality_by_its_formula() -> None:
 
 
 def test_typiclust_takes_turns_and_leaves_small_clusters() -> None:
-    """Two large clusters and two far single points, four clusters at most: the large ones sell all eight."""
+    """Two large clusters and two far single points, four clusters at most: the large ones sell all
+    eight."""
     large = torch.cat([numbers(29, WIDTH, seed=1), 50 + numbers(29, WIDTH, seed=2)])
     candidates = torch.cat([large, torch.full((1, WIDTH), 500.0), torch.full((1, WIDTH), -500.0)])
     labelled = torch.empty(0, WIDTH)
     seen = view(**{"features": candidates, "labelled.features": labelled})
     picked = select(TypiClust(clusters=4), seen, 8)
-    assert sorted(place >= 29 for place in picked) == [False] * 4 + [True] * 4 and not {58, 59} & set(picked)
+    assert sorted(place >= 29 for place in picked) == [False] * 4 + [True] * 4 and not {
+        58,
+        59,
+    } & set(picked)
     assert set(select(TypiClust(clusters=4, smallest=1), seen, 8)) >= {58, 59}
 
 
-# ------------------------------------------------------------------------------------------------- ProbCover, herding
+# ------------------------------------------------------------------------------- ProbCover, herding
 
 
 @pytest.mark.filterwarnings("ignore:The maximum purity")
@@ -172,20 +191,30 @@ def test_probcover_beside_scikit_activeml(delta: float) -> None:
     distances = torch.cdist(torch.cat([labelled, candidates]), candidates)
     assert torch.equal(cover.covered, (distances[:KNOWN] <= delta).any(dim=0))
     picks = cover.pick(6, rng()).tolist()
-    # As long as anything is uncovered, each pick has the largest degree; ties may fall otherwise there.
+    # As long as anything is uncovered, each pick has the largest degree; ties may fall otherwise
+    # there.
     theirs = other("ProbCover", candidates, labelled, 6, deltas=[delta], alpha=0.01, random_state=0)
-    covered = {"ours": (distances[:KNOWN] <= delta).any(dim=0), "theirs": (distances[:KNOWN] <= delta).any(dim=0)}
+    covered = {
+        "ours": (distances[:KNOWN] <= delta).any(dim=0),
+        "theirs": (distances[:KNOWN] <= delta).any(dim=0),
+    }
     near = distances[KNOWN:] <= delta
     for ours, their in zip(picks, theirs, strict=True):
         degrees = {name: (near & ~seen).sum(dim=1) for name, seen in covered.items()}
         if int(degrees["ours"].max()) == 0:
             break
         assert int(degrees["ours"][ours]) == int(degrees["ours"].max())
-        assert int(degrees["theirs"][their]) == int(degrees["theirs"].max()) == int(degrees["ours"].max())
+        assert (
+            int(degrees["theirs"][their])
+            == int(degrees["theirs"].max())
+            == int(degrees["ours"].max())
+        )
         assert ours == int(degrees["ours"].argmax()), "first of equals"
         covered["ours"] |= near[ours]
         covered["theirs"] |= near[their]
-    assert torch.equal(cover.covered | cover.degrees.bool(), cover.covered | (near & ~cover.covered).any(dim=1))
+    assert torch.equal(
+        cover.covered | cover.degrees.bool(), cover.covered | (near & ~cover.covered).any(dim=1)
+    )
 
 
 def test_the_pure_radius_is_the_largest_one() -> None:
@@ -208,9 +237,17 @@ def test_max_herding_beside_scikit_activeml(seed: int) -> None:
     candidates, labelled = points(seed)
     ours = herding(candidates, labelled, 10, sigma=0.8).tolist()
     theirs = other(
-        "MaxHerding", candidates, labelled, 10, metric="rbf", metric_dict={"gamma": 1 / 0.8**2}, random_state=seed
+        "MaxHerding",
+        candidates,
+        labelled,
+        10,
+        metric="rbf",
+        metric_dict={"gamma": 1 / 0.8**2},
+        random_state=seed,
     )
-    assert coverages(candidates, labelled, ours, 0.8) == pytest.approx(coverages(candidates, labelled, theirs, 0.8))
+    assert coverages(candidates, labelled, ours, 0.8) == pytest.approx(
+        coverages(candidates, labelled, theirs, 0.8)
+    )
 
 
 def coverages(candidates: Tensor, labelled: Tensor, picks: list[int], sigma: float) -> list[float]:
@@ -219,7 +256,9 @@ def coverages(candidates: Tensor, labelled: Tensor, picks: list[int], sigma: flo
     found = []
     for count in range(1, len(picks) + 1):
         centres = torch.cat([known, rows[picks[:count]]])
-        found.append(float(torch.exp(-torch.cdist(rows, centres).square() / sigma**2).amax(dim=1).sum()))
+        found.append(
+            float(torch.exp(-torch.cdist(rows, centres).square() / sigma**2).amax(dim=1).sum())
+        )
     return found
 
 
@@ -239,7 +278,7 @@ def test_uherding_by_its_formula() -> None:
         covered = torch.maximum(covered, kernel[pick])
 
 
-# ------------------------------------------------------------------------------------------------------ BALD, BatchBALD
+# ---------------------------------------------------------------------------------- BALD, BatchBALD
 
 
 def passes(count: int = 6, images: int = 12, classes: int = 3, seed: int = 0) -> Tensor:
@@ -263,7 +302,9 @@ def joint_information(probs: Tensor, batch: list[int]) -> float:
 def test_bald_is_the_information_of_one_image() -> None:
     probs = passes()
     scores, _ = bald_.mutual_information(probs)
-    assert scores.tolist() == pytest.approx([joint_information(probs, [image]) for image in range(12)])
+    assert scores.tolist() == pytest.approx(
+        [joint_information(probs, [image]) for image in range(12)]
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -272,7 +313,11 @@ def test_batch_bald_is_greedy_on_the_joint_information(seed: int) -> None:
     ours = bald_.batch_bald(probs, 4, 10_000, rng()).tolist()
     plain: list[int] = []
     for _ in range(4):
-        gains = {image: joint_information(probs, [*plain, image]) for image in range(12) if image not in plain}
+        gains = {
+            image: joint_information(probs, [*plain, image])
+            for image in range(12)
+            if image not in plain
+        }
         plain.append(max(gains, key=lambda image: gains[image]))
     assert ours == plain
 
@@ -280,7 +325,9 @@ def test_batch_bald_is_greedy_on_the_joint_information(seed: int) -> None:
 def test_bald_and_batch_bald_beside_scikit_activeml() -> None:
     pool = pytest.importorskip("skactiveml.pool")
     probs = passes(8, 40, 3, seed=5)
-    utilities = pool.batch_bald(probs.double().numpy(), batch_size=4, n_MC_samples=10_000, random_state=0)
+    utilities = pool.batch_bald(
+        probs.double().numpy(), batch_size=4, n_MC_samples=10_000, random_state=0
+    )
     theirs = [int(np.nanargmax(row)) for row in utilities]
     assert bald_.batch_bald(probs, 4, 10_000, rng()).tolist() == theirs
     scores, _ = bald_.mutual_information(probs)
@@ -290,7 +337,8 @@ def test_bald_and_batch_bald_beside_scikit_activeml() -> None:
 def test_drawn_combinations_estimate_the_exact_gain() -> None:
     probs = passes(6, 12, 3, seed=2)
     _, means = bald_.mutual_information(probs)
-    exact, drawn = bald_._Joint(probs, means, 10**6, rng()), bald_._Joint(probs, means, 20_000, rng(4))
+    exact = bald_._Joint(probs, means, 10**6, rng())
+    drawn = bald_._Joint(probs, means, 20_000, rng(4))
     drawn.samples = 20_000
     for image in (3, 7, 1):
         exact.accept(image)
@@ -298,7 +346,10 @@ def test_drawn_combinations_estimate_the_exact_gain() -> None:
     drawn.accept(3)
     drawn.samples, drawn.drawn = 20_000, True
     chosen = drawn._draw(drawn.weights[None].expand(20_000, -1))
-    drawn.passes, drawn.weights = drawn.passes[chosen], drawn.weights.new_full((20_000,), 1 / 20_000)
+    drawn.passes, drawn.weights = (
+        drawn.passes[chosen],
+        drawn.weights.new_full((20_000,), 1 / 20_000),
+    )
     for image in (7, 1):
         drawn.accept(image)
     places = torch.tensor([0, 4, 9])
@@ -306,19 +357,21 @@ def test_drawn_combinations_estimate_the_exact_gain() -> None:
 
 
 def test_a_batch_that_has_told_everything_is_filled_by_bald() -> None:
-    """Two passes that are sure of different labels: one image tells ln 2, and there is no more to tell."""
+    """Two passes that are sure of different labels: one image tells ln 2, and there is no more to
+    tell."""
     probs = torch.zeros(2, 6, 2)
     probs[0, :, 0], probs[1, :, 1] = 1, 1
     probs[:, 4:] = 0.5
     assert bald_.batch_bald(probs, 5, 100, rng()).tolist() == [0, 1, 2, 3, 4]
 
 
-# ------------------------------------------------------------------------------------------------------- power, FALCUN
+# ------------------------------------------------------------------------------------ power, FALCUN
 
 
 @pytest.mark.parametrize("beta", [0.5, 2.0])
 def test_power_draws_by_their_probabilities(beta: float) -> None:
-    """The first two of many draws against successive draws without replacement: chi-square with 11 degrees of freedom."""
+    """The first two of many draws against successive draws without replacement: chi-square with 11
+    degrees of freedom."""
     scores = torch.tensor([0.1, 0.4, 0.9, 0.3])
     weights = scores.double() ** beta
     counts: dict[tuple[int, int], int] = {}
@@ -328,14 +381,18 @@ def test_power_draws_by_their_probabilities(beta: float) -> None:
         counts[one, two] = counts.get((one, two), 0) + 1
     statistic = 0.0
     for one, two in itertools.permutations(range(4), 2):
-        expected = float(weights[one] / weights.sum() * weights[two] / (weights.sum() - weights[one])) * rounds
+        expected = (
+            float(weights[one] / weights.sum() * weights[two] / (weights.sum() - weights[one]))
+            * rounds
+        )
         statistic += (counts.get((one, two), 0) - expected) ** 2 / expected
     assert statistic < 31.3, "exceeded once in a thousand"
 
 
 @pytest.mark.parametrize("gamma", [1.0, 10.0])
 def test_falcun_beside_scikit_activeml(gamma: float) -> None:
-    """Uniform numbers in the middle of what their probabilities give their draws: the same images in the same order."""
+    """Uniform numbers in the middle of what their probabilities give their draws: the same images
+    in the same order."""
     pool = pytest.importorskip("skactiveml.pool")
     from skactiveml.classifier import SklearnClassifier
     from sklearn.linear_model import LogisticRegression
@@ -350,7 +407,10 @@ def test_falcun_beside_scikit_activeml(gamma: float) -> None:
     )
     picks = [int(place) - KNOWN for place in theirs]
     ends = np.nan_to_num(chances[:, KNOWN:]).cumsum(axis=1)
-    middles = [(row[pick] + (row[pick - 1] if pick else 0.0)) / 2 for row, pick in zip(ends, picks, strict=True)]
+    middles = [
+        (row[pick] + (row[pick - 1] if pick else 0.0)) / 2
+        for row, pick in zip(ends, picks, strict=True)
+    ]
     source = cast(np.random.Generator, SimpleNamespace(random=lambda: middles.pop(0)))
     assert falcun(probs, 15, gamma, source).tolist() == picks and not middles
 
@@ -364,7 +424,10 @@ def test_falcun_by_its_equations() -> None:
     for turn, pick in enumerate(ours):
         if turn:
             last = probs[ours[turn - 1]]
-            diversity = [min(d, float((row - last).abs().sum())) for d, row in zip(diversity, probs, strict=True)]
+            diversity = [
+                min(d, float((row - last).abs().sum()))
+                for d, row in zip(diversity, probs, strict=True)
+            ]
             low, high = min(diversity), max(diversity)
             diversity = [(d - low) / (high - low) for d in diversity]
         relevance = [
@@ -372,11 +435,13 @@ def test_falcun_by_its_equations() -> None:
             for place, (u, d) in enumerate(zip(uncertainty, diversity, strict=True))
         ]
         target, total = source.random() * sum(relevance), 0.0
-        expected = next(place for place, r in enumerate(itertools.accumulate(relevance)) if r > target)
+        expected = next(
+            place for place, r in enumerate(itertools.accumulate(relevance)) if r > target
+        )
         assert pick == expected and total == 0.0
 
 
-# ---------------------------------------------------------------------------------------------------- ALFA-Mix, DropQuery
+# ------------------------------------------------------------------------------ ALFA-Mix, DropQuery
 
 
 def head() -> tuple[Tensor, Tensor]:
@@ -390,7 +455,10 @@ def test_mixing_by_its_formula(epsilon: float | None) -> None:
     candidates = candidates.clamp(min=0)  # zeros in which anchors may agree
     weight, bias = head()
     anchors = class_anchors(labelled.clamp(min=0), torch.arange(KNOWN) % 3, CLASSES)
-    assert torch.allclose(anchors[1], labelled.clamp(min=0)[[1, 4, 7]].mean(dim=0)) and len(anchors) == 3
+    assert (
+        torch.allclose(anchors[1], labelled.clamp(min=0)[[1, 4, 7]].mean(dim=0))
+        and len(anchors) == 3
+    )
     found = flipped_by_mixing(candidates, weight, bias, anchors, epsilon)
     step = 0.2 / math.sqrt(WIDTH) if epsilon is None else epsilon
     expected = []
@@ -398,11 +466,19 @@ def test_mixing_by_its_formula(epsilon: float | None) -> None:
         with torch.enable_grad():
             own = row.clone().requires_grad_()
             logits = weight @ own + bias
-            (gradient,) = torch.autograd.grad(F.cross_entropy(logits[None], logits.argmax()[None]), own)
+            (gradient,) = torch.autograd.grad(
+                F.cross_entropy(logits[None], logits.argmax()[None]), own
+            )
         changes = False
         for anchor in anchors:
             apart = anchor - row
-            alpha = step * apart.norm() * gradient / gradient.norm() / torch.where(apart == 0, torch.inf, apart)
+            alpha = (
+                step
+                * apart.norm()
+                * gradient
+                / gradient.norm()
+                / torch.where(apart == 0, torch.inf, apart)
+            )
             mixed = alpha * anchor + (1 - alpha) * row
             changes |= int((weight @ mixed + bias).argmax()) != int(logits.argmax())
         expected.append(changes)
@@ -415,9 +491,16 @@ def test_alfa_mix_buys_what_changes_and_draws_the_rest() -> None:
     labels = torch.arange(KNOWN) % CLASSES
     seen = view(
         features=candidates,
-        **{"head.weight": weight, "head.bias": bias, "labelled.features": labelled, "labelled.labels": labels},
+        **{
+            "head.weight": weight,
+            "head.bias": bias,
+            "labelled.features": labelled,
+            "labelled.labels": labels,
+        },
     )
-    changed = flipped_by_mixing(candidates, weight, bias, class_anchors(labelled, labels, CLASSES), 0.05)
+    changed = flipped_by_mixing(
+        candidates, weight, bias, class_anchors(labelled, labels, CLASSES), 0.05
+    )
     count = int(changed.sum())
     assert count > 4
     assert all(changed[select(AlfaMix(epsilon=0.05), seen, 4)])
@@ -435,11 +518,18 @@ def test_dropout_of_features_by_its_formula() -> None:
         masks = source.random((POOL, WIDTH), dtype=np.float32)
         for image, (row, mask) in enumerate(zip(candidates, masks, strict=True)):
             kept = torch.tensor(
-                [float(value) * 4 if drawn >= 0.75 else 0.0 for value, drawn in zip(row, mask, strict=True)]
+                [
+                    float(value) * 4 if drawn >= 0.75 else 0.0
+                    for value, drawn in zip(row, mask, strict=True)
+                ]
             )
-            expected[image] += int((weight @ kept + bias).argmax() != (weight @ row + bias).argmax())
+            expected[image] += int(
+                (weight @ kept + bias).argmax() != (weight @ row + bias).argmax()
+            )
     assert found.tolist() == expected.tolist() and int((found > 0).sum()) > 0
-    picked = select(DropQuery(), view(6, features=candidates, **{"head.weight": weight, "head.bias": bias}), 5)
+    picked = select(
+        DropQuery(), view(6, features=candidates, **{"head.weight": weight, "head.bias": bias}), 5
+    )
     assert (found[picked] >= 2).all(), "more than half of three"
 
 
@@ -463,7 +553,7 @@ def test_methods_about_one_head_refuse_several_models() -> None:
             strategy.select(several, 3)
 
 
-# ------------------------------------------------------------------------------------------------- Cluster-Margin, BAIT
+# ----------------------------------------------------------------------------- Cluster-Margin, BAIT
 
 
 def average_linkage(rows: Tensor, clusters: int) -> list[set[int]]:
@@ -473,7 +563,9 @@ def average_linkage(rows: Tensor, clusters: int) -> list[set[int]]:
     while len(parts) > clusters:
         one, two = min(
             itertools.combinations(range(len(parts)), 2),
-            key=lambda pair: float(distances[sorted(parts[pair[0]])][:, sorted(parts[pair[1]])].mean()),
+            key=lambda pair: float(
+                distances[sorted(parts[pair[0]])][:, sorted(parts[pair[1]])].mean()
+            ),
         )
         parts[one] |= parts.pop(two)
     return parts
@@ -489,7 +581,9 @@ def test_average_linkage_by_its_definition() -> None:
 def test_cluster_margin_takes_turns_from_the_smallest_cluster_on() -> None:
     candidates, _ = points()
     logits = numbers(POOL, CLASSES, seed=13)
-    picked = select(ClusterMargin(multiple=4, clusters=3), view(features=candidates, logits=logits), 6)
+    picked = select(
+        ClusterMargin(multiple=4, clusters=3), view(features=candidates, logits=logits), 6
+    )
     best = logits.softmax(dim=1).sort(dim=1, descending=True).values
     narrow = torch.argsort(best[:, 0] - best[:, 1], stable=True)[:24]
     parts = sorted(average_linkage(candidates[narrow], 3), key=lambda part: (len(part), min(part)))
@@ -517,7 +611,8 @@ def full_fisher(rows: Tensor, probs: Tensor) -> Tensor:
 def test_bait_of_two_classes_is_that_of_the_whole_information(seed: int) -> None:
     rows, known = points(seed)
     rows = rows[:24]
-    probs, of_known = (2 * numbers(24, 2, seed=31)).softmax(dim=1), numbers(KNOWN, 2, seed=32).softmax(dim=1)
+    probs = (2 * numbers(24, 2, seed=31)).softmax(dim=1)
+    of_known = numbers(KNOWN, 2, seed=32).softmax(dim=1)
     ours = bait(rows, fisher_weights(probs), known, fisher_weights(of_known), 4, 0.5, 2).tolist()
     each, base = full_fisher(rows, probs), full_fisher(known, of_known).sum(dim=0)
     whole, size = each.sum(dim=0) + base, 2 * WIDTH
@@ -531,5 +626,7 @@ def test_bait_of_two_classes_is_that_of_the_whole_information(seed: int) -> None
         rest = [place for place in range(24) if place not in chosen]
         chosen.append(min(rest, key=lambda place: trace([*chosen, place])))
     while len(chosen) > 4:
-        chosen.remove(min(chosen, key=lambda place: trace([other for other in chosen if other != place])))
+        chosen.remove(
+            min(chosen, key=lambda place: trace([other for other in chosen if other != place]))
+        )
     assert ours == chosen

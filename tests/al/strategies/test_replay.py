@@ -1,4 +1,5 @@
-"""A stored selection is bought again: bit for bit with the same network, the same images with another, and nothing else."""
+"""A stored selection is bought again: bit for bit with the same network, the same images with
+another, and nothing else."""
 
 from __future__ import annotations
 
@@ -45,14 +46,20 @@ def replay(what: StoredSelection, seed: int = 0, sets: dict[str, Any] | None = N
     return kit.trial("random", seed, sets, strategy=what.method()[1].strategy)
 
 
-def test_the_same_network_gives_the_same_bits_and_another_the_same_images(cache: Path, tmp_path: Path) -> None:
+def test_the_same_network_gives_the_same_bits_and_another_the_same_images(
+    cache: Path, tmp_path: Path
+) -> None:
     first = played(kit.trial("margin"), cache, tmp_path / "first")
     again = played(replay(stored(first)), cache, tmp_path / "again")
     assert [one.weights for one in again.results] == [one.weights for one in first.results]
-    assert [one.picks_digest for one in again.results] == [one.picks_digest for one in first.results]
+    assert [one.picks_digest for one in again.results] == [
+        one.picks_digest for one in first.results
+    ]
     wider = {"protocol.models.0.params": {"width": 6, "heads": 2}}
     other = played(replay(stored(first), sets=wider), cache, tmp_path / "other")
-    assert [one.labelled_digest for one in other.results] == [one.labelled_digest for one in first.results]
+    assert [one.labelled_digest for one in other.results] == [
+        one.labelled_digest for one in first.results
+    ]
     assert other.results[-1].weights != first.results[-1].weights
 
 
@@ -65,14 +72,16 @@ def test_the_same_network_gives_the_same_bits_and_another_the_same_images(cache:
         ({"protocol.acquisition.candidates": 45}, 0, "is not among the candidates"),
     ],
 )
-def test_what_differs_is_refused(changes: dict[str, Any], seed: int, said: str, cache: Path, tmp_path: Path) -> None:
+def test_what_differs_is_refused(
+    changes: dict[str, Any], seed: int, said: str, cache: Path, tmp_path: Path
+) -> None:
     first = played(kit.trial("margin"), cache, tmp_path / "first")
     with pytest.raises(UsageError, match=said) as refused:
         played(replay(stored(first), seed, changes), cache, tmp_path / "again")
     assert refused.value.where == "replay in cycle 0" and refused.value.remedy
 
 
-# ---------------------------------------------------------------------------------------------------- tables, planning
+# --------------------------------------------------------------------------------- tables, planning
 
 
 def table(path: Path, rows: list[tuple[Any, Any]]) -> Path:
@@ -107,7 +116,10 @@ def test_committed_picks_by_method_and_seed(tmp_path: Path) -> None:
     def made(method: str, seed: int, first: int) -> LabelledSet:
         return LabelledSet("t" * 64, "e" * 64, method, seed, (2, 3), np.array([first, 5, 6]))
 
-    write_picks(tmp_path / "picks.csv.gz", [made("margin", 0, 1), made("margin", 1, 2), made("tod+cod", 0, 3)])
+    write_picks(
+        tmp_path / "picks.csv.gz",
+        [made("margin", 0, 1), made("margin", 1, 2), made("tod+cod", 0, 3)],
+    )
     place = str(tmp_path / "picks.csv.gz")
     (found,) = read_selections(f"{place}:margin@1")
     assert found == StoredSelection("margin", (2, 5, 6), (2, 3), "", 1)
@@ -126,13 +138,17 @@ def test_a_folder_that_holds_no_trial(tmp_path: Path) -> None:
 
 
 def five(seed: int | None) -> StoredSelection:
-    return StoredSelection("badge", tuple(np.arange(200).tolist()), (40, 80, 120, 160, 200), "d" * 64, seed)
+    return StoredSelection(
+        "badge", tuple(np.arange(200).tolist()), (40, 80, 120, 160, 200), "d" * 64, seed
+    )
 
 
 def test_planning_takes_the_seed_that_the_selection_comes_from() -> None:
     chosen = select("quickstart/digits", replays=[five(1)]).trials(kit.SUITES)
     assert [(item.trial.method_name, item.trial.seed) for item in chosen] == [("replay(badge)", 1)]
-    beside = select("quickstart/digits", methods=["random"], seeds=[0, 1], replays=[five(1)]).trials(kit.SUITES)
+    beside = select(
+        "quickstart/digits", methods=["random"], seeds=[0, 1], replays=[five(1)]
+    ).trials(kit.SUITES)
     assert [(item.trial.method_name, item.trial.seed) for item in beside] == [
         ("random", 0),
         ("random", 1),
@@ -145,12 +161,15 @@ def test_planning_takes_the_seed_that_the_selection_comes_from() -> None:
 
 def test_planning_refuses_other_sizes_and_other_data() -> None:
     with pytest.raises(
-        UsageError, match=r"trains on \[40, 80\] images, and badge was made with \[40, 80, 120, 160, 200\]"
+        UsageError,
+        match=r"trains on \[40, 80\] images, and badge was made with \[40, 80, 120, 160, 200\]",
     ):
         select("quickstart/digits", profile="smoke", replays=[five(0)]).trials(kit.SUITES)
     (item,) = select("quickstart/digits", replays=[five(0)]).trials(kit.SUITES)
     data = DataStatus(name="digits", present=True, digest="e" * 64, canonical=True, note="")
-    with pytest.raises(UsageError, match="belongs to data with the digest dddddddddddd, not eeeeeeeeeeee"):
+    with pytest.raises(
+        UsageError, match="belongs to data with the digest dddddddddddd, not eeeeeeeeeeee"
+    ):
         require_same_data(item.trial, data)
     require_same_data(item.trial, data.model_copy(update={"digest": "d" * 64}))
     plain = item.trial.model_copy(update={"strategy": Component(name="random")})
@@ -158,5 +177,8 @@ def test_planning_refuses_other_sizes_and_other_data() -> None:
 
 
 def test_the_selection_is_part_of_the_identity() -> None:
-    one, two = (replay(what).strategy for what in (five(0), replace(five(0), labelled=tuple(range(199, -1, -1)))))
+    one, two = (
+        replay(what).strategy
+        for what in (five(0), replace(five(0), labelled=tuple(range(199, -1, -1))))
+    )
     assert one != two

@@ -1,4 +1,5 @@
-"""Strategies of the ST-CoNAL suites: whole trials on digits, and small pools where the answer is known."""
+"""Strategies of the ST-CoNAL suites: whole trials on digits, and small pools where the answer is
+known."""
 
 from __future__ import annotations
 
@@ -20,7 +21,13 @@ from tests.helpers.trials import assembled, session, trial
 
 RANKER = Component(
     name="learning_loss",
-    params={"joint": True, "joint_until": 1, "form": "bce", "channels": [4, 8, 16, 16], "windows": [0, 0, 0, 0]},
+    params={
+        "joint": True,
+        "joint_until": 1,
+        "form": "bce",
+        "channels": [4, 8, 16, 16],
+        "windows": [0, 0, 0, 0],
+    },
 )
 TINY_GAME = {"iterations": 2, "batch_size": 16, "width": 4}
 COMPONENTS: dict[str, dict[str, Any]] = {
@@ -50,7 +57,12 @@ def made(name: str, seed: int = 0, **params: Any) -> Trial:
         "protocol.evaluation.batch_size": 50,
     }
     strategy = Component(name=name, params=COMPONENTS.get(name, {}) | params)
-    return trial(seed=seed, sets=sets, strategy=strategy, **({"objective": RANKER} if name == "ta_vaal" else {}))
+    return trial(
+        seed=seed,
+        sets=sets,
+        strategy=strategy,
+        **({"objective": RANKER} if name == "ta_vaal" else {}),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +71,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", COMPONENTS)
-def test_whole_trials_are_repeatable_and_buy_distinct_candidates(name: str, tmp_path: Path, cache: Path) -> None:
+def test_whole_trials_are_repeatable_and_buy_distinct_candidates(
+    name: str, tmp_path: Path, cache: Path
+) -> None:
     runs = []
     for out in ("a", "b"):
         asked = made(name)
@@ -68,7 +82,11 @@ def test_whole_trials_are_repeatable_and_buy_distinct_candidates(name: str, tmp_
         select = type(strategy).select
 
         def watched(
-            view: View, budget: int, strategy: Strategy = strategy, seen: Any = seen, select: Any = select
+            view: View,
+            budget: int,
+            strategy: Strategy = strategy,
+            seen: Any = seen,
+            select: Any = select,
         ) -> Picks:
             torch.manual_seed(len(runs))  # nothing may depend on torch's own generator
             picks = select(strategy, view, budget)
@@ -83,13 +101,23 @@ def test_whole_trials_are_repeatable_and_buy_distinct_candidates(name: str, tmp_
         live.pool.check()
         for view, picks in seen:
             assert len(view.candidates) == 60 and len(set(picks.positions.tolist())) == 20
-            assert picks.scores is None or (picks.scores.shape == (60,) and not picks.scores.requires_grad)
+            assert picks.scores is None or (
+                picks.scores.shape == (60,) and not picks.scores.requires_grad
+            )
     assert runs[0] == runs[1]
     assert len({result.picks_digest for result in runs[0][:2]}) == 2
 
 
-def view(outputs: dict[str, torch.Tensor], labelled: int = 0, seed: int = 0, images: Any = None) -> View:
-    count = len(next(value for name, value in outputs.items() if not name.startswith(("labelled.", "students"))))
+def view(
+    outputs: dict[str, torch.Tensor], labelled: int = 0, seed: int = 0, images: Any = None
+) -> View:
+    count = len(
+        next(
+            value
+            for name, value in outputs.items()
+            if not name.startswith(("labelled.", "students"))
+        )
+    )
     return View(
         cycle=0,
         cycles=2,
@@ -139,7 +167,12 @@ def test_stconal_is_the_mean_divergence_from_the_sharpened_teacher() -> None:
 
 
 def test_a_score_that_is_not_a_number_is_refused_and_the_logarithmic_form_has_none() -> None:
-    shown = view({"teacher.logits": torch.tensor([[200.0, 0.0], [1.0, 0.0]]), "students.logits": torch.zeros(2, 2, 2)})
+    shown = view(
+        {
+            "teacher.logits": torch.tensor([[200.0, 0.0], [1.0, 0.0]]),
+            "students.logits": torch.zeros(2, 2, 2),
+        }
+    )
     with pytest.raises(AlbenchError, match="not finite"):
         strategy("stconal").select(shown, 1)
     assert strategy("stconal", form="logspace").select(shown, 1).positions.tolist() == [0]
@@ -151,34 +184,51 @@ def test_badge_starts_at_the_largest_embedding_and_spreads() -> None:
     for seed in range(5):
         positions = strategy("badge").select(view(shown, seed=seed), 5).positions.tolist()
         assert positions[0] == 3 and sorted(positions) == list(range(5))
-    firsts = {tuple(strategy("badge").select(view(shown, seed=seed), 2).positions.tolist()) for seed in range(20)}
+    firsts = {
+        tuple(strategy("badge").select(view(shown, seed=seed), 2).positions.tolist())
+        for seed in range(20)
+    }
     assert len(firsts) > 1
 
 
 def clusters() -> dict[str, torch.Tensor]:
     """Candidates around three axes, labelled images around one of them."""
     generator = torch.Generator().manual_seed(1)
-    axes = torch.eye(3, 8).repeat_interleave(8, dim=0) + 0.05 * torch.rand(24, 8, generator=generator)
+    axes = torch.eye(3, 8).repeat_interleave(8, dim=0) + 0.05 * torch.rand(
+        24, 8, generator=generator
+    )
     labelled = torch.eye(3, 8)[:1].repeat(6, 1) + 0.05 * torch.rand(6, 8, generator=generator)
     return {"features": axes, "labelled.features": labelled}
 
 
 def test_uncertain_gcn_scores_by_the_distance_from_the_margin() -> None:
     shown = clusters()
-    low, high = (strategy("uncertain_gcn", margin=margin, steps=60).select(view(shown, 6), 8) for margin in (0.0, 1.0))
+    low, high = (
+        strategy("uncertain_gcn", margin=margin, steps=60).select(view(shown, 6), 8)
+        for margin in (0.0, 1.0)
+    )
     assert high.scores is not None and low.scores is not None
-    assert set(high.positions.tolist()) == set(range(8)), "most like labelled: the cluster that holds them"
+    assert set(high.positions.tolist()) == set(range(8)), (
+        "most like labelled: the cluster that holds them"
+    )
     assert not set(low.positions.tolist()) & set(range(8))
     torch.testing.assert_close(low.scores - high.scores, 1 + 2 * low.scores)
 
 
 def test_core_gcn_covers_what_is_not_labelled() -> None:
     for space in ("graph", "backbone"):
-        positions = strategy("core_gcn", space=space, steps=60).select(view(clusters(), 6), 2).positions.tolist()
+        positions = (
+            strategy("core_gcn", space=space, steps=60)
+            .select(view(clusters(), 6), 2)
+            .positions.tolist()
+        )
         if space == "backbone":
             assert {place // 8 for place in positions} == {1, 2}
         assert not set(positions) & set(range(8))
-    a, b = (strategy("core_gcn", steps=20).select(view(clusters(), 6, seed=s), 6).positions.tolist() for s in (0, 0))
+    a, b = (
+        strategy("core_gcn", steps=20).select(view(clusters(), 6, seed=s), 6).positions.tolist()
+        for s in (0, 0)
+    )
     assert a == b
 
 
@@ -203,7 +253,9 @@ def dark_and_bright(count: int = 24, labelled: int = 16) -> View:
     images = 0.1 * torch.randn(count + labelled, 3, 32, 32, generator=generator)
     images[1:count:2] += 2
     return view(
-        {"predicted_loss": torch.zeros(count)}, labelled, images=lambda indices: images[torch.as_tensor(indices)]
+        {"predicted_loss": torch.zeros(count)},
+        labelled,
+        images=lambda indices: images[torch.as_tensor(indices)],
     )
 
 
@@ -233,26 +285,46 @@ def test_vaal_scores_with_batch_statistics_as_released_or_running_ones() -> None
         game.play(2)
         found[train_mode] = game.unlikely_labelled()
         game.recipe = recipe(train_mode=train_mode, batch_size=24)
-        assert torch.allclose(game.unlikely_labelled(), found[train_mode], atol=1e-6) == (not train_mode)
+        assert torch.allclose(game.unlikely_labelled(), found[train_mode], atol=1e-6) == (
+            not train_mode
+        )
     assert not torch.allclose(found[True], found[False])
 
 
 @pytest.mark.parametrize("ranked", [False, True])
 def test_vaal_plays_on_224_pixels_too(ranked: bool) -> None:
     images = torch.randn(12, 3, 224, 224, generator=torch.Generator().manual_seed(0))
-    shown = view({"predicted_loss": torch.zeros(8)}, 4, images=lambda indices: images[torch.as_tensor(indices)])
-    game = AdversarialPair(shown, recipe(batch_size=4), (torch.zeros(4), torch.zeros(8)) if ranked else None)
+    shown = view(
+        {"predicted_loss": torch.zeros(8)},
+        4,
+        images=lambda indices: images[torch.as_tensor(indices)],
+    )
+    game = AdversarialPair(
+        shown, recipe(batch_size=4), (torch.zeros(4), torch.zeros(8)) if ranked else None
+    )
     game.play(1)
     assert game.unlikely_labelled().shape == (8,)
-    assert game.vae(images[:2], torch.zeros(2, 1) if ranked else None).reconstruction.shape == (2, 3, 224, 224)
+    assert game.vae(images[:2], torch.zeros(2, 1) if ranked else None).reconstruction.shape == (
+        2,
+        3,
+        224,
+        224,
+    )
 
 
-@pytest.mark.parametrize(("redraw", "steps", "advance"), [(False, 2, 1), (True, 2, 2), (True, 1, 1), (True, 3, 3)])
-def test_every_autoencoder_step_but_the_first_may_draw_new_batches(redraw: bool, steps: int, advance: int) -> None:
-    """Batches taken from either list in one iteration, counted; the discriminator sees the last ones."""
+@pytest.mark.parametrize(
+    ("redraw", "steps", "advance"), [(False, 2, 1), (True, 2, 2), (True, 1, 1), (True, 3, 3)]
+)
+def test_every_autoencoder_step_but_the_first_may_draw_new_batches(
+    redraw: bool, steps: int, advance: int
+) -> None:
+    """Batches taken from either list in one iteration, counted; the discriminator sees the last
+    ones."""
     shown, asked = dark_and_bright(), []
     whole = shown.images
-    shown = dataclasses.replace(shown, images=lambda indices: asked.append(indices.tolist()) or whole(indices))
+    shown = dataclasses.replace(
+        shown, images=lambda indices: asked.append(indices.tolist()) or whole(indices)
+    )
     game = AdversarialPair(shown, recipe(vae_steps=steps, redraw=redraw))
     asked.clear()
     seen: list[torch.Tensor] = []
@@ -275,7 +347,8 @@ def test_ta_vaal_depends_on_the_predicted_losses() -> None:
 
 
 def test_noise_stands_for_the_ranks_in_the_first_iteration_only() -> None:
-    """One iteration never sees the predicted losses, so equal noise gives equal networks; a second one does."""
+    """One iteration never sees the predicted losses, so equal noise gives equal networks; a second
+    one does."""
     for iterations, same in ((1, True), (2, False)):
         games = []
         for ranks in (torch.zeros(24), torch.linspace(-4, 4, 24)):
@@ -286,7 +359,11 @@ def test_noise_stands_for_the_ranks_in_the_first_iteration_only() -> None:
 
 
 def test_vaal_refuses_images_of_other_sizes() -> None:
-    shown = view({"predicted_loss": torch.zeros(4)}, 2, images=lambda indices: torch.zeros(len(indices), 3, 64, 64))
+    shown = view(
+        {"predicted_loss": torch.zeros(4)},
+        2,
+        images=lambda indices: torch.zeros(len(indices), 3, 64, 64),
+    )
     with pytest.raises(UsageError, match="32 or 224 pixels"):
         strategy("vaal").select(shown, 1)
 
@@ -298,7 +375,9 @@ def test_ta_vaal_needs_an_objective_that_predicts_losses(tmp_path: Path, cache: 
         run(asked.protocol, built, learner, session(asked, tmp_path))
 
 
-def test_random_with_replacement_loses_and_doubles_images_as_released(tmp_path: Path, cache: Path) -> None:
+def test_random_with_replacement_loses_and_doubles_images_as_released(
+    tmp_path: Path, cache: Path
+) -> None:
     asked = made("random", replacement=True)
     built, learner = assembled(asked, cache)
     live = session(asked, tmp_path)

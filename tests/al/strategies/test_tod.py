@@ -9,7 +9,8 @@ import torch
 from benchmark.al.strategies import View
 from benchmark.al.strategies.tod import First, Tod
 
-LOGITS, EARLIER = torch.tensor([[4.0, 0.0, 0.0], [0.0, 0.1, 0.0], [1.0, 2.0, 3.0]]), torch.zeros(3, 3)
+LOGITS = torch.tensor([[4.0, 0.0, 0.0], [0.0, 0.1, 0.0], [1.0, 2.0, 3.0]])
+EARLIER = torch.zeros(3, 3)
 
 
 def view(cycle: int, strategy: Tod) -> View:
@@ -39,7 +40,9 @@ def view(cycle: int, strategy: Tod) -> View:
         ("lowest_untrained", 1, True),
     ],
 )
-def test_the_mean_discrepancy_is_recorded_where_there_is_one(first: First, cycle: int, recorded: bool) -> None:
+def test_the_mean_discrepancy_is_recorded_where_there_is_one(
+    first: First, cycle: int, recorded: bool
+) -> None:
     found = Tod(first=first).select(view(cycle, Tod(first=first)), 2).diagnostics or {}
     distance = (LOGITS.softmax(1) - EARLIER.softmax(1)).norm(dim=1).mean()
     assert found == ({"cod/mean": pytest.approx(float(distance))} if recorded else {})
@@ -48,4 +51,6 @@ def test_the_mean_discrepancy_is_recorded_where_there_is_one(first: First, cycle
 def test_the_first_cycle_buys_uncertain_images_and_later_ones_changed_images() -> None:
     assert Tod().select(view(0, Tod()), 1).positions.tolist() == [1]
     assert Tod().select(view(1, Tod()), 1).positions.tolist() == [0]
-    assert Tod(first="highest_initial").select(view(0, Tod(first="highest_initial")), 1).positions.tolist() == [0]
+    assert Tod(first="highest_initial").select(
+        view(0, Tod(first="highest_initial")), 1
+    ).positions.tolist() == [0]

@@ -1,4 +1,5 @@
-"""Captured steps against steps as written: bitwise on a CPU, where operations in a row stand for a graph, and on CUDA."""
+"""Captured steps against steps as written: bitwise on a CPU, where operations in a row stand for a
+graph, and on CUDA."""
 
 from __future__ import annotations
 
@@ -44,7 +45,13 @@ JOINT = {"methods.ll4al.objective.params.joint_until": WARM_UP}
 """The ranking loss reaches the network in the first half of the epochs: steps of two kinds."""
 DROPOUT = {"protocol.models.0.params": {"width": 4, "heads": 2, "dropout": 0.5}}
 EMA = {
-    "protocol.training.trajectory": {"start": 2, "every": 1, "average": "ema", "ema_decay": 0.7, "ema_counter": "trial"}
+    "protocol.training.trajectory": {
+        "start": 2,
+        "every": 1,
+        "average": "ema",
+        "ema_decay": 0.7,
+        "ema_counter": "trial",
+    }
 }
 TEACHER = Component(
     name="mean_teacher",
@@ -55,17 +62,23 @@ CASES: dict[str, Callable[[], Trial]] = {
     "supervised, dropout, cosine": lambda: cosine(trial("random", sets=SMALL | DROPOUT)),
     "cod": lambda: trial("tod+cod", sets=SMALL),
     "cod, teacher in eval mode": lambda: trial(
-        "tod+cod", sets=SMALL, objective=Component(name="cod", params={"weight": 0.05, "teacher_mode": "eval"})
+        "tod+cod",
+        sets=SMALL,
+        objective=Component(name="cod", params={"weight": 0.05, "teacher_mode": "eval"}),
     ),
     "learning loss": lambda: trial("ll4al", sets=SMALL | WIDE | JOINT),
-    "mean teacher, moving average": lambda: trial("random", sets=SMALL | DROPOUT | EMA, objective=TEACHER),
+    "mean teacher, moving average": lambda: trial(
+        "random", sets=SMALL | DROPOUT | EMA, objective=TEACHER
+    ),
 }
 
 
 def cosine(asked: Trial) -> Trial:
     """The trial at a rate that changes every step."""
     training = asked.protocol.training.model_copy(update={"schedule": Cosine(kind="cosine")})
-    return asked.model_copy(update={"protocol": asked.protocol.model_copy(update={"training": training})})
+    return asked.model_copy(
+        update={"protocol": asked.protocol.model_copy(update={"training": training})}
+    )
 
 
 def made(
@@ -74,7 +87,9 @@ def made(
     """A learner on its device, or on a CPU that takes what it is given for graphs."""
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    strategy, learner = assemble(asked, dataset(asked, cache), Numerics(device, step=step), cache / "weights")
+    strategy, learner = assemble(
+        asked, dataset(asked, cache), Numerics(device, step=step), cache / "weights"
+    )
     assert isinstance(learner, Learner)
     if graphs is not None:
         learner.graphs = lambda _: graphs
@@ -82,7 +97,8 @@ def made(
 
 
 def trained(learner: Learner, cycles: int = 1) -> tuple[list[float], list[Tensor]]:
-    """Losses of all epochs, and everything that the training leaves: weights, statistics, branches, momentum."""
+    """Losses of all epochs, and everything that the training leaves: weights, statistics, branches,
+    momentum."""
     losses: list[float] = []
     state: dict[str, Any] = {}
 
@@ -94,7 +110,13 @@ def trained(learner: Learner, cycles: int = 1) -> tuple[list[float], list[Tensor
     for cycle in range(cycles):
         learner.fit(cycle, np.arange(40), np.arange(40, 200), set(), None, after_epoch)
     return losses, list(
-        leaves({name: state[name] for name in ("student", "modules", "optimizer", "trail") if name in state})
+        leaves(
+            {
+                name: state[name]
+                for name in ("student", "modules", "optimizer", "trail")
+                if name in state
+            }
+        )
     )
 
 
@@ -103,16 +125,21 @@ def leaves(state: Any) -> Iterator[Tensor]:
 
 
 def same(found: list[Tensor], expected: list[Tensor]) -> bool:
-    return len(found) == len(expected) > 0 and all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+    return len(found) == len(expected) > 0 and all(
+        torch.equal(*pair) for pair in zip(found, expected, strict=True)
+    )
 
 
-# ------------------------------------------------------------------------------------------------- without CUDA: bitwise
+# ---------------------------------------------------------------------------- without CUDA: bitwise
 
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("graphs", [Rerun, Tape])
-def test_a_captured_training_is_the_training(case: str, graphs: type[Rerun], tmp_path: Path) -> None:
-    """Two trainings with rates that change, averages that warm up, and a short last batch: every bit of what they leave."""
+def test_a_captured_training_is_the_training(
+    case: str, graphs: type[Rerun], tmp_path: Path
+) -> None:
+    """Two trainings with rates that change, averages that warm up, and a short last batch: every
+    bit of what they leave."""
     asked, stand_in = CASES[case](), graphs()
     losses, expected = trained(made(asked, tmp_path, "together")[1], cycles=2)
     captured_losses, found = trained(made(asked, tmp_path, "captured", stand_in)[1], cycles=2)
@@ -147,7 +174,9 @@ def test_a_tape_keeps_a_number_that_lies_in_no_fixed_place(
 
 
 @pytest.mark.parametrize("case", ["cod", "mean teacher, moving average"])
-def test_resumed_anywhere_it_ends_where_an_uninterrupted_eager_trial_ends(case: str, tmp_path: Path) -> None:
+def test_resumed_anywhere_it_ends_where_an_uninterrupted_eager_trial_ends(
+    case: str, tmp_path: Path
+) -> None:
     asked = CASES[case]()
     strategy, learner = made(asked, tmp_path, "together")
     whole = session(asked, tmp_path / "whole")
@@ -168,7 +197,9 @@ def test_resumed_anywhere_it_ends_where_an_uninterrupted_eager_trial_ends(case: 
 @pytest.mark.parametrize("nesterov", [False, True])
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("first", ["plain", "capturable"])
-def test_both_ways_of_sgd_take_each_others_state(first: str, momentum: float, nesterov: bool) -> None:
+def test_both_ways_of_sgd_take_each_others_state(
+    first: str, momentum: float, nesterov: bool
+) -> None:
     """Three steps of one and three of the other, at two rates, against six of the plain one."""
     if nesterov and not momentum:
         pytest.skip("torch has no such optimiser")
@@ -185,7 +216,9 @@ def test_both_ways_of_sgd_take_each_others_state(first: str, momentum: float, ne
 
     def steps(first: str, second: str) -> list[Tensor]:
         torch.manual_seed(0)
-        network = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 3)).to(memory_format=torch.channels_last)
+        network = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 3)).to(
+            memory_format=torch.channels_last
+        )
         images = torch.randn(4, 3, 5, 5).contiguous(memory_format=torch.channels_last)
         before = optimizer(first, network)
         for number in range(6):
@@ -203,10 +236,14 @@ def test_both_ways_of_sgd_take_each_others_state(first: str, momentum: float, ne
 
     second = "capturable" if first == "plain" else "plain"
     for found, expected in zip(steps(first, second), steps("plain", "plain"), strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)  # a product and a sum round once more
+        torch.testing.assert_close(
+            found, expected, rtol=1e-5, atol=1e-7
+        )  # a product and a sum round once more
 
 
-def test_what_cannot_be_captured_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_captured_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     adam = {"protocol.training.optimizer": {"name": "adam", "lr": 0.001, "weight_decay": 0.0}}
     with pytest.raises(UsageError, match="a step of adam is not captured"):
         made(trial(sets=adam), tmp_path, "captured")
@@ -217,11 +254,12 @@ def test_what_cannot_be_captured_is_refused(tmp_path: Path, monkeypatch: pytest.
     assert "--step" in refused.value.remedy
 
 
-# ------------------------------------------------------------------------------------------------------------- with CUDA
+# ---------------------------------------------------------------------------------------- with CUDA
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 WITHIN = {"rtol": 1e-3, "atol": 1e-4}
-"""Of weights after a training of small networks in fp32: one fused kernel rounds otherwise than several."""
+"""Of weights after a training of small networks in fp32: one fused kernel rounds otherwise than
+several."""
 
 
 @pytest.mark.gpu
@@ -242,7 +280,10 @@ def test_graphs_end_where_eager_steps_end(case: str, tmp_path: Path) -> None:
 @pytest.mark.gpu
 @cuda
 def test_a_graph_gives_the_same_bits_every_time(tmp_path: Path) -> None:
-    ends = [trained(made(CASES["cod"](), tmp_path, "captured", device=torch.device("cuda"))[1])[1] for _ in range(2)]
+    ends = [
+        trained(made(CASES["cod"](), tmp_path, "captured", device=torch.device("cuda"))[1])[1]
+        for _ in range(2)
+    ]
     assert same(*ends)
 
 

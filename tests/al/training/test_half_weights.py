@@ -1,4 +1,5 @@
-"""Weights cast for a whole network at once against autocast's own casts, and one counter of batches against all of them."""
+"""Weights cast for a whole network at once against autocast's own casts, and one counter of batches
+against all of them."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ def network() -> ResNetCifar:
 
 @pytest.mark.parametrize("passes", [1, 2])
 def test_the_bits_of_autocast(passes: int) -> None:
-    """Losses and gradients, also where a weight is used twice; a weight that is not used has none."""
+    """Losses and gradients, also where a weight is used twice; a weight that is not used has
+    none."""
     images, ends = torch.randn(passes, 6, 3, 8, 8), []
     for whole in (False, True):
         twin = network()
@@ -50,7 +52,9 @@ def loss_of(twin: nn.Module, images: Tensor) -> Tensor:
 
 def test_one_counter_for_all() -> None:
     apart, together = network(), network()
-    started = copy.deepcopy([value for name, value in together.named_buffers() if name.endswith("tracked")])
+    started = copy.deepcopy(
+        [value for name, value in together.named_buffers() if name.endswith("tracked")]
+    )
     for _ in range(3):
         apart(torch.randn(4, 3, 8, 8))
     with pytest.raises(ZeroDivisionError), counted_once([together]):

@@ -1,4 +1,5 @@
-"""Labelled and unlabelled images in one batch against one batch after the other: outputs, gradients, running statistics."""
+"""Labelled and unlabelled images in one batch against one batch after the other: outputs,
+gradients, running statistics."""
 
 from __future__ import annotations
 
@@ -30,7 +31,9 @@ def _one_thread() -> None:
 
 
 def running(network: nn.Module) -> Iterator[Tensor]:
-    return (value for name, value in network.named_buffers() if "running" in name or "tracked" in name)
+    return (
+        value for name, value in network.named_buffers() if "running" in name or "tracked" in name
+    )
 
 
 def tensors(out: Outputs) -> list[Tensor]:
@@ -45,19 +48,27 @@ def test_one_batch_says_what_two_say(labelled: int, unlabelled: int) -> None:
     twin, images = copy.deepcopy(network), torch.randn(labelled + unlabelled, 3, 8, 8)
     images[labelled:] += 2  # statistics of both halves differ
     parts = images[:labelled], images[labelled:]
-    for apart, joined in zip(forward_separately(network, *parts), forward_jointly(twin, *parts), strict=True):
+    for apart, joined in zip(
+        forward_separately(network, *parts), forward_jointly(twin, *parts), strict=True
+    ):
         for one, other in zip(tensors(apart), tensors(joined), strict=True):
             torch.testing.assert_close(other, one, rtol=RTOL, atol=ATOL)
         (apart.logits.square().sum() + apart.consistency.square().sum()).backward()
-        (joined.logits.square().sum() + joined.consistency.square().sum()).backward(retain_graph=True)
+        (joined.logits.square().sum() + joined.consistency.square().sum()).backward(
+            retain_graph=True
+        )
     for value, same in zip(network.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(same.grad, value.grad, rtol=1e-3, atol=1e-4)
     for value, same in zip(running(network), running(twin), strict=True):
         torch.testing.assert_close(same, value, rtol=RTOL, atol=ATOL)
-    assert all(int(value) == 2 for value in running(twin) if not value.is_floating_point()), "statistics moved twice"
+    assert all(int(value) == 2 for value in running(twin) if not value.is_floating_point()), (
+        "statistics moved twice"
+    )
     assert not any("forward" in vars(module) for module in twin.modules())
     mixed = network(images).logits
-    assert not torch.allclose(mixed[:labelled], joined.logits[:labelled], rtol=1e-2), "statistics of both together"
+    assert not torch.allclose(mixed[:labelled], joined.logits[:labelled], rtol=1e-2), (
+        "statistics of both together"
+    )
 
 
 def test_labelled_images_move_the_statistics_first() -> None:
@@ -82,26 +93,37 @@ def test_labelled_images_move_the_statistics_first() -> None:
 def learner(cache: Path, method: str, step: str, **components: Component) -> Learner:
     sets = {"protocol.training.epochs": 3, "protocol.models.0.params": {"width": 16, "heads": 2}}
     made = trial(method, sets=sets, **components)
-    _, found = assemble(made, dataset(made, cache), Numerics(torch.device("cpu"), step=step), cache / "weights")
+    _, found = assemble(
+        made, dataset(made, cache), Numerics(torch.device("cpu"), step=step), cache / "weights"
+    )
     assert isinstance(found, Learner)
     return found
 
 
 def test_a_training_together_ends_where_one_in_turn_ends(tmp_path: Path) -> None:
-    """Six steps of TOD with COD loss, a short last batch among them, and the learning rate's milestone after the second."""
+    """Six steps of TOD with COD loss, a short last batch among them, and the learning rate's
+    milestone after the second."""
     ends = []
     for step in ("eager", "together"):
         found = learner(tmp_path, "tod+cod", step)
         found.fit(0, np.arange(40), np.arange(40, 400), set())
         networks = found.student, found.objective.modules()["teacher"]
-        ends.append([value.double() for network in networks for value in network.state_dict().values()])
+        ends.append(
+            [value.double() for network in networks for value in network.state_dict().values()]
+        )
     for apart, joined in zip(*ends, strict=True):
-        torch.testing.assert_close(joined, apart, rtol=1e-2, atol=5e-4)  # rounding grows from step to step
-    assert any(not torch.equal(*pair) for pair in zip(*ends, strict=True)), "this test cannot see a difference"
+        torch.testing.assert_close(
+            joined, apart, rtol=1e-2, atol=5e-4
+        )  # rounding grows from step to step
+    assert any(not torch.equal(*pair) for pair in zip(*ends, strict=True)), (
+        "this test cannot see a difference"
+    )
 
 
 @pytest.mark.parametrize("method", ["random", "ll4al"])
-def test_where_there_is_one_batch_only_the_optimiser_rounds_otherwise(method: str, tmp_path: Path) -> None:
+def test_where_there_is_one_batch_only_the_optimiser_rounds_otherwise(
+    method: str, tmp_path: Path
+) -> None:
     """Once more in every update: rates are read from where a graph can read them."""
     weights = []
     for step in ("eager", "together"):

@@ -1,4 +1,5 @@
-"""Float64 arithmetic reaches every part of a trial, and orders and weights can be given instead of drawn."""
+"""Float64 arithmetic reaches every part of a trial, and orders and weights can be given instead of
+drawn."""
 
 from __future__ import annotations
 
@@ -36,7 +37,9 @@ def test_nothing_is_rounded_to_float32(method: str, cache: Path) -> None:
     learner = learner_of(method, cache)
     seen: list[torch.dtype] = []
     whole = learner.objective.loss
-    learner.objective.loss = lambda model, batch: seen.append((found := whole(model, batch)).dtype) or found  # type: ignore[method-assign, func-returns-value]
+    learner.objective.loss = lambda model, batch: (
+        seen.append((found := whole(model, batch)).dtype) or found
+    )  # type: ignore[method-assign, func-returns-value]
     indices = torch.arange(40).numpy()
     learner.fit(0, indices, torch.arange(40, 200).numpy(), ())
     assert set(seen) == {torch.float64}
@@ -61,8 +64,12 @@ def test_prepare_takes_it() -> None:
     assert prepare("cpu", "fp32", 1).dtype == torch.float32
 
 
-@pytest.mark.parametrize(("kind", "plain"), [(HardSwish, F.hardswish), (HardSigmoid, F.hardsigmoid)])
-def test_gradients_of_hard_activations_are_exact_in_float64(kind: type[nn.Module], plain: object) -> None:
+@pytest.mark.parametrize(
+    ("kind", "plain"), [(HardSwish, F.hardswish), (HardSigmoid, F.hardsigmoid)]
+)
+def test_gradients_of_hard_activations_are_exact_in_float64(
+    kind: type[nn.Module], plain: object
+) -> None:
     x = torch.linspace(-4, 4, 81, dtype=torch.float64).requires_grad_()
     kind()(x).sum().backward()
     inside = (x > -3) & (x < 3)
@@ -96,7 +103,13 @@ def test_orders_and_weights_are_taken_where_given(cache: Path) -> None:
 
     drawn = learner_of("random+cod", cache)
     learner = Learner(
-        drawn.protocol, drawn.objective, drawn.parts, drawn.streams, FP64, orders=Given(), initial=initial
+        drawn.protocol,
+        drawn.objective,
+        drawn.parts,
+        drawn.streams,
+        FP64,
+        orders=Given(),
+        initial=initial,
     )
     assert ("student", 0) in made
     assert ("teacher", 0) in made
@@ -104,5 +117,7 @@ def test_orders_and_weights_are_taken_where_given(cache: Path) -> None:
     labelled, unlabelled = torch.arange(40), torch.arange(40, 200)
     data = learner._cycle_data(1, labelled.numpy(), unlabelled.numpy())
     batches = list(learner.objective.batches(data, 0))
-    assert torch.equal(torch.cat([batch.labels for batch in batches]), data.labels[labelled.flip(0)])
+    assert torch.equal(
+        torch.cat([batch.labels for batch in batches]), data.labels[labelled.flip(0)]
+    )
     assert orders == [("labelled", 0), ("unlabelled", 0), ("unlabelled", 1)]

@@ -1,4 +1,5 @@
-"""Optimisers without the compiler's guards: torch's own arithmetic, bit for bit, saved and taken back."""
+"""Optimisers without the compiler's guards: torch's own arithmetic, bit for bit, saved and taken
+back."""
 
 from __future__ import annotations
 
@@ -17,8 +18,11 @@ RECIPES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def train(kind: type[torch.optim.Optimizer], options: dict[str, Any], stop: int = 0) -> list[torch.Tensor]:
-    """Weights after six steps; after `stop` of them the optimiser is replaced by one that takes its state."""
+def train(
+    kind: type[torch.optim.Optimizer], options: dict[str, Any], stop: int = 0
+) -> list[torch.Tensor]:
+    """Weights after six steps; after `stop` of them the optimiser is replaced by one that takes its
+    state."""
     torch.manual_seed(0)
     model, images = nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 3)), torch.randn(8, 5)
     optimizer = kind(model.parameters(), **options)
@@ -44,11 +48,18 @@ def test_the_same_bits_as_torch(name: str, options: dict[str, Any]) -> None:
 def test_the_optimiser_under_the_bare_one_is_untouched() -> None:
     for name in ("SGD", "Adam"):
         theirs, ours = getattr(torch.optim, name), getattr(optimizers, name)
-        assert issubclass(ours, theirs) and theirs.zero_grad is torch.optim.Optimizer.zero_grad is not ours.zero_grad
+        assert (
+            issubclass(ours, theirs)
+            and theirs.zero_grad is torch.optim.Optimizer.zero_grad is not ours.zero_grad
+        )
 
 
 def test_a_step_leaves_gradients_on_for_what_follows() -> None:
     value = torch.ones(3, requires_grad=True)
     value.sum().backward()  # type: ignore[no-untyped-call]
     optimizers.SGD([value], lr=0.5, foreach=True).step()
-    assert torch.equal(value.detach(), torch.full((3,), 0.5)) and torch.is_grad_enabled() and value.requires_grad
+    assert (
+        torch.equal(value.detach(), torch.full((3,), 0.5))
+        and torch.is_grad_enabled()
+        and value.requires_grad
+    )

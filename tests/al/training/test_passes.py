@@ -1,4 +1,5 @@
-"""Passes of one network: masks that all images share, weights that move by a known length, and the layer behind the logits."""
+"""Passes of one network: masks that all images share, weights that move by a known length, and the
+layer behind the logits."""
 
 from __future__ import annotations
 
@@ -54,7 +55,9 @@ def test_the_head_makes_the_logits_from_the_features() -> None:
     head = find_head(network, images())
     weight, bias = head_outputs(head, "weight"), head_outputs(head, "bias")
     torch.testing.assert_close(made.features @ weight.T + bias, made.logits)
-    assert not torch.allclose(made.features @ weight.T + bias, made.consistency), "not the second head"
+    assert not torch.allclose(made.features @ weight.T + bias, made.consistency), (
+        "not the second head"
+    )
 
 
 def test_a_layer_without_bias_has_one_of_zeros() -> None:
@@ -80,7 +83,9 @@ def test_masks_at_a_site_are_the_same_for_all_images_and_batches() -> None:
     apart = torch.cat([one(part).logits for part in (seen[:7], seen[7:])])
     torch.testing.assert_close(apart, together)
     assert not torch.allclose(two(seen).logits, together)
-    torch.testing.assert_close(network(seen).logits, head(features), msg="the network itself is as it was")
+    torch.testing.assert_close(
+        network(seen).logits, head(features), msg="the network itself is as it was"
+    )
 
 
 def test_a_network_that_drops_nothing_loses_half_of_its_heads_input() -> None:
@@ -88,7 +93,9 @@ def test_a_network_that_drops_nothing_loses_half_of_its_heads_input() -> None:
     (one,) = dropout_passes(network, 1, COUNTER, images())
     head, seen = find_head(network, images()), images()
     mask = (COUNTER.uniform(torch.tensor([0]), 0, 0, 16) >= ASSUMED) / (1 - ASSUMED)
-    torch.testing.assert_close(one(seen).logits, (network(seen).features * mask) @ head.weight.T + head.bias)
+    torch.testing.assert_close(
+        one(seen).logits, (network(seen).features * mask) @ head.weight.T + head.bias
+    )
     assert 0 < int((mask == 0).sum()) < 16
 
 
@@ -125,16 +132,30 @@ def test_perturbed_weights_move_by_the_stated_length_and_others_stay() -> None:
 
 def test_normal_numbers() -> None:
     drawn = normal(COUNTER, 1, 0, 400_003).double()
-    assert len(drawn) == 400_003 and abs(float(drawn.mean())) < 0.01 and abs(float(drawn.std()) - 1) < 0.01
+    assert (
+        len(drawn) == 400_003
+        and abs(float(drawn.mean())) < 0.01
+        and abs(float(drawn.std()) - 1) < 0.01
+    )
     assert abs(float((drawn.abs() < 1.96).double().mean()) - 0.95) < 0.002
     assert torch.equal(drawn[:100], normal(COUNTER, 1, 0, 100).double()), "however many are drawn"
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_a_learner_answers_them_whatever_the_batch_size(dropout: float, tmp_path: Path) -> None:
-    names = {"dropout3.logits", "perturbed2.logits", "perturbed2.features", "head.weight", "head.bias", "logits"}
+    names = {
+        "dropout3.logits",
+        "perturbed2.logits",
+        "perturbed2.features",
+        "head.weight",
+        "head.bias",
+        "logits",
+    }
     indices = np.arange(30)
-    large, small = (learner(tmp_path, dropout=dropout, batch=size).outputs(names, indices, 1) for size in (250, 7))
+    large, small = (
+        learner(tmp_path, dropout=dropout, batch=size).outputs(names, indices, 1)
+        for size in (250, 7)
+    )
     shapes = {name: tuple(value.shape) for name, value in large.items()}
     assert shapes == {
         "dropout3.logits": (3, 30, 10),
@@ -150,7 +171,10 @@ def test_a_learner_answers_them_whatever_the_batch_size(dropout: float, tmp_path
 
 def test_fewer_passes_are_the_first_ones(tmp_path: Path) -> None:
     made = learner(tmp_path)
-    few, many = (made.outputs({name}, np.arange(5), 0)[name] for name in ("dropout2.logits", "dropout4.logits"))
+    few, many = (
+        made.outputs({name}, np.arange(5), 0)[name]
+        for name in ("dropout2.logits", "dropout4.logits")
+    )
     assert torch.equal(few, many[:2])
     later = made.outputs({"dropout2.logits"}, np.arange(5), 1)["dropout2.logits"]
     assert not torch.equal(few, later), "each cycle has masks of its own"

@@ -23,7 +23,9 @@ def test_multistep(late: bool) -> None:
     sgd = optimizer()
     theirs = lr_scheduler.MultiStepLR(sgd, [4, 7, 20], 0.2)
     for epoch in range(12):
-        assert rate(mine, 0.1, epoch, 0, 12, 1) == pytest.approx(sgd.param_groups[0]["lr"], abs=1e-15)
+        assert rate(mine, 0.1, epoch, 0, 12, 1) == pytest.approx(
+            sgd.param_groups[0]["lr"], abs=1e-15
+        )
         sgd.step()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -34,9 +36,9 @@ def test_cosine_counts_steps() -> None:
     sgd, steps, epochs = optimizer(), 5, 4
     theirs = lr_scheduler.CosineAnnealingLR(sgd, steps * epochs)
     for step in range(steps * epochs):
-        assert rate(Cosine(kind="cosine"), 0.1, step // steps, step, epochs, steps) == pytest.approx(
-            sgd.param_groups[0]["lr"], abs=1e-12
-        )
+        assert rate(
+            Cosine(kind="cosine"), 0.1, step // steps, step, epochs, steps
+        ) == pytest.approx(sgd.param_groups[0]["lr"], abs=1e-12)
         sgd.step()
         theirs.step()
 
@@ -47,13 +49,16 @@ def test_restarts_after_a_constant_phase() -> None:
     theirs = lr_scheduler.CosineAnnealingWarmRestarts(sgd, 4)
     assert [rate(mine, 0.1, epoch, 0, 20, 1) for epoch in range(6)] == [0.1] * 6
     for epoch in range(6, 20):
-        assert rate(mine, 0.1, epoch, 0, 20, 1) == pytest.approx(sgd.param_groups[0]["lr"], abs=1e-12)
+        assert rate(mine, 0.1, epoch, 0, 20, 1) == pytest.approx(
+            sgd.param_groups[0]["lr"], abs=1e-12
+        )
         sgd.step()
         theirs.step()
 
 
 def test_st_conal_low_point_is_one_epoch_after_the_snapshot() -> None:
-    """Rates of soony1213/ST-CoNAL at 43cb8c9: epoch 170 (1-based) trains at 0.0095, the next at 0.0024."""
+    """Rates of soony1213/ST-CoNAL at 43cb8c9: epoch 170 (1-based) trains at 0.0095, the next at
+    0.0024."""
     restarts = CosineRestarts(kind="cosine_restarts", start=161, period=10, gamma=1.0)
     assert rate(restarts, 0.1, 169, 0, 200, 1) == pytest.approx(0.0095, abs=5e-5)
     assert rate(restarts, 0.1, 170, 0, 200, 1) == pytest.approx(0.0024, abs=5e-5)

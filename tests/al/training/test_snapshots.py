@@ -36,8 +36,11 @@ def made(seed: int = 0, strategy: Component = STCONAL, **trajectory: Any) -> Tri
     return trial(seed=seed, sets=recipe, strategy=strategy)
 
 
-def trained(asked: Trial, cache: Path) -> tuple[Learner, dict[int, nn.Module], list[list[torch.Tensor]]]:
-    """A learner after one training, with the network after every epoch and the parameters after every step."""
+def trained(
+    asked: Trial, cache: Path
+) -> tuple[Learner, dict[int, nn.Module], list[list[torch.Tensor]]]:
+    """A learner after one training, with the network after every epoch and the parameters after
+    every step."""
     _, learner = assembled(asked, cache)
     epochs: dict[int, nn.Module] = {}
     steps = [[value.detach().double().clone() for value in learner.student.parameters()]]
@@ -60,8 +63,11 @@ def trained(asked: Trial, cache: Path) -> tuple[Learner, dict[int, nn.Module], l
 STCONAL_NEEDS = frozenset({"teacher.logits", "students.logits"})
 
 
-def slow_statistics(model: nn.Module, batches: list[torch.Tensor]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Mean over batches of batch mean and unbiased batch variance of what enters every batch norm in train mode."""
+def slow_statistics(
+    model: nn.Module, batches: list[torch.Tensor]
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Mean over batches of batch mean and unbiased batch variance of what enters every batch norm
+    in train mode."""
     seen: dict[str, list[torch.Tensor]] = {}
     model = copy.deepcopy(model).train()
     for name, module in model.named_modules():
@@ -75,7 +81,9 @@ def slow_statistics(model: nn.Module, batches: list[torch.Tensor]) -> dict[str, 
     return {
         name: (
             torch.stack([x.mean(dim=(0, 2, 3)) for x in inputs]).mean(dim=0),
-            torch.stack([x.transpose(0, 1).flatten(1).var(dim=1, unbiased=True) for x in inputs]).mean(dim=0),
+            torch.stack(
+                [x.transpose(0, 1).flatten(1).var(dim=1, unbiased=True) for x in inputs]
+            ).mean(dim=0),
         )
         for name, inputs in seen.items()
     }
@@ -95,15 +103,21 @@ def check_statistics(learner: Learner, network: nn.Module, epoch: int) -> None:
         assert module.momentum == 0.1
 
 
-def test_the_teacher_is_the_mean_of_all_snapshots_with_statistics_of_its_own(tmp_path: Path) -> None:
+def test_the_teacher_is_the_mean_of_all_snapshots_with_statistics_of_its_own(
+    tmp_path: Path,
+) -> None:
     learner, epochs, _ = trained(made(), tmp_path)
     teacher, taken = learner.recorder(SnapshotRecorder).teacher, [epochs[2], epochs[3], epochs[4]]
     for name, value in teacher.named_parameters():
-        mean = torch.stack([network.get_parameter(name).detach().double() for network in taken]).mean(dim=0)
+        mean = torch.stack(
+            [network.get_parameter(name).detach().double() for network in taken]
+        ).mean(dim=0)
         torch.testing.assert_close(value.double(), mean, rtol=1e-5, atol=1e-6)
         assert not value.requires_grad
     check_statistics(learner, teacher, epoch=3)
-    assert not torch.equal(teacher.get_parameter("head.weight"), epochs[4].get_parameter("head.weight"))
+    assert not torch.equal(
+        teacher.get_parameter("head.weight"), epochs[4].get_parameter("head.weight")
+    )
 
 
 @pytest.mark.parametrize(("students", "expected"), [("last4", [4, 3]), ("all5", [4, 3, 2])])
@@ -138,21 +152,28 @@ def test_the_moving_average_follows_every_step(tmp_path: Path) -> None:
     expected = steps[0]
     for number, weights in enumerate(steps[1:], start=1):
         share = min(1 - 1 / (number + 1), 0.7)
-        expected = [share * old + (1 - share) * new for old, new in zip(expected, weights, strict=True)]
-    for value, twin in zip(learner.recorder(SnapshotRecorder).teacher.parameters(), expected, strict=True):
+        expected = [
+            share * old + (1 - share) * new for old, new in zip(expected, weights, strict=True)
+        ]
+    for value, twin in zip(
+        learner.recorder(SnapshotRecorder).teacher.parameters(), expected, strict=True
+    ):
         torch.testing.assert_close(value.double(), twin, rtol=1e-4, atol=1e-6)
     check_statistics(learner, learner.recorder(SnapshotRecorder).teacher, epoch=3)
 
 
 @pytest.mark.parametrize(("counter", "steps"), [("trial", 8 + 1), ("cycle", 1)])
-def test_the_moving_average_starts_anew_and_its_counter_as_pinned(counter: str, steps: int, tmp_path: Path) -> None:
+def test_the_moving_average_starts_anew_and_its_counter_as_pinned(
+    counter: str, steps: int, tmp_path: Path
+) -> None:
     learner, _, _ = trained(made(**EMA, ema_counter=counter), tmp_path)
     fresh = copy.deepcopy(learner.student)
     nn.init.constant_(fresh.get_parameter("head.bias"), 3.0)
     start = CycleStart(learner.protocol.training, fresh, frozenset(), np.arange(0), lambda: fresh)
     learner.recorder(SnapshotRecorder).start_cycle(start)
     assert torch.equal(
-        learner.recorder(SnapshotRecorder).teacher.get_parameter("head.bias"), fresh.get_parameter("head.bias")
+        learner.recorder(SnapshotRecorder).teacher.get_parameter("head.bias"),
+        fresh.get_parameter("head.bias"),
     )
     with torch.no_grad():
         fresh.get_parameter("head.bias").zero_()
@@ -160,7 +181,8 @@ def test_the_moving_average_starts_anew_and_its_counter_as_pinned(counter: str, 
     learner.recorder(SnapshotRecorder).after_step(fresh)
     share = min(1 - 1 / (steps + 1), 0.7)
     torch.testing.assert_close(
-        learner.recorder(SnapshotRecorder).teacher.get_parameter("head.bias"), torch.full((10,), 3.0 * share)
+        learner.recorder(SnapshotRecorder).teacher.get_parameter("head.bias"),
+        torch.full((10,), 3.0 * share),
     )
 
 
@@ -176,7 +198,9 @@ def test_one_pass_of_the_teacher_and_of_each_student_over_the_candidates(tmp_pat
 
     hook = torch.nn.modules.module.register_module_forward_hook(count)
     try:
-        view, _ = acquire(strategy, learner, Pool(np.arange(40), np.arange(40, 900), 900), 0, asked.protocol, 40)
+        view, _ = acquire(
+            strategy, learner, Pool(np.arange(40), np.arange(40, 900), 900), 0, asked.protocol, 40
+        )
     finally:
         hook.remove()
     batches = -(-len(view.candidates) // asked.protocol.evaluation.batch_size)
@@ -192,9 +216,13 @@ def results(asked: Trial, out: Path, cache: Path, shared: Path | None = None) ->
 
 
 @pytest.mark.parametrize(
-    "trajectory", [{}, EMA, {"student_bn": "refreshed", "students": "all5"}], ids=["swa", "ema", "refreshed"]
+    "trajectory",
+    [{}, EMA, {"student_bn": "refreshed", "students": "all5"}],
+    ids=["swa", "ema", "refreshed"],
 )
-def test_resume_at_every_point_equals_the_uninterrupted_trial(trajectory: dict[str, Any], tmp_path: Path) -> None:
+def test_resume_at_every_point_equals_the_uninterrupted_trial(
+    trajectory: dict[str, Any], tmp_path: Path
+) -> None:
     asked = made(**trajectory)
     whole = results(asked, tmp_path / "whole", tmp_path)
     stops = 0
@@ -213,9 +241,15 @@ def test_resume_at_every_point_equals_the_uninterrupted_trial(trajectory: dict[s
 
 def test_a_shared_first_training_brings_its_snapshots(tmp_path: Path) -> None:
     alone = results(made(), tmp_path / "alone", tmp_path)
-    results(made(strategy=Component(name="random")), tmp_path / "first", tmp_path, tmp_path / "shared")
+    results(
+        made(strategy=Component(name="random")), tmp_path / "first", tmp_path, tmp_path / "shared"
+    )
     assert results(made(), tmp_path / "second", tmp_path, tmp_path / "shared") == alone
-    told = [e.reused for e, _ in events.read_events(tmp_path / "second/events.jsonl") if isinstance(e, CycleFinished)]
+    told = [
+        e.reused
+        for e, _ in events.read_events(tmp_path / "second/events.jsonl")
+        if isinstance(e, CycleFinished)
+    ]
     assert told == [True, False, False]
 
 
@@ -245,6 +279,9 @@ def test_trajectories_that_cannot_be_are_refused(trajectory: dict[str, Any], sai
         "optimizer": {"name": "adam", "lr": 0.1, "weight_decay": 0.0},
         "schedule": {"kind": "cosine"},
     }
-    assert Training.model_validate({**recipe, "trajectory": {"start": 60, "every": 10}}).trajectory is not None
+    assert (
+        Training.model_validate({**recipe, "trajectory": {"start": 60, "every": 10}}).trajectory
+        is not None
+    )
     with pytest.raises(ValueError, match=said):
         Training.model_validate({**recipe, "trajectory": trajectory})

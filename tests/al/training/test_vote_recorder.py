@@ -24,11 +24,17 @@ class Fixed:
         return {"logits": self.logits}
 
 
-@pytest.mark.parametrize(("classes", "kind"), [(10, torch.uint8), (256, torch.uint8), (300, torch.int32)])
-def test_votes_are_stored_in_as_many_bytes_as_the_classes_need(classes: int, kind: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    ("classes", "kind"), [(10, torch.uint8), (256, torch.uint8), (300, torch.int32)]
+)
+def test_votes_are_stored_in_as_many_bytes_as_the_classes_need(
+    classes: int, kind: torch.dtype
+) -> None:
     recorder, model = VoteRecorder(), torch.nn.Linear(1, 1)
     training = SimpleNamespace(epochs=3, vote_fraction=2 / 3)
-    recorder.start_cycle(CycleStart(training, model, frozenset({"votes"}), np.array([7, 3, 5]), lambda: model))
+    recorder.start_cycle(
+        CycleStart(training, model, frozenset({"votes"}), np.array([7, 3, 5]), lambda: model)
+    )
     asked: list[str] = []
     for epoch, labels in enumerate([[0, 0, 0], [1, classes - 1, 0], [1, 0, classes - 1]]):
 
@@ -51,5 +57,7 @@ def test_nothing_is_recorded_that_is_not_needed() -> None:
     for needs, kept in ((frozenset({"votes"}), True), (frozenset({"logits"}), False)):
         recorder.start_cycle(CycleStart(training, model, needs, np.array([7, 3, 5]), lambda: model))
         assert bool(recorder.state()) is kept and bool(recorder.recorded(needs)) is kept
-    recorder.after_epoch(EpochEnd(3, model, list, lambda name: pytest.fail("no pass is due"), nullcontext))
+    recorder.after_epoch(
+        EpochEnd(3, model, list, lambda name: pytest.fail("no pass is due"), nullcontext)
+    )
     assert recorder.outputs({"logits"}, np.array([7])) == {}

@@ -1,11 +1,13 @@
-"""What an adapter of golden vectors needs. Every module of this folder is imported by `discover`; each registers functions:
+"""What an adapter of golden vectors needs. Every module of this folder is imported by `discover`;
+each registers functions:
 
     @adapter("01_tod_uncertainty")
     def uncertainty(inputs, expected, tolerance, npz, case): ...
 
-`inputs` is the case's dictionary with arrays as numpy arrays, `expected` the same as an `Expected` that remembers what was
-read, `tolerance` the file's dictionary of texts, `npz` the arrays beside the file, `case` the whole case (also remembered).
-What an adapter does not read fails the case, unless the format's README exempts the name. Behaviour follows the inputs.
+`inputs` is the case's dictionary with arrays as numpy arrays, `expected` the same as an `Expected`
+that remembers what was read, `tolerance` the file's dictionary of texts, `npz` the arrays beside
+the file, `case` the whole case (also remembered). What an adapter does not read fails the case,
+unless the format's README exempts the name. Behaviour follows the inputs.
 """
 
 from __future__ import annotations
@@ -61,7 +63,8 @@ class Expected(Mapping[str, Any]):
 
 
 def _wrap(value: Any) -> Any:
-    """Dictionaries remember what is read; lists of whole numbers are lists, however the file stores them."""
+    """Dictionaries remember what is read; lists of whole numbers are lists, however the file stores
+    them."""
     if isinstance(value, dict):
         return Expected(value)
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "iu":
@@ -98,22 +101,26 @@ def tensor(value: Any) -> torch.Tensor:
     return torch.from_numpy(np.array(value))
 
 
-# -------------------------------------------------------------------------------------------------------- comparison
+# --------------------------------------------------------------------------------------- comparison
 
 NUMBER = r"([0-9.]+(?:e-?[0-9]+)?)"
 
 
 def bounds(text: str) -> tuple[float, float]:
-    """(absolute, relative) tolerance out of a text such as `rel 2e-4 + abs 2e-6`. A bare number is absolute."""
+    """(absolute, relative) tolerance out of a text such as `rel 2e-4 + abs 2e-6`. A bare number is
+    absolute."""
     absolute, relative = re.search(rf"\babs {NUMBER}", text), re.search(rf"\brel {NUMBER}", text)
     if absolute is None and relative is None:
         absolute = re.search(NUMBER, text)
     assert absolute or relative, f"no tolerance in {text!r}"
-    return (float(absolute.group(1)) if absolute else 0.0), (float(relative.group(1)) if relative else 0.0)
+    return (float(absolute.group(1)) if absolute else 0.0), (
+        float(relative.group(1)) if relative else 0.0
+    )
 
 
 def part(text: str, word: str) -> str:
-    """The clause of a tolerance text that names `word`: `abs 1e-10 (loss), abs 1e-12 (gradients)` for loss and gradients.
+    """The clause of a tolerance text that names `word`: `abs 1e-10 (loss), abs 1e-12 (gradients)`
+    for loss and gradients.
 
     A text of one clause that names nothing holds for everything.
     """
@@ -126,12 +133,16 @@ def part(text: str, word: str) -> str:
 
 
 def clause(tolerance: Any, word: str, otherwise: str) -> str:
-    """The clause for a field of a file whose tolerance is one text; `otherwise` where that text refers to the README.
+    """The clause for a field of a file whose tolerance is one text; `otherwise` where that text
+    refers to the README.
 
-    `main_steps and test_loss rel 1e-6; scores rel 1e-6`: a clause names its fields before its bound.
+    `main_steps and test_loss rel 1e-6; scores rel 1e-6`: a clause names its fields before its
+    bound.
     """
     text = (
-        tolerance if isinstance(tolerance, str) else "; ".join(f"{name} {value}" for name, value in tolerance.items())
+        tolerance
+        if isinstance(tolerance, str)
+        else "; ".join(f"{name} {value}" for name, value in tolerance.items())
     )
     for some in re.split(r"; ", text):
         if re.search(rf"\b{word}\b", some) and re.search(rf"\b(abs|rel) {NUMBER}", some):
@@ -147,7 +158,8 @@ def numbers(value: Any) -> np.ndarray:
 
 
 MEASURED: list[tuple[int, float]] = []
-"""Every comparison made: how many numbers, and the largest difference relative to the largest of them."""
+"""Every comparison made: how many numbers, and the largest difference relative to the largest of
+them."""
 
 
 def measure(actual: np.ndarray, expected: np.ndarray) -> None:
@@ -155,7 +167,9 @@ def measure(actual: np.ndarray, expected: np.ndarray) -> None:
     finite = np.isfinite(expected) & np.isfinite(actual)
     if finite.any():
         scale = float(np.abs(expected[finite]).max()) or 1.0
-        MEASURED.append((int(finite.sum()), float(np.abs(actual[finite] - expected[finite]).max()) / scale))
+        MEASURED.append(
+            (int(finite.sum()), float(np.abs(actual[finite] - expected[finite]).max()) / scale)
+        )
 
 
 def close(actual: Any, expected: Any, text: str) -> None:
@@ -168,7 +182,8 @@ def close(actual: Any, expected: Any, text: str) -> None:
 
 
 def close_to_scale(actual: Any, expected: Any, text: str) -> None:
-    """Assert that the largest error is within a relative tolerance of the largest expected magnitude."""
+    """Assert that the largest error is within a relative tolerance of the largest expected
+    magnitude."""
     _, relative = bounds(text)
     actual, expected = numbers(actual), numbers(expected)
     assert actual.shape == expected.shape, f"shape {actual.shape} instead of {expected.shape}"
@@ -177,7 +192,8 @@ def close_to_scale(actual: Any, expected: Any, text: str) -> None:
 
 
 ENDS = re.compile(r"^(?P<what>.*_)?(?P<end>first|last)_(?P<count>\d+)(?P<rest>_of_each_\w+)?$")
-"""Fields that hold so many of the first or last entries of a list: `picked_first_20`, `first_12_of_each_batch`."""
+"""Fields that hold so many of the first or last entries of a list: `picked_first_20`,
+`first_12_of_each_batch`."""
 
 
 STARTS = re.compile(r"^(?P<what>.*)_first_(?P<count>\d+)$")
@@ -185,9 +201,11 @@ STARTS = re.compile(r"^(?P<what>.*)_first_(?P<count>\d+)$")
 
 
 def check_starts(values: torch.Tensor, expected: Expected, what: str, text: str) -> int:
-    """Compare the first columns of `values` (rows, columns) with every field `<what>_first_<n>`, or `<what>`, that is given.
+    """Compare the first columns of `values` (rows, columns) with every field `<what>_first_<n>`, or
+    `<what>`, that is given.
 
-    The error is measured against the largest magnitude of all columns. Returns how many fields there were.
+    The error is measured against the largest magnitude of all columns. Returns how many fields
+    there were.
     """
     found, (_, relative) = 0, bounds(text)
     for name in expected:
@@ -208,7 +226,8 @@ def check_starts(values: torch.Tensor, expected: Expected, what: str, text: str)
 
 
 def check_ends(rows: Any, expected: Expected, what: str, text: str | None = None) -> int:
-    """Compare the first and last entries of `rows` with every field `<what>_first_<n>` or `<what>_last_<n>` that is given.
+    """Compare the first and last entries of `rows` with every field `<what>_first_<n>` or
+    `<what>_last_<n>` that is given.
 
     Exactly, or within a tolerance text. Returns how many fields there were.
     """
@@ -240,18 +259,22 @@ def float_kind(array: np.ndarray) -> str:
 
 
 def contains(picked: Any, expected: Expected) -> None:
-    """Assert a pick with ties: everything in must_contain, and rest_count of rest_from, nothing else."""
-    chosen, must, rest = {int(p) for p in picked}, set(expected["must_contain"]), set(expected["rest_from"])
+    """Assert a pick with ties: everything in must_contain, and rest_count of rest_from, nothing
+    else."""
+    chosen = {int(p) for p in picked}
+    must = set(expected["must_contain"])
+    rest = set(expected["rest_from"])
     assert len(chosen) == len(picked) == len(must) + expected["rest_count"]
     assert must <= chosen
     assert chosen - must <= rest
 
 
-# ---------------------------------------------------------------------------------------------------------- networks
+# ----------------------------------------------------------------------------------------- networks
 
 
 def fill(shape: list[int], place: int, rule: Mapping[str, Any], bias: bool) -> torch.Tensor:
-    """The deterministic weights of the format's README, for the tensor at `place` of the canonical list."""
+    """The deterministic weights of the format's README, for the tensor at `place` of the canonical
+    list."""
     count = int(np.prod(shape))
     i = np.arange(count, dtype=np.int64)
     values = np.sin(((i * i + rule["mul"] * place) % rule["mod"]).astype(np.float64))
@@ -260,9 +283,13 @@ def fill(shape: list[int], place: int, rule: Mapping[str, Any], bias: bool) -> t
 
 
 def load_canonical(
-    network: torch.nn.Module, canonical: list[Any], rule: Mapping[str, Any], rename: Callable[[str], str] = str
+    network: torch.nn.Module,
+    canonical: list[Any],
+    rule: Mapping[str, Any],
+    rename: Callable[[str], str] = str,
 ) -> None:
-    """Fill every tensor of the list into the parameter of that name; batch norm keeps its initial 1, 0, 0, 1.
+    """Fill every tensor of the list into the parameter of that name; batch norm keeps its initial
+    1, 0, 0, 1.
 
     Fails unless list and network name the same convolution and linear parameters.
     """
@@ -284,12 +311,15 @@ def load_canonical(
 def wave(height: int, width: int, batch: int, rule: Mapping[str, Any]) -> torch.Tensor:
     """The deterministic input images (batch, 3, height, width) of the format's README."""
     ramp = rule["x_step"] * np.arange(3 * height * width)
-    rows = [np.sin(ramp + rule["x_batch_shift"] * b).reshape(3, height, width) for b in range(batch)]
+    rows = [
+        np.sin(ramp + rule["x_batch_shift"] * b).reshape(3, height, width) for b in range(batch)
+    ]
     return torch.from_numpy(np.stack(rows))
 
 
 def statistics(value: torch.Tensor) -> dict[str, Any]:
-    """Shape, mean, standard deviation (n in the denominator) and largest magnitude of a feature map."""
+    """Shape, mean, standard deviation (n in the denominator) and largest magnitude of a feature
+    map."""
     return {
         "shape": list(value.shape),
         "mean": float(value.mean()),
@@ -299,7 +329,8 @@ def statistics(value: torch.Tensor) -> dict[str, Any]:
 
 
 def check_map(value: torch.Tensor, expected: Expected, text: str) -> None:
-    """Assert shape and statistics of a feature map; the error is measured against its largest magnitude."""
+    """Assert shape and statistics of a feature map; the error is measured against its largest
+    magnitude."""
     found, (_, relative) = statistics(value), bounds(text)
     assert found["shape"] == expected["shape"]
     scale = expected["abs_max"]
@@ -307,9 +338,11 @@ def check_map(value: torch.Tensor, expected: Expected, text: str) -> None:
         assert abs(found[name] - expected[name]) <= relative * scale, name
 
 
-# ------------------------------------------------------------------------------------------------------ registration
+# ------------------------------------------------------------------------------------- registration
 
-Check = Callable[[Mapping[str, Any], Expected, Mapping[str, Any], Mapping[str, np.ndarray], Expected], None]
+Check = Callable[
+    [Mapping[str, Any], Expected, Mapping[str, Any], Mapping[str, np.ndarray], Expected], None
+]
 REGISTRY: dict[str, Check] = {}
 
 

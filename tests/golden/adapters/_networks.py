@@ -1,4 +1,5 @@
-"""Residual networks for the golden cases: built from a canonical list, counted, run on the deterministic images."""
+"""Residual networks for the golden cases: built from a canonical list, counted, run on the
+deterministic images."""
 
 from __future__ import annotations
 
@@ -38,9 +39,11 @@ def check_counts(network: nn.Module, expected: Expected) -> None:
 
 
 def counted_network(families: list[Callable[[int], nn.Module]], expected: Expected) -> nn.Module:
-    """The one network among families (number of classes -> network) that has the expected parameters.
+    """The one network among families (number of classes -> network) that has the expected
+    parameters.
 
-    Cases of counts have no inputs: what is counted follows from the counts themselves, not from a case's name.
+    Cases of counts have no inputs: what is counted follows from the counts themselves, not from a
+    case's name.
     """
     wanted, found = expected["parameters"], list[nn.Module]()
     for family in families:
@@ -61,7 +64,10 @@ def counted_network(families: list[Callable[[int], nn.Module]], expected: Expect
 def stages_of(shapes: dict[str, list[int]]) -> tuple[list[int], list[int]]:
     """(blocks, widths) of each stage of a residual network, out of the shapes of its tensors."""
     stages = sorted({name.partition(".")[0] for name in shapes if name.startswith("layer")})
-    blocks = [len({name.split(".")[1] for name in shapes if name.startswith(f"{stage}.")}) for stage in stages]
+    blocks = [
+        len({name.split(".")[1] for name in shapes if name.startswith(f"{stage}.")})
+        for stage in stages
+    ]
     return blocks, [shapes[f"{stage}.0.conv1.weight"][0] for stage in stages]
 
 
@@ -77,7 +83,8 @@ def network_like(canonical: list[Any], **more: Any) -> nn.Module:
 
 
 def forward(network: nn.Module, inputs: Any, single: bool = False) -> Outputs:
-    """One pass over the deterministic images in eval mode, in float64 (or, `single`, in float32)."""
+    """One pass over the deterministic images in eval mode, in float64 (or, `single`, in
+    float32)."""
     images = wave(inputs["H"], inputs["W"], inputs["batch"], inputs["fill"])
     network = copy.deepcopy(network).eval().to(torch.float32 if single else torch.float64)
     with torch.no_grad():

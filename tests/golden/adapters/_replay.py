@@ -1,4 +1,5 @@
-"""A recorded training of an official program played again by the real Learner: its images, orders and weights by formula.
+"""A recorded training of an official program played again by the real Learner: its images, orders
+and weights by formula.
 
 All that a case says is read from it: sizes, widths, options, which batches, how many cycles.
 """
@@ -32,7 +33,8 @@ TEST_FROM = 10_000
 
 
 class FormulaImages:
-    """Image i = sin(x_step * arange(3072) + x_shift * (first + i)); the second view of a pair is mirrored."""
+    """Image i = sin(x_step * arange(3072) + x_shift * (first + i)); the second view of a pair is
+    mirrored."""
 
     shape = (3, SIDE, SIDE)
 
@@ -40,7 +42,9 @@ class FormulaImages:
         self._ramp, self._shift, self._first = x_step * np.arange(3 * SIDE * SIDE), x_shift, first
         self._made: dict[int, Tensor] = {}
 
-    def batch(self, indices: Tensor, counter: object = None, epoch: int = 0, pass_: int = 0) -> Tensor:
+    def batch(
+        self, indices: Tensor, counter: object = None, epoch: int = 0, pass_: int = 0
+    ) -> Tensor:
         images = torch.stack([self._image(int(i)) for i in indices])
         return images.flip(3) if pass_ >= AGAIN else images
 
@@ -96,9 +100,12 @@ def rounds_by_epoch(steps: list[Any], labelled: int) -> dict[int, list[int]]:
 
 
 def weights(
-    inputs: Mapping[str, Any], names: Mapping[str, tuple[str, str]], rename: Callable[[str], str] = str
+    inputs: Mapping[str, Any],
+    names: Mapping[str, tuple[str, str]],
+    rename: Callable[[str], str] = str,
 ) -> Callable[[str, int, nn.Module], None]:
-    """Initial weights by formula: `names` gives for each network of ours the fill and the canonical list of the case."""
+    """Initial weights by formula: `names` gives for each network of ours the fill and the canonical
+    list of the case."""
 
     def initial(name: str, cycle: int, module: nn.Module) -> None:
         if name not in names or names[name][0] not in inputs["fills"]:
@@ -133,7 +140,9 @@ def learner_of(
             split=Split(rule="official"),
         ),
         views=Views(train=(), test=(), pool="test"),
-        models=(Model(name="resnet_cifar", params={"blocks": blocks, "widths": widths, "heads": heads}),),
+        models=(
+            Model(name="resnet_cifar", params={"blocks": blocks, "widths": widths, "heads": heads}),
+        ),
         acquisition=acquisition,
         training=training,
         evaluation=Evaluation(epoch="last", batch_size=training.batch_size),
@@ -169,7 +178,11 @@ def sgd_training(
 ) -> Training:
     """SGD as both papers have it; `cosine` is ST-CoNAL's name of a schedule."""
     schedule: MultiStep | CosineRestarts = MultiStep(
-        kind="multistep", milestones=tuple(milestones), gamma=gamma, late=late, last_gamma=last_gamma
+        kind="multistep",
+        milestones=tuple(milestones),
+        gamma=gamma,
+        late=late,
+        last_gamma=last_gamma,
     )
     if cosine != "lr_multistep":
         warm = cosine == "lr_constwarmup_CLR_cosine"
@@ -188,18 +201,23 @@ def sgd_training(
         drop_last=False,
         start=start,
         trajectory=trajectory,  # type: ignore[arg-type]
-        optimizer=Sgd(name="sgd", lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=False),
+        optimizer=Sgd(
+            name="sgd", lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=False
+        ),
         schedule=schedule,
     )
 
 
 def acquisition_of(initial: int, budget: int, cycles: int, candidates: int | None) -> Acquisition:
     return Acquisition(
-        initial=Initial(rule="uniform", size=initial), budget=budget, cycles=cycles, candidates=candidates
+        initial=Initial(rule="uniform", size=initial),
+        budget=budget,
+        cycles=cycles,
+        candidates=candidates,
     )
 
 
-# ------------------------------------------------------------------------------------------------------- measurements
+# ------------------------------------------------------------------------------------- measurements
 
 
 def norm(module: nn.Module) -> float:
@@ -220,7 +238,8 @@ Row = dict[str, float]
 
 
 def watched(learner: Learner, measure: Mapping[str, Callable[[], float]]) -> list[Row]:
-    """Makes the learner's updates leave a row a step: the loss, the rates in force and what is measured afterwards."""
+    """Makes the learner's updates leave a row a step: the loss, the rates in force and what is
+    measured afterwards."""
     rows: list[Row] = []
     made = learner.updates
 
@@ -229,8 +248,13 @@ def watched(learner: Learner, measure: Mapping[str, Callable[[], float]]) -> lis
 
         def step(batch: Any) -> Tensor:
             loss = update(batch)
-            rates = {"lr": optimizer.param_groups[0]["lr"], "module_lr": optimizer.param_groups[-1]["lr"]}
-            rows.append({"loss": float(loss), **rates} | {name: take() for name, take in measure.items()})
+            rates = {
+                "lr": optimizer.param_groups[0]["lr"],
+                "module_lr": optimizer.param_groups[-1]["lr"],
+            }
+            rows.append(
+                {"loss": float(loss), **rates} | {name: take() for name, take in measure.items()}
+            )
             return loss
 
         return step

@@ -1,4 +1,5 @@
-"""Replaying a recorded run of an official program through our own parts, in float64: what several adapters need."""
+"""Replaying a recorded run of an official program through our own parts, in float64: what several
+adapters need."""
 
 from __future__ import annotations
 
@@ -25,7 +26,13 @@ from benchmark.spec.load import find_suite
 from benchmark.spec.suite import Trial
 
 SUITES = Path(__file__).parents[3] / "suites"
-AUGMENTATION = {"random_crop", "random_resized_crop", "horizontal_flip", "color_jitter", "random_rotation"}
+AUGMENTATION = {
+    "random_crop",
+    "random_resized_crop",
+    "horizontal_flip",
+    "color_jitter",
+    "random_rotation",
+}
 """Transforms that a recorded run leaves out, so that no draw has to be stored."""
 
 
@@ -36,13 +43,19 @@ def exact() -> Numerics:
 
 def pinned(suite: str, method: str, variant: str, sets: Mapping[str, Any]) -> Trial:
     """A trial of a suite as it is pinned, with the amounts of a recorded run."""
-    (trial,) = find_suite(suite, SUITES).trials(methods=[method], seeds=[0], variant=variant, sets=dict(sets))
+    (trial,) = find_suite(suite, SUITES).trials(
+        methods=[method], seeds=[0], variant=variant, sets=dict(sets)
+    )
     return trial
 
 
 def without_augmentation(view: Any) -> list[dict[str, Any]]:
     """A suite's view as plain data, without what is random in it."""
-    return [step.model_dump(mode="json", exclude_none=True) for step in view if step.op not in AUGMENTATION]
+    return [
+        step.model_dump(mode="json", exclude_none=True)
+        for step in view
+        if step.op not in AUGMENTATION
+    ]
 
 
 def norms(model: nn.Module) -> list[float]:
@@ -54,7 +67,10 @@ def norms(model: nn.Module) -> list[float]:
     buffers = dict(model.named_buffers())
     return [
         norm(list(model.parameters())),
-        *(norm([value for name, value in buffers.items() if name.endswith(kind)]) for kind in ("mean", "var")),
+        *(
+            norm([value for name, value in buffers.items() if name.endswith(kind)])
+            for kind in ("mean", "var")
+        ),
     ]
 
 
@@ -71,7 +87,8 @@ class Rows:
 
 
 class Recorder:
-    """Watches every learner: steps and evaluations, those of a stage before the first cycle apart from the others."""
+    """Watches every learner: steps and evaluations, those of a stage before the first cycle apart
+    from the others."""
 
     def __init__(self, batch: int = 100) -> None:
         self.batch, self.pretext = batch, Rows()
@@ -94,7 +111,9 @@ class Recorder:
 
             def step(batch: Any) -> Tensor:
                 loss = inner(batch)
-                rows.steps.append([float(loss), float(optimizer.param_groups[0]["lr"]), *norms(learner.student)])
+                rows.steps.append(
+                    [float(loss), float(optimizer.param_groups[0]["lr"]), *norms(learner.student)]
+                )
                 return loss
 
             return step
@@ -105,12 +124,19 @@ class Recorder:
             if not isinstance(learner.streams, StageStreams):
                 labels = learner.parts.test_labels
                 inference = learner._inference(learner.parts.test, 0)
-                logits = inference.outputs({"": model}, {"logits"}, torch.arange(len(labels)))["logits"]
+                logits = inference.outputs({"": model}, {"logits"}, torch.arange(len(labels)))[
+                    "logits"
+                ]
                 each = nn.functional.cross_entropy(logits, labels, reduction="none")
-                rows.losses.append(float(torch.stack([part.mean() for part in each.split(self.batch)]).mean()))
+                rows.losses.append(
+                    float(torch.stack([part.mean() for part in each.split(self.batch)]).mean())
+                )
             return found
 
-        with patch.object(Learner, "updates", watched), patch.object(Learner, "evaluate", evaluated):
+        with (
+            patch.object(Learner, "updates", watched),
+            patch.object(Learner, "evaluate", evaluated),
+        ):
             yield
 
 
@@ -131,7 +157,9 @@ class Watched:
 
     def bought(self, cycle: int) -> list[int]:
         """Images in the order of buying; the first labelled set is that of cycle 0."""
-        view, picks = next(pair for pair in self.seen if pair[0].cycle - BEFORE_FIRST_TRAINING == cycle)
+        view, picks = next(
+            pair for pair in self.seen if pair[0].cycle - BEFORE_FIRST_TRAINING == cycle
+        )
         images: list[int] = view.candidates[picks.positions.numpy()].tolist()
         return images
 
@@ -140,7 +168,9 @@ class Watched:
 def session_of(trial: Trial) -> Iterator[Session]:
     """A session that keeps nothing."""
     with tempfile.TemporaryDirectory() as folder:
-        yield Session(trial, "0" * 64, "0" * 64, Path(folder), None, save_every=1e9, must_stop=lambda: False)
+        yield Session(
+            trial, "0" * 64, "0" * 64, Path(folder), None, save_every=1e9, must_stop=lambda: False
+        )
 
 
 def filled(module: nn.Module, canonical: list[Any], mul: int, mod: int) -> None:

@@ -27,7 +27,14 @@ from adapters import (
     wave,
 )
 from adapters._networks import stages_of
-from benchmark.al.functional.bal_windows import batches, first_picks, hardest_first, quota, sub_pool, window
+from benchmark.al.functional.bal_windows import (
+    batches,
+    first_picks,
+    hardest_first,
+    quota,
+    sub_pool,
+    window,
+)
 from benchmark.al.functional.cluster_distance import cluster_distance_difference, ranked
 from benchmark.al.functional.scores import entropy, normalised_confidence, top
 from benchmark.al.networks.resnet_bal import ResNetBottleneck
@@ -38,7 +45,7 @@ from benchmark.errors import UsageError
 from benchmark.spec.training import MultiStep
 from tests.helpers.network_cost import macs, parameters
 
-# ---------------------------------------------------------------------------------------------------------- networks
+# ----------------------------------------------------------------------------------------- networks
 
 
 def described(canonical):
@@ -54,7 +61,11 @@ def described(canonical):
 
 def vgg_params(shapes):
     """Depth and widths of the VGG that has tensors of these shapes."""
-    numbers = {int(re.search(r"\d+", name)[0]): shape[0] for name, shape in shapes.items() if len(shape) == 4}
+    numbers = {
+        int(re.search(r"\d+", name)[0]): shape[0]
+        for name, shape in shapes.items()
+        if len(shape) == 4
+    }
     every = [numbers[number] for number in sorted(numbers)]
     depth = len(every) + 3
     assert depth in DEPTHS, f"no VGG has {len(every)} convolutions"
@@ -85,10 +96,12 @@ def networks(inputs, expected, tolerance, npz, case):
 
 
 def check_forward(network, inputs, expected, tolerance, embedding, rename=str):
-    """Logits and features in float64, and logits in float32, of a filled network on the deterministic images."""
+    """Logits and features in float64, and logits in float32, of a filled network on the
+    deterministic images."""
     load_canonical(network.double().eval(), inputs["canonical"], inputs["fill"], rename)
     images = wave(inputs["H"], inputs["W"], inputs["batch"], inputs["fill"])
-    exact, single = tolerance["float64"].partition(" (")[0], tolerance["float32"].partition(" against")[0]
+    exact = tolerance["float64"].partition(" (")[0]
+    single = tolerance["float32"].partition(" against")[0]
     with torch.no_grad():
         logits, features, *_ = network(images)
         rough = network.float()(images.float()).logits
@@ -104,7 +117,7 @@ def check_forward(network, inputs, expected, tolerance, embedding, rename=str):
             close_to_scale(rough, expected[name], single)
 
 
-# ------------------------------------------------------------------------------------------------- sorting and windows
+# ------------------------------------------------------------------------------ sorting and windows
 
 
 @adapter("15_bal_cdd")
@@ -118,7 +131,8 @@ def cluster_distances(inputs, expected, tolerance, npz, case):
     order, wanted = ranked(found), torch.tensor(expected["sorted_pool"])
     if kind == "float64":
         assert torch.equal(order, wanted)
-    # In float32 neighbours may swap where their gap is below the tolerance: every place still holds an equal value.
+    # In float32 neighbours may swap where their gap is below the tolerance: every place still holds
+    # an equal value.
     close(found[order], found[wanted], f"abs {absolute}")
 
 
@@ -131,7 +145,8 @@ def windows(inputs, expected, tolerance, npz, case):
     for cycle, share in enumerate(shares):
         span = window(cycle, len(shares), size, inputs["beta"], inputs["addendum"])
         inside, wanted = sub_pool(ranks, labelled, span), quota(share, size)
-        # Cycle 0 buys the head of its slice (or, asked for, its tail); the later ones what the stand-in for the sampler takes.
+        # Cycle 0 buys the head of its slice (or, asked for, its tail); the later ones what the
+        # stand-in for the sampler takes.
         last = inputs.get("pick", "first") == "last" if cycle else inputs.get("first") == "low1st"
         taken = inside[len(inside) - min(wanted, len(inside)) :] if last else inside[:wanted]
         labelled = np.concatenate([labelled, taken])
@@ -166,8 +181,9 @@ def confidence(inputs, expected, tolerance, npz, case):
     if "entropy_score" in expected:
         close(uncertainty, expected["entropy_score"], text)
     given(expected, "entropy_intended_largest_n_set", sorted(top(uncertainty, count).tolist()))
-    # What the release does instead with numpy 1.26 and later: a list of one-element tensors is a column, and sorting
-    # along its last axis orders nothing, so the first image of the sub-pool is returned `count` times.
+    # What the release does instead with numpy 1.26 and later: a list of one-element tensors is a
+    # column, and sorting along its last axis orders nothing, so the first image of the sub-pool is
+    # returned `count` times.
     column = np.array([[value] for value in uncertainty.tolist()])
     given(expected, "entropy_score_array_shape_in_official_code", list(column.shape))
     returned = np.argsort(column)[::-1][:count]
@@ -175,7 +191,7 @@ def confidence(inputs, expected, tolerance, npz, case):
     given(expected, "entropy_official_return", returned.ravel().tolist())
 
 
-# --------------------------------------------------------------------------------------------------------------- PT4AL
+# -------------------------------------------------------------------------------------------- PT4AL
 
 
 def sha1(indices):
@@ -184,7 +200,10 @@ def sha1(indices):
 
 def formula_losses(text, count):
     """k = (i*A) mod M; loss_i = (k+1)/S if k mod 3 != 0 else (k+1)*2**-E."""
-    pattern = r"k = \(i\*(\d+)\) mod (\d+); loss_i = \(k\+1\)/(\d+) if k mod (\d+) != 0 else \(k\+1\)\*2\*\*-(\d+)"
+    pattern = (
+        r"k = \(i\*(\d+)\) mod (\d+); loss_i = \(k\+1\)/(\d+) if k mod (\d+) != 0 else "
+        r"\(k\+1\)\*2\*\*-(\d+)"
+    )
     found = re.match(pattern, text)
     assert found, text
     factor, modulus, scale, every, power = (int(group) for group in found.groups())
@@ -196,7 +215,8 @@ def formula_logits(text, count):
     """logit[i,k] = sin(a*i + b*k + c*i*k) * (1 + i mod m), k = 0..K-1."""
     number = r"([\d.]+)"
     pattern = (
-        rf"logit\[i,k\] = sin\({number}\*i \+ {number}\*k \+ {number}\*i\*k\) \* \(1 \+ i mod (\d+)\), "
+        rf"logit\[i,k\] = sin\({number}\*i \+ {number}\*k \+ {number}\*i\*k\) \* \(1 \+ i mod "
+        r"(\d+)\), "
         r"k = 0\.\.(\d+)"
     )
     found = re.match(pattern, text)
@@ -223,11 +243,17 @@ def pretext_batches(inputs, expected, tolerance, npz, case):
         for name in expected:
             match = ENDS.match(name)
             if match and match["rest"]:
-                assert [batch[: int(match["count"])].tolist() for batch in found] == expected[name], name
+                assert [batch[: int(match["count"])].tolist() for batch in found] == expected[
+                    name
+                ], name
         given(expected, "sha1_of_each_batch_order", [sha1(batch) for batch in found])
         given(expected, "sum_of_each_batch", [int(batch.sum()) for batch in found])
         hardest = hardest_first(losses, "number")[: sizes[0]]
-        given(expected, f"batch0_overlap_with_true_hardest_{sizes[0]}", len(np.intersect1d(found[0], hardest)))
+        given(
+            expected,
+            f"batch0_overlap_with_true_hardest_{sizes[0]}",
+            len(np.intersect1d(found[0], hardest)),
+        )
         first = first_picks(found[0])
         check_ends(first, expected, "cycle0")
         given(expected, "cycle0_count", len(first))
@@ -235,7 +261,9 @@ def pretext_batches(inputs, expected, tolerance, npz, case):
         return
     score = normalised_confidence(formula_logits(inputs["logit_formula"], inputs["m"]))
     picks = top(-score, inputs["n"])
-    assert check_ends(score, expected, "score", tolerance["score"]) + check_ends(picks, expected, "picked")
+    assert check_ends(score, expected, "score", tolerance["score"]) + check_ends(
+        picks, expected, "picked"
+    )
     if "score_sum" in expected:
         close(score.mean(), expected["score_sum"] / inputs["m"], tolerance["score"])
     given(expected, "picked", len(picks))
@@ -244,14 +272,20 @@ def pretext_batches(inputs, expected, tolerance, npz, case):
 
 
 PT4AL_MILESTONES = {False: (160,), True: (30, 60, 90)}
-"""Epochs of PT4AL's tenfold drops, which its release hard-codes, by whether it is the pretext stage (main.py, rotation.py)."""
+"""Epochs of PT4AL's tenfold drops, which its release hard-codes, by whether it is the pretext stage
+(main.py, rotation.py)."""
 
 
 @adapter("19_bal_pt4al_lr")
 def rates(inputs, expected, tolerance, npz, case):
-    milestones = inputs.get("milestones", PT4AL_MILESTONES[bool(re.search("pretext|rotation", inputs["stage"]))])
+    milestones = inputs.get(
+        "milestones", PT4AL_MILESTONES[bool(re.search("pretext|rotation", inputs["stage"]))]
+    )
     schedule = MultiStep(kind="multistep", milestones=tuple(milestones), gamma=0.1)
     # A loop that begins later still starts its schedule at the beginning.
     epochs, full = inputs["epochs"], inputs.get("lr", 0.1)
-    found = [rate(schedule, full, epoch, 0, epochs, 1) for epoch in range(epochs - inputs.get("start_epoch", 0))]
+    found = [
+        rate(schedule, full, epoch, 0, epochs, 1)
+        for epoch in range(epochs - inputs.get("start_epoch", 0))
+    ]
     close(found, expected["lr_per_epoch"], f"abs {tolerance['abs']}")

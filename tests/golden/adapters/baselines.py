@@ -11,10 +11,26 @@ import pytest
 import torch
 from torch import Tensor
 
-from adapters import Expected, adapter, check_map, check_starts, close, given, load_canonical, tensor, wave
+from adapters import (
+    Expected,
+    adapter,
+    check_map,
+    check_starts,
+    close,
+    given,
+    load_canonical,
+    tensor,
+    wave,
+)
 from benchmark.al.functional import badge, gcn
 from benchmark.al.functional.kcenter import k_center_greedy
-from benchmark.al.functional.losses import bce_ranking_loss, margin_ranking_loss, ramp_up, softmax_mse, vae_loss
+from benchmark.al.functional.losses import (
+    bce_ranking_loss,
+    margin_ranking_loss,
+    ramp_up,
+    softmax_mse,
+    vae_loss,
+)
 from benchmark.al.functional.scores import top
 from benchmark.al.networks.gcn import Gcn
 from benchmark.al.networks.vae import Discriminator, Encoded, Vae
@@ -24,7 +40,9 @@ Arrays = Mapping[str, np.ndarray]
 
 
 @adapter("14_stconal_badge_init")
-def badge_seeding(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+def badge_seeding(
+    inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected
+) -> None:
     # Any vector is its own gradient embedding beside a single feature of 1.
     vectors = tensor(inputs["X"])
     ones = torch.ones(len(vectors), 1, dtype=vectors.dtype)
@@ -33,11 +51,17 @@ def badge_seeding(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, 
     assert len(set(seeds.tolist())) == inputs["K"]
     norms = badge.squared_norms(vectors, ones)
     nearest = badge.squared_distances(vectors, ones, norms, seeds[0])
-    close(nearest.double() / nearest.double().sum(), expected["probability_of_second_centre"], tolerance["probability"])
+    close(
+        nearest.double() / nearest.double().sum(),
+        expected["probability_of_second_centre"],
+        tolerance["probability"],
+    )
 
 
 @adapter("28_stconal_badge_embedding")
-def badge_embedding(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+def badge_embedding(
+    inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected
+) -> None:
     probs, features = tensor(inputs["logits"]).softmax(dim=1), tensor(inputs["features"])
     residual = badge.residuals(probs, tensor(inputs["true_labels"]))
     vectors = tensor(expected["embedding_true_label"])
@@ -49,7 +73,9 @@ def badge_embedding(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays
 
 
 @adapter("27_stconal_ll4al_variants")
-def ranking_losses(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+def ranking_losses(
+    inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected
+) -> None:
     if "raises" in expected:
         assert expected["raises"] == "AssertionError"  # ours says more than an assertion
         for form in (bce_ranking_loss, margin_ranking_loss):
@@ -59,7 +85,9 @@ def ranking_losses(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays,
     losses = tensor(inputs["target_loss"])
     forms = {
         "bce_form": lambda predicted: bce_ranking_loss(predicted, losses),
-        "margin_form_sign0": lambda predicted: margin_ranking_loss(predicted, losses, inputs["margin"], ties="zero"),
+        "margin_form_sign0": lambda predicted: margin_ranking_loss(
+            predicted, losses, inputs["margin"], ties="zero"
+        ),
     }
     for name in expected:
         predicted = tensor(inputs["pred_loss"]).requires_grad_()
@@ -71,9 +99,14 @@ def ranking_losses(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays,
 
 
 @adapter("29_stconal_semi")
-def semi_supervised(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+def semi_supervised(
+    inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected
+) -> None:
     if "epochs" in inputs:
-        weights = [ramp_up(inputs["consistency"], epoch, inputs["rampup_epochs"]) for epoch in inputs["epochs"]]
+        weights = [
+            ramp_up(inputs["consistency"], epoch, inputs["rampup_epochs"])
+            for epoch in inputs["epochs"]
+        ]
         close(weights, expected["weight"], tolerance["float64"])
     else:
         found = softmax_mse(tensor(inputs["student_logits"]), tensor(inputs["teacher_logits"]))
@@ -81,10 +114,14 @@ def semi_supervised(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays
 
 
 @adapter("30_gcn_baselines")
-def graph_baselines(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+def graph_baselines(
+    inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected
+) -> None:
     first = next(tolerance[name] for name in tolerance if "adjacency" in name)
     later = next(tolerance[name] for name in tolerance if name.startswith("after"))
-    raw, candidates, budget = tensor(inputs["backbone_features"]), inputs["SUBSET"], inputs["ADDENDUM"]
+    raw = tensor(inputs["backbone_features"])
+    candidates = inputs["SUBSET"]
+    budget = inputs["ADDENDUM"]
     features = gcn.normalised(raw)
     graph = gcn.adjacency(features)
     check_rows(features, expected, "normalised_features", first)
@@ -97,7 +134,15 @@ def graph_baselines(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays
     if "initial_scores" in expected:
         close(gcn.describe(network, features).labelled, expected["initial_scores"], first)
     adam = inputs["adam"]
-    losses = gcn.train(network, features, candidates, inputs["lambda"], adam["steps"], adam["lr"], adam["weight_decay"])
+    losses = gcn.train(
+        network,
+        features,
+        candidates,
+        inputs["lambda"],
+        adam["steps"],
+        adam["lr"],
+        adam["weight_decay"],
+    )
     for name in expected:
         if name.startswith("loss_at_step_"):
             steps = [int(step) for step in name.removeprefix("loss_at_step_").split("_")]
@@ -116,14 +161,20 @@ def graph_baselines(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays
         for name in ("picks_set", "picks_last_B"):
             if name in wanted:
                 bought = wanted[name]
-                assert not same or sorted(bought) == sorted(picks.tolist()), method  # else the format asks for nothing
-                assert not same or name == "picks_set" or method != "CoreGCN" or bought == picks.tolist(), (
-                    "another order"
-                )
+                assert not same or sorted(bought) == sorted(picks.tolist()), (
+                    method
+                )  # else the format asks for nothing
+                assert (
+                    not same
+                    or name == "picks_set"
+                    or method != "CoreGCN"
+                    or bought == picks.tolist()
+                ), "another order"
 
 
 def check_rows(values: Tensor, expected: Expected, what: str, text: str) -> None:
-    """Compare the first rows of a matrix with every field `<what>_first_row` or `<what>_first_<n>_rows` that is given."""
+    """Compare the first rows of a matrix with every field `<what>_first_row` or
+    `<what>_first_<n>_rows` that is given."""
     for name in expected:
         match = re.fullmatch(rf"{what}_first_(?:row|(\d+)_rows)", name)
         if match:
@@ -131,7 +182,9 @@ def check_rows(values: Tensor, expected: Expected, what: str, text: str) -> None
 
 
 @adapter("31_vaal_pieces")
-def vaal_pieces(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+def vaal_pieces(
+    inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected
+) -> None:
     text = tolerance["float64"]
     if "recon" in inputs:
         encoded = Encoded(tensor(inputs["recon"]), tensor(inputs["mu"]), tensor(inputs["logvar"]))
@@ -139,7 +192,10 @@ def vaal_pieces(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, ca
             kl = "sum" if name.endswith("_sum_form") else "mean"
             close(vae_loss(tensor(inputs["x"]), encoded, inputs["beta"], kl), expected[name], text)
         return
-    shapes = {name: shape for _, name, shape in [*inputs["vae_canonical"], *inputs["discriminator_canonical"]]}
+    shapes = {
+        name: shape
+        for _, name, shape in [*inputs["vae_canonical"], *inputs["discriminator_canonical"]]
+    }
     latent, decoded = shapes["fc_mu.weight"][0], shapes["decoder.0.weight"][1]
     width, channels = shapes["encoder.0.weight"][:2]
     vae = Vae(latent, decoded - latent, channels, width, inputs["H"]).double()
@@ -159,9 +215,16 @@ def vaal_pieces(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, ca
 
 
 def check_coded(
-    vae: Vae, discriminator: Discriminator, mean: Tensor, log_variance: Tensor, expected: Expected, mode: str, text: str
+    vae: Vae,
+    discriminator: Discriminator,
+    mean: Tensor,
+    log_variance: Tensor,
+    expected: Expected,
+    mode: str,
+    text: str,
 ) -> None:
-    """What the autoencoder in one mode makes of images, and what the discriminator makes of that."""
+    """What the autoencoder in one mode makes of images, and what the discriminator makes of
+    that."""
     found = check_starts(mean, expected, f"mu_{mode}", text)
     found += check_starts(log_variance, expected, f"logvar_{mode}", text)
     if f"decode_of_mu_{mode}_stat" in expected:

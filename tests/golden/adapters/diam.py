@@ -51,7 +51,7 @@ from tests.helpers.network_cost import macs, parameters
 
 SUITES = Path(__file__).parents[3] / "suites"
 
-# ---------------------------------------------------------------------------------------------------------- networks
+# ----------------------------------------------------------------------------------------- networks
 
 UNDECAYED = ("bn", "bias")
 """Parts of parameter names without weight decay (`no_decay_keys` of item 23)."""
@@ -72,7 +72,9 @@ def sizes(inputs, expected, tolerance, npz, case):
         given(row, "dropout", network.dropout.p)
         groups: dict[str, list[int]] = {"decayed": [], "undecayed": []}
         for name, value in network.named_parameters():
-            groups["undecayed" if any(key in name for key in UNDECAYED) else "decayed"].append(value.numel())
+            groups["undecayed" if any(key in name for key in UNDECAYED) else "decayed"].append(
+                value.numel()
+            )
         for group, elements in groups.items():
             given(row, f"{group}_tensors", len(elements))
             given(row, f"{group}_elements", sum(elements))
@@ -83,7 +85,11 @@ def described(canonical):
     shapes = {name: list(shape) for _, name, shape in canonical}
     for net in [*range(12), "teacher"]:
         network = Ofa(shapes["classifier.linear.bias"][0], net=net)
-        if {name: list(value.shape) for name, value in network.named_parameters() if ".bn." not in name} == shapes:
+        if {
+            name: list(value.shape)
+            for name, value in network.named_parameters()
+            if ".bn." not in name
+        } == shapes:
             return network
     raise AssertionError("no target model has these tensors")
 
@@ -92,7 +98,10 @@ def described(canonical):
 def networks(inputs, expected, tolerance, npz, case):
     network = described(inputs["canonical"])
     outputs = []
-    hooks = [block.register_forward_hook(lambda *args: outputs.append(args[2])) for block in network.blocks]
+    hooks = [
+        block.register_forward_hook(lambda *args: outputs.append(args[2]))
+        for block in network.blocks
+    ]
     check_forward(network, inputs, expected, tolerance, "embedding")
     for hook in hooks:
         hook.remove()
@@ -103,14 +112,18 @@ def networks(inputs, expected, tolerance, npz, case):
             check_map(value, wanted, tolerance["float64"].partition(" (")[0])
     # How far the official program's own float32 run is off; ours was held to the same bound above.
     if "float32_relative_deviation" in expected:
-        assert expected["float32_relative_deviation"] <= bounds(tolerance["float32"].partition(" against")[0])[1]
+        assert (
+            expected["float32_relative_deviation"]
+            <= bounds(tolerance["float32"].partition(" against")[0])[1]
+        )
 
 
-# --------------------------------------------------------------------------------------------------------- acquisition
+# -------------------------------------------------------------------------------------- acquisition
 
 
 def distinct(values, tolerance):
-    """Group numbers of rows (D, V): equal D and V within the tolerance of a neighbour are one group."""
+    """Group numbers of rows (D, V): equal D and V within the tolerance of a neighbour are one
+    group."""
     order = np.lexsort(values.T[::-1])
     steps = np.abs(np.diff(values[order], axis=0))
     group = np.concatenate([[0], np.cumsum((steps[:, 0] > 0) | (steps[:, 1] > tolerance))])
@@ -150,7 +163,9 @@ def votes(inputs, expected, tolerance, npz, case):
 
 @adapter("21_diam_uncertainty")
 def uncertainty(inputs, expected, tolerance, npz, case):
-    logits, pool, budget = tensor(inputs["logits_by_model"]), np.array(inputs["pool_list"]), inputs["B"]
+    logits = tensor(inputs["logits_by_model"])
+    pool = np.array(inputs["pool_list"])
+    budget = inputs["B"]
     assert set(expected) <= set(get_args(Kind))
     for kind in expected:
         wanted = expected[kind]
@@ -178,7 +193,9 @@ def uncertainty(inputs, expected, tolerance, npz, case):
 
 @adapter("22_diam_coreset")
 def coreset(inputs, expected, tolerance, npz, case):
-    described = re.search(r"first (\d+) rows = pool in list order, last (\d+) = labelled", inputs["embeddings"])
+    described = re.search(
+        r"first (\d+) rows = pool in list order, last (\d+) = labelled", inputs["embeddings"]
+    )
     assert described, inputs["embeddings"]
     count, labelled = (int(group) for group in described.groups())
     embeddings = tensor(referenced(inputs["embeddings"], npz))
@@ -187,7 +204,7 @@ def coreset(inputs, expected, tolerance, npz, case):
     assert picks.tolist() == list(expected["picked_pool_positions_in_order"])
 
 
-# --------------------------------------------------------------------------------------------------- split and training
+# ------------------------------------------------------------------------------- split and training
 
 
 def listed(indices):
@@ -197,7 +214,9 @@ def listed(indices):
 
 @adapter("25_diam_split")
 def split(inputs, expected, tolerance, npz, case):
-    labelled, pool = (part.tolist() for part in torch_randperm(inputs["pool"], inputs["initial"], inputs["seed"]))
+    labelled, pool = (
+        part.tolist() for part in torch_randperm(inputs["pool"], inputs["initial"], inputs["seed"])
+    )
     assert sorted(labelled + pool) == list(range(inputs["pool"]))
     for name, part in (("labelled", labelled), ("pool", pool)):
         check_ends(part, expected, name)
@@ -221,10 +240,12 @@ def transform(view, op):
 
 
 def check_settings(expected):
-    """The training script's settings, those that are given, are the suite's or the networks' own."""
+    """The training script's settings, those that are given, are the suite's or the networks'
+    own."""
     protocol, network = pinned(), Ofa(10)
     training, view = protocol.training, protocol.views.train
-    # What the schedule amounts to is the full rate at the first step; a start that is the same for all trainings.
+    # What the schedule amounts to is the full rate at the first step; a start that is the same for
+    # all trainings.
     assert training.schedule == Cosine(kind="cosine")
     assert (training.same_init, training.start) == (True, "fresh")
     # The release looks at the test set on the way, for its log only: the last epoch counts.
@@ -248,7 +269,9 @@ def check_settings(expected):
         "resize_scale": transform(view, "random_resized_crop").scale[0],
         "distort_color": "tf",
     }
-    ours |= dict(zip(("bn_momentum", "bn_eps"), *{(norm.momentum, norm.eps) for norm in norms}, strict=True))
+    ours |= dict(
+        zip(("bn_momentum", "bn_eps"), *{(norm.momentum, norm.eps) for norm in norms}, strict=True)
+    )
     for name, value in ours.items():
         given(expected, name, value)
     if "validation_frequency" in expected:
@@ -265,7 +288,10 @@ def check_settings(expected):
 @adapter("23_diam_cosine_lr")
 def cosine(inputs, expected, tolerance, npz, case):
     if "fraction" in inputs:
-        assert snapshot_epochs(inputs["n_epochs"], inputs["fraction"]) == expected["snapshot_epochs_0based"]
+        assert (
+            snapshot_epochs(inputs["n_epochs"], inputs["fraction"])
+            == expected["snapshot_epochs_0based"]
+        )
         return
     if not inputs:
         check_settings(expected)
@@ -273,7 +299,9 @@ def cosine(inputs, expected, tolerance, npz, case):
     steps, epochs, full = inputs["batches_per_epoch"], inputs["epochs"], inputs["base_lr"]
     assert steps * epochs == inputs.get("total_steps", steps * epochs)
     schedule, text = Cosine(kind="cosine"), f"abs {tolerance['abs']}"
-    rates = [rate(schedule, full, step // steps, step, epochs, steps) for step in range(steps * epochs)]
+    rates = [
+        rate(schedule, full, step // steps, step, epochs, steps) for step in range(steps * epochs)
+    ]
     if "lr_per_step" in expected:
         close(rates, expected["lr_per_step"], text)
     check_ends(rates, expected, "lr", text)
@@ -290,7 +318,9 @@ def label_smoothing(inputs, expected, tolerance, npz, case):
     objective.build(SimpleNamespace(training=SimpleNamespace(label_smoothing=smoothing)))
 
     def trained(leaf):
-        return objective.loss(lambda images: Outputs(images, images), SimpleNamespace(images=leaf, labels=labels))
+        return objective.loss(
+            lambda images: Outputs(images, images), SimpleNamespace(images=leaf, labels=labels)
+        )
 
     kind = float_kind(inputs["logits"])
     text = tolerance[kind].partition(" (")[0]

@@ -1,4 +1,5 @@
-"""Whole rounds of DIAM: target models trained from scratch, their votes, and what DIAM, CAL and the scores make of them."""
+"""Whole rounds of DIAM: target models trained from scratch, their votes, and what DIAM, CAL and the
+scores make of them."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ STEPS, SCORES = "rel 1e-7", "abs 1e-9"
 
 
 class Unshuffled:
-    """A generator whose permutations leave everything in place: what an unseeded shuffle did cannot be compared."""
+    """A generator whose permutations leave everything in place: what an unseeded shuffle did cannot
+    be compared."""
 
     def permutation(self, count: int) -> np.ndarray:
         return np.arange(count)
@@ -43,11 +45,19 @@ class ListOrder(Streams):
 class Waves:
     """The synthetic images of the format's README at one side, under the phase of their use."""
 
-    def __init__(self, truth: np.ndarray, side: int, phases: tuple[float, float], streams: Streams, votes=()) -> None:
-        self.truth, self.side, self.phases, self.streams, self.votes = truth, side, phases, streams, votes
+    def __init__(
+        self, truth: np.ndarray, side: int, phases: tuple[float, float], streams: Streams, votes=()
+    ) -> None:
+        self.truth = truth
+        self.side = side
+        self.phases = phases
+        self.streams = streams
+        self.votes = votes
         self.shape = (3, side, side)
 
-    def batch(self, indices: Tensor, counter: Counter | None = None, epoch: int = 0, pass_: int = 0) -> Tensor:
+    def batch(
+        self, indices: Tensor, counter: Counter | None = None, epoch: int = 0, pass_: int = 0
+    ) -> Tensor:
         start, every = self.phases
         i = indices.cpu().numpy().astype(np.int64)
         phase = start + every * (self.voted_after(counter) if self.votes else epoch)
@@ -57,7 +67,10 @@ class Waves:
 
     def voted_after(self, counter: Counter) -> int:
         """The epoch whose votes draw from this counter."""
-        keys = {self.streams.counter("augment", cycle, f"votes {epoch}").key: epoch for cycle, epoch in self.votes}
+        keys = {
+            self.streams.counter("augment", cycle, f"votes {epoch}").key: epoch
+            for cycle, epoch in self.votes
+        }
         return keys[counter.key]
 
 
@@ -65,10 +78,13 @@ def committee(trial, inputs, cycles: int) -> Committee:
     """Target models with the weights, images and lists of the recorded run."""
     protocol, numerics = trial.protocol, exact()
     streams = ListOrder(protocol.seed, trial.seed)
-    truth, tested = labels(inputs["pool"], inputs["salt"]), labels(inputs["test"], inputs["salt"] + 1)
+    truth = labels(inputs["pool"], inputs["salt"])
+    tested = labels(inputs["test"], inputs["salt"] + 1)
     voting = [(cycle, epoch) for cycle in range(cycles) for epoch in range(inputs["epochs"])]
     members, scored = [], inputs["sides"][0]
-    for place, (side, canonical) in enumerate(zip(inputs["sides"], inputs["canonical"], strict=True)):
+    for place, (side, canonical) in enumerate(
+        zip(inputs["sides"], inputs["canonical"], strict=True)
+    ):
         parts = LearnerData(
             train=Waves(truth, side, TRAINING, streams),
             pool=Waves(truth, scored, SCORING, streams),
@@ -82,7 +98,9 @@ def committee(trial, inputs, cycles: int) -> Committee:
             filled(module, canonical, inputs["mul"], inputs["fill"]["mod"])
 
         objective = registry.build_component("objectives", trial.objective)
-        members.append(Learner(protocol, objective, parts, streams, numerics, place=place, initial=initial))
+        members.append(
+            Learner(protocol, objective, parts, streams, numerics, place=place, initial=initial)
+        )
     return Committee(members)
 
 
@@ -131,7 +149,9 @@ def rounds(inputs, expected, tolerance, npz, case):
             for place, steps in enumerate(wanted["steps"]):
                 close(recorder.model[place].steps, steps, clause(tolerance, "steps", STEPS))
         cast = learner.outputs({"votes"}, unlabelled, cycle)["votes"]
-        assert cast.shape[1] == len(snapshot_epochs(inputs["epochs"], protocol.training.vote_fraction))
+        assert cast.shape[1] == len(
+            snapshot_epochs(inputs["epochs"], protocol.training.vote_fraction)
+        )
         if "votes" in wanted:
             assert cast.tolist() == np.asarray(wanted["votes"]).tolist()
         found = [learner.metrics[f"accuracy/model{place}"] for place in range(len(models))]
@@ -140,12 +160,19 @@ def rounds(inputs, expected, tolerance, npz, case):
         logits = learner.outputs({"logits"}, unlabelled, cycle)["logits"]
         for kind in get_args(Kind):
             if f"raw_{kind}" in wanted:
-                close(raw_scores(logits, kind), wanted[f"raw_{kind}"], clause(tolerance, "scores", SCORES))
-        bought = check_picks(wanted, trials, learner, Pool(labelled, unlabelled, pool), cycle, budget, classes)
+                close(
+                    raw_scores(logits, kind),
+                    wanted[f"raw_{kind}"],
+                    clause(tolerance, "scores", SCORES),
+                )
+        bought = check_picks(
+            wanted, trials, learner, Pool(labelled, unlabelled, pool), cycle, budget, classes
+        )
 
 
 def check_picks(wanted, trials, learner, pool, cycle, budget, classes) -> list[int]:
-    """The lists from which DIAM and CAL draw, and what the strategies themselves buy where nothing is shuffled."""
+    """The lists from which DIAM and CAL draw, and what the strategies themselves buy where nothing
+    is shuffled."""
     if not {"diam_top_5B", "diam_first_of_the_top", "cal_candidates_ascending"} & set(wanted):
         return []
     cast = learner.outputs({"votes"}, pool.unlabelled, cycle)["votes"].transpose(0, 1)
@@ -160,5 +187,7 @@ def check_picks(wanted, trials, learner, pool, cycle, budget, classes) -> list[i
         taken[name] = view.candidates[picks.positions.numpy()].tolist()
     assert taken["diam"] == best[: len(taken["diam"])]
     given(wanted, "diam_first_of_the_top", taken["diam"])
-    assert taken["cal"] == disputed[: len(taken["cal"])] and len(taken["cal"]) == min(budget, len(disputed))
+    assert taken["cal"] == disputed[: len(taken["cal"])] and len(taken["cal"]) == min(
+        budget, len(disputed)
+    )
     return taken["diam"]

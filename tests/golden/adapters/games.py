@@ -28,7 +28,12 @@ def game(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Exp
     assert scale, f"an unknown scale of images: {rule['scale']}"
     ramp, least = rule["x_step"] * np.arange(3 * 32 * 32), float(scale[1])
     images = torch.from_numpy(
-        np.stack([np.sin(ramp + rule["x_shift"] * i).reshape(3, 32, 32) * (least + i / total) for i in range(total)])
+        np.stack(
+            [
+                np.sin(ramp + rule["x_shift"] * i).reshape(3, 32, 32) * (least + i / total)
+                for i in range(total)
+            ]
+        )
     )
 
     class Given(Chance):
@@ -58,7 +63,10 @@ def game(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Exp
         times = re.fullmatch(rf"{NUMBER} \* mean of the image", inputs["rank"])
         assert times, f"an unknown rank: {inputs['rank']}"
         ranks = float(times[1]) * images.mean(dim=(1, 2, 3))
-        outputs = {"predicted_loss": ranks[:candidates], "labelled.predicted_loss": ranks[candidates:]}
+        outputs = {
+            "predicted_loss": ranks[:candidates],
+            "labelled.predicted_loss": ranks[candidates:],
+        }
         strategy = TaVaal(**params, first_rank="raw")  # type: ignore[assignment]
 
     def view() -> View:
@@ -93,7 +101,7 @@ def game(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Exp
         assert sorted(picks.positions.tolist()) == sorted(expected["picked"])
 
 
-# ---------------------------------------------------------------------------------------------------------------- starts
+# ------------------------------------------------------------------------------------------- starts
 
 
 @adapter("37_baseline_inits")
@@ -102,7 +110,10 @@ def starts(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: E
     torch.manual_seed(0)
     networks: dict[str, nn.Module] = {}
     if "vae.fc_mu.weight" in shapes:
-        latent, (width, channels) = shapes["vae.fc_mu.weight"][0], shapes["vae.encoder.0.weight"][:2]
+        latent, (width, channels) = (
+            shapes["vae.fc_mu.weight"][0],
+            shapes["vae.encoder.0.weight"][:2],
+        )
         side = 32 if shapes["vae.decoder.11.weight"][2:] == [1, 1] else 224
         conditions = shapes["vae.decoder.0.weight"][1] - latent
         networks["vae"] = Vae(latent, conditions, channels, width, side, init="kaiming")
@@ -111,7 +122,11 @@ def starts(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: E
         networks["discriminator"] = Discriminator(coded, hidden, init="kaiming")
     if "gcn.gc1.weight" in shapes:
         networks["gcn"] = Gcn(*shapes["gcn.gc1.weight"], init="outputs")
-    own = {f"{network}.{name}": value for network, made in networks.items() for name, value in made.named_parameters()}
+    own = {
+        f"{network}.{name}": value
+        for network, made in networks.items()
+        for name, value in made.named_parameters()
+    }
     for name in shapes:
         check_start(name, own[name].detach(), expected[name], tolerance)
     missing = [name for name in own if name not in shapes]
@@ -133,7 +148,9 @@ def check_start(name: str, value: Tensor, wanted: Expected, tolerance: Any) -> N
     assert allowed, tolerance["std"]
     # Both are draws: the difference of two spreads has the noise of both.
     share = max(3 / np.sqrt(count) * np.sqrt(2), float(allowed.group(1)))
-    assert abs(float(value.std()) / std - 1) <= share, f"{name}: {float(value.std()):.5f} instead of {std:.5f}"
+    assert abs(float(value.std()) / std - 1) <= share, (
+        f"{name}: {float(value.std()):.5f} instead of {std:.5f}"
+    )
     if kurtosis is None or count <= 100:
         return
     centred = value.double() - value.double().mean()

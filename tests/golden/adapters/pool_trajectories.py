@@ -1,4 +1,5 @@
-"""Whole runs of BAL and PT4AL: the rotation task, what ranks the pool, the trainings, and what is bought."""
+"""Whole runs of BAL and PT4AL: the rotation task, what ranks the pool, the trainings, and what is
+bought."""
 
 from __future__ import annotations
 
@@ -10,7 +11,16 @@ import torch
 
 from adapters import adapter, clause, close, given, tensor
 from adapters._networks import stages_of
-from adapters._watching import Recorder, Watched, exact, filled, labels, pinned, session_of, without_augmentation
+from adapters._watching import (
+    Recorder,
+    Watched,
+    exact,
+    filled,
+    labels,
+    pinned,
+    session_of,
+    without_augmentation,
+)
 from adapters.bal import vgg_params
 from benchmark.al.datasets import Dataset, Part
 from benchmark.al.functional.bal_windows import batches, hardest_first, quota
@@ -25,10 +35,11 @@ from benchmark.worker import assemble
 
 CLASSES, TURNS, SIDE = 10, 4, 32
 EXACT, SORTED = "rel 1e-9", "abs 1e-9"
-"""Tolerances of the format's README, for files that give none: of steps, losses and features, and of scores."""
+"""Tolerances of the format's README, for files that give none: of steps, losses and features, and
+of scores."""
 
 
-# --------------------------------------------------------------------------------------------------------------- inputs
+# ------------------------------------------------------------------------------------------- inputs
 
 
 def made_up(count: int, salt: int, digest: str) -> Part:
@@ -38,9 +49,13 @@ def made_up(count: int, salt: int, digest: str) -> Part:
     y, x = np.arange(SIDE)[None, :, None, None], np.arange(SIDE)[None, None, :, None]
     c = np.arange(3)[None, None, None, :]
     noise = (i * i * 31 + y * x * (1 + i % 4) + 11 * c + 5 * salt) % 97
-    pixels = (y * (3 + label) + x * (2 + (3 * label) % 7) + 40 * c * (label % 3) + 9 * label + noise) % 256
+    pixels = (
+        y * (3 + label) + x * (2 + (3 * label) % 7) + 40 * c * (label % 3) + 9 * label + noise
+    ) % 256
     stored = np.ascontiguousarray(pixels.astype(np.uint8))
-    assert hashlib.sha256(stored.tobytes()).hexdigest() == digest, "the images are not those of the recorded run"
+    assert hashlib.sha256(stored.tobytes()).hexdigest() == digest, (
+        "the images are not those of the recorded run"
+    )
     return Part(stored, truth, None, None, 3)
 
 
@@ -100,7 +115,9 @@ class GivenOrders(Orders):
     def labelled(self, data: CycleData, epoch: int, use: int) -> torch.Tensor:
         task = isinstance(data.streams, StageStreams)
         order = torch.tensor(self.pretext[epoch] if task else self.main[data.cycle, epoch])
-        assert torch.equal(order.sort().values, data.labelled.sort().values), "another labelled set than the recorded"
+        assert torch.equal(order.sort().values, data.labelled.sort().values), (
+            "another labelled set than the recorded"
+        )
         return order
 
     def unlabelled(self, data: CycleData, number: int) -> torch.Tensor:
@@ -114,15 +131,20 @@ class GivenOrders(Orders):
 
 
 def replayed(trial, inputs, centres=None):
-    """The trial through the loop, as recorded; (recorder, watched strategy, features that were clustered, statics)."""
+    """The trial through the loop, as recorded; (recorder, watched strategy, features that were
+    clustered, statics)."""
     numerics, recorder = exact(), Recorder()
     strategy, drawn = assemble(trial, dataset(inputs), numerics, None)
 
     def initial(name, cycle, module) -> None:
         if name == "student":
-            outputs = module.fc.out_features if hasattr(module, "fc") else module.classifier.out_features
+            outputs = (
+                module.fc.out_features if hasattr(module, "fc") else module.classifier.out_features
+            )
             which = "pretext" if outputs == TURNS else "main"
-            filled(module, inputs[f"canonical_{which}"], inputs[f"mul_{which}"], inputs["fill"]["mod"])
+            filled(
+                module, inputs[f"canonical_{which}"], inputs[f"mul_{which}"], inputs["fill"]["mod"]
+            )
 
     learner = Learner(
         trial.protocol,
@@ -139,12 +161,16 @@ def replayed(trial, inputs, centres=None):
         clustered.append(features)
         return tensor(centres)
 
-    with session_of(trial) as session, recorder.watching(), patch("benchmark.al.pretext.stage.k_means", given_centres):
+    with (
+        session_of(trial) as session,
+        recorder.watching(),
+        patch("benchmark.al.pretext.stage.k_means", given_centres),
+    ):
         run(trial.protocol, watched, learner, session)
     return recorder, watched, clustered, watched.seen[0][0].statics
 
 
-# --------------------------------------------------------------------------------------------------------------- checks
+# ------------------------------------------------------------------------------------------- checks
 
 
 def check_training(rows, wanted, epochs, cycles, tolerance):
@@ -158,11 +184,16 @@ def check_training(rows, wanted, epochs, cycles, tolerance):
     if "test_accuracy" in wanted:
         close([rows.tests[place].accuracy for place in kept], wanted["test_accuracy"], "abs 1e-9")
     if "test_loss" in wanted:
-        close([rows.losses[place] for place in kept], wanted["test_loss"], clause(tolerance, "test_loss", EXACT))
+        close(
+            [rows.losses[place] for place in kept],
+            wanted["test_loss"],
+            clause(tolerance, "test_loss", EXACT),
+        )
 
 
 def check_pretext(recorder, statics, wanted, inputs, tolerance):
-    """Every step of the rotation task, its accuracy after every epoch, and the loss of every image."""
+    """Every step of the rotation task, its accuracy after every epoch, and the loss of every
+    image."""
     accuracies = [test.accuracy for test in recorder.pretext.tests[: inputs["pretext"]["epochs"]]]
     measured = {"pretext_steps": recorder.pretext.steps, "pretext_loss": statics["pretext.loss"]}
     for name, found in measured.items():
@@ -175,7 +206,8 @@ def check_pretext(recorder, statics, wanted, inputs, tolerance):
 def check_scores(row, view, scores, tolerance):
     """Scores of the candidates, where the case gives them."""
     if "scores_by_image" in row:
-        found, wanted = dict(zip(view.candidates.tolist(), scores.tolist(), strict=True)), row["scores_by_image"]
+        found = dict(zip(view.candidates.tolist(), scores.tolist(), strict=True))
+        wanted = row["scores_by_image"]
         assert set(map(int, wanted)) <= set(found)
         text = clause(tolerance, "scores", SORTED)
         close([found[int(image)] for image in wanted], [wanted[image] for image in wanted], text)
@@ -194,7 +226,11 @@ def bal(inputs, expected, tolerance, npz, case):
         "protocol.pretext.view": released.pretext.view,
         "protocol.pretext.test_view": released.pretext.test_view,
     }
-    params = {"beta": inputs["beta"], "addendum": inputs["addendum"], "first": inputs.get("first", "high1st")}
+    params = {
+        "beta": inputs["beta"],
+        "addendum": inputs["addendum"],
+        "first": inputs.get("first", "high1st"),
+    }
     sampling = inputs.get("sampling", "confidence")
     params["sampler"] = {"rand": "random"}.get(sampling, sampling)
     sets = amounts(inputs, first, budgets, views) | {"methods.bal.strategy.params": params}
@@ -212,9 +248,13 @@ def bal(inputs, expected, tolerance, npz, case):
         scale = float(np.abs(expected["cdd"]).max())
         close(statics["pretext.cdd"], expected["cdd"], f"abs {1e-6 * scale:.12f}")
     given(expected, "ranked", ranked(statics["pretext.cdd"]).tolist())
-    check_training(recorder.model[0], expected, inputs["main"]["epochs"], inputs["cycles"], tolerance)
+    check_training(
+        recorder.model[0], expected, inputs["main"]["epochs"], inputs["cycles"], tolerance
+    )
     assert len(watched.seen) == len(expected["cycles"])
-    for cycle, (row, (view, picks)) in enumerate(zip(expected["cycles"], watched.seen, strict=True)):
+    for cycle, (row, (view, picks)) in enumerate(
+        zip(expected["cycles"], watched.seen, strict=True)
+    ):
         begin, end = watched.strategy.window(view)
         given(row, "begin", begin)
         given(row, "end", end)
@@ -222,7 +262,9 @@ def bal(inputs, expected, tolerance, npz, case):
         assert watched.bought(cycle) == row["picks"]
         # The release's confidence is small where an image is wanted, its entropy large.
         sign = -1 if sampling == "confidence" else 1
-        check_scores(row, view, sign * picks.scores if picks.scores is not None else None, tolerance)
+        check_scores(
+            row, view, sign * picks.scores if picks.scores is not None else None, tolerance
+        )
 
 
 @adapter("41_pt4al_trajectory")
@@ -235,7 +277,9 @@ def pt4al(inputs, expected, tolerance, npz, case):
         "protocol.pretext.view": usual.pretext.view,
         "protocol.pretext.test_view": usual.pretext.test_view,
     }
-    trial = pinned(suite, "pt4al", "as_published", amounts(inputs, inputs["first"], inputs["budget"], views))
+    trial = pinned(
+        suite, "pt4al", "as_published", amounts(inputs, inputs["first"], inputs["budget"], views)
+    )
     recorder, watched, _, statics = replayed(trial, inputs)
     check_pretext(recorder, statics, expected, inputs, tolerance)
     losses = statics["pretext.loss"].double().numpy()
@@ -243,8 +287,12 @@ def pt4al(inputs, expected, tolerance, npz, case):
     if "batches" in expected:
         assert [part.tolist() for part in parts] == [list(part) for part in expected["batches"]]
     assert sum(map(len, parts)) == pool
-    check_training(recorder.model[0], expected, inputs["main"]["epochs"], inputs["cycles"], tolerance)
+    check_training(
+        recorder.model[0], expected, inputs["main"]["epochs"], inputs["cycles"], tolerance
+    )
     assert len(watched.seen) == len(expected["cycles"])
-    for cycle, (row, (view, picks)) in enumerate(zip(expected["cycles"], watched.seen, strict=True)):
+    for cycle, (row, (view, picks)) in enumerate(
+        zip(expected["cycles"], watched.seen, strict=True)
+    ):
         assert watched.bought(cycle) == row["picks"]
         check_scores(row, view, -picks.scores if picks.scores is not None else None, tolerance)

@@ -45,7 +45,7 @@ from benchmark.spec.training import CosineRestarts, MultiStep
 
 Arrays = Mapping[str, np.ndarray]
 
-# -------------------------------------------------------------------------------------------------------- acquisition
+# -------------------------------------------------------------------------------------- acquisition
 
 
 @adapter("08_stconal_score")
@@ -82,7 +82,9 @@ def selection(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case
         return
     if "new_labelled_set" in expected:
         assert sorted(picked) == sorted(expected["new_labelled_set"])
-    given(expected, "new_labelled_in_order", picked[::-1].tolist())  # the release appends in ascending order of score
+    given(
+        expected, "new_labelled_in_order", picked[::-1].tolist()
+    )  # the release appends in ascending order of score
     size = int(max(unlabelled.max(), labelled.max(initial=0))) + 1
     after = Pool(labelled, unlabelled, size).label(picked, Listed())  # type: ignore[arg-type]
     if "unlabelled_after" in expected:
@@ -97,7 +99,9 @@ def _random_with_replacement(inputs: Any, expected: Expected, candidates: np.nda
             assert (low, high, size) == (0, len(candidates), inputs["SUBSET_SIZE"])
             return np.array(expected["positions"], dtype=np.int64)
 
-    drawn = np.random.RandomState(inputs["numpy_legacy_seed"]).randint(0, len(candidates), inputs["SUBSET_SIZE"])
+    drawn = np.random.RandomState(inputs["numpy_legacy_seed"]).randint(
+        0, len(candidates), inputs["SUBSET_SIZE"]
+    )
     np.testing.assert_array_equal(drawn, expected["positions"])
     labelled, unlabelled = np.array(inputs["labelled"]), np.array(inputs["unlabelled_shuffled"])
     view = view_of(candidates, labelled, 0, {}, Stored())
@@ -110,7 +114,11 @@ def _random_with_replacement(inputs: Any, expected: Expected, candidates: np.nda
     left = np.concatenate([returned, unlabelled[len(candidates) :]])
     given(expected, "unlabelled_after_unique", len(set(left)))
     both = "still_in_unlabelled_although_labelled"
-    for name, found in (("new_labelled_set", bought), ("unlabelled_after", left), (both, set(left) & set(bought))):
+    for name, found in (
+        ("new_labelled_set", bought),
+        ("unlabelled_after", left),
+        (both, set(left) & set(bought)),
+    ):
         if name in expected:
             assert sorted(found) == sorted(expected[name]), name
 
@@ -122,23 +130,30 @@ def k_center(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case:
         points, centres = features[: inputs["subset_size"]], features[inputs["subset_size"] :]
         assert len(centres) == inputs["labelled"]
     else:
-        points, centres = features, features[torch.tensor(inputs["already_selected"], dtype=torch.int64)]
+        points = features
+        centres = features[torch.tensor(inputs["already_selected"], dtype=torch.int64)]
     for kind in (torch.float32, torch.float64):
         picks = k_center_greedy(points.to(kind), centres.to(kind), inputs["N"])
         assert picks.tolist() == expected["picks_in_order"]
     covering = torch.cat([centres, points[picks]]).double()
     if "max_min_distance_after" in expected:
-        close(torch.cdist(points.double(), covering).amin(dim=1).max(), expected["max_min_distance_after"], "rel 1e-6")
+        close(
+            torch.cdist(points.double(), covering).amin(dim=1).max(),
+            expected["max_min_distance_after"],
+            "rel 1e-6",
+        )
     order = [i for i in range(len(points)) if i not in set(picks.tolist())] + picks.tolist()
     check_ends(order, expected, "full_order")
     given(expected, "full_order", order)
 
 
-# ------------------------------------------------------------------------------------------------ data and training
+# -------------------------------------------------------------------------------- data and training
 
 
 @adapter("10_stconal_lr")
-def learning_rate(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+def learning_rate(
+    inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected
+) -> None:
     lr, epochs, milestones = inputs.get("lr", 0.1), inputs["epochs"], tuple(inputs["milestones"])
     gamma = inputs.get("gamma_used") or inputs.get("gamma_option", 1.0) or 0.1
     period, floor = inputs.get("lr_interval", 10), inputs.get("lr_min", 0.0)
@@ -147,15 +162,25 @@ def learning_rate(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, 
         case "lr_multistep":
             schedule = MultiStep(kind="multistep", milestones=milestones, gamma=gamma, late=True)
             text = tolerance["multistep"]
-        case "lr_CLR_cosine":  # stepped with the explicit epoch index after the epoch: the first epoch counts twice
+        case (
+            "lr_CLR_cosine"
+        ):  # stepped with the explicit epoch index after the epoch: the first epoch counts twice
             batches = next((inputs[name] for name in inputs if "batches" in name), 0)
             schedule = CosineRestarts(
-                kind="cosine_restarts", start=1, period=(batches // 128 + 1) * period, gamma=1.0, floor=floor
+                kind="cosine_restarts",
+                start=1,
+                period=(batches // 128 + 1) * period,
+                gamma=1.0,
+                floor=floor,
             )
             text = tolerance["cosine"]
         case "lr_constwarmup_CLR_cosine":
             schedule = CosineRestarts(
-                kind="cosine_restarts", start=milestones[0] + 1, period=period, gamma=gamma, floor=floor
+                kind="cosine_restarts",
+                start=milestones[0] + 1,
+                period=period,
+                gamma=gamma,
+                floor=floor,
             )
             text = tolerance["cosine"]
         case other:
@@ -168,7 +193,9 @@ def learning_rate(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, 
 
 
 @adapter("11_stconal_imbalanced")
-def imbalanced(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+def imbalanced(
+    inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected
+) -> None:
     from benchmark.al.datasets.split import class_counts, kept_indices
 
     if "imb_type" in inputs:
@@ -177,7 +204,8 @@ def imbalanced(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, cas
     labels = referenced(inputs["labels"], npz)
     classes = int(labels.max()) + 1
     available = np.bincount(labels, minlength=classes)
-    # Pinned by the protocol: step 50 / 5000 and 5 / 500 images, long tail from 5000 with ratio 0.01.
+    # Pinned by the protocol: step 50 / 5000 and 5 / 500 images, long tail from 5000 with ratio
+    # 0.01.
     if inputs["dataset"].endswith("imlong"):
         rule = Imbalance(kind="long_tail", majority=5000, ratio=0.01)
     else:
@@ -194,19 +222,32 @@ def imbalanced(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, cas
         match = re.fullmatch(r"(first|last)_(\d+)_indices", name)
         if match:
             count = int(match[2])
-            assert list(kept[:count] if match[1] == "first" else kept[len(kept) - count :]) == expected[name], name
+            assert (
+                list(kept[:count] if match[1] == "first" else kept[len(kept) - count :])
+                == expected[name]
+            ), name
 
 
 def _count_rule(inputs: Any, expected: Expected) -> None:
-    """The release's counting function by itself, with as many images in every class as it may ask for."""
+    """The release's counting function by itself, with as many images in every class as it may ask
+    for."""
     from benchmark.al.datasets.split import class_counts
 
     majority, ratio, wanted = inputs["img_max"], inputs["imb_factor"], expected["img_num_per_cls"]
     available = np.full(inputs["num_classes"], majority)
     match inputs["imb_type"]:
         case "exp":
-            assert list(class_counts(Imbalance(kind="long_tail", majority=majority, ratio=ratio), available)) == wanted
-        case "step":  # large classes first; no data set uses this order, the step variants alternate
+            assert (
+                list(
+                    class_counts(
+                        Imbalance(kind="long_tail", majority=majority, ratio=ratio), available
+                    )
+                )
+                == wanted
+            )
+        case (
+            "step"
+        ):  # large classes first; no data set uses this order, the step variants alternate
             rule = Imbalance(kind="step", majority=majority, minority=int(majority * ratio))
             # Of an odd number of classes, both orders give the small share one more.
             assert sorted(class_counts(rule, available), reverse=True) == wanted
@@ -217,7 +258,9 @@ def _count_rule(inputs: Any, expected: Expected) -> None:
 
 
 @adapter("12_stconal_swa_bn")
-def weight_average(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+def weight_average(
+    inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected
+) -> None:
     network = TinyNet(inputs["channels"], inputs["classes"]).double()
     average, text = WeightAverage(), tolerance["float64"]
     for norm in (network.bn1, network.bn2):
@@ -233,12 +276,15 @@ def weight_average(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays,
             close(value, wanted[name], text)
     if "probe_logits_eval" in expected:
         with torch.no_grad():
-            close(module.eval()(tensor(inputs["probe"])).logits, expected["probe_logits_eval"], text)
+            close(
+                module.eval()(tensor(inputs["probe"])).logits, expected["probe_logits_eval"], text
+            )
     given(expected, "bn_momentum_restored", module.get_submodule("bn1").momentum)
 
 
 class TinyNet(nn.Module):
-    """conv 3x3 - BN - ReLU - conv 3x3 stride 2 - BN - ReLU - global mean - linear: the network of the SWA vectors."""
+    """conv 3x3 - BN - ReLU - conv 3x3 stride 2 - BN - ReLU - global mean - linear: the network of
+    the SWA vectors."""
 
     def __init__(self, channels: list[int], classes: int) -> None:
         super().__init__()
@@ -253,7 +299,7 @@ class TinyNet(nn.Module):
         return Outputs(self.fc(features), features)
 
 
-# ----------------------------------------------------------------------------------------------------------- networks
+# ----------------------------------------------------------------------------------------- networks
 
 
 @adapter("26_nets_stconal")
@@ -271,7 +317,9 @@ def networks(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case:
     if "logits" not in expected:
         return
     close_to_scale(out.logits, expected["logits"], tolerance["float64"])
-    close_to_scale(forward(network, inputs, single=True).logits, expected["logits"], tolerance["float32"])
+    close_to_scale(
+        forward(network, inputs, single=True).logits, expected["logits"], tolerance["float32"]
+    )
     if "logits_float32_run" in expected:
         close_to_scale(expected["logits_float32_run"], expected["logits"], tolerance["float32"])
 

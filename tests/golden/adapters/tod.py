@@ -53,7 +53,9 @@ Arrays = Mapping[str, np.ndarray]
 
 
 @adapter("01_tod_uncertainty")
-def uncertainty(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+def uncertainty(
+    inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected
+) -> None:
     current, snapshot = tensor(inputs["current_logits"]), tensor(inputs["snapshot_logits"])
     batch = inputs.get("batch", len(current))
     batches = zip(current.split(batch), snapshot.split(batch), strict=True)
@@ -62,7 +64,7 @@ def uncertainty(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, ca
     close(scores, expected["uncertainty"], tolerance[float_kind(inputs["current_logits"])])
 
 
-# --------------------------------------------------------------------------------------------------------- training
+# ----------------------------------------------------------------------------------------- training
 
 
 def objective_build(network: nn.Module | None = None) -> Any:
@@ -77,30 +79,43 @@ def objective_build(network: nn.Module | None = None) -> Any:
 
 
 @adapter("02_tod_cod_loss")
-def loss_of_one_step(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+def loss_of_one_step(
+    inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected
+) -> None:
     kind = float_kind(inputs["A_L"])
     text, gradient_text = part(tolerance[kind], "loss"), part(tolerance[kind], "grad")
     for setting in expected:
         wanted = expected[setting]
-        logits = {name: tensor(inputs[name]).requires_grad_() for name in ("A_L", "B_L", "A_U", "B_U", "T_L", "T_U")}
+        logits = {
+            name: tensor(inputs[name]).requires_grad_()
+            for name in ("A_L", "B_L", "A_U", "B_U", "T_L", "T_U")
+        }
         if setting == "auxiliary_NONE":
             objective = Supervised()
             objective.build(objective_build())
             out = Outputs(logits["A_L"], logits["A_L"], consistency=logits["B_L"])
-            loss = objective.loss(lambda _, out=out: out, Batch(logits["A_L"], tensor(inputs["y"]), 0, 0))  # type: ignore[arg-type]
+            loss = objective.loss(
+                lambda _, out=out: out, Batch(logits["A_L"], tensor(inputs["y"]), 0, 0)
+            )  # type: ignore[arg-type]
         else:
             labelled = Outputs(logits["A_L"], logits["A_L"], consistency=logits["B_L"])
             unlabelled = Outputs(logits["A_U"], logits["A_U"], consistency=logits["B_U"])
             weight = float(re.fullmatch(r"weight_([0-9.e+-]+)", setting).group(1))  # type: ignore[union-attr]
-            loss = cod_loss(labelled, unlabelled, logits["T_L"], logits["T_U"], tensor(inputs["y"]), weight)
+            loss = cod_loss(
+                labelled, unlabelled, logits["T_L"], logits["T_U"], tensor(inputs["y"]), weight
+            )
         close(loss, wanted["total_loss"], text)
         loss.backward()
-        assert logits["T_L"].grad is None and logits["T_U"].grad is None, "the teacher gets no gradient"
+        assert logits["T_L"].grad is None and logits["T_U"].grad is None, (
+            "the teacher gets no gradient"
+        )
         for name, gradient in ((name, wanted[name]) for name in wanted if name.startswith("grad_")):
             found = logits[name.removeprefix("grad_")].grad
             if gradient is None:
                 assert found is None, f"{name} should be absent"
-            elif kind == "float32":  # single entries of a gradient are small beside the rounding of its terms
+            elif (
+                kind == "float32"
+            ):  # single entries of a gradient are small beside the rounding of its terms
                 close_to_scale(found, gradient, gradient_text)
             else:
                 close(found, gradient, gradient_text)
@@ -124,10 +139,8 @@ class TwoHeads(nn.Module):
 def ema(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
     if "student_per_step" in inputs:
         text = tolerance[float_kind(inputs["ema_start"])]
-        average, student = (
-            nn.ParameterList([tensor(inputs["ema_start"])]),
-            nn.ParameterList([tensor(inputs["ema_start"])]),
-        )
+        average = nn.ParameterList([tensor(inputs["ema_start"])])
+        student = nn.ParameterList([tensor(inputs["ema_start"])])
         seen = []
         for weights, step in zip(inputs["student_per_step"], inputs["t_per_step"], strict=True):
             student[0].data.copy_(tensor(weights))
@@ -136,7 +149,8 @@ def ema(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expe
         close(torch.stack(seen), expected["ema_after_step"], text)
         return
     text = tolerance[float_kind(inputs["weights_start"]["student"]["a.weight"])]
-    student_net, teacher = TwoHeads(inputs["weights_start"]["student"]), TwoHeads(inputs["weights_start"]["ema"])
+    student_net = TwoHeads(inputs["weights_start"]["student"])
+    teacher = TwoHeads(inputs["weights_start"]["ema"])
     objective = Cod(weight=inputs["weight"], ema_decay=inputs.get("alpha", 0.999))
     objective.build(objective_build(teacher))
     objective.start_cycle(0, student_net)
@@ -170,17 +184,26 @@ def check_state(network: nn.Module, wanted: Mapping[str, Any], text: str) -> Non
 
 
 @adapter("04_tod_lr")
-def learning_rate(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
-    schedule = MultiStep(kind="multistep", milestones=tuple(inputs["milestones"]), gamma=inputs.get("gamma", 0.1))
+def learning_rate(
+    inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected
+) -> None:
+    schedule = MultiStep(
+        kind="multistep", milestones=tuple(inputs["milestones"]), gamma=inputs.get("gamma", 0.1)
+    )
     epochs = inputs["epochs"]
     for name in expected:
         constant = "module" in name and "lr" in name
-        rates = [inputs["lr"] if constant else rate(schedule, inputs["lr"], e, e, epochs, 1) for e in range(epochs)]
+        rates = [
+            inputs["lr"] if constant else rate(schedule, inputs["lr"], e, e, epochs, 1)
+            for e in range(epochs)
+        ]
         close(rates, expected[name], tolerance["abs"])
 
 
 @adapter("05_tod_ll4al_loss")
-def ranking_loss(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+def ranking_loss(
+    inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected
+) -> None:
     if "raises" in expected:
         assert expected["raises"] == "AssertionError"  # ours says more than an assertion
         with pytest.raises(AlbenchError, match="even batch"):
@@ -202,7 +225,8 @@ def ranking_loss(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, c
 
 
 def _total_loss(inputs: Any, expected: Expected, predicted: Tensor, text: str) -> None:
-    """The whole objective, with a module that returns the stored predictions and notes whether its input is attached."""
+    """The whole objective, with a module that returns the stored predictions and notes whether its
+    input is attached."""
     logits, attached = tensor(inputs["logits"]).requires_grad_(), []
 
     class Stored(nn.Module):
@@ -236,7 +260,7 @@ def _total_loss(inputs: Any, expected: Expected, predicted: Tensor, text: str) -
             close(found, expected[name], text)
 
 
-# -------------------------------------------------------------------------------------------------------- acquisition
+# -------------------------------------------------------------------------------------- acquisition
 
 
 @adapter("06_tod_selection")
@@ -256,11 +280,18 @@ def selection(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case
     if "must_contain" in expected:
         contains(bought, expected)
         if "picked_scores_sorted" in expected:
-            close(np.sort(score[picks.positions.numpy()]), np.sort(expected["picked_scores_sorted"]), "abs 0")
+            close(
+                np.sort(score[picks.positions.numpy()]),
+                np.sort(expected["picked_scores_sorted"]),
+                "abs 0",
+            )
         return
-    # The release appends in ascending order of score, ours buys the best first: the set is the protocol.
+    # The release appends in ascending order of score, ours buys the best first: the set is the
+    # protocol.
     in_order = bought.tolist()
-    if isinstance(strategy, ScoreStrategy) and not (inputs["sampling"] == "TOD" and inputs["cycle"] == 0):
+    if isinstance(strategy, ScoreStrategy) and not (
+        inputs["sampling"] == "TOD" and inputs["cycle"] == 0
+    ):
         in_order.reverse()
     given(expected, "new_labelled_in_order", in_order)
     if "new_labelled_set" in expected:
@@ -273,11 +304,13 @@ def selection(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case
     assert list(after.labelled) == [*labelled, *bought]
 
 
-# ----------------------------------------------------------------------------------------------------------- networks
+# ----------------------------------------------------------------------------------------- networks
 
 
 @adapter("07_tod_parameter_counts")
-def parameter_counts(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+def parameter_counts(
+    inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected
+) -> None:
     families = [
         lambda classes: LossPrediction(),
         *(

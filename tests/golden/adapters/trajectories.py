@@ -1,4 +1,5 @@
-"""Whole trainings of TOD, LL4AL and ST-CoNAL: items 32 to 35 (`TRAJECTORIES.md` says how inputs are made)."""
+"""Whole trainings of TOD, LL4AL and ST-CoNAL: items 32 to 35 (`TRAJECTORIES.md` says how inputs are
+made)."""
 
 from __future__ import annotations
 
@@ -45,9 +46,14 @@ COUNTED = "abs 1e-9"
 
 
 def bounds_of(tolerance: Mapping[str, str]) -> tuple[str, str, str]:
-    """Tolerances of loss, norms and sums, of scores, and of rates, out of `loss, norms, sums: rel 1e-7; scores: abs 1e-6; ...`."""
+    """Tolerances of loss, norms and sums, of scores, and of rates, out of `loss, norms, sums: rel
+    1e-7; scores: abs 1e-6; ...`."""
     text = tolerance["float64"]
-    return clause(text, "loss", "rel 1e-7"), clause(text, "scores", "abs 1e-6"), clause(text, "lr", "abs 1e-15")
+    return (
+        clause(text, "loss", "rel 1e-7"),
+        clause(text, "scores", "abs 1e-6"),
+        clause(text, "lr", "abs 1e-15"),
+    )
 
 
 def check_steps(rows: list[Row], steps: list[Expected], tolerance: Mapping[str, str]) -> None:
@@ -63,11 +69,18 @@ def check_steps(rows: list[Row], steps: list[Expected], tolerance: Mapping[str, 
 
 
 def check_acquired(
-    learner: Learner, strategy: Strategy, cycle: int, expected: Expected, tolerance: Mapping[str, str]
+    learner: Learner,
+    strategy: Strategy,
+    cycle: int,
+    expected: Expected,
+    tolerance: Mapping[str, str],
 ) -> None:
-    """The strategy through `acquire` on the recorded lists: scores of the candidates, and who is bought."""
+    """The strategy through `acquire` on the recorded lists: scores of the candidates, and who is
+    bought."""
     pool = Pool(
-        np.array(expected["labelled_list"]), np.array(expected["unlabelled_shuffled"]), len(learner.parts.train_labels)
+        np.array(expected["labelled_list"]),
+        np.array(expected["unlabelled_shuffled"]),
+        len(learner.parts.train_labels),
     )
     if "newly_labelled_in_order" not in expected:
         return
@@ -80,7 +93,9 @@ def check_acquired(
         if strategy.replacement:
             assert set(bought) <= set(candidates)  # drawn by the release, so only fed
         else:
-            assert sorted(bought) == sorted(candidates[: len(bought)])  # the head of a shuffled list
+            assert sorted(bought) == sorted(
+                candidates[: len(bought)]
+            )  # the head of a shuffled list
         return
     view, picks = acquire(strategy, learner, pool, cycle, learner.protocol, acquisition.budget)
     assert picks.scores is not None
@@ -90,7 +105,7 @@ def check_acquired(
     assert sorted(view.candidates[picks.positions.numpy()].tolist()) == sorted(bought)
 
 
-# ------------------------------------------------------------------------------------------------------- TOD and LL4AL
+# ------------------------------------------------------------------------------------ TOD and LL4AL
 
 
 def tod_strategy(inputs: Any) -> Strategy:
@@ -98,10 +113,14 @@ def tod_strategy(inputs: Any) -> Strategy:
 
 
 @adapter("32_tod_trajectory", "33_ll4al_trajectory")
-def tod_and_learning_loss(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected) -> None:
+def tod_and_learning_loss(
+    inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected
+) -> None:
     config, cycles = inputs["config"], expected["cycles"]
     objective: Objective = Supervised()
-    measure: dict[str, Callable[[Learner], float]] = {"student_norm": lambda learner: norm(learner.student)}
+    measure: dict[str, Callable[[Learner], float]] = {
+        "student_norm": lambda learner: norm(learner.student)
+    }
     if "module_canonical" in inputs:
         sides = [32 >> stage for stage in range(len(inputs["widths"]))]
         objective = LearningLoss(
@@ -112,7 +131,9 @@ def tod_and_learning_loss(inputs: Any, expected: Expected, tolerance: Any, npz: 
             margin=config["MARGIN"],
             hidden=inputs["module_hidden"],
         )
-        measure["module_norm"] = lambda learner: norm(learner.objective.modules()["loss_prediction"])
+        measure["module_norm"] = lambda learner: norm(
+            learner.objective.modules()["loss_prediction"]
+        )
     elif inputs["auxiliary"] == "TOD":
         objective = Cod(weight=config["WEIGHT"], first_batch="drawn_once")
         measure["ema_norm"] = lambda learner: norm(learner.objective.modules()["teacher"])
@@ -145,21 +166,31 @@ def tod_and_learning_loss(inputs: Any, expected: Expected, tolerance: Any, npz: 
         ),
         config["NUM_TRAIN"],
     )
-    rows = watched(learner, {name: lambda take=take: take(learner) for name, take in measure.items()})
+    rows = watched(
+        learner, {name: lambda take=take: take(learner) for name, take in measure.items()}
+    )
     strategy = tod_strategy(inputs)
     assert 0 < len(cycles) <= config["CYCLES"]
     for cycle, wanted in enumerate(cycles):
         steps = wanted["steps"]
         orders.labelled_by_epoch.append(by_epoch(steps, lambda step: list(step["labelled"])))
         orders.unlabelled_by_step.append(
-            {place: list(step["unlabelled"]) for place, step in enumerate(steps) if "unlabelled" in step}
+            {
+                place: list(step["unlabelled"])
+                for place, step in enumerate(steps)
+                if "unlabelled" in step
+            }
         )
         rows.clear()
-        labelled, unlabelled = np.array(wanted["labelled_list"]), np.array(wanted["unlabelled_shuffled"])
+        labelled = np.array(wanted["labelled_list"])
+        unlabelled = np.array(wanted["unlabelled_shuffled"])
         learner.fit(cycle, labelled, unlabelled, strategy.needs)
         check_steps(rows, steps, tolerance)
         check_end(
-            learner, wanted, tolerance, {"student": learner.student, "ema": learner.objective.modules().get("teacher")}
+            learner,
+            wanted,
+            tolerance,
+            {"student": learner.student, "ema": learner.objective.modules().get("teacher")},
         )
         if "ema_counter" in wanted:
             given(wanted, "ema_counter", learner.objective.counters()["steps"])
@@ -167,7 +198,10 @@ def tod_and_learning_loss(inputs: Any, expected: Expected, tolerance: Any, npz: 
 
 
 def check_end(
-    learner: Learner, wanted: Expected, tolerance: Mapping[str, str], networks: Mapping[str, nn.Module | None]
+    learner: Learner,
+    wanted: Expected,
+    tolerance: Mapping[str, str],
+    networks: Mapping[str, nn.Module | None],
 ) -> None:
     """Accuracy, sums of batch statistics and norms at the end of a cycle."""
     evaluated = learner.finish_cycle()
@@ -181,10 +215,17 @@ def check_end(
                 close(measured(network), wanted[field], text)
 
 
-# -------------------------------------------------------------------------------------------------------------- ST-CoNAL
+# ----------------------------------------------------------------------------------------- ST-CoNAL
 
 
-LETTERS = {"b": "budget", "c": "cycles", "m": "method_type", "e": "num_epochs", "d": "dataset", "subset-size": "subset"}
+LETTERS = {
+    "b": "budget",
+    "c": "cycles",
+    "m": "method_type",
+    "e": "num_epochs",
+    "d": "dataset",
+    "subset-size": "subset",
+}
 """Other names of the release's options."""
 OPTION = re.compile(r"--?([A-Za-z][\w-]*)(?:=(.*))?$")
 
@@ -204,7 +245,8 @@ def options(arguments: list[str]) -> dict[str, str]:
 
 
 def trajectory_of(epochs: int, first: int, every: int, ema: bool, decay: float) -> Trajectory:
-    """Snapshots after the epochs from `first` on that `every` divides; the (epochs - first) // every newest are students."""
+    """Snapshots after the epochs from `first` on that `every` divides; the (epochs - first) //
+    every newest are students."""
     start = -(-first // every) * every
     taken, students = (epochs - start) // every + 1, (epochs - first) // every
     return Trajectory(
@@ -302,20 +344,34 @@ def stconal(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: 
         steps = wanted["steps"]
         if semi:
             orders.labelled_by_epoch.append(rounds_by_epoch(steps, known))
-            orders.unlabelled_by_step.append(by_epoch(steps, lambda step: list(step["images"][known:])))
+            orders.unlabelled_by_step.append(
+                by_epoch(steps, lambda step: list(step["images"][known:]))
+            )
         else:
             orders.labelled_by_epoch.append(by_epoch(steps, lambda step: list(step["images"])))
             orders.unlabelled_by_step.append({})
         passes = wanted.get("refresh_batches", [])
-        orders.refreshed.append([[image for part in batches for image in part] for batches in passes])
+        orders.refreshed.append(
+            [[image for part in batches for image in part] for batches in passes]
+        )
         rows.clear()
-        labelled, unlabelled = np.array(wanted["labelled_list"]), np.array(wanted["unlabelled_shuffled"])
+        labelled = np.array(wanted["labelled_list"])
+        unlabelled = np.array(wanted["unlabelled_shuffled"])
         learner.fit(cycle, labelled, unlabelled, strategy.needs)
         check_steps(rows, steps, tolerance)
         assert not orders.refreshed[cycle], "passes that re-estimate batch norm are left over"
         averaged = average() if trajectory or semi else None
-        check_end(learner, wanted, tolerance, {"student": learner.student, "average": averaged, "ema": averaged})
+        check_end(
+            learner,
+            wanted,
+            tolerance,
+            {"student": learner.student, "average": averaged, "ema": averaged},
+        )
         for name in ("accuracy_ema", "accuracy_swa"):
             if name in wanted:
-                close(learner.metrics[f"accuracy/{'mean_teacher' if semi else 'averaged'}"], wanted[name], COUNTED)
+                close(
+                    learner.metrics[f"accuracy/{'mean_teacher' if semi else 'averaged'}"],
+                    wanted[name],
+                    COUNTED,
+                )
         check_acquired(learner, strategy, cycle, wanted, tolerance)

@@ -1,4 +1,5 @@
-"""On the path of a command under test: its processes that compute have the pretended device, and only these import torch."""
+"""On the path of a command under test: its processes that compute have the pretended device, and
+only these import torch."""
 
 import sys
 
