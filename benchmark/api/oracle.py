@@ -45,22 +45,22 @@ def write_oracle(
     from benchmark.al.oracle import buy_greedily
 
     workspace = workspace or Workspace()
-    trials = as_selection(selectors).trials(workspace.suites)
+    trials = [item.trial for item in as_selection(selectors).trials(workspace.suites)]
     first = trials[0]
-    if any(
-        (trial.suite, trial.seed, trial.protocol) != (first.suite, first.seed, first.protocol)
-        for trial in trials
-    ):
-        raise UsageError(
-            "the selection has several suites, seeds or protocols",
-            remedy="name one, such as frozen/cifar10@0",
-        )
     protocol = first.protocol
     pinned = protocol.features.get(protocol.inputs or "")
     if pinned is None:
         raise UsageError(
             f"{first.suite} does not train on frozen features",
             remedy="name a suite such as frozen/cifar10@0",
+        )
+    if any(
+        (trial.suite, trial.seed, trial.protocol) != (first.suite, first.seed, protocol)
+        for trial in trials
+    ):
+        raise UsageError(
+            "the selection has several suites, seeds or protocols",
+            remedy="name one, such as frozen/cifar10@0",
         )
     dataset = datasets.load(protocol.data, workspace.data, workspace.cache)
     features = read_features(pinned, workspace.data, dataset)

