@@ -299,7 +299,9 @@ def test_suites_pin_what_their_objectives_declare() -> None:
     for path in suite_files(SUITES):
         suite = load_suite(path, SUITES)
         touching = (
-            name for name, variant in suite.suite.variants.items() if "objective" in str(variant.set)
+            name
+            for name, variant in suite.suite.variants.items()
+            if "objective" in str(variant.set)
         )
         for variant in ("as_published", *touching):
             for name, method in suite.resolve("paper", variant).methods.items():
