@@ -132,7 +132,7 @@ def copy(source: Path, target: Path, limit: int = EVENTS) -> None:
             left -= len(block)
 
 
-def look(path: Path) -> os.stat_result | None:
+def stat_file(path: Path) -> os.stat_result | None:
     """Facts of a regular file, None if there is none: links are not files."""
     try:
         found = path.lstat()
@@ -149,7 +149,7 @@ def is_folder(path: Path) -> bool:
         return False
 
 
-def names(folder: Path, suffix: str = "") -> list[str]:
+def list_names(folder: Path, suffix: str = "") -> list[str]:
     """Names of the regular files in a folder that is no link; none where there is no such
     folder."""
     with (
@@ -165,7 +165,7 @@ def names(folder: Path, suffix: str = "") -> list[str]:
     return []
 
 
-def below(folder: Path, suffix: str = "") -> list[Path]:
+def list_files(folder: Path, suffix: str = "") -> list[Path]:
     """Regular files at any depth below a folder; no link is followed on the way."""
     found = []
     for place, _, listed, opened in _walk(folder):
@@ -177,7 +177,7 @@ def below(folder: Path, suffix: str = "") -> list[Path]:
     return sorted(found)
 
 
-def odd(folder: Path) -> str:
+def describe_irregular(folder: Path) -> str:
     """The first entry below a folder that is neither a plain file nor a folder, in words; empty if
     there is none."""
     seen = 0
@@ -208,7 +208,7 @@ def remove(path: Path, *, base: Path) -> None:
             os.unlink(there, dir_fd=folder)
 
 
-def give(folder: Path, uid: int, gid: int, *, owner: int = 0) -> None:
+def change_owner(folder: Path, uid: int, gid: int, *, owner: int = 0) -> None:
     """Give what `owner` has in a folder, itself included, to another user. No link is followed, and
     none changes hands."""
     for _, folders, listed, opened in _walk(folder):

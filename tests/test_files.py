@@ -162,13 +162,13 @@ def test_nothing_but_plain_files_is_opened_and_nothing_waits(tmp_path: Path, kin
         with pytest.raises(OSError) as caught:
             use(path)
         assert isinstance(caught.value, files.Refused), caught.value
-    assert files.look(path) is None
-    assert files.names(tmp_path) == []
+    assert files.stat_file(path) is None
+    assert files.list_names(tmp_path) == []
     assert time.monotonic() - began < 5
     assert list(events.read_events(path)) == []
     assert tail_log(path) == ()
     if kind != "folder":
-        assert files.odd(tmp_path).startswith("x is a ")
+        assert files.describe_irregular(tmp_path).startswith("x is a ")
         files.write(path, b"mine")  # what is written as a whole takes its place
         assert files.read(path) == b"mine"
 
@@ -190,8 +190,8 @@ def test_no_link_on_the_way_is_followed(tmp_path: Path, victim: Path) -> None:
     for path in (run / ".." / "home" / "victim", run / "state" / ".." / "other" / "victim"):
         with pytest.raises(files.Refused, match="outside"):
             files.read(path, base=run)
-    assert files.below(run) == [run / "state" / "victim"]
-    assert files.names(run / "other") == []
+    assert files.list_files(run) == [run / "state" / "victim"]
+    assert files.list_names(run / "other") == []
     files.remove(run / "other", base=run)
     assert not (run / "other").is_symlink()
 
@@ -266,9 +266,9 @@ def test_a_folder_exchanged_for_a_link_all_the_time(exchanging: Path, victim: Pa
                 assert os.fstat(file.fileno()).st_ino != victim.stat().st_ino
         except OSError:
             seen.add(b"")
-        files.below(exchanging)
-        files.odd(exchanging)
-        files.give(exchanging, os.getuid(), os.getgid(), owner=owner)
+        files.list_files(exchanging)
+        files.describe_irregular(exchanging)
+        files.change_owner(exchanging, os.getuid(), os.getgid(), owner=owner)
         with suppress(OSError):
             files.remove(exchanging / "sub" / "nothing", base=exchanging)
     assert seen <= {b"", b"ours"}

@@ -12,7 +12,7 @@ import numpy as np
 from benchmark.al.acquisition import acquire, describe, initial_pool
 from benchmark.al.pool import indices_digest
 from benchmark.al.session import Session
-from benchmark.al.statics import static_outputs
+from benchmark.al.static_outputs import static_outputs
 from benchmark.al.strategies.base import Strategy
 from benchmark.al.trainable import TrainableModel
 from benchmark.runs.events import CycleResult

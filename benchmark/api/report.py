@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from benchmark.api.bought import summarize_bought
 from benchmark.api.compare import (
     MISSING,
     ComparisonResult,
@@ -19,9 +18,10 @@ from benchmark.api.compare import (
     costs_of,
     regress_suite,
 )
+from benchmark.api.purchases import summarize_purchases
+from benchmark.api.report_stamp import Stamp
 from benchmark.api.selection import Selectors, as_selection
 from benchmark.api.tracking import suite_page
-from benchmark.api.unchanged import Stamp
 from benchmark.api.workspace import Workspace
 from benchmark.errors import Exit, UsageError
 from benchmark.runs import conditions
@@ -31,7 +31,7 @@ from benchmark.spec.selectors import Selection, Selector
 from benchmark.tracking import links
 
 if TYPE_CHECKING:
-    from benchmark.reports.around import Around
+    from benchmark.reports.page_context import PageContext
     from benchmark.verdicts.measurements import Measurement
     from benchmark.verdicts.results import Estimate, SuiteVerdict
 
@@ -262,15 +262,17 @@ def around_page(
     *,
     index: bool,
     runs: str = "",
-) -> Around:
+) -> PageContext:
     """What is shown around the page of a suite in a folder below `base`. `index`: there is a page
     over all suites in `base`; `runs` is the address of MLflow's page."""
-    from benchmark.reports.around import Around, method_file
+    from benchmark.reports.page_context import PageContext, method_file
 
     up = "/".join([".."] * len(folder.relative_to(base).parts))
     methods = dict.fromkeys(cell.method for cell in item.judgement.cells) if index else {}
     links = {method: quote(f"{up}/{method_file(method)}") for method in methods}
-    return Around(f"{up}/{INDEX}" if index else "", links, runs, summarize_bought(workspace, item))
+    return PageContext(
+        f"{up}/{INDEX}" if index else "", links, runs, summarize_purchases(workspace, item)
+    )
 
 
 def _runs_page(workspace: Workspace, item: ComparisonResult, options: ReportOptions) -> str:

@@ -58,7 +58,7 @@ def status(
         if trial is None or not is_meant(trial):
             continue
         known = store.status_of(folder, trial)
-        seen = files.look(outputs(folder) / "events.jsonl")
+        seen = files.stat_file(outputs(folder) / "events.jsonl")
         last = _last_cycle(folder) if known.cycles else None
         found.append(Run(folder, trial, known, last, None if seen is None else seen.st_mtime))
     return found

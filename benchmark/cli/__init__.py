@@ -16,9 +16,9 @@ def main() -> None:
         signal.getsignal(signal.SIGTERM) != signal.SIG_IGN
     ):  # what the caller had ignored stays ignored
         signal.signal(signal.SIGTERM, _raise_interrupt)
-    from benchmark.cli.surroundings import settle
+    from benchmark.cli.process import prepare_process
 
-    settle()
+    prepare_process()
     try:
         code = invoke(sys.argv[1:])
     except KeyboardInterrupt:  # before there was anybody to say so

@@ -71,7 +71,7 @@ def print_verdicts(
     served = bool(tracking_uri and tracking_uri.startswith("http"))
     places = {"Report": str(page) if page is not None else f"{report}"}
     places |= {"MLflow": shown if served else f"albench ui, then {shown}"} if shown else {}
-    around = answer.Surroundings(
+    context = answer.AnswerContext(
         command, item.commands.get(MISSING, ""), places, f"{item.commands['Compare']} --all"
     )
-    answer.show_answer(item.judgement, out, around)
+    answer.show_answer(item.judgement, out, context)

@@ -155,7 +155,7 @@ class JobLoop:
                 signal.signal(number, handler)
 
     def _launch(self, job: Job, deadline: float | None) -> None:
-        before = files.look(outputs(job.out) / "events.jsonl")
+        before = files.stat_file(outputs(job.out) / "events.jsonl")
         offset = 0 if before is None else before.st_size  # skip events written by earlier workers
         try:
             running = self.start(job, None if deadline is None else deadline - time.monotonic())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmark.reports.around import Around
+from benchmark.reports.page_context import PageContext
 from benchmark.spec.load import SuiteFile
 from benchmark.verdicts.measurements import Measurement
 from benchmark.verdicts.results import SuiteVerdict
@@ -19,18 +19,18 @@ def write(
     cost_note: str,
     commands: Mapping[str, str],
     facts: Mapping[str, str] | None = None,
-    around: Around | None = None,
+    context: PageContext | None = None,
 ) -> list[Path]:
     """Write every report of a suite into a folder and return the files.
 
     `commands` are shown with their purpose ("run what is missing"); `facts` are further conditions
-    to show by name (determinism level, image, precision); `around` are addresses of other pages and
-    what was bought. What is written depends on the arguments alone: no clock, no host.
+    to show by name (determinism level, image, precision); `context` holds addresses of other
+    pages and what was bought. What is written depends on the arguments alone: no clock, no host.
     """
     from benchmark.reports.writer import write_all
 
     return write_all(
-        folder, suite_file, judgement, measurements, cost_note, commands, facts or {}, around
+        folder, suite_file, judgement, measurements, cost_note, commands, facts or {}, context
     )
 
 

@@ -38,7 +38,7 @@ Deciding = NumberVerdict | CurveVerdict
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class AnswerContext:
     """What stands around the numbers."""
 
     command: str = "albench compare"
@@ -52,16 +52,16 @@ class Surroundings:
 
 
 def show_answer(
-    judgement: SuiteVerdict, console: Console, around: Surroundings | None = None
+    judgement: SuiteVerdict, console: Console, context: AnswerContext | None = None
 ) -> None:
     """Print the sentence, a row for each method, what is not as expected, the claims, what is
     missing and where the rest is.
 
     What holds for everything is said once; of what is as expected there is only the count.
     """
-    around = around or Surroundings()
+    context = context or AnswerContext()
     console.print(f"[bold]{escape(judgement.title)}[/bold]")
-    console.print(escape(sentence(judgement, around.command)))
+    console.print(escape(sentence(judgement, context.command)))
     reason = formatting.collapsed(judgement)
     if reason:
         console.print(escape(f"Not compared: {reason}."))
@@ -73,11 +73,11 @@ def show_answer(
     _print_claims(console, judgement.claims)
     for note in judgement.notes[:LINES]:
         console.print(escape(f"Note: {note}"))
-    _print_missing(console, judgement, around)
-    for name, place in around.places.items():
+    _print_missing(console, judgement, context)
+    for name, place in context.places.items():
         console.print(escape(f"{name + ':':9} {place}"), soft_wrap=True)
-    if around.everything:
-        console.print(escape(f"{'All:':9} {around.everything}"), style="dim", soft_wrap=True)
+    if context.everything:
+        console.print(escape(f"{'All:':9} {context.everything}"), style="dim", soft_wrap=True)
 
 
 def sentence(judgement: SuiteVerdict, command: str = "") -> str:
@@ -335,7 +335,7 @@ def _print_claims(console: Console, claims: Sequence[ClaimVerdict]) -> None:
         )
 
 
-def _print_missing(console: Console, judgement: SuiteVerdict, around: Surroundings) -> None:
+def _print_missing(console: Console, judgement: SuiteVerdict, context: AnswerContext) -> None:
     """Methods without a trial, and the command that runs what is missing."""
     names = judgement.missing
     if names:
@@ -344,7 +344,7 @@ def _print_missing(console: Console, judgement: SuiteVerdict, around: Surroundin
             f" and {len(names) - PLACES} more" if len(names) > PLACES else ""
         )
         console.print(escape(f"{'Missing:':9} {methods}: {shown}"), style="magenta")
-    if around.missing:
+    if context.missing:
         lead = "Run it:" if names else "Missing:"
-        text = around.missing if names else f"trials of the selection; {around.missing}"
+        text = context.missing if names else f"trials of the selection; {context.missing}"
         console.print(escape(f"{lead:9} {text}"), style="magenta", soft_wrap=True)

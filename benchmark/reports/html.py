@@ -14,7 +14,6 @@ from typing import Any
 
 from benchmark.errors import Exit
 from benchmark.reports import answer, figure, formatting, overview
-from benchmark.reports.around import Around
 from benchmark.reports.leaderboard import (
     ACROSS_HEADS,
     ENTRY_HEADS,
@@ -22,6 +21,7 @@ from benchmark.reports.leaderboard import (
     Leaderboard,
     model_tables,
 )
+from benchmark.reports.page_context import PageContext
 from benchmark.reports.plots import Picture, inline
 from benchmark.spec.load import SuiteFile
 from benchmark.verdicts.results import ClaimOutcome, SuiteVerdict, VerdictKind
@@ -69,11 +69,11 @@ def suite_page(
     cost_note: str = "",
     commands: Mapping[str, str] | None = None,
     facts: Mapping[str, str] | None = None,
-    around: Around | None = None,
+    context: PageContext | None = None,
     curves: Mapping[str, Any] | None = None,
 ) -> str:
     """The page of a suite. `curves` are the values of `figure.suite_figure`."""
-    around = around or Around()
+    context = context or PageContext()
     notes, suite = formatting.Footnotes(), suite_file.suite
     numbers = formatting.number_lines(judgement, notes)
     areas = formatting.curve_lines(judgement, notes)
@@ -82,7 +82,7 @@ def suite_page(
     links = {
         method: address
         for method in measured_methods
-        if (address := around.runs_of(method, judgement))
+        if (address := context.runs_of(method, judgement))
     }
     claims = [_claim_values(claim, notes, links) for claim in judgement.claims]
     measured_heads, measured = formatting.measured_grid(judgement)
@@ -119,16 +119,16 @@ def suite_page(
         "commands": list((commands or {}).items()),
         "models": [formatting.model_cells(row) for row in judgement.models],
         "singles": formatting.single_rows(judgement),
-        "picks": around.picks,
+        "picks": context.picks,
     }
     return _render_page(
         "suite.html.j2",
         f"{judgement.title}: {judgement.suite}",
         judgement=judgement,
         suite=suite,
-        index=around.index,
-        pages=around.methods,
-        runs=around.runs,
+        index=context.index,
+        pages=context.methods,
+        runs=context.runs,
         links=links,
         trials=answer.trials_text(judgement),
         claim_groups=overview.claim_groups(judgement.claims),

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from benchmark.reports import curves, figure, html, junit, leaderboard, markdown, plots
-from benchmark.reports.around import METHODS, Around, method_file
+from benchmark.reports.page_context import METHODS, PageContext, method_file
 from benchmark.runs.events import write_bytes
 from benchmark.spec.load import SuiteFile
 from benchmark.verdicts.measurements import Measurement
@@ -25,7 +25,7 @@ def write_all(
     cost_note: str,
     commands: Mapping[str, str],
     facts: Mapping[str, str],
-    around: Around | None = None,
+    context: PageContext | None = None,
 ) -> list[Path]:
     """`verdicts.json`, `report.md`, `report.html`, `junit.xml` and the pictures: see
     `benchmark.reports.write`."""
@@ -34,7 +34,7 @@ def write_all(
     shown = {picture.title: f"{picture.name}.png" for picture in pictures}
     values = figure.suite_figure(suite_file, judgement, measurements)
     page = html.suite_page(
-        suite_file, judgement, pictures, cost_note, commands, facts, around, values
+        suite_file, judgement, pictures, cost_note, commands, facts, context, values
     )
     files: dict[str, bytes] = {
         "verdicts.json": (

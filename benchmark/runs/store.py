@@ -199,13 +199,13 @@ class Store:
         for folder in self.folders():
             if lock_owner(folder):
                 continue
-            leftovers = files.below(folder, ".partial")
+            leftovers = files.list_files(folder, ".partial")
             if has_state(folder) and _is_finished(folder):
                 leftovers.append(outputs(folder) / "state")
             removed += leftovers
             for path in [] if dry else leftovers:
                 files.remove(path, base=folder)
-        leftovers = [self.root / name for name in files.names(self.root, ".partial")]
+        leftovers = [self.root / name for name in files.list_names(self.root, ".partial")]
         for path in [] if dry else leftovers:
             files.remove(path, base=self.root)
         return removed + leftovers
@@ -278,7 +278,7 @@ def _sound_record(folder: Path) -> Record:
         raise ValueError("its content differs from the digest in the events")
     if last.file not in ("", hashlib.sha256(content).hexdigest()):
         raise ValueError("its bytes differ from the file that the events name")
-    if out != folder and (found := files.odd(out)):
+    if out != folder and (found := files.describe_irregular(out)):
         raise ValueError(
             f"what lies beside it was not left by a worker of ours: {text.line(found)}"
         )
@@ -290,7 +290,7 @@ def _first_weights(runs: Path, made: Reused) -> tuple[str, float]:
     is not in this store."""
     folder = runs / made.trial_id[:SHORT] / made.env_id[:ENV_SHORT]
     path = outputs(folder) / "events.jsonl"
-    found = files.look(path)
+    found = files.stat_file(path)
     return ("", 0.0) if found is None else _weights_told(path, found.st_mtime_ns, found.st_size)
 
 
@@ -308,13 +308,13 @@ def _weights_told(path: Path, changed: int, size: int) -> tuple[str, float]:
 
 def has_state(folder: Path) -> bool:
     """Whether something can be resumed."""
-    return bool(files.names(outputs(folder) / "state", ".state"))
+    return bool(files.list_names(outputs(folder) / "state", ".state"))
 
 
 def last_event(folder: Path) -> Any:
     """The newest event of a run, or None."""
     path = outputs(folder) / "events.jsonl"
-    found = files.look(path)
+    found = files.stat_file(path)
     if found is None:
         return None
     start = max(0, found.st_size - TAIL)

@@ -25,9 +25,9 @@ from benchmark import files
 from benchmark.errors import without_secrets
 from benchmark.tracking.background import EVERY, BackgroundSync
 from benchmark.tracking.links import database, embedded
-from benchmark.tracking.marks import Marks
 from benchmark.tracking.run_history import Point
 from benchmark.tracking.sync import RunSyncer, SyncResult, Tracker, TrackerError, sync_run_folders
+from benchmark.tracking.synced_folders import SyncedFolders
 
 __all__ = [
     "BackgroundMlflowSync",
@@ -193,7 +193,7 @@ def ui_argv(
     ]
 
 
-def _marks_of(uri: str, runs: Path) -> Marks:
+def _marks_of(uri: str, runs: Path) -> SyncedFolders:
     """What the last sync of a runs folder to this tracker left. The time of a sqlite file shows
     whether it was changed."""
     file = database(uri)
@@ -213,7 +213,7 @@ def _marks_of(uri: str, runs: Path) -> Marks:
             return ""
 
     name = hashlib.sha256(uri.encode()).hexdigest()[:12]
-    return Marks(runs / ".tracking" / f"marks-{name}.json", stamp)
+    return SyncedFolders(runs / ".tracking" / f"marks-{name}.json", stamp)
 
 
 class MlflowTracker:

@@ -21,7 +21,6 @@ from benchmark.errors import AlbenchError, StoreError
 from benchmark.runs.store import Store, outputs
 from benchmark.spec.identity import digest
 from benchmark.tracking.commits import find_commit
-from benchmark.tracking.marks import Mark, Marks, look
 from benchmark.tracking.pages import NOTE, describe_experiment, view_states
 from benchmark.tracking.run_history import (
     AREA,
@@ -44,6 +43,7 @@ from benchmark.tracking.run_history import (
     verdict_table,
     verdict_tags,
 )
+from benchmark.tracking.synced_folders import SyncedFolder, SyncedFolders, stamp_files
 
 STATUS: dict[RunStateName, str] = {
     "running": "RUNNING",
@@ -198,7 +198,7 @@ class RunSyncer:
         history.update()
         if not history.started:
             return SyncedRun(None, False)
-        state, record = history.state(live=live), files.look(outputs(folder) / "record.json")
+        state, record = history.state(live=live), files.stat_file(outputs(folder) / "record.json")
         mark = (history.version, state, 0 if record is None else record.st_mtime_ns)
         if self._marks.get(folder) == mark:
             return SyncedRun(state, False)
@@ -213,7 +213,7 @@ class RunSyncer:
         child = self._children.get(run_dir.resolve())
         return "" if child is None else _content_digest(child)
 
-    def holds(self, run_dir: Path, mark: Mark) -> bool:
+    def holds(self, run_dir: Path, mark: SyncedFolder) -> bool:
         """Whether the tracker still holds what it did when the mark was made. Raises TrackerError.
 
         Asks each experiment once: what people changed by hand is found without reading the run
@@ -357,7 +357,7 @@ class RunSyncer:
             )
         for name in ARTIFACTS if state != "running" else ():
             source = folder / name if name in HOSTS else outputs(folder) / name
-            if files.look(source) is not None:
+            if files.stat_file(source) is not None:
                 tracker.put(child, source, name)
         found = outcome(history) if state == "finished" and history.cycles else []
         final |= {f"albench.{point.key}": repr(point.value) for point in found}
@@ -552,7 +552,7 @@ def sync_run_folders(
     runs: Path,
     suites: Collection[str],
     progress: Callable[[int, int], None],
-    marks: Marks | None = None,
+    marks: SyncedFolders | None = None,
 ) -> SyncResult:
     """Sync every run folder (of these suites, or of all); see `tracking.sync`."""
     folders = list(Store(runs).folders())
@@ -575,7 +575,7 @@ def sync_run_folders(
             suite = RunHistory(folder).trial.suite
             if suites and suite not in suites:
                 continue
-            seen = look(folder)
+            seen = stamp_files(folder)
             done = syncer.sync_run(folder)
         except StoreError as error:
             problems.append(str(error).splitlines()[0])
@@ -587,7 +587,7 @@ def sync_run_folders(
         )
         if marks is not None:
             ended = done.state in ("finished", "failed", "stopped")
-            marks.put(folder, Mark(suite, seen, syncer.seal(folder)) if ended else None)
+            marks.put(folder, SyncedFolder(suite, seen, syncer.seal(folder)) if ended else None)
     syncer.close()
     if marks is not None and (not marks.untouched or written):
         marks.save()

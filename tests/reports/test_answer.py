@@ -14,7 +14,7 @@ from benchmark.verdicts.results import SuiteVerdict
 from tests.helpers import toy_suite as toy
 from tests.reports.conftest import Judged
 
-AROUND = answer.Surroundings(
+CONTEXT = answer.AnswerContext(
     "",
     "albench run toy/digits --methods entropy",
     {"Report": "report/toy/digits/report.html"},
@@ -25,7 +25,7 @@ AROUND = answer.Surroundings(
 def printed(judgement: SuiteVerdict, width: int = 80, encoding: str = "utf-8") -> str:
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding, "replace", write_through=True)
-    answer.show_answer(judgement, Console(file=file, width=width), AROUND)
+    answer.show_answer(judgement, Console(file=file, width=width), CONTEXT)
     return raw.getvalue().decode(encoding)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.cli import surroundings
+from benchmark.cli import process
 from benchmark.executors import base
 from benchmark.executors.jobs import FailureKind, Job, JobOutcome
 from tests.helpers.waiting import patience, wait_for
@@ -209,11 +209,11 @@ def test_a_user_without_a_name_or_a_home_gets_one(
         Path.home()
     monkeypatch.setenv("HOME", "")
     monkeypatch.setenv("USER", "")  # so that both are put back afterwards
-    surroundings.settle_home()
+    process.ensure_home()
     assert Path.home() == Path(tempfile.gettempdir())
     assert getpass.getuser() == str(os.getuid())
 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USER", "me")
-    surroundings.settle_home()
+    process.ensure_home()
     assert (Path.home(), getpass.getuser()) == (tmp_path, "me")

@@ -26,7 +26,6 @@ from benchmark.runs.lock import lock_run
 from benchmark.runs.store import Store
 from benchmark.spec.suite import Trial
 from benchmark.tracking.background import BackgroundSync
-from benchmark.tracking.marks import Marks
 from benchmark.tracking.run_history import (
     RunHistory,
     SyncedRun,
@@ -38,6 +37,7 @@ from benchmark.tracking.run_history import (
     verdict_tags,
 )
 from benchmark.tracking.sync import RunSyncer, SyncResult, TrackerError, sync_run_folders
+from benchmark.tracking.synced_folders import SyncedFolders
 from tests.helpers.runs import ENVIRONMENT, fail, finish, interrupt, result, say_started, toy_trial
 from tests.helpers.waiting import patience, wait_for
 
@@ -365,8 +365,8 @@ def test_sync_counts_and_goes_on_after_a_bad_folder(store: Store) -> None:
     assert (other.written, other.unchanged, other.empty) == (0, 0, 0)
 
 
-def marks_of(store: Store, stamp: str = "") -> Marks:
-    return Marks(store.root / ".tracking" / "marks.json", lambda: stamp)
+def marks_of(store: Store, stamp: str = "") -> SyncedFolders:
+    return SyncedFolders(store.root / ".tracking" / "marks.json", lambda: stamp)
 
 
 def quiet_sync(store: Store, tracker: FakeTracker, stamp: str = "") -> SyncResult:

@@ -280,7 +280,7 @@ def _pixel_digest(path: Path) -> str:
 
 
 def _file_facts(path: Path) -> list[int]:
-    found = files.look(path)
+    found = files.stat_file(path)
     if found is None:
         raise ValueError(f"{path.name} is no file")
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]

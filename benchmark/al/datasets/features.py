@@ -108,7 +108,7 @@ def feature_path(root: Path, data: str, made: FeatureNetwork) -> Path:
 
 def read_made(path: Path) -> tuple[str, FeatureNetwork] | None:
     """Digest of the data and what made a features file; None where there is no such file."""
-    if files.look(path) is None:
+    if files.stat_file(path) is None:
         return None
     try:
         _, metadata = _read_safetensors(path)
@@ -246,7 +246,7 @@ def _difference(found: FeatureNetwork | None, pinned: FeatureNetwork) -> str:
 
 
 def _digest(path: Path) -> str:
-    if (found := files.look(path)) is not None and found.st_size > LARGEST:
+    if (found := files.stat_file(path)) is not None and found.st_size > LARGEST:
         raise OSError(f"{path.name} has {found.st_size:,} bytes")
     with os.fdopen(files.open_fd(path), "rb") as file:
         return hashlib.file_digest(file, hashlib.sha256).hexdigest()

@@ -68,7 +68,7 @@ class Checkpoint:
     def load(self, name: str) -> dict[str, Any] | None:
         """The newest undamaged state `name` of this owner."""
         for path in (self._path(name), self._path(name, previous=True)):
-            if files.look(path) is not None:
+            if files.stat_file(path) is not None:
                 state = decode(files.read(path, files.STATE))
                 if state is not None and state.get("owner") == self.owner:
                     return state

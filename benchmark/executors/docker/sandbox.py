@@ -292,7 +292,7 @@ def chown_to_container_user(folder: Path, user: tuple[int, int]) -> None:
     """Where root runs the host side: give what root owns in a folder to the container's user."""
     if os.geteuid() != 0 or user[0] == 0:
         return
-    files.give(folder, *user)
+    files.change_owner(folder, *user)
 
 
 def memory_limit(text: str | None, total: int) -> int:

@@ -158,7 +158,7 @@ def read_files(out: Path) -> dict[str, bytes]:
     return {
         path.relative_to(out).as_posix(): files.read(path, PIECE, base=out)
         for path in found
-        if files.look(path) is not None
+        if files.stat_file(path) is not None
     }
 
 
@@ -199,7 +199,7 @@ def forget(out: Path) -> None:
 
 def _complete_files(folder: Path) -> Iterator[Path]:
     """Files below a folder, without those that are being written."""
-    return (path for path in files.below(folder) if not path.name.startswith("."))
+    return (path for path in files.list_files(folder) if not path.name.startswith("."))
 
 
 def _file_stamp(path: Path) -> tuple[int, int, int]:

@@ -19,7 +19,7 @@ METHODS = "methods"
 
 
 @dataclass(frozen=True)
-class Around:
+class PageContext:
     """What lies around the page of a suite, by address, and what is not part of its suite
     verdict."""
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from benchmark.runs.picks import LabelledSet
 
 
-def summarize_bought(workspace: Workspace, item: ComparisonResult) -> Picks | None:
+def summarize_purchases(workspace: Workspace, item: ComparisonResult) -> Picks | None:
     """Overlap of the methods and balance of the classes; None where no labelled set is kept.
     Classes need the very data of the records in the data folder: without them there is no
     balance."""

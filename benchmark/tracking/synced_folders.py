@@ -22,7 +22,7 @@ FORMAT = 3
 
 
 @dataclass(frozen=True)
-class Mark:
+class SyncedFolder:
     """One run folder as it was synced."""
 
     suite: str
@@ -32,30 +32,30 @@ class Mark:
     """Digest of what the tracker held of it afterwards."""
 
 
-class Marks:
-    """Marks of one tracker, kept in a file. `stamp` shows whether the tracker itself has changed;
-    empty if that is unknown without asking it."""
+class SyncedFolders:
+    """What is remembered of one tracker, kept in a file. `stamp` shows whether the tracker itself
+    has changed; empty if that is unknown without asking it."""
 
     def __init__(self, path: Path, stamp: Callable[[], str]) -> None:
         self._path, self._stamp = path, stamp
-        self._marks: dict[str, Mark] = {}
+        self._marks: dict[str, SyncedFolder] = {}
         tracker = ""
         with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
             held: dict[str, Any] = json.loads(path.read_bytes())
             if held["format"] == FORMAT:
                 for name, mark in held["folders"].items():
                     seen = tuple((int(time), int(size)) for time, size in mark["files"])
-                    self._marks[name] = Mark(str(mark["suite"]), seen, str(mark["seal"]))
+                    self._marks[name] = SyncedFolder(str(mark["suite"]), seen, str(mark["seal"]))
                 tracker = str(held["tracker"])
         self.untouched = bool(tracker) and tracker == stamp()
         """The tracker has not been written to since."""
 
-    def get(self, folder: Path) -> Mark | None:
+    def get(self, folder: Path) -> SyncedFolder | None:
         """The mark of a folder whose files are as they were, or None."""
         mark = self._marks.get(_mark_name(folder))
-        return mark if mark is not None and mark.files == look(folder) else None
+        return mark if mark is not None and mark.files == stamp_files(folder) else None
 
-    def put(self, folder: Path, mark: Mark | None) -> None:
+    def put(self, folder: Path, mark: SyncedFolder | None) -> None:
         """Remember a folder, or forget it."""
         if mark is None:
             self._marks.pop(_mark_name(folder), None)
@@ -75,8 +75,8 @@ class Marks:
             )
 
 
-def look(folder: Path) -> tuple[tuple[int, int], ...]:
-    """Times and sizes of a run folder's files, as in `Mark.files`."""
+def stamp_files(folder: Path) -> tuple[tuple[int, int], ...]:
+    """Times and sizes of a run folder's files, as in `SyncedFolder.files`."""
     found = []
     for name in FILES:
         try:

@@ -14,8 +14,8 @@ import pytest
 
 from benchmark.al.datasets import loading
 from benchmark.api import compare
-from benchmark.api.bought import summarize_bought
 from benchmark.api.compare import UNDECIDED, ComparisonResult, compare_suite
+from benchmark.api.purchases import summarize_purchases
 from benchmark.api.workspace import Workspace
 from benchmark.spec.load import find_suite
 from benchmark.spec.selectors import Selection, Selector
@@ -55,7 +55,7 @@ def committed() -> dict[str, tuple[list[int], list[int]]]:
 
 
 def test_overlap_of_committed_picks(workspace: Workspace, item: ComparisonResult) -> None:
-    found, held = summarize_bought(workspace, item), committed()
+    found, held = summarize_purchases(workspace, item), committed()
     assert found is not None and set(found.methods) == set(held) and len(held) == 8
     assert found.evenness == (), "the data are not here"
     last = found.overlaps[-1]
@@ -80,7 +80,7 @@ def test_classes_are_counted_only_on_the_data_of_the_records(
         record = SimpleNamespace(
             data=SimpleNamespace(digest=digest), trial_id="none", env_id="none"
         )
-        return summarize_bought(workspace, replace(item, records=[record]))  # type: ignore[list-item]
+        return summarize_purchases(workspace, replace(item, records=[record]))  # type: ignore[list-item]
 
     assert summarize("wrong").shares == ()
     found, held = summarize("right"), committed()

@@ -11,7 +11,7 @@ import tempfile
 from typing import TextIO
 
 
-class Patient(io.FileIO):
+class UnbreakableStream(io.FileIO):
     """A stream whose reader may go away (`albench ls | head`): the rest is dropped, and the exit
     code stays right."""
 
@@ -26,7 +26,7 @@ class Patient(io.FileIO):
             return memoryview(data).nbytes  # type: ignore[arg-type]
 
 
-def stream(given: TextIO | None, number: int) -> TextIO:
+def open_stream(given: TextIO | None, number: int) -> TextIO:
     """A standard stream that survives its reader, writes what its encoding has not as `?`, and is
     there where it was closed."""
     try:
@@ -37,13 +37,13 @@ def stream(given: TextIO | None, number: int) -> TextIO:
             os.dup2(null, number)
             os.close(null)
     encoding = given.encoding if given is not None else "utf-8"
-    raw = Patient(number, "wb", closefd=False)
+    raw = UnbreakableStream(number, "wb", closefd=False)
     return io.TextIOWrapper(
         io.BufferedWriter(raw), encoding, "replace", line_buffering=raw.isatty() or number == 2
     )
 
 
-def settle_home() -> None:
+def ensure_home() -> None:
     """A user without a name or a home (`docker run -u`, OpenShift, cron): libraries that ask for
     them would fail."""
     home = os.environ.get("HOME")
@@ -57,11 +57,11 @@ def settle_home() -> None:
         os.environ["USER"] = str(os.getuid())
 
 
-def settle() -> None:
+def prepare_process() -> None:
     """All of that, once, for a console script."""
-    settle_home()
+    ensure_home()
     for name, number in (("stdout", 1), ("stderr", 2)):
         given = getattr(sys, name)
         if given is not None:
             given.flush()
-        setattr(sys, name, stream(given, number))
+        setattr(sys, name, open_stream(given, number))
