@@ -54,6 +54,10 @@ def split_dataset(data: Data, source: Source) -> Division:
     if data.imbalance is not None:
         have = [int(count) for count in np.bincount(labels[train], minlength=len(names))]
         train = train[kept_indices(labels[train], class_counts(data.imbalance, have))]
+    if data.limit is not None and (few := data.limit.classes) is not None:
+        chosen = test_labels < few
+        train, test, test_labels = train[labels[train] < few], test[chosen], test_labels[chosen]
+        names = names[:few]
     train, kept = (
         subsample(train, data.limit, "train"),
         subsample(_all_indices(len(test)), data.limit, "test"),
