@@ -52,11 +52,9 @@ def buy_greedily(
             where="protocol.training.optimizer",
             remedy="name a suite such as frozen/cifar10",
         )
-    cpu, standard, streams = (
-        torch.device("cpu"),
-        Standard.of(features.train),
-        Streams(protocol.seed, seed),
-    )
+    cpu = torch.device("cpu")
+    standard = Standard.of(features.train)
+    streams = Streams(protocol.seed, seed)
     pool_rows = FeatureRows(features.train, standard, cpu)
     test = (
         FeatureRows(features.test, standard, cpu).batch(torch.arange(len(dataset.test))).flatten(1)
@@ -84,10 +82,8 @@ def buy_greedily(
     pool = drawn_pool(protocol, dataset.train.labels, streams)
     cycles, whole = [pool.labelled], sum(acquisition.budgets())
     for cycle, budget in enumerate(acquisition.budgets()):
-        draw, candidates = (
-            streams.generator("query", cycle, "oracle"),
-            pool.candidates(acquisition.candidates),
-        )
+        draw = streams.generator("query", cycle, "oracle")
+        candidates = pool.candidates(acquisition.candidates)
         bought = np.empty(0, dtype=np.int64)
         for _ in range(min(budget, len(candidates))):
             left = candidates[~np.isin(candidates, bought)]

@@ -115,7 +115,7 @@ def _declared(owner: tuple[str, str], attribute: str) -> list[ast.expr]:
     """The expression of a declared value; nothing where there is none, or no file to read."""
     module, cls = owner
     path = _source_of(module)
-    found = path and _Module.read(path).declared(cls, attribute)
+    found = None if path is None else _Module.read(path).declared(cls, attribute)
     return [] if found is None else [found]
 
 

@@ -62,11 +62,9 @@ def plan(
     prepared. Raises UsageError or SuiteError for a selection that names nothing, ExecutorError
     where the executor cannot work.
     """
-    workspace, options, selection = (
-        workspace or Workspace(),
-        options or PlanOptions(),
-        as_selection(selectors),
-    )
+    workspace = workspace or Workspace()
+    options = options or PlanOptions()
+    selection = as_selection(selectors)
     _, environment, _ = prepare_environment(workspace, selection, options, report)
     return build_plan(workspace, selection, environment, options)
 

@@ -330,10 +330,8 @@ def test_what_a_step_adds_is_read_from_any_file_without_running_it(tmp_path: Pat
         "class Computed(Objective):\n"
         "    step_cost = dict(teacher=True)\n"
     )
-    own, plain = (
-        MethodCost(scoring=1),
-        Component(name=f"{file}:Mixed", params={"known": 3, "other": 5}),
-    )
+    own = MethodCost(scoring=1)
+    plain = Component(name=f"{file}:Mixed", params={"known": 3, "other": 5})
     assert add_step_cost(own, plain) == MethodCost(scoring=1, mixed=(3, 5), second_pass=True)
     heir = add_step_cost(own, Component(name=f"{file}:Heir"))
     assert heir == MethodCost(scoring=1, unlabelled=True, teacher=True)

@@ -58,10 +58,8 @@ def split_dataset(data: Data, source: Source) -> Division:
         chosen = test_labels < few
         train, test, test_labels = train[labels[train] < few], test[chosen], test_labels[chosen]
         names = names[:few]
-    train, kept = (
-        subsample(train, data.limit, "train"),
-        subsample(_all_indices(len(test)), data.limit, "test"),
-    )
+    train = subsample(train, data.limit, "train")
+    kept = subsample(_all_indices(len(test)), data.limit, "test")
     found = Division(train, labels[train], test[kept], test_labels[kept], names)
     _require_pinned(data, found)
     return found

@@ -255,7 +255,7 @@ def test_weights_are_updated_alike_whatever_the_layout_of_what_moves_them(swappe
         else:
             made = optimizers.CapturableSgd([{"params": [weight]}], lambda: Number(CPU), **recipe)
             made.before_step()
-        layouts = {name: last for name in ("gradient", "momentum")}
+        layouts = dict.fromkeys(("gradient", "momentum"), last)
         if kind == "capturable":
             layouts |= {swapped: torch.contiguous_format}
         weight.grad = gradient.clone().contiguous(memory_format=layouts["gradient"])
