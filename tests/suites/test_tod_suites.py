@@ -211,7 +211,8 @@ def run_smoke(
     name: str, root: Path, place: Path, sets: dict[str, Any], methods: list[str] | None = None
 ) -> None:
     file = find_suite(f"tod/{name}", ROOT)
-    status = datasets.describe(file.resolve("smoke").protocol.data, root, place / "cache")
+    asked = file.trials("smoke", methods=methods, seeds=[0], sets=sets)
+    status = datasets.describe(asked[0].protocol.data, root, place / "cache")
     assert status.present, status.note
     for trial in file.trials(
         "smoke", methods=methods, seeds=[0], data_digest=status.digest, sets=sets
