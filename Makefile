@@ -118,7 +118,7 @@ format: $(READY)
 lock: $(READY)
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra dev pyproject.toml -o requirements.lock
 	echo 'uv' | $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate - -o requirements-uv.lock
-	for name in worker mlflow ray timm features docs; do $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	for name in worker mlflow ray slurm timm features docs; do $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	    --constraints requirements.lock requirements-$$name.in -o requirements-$$name.lock || exit; done
 
 clean:

@@ -18,6 +18,7 @@ HEAVY = {
     "mlflow",
     "docker",
     "ray",
+    "submitit",
     "click",
     "rich",
     "sklearn",
@@ -54,6 +55,7 @@ HOMES = {
     "mlflow": "tracking/mlflow.py",
     "docker": "executors/docker/engine.py",
     "ray": "executors/ray/executor.py",
+    "submitit": "executors/slurm/executor.py",
 }
 """The one module that imports each of these libraries."""
 
@@ -99,7 +101,7 @@ def test_rules(path: Path) -> None:
             "spec needs pydantic and the standard library only"
         )
     if room in ("al", "worker"):
-        assert not tops(path) & {"click", "docker", "mlflow", "ray", "rich"}
+        assert not tops(path) & {"click", "docker", "mlflow", "ray", "rich", "submitit"}
     elif room != "conformance" and place != "runs/device_probe.py":
         assert not tops(path) & {"torch", "torchvision"}, (
             "torch lives in al, conformance, worker and the device probe"

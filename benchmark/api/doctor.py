@@ -95,6 +95,7 @@ def examine_machine(
         "data": lambda: data(settings),
         "docker": docker,
         "ray": ray,
+        "slurm": slurm,
         "tracker": lambda: tracker(settings, tracking_uri),
     }
     for name, look in checks.items():
@@ -318,6 +319,20 @@ def ray() -> Findings:
         else "a cluster of this machine, as RAY_ADDRESS names none"
     )
     yield Diagnosis(GOOD, f"ray {importlib.metadata.version('ray')}, {where}")
+
+
+def slurm() -> Findings:
+    """The optional package for Slurm, and Slurm's own commands."""
+    if importlib.util.find_spec("submitit") is None:
+        text = "submitit is not installed; only --executor slurm needs it"
+        yield Diagnosis(HINT, text, "`uv pip install -r requirements-slurm.lock`")
+        return
+    version = importlib.metadata.version("submitit")
+    if shutil.which("sbatch") is None:
+        text = f"submitit {version}, but there is no sbatch in PATH"
+        yield Diagnosis(HINT, text, "use --executor slurm where jobs are submitted")
+        return
+    yield Diagnosis(GOOD, f"submitit {version}, sbatch is in PATH")
 
 
 def tracker(settings: Workspace, uri: str | None) -> Findings:

@@ -205,7 +205,7 @@ def arithmetic(command: Command) -> Command:
 
 def machine(command: Command) -> Command:
     """Options of where and how trials run."""
-    executors = click.Choice(["local", "docker", "ray", "auto"])
+    executors = click.Choice(["local", "docker", "ray", "slurm", "auto"])
     return _with_options(
         arithmetic(command),
         [

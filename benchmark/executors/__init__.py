@@ -1,5 +1,5 @@
-"""Where trials run: `local` processes, `docker` containers, a `ray` cluster. Each is imported only
-when it is asked for."""
+"""Where trials run: `local` processes, `docker` containers, a `ray` cluster, `slurm` jobs. Each is
+imported only when it is asked for."""
 
 from __future__ import annotations
 
@@ -12,8 +12,15 @@ from benchmark.errors import ExecutorError
 if TYPE_CHECKING:
     from benchmark.executors.base import Executor
 
-HOMES = {"local": "local.executor", "docker": "docker.engine", "ray": "ray.executor"}
+HOMES = {
+    "local": "local.executor",
+    "docker": "docker.engine",
+    "ray": "ray.executor",
+    "slurm": "slurm.executor",
+}
 """The module of this package that makes each executor, by its function `create() -> Executor`."""
+EXTRAS = ("ray", "slurm")
+"""Executors whose packages are optional, each with a lock of its own."""
 REMEDY = "use --executor local"
 
 
@@ -35,9 +42,9 @@ def load(name: str, say: Callable[[str], None] = lambda _: None) -> Executor:
         missing, remedy = f"the package '{error.name}' is missing", REMEDY
         if error.name == f"benchmark.executors.{HOMES.get(name, name)}":
             missing = "this version does not have it"
-        elif name == "ray":
+        elif name in EXTRAS:
             remedy = (
-                "install it (uv pip install --require-hashes -r requirements-ray.lock), or "
+                f"install it (uv pip install --require-hashes -r requirements-{name}.lock), or "
                 f"{REMEDY}"
             )
         raise ExecutorError(

@@ -154,6 +154,22 @@ def test_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "requirements-ray.lock" in found.remedy
 
 
+def test_slurm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    (found,) = examine(doctor.slurm)
+    assert found.kind == HINT
+    assert "requirements-slurm.lock" in found.remedy
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(doctor.importlib.metadata, "version", lambda name: "1.5")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (found,) = examine(doctor.slurm)
+    assert (found.kind, "no sbatch" in found.message) == (HINT, True)
+    (tmp_path / "sbatch").write_text("#!/bin/sh\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    (found,) = examine(doctor.slurm)
+    assert found.kind == GOOD
+
+
 def test_what_runs_ask_of_the_system_is_tried(
     settings: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -222,6 +238,7 @@ def test_the_command(
         "data",
         "docker",
         "ray",
+        "slurm",
         "tracker",
     ):
         assert any(line[5:].startswith(name) for line in said.splitlines()), name

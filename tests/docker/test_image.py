@@ -37,6 +37,7 @@ def versions(lock: str) -> dict[str, set[str]]:
             "requirements-ray.lock",
             {"jsonschema", "jsonschema-specifications", "msgpack", "ray", "referencing", "rpds-py"},
         ),
+        ("requirements-slurm.lock", {"submitit"}),
     ],
 )
 def test_images_have_the_versions_of_the_project(lock: str, extra: set[str]) -> None:
@@ -53,7 +54,7 @@ def test_images_have_the_versions_of_the_project(lock: str, extra: set[str]) -> 
 
 
 def test_locks_are_of_their_inputs() -> None:
-    for name in ("worker", "mlflow", "ray"):
+    for name in ("worker", "mlflow", "ray", "slurm"):
         wanted = re.findall(
             r"^[a-z][a-z0-9-]*", (ROOT / f"requirements-{name}.in").read_text(), re.MULTILINE
         )

@@ -1,5 +1,5 @@
-"""docs/ten-minutes.md runs as it stands, from an empty folder: files, commands, and the cells of
-the notebook."""
+"""docs/ten-minutes.md and the notebook made from it run as they stand, from an empty folder: files,
+commands, and Python."""
 
 from __future__ import annotations
 
@@ -12,34 +12,33 @@ from pathlib import Path
 import pytest
 
 from benchmark.cli import invoke
-
-PAGE = Path(__file__).parents[2] / "docs" / "ten-minutes.md"
-BLOCKS = re.findall(
-    r"^```(python|console)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+from tests.helpers.notebook import (
+    FENCED,
+    NOTEBOOK,
+    PAGE,
+    code_cells,
+    make_notebook,
+    named,
 )
+
 FEW = "random,tod+cod,typiclust"
 """Methods in place of all: one of the suite with an objective of its own, one newer one."""
 
 
-def named(block: str) -> str:
-    """Name of the file that a block is the content of; empty for a cell."""
-    found = re.match(r"# (\w+\.py)\b", block)
-    return found[1] if found else ""
-
-
 @pytest.mark.slow
-def test_the_page_runs(
+def test_the_notebook_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     cells: dict[str, object] = {}
-    for kind, block in BLOCKS:
-        if kind == "python" and (name := named(block)):
-            Path(name).write_text(block)
-        elif kind == "python":
-            exec(compile(block, str(PAGE), "exec"), cells)
-        for line in block.splitlines() if kind == "console" else []:
-            program, *arguments = shlex.split(line.replace("all,modern,ceiling", FEW))
+    for block in code_cells(NOTEBOOK.read_text(encoding="utf-8")):
+        first, _, rest = block.partition("\n")
+        if first.startswith("%%writefile "):
+            Path(first.removeprefix("%%writefile ")).write_text(rest)
+        elif not first.startswith("!"):
+            exec(compile(block, str(NOTEBOOK), "exec"), cells)
+        for line in block.splitlines() if first.startswith("!") else []:
+            program, *arguments = shlex.split(line[1:].replace("all,modern,ceiling", FEW))
             if program == "python":
                 subprocess.run([sys.executable, *arguments], check=True)
             else:
@@ -53,9 +52,21 @@ def test_the_page_runs(
     assert frame["accuracy"].between(0, 100).all()  # type: ignore[index]
 
 
+def test_the_notebook_is_the_page() -> None:
+    """Every block of the page is a cell of the notebook, so what runs above is the page, too."""
+    page, notebook = PAGE.read_text(encoding="utf-8"), NOTEBOOK.read_text(encoding="utf-8")
+    assert notebook == make_notebook(page), "python -m tests.helpers.notebook makes it again"
+    blocks = [block for _, block in FENCED.findall(page)]
+    own = re.compile(r"^(%%writefile .*\n|!)", re.MULTILINE)
+    assert [own.sub("", cell).strip() for cell in code_cells(notebook)] == [
+        block.strip() for block in blocks
+    ]
+
+
 def test_the_page_counts_its_lines() -> None:
     """As the page gives them: all but empty lines and the one with the name."""
-    files = {named(block): block for kind, block in BLOCKS if kind == "python" and named(block)}
+    blocks = FENCED.findall(PAGE.read_text(encoding="utf-8"))
+    files = {named(block): block for kind, block in blocks if kind == "python" and named(block)}
     counted = {
         name: sum(bool(line.strip()) for line in block.splitlines()) - 1
         for name, block in files.items()
