@@ -27,7 +27,12 @@ from benchmark import files
 from benchmark.al import datasets, registry
 from benchmark.al.augmentation.images import ImageView
 from benchmark.al.committee import Committee
-from benchmark.al.datasets.features import Features, read_features, synthetic_features
+from benchmark.al.datasets.features import (
+    Features,
+    digest_features,
+    read_features,
+    synthetic_features,
+)
 from benchmark.al.dry_run import dry_run, shrink_protocol, side_of
 from benchmark.al.feature_rows import FeatureRows, Standard
 from benchmark.al.learner import Learner, LearnerData, TrainingInterrupted
@@ -126,6 +131,11 @@ def _run(trial: Trial, options: argparse.Namespace) -> int:
     dataset = datasets.load(trial.protocol.data, options.data, options.cache, shared=options.shared)
     used = _data_used(trial, dataset, options.allow_noncanonical_data)
     strategy, learner = assemble(trial, dataset, numerics, options.data / "weights")
+    read = {
+        name: digest_features(pinned, options.data, options.cache)
+        for name, pinned in _features_read(trial.protocol, strategy).items()
+    }
+    used = used.model_copy(update={"features": read})
     run(trial.protocol, strategy, learner, session)
     _publish(trial, environment, used, session, options.out)
     return Exit.OK
@@ -179,18 +189,10 @@ def assemble(
     protocol = trial.protocol
     strategy = registry.build_component("strategies", trial.strategy)
     streams = Streams(protocol.seed, trial.seed)
-    asked = {
-        need.output for need in map(OutputName.parse, strategy.needs) if need.network == FEATURES
-    }
-    wanted = {
-        name: pinned
-        for name, pinned in protocol.features.items()
-        if name in asked or name == protocol.inputs
-    }
+    wanted = _features_read(protocol, strategy)
     found = {name: read(pinned, weights.parent, dataset) for name, pinned in wanted.items()}
-    features = {
-        name: torch.from_numpy(np.array(found[name].train)) for name in asked & wanted.keys()
-    }
+    asked = _features_asked(strategy) & wanted.keys()
+    features = {name: torch.from_numpy(np.array(found[name].train)) for name in asked}
     inputs = None if protocol.inputs is None else found[protocol.inputs]
     solved = isinstance(protocol.training.optimizer, Lbfgs)
     if solved:
@@ -210,6 +212,23 @@ def assemble(
         for place in protocol.trained()
     ]
     return strategy, members[0] if len(protocol.models) == 1 else Committee(members)
+
+
+def _features_asked(strategy: Strategy) -> set[str]:
+    return {
+        need.output for need in map(OutputName.parse, strategy.needs) if need.network == FEATURES
+    }
+
+
+def _features_read(protocol: Protocol, strategy: Strategy) -> dict[str, FeatureFile]:
+    """The features files of a trial by name: in the place of images, and what the strategy asks
+    for."""
+    asked = _features_asked(strategy)
+    return {
+        name: pinned
+        for name, pinned in protocol.features.items()
+        if name in asked or name == protocol.inputs
+    }
 
 
 def _feature_parts(

@@ -2,8 +2,9 @@
 numbers about a purchase.
 
 Labels of unlabelled images are read where a protocol pins a balanced first set, and by `describe`
-after the strategy has decided; nowhere else. Those of labelled images are shown to a strategy that
-declares `labelled.labels`. Outputs that are not finite are refused here, for every method.
+after the strategy has decided; nowhere else in a trial (`oracle`, which reads all of them, makes no
+trial). Those of labelled images are shown to a strategy that declares `labelled.labels`. Outputs
+that are not finite are refused here, for every method.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from benchmark.al.output_name import LABELS, OutputName
 from benchmark.al.pool import Indices, Pool, indices_digest
+from benchmark.al.random.streams import Streams
 from benchmark.al.strategies.base import BEFORE_FIRST_TRAINING, Picks, Strategy, View
 from benchmark.al.trainable import TrainableModel
 from benchmark.errors import AlbenchError, UsageError
@@ -140,21 +142,33 @@ def initial_pool(
     """The pool before the first training. It does not depend on the strategy, unless the rule says
     so."""
     rule, size = protocol.acquisition.initial, protocol.data.train_size
-    if rule.rule == "torch_randperm":
-        assert rule.seed is not None
-        return Pool(*torch_randperm(size, rule.size, rule.seed), size)
+    if rule.rule != "strategy":
+        return drawn_pool(protocol, learner.parts.train_labels.cpu().numpy(), learner.streams)
     rng = learner.streams.generator("pool")
-    if rule.rule == "balanced":
-        return balanced(
-            learner.parts.train_labels.cpu().numpy(), rule.size, protocol.data.classes, rng
-        )
-    if rule.rule == "uniform":
-        return Pool.shuffled(size, rule.size, rng)
     empty = replace(Pool.shuffled(size, 0, rng), unlabelled=np.arange(size))
     view, picks = acquire(
         strategy, learner, empty, BEFORE_FIRST_TRAINING, protocol, rule.size, statics
     )
     return empty.label(view.candidates[picks.positions.cpu().numpy()], rng)
+
+
+def drawn_pool(protocol: Protocol, labels: Indices, streams: Streams) -> Pool:
+    """The pool before the first training where no strategy picks the first labelled set. labels:
+    (pool,)."""
+    rule, size = protocol.acquisition.initial, protocol.data.train_size
+    if rule.rule == "torch_randperm":
+        assert rule.seed is not None
+        return Pool(*torch_randperm(size, rule.size, rule.seed), size)
+    rng = streams.generator("pool")
+    if rule.rule == "balanced":
+        return balanced(labels, rule.size, protocol.data.classes, rng)
+    if rule.rule == "uniform":
+        return Pool.shuffled(size, rule.size, rng)
+    raise UsageError(
+        f"the first labelled set is picked by a strategy ('{rule.rule}')",
+        where="protocol.acquisition.initial",
+        remedy="pin rule = 'uniform' or 'balanced'",
+    )
 
 
 def balanced(labels: Indices, initial: int, classes: int, rng: np.random.Generator) -> Pool:

@@ -20,14 +20,17 @@ from benchmark.al.datasets.features import (
     Rows,
     feature_path,
     open_blocks,
+    read_features,
     read_made,
     write_made,
 )
+from benchmark.al.datasets.split import class_counts, kept_indices
 from benchmark.al.networks import efficientnet_lite
 from benchmark.al.networks.lite_weights import find_weights, load_weights
 from benchmark.errors import DataError, UsageError
 from benchmark.runs.code_digest import digest_file
-from benchmark.spec.protocol import FeatureNetwork
+from benchmark.spec.data import Imbalance
+from benchmark.spec.protocol import FeatureFile, FeatureNetwork
 
 NETWORKS = ("efficientnet_lite0",)
 """Fixed networks whose features can be computed here."""
@@ -105,6 +108,44 @@ def extract_features(
             lambda done: on_images(before + done, whole),
         )
         write_made(path, dataset, made, train, test)
+    return path
+
+
+def take_features(
+    whole: Dataset,
+    rows: Path,
+    dataset: Dataset,
+    imbalance: Imbalance,
+    made: FeatureNetwork,
+    root: Path,
+) -> Path:
+    """Features of an imbalanced pool and of the same test images, from those of the whole data set
+    in the file `rows`.
+
+    The images do not pass through the network again. A finished file of the same images is left as
+    it is. Returns its path. Raises DataError for a file that cannot be written, and where the pool
+    is not what the rule keeps of the whole.
+    """
+    path = feature_path(root, dataset.name, made, imbalance.kind)
+    if read_made(path) == (dataset.digest, made):
+        return path
+    labels = whole.train.labels
+    kept = kept_indices(
+        labels,
+        class_counts(imbalance, np.bincount(labels, minlength=len(whole.class_names)).tolist()),
+    )
+    same = len(kept) == len(dataset.train) and np.array_equal(
+        whole.train.pixels[kept], dataset.train.pixels
+    )
+    if not same or not np.array_equal(whole.test.pixels, dataset.test.pixels):
+        raise DataError(
+            f"the pool is not what '{imbalance.kind}' keeps of {whole.name}",
+            where=str(path),
+            remedy="pin the split and the test images as the whole data set has them",
+        )
+    found = read_features(FeatureFile(file=rows.name, made=made), root, whole)
+    assert found.test is not None, "written here, with the test images"
+    write_made(path, dataset, made, found.train[kept], found.test)
     return path
 
 

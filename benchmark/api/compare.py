@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from benchmark.api.selection import Selectors, as_selection
 from benchmark.api.workspace import Workspace
 from benchmark.errors import Exit, UsageError
-from benchmark.planning.workload import estimate_workload, sum_workloads
+from benchmark.planning.workload import add_step_cost, estimate_workload, sum_workloads
 from benchmark.runs import conditions
 from benchmark.runs.conditions import Conditions, read_conditions
 from benchmark.runs.events import Record
@@ -342,7 +342,8 @@ def costs_of(suite: SuiteFile, selection: Selection) -> dict[str, float]:
         ):  # a method that does not fit the profile or replaced values has no trial
             for item in one.trials(Path(), [suite]):
                 if item.price.forward_macs:
-                    amount = estimate_workload(item.trial.protocol, item.cost, item.price)
+                    cost = add_step_cost(item.cost, item.trial.objective)
+                    amount = estimate_workload(item.trial.protocol, cost, item.price)
                     found[item.trial.method_name] = 2.0 * sum_workloads(amount).macs
     return found
 

@@ -37,6 +37,9 @@ def compute_features(
     """Run a fixed network over all images of a data set, or of the data set of a suite, unless that
     has been done.
 
+    For a suite on an imbalanced pool the whole data set passes, and the features of the pool are
+    taken from it.
+
     name: `cifar10`, or a suite such as `frozen/cifar10`, which also says the network and the side
     of the images in pixels. `on_images` is called with images done and images in all. An
     interrupted call goes on where it stopped.
@@ -46,7 +49,7 @@ def compute_features(
     """
     from benchmark.al import datasets
     from benchmark.al.datasets.features import identity_of
-    from benchmark.al.extraction import extract_features, load_network
+    from benchmark.al.extraction import extract_features, load_network, take_features
 
     workspace = workspace or Workspace()
     data, pinned = _data_of(name, workspace)
@@ -59,7 +62,13 @@ def compute_features(
         )
     built, made = load_network(network, size, workspace.data / "weights")
     dataset = datasets.load(data, workspace.data, workspace.cache)
-    path = extract_features(dataset, built, made, workspace.data, threads, on_images)
+    # An imbalanced pool is a part of the data set: its images pass with all others, once for every
+    # suite.
+    entire, _ = (data, None) if data.imbalance is None else _data_of(data.name, workspace)
+    whole = dataset if entire is data else datasets.load(entire, workspace.data, workspace.cache)
+    path = extract_features(whole, built, made, workspace.data, threads, on_images)
+    if data.imbalance is not None:
+        path = take_features(whole, path, dataset, data.imbalance, made, workspace.data)
     return ComputedFeatures(path, identity_of(dataset.digest, made), made, dataset.canonical_note)
 
 

@@ -13,6 +13,7 @@ from benchmark.api.workspace import Workspace
 from benchmark.errors import UsageError
 from benchmark.planning import amounts
 from benchmark.planning.plan import DataStatus, Plan, data_key, make_plan, speeds
+from benchmark.planning.workload import add_step_cost
 from benchmark.runs.events import Environment, Precision, Step
 from benchmark.runs.store import Store
 from benchmark.spec.protocol import Protocol
@@ -61,11 +62,9 @@ def plan(
     prepared. Raises UsageError or SuiteError for a selection that names nothing, ExecutorError
     where the executor cannot work.
     """
-    workspace, options, selection = (
-        workspace or Workspace(),
-        options or PlanOptions(),
-        as_selection(selectors),
-    )
+    workspace = workspace or Workspace()
+    options = options or PlanOptions()
+    selection = as_selection(selectors)
     _, environment, _ = prepare_environment(workspace, selection, options, report)
     return build_plan(workspace, selection, environment, options)
 
@@ -87,6 +86,7 @@ def build_plan(
         for item in selection.trials(workspace.suites, selection.suites(workspace.suites))
         if not only or any(selector.matches(item.trial) for selector in only)
     ]
+    asked = [replace(item, cost=add_step_cost(item.cost, item.trial.objective)) for item in asked]
     if selection.networks:
         asked = with_measured_prices(asked)
     for item in asked:

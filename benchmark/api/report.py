@@ -104,11 +104,9 @@ def report(
     several suites also an index with the leaderboard. Raises UsageError for options that exclude
     each other or a selection that names nothing.
     """
-    workspace, options, selection = (
-        workspace or Workspace(),
-        options or ReportOptions(),
-        as_selection(selectors),
-    )
+    workspace = workspace or Workspace()
+    options = options or ReportOptions()
+    selection = as_selection(selectors)
     if options.publish and (options.out is not None or options.committed):
         other = "--committed" if options.out is None else "--out"
         raise UsageError(

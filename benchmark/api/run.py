@@ -129,11 +129,9 @@ def prepare_run(
 ) -> PreparedRun:
     """The plan of a run and where it will be executed. The time limit begins here. Errors: see
     `run`."""
-    workspace, options, selection = (
-        workspace or Workspace(),
-        options or RunOptions(),
-        as_selection(selectors),
-    )
+    workspace = workspace or Workspace()
+    options = options or RunOptions()
+    selection = as_selection(selectors)
     deadline = None if options.time_limit is None else time.monotonic() + options.time_limit
     Store(workspace.runs).prepare()
     executor, environment, device = prepare_environment(workspace, selection, options, report)

@@ -112,11 +112,9 @@ def verify(
     Raises ExecutorError for a run that does not finish, UsageError or SuiteError for a selection
     that names nothing.
     """
-    workspace, options, selection = (
-        workspace or Workspace(),
-        options or VerifyOptions(),
-        as_selection(selectors),
-    )
+    workspace = workspace or Workspace()
+    options = options or VerifyOptions()
+    selection = as_selection(selectors)
     how = PlanOptions(
         "local",
         options.device,

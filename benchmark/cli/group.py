@@ -24,6 +24,7 @@ VERBS = {
     "new": ("new", "Write a suite about your own images."),
     "fetch": ("fetch", "Download data sets, with checksums."),
     "features": ("features", "Compute features of a data set's images with a fixed network."),
+    "oracle": ("oracle", "Write what a greedy oracle buys on frozen features, to be replayed."),
     "plan": ("plan", "Show the trials of a selection, their state and their cost."),
     "run": ("run", "Run the trials of a selection; resumes by default."),
     "status": ("status", "Show what the runs folder holds and who works in it."),

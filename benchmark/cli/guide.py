@@ -26,6 +26,7 @@ VERBS = {
     "Run": (
         "fetch",
         "features",
+        "oracle",
         "plan",
         "run",
         "verify",
@@ -78,6 +79,7 @@ EXAMPLES = {
     ),
     "fetch": ("albench fetch cifar10",),
     "features": ("albench features frozen/cifar10",),
+    "oracle": ("albench oracle frozen/cifar10@0",),
     "plan": ("albench plan tod/cifar10", "albench plan 'tod/*' --profile smoke"),
     "run": (
         "albench run quickstart/digits",

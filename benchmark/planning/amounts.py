@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from benchmark.al.parameters import declared_value
 from benchmark.spec.protocol import Acquisition, Protocol
 from benchmark.spec.suite import Trial
 from benchmark.spec.training import Model
 from benchmark.spec.transforms import CenterCrop, RandomCrop, RandomResizedCrop, Resize, Transform
 
-PAIRED = "learning_loss"
-"""The objective whose loss is over pairs of a batch."""
-OWN_BATCHES = "mean_teacher"
-"""The objective whose labelled batches are always full."""
+PAIR = 2
+GROUPS = {PAIR: "pairs"}
+"""What batches of a multiple of images hold, in a word."""
 
 
 @dataclass(frozen=True)
@@ -59,18 +59,16 @@ def obstacle(trial: Trial) -> str:
 
 def _unusable_batches(trial: Trial) -> Iterator[str]:
     """Batches of each cycle that the objective or the network cannot take."""
-    training = trial.protocol.training
+    training, name = trial.protocol.training, trial.objective.name
     size = training.batch_size
-    if trial.objective.name == OWN_BATCHES or ":" in trial.objective.name:
+    if declared_value("objectives", name, "own_batches"):
         return
-    if (
-        trial.objective.name == PAIRED
-        and size % 2
-        and max(trial.protocol.acquisition.labelled()) >= size
-    ):
+    multiple = declared_value("objectives", name, "batch_multiple")
+    takes = f"{name} takes {GROUPS.get(multiple, f'multiples of {multiple}')}"
+    if size % multiple and max(trial.protocol.acquisition.labelled()) >= size:
         yield (
-            f"protocol.training.batch_size: {trial.objective.name} takes pairs, and {size} is odd "
-            f"-> {size + 1}"
+            f"protocol.training.batch_size: {takes}, and {size} is "
+            f"{'odd' if multiple == PAIR else 'none'} -> {size + multiple - size % multiple}"
         )
     for cycle, labelled in enumerate(trial.protocol.acquisition.labelled()):
         left = labelled % size or min(labelled, size)
@@ -84,13 +82,13 @@ def _unusable_batches(trial: Trial) -> Iterator[str]:
                 f"{place}, and drop_last leaves none -> a batch_size of at most {labelled}, or "
                 "drop_last = false"
             )
-        elif trial.objective.name == PAIRED and left % 2:
-            # The sizes before were even, so one more image in this step makes this one and all
-            # later ones even.
-            changed = _one_image_more(trial.protocol.acquisition, cycle)
+        elif left % multiple:
+            # The sizes before were multiples, so some more images in this step make this one a
+            # multiple, and all later ones of a constant budget.
+            more = multiple - left % multiple
+            changed = _more_images(trial.protocol.acquisition, cycle, more)
             yield (
-                f"{place}: the last one has {left}, and {trial.objective.name} takes pairs -> "
-                f"{changed}, or drop_last = true"
+                f"{place}: the last one has {left}, and {takes} -> {changed}, or drop_last = true"
             )
         elif left == 1 and (reason := _needs_two(trial.protocol)):
             yield (
@@ -99,12 +97,12 @@ def _unusable_batches(trial: Trial) -> Iterator[str]:
             )
 
 
-def _one_image_more(acquisition: Acquisition, cycle: int) -> str:
-    """The setting by which one image more is labelled in the training of a cycle."""
+def _more_images(acquisition: Acquisition, cycle: int, more: int) -> str:
+    """The setting by which so many images more are bought before the training of a cycle."""
     if cycle == 0:
-        return f"initial.size = {acquisition.initial.size + 1}"
+        return f"initial.size = {acquisition.initial.size + more}"
     place = "" if isinstance(acquisition.budget, int) else f"[{cycle - 1}]"
-    return f"budget{place} = {acquisition.budgets()[cycle - 1] + 1}"
+    return f"budget{place} = {acquisition.budgets()[cycle - 1] + more}"
 
 
 def _needs_two(protocol: Protocol) -> str:
@@ -123,8 +121,9 @@ def _needs_two(protocol: Protocol) -> str:
 
 def _unusable_windows(trial: Trial) -> Iterator[str]:
     """Pooling windows that do not leave one value of a map of the network at this size."""
-    windows = trial.objective.params.get("windows")
-    if trial.objective.name != PAIRED or not isinstance(windows, list):
+    parameter = declared_value("objectives", trial.objective.name, "map_windows")
+    windows = trial.objective.params.get(parameter)
+    if not isinstance(windows, list):
         return
     for place in trial.protocol.trained():
         model = trial.protocol.models[place]
@@ -137,9 +136,9 @@ def _unusable_windows(trial: Trial) -> Iterator[str]:
         for index, (window, found) in enumerate(zip(windows, maps, strict=True)):
             if isinstance(window, int) and window and not window <= found < 2 * window:
                 yield (
-                    f"objective.params.windows[{index}] is {window}, and the map of {model.name} "
-                    f"on {side} pixels is "
-                    f"{found}x{found} -> {found}, or 0 for the whole map"
+                    f"objective.params.{parameter}[{index}] is {window}, and the map of "
+                    f"{model.name} on {side} pixels is {found}x{found} -> {found}, or 0 for the "
+                    "whole map"
                 )
 
 

@@ -126,7 +126,8 @@ def make_plan(
         known = RunStatus("new") if not content.present else status(trial)
         state, note = _trial_state(known, fresh)
         if state in ("new", "resumable") and (
-            reason := _explain_blocked(content, allow_noncanonical) or obstacle(trial)
+            # What is wrong with the question on any machine comes before what this one lacks.
+            reason := obstacle(trial) or _explain_blocked(content, allow_noncanonical)
         ):
             state, note = "blocked", reason
         elif not content.canonical:

@@ -7,9 +7,13 @@ costs. Agreement with the published protocols' own tables is tested.
 
 from __future__ import annotations
 
+from pydantic import ValidationError
+
+from benchmark.al.parameters import declared_value
+from benchmark.errors import UsageError
 from benchmark.spec.base import Natural, Spec
 from benchmark.spec.protocol import Protocol
-from benchmark.spec.suite import Cost, MethodCost
+from benchmark.spec.suite import Component, Cost, MethodCost
 from benchmark.spec.training import Training
 
 
@@ -66,6 +70,34 @@ class Workload(Spec):
 
 
 UNKNOWN_PRICE = Cost()
+
+
+def add_step_cost(cost: MethodCost, objective: Component) -> MethodCost:
+    """The cost of a method with what its objective declares that a step adds (`step_cost`). Suites
+    of this project pin the same.
+
+    Raises UsageError for a declaration that is no field of `MethodCost` or has no such value.
+    """
+    added = declared_value("objectives", objective.name, "step_cost")
+    if not added:
+        return cost
+    try:
+        given = {field: _stated(value, objective) for field, value in added.items()}
+        return MethodCost.model_validate(cost.model_dump() | given)
+    except (ValidationError, AttributeError, TypeError) as error:
+        raise UsageError(
+            f"{objective.name}: step_cost is {added}: {' '.join(str(error).split())}",
+            remedy="use fields of MethodCost in benchmark/spec/suite.py",
+        ) from error
+
+
+def _stated(value: bool | str | tuple[str, ...], objective: Component) -> object:
+    """A declared value, or that of the parameters that it names; False where one is left out."""
+    if isinstance(value, str):
+        return objective.params.get(value, False)
+    if isinstance(value, tuple):
+        return tuple(objective.params.get(name, False) for name in value)
+    return value
 
 
 def sum_workloads(parts: tuple[Workload, ...]) -> Workload:

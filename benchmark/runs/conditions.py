@@ -36,7 +36,8 @@ class Conditions(Spec):
     """Digest of the code, or its beginning."""
     image: str
     data: str
-    """Name of the data set and the digest of its content, or its beginning."""
+    """Name of the data set and the digest of its content, or its beginning; then those of the
+    features files that were read."""
     trials: int
     seconds: float
     """Of computation, over all of these trials."""
@@ -54,7 +55,10 @@ def summarize_conditions(records: Iterable[Record]) -> list[Conditions]:
     """The conditions of these trials, sorted."""
     groups: dict[tuple[str, str, str, str], list[Record]] = {}
     for record in records:
-        data = f"{record.data.name} {record.data.digest}"
+        parts = (
+            f"features {name} {digest}" for name, digest in sorted(record.data.features.items())
+        )
+        data = ", ".join((f"{record.data.name} {record.data.digest}", *parts))
         groups.setdefault(
             (record.trial.profile, record.trial.variant, record.env_id, data), []
         ).append(record)

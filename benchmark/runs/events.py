@@ -184,6 +184,16 @@ class DataUsed(Spec):
     canonical: bool
     note: str
     """Why it is not the published data, in words; empty when it is."""
+    features: dict[str, str] = {}
+    """sha256 of every features file that was read, by its name in the protocol."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A trial that read no features file is recorded as before these were named."""
+        plain: dict[str, Any] = dump(self)
+        if not self.features:
+            plain.pop("features", None)
+        return plain
 
 
 class Reused(Spec):

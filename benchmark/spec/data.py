@@ -79,6 +79,8 @@ class Limit(Spec):
 
     train: Positive
     test: Positive
+    classes: Annotated[int, Field(ge=2)] | None = None
+    """Only images of the first so many classes are drawn from: there are more of each."""
 
 
 class Data(Spec):
@@ -93,7 +95,7 @@ class Data(Spec):
     test_size: Positive
     """Images in the test set after split and limit."""
     classes: Annotated[int, Field(ge=2)]
-    """Number of classes."""
+    """Number of classes, after split and limit."""
     split: Split
     decode: tuple[Transform, ...] = ()
     """Deterministic transforms applied once when the images are decoded (resize, centre crop); the

@@ -580,11 +580,9 @@ def sync_run_folders(
         except StoreError as error:
             problems.append(str(error).splitlines()[0])
             continue
-        written, unchanged, empty = (
-            written + done.wrote,
-            unchanged + (not done.wrote and done.state is not None),
-            empty + (done.state is None),
-        )
+        written = written + done.wrote
+        unchanged = unchanged + (not done.wrote and done.state is not None)
+        empty = empty + (done.state is None)
         if marks is not None:
             ended = done.state in ("finished", "failed", "stopped")
             marks.put(folder, SyncedFolder(suite, seen, syncer.seal(folder)) if ended else None)

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.al import extraction
+from benchmark.al.datasets import load
 from benchmark.al.datasets.features import identity_of, read_features, read_made
 from benchmark.al.networks.outputs import Outputs
 from benchmark.errors import DataError, UsageError
+from benchmark.spec.data import Imbalance
 from benchmark.spec.protocol import FeatureFile, FeatureNetwork
 from tests.helpers import trials as kit
 
@@ -57,6 +59,55 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def pinned(path: Path, made: FeatureNetwork = MADE) -> FeatureFile:
     return FeatureFile(file=path.name, made=made)
+
+
+def imbalanced(tmp_path: Path) -> tuple[Any, Imbalance]:
+    """Digits of which even classes keep 10 images of the pool and odd ones 90."""
+    rule = Imbalance(kind="step", majority=90, minority=10)
+    plain = kit.trial().protocol.data
+    return load(
+        plain.model_copy(update={"imbalance": rule, "train_size": 500}),
+        tmp_path,
+        tmp_path / "cache",
+    ), rule
+
+
+def test_an_imbalanced_pool_has_the_rows_of_its_images(data: Any, tmp_path: Path) -> None:
+    """As if the pool itself had passed through the network, which it does not."""
+    pool, rule = imbalanced(tmp_path)
+    network = Counted()
+    whole = extraction.extract_features(data, network, MADE, tmp_path, threads=1)
+    passed = network.seen
+    path = extraction.take_features(data, whole, pool, rule, MADE, tmp_path)
+    assert network.seen == passed and path.name == "digits-step-counted-16.safetensors"
+    found = read_features(pinned(path), tmp_path, pool)
+    slow = extraction.extract_features(pool, Counted(), MADE, tmp_path / "itself", threads=1)
+    expected = read_features(pinned(slow), tmp_path / "itself", pool)
+    assert found.train.shape == (500, 3) and found.test is not None and expected.test is not None
+    np.testing.assert_array_equal(found.train, expected.train)
+    np.testing.assert_array_equal(found.test, expected.test)
+    before = path.stat().st_mtime_ns
+    assert extraction.take_features(data, whole, pool, rule, MADE, tmp_path) == path
+    assert path.stat().st_mtime_ns == before
+    assert extraction.extract_features(data, network, MADE, tmp_path, threads=1) == whole, (
+        "the whole is still there"
+    )
+
+
+def test_a_pool_that_is_cut_by_another_rule_is_refused(data: Any, tmp_path: Path) -> None:
+    pool, rule = imbalanced(tmp_path)
+    whole = extraction.extract_features(data, Counted(), MADE, tmp_path, threads=1)
+    with pytest.raises(DataError, match="not what 'step' keeps"):
+        extraction.take_features(
+            data, whole, pool, rule.model_copy(update={"minority": 11}), MADE, tmp_path
+        )
+    with pytest.raises(DataError) as error:
+        read_features(
+            FeatureFile(file="digits-step-counted-16.safetensors", made=MADE), tmp_path, pool
+        )
+    assert "albench features SUITE" in str(error.value), (
+        "the name of the data set alone would not make this file"
+    )
 
 
 def test_rows_are_those_of_single_images(data: Any, tmp_path: Path) -> None:

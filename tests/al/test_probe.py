@@ -3,8 +3,12 @@ beside another library's."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import importlib
+import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +19,7 @@ from torch import Tensor
 
 from benchmark import worker
 from benchmark.al import registry
-from benchmark.al.datasets.features import synthetic_features, write_features
+from benchmark.al.datasets.features import digest_features, synthetic_features, write_features
 from benchmark.al.dry_run import dry_run
 from benchmark.al.learner import TrainingInterrupted
 from benchmark.al.loop import run
@@ -23,13 +27,20 @@ from benchmark.al.probe import Probe, check_method
 from benchmark.al.strategies import Picks, Strategy, View
 from benchmark.al.training.numerics import Numerics
 from benchmark.errors import DataError, UsageError
-from benchmark.runs.events import parse_record
+from benchmark.runs.conditions import summarize_conditions
+from benchmark.runs.events import DataUsed, parse_record
 from benchmark.spec.identity import trial_id
 from benchmark.spec.load import find_suite
+from benchmark.spec.protocol import FeatureFile
 from benchmark.spec.suite import Component, Trial
 from tests.helpers import trials as kit
 
 WIDTH, L2 = 40, 0.1
+FROZEN = [
+    f"frozen/{data}{kind}"
+    for data in ("cifar10", "cifar100")
+    for kind in ("", "middle", "im", "imlong")
+]
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +133,7 @@ def test_a_cycle_is_the_optimum_on_standardised_features(
 def test_the_worker_runs_and_repeats_it_bit_for_bit(data: Any, root: Path, tmp_path: Path) -> None:
     made = pinned(root).model_copy(update={"data_digest": data.digest})
     (tmp_path / "trial.json").write_text(made.model_dump_json())
-    digests = []
+    digests, pin = [], (root / "sha256").read_text()
     for name in ("first", "second"):
         places = [
             "--data",
@@ -133,7 +144,12 @@ def test_the_worker_runs_and_repeats_it_bit_for_bit(data: Any, root: Path, tmp_p
             "cpu",
         ]
         assert worker.main([str(tmp_path / "trial.json"), str(tmp_path / name), *places]) == 0
-        digests.append(parse_record((tmp_path / name / "record.json").read_bytes()).digest)
+        record = parse_record((tmp_path / name / "record.json").read_bytes())
+        digests.append(record.digest)
+        assert record.data.features == {"own": pin}, (
+            "the record names the features that it was made from"
+        )
+        assert f"features own {pin}" in summarize_conditions([record])[0].data
     assert digests[0] == digests[1]
 
 
@@ -149,6 +165,25 @@ def test_a_stopped_trial_goes_on_to_the_same_end(data: Any, root: Path, tmp_path
         resumed = kit.session(made, out)
         run(made.protocol, *assembled(made, data, root), resumed)
         assert resumed.results == whole.results
+
+
+def test_a_trial_on_images_is_recorded_as_before_features_were_named() -> None:
+    plain = {"name": "digits", "digest": "d", "canonical": True, "note": ""}
+    assert DataUsed.model_validate(plain).model_dump(mode="json") == plain
+
+
+def test_the_digest_of_a_features_file_follows_its_content(tmp_path: Path) -> None:
+    path, pin = tmp_path / "features" / "x.npz", FeatureFile(file="x.npz", sha256="0" * 64)
+    path.parent.mkdir()
+    for content in (b"one", b"other", b"other"):
+        path.write_bytes(content)
+        assert (
+            digest_features(pin, tmp_path, tmp_path / "cache")
+            == hashlib.sha256(content).hexdigest()
+        )
+    path.unlink()
+    with pytest.raises(DataError, match="not there"):
+        digest_features(pin, tmp_path, tmp_path / "cache")
 
 
 METHODS = {
@@ -234,9 +269,31 @@ def test_the_suites_pin_the_code_of_the_network_as_it_is() -> None:
     from benchmark.al.networks import efficientnet_lite
     from benchmark.runs.code_digest import digest_file
 
-    for name in ("frozen/cifar10", "frozen/cifar100"):
+    for name in FROZEN:
         made = find_suite(name, kit.SUITES).suite.protocol.features["lite0"].made
         assert made is not None and made.code == digest_file(Path(efficientnet_lite.__file__))
+
+
+@pytest.mark.parametrize("kind", ["im", "imlong"])
+@pytest.mark.parametrize("data", ["cifar10", "cifar100"])
+def test_imbalanced_pools_are_those_of_the_papers_suites(data: str, kind: str) -> None:
+    ours, theirs = (
+        find_suite(f"{paper}/{data}{kind}", kit.SUITES).suite.protocol
+        for paper in ("frozen", "st-conal")
+    )
+    assert ours.data == theirs.data and ours.data.imbalance is not None
+    balanced = find_suite(f"frozen/{data}", kit.SUITES).suite
+    assert ours.acquisition.labelled() == balanced.protocol.acquisition.labelled()
+    assert ours.acquisition.initial.rule == "uniform", (
+        "a balanced start would have to know the rare classes"
+    )
+
+
+@pytest.mark.parametrize("data", ["cifar10", "cifar100"])
+def test_middle_budgets_go_from_100_to_2000(data: str) -> None:
+    suite, few = (find_suite(f"frozen/{data}{kind}", kit.SUITES).suite for kind in ("middle", ""))
+    assert suite.protocol.acquisition.labelled() == tuple(range(100, 2001, 100))
+    assert (suite.rule, suite.seeds, suite.methods) == (few.rule, few.seeds, few.methods)
 
 
 def test_every_method_of_the_suite_dry_runs() -> None:
@@ -283,32 +340,130 @@ def seen_by(learner: Any, labelled: Any, candidates: Any, needs: Any, seed: int)
     )
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_margin_and_core_set_picks_are_those_of_another_library(
+@dataclass(frozen=True)
+class Beside:
+    """One cycle of a trained probe, and the same features, labels and weights for
+    scikit-activeml."""
+
+    learner: Any
+    labelled: Any
+    candidates: Any
+    rows: Any
+    labels: Any
+    model: Any
+    """A classifier of theirs with the weights of ours."""
+
+    def ours(self, method: str, budget: int, draws: list[float] | None = None) -> list[int]:
+        strategy = registry.build_component("strategies", Component(name=method))
+        seen = seen_by(self.learner, self.labelled, self.candidates, strategy.needs, 0)
+        if draws is not None:
+            seen = replace(seen, rng=SimpleNamespace(random=lambda: draws.pop(0)))
+        picks: list[int] = strategy.select(seen, budget).positions.tolist()
+        return picks
+
+    def theirs(self, query: Any, budget: int, **given: Any) -> list[int]:
+        found = query.query(X=self.rows, y=self.labels, batch_size=budget, **given)
+        return [int(place) - len(self.labelled) for place in found]
+
+
+def cycle_of(seed: int, data: Any, root: Path) -> Beside:
+    _, learner = assembled(pinned(root), data, root)
+    order = np.random.default_rng(seed).permutation(1297)
+    labelled, candidates = order[:60], order[60:460]
+    learner.fit(0, labelled, candidates, [])
+    known, unknown = (
+        learner.outputs(["features"], part, 0)["features"].double().numpy()
+        for part in (labelled, candidates)
+    )
+    labels = np.r_[data.train.labels[labelled].astype(float), np.full(len(candidates), np.nan)]
+    model = pytest.importorskip("skactiveml.classifier").SklearnClassifier(
+        LogisticRegression(max_iter=1), classes=list(range(10))
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # one iteration of theirs does not converge, and its weights are replaced
+        model.fit(known, data.train.labels[labelled])
+    head = learner.student.get_submodule("head")
+    model.estimator_.coef_ = head.weight.detach().double().numpy()
+    model.estimator_.intercept_ = head.bias.detach().double().numpy()
+    return Beside(learner, labelled, candidates, np.concatenate([known, unknown]), labels, model)
+
+
+UNCERTAIN = {
+    "margin": "margin_sampling",
+    "entropy": "entropy",
+    "least_confidence": "least_confident",
+}
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("method", UNCERTAIN)
+def test_the_most_uncertain_are_those_of_another_library(
+    method: str, seed: int, data: Any, root: Path
+) -> None:
+    pool = pytest.importorskip("skactiveml.pool")
+    beside = cycle_of(seed, data, root)
+    query = pool.UncertaintySampling(method=UNCERTAIN[method], random_state=0)
+    assert beside.ours(method, 20) == beside.theirs(query, 20, clf=beside.model, fit_clf=False)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_margin_picks_are_those_of_another_library_that_trains_its_own_model(
     seed: int, data: Any, root: Path
 ) -> None:
     pool = pytest.importorskip("skactiveml.pool")
-    classifier = pytest.importorskip("skactiveml.classifier")
-    _, learner = assembled(pinned(root), data, root)
-    order = np.random.default_rng(seed).permutation(1297)
-    labelled, candidates = order[:60], order[60:300]
-    learner.fit(0, labelled, candidates, [])
-    rows = {
-        name: learner.outputs(["features"], part, 0)["features"].double().numpy()
-        for name, part in (("known", labelled), ("open", candidates))
-    }
-    both = np.concatenate([rows["known"], rows["open"]])
-    labels = np.r_[data.train.labels[labelled].astype(float), np.full(len(candidates), np.nan)]
-    margin = registry.build_component("strategies", Component(name="margin"))
-    own = margin.select(seen_by(learner, labelled, candidates, margin.needs, seed), 10).positions
-    model = classifier.SklearnClassifier(
+    beside = cycle_of(seed, data, root)
+    model = pytest.importorskip("skactiveml.classifier").SklearnClassifier(
         LogisticRegression(C=1 / (L2 * WIDTH), tol=1e-9, max_iter=5000), classes=list(range(10))
     )
     query = pool.UncertaintySampling(method="margin_sampling", random_state=0)
-    theirs = query.query(X=both, y=labels, clf=model, batch_size=10) - len(labelled)
-    assert set(own.tolist()) == {int(place) for place in theirs}
+    assert set(beside.ours("margin", 10)) == set(beside.theirs(query, 10, clf=model))
 
-    coreset = registry.build_component("strategies", Component(name="coreset"))
-    own = coreset.select(seen_by(learner, labelled, candidates, coreset.needs, seed), 10).positions
-    theirs = pool.CoreSet(random_state=0).query(X=both, y=labels, batch_size=10) - len(labelled)
-    assert own.tolist() == [int(place) for place in theirs]
+
+@pytest.mark.parametrize("seed", range(5))
+def test_core_set_picks_are_those_of_another_library(seed: int, data: Any, root: Path) -> None:
+    pool = pytest.importorskip("skactiveml.pool")
+    beside = cycle_of(seed, data, root)
+    assert beside.ours("coreset", 20) == beside.theirs(pool.CoreSet(random_state=0), 20)
+
+
+def ignore_the_origin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """scikit-activeml caps each squared distance at the squared length of the embedding, as if the
+    origin were the first seed. The algorithm's distances are those to the seeds."""
+    module = importlib.import_module("skactiveml.pool._badge")
+    plain = module._d_2
+
+    def distances(rows: Any, seeds: Any, before: Any = None) -> Any:
+        if before is not None and np.array_equal(before, plain(rows, [])):
+            before = np.full(len(rows), np.inf)
+        return plain(rows, seeds, before)
+
+    monkeypatch.setattr(module, "_d_2", distances)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_badge_picks_are_those_of_another_library_with_the_same_draws(
+    seed: int, data: Any, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ours gets, for each of their picks, the middle of what its probability gives it in their
+    cumulative distribution."""
+    pool = pytest.importorskip("skactiveml.pool")
+    beside = cycle_of(seed, data, root)
+    ignore_the_origin(monkeypatch)
+    found, chances = pool.Badge(random_state=seed).query(
+        beside.rows,
+        beside.labels,
+        beside.model,
+        fit_clf=False,
+        batch_size=20,
+        return_utilities=True,
+    )
+    picks = [int(place) - len(beside.labelled) for place in found]
+    ends = np.nan_to_num(chances[:, len(beside.labelled) :]).cumsum(axis=1)
+    middles = [
+        float(row[pick] + (row[pick - 1] if pick else 0)) / 2
+        for row, pick in zip(ends, picks, strict=True)
+    ]
+    draws = middles[1:]  # the first is the embedding of largest norm
+    assert beside.ours("badge", 20, draws) == picks and not draws

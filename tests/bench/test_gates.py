@@ -107,7 +107,9 @@ def test_operations_of_a_step_together() -> None:
     with Count() as count:
         update(next(iter(learner.objective.batches(data, 0))))
     assert count.seen["convolution"] == 2 * 20, "each of two networks sees one batch"
-    assert count.seen["native_batch_norm"] == 4 * 20, "and takes statistics of both halves of it"
+    assert count.seen["_batch_norm_with_update"] == 4 * 20, (
+        "and takes statistics of both halves of it"
+    )
     assert not WAITS & set(count.seen)
 
 

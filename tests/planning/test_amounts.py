@@ -12,7 +12,8 @@ import torch
 from benchmark.al.functional.losses import margin_ranking_loss
 from benchmark.al.networks import network
 from benchmark.al.networks.loss_prediction import LossPrediction
-from benchmark.al.registry import NETWORKS
+from benchmark.al.parameters import declared_value
+from benchmark.al.registry import NETWORKS, OBJECTIVES, find_class
 from benchmark.errors import SuiteError, UsageError
 from benchmark.planning import amounts
 from benchmark.spec.load import load_suite, suite_files
@@ -89,6 +90,49 @@ def test_the_budget_that_is_named_leaves_no_odd_batch(
 
     assert f"takes pairs -> {setting}, or drop_last = true" in amounts.obstacle(trial(budget))
     assert not amounts.obstacle(trial(42 if isinstance(budget, int) else (40, 42)))
+
+
+def test_an_objective_from_outside_declares_what_it_takes(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from benchmark import Objective\n"
+        "from benchmark.al.objectives.learning_loss import LearningLoss\n"
+        "raise SystemExit('a plan runs no file')\n"
+        "class Triples(Objective):\n"
+        "    batch_multiple = 3\n"
+        "class Own(Triples):\n"
+        "    own_batches = True\n"
+        "class Heir(LearningLoss):\n"
+        "    pass\n"
+    )
+    told = amounts.obstacle(paired(40, 9, objective=f"{file}:Triples"))
+    assert "the last one has 4" in told and "takes multiples of 3 -> initial.size = 42" in told
+    assert not amounts.obstacle(
+        paired(42, 9, objective=f"{file}:Triples").model_copy(
+            update={
+                "protocol": paired(42, 9).protocol.model_copy(
+                    update={
+                        "acquisition": paired(42, 9).protocol.acquisition.model_copy(
+                            update={"budget": 9}
+                        )
+                    }
+                )
+            }
+        )
+    )
+    assert "batch_size" in amounts.obstacle(paired(40, 8, objective=f"{file}:Triples"))
+    assert not amounts.obstacle(paired(40, 8, objective=f"{file}:Own"))
+    assert "takes pairs" in amounts.obstacle(paired(41, 8, objective=f"{file}:Heir"))
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+@pytest.mark.parametrize(
+    "attribute", ["batch_multiple", "own_batches", "map_windows", "step_cost", "tied_to_size"]
+)
+def test_what_is_read_from_the_file_is_what_the_class_has(name: str, attribute: str) -> None:
+    assert declared_value("objectives", name, attribute) == getattr(
+        find_class("objectives", name), attribute
+    )
 
 
 WITHOUT_SIDES = {"linear_probe"}

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from benchmark.planning.workload import Workload, estimate_workload, evaluations, sum_workloads
+from benchmark.errors import UsageError
+from benchmark.planning.workload import (
+    Workload,
+    add_step_cost,
+    estimate_workload,
+    evaluations,
+    sum_workloads,
+)
+from benchmark.spec.load import load_suite, suite_files
 from benchmark.spec.protocol import Protocol
-from benchmark.spec.suite import Cost, GameCost, MethodCost
+from benchmark.spec.suite import Component, Cost, GameCost, MethodCost
 from tests.helpers.runs import protocol
 
 PLAIN, COD = MethodCost(scoring=2), MethodCost(scoring=2, unlabelled=True, teacher=True)
@@ -278,3 +288,54 @@ def test_a_fixed_number_of_iterations_replaces_the_rounds() -> None:
     game = GameCost(forward_macs=5, encoder_macs=2, steps=1, batch_size=8, passes=100, iterations=3)
     first, *_ = estimate_workload(CIFAR, MethodCost(game=game))
     assert (first.game, first.coded) == (3 * 16, 3 * 16 + CIFAR.acquisition.candidates)
+
+
+SUITES = Path(__file__).parents[2] / "suites"
+
+
+def test_suites_pin_what_their_objectives_declare() -> None:
+    """So that a plan's numbers are the suites' own for shipped methods."""
+    adding = set()
+    for path in suite_files(SUITES):
+        suite = load_suite(path, SUITES)
+        touching = (
+            name
+            for name, variant in suite.suite.variants.items()
+            if "objective" in str(variant.set)
+        )
+        for variant in ("as_published", *touching):
+            for name, method in suite.resolve("paper", variant).methods.items():
+                told = add_step_cost(method.cost, method.objective)
+                assert told == method.cost, (suite.id, variant, name)
+                if add_step_cost(MethodCost(), method.objective) != MethodCost():
+                    adding.add(method.objective.name)
+    assert adding == {"cod", "mean_teacher"}
+
+
+def test_what_a_step_adds_is_read_from_any_file_without_running_it(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from typing import ClassVar\n"
+        "from benchmark import Objective\n"
+        "from benchmark.al.objectives.cod import Cod\n"
+        "raise SystemExit('a plan runs no file')\n"
+        "class Mixed(Objective):\n"
+        "    known: int = 3\n"
+        "    other: int = 5\n"
+        "    step_cost: ClassVar = {'mixed': ('known', 'other'), 'second_pass': True}\n"
+        "class Heir(Cod):\n"
+        "    pass\n"
+        "class Wrong(Objective):\n"
+        "    step_cost = {'teachers': True}\n"
+        "class Computed(Objective):\n"
+        "    step_cost = dict(teacher=True)\n"
+    )
+    own = MethodCost(scoring=1)
+    plain = Component(name=f"{file}:Mixed", params={"known": 3, "other": 5})
+    assert add_step_cost(own, plain) == MethodCost(scoring=1, mixed=(3, 5), second_pass=True)
+    heir = add_step_cost(own, Component(name=f"{file}:Heir"))
+    assert heir == MethodCost(scoring=1, unlabelled=True, teacher=True)
+    with pytest.raises(UsageError, match=r"Wrong: step_cost is .*teachers"):
+        add_step_cost(own, Component(name=f"{file}:Wrong"))
+    with pytest.raises(UsageError, match="cannot be read without running it"):
+        add_step_cost(own, Component(name=f"{file}:Computed"))

@@ -264,11 +264,9 @@ def _resize_frames(frames: Frames, box: Tensor, height: int, width: int) -> Fram
         reach_h, reach_w = (int(side.max()) if len(side) else 1 for side in (high, wide))
         rows = top[:, None] + torch.arange(reach_h, device=box.device)
         columns = left[:, None] + torch.arange(reach_w, device=box.device)
-        images, top, left = (
-            frames.take(rows, columns),
-            torch.zeros_like(top),
-            torch.zeros_like(left),
-        )
+        images = frames.take(rows, columns)
+        top = torch.zeros_like(top)
+        left = torch.zeros_like(left)
     by_row = kernels.bilinear(top, high, height, images.shape[1])
     by_column = kernels.bilinear(left, wide, width, images.shape[2])
     return Frames.of(kernels.resample(images, by_row, by_column))

@@ -25,7 +25,9 @@ from pydantic import ValidationError
 
 from benchmark import files
 from benchmark.al.datasets import digest
+from benchmark.al.datasets.cache import Cache, SourceFacts
 from benchmark.al.datasets.dataset import Dataset
+from benchmark.al.datasets.source import file_info
 from benchmark.errors import DataError
 from benchmark.spec.protocol import FeatureFile, FeatureNetwork
 
@@ -57,7 +59,7 @@ def read_features(pinned: FeatureFile, root: Path, dataset: Dataset) -> Features
     remedy = (
         "put the file that the suite pins there"
         if pinned.made is None
-        else _how_made(pinned.made, dataset.name)
+        else _how_made(pinned, dataset.name)
     )
     try:
         # What is pinned by what made it has no digest to be compared with, and is read by hundreds
@@ -100,10 +102,35 @@ def read_features(pinned: FeatureFile, root: Path, dataset: Dataset) -> Features
     )
 
 
-def feature_path(root: Path, data: str, made: FeatureNetwork) -> Path:
+def digest_features(pinned: FeatureFile, root: Path, cache: Path) -> str:
+    """sha256 (hex) of a features file. A file that is pinned by what made it has no such digest in
+    its pin.
+
+    It is kept in the cache of data sets, so that hundreds of trials do not read the whole file: it
+    is computed again as soon as size or times of the file have changed. Raises DataError for a file
+    that cannot be read.
+    """
+    path = root / FOLDER / pinned.file
+    try:
+        known = file_info(path, pinned.file)
+        if known is None:
+            raise FileNotFoundError(f"{path.name} is not there")
+        store, stamp = Cache(cache), digest.digest_json([FOLDER, digest.stamp([known])])
+        if (facts := store.facts(stamp)) is None:
+            facts = SourceFacts(_digest(path), "")
+            store.remember(stamp, facts)
+        return facts.sources
+    except OSError as error:
+        raise DataError(
+            f"no such features: {error}", where=str(path), remedy="put the file back"
+        ) from error
+
+
+def feature_path(root: Path, data: str, made: FeatureNetwork, pool: str = "") -> Path:
     """Where features of a data set are written:
-    `<root>/features/<data>-<network>-<size>.safetensors`."""
-    return root / FOLDER / f"{data}-{made.network}-{made.size}.safetensors"
+    `<root>/features/<data>[-<pool>]-<network>-<size>.safetensors`."""
+    names = "-".join(part for part in (data, pool, made.network) if part)
+    return root / FOLDER / f"{names}-{made.size}.safetensors"
 
 
 def read_made(path: Path) -> tuple[str, FeatureNetwork] | None:
@@ -222,7 +249,12 @@ def synthetic_features(pinned: FeatureFile, root: Path, dataset: Dataset) -> Fea
     return Features(train, test)
 
 
-def _how_made(made: FeatureNetwork, data: str) -> str:
+def _how_made(pinned: FeatureFile, data: str) -> str:
+    made = pinned.made
+    assert made is not None
+    # Another name is that of a part of the data set, which only its suite says.
+    if not pinned.file.startswith(f"{data}-{made.network}-"):
+        return "run `albench features SUITE` with the suite's name"
     return f"run `albench features {data} --network {made.network} --size {made.size}`"
 
 

@@ -54,10 +54,12 @@ def split_dataset(data: Data, source: Source) -> Division:
     if data.imbalance is not None:
         have = [int(count) for count in np.bincount(labels[train], minlength=len(names))]
         train = train[kept_indices(labels[train], class_counts(data.imbalance, have))]
-    train, kept = (
-        subsample(train, data.limit, "train"),
-        subsample(_all_indices(len(test)), data.limit, "test"),
-    )
+    if data.limit is not None and (few := data.limit.classes) is not None:
+        chosen = test_labels < few
+        train, test, test_labels = train[labels[train] < few], test[chosen], test_labels[chosen]
+        names = names[:few]
+    train = subsample(train, data.limit, "train")
+    kept = subsample(_all_indices(len(test)), data.limit, "test")
     found = Division(train, labels[train], test[kept], test_labels[kept], names)
     _require_pinned(data, found)
     return found

@@ -120,11 +120,9 @@ def _moments(
     count, total, squares = 0, np.zeros(3), np.zeros(3)
     for image in decoded(images, chosen, decode):
         pixels = image.reshape(-1, 3) / 255.0
-        count, total, squares = (
-            count + len(pixels),
-            total + pixels.sum(axis=0),
-            squares + (pixels**2).sum(axis=0),
-        )
+        count = count + len(pixels)
+        total = total + pixels.sum(axis=0)
+        squares = squares + (pixels**2).sum(axis=0)
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
     return tuple(round(float(value), 4) for value in mean), tuple(

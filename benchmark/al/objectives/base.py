@@ -233,6 +233,17 @@ class Objective(ABC):
     """Whether the unlabelled list influences training; it is then part of a training's identity."""
     tied_to_size: ClassVar[bool] = False
     """Whether its parameters hold for one side of the images only, as pooling windows do."""
+    batch_multiple: ClassVar[int] = 1
+    """What the number of labelled images of every batch is a multiple of: 2 for a loss over pairs.
+    A plan reads this and the next three without running the file, so they are literals."""
+    own_batches: ClassVar[bool] = False
+    """Whether labelled batches have a size of the objective's own in place of the protocol's."""
+    map_windows: ClassVar[str] = ""
+    """The parameter that holds the side of a pooling window for each of the network's maps, 0 for
+    the whole map; empty where there is none."""
+    step_cost: ClassVar[Mapping[str, bool | str | tuple[str, ...]]] = {}
+    """What a step adds to supervised training, by fields of `MethodCost`
+    (benchmark/spec/suite.py): True, or the names of the parameters that hold the value."""
     capturable: ClassVar[bool] = False
     """Whether `loss` and `after_step` may be recorded once and repeated: they change tensors in
     place, and read what differs from step to step from the batch's tensors and from a

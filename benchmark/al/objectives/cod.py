@@ -48,6 +48,7 @@ class Cod(Objective):
     passes."""
 
     uses_unlabelled: ClassVar[bool] = True
+    step_cost: ClassVar[Mapping[str, bool]] = {"unlabelled": True, "teacher": True}
     capturable: ClassVar[bool] = True
 
     def build(self, build: Build) -> None:

@@ -45,6 +45,8 @@ class LearningLoss(Objective):
     """Width of the module's layers (None: 128, as released)."""
 
     tied_to_size: ClassVar[bool] = True
+    batch_multiple: ClassVar[int] = 2
+    map_windows: ClassVar[str] = "windows"
     capturable: ClassVar[bool] = True
 
     def build(self, build: Build) -> None:

@@ -73,6 +73,12 @@ class MeanTeacher(Objective):
     (train_test.py, update_batchnorm) that no method reaches."""
 
     uses_unlabelled: ClassVar[bool] = True
+    own_batches: ClassVar[bool] = True
+    step_cost: ClassVar[Mapping[str, bool | str | tuple[str, ...]]] = {
+        "mixed": ("labelled", "unlabelled"),
+        "teacher": True,
+        "second_pass": "second_pass",
+    }
     capturable: ClassVar[bool] = True
 
     def build(self, build: Build) -> None:

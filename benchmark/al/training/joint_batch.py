@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from benchmark.al.networks.outputs import Outputs
+from benchmark.al.training.norm_apart import normalize_apart, writes_apart
+from benchmark.al.training.numerics import promoted
 
 JointBatch = Callable[[nn.Module, Tensor, Tensor], tuple[Outputs, Outputs]]
 """(network, b images, u images) -> what it says of the b and of the u."""
@@ -51,7 +53,7 @@ def _statistics_apart(network: nn.Module, first: int) -> Iterator[None]:
     for norm, some in zip(norms, places, strict=True):
         mine = [(some, one[: len(some)]), (some, two[: len(some)])]
         one, two = one[len(some) :], two[len(some) :]
-        norm.forward = _run_apart(norm.forward, first, mine)  # type: ignore[method-assign, assignment]
+        norm.forward = _run_apart(norm, first, mine)  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
@@ -60,11 +62,16 @@ def _statistics_apart(network: nn.Module, first: int) -> Iterator[None]:
 
 
 def _run_apart(
-    forward: Callable[[Tensor], Tensor],
+    norm: _BatchNorm,
     first: int,
     weights: Sequence[tuple[list[Place], Sequence[Tensor]]],
 ) -> Callable[[Tensor], Tensor]:
+    forward = norm.forward
+
     def both(x: Tensor) -> Tensor:
+        if writes_apart(norm, first, len(x)):
+            affine = _affine(norm, *weights[0]), _affine(norm, *weights[1])
+            return normalize_apart(norm, x, first, affine)
         found = []
         # Not two slices: their gradients would be two tensors of full size, mostly zeros, and their
         # sum.
@@ -76,6 +83,14 @@ def _run_apart(
         return torch.cat(found)
 
     return both
+
+
+def _affine(
+    norm: _BatchNorm, places: Sequence[Place], values: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Weight and bias of one pass; those that learn nothing are the layer's own."""
+    learnt = {name: value for (_, name), value in zip(places, values, strict=True)}
+    return learnt.get("weight", norm.weight), learnt.get("bias", norm.bias)
 
 
 class _ForBoth(torch.autograd.Function):
@@ -145,10 +160,12 @@ def _divide_outputs(out: Outputs, sizes: list[int]) -> tuple[Outputs, Outputs]:
     def halves(values: Tensor) -> tuple[Tensor, ...]:
         return tuple(torch.split(values, sizes))
 
-    logits = halves(out.logits)
+    # Losses cast what they take; a cast before the division is one for all of them, and one of
+    # their gradients' sum.
+    logits = halves(promoted(out.logits))
     features = halves(out.features)
     maps = [halves(stage) for stage in out.maps]
-    consistency = (None, None) if out.consistency is None else halves(out.consistency)
+    consistency = (None, None) if out.consistency is None else halves(promoted(out.consistency))
     first, second = (
         Outputs(logits[k], features[k], tuple(stage[k] for stage in maps), consistency[k])
         for k in (0, 1)

@@ -36,7 +36,8 @@ class CapturableSgd(SGD):  # type: ignore[valid-type, misc]
     """SGD whose step can be captured: rates are read from where `before_step` puts them, and
     momentum begins at zero.
 
-    An update is rounded once more than the other's; either takes the other's state.
+    Weights in float32 are updated by torch's fused kernel, which rounds otherwise than the loop;
+    others in turn. Either optimiser takes the other's state.
     """
 
     def __init__(
@@ -48,35 +49,84 @@ class CapturableSgd(SGD):  # type: ignore[valid-type, misc]
     def before_step(self) -> None:
         """Take the groups' rates over."""
         for group, rate in zip(self.param_groups, self._rates, strict=True):
-            rate.set(-group["lr"])
+            rate.set(group["lr"])
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
         """One update of all parameters that have a gradient."""
         for group, rate in zip(self.param_groups, self._rates, strict=True):
             moved = [value for value in group["params"] if value.grad is not None]
-            if moved:
-                along = self._directions(moved, group)
-                # Rounds once more than the sum with a plain rate, which no multi-tensor kernel
-                # takes from a tensor.
-                torch._foreach_add_(
-                    moved, torch._foreach_mul(along, torch.as_tensor(rate.value).to(moved[0].dtype))
-                )
+            fused = [value for value in moved if _fits_fused(value)]
+            others = [value for value in moved if not _fits_fused(value)]
+            for some, update in ((fused, _update_fused), (others, _update_in_turn)):
+                if some:
+                    gradients = [cast(Tensor, value.grad) for value in some]
+                    number = torch.as_tensor(rate.value)
+                    update(some, gradients, self._momenta(some, group), number, group)
 
-    def _directions(self, moved: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
-        """What the parameters move along: gradients with weight decay and momentum."""
-        momentum, gradients = group["momentum"], [cast(Tensor, value.grad) for value in moved]
-        if group["weight_decay"]:
-            gradients = list(torch._foreach_add(gradients, moved, alpha=group["weight_decay"]))
-        if not momentum:
-            return gradients
-        states = [self.state[value] for value in moved]
-        for state, value in zip(states, moved, strict=True):
-            if state.get("momentum_buffer") is None:
+    def _momenta(self, moved: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+        if not group["momentum"]:
+            return []
+        for value in moved:
+            state = self.state[value]
+            held = state.get("momentum_buffer")
+            if held is None:
                 state["momentum_buffer"] = torch.zeros_like(value)
-        held = [state["momentum_buffer"] for state in states]
-        torch._foreach_mul_(held, momentum)
-        torch._foreach_add_(held, gradients)
-        return (
-            list(torch._foreach_add(gradients, held, alpha=momentum)) if group["nesterov"] else held
+            elif held.stride() != value.stride():
+                # The fused kernel goes through memory in order.
+                state["momentum_buffer"] = torch.empty_like(value).copy_(held)
+        return [self.state[value]["momentum_buffer"] for value in moved]
+
+
+def _fits_fused(value: Tensor) -> bool:
+    """Whether torch's fused kernel takes a weight: it reads a float32 rate, and goes through memory
+    in order."""
+    gradient = value.grad
+    assert gradient is not None
+    return value.dtype == gradient.dtype == torch.float32 and value.stride() == gradient.stride()
+
+
+def _update_fused(
+    moved: list[Tensor],
+    gradients: list[Tensor],
+    momenta: list[Tensor],
+    rate: Tensor,
+    group: dict[str, Any],
+) -> None:
+    """Weights and momenta in place, in one pass over both."""
+    torch._fused_sgd_(
+        moved,
+        gradients,
+        momenta,
+        weight_decay=group["weight_decay"],
+        momentum=group["momentum"],
+        lr=rate.to(torch.float32),
+        dampening=0.0,
+        nesterov=group["nesterov"],
+        maximize=False,
+        is_first_step=False,
+    )
+
+
+def _update_in_turn(
+    moved: list[Tensor],
+    gradients: list[Tensor],
+    momenta: list[Tensor],
+    rate: Tensor,
+    group: dict[str, Any],
+) -> None:
+    """The same as written, for all types."""
+    momentum = group["momentum"]
+    if group["weight_decay"]:
+        gradients = list(torch._foreach_add(gradients, moved, alpha=group["weight_decay"]))
+    if momentum:
+        torch._foreach_mul_(momenta, momentum)
+        torch._foreach_add_(momenta, gradients)
+        gradients = (
+            list(torch._foreach_add(gradients, momenta, alpha=momentum))
+            if group["nesterov"]
+            else momenta
         )
+    # Rounds once more than the sum with a plain rate, which no multi-tensor kernel takes from a
+    # tensor.
+    torch._foreach_sub_(moved, torch._foreach_mul(gradients, rate.to(moved[0].dtype)))

@@ -142,6 +142,21 @@ def test_imbalance_then_limit(spec: Any) -> None:
     assert set(found.test) <= set(range(20)) and len(found.test) == 4
 
 
+def test_limit_to_the_first_classes(spec: Any) -> None:
+    """Images of the other classes are gone before any are drawn."""
+    more = {"limit": {"train": 15, "test": 12, "classes": 2}}
+    found = split.split_dataset(
+        spec("x", 15, 12, 2, **more), _source(("a", "b", "c", "d"), 10, divided=True)
+    )
+    assert found.class_names == ("a", "b")
+    assert set(found.train) < set(range(20)) and set(found.test) < set(range(20))
+    for indices, labels, count in (
+        (found.train, found.train_labels, 15),
+        (found.test, found.test_labels, 12),
+    ):
+        assert len(set(indices)) == count and labels.tolist() == [place // 10 for place in indices]
+
+
 @pytest.mark.parametrize(
     ("divided", "more", "message"),
     [

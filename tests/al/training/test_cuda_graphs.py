@@ -241,6 +241,32 @@ def test_both_ways_of_sgd_take_each_others_state(
         )  # a product and a sum round once more
 
 
+@pytest.mark.parametrize("swapped", ["gradient", "momentum", "neither"])
+def test_weights_are_updated_alike_whatever_the_layout_of_what_moves_them(swapped: str) -> None:
+    """The fused kernel goes through memory in order, so that layouts must not differ."""
+    torch.manual_seed(0)
+    start, gradient, held = (torch.randn(4, 3, 5, 5) for _ in range(3))
+    last, found = torch.channels_last, []
+    for kind in ("plain", "capturable"):
+        weight = nn.Parameter(start.clone().contiguous(memory_format=last))
+        recipe = {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4}
+        if kind == "plain":
+            made = optimizers.SGD([weight], **recipe)
+        else:
+            made = optimizers.CapturableSgd([{"params": [weight]}], lambda: Number(CPU), **recipe)
+            made.before_step()
+        layouts = dict.fromkeys(("gradient", "momentum"), last)
+        if kind == "capturable":
+            layouts |= {swapped: torch.contiguous_format}
+        weight.grad = gradient.clone().contiguous(memory_format=layouts["gradient"])
+        momentum = held.clone().contiguous(memory_format=layouts["momentum"])
+        made.state[weight]["momentum_buffer"] = momentum
+        made.step()
+        found.append((weight.detach(), made.state[weight]["momentum_buffer"]))
+    for mine, expected in zip(*found, strict=True):
+        torch.testing.assert_close(mine, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_what_cannot_be_captured_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

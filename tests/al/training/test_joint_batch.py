@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from benchmark.al.learner import Learner
 from benchmark.al.networks.outputs import Outputs
 from benchmark.al.networks.resnet_cifar import ResNetCifar
-from benchmark.al.training.joint_batch import forward_jointly, forward_separately
+from benchmark.al.training.joint_batch import _statistics_apart, forward_jointly, forward_separately
+from benchmark.al.training.norm_apart import writes_apart
 from benchmark.al.training.numerics import Numerics
 from benchmark.spec.suite import Component
 from benchmark.worker import assemble
@@ -147,6 +148,85 @@ def test_gradients_of_both_halves_are_added_as_one_by_one(way: str) -> None:
         grads.append([given.grad, *(value.grad.clone() for value in network.norm.parameters())])
     assert all(torch.equal(*pair) for pair in zip(*grads, strict=True))
     assert all(isinstance(value, nn.Parameter) for value in network.norm.parameters())
+
+
+LAYERS = {
+    "images": (nn.BatchNorm2d(6), (3, 8, 8)),
+    "vectors": (nn.BatchNorm1d(6), ()),
+    "no weights": (nn.BatchNorm2d(6, affine=False), (4, 4)),
+    "no statistics": (nn.BatchNorm2d(6, track_running_stats=False), (4, 4)),
+    "all batches weigh the same": (nn.BatchNorm2d(6, momentum=None), (4, 4)),
+    "at rest": (nn.BatchNorm2d(6).eval(), (4, 4)),
+}
+WRITTEN_APART = {"images", "vectors"}
+
+
+@pytest.mark.parametrize("case", LAYERS)
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_one_output_for_both_halves_has_the_bits_of_two_that_are_joined(
+    case: str, kind: torch.dtype, layout: torch.memory_format
+) -> None:
+    torch.manual_seed(0)
+    layer, shape = LAYERS[case]
+    images = torch.randn(9, 6, *shape[-2:]).to(kind)
+    images[4:] += 2
+    images = images.contiguous(memory_format=layout) if shape else images
+    along, found = torch.randn(9, 6, *shape[-2:]).to(kind), []
+    for way in ("written", "joined"):
+        norm = copy.deepcopy(layer).to(torch.float64 if kind == torch.float64 else torch.float32)
+        with torch.no_grad():
+            for index, value in enumerate(norm.parameters()):
+                value.copy_(torch.linspace(0.5, 2 + index, 6))
+        given = images.clone().requires_grad_()
+        if way == "joined":
+            made = torch.cat([norm(given[:4]), norm(given[4:])])
+        else:
+            assert writes_apart(norm, 4, 9) == (case in WRITTEN_APART)
+            with _statistics_apart(norm, 4):
+                made = norm(given)
+        made.backward(along)
+        grads = [value.grad for value in norm.parameters()]
+        found.append([made.detach(), given.grad, *grads, *norm.buffers()])
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+    assert (
+        found[0][0].stride() == found[1][0].stride()
+        and found[0][1].stride() == found[1][1].stride()
+    )
+
+
+def test_a_single_value_a_channel_is_refused_as_by_torch() -> None:
+    norm = nn.BatchNorm1d(6)
+    with (
+        pytest.raises(ValueError, match="more than 1 value per channel"),
+        _statistics_apart(norm, 1),
+    ):
+        norm(torch.randn(5, 6))
+
+
+def test_outputs_in_half_precision_are_cast_once_and_their_gradients_added_in_full() -> None:
+    """Of two losses on the same logits; else each would be rounded before they are added."""
+    torch.manual_seed(0)
+    made = torch.randn(7, 3).bfloat16().requires_grad_()
+
+    class Network(nn.Module):
+        def forward(self, x: Tensor) -> Outputs:
+            return Outputs(made, made, (made,), made)
+
+    one, two = forward_jointly(Network(), torch.zeros(3, 1), torch.zeros(4, 1))
+    assert one.consistency is not None and two.consistency is not None
+    assert {value.dtype for out in (one, two) for value in (out.logits, out.consistency)} == {
+        torch.float32
+    }
+    assert torch.equal(one.logits, made[:3].float()) and torch.equal(
+        two.consistency, made[3:].float()
+    )
+    (one.logits * 1.0 + one.logits * 2**-9).sum().backward()
+    assert made.grad is not None
+    assert (
+        torch.equal(made.grad[:3], torch.full((3, 3), 1 + 2**-9).bfloat16())
+        and not made.grad[3:].any()
+    )
 
 
 class Smallest(nn.Module):
