@@ -163,7 +163,7 @@ def test_slurm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(doctor.importlib.metadata, "version", lambda name: "1.5")
     monkeypatch.setenv("PATH", str(tmp_path))
     (found,) = examine(doctor.slurm)
-    assert (found.kind, "no sbatch" in found.message) == (HINT, True)
+    assert (found.kind, "no sbatch" in found.text) == (HINT, True)
     (tmp_path / "sbatch").write_text("#!/bin/sh\n")
     (tmp_path / "sbatch").chmod(0o755)
     (found,) = examine(doctor.slurm)
