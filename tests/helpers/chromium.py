@@ -14,8 +14,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.helpers.waiting import patience
+
 PROGRAM = Path("/usr/bin/chromium")
 PATIENCE = 30.0
+"""Seconds on an idle machine for an answer of the browser."""
+LEAVING = ("navigated or closed", "context was destroyed", "Cannot find context")
+"""What the browser answers about a page that another one is just replacing."""
 
 
 class Browser:
@@ -85,7 +90,7 @@ class Browser:
                 return answer["result"]
 
     def _read(self) -> dict[str, Any]:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience(PATIENCE)
         while b"\0" not in self._buffer:
             ready, _, _ = select.select([self._in], [], [], max(0.0, deadline - time.monotonic()))
             assert ready, "the browser does not answer"
@@ -120,10 +125,22 @@ class Browser:
         theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[theme])
         self.call("Page.navigate", url=path.as_uri())
-        until = time.monotonic() + PATIENCE
-        while self.run("document.readyState + location.href") != f"complete{path.as_uri()}":
-            assert time.monotonic() < until, "the page does not load"
+        self.wait_until(f"document.readyState + location.href === 'complete{path.as_uri()}'")
+
+    def wait_until(self, expression: str) -> None:
+        """Return as soon as a JavaScript expression is true, also on a page that a click opens."""
+        until = time.monotonic() + patience(4 * PATIENCE)
+        while not self._is_true(expression):
+            assert time.monotonic() < until, self.run("location.href + document.body?.innerText")
             time.sleep(0.02)
+
+    def _is_true(self, expression: str) -> bool:
+        try:
+            return bool(self.run(expression))
+        except AssertionError as error:
+            if any(words in str(error) for words in LEAVING):
+                return False
+            raise
 
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression; promises are awaited."""

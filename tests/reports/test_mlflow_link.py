@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from benchmark.api.tracking import sync, ui_command, wait_until_served
 from benchmark.api.workspace import Workspace
 from benchmark.runs.store import Store
 from benchmark.spec.selectors import Selection, Selector
-from tests.helpers.chromium import PATIENCE, PROGRAM, Browser
+from tests.helpers.chromium import PROGRAM, Browser
 from tests.helpers.runs import ENVIRONMENT, finish, write_suite
 
 pytestmark = [
@@ -55,15 +54,6 @@ def address(workspace: Workspace) -> Iterator[str]:
         server.terminate()
 
 
-def wait_for(browser: Browser, expression: str) -> None:
-    until = time.monotonic() + 4 * PATIENCE
-    while not browser.run(expression):
-        assert time.monotonic() < until, browser.run(
-            "document.body ? document.body.innerText : location.href"
-        )
-        time.sleep(0.1)
-
-
 def test_a_verdict_leads_to_its_runs(workspace: Workspace, address: str, tmp_path: Path) -> None:
     options = reporting.ReportOptions(out=tmp_path / "report", tracking_uri=address)
     (suite,) = reporting.report("toy/one", workspace, options).suites
@@ -75,7 +65,9 @@ def test_a_verdict_leads_to_its_runs(workspace: Workspace, address: str, tmp_pat
         assert browser.run(f"{row}.textContent.trim()").startswith("✓ reproduced")
         browser.run(f"{row}.querySelector('a').click()")
         # The method's run and its three trials; until they are loaded, the page counts none.
-        wait_for(browser, "document.body && document.body.innerText.includes('4 matching runs')")
+        words = "document.body?.innerText"
+        browser.wait_until(f"{words}?.includes('4 matching runs')")
+        browser.wait_until(f"{words}.split('Run Name')[1]?.includes('entropy')")
         assert browser.run("location.href").startswith(f"{address}/#/experiments/")
         words = browser.run("document.body.innerText").split("Run Name")[1]
         assert "entropy" in words and "random" not in words
