@@ -109,3 +109,20 @@ def test_no_suite_speaks_of_papers_that_its_readers_do_not_have() -> None:
         assert not re.search(
             r"\bsheet\b", (ROOT / name / "NOTES.md").read_text(encoding="utf-8")
         ), name
+
+
+BARE = (
+    r'"not (known|established|readable( here)?)"',
+    r"\b(is|are|was) (unknown|not (known|established|readable))\b(?! by)",
+    r"\bnot readable here\b",
+)
+"""Ways to leave something open without saying where it was looked for."""
+OF_PAPERS = [path for path in suite_files(ROOT) if (path.parent / "NOTES.md").exists()]
+
+
+@pytest.mark.parametrize("path", OF_PAPERS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_what_is_open_says_where_it_was_looked_for(path: Path) -> None:
+    files = [path, path.with_name("_base.toml")]
+    text = "".join(one.read_text(encoding="utf-8") for one in files if one.exists())
+    stated = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+    assert [found.group() for bare in BARE for found in re.finditer(bare, stated)] == []
