@@ -1,5 +1,5 @@
-"""What a smoke profile is for: a training that learns is far above chance, and one broken on
-purpose stays at it.
+"""What a smoke profile is for: a training that learns is far above chance, one broken on purpose
+stays at it, and what does not show in accuracy is told by the rule of `compare --regress`.
 
 On the handwritten digits that every installation has; profiles of papers are held to the threshold
 that their notes name where ALBENCH_TEST_DATA names a data root.
@@ -9,19 +9,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
 import torch
+from torch import nn
 
 from benchmark.al import datasets
 from benchmark.al.committee import Committee
+from benchmark.al.functional.averaging import WeightAverage
 from benchmark.al.learner import Learner
 from benchmark.al.objectives import cod
+from benchmark.al.strategies import bal
 from benchmark.al.training.numerics import Numerics
+from benchmark.al.training.snapshots import SnapshotRecorder
+from benchmark.al.training.vote_recorder import VoteRecorder
+from benchmark.errors import Exit
+from benchmark.runs import events
 from benchmark.spec.load import find_suite
-from benchmark.worker import assemble
+from benchmark.verdicts.measurements import Measurement, from_records
+from benchmark.verdicts.regression import RegressionState, regress
+from benchmark.worker import assemble, main
 from tests.helpers.trials import SUITES, assembled, trial
 
 CHANCE = 10.0
@@ -78,6 +89,167 @@ def test_a_teacher_that_is_not_updated_stays_at_chance(cache: Path) -> None:
         found = reached(cache, "random+cod")
     assert found["student"] > 2 * CHANCE > found["teacher"]
 
+
+# ------------------------------------------------------------------------ the rule of `--regress`
+
+FEW: dict[str, Any] = {
+    "protocol.acquisition.initial.size": 80,
+    "protocol.acquisition.cycles": 2,
+    "protocol.acquisition.candidates": 400,
+    "protocol.training.epochs": 8,
+    "protocol.training.schedule.milestones": [6],
+    "methods.stconal.set": {"training.trajectory": {"start": 4, "every": 1}},
+    "methods.bal.set.pretext.training.epochs": 1,
+    "methods.pt4al.set.pretext.training.epochs": 1,
+}
+"""What shrinks the methods of the quickstart to seconds, in which they learn."""
+
+
+def measured(method: str, place: Path) -> list[Measurement]:
+    """The two cycles of a small trial, which shares nothing with others; none where it failed."""
+    (made,) = find_suite("quickstart/digits", SUITES).trials(methods=[method], seeds=[0], sets=FEW)
+    place.mkdir()
+    (place / "trial.json").write_text(made.model_dump_json())
+    folders = ["--data", str(place / "data"), "--cache", str(place / "cache")]
+    if main([str(place / "trial.json"), str(place), "--device", "cpu", *folders]) != Exit.OK:
+        return []
+    return from_records([events.read_record(place / "record.json")])
+
+
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[Measurement]]:
+    found: dict[str, list[Measurement]] = {}
+
+    def by_method(method: str) -> list[Measurement]:
+        if method not in found:
+            found[method] = measured(method, tmp_path_factory.mktemp("committed") / "trial")
+        return found[method]
+
+    return by_method
+
+
+def shuffled_labels(patched: pytest.MonkeyPatch) -> None:
+    load = datasets.load
+
+    def shuffled(*given: Any, **options: Any) -> datasets.Dataset:
+        found = load(*given, **options)
+        order = torch.randperm(len(found.train.labels), generator=torch.Generator().manual_seed(0))
+        return replace(
+            found, train=replace(found.train, labels=found.train.labels[order.numpy()].copy())
+        )
+
+    patched.setattr(datasets, "load", shuffled)
+
+
+def frozen_network(patched: pytest.MonkeyPatch) -> None:
+    made = Learner._optimizer
+
+    def frozen(learner: Learner) -> torch.optim.Optimizer:
+        optimizer = made(learner)
+        optimizer.step = lambda *_: None  # type: ignore[method-assign]
+        return optimizer
+
+    patched.setattr(Learner, "_optimizer", frozen)
+
+
+def teacher_never_moved(patched: pytest.MonkeyPatch) -> None:
+    patched.setattr(cod, "ema_update", lambda *_, **__: None)
+
+
+def unlabelled_term_left_out(patched: pytest.MonkeyPatch) -> None:
+    whole = cod.cod_loss
+    patched.setattr(cod, "cod_loss", lambda *given: whole(*given[:-1], 0.0))
+
+
+def average_of_one_snapshot(patched: pytest.MonkeyPatch) -> None:
+    update = WeightAverage.update
+
+    def first_only(average: WeightAverage, model: nn.Module) -> None:
+        if average.module is None:
+            update(average, model)
+
+    patched.setattr(WeightAverage, "update", first_only)
+
+
+def students_never_taken_anew(patched: pytest.MonkeyPatch) -> None:
+    students = SnapshotRecorder.students
+    patched.setattr(
+        SnapshotRecorder,
+        "students",
+        lambda recorder: [min(recorder.snapshots)] * len(students(recorder)),
+    )
+
+
+def window_not_advanced(patched: pytest.MonkeyPatch) -> None:
+    window = bal.window
+    patched.setattr(bal, "window", lambda _, *sizes: window(0, *sizes))
+
+
+def equal_pretext_losses(patched: pytest.MonkeyPatch) -> None:
+    order = bal.hardest_first
+    patched.setattr(bal, "hardest_first", lambda losses, by: order(0 * losses, by))
+
+
+def votes_for_one_class(patched: pytest.MonkeyPatch) -> None:
+    of = VoteRecorder.of
+    patched.setattr(VoteRecorder, "of", lambda recorder, chosen: 0 * of(recorder, chosen))
+
+
+def votes_not_recorded(patched: pytest.MonkeyPatch) -> None:
+    patched.setattr(VoteRecorder, "after_epoch", lambda *_: None)
+
+
+def accuracies(rows: list[Measurement]) -> list[float]:
+    return [row.metrics["accuracy"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("method", "damage", "parted"),
+    [
+        ("tod+cod", shuffled_labels, "cycle 0: metrics.accuracy"),
+        ("tod+cod", teacher_never_moved, "cycle 0: metrics"),
+        ("tod+cod", unlabelled_term_left_out, "cycle 0: metrics"),
+        ("stconal", shuffled_labels, "cycle 0: metrics.accuracy"),
+        ("stconal", frozen_network, "cycle 0: metrics.accuracy"),
+        ("stconal", average_of_one_snapshot, "cycle 0: metrics.accuracy/averaged"),
+        ("stconal", students_never_taken_anew, "cycle 1: labelled_digest"),
+        ("bal", shuffled_labels, "cycle 0: metrics.accuracy"),
+        ("bal", window_not_advanced, "cycle 1: labelled_digest"),
+        ("pt4al", equal_pretext_losses, "cycle 1: labelled_digest"),
+        ("diam(2)", shuffled_labels, "cycle 0: metrics.accuracy"),
+        ("diam(2)", frozen_network, "cycle 0: metrics.accuracy"),
+        ("diam(2)", votes_for_one_class, "cycle 1: labelled_digest"),
+        ("diam(2)", votes_not_recorded, ""),
+    ],
+)
+def test_a_broken_part_is_caught_beside_committed_records(
+    method: str,
+    damage: Callable[[pytest.MonkeyPatch], None],
+    parted: str,
+    committed: Callable[[str], list[Measurement]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """In the environment of the committed trial, and in another one, as every change of the code
+    makes it."""
+    sound = committed(method)
+    assert min(accuracies(sound)) > 4 * CHANCE
+    damage(monkeypatch)
+    broken = measured(method, tmp_path / "broken")
+    suite = find_suite("quickstart/digits", SUITES)
+    here = regress(suite, broken, sound)
+    elsewhere = regress(suite, [replace(row, env_id="elsewhere") for row in broken], sound)
+    assert [one.state for found in (here, elsewhere) for one in found.trials] == (
+        [RegressionState.LOST, RegressionState.ELSEWHERE] if parted else [RegressionState.MISSING] * 2
+    )
+    assert here.exit_code is (Exit.DISCREPANCY if parted else Exit.NOT_MEASURED)
+    assert elsewhere.exit_code is not Exit.OK
+    assert str(here.trials[0].divergence or "").startswith(parted)
+    if damage in (shuffled_labels, frozen_network):
+        assert max(accuracies(broken)) < 2 * CHANCE
+
+
+# --------------------------------------------------------------------------- profiles of the papers
 
 THRESHOLD = 20.0
 """Percent below which the notes of these profiles call a network broken."""
