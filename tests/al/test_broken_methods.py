@@ -240,7 +240,9 @@ def test_a_broken_part_is_caught_beside_committed_records(
     here = regress(suite, broken, sound)
     elsewhere = regress(suite, [replace(row, env_id="elsewhere") for row in broken], sound)
     assert [one.state for found in (here, elsewhere) for one in found.trials] == (
-        [RegressionState.LOST, RegressionState.ELSEWHERE] if parted else [RegressionState.MISSING] * 2
+        [RegressionState.LOST, RegressionState.ELSEWHERE]
+        if parted
+        else [RegressionState.MISSING] * 2
     )
     assert here.exit_code is (Exit.DISCREPANCY if parted else Exit.NOT_MEASURED)
     assert elsewhere.exit_code is not Exit.OK
