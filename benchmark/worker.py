@@ -291,6 +291,12 @@ def _image_parts(
         if pretext is None
         else images(dataset.train, pretext.test_view, pretext.model.size),
         features=features,
+        validation=None
+        if dataset.validation is None
+        else images(dataset.validation, views.test, scored_at),
+        validation_labels=None
+        if dataset.validation is None
+        else torch.from_numpy(np.array(dataset.validation.labels)).to(device),
     )
 
 

@@ -73,6 +73,9 @@ class LearnerData:
     """The same while it is measured."""
     features: Mapping[str, Tensor] = field(default_factory=dict)
     """Features of the pool from files, by name: (pool, d) float32 on the CPU."""
+    validation: ImageSource | None = None
+    """What the protocol keeps from the pool, through the test view, where it does."""
+    validation_labels: Tensor | None = None
 
 
 Recorder = TypeVar("Recorder")
@@ -328,19 +331,30 @@ class Learner:
             self.metrics |= {"accuracy/best": self.best[0], "epoch/best": float(self.best[1])}
         if self.protocol.training.start == "warm_best":
             self.student.load_state_dict(self._best_state)
+        which = (
+            "averaged"
+            if self.protocol.evaluation.weights == "averaged"
+            else self.protocol.evaluation.epoch
+        )
+        judged: nn.Module = self.student
         for evaluated in (
             *(recorder.evaluated() for recorder in self.recorders),
             self.objective.evaluated(),
         ):
             for name, module in evaluated.items():
                 self.metrics[f"accuracy/{name}"] = self.evaluate(module).accuracy
-        which = (
-            "averaged"
-            if self.protocol.evaluation.weights == "averaged"
-            else self.protocol.evaluation.epoch
-        )
+                judged = module if name == which else judged
         self.metrics["accuracy"] = self.metrics[f"accuracy/{which}"]
+        self._validate(judged)
         return last
+
+    def _validate(self, model: nn.Module) -> None:
+        """Add accuracy and loss on the images that the protocol keeps from the pool, where it
+        does."""
+        images, labels = self.parts.validation, self.parts.validation_labels
+        if images is not None and labels is not None:
+            found = self._inference(images, cycle=0).evaluate(model, labels)
+            self.metrics |= {"accuracy/validation": found.accuracy, "loss/validation": found.loss}
 
     def evaluate(self, model: nn.Module) -> Evaluated:
         """Accuracy on the test set in eval mode through the test view."""

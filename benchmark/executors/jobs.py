@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from benchmark import files, text
-from benchmark.al.registry import TABLES
+from benchmark.al.registry import DATA_LIBRARIES, TABLES
 from benchmark.runs.events import TrialFailed
 from benchmark.runs.store import check_record, last_event
 from benchmark.spec.data import Data
@@ -128,7 +128,8 @@ def is_foreign(trial: Trial) -> bool:
     """Whether code from outside the project takes part in a trial: it must not write what other
     trials read."""
     data = trial.protocol.data
-    own = data.layout == "class_folders"  # a folder of the user's own, and no code
+    # A folder of the user's own, or a library's files, and no code of the user's.
+    own = data.layout == "class_folders" or data.name.partition(":")[0] in DATA_LIBRARIES
     parts: list[Component | Data | Model] = [
         trial.strategy,
         trial.objective,

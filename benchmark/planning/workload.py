@@ -210,6 +210,7 @@ def _cycle_workload(protocol: Protocol, method: MethodCost, labelled: int, last:
     )
     candidates = _count_candidates(protocol, labelled)
     looked_at = candidates if method.narrowed is None else min(method.narrowed, candidates)
+    kept = 0 if protocol.data.validation is None else protocol.data.validation.size
     scored = 0 if last else looked_at + (labelled if method.scores_labelled else 0)
     return Workload(
         steps=steps,
@@ -218,7 +219,7 @@ def _cycle_workload(protocol: Protocol, method: MethodCost, labelled: int, last:
         teacher=trained + unlabelled if method.teacher else 0,
         repeated=trained if method.second_pass else 0,
         refresh=refreshes(protocol) * labelled * models,
-        test=evaluations(protocol) * protocol.data.test_size * models,
+        test=(evaluations(protocol) * protocol.data.test_size + kept) * models,
         acquisition=method.scoring * scored,
         votes=0 if last else method.votes * candidates * models,
     )

@@ -24,6 +24,16 @@ Reference = Annotated[
 """A registered name, or `file.py:Class` / `package.module:Class` for one's own."""
 
 
+DataReference = Annotated[
+    str,
+    Field(
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9_.+()-]*|[^:]+:[A-Za-z_][A-Za-z0-9_]*"
+        r"|huggingface:[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)?)$"
+    ),
+]
+"""A `Reference`, or a folder of Hugging Face files as it is called on the Hub."""
+
+
 class Spec(BaseModel):
     """Base of everything pinned: unknown keys, wrong types, NaN and infinities are refused;
     instances are immutable."""

@@ -2,7 +2,8 @@
 
     <cache>/data/index/<stamp>.json   what source files are, so that a warm start reads none
     <cache>/data/<name>-<key>/entry.json    shapes, checksums, class names
-    <cache>/data/<name>-<key>/train.npy     pixels of the pool; test.npy; *_labels.npy, *_sizes.npy
+    <cache>/data/<name>-<key>/train.npy     pixels of the pool; test.npy, validation.npy;
+                                            *_labels.npy, *_sizes.npy
 
 A folder is made beside its place, synced, and renamed: it is whole or absent. `entry.json` keeps
 its own checksum and, for the pixel files, size and times when their checksum was last known to
@@ -53,12 +54,13 @@ class SourceFacts:
 
 @dataclass(frozen=True)
 class Entry:
-    """A cached data set: both parts, its class names, its content digest."""
+    """A cached data set: its parts, its class names, its content digest."""
 
     train: Part
     test: Part
     class_names: tuple[str, ...]
     digest: str
+    validation: Part | None = None
 
 
 class Cache:
@@ -94,14 +96,19 @@ class Cache:
             return None
         try:
             parts = {
-                name: _open_part(folder, name, content["parts"][name]) for name in ("train", "test")
+                name: _open_part(folder, name, described)
+                for name, described in content["parts"].items()
             }
             _check_pixels(folder, content, check)
+            return Entry(
+                parts["train"],
+                parts["test"],
+                tuple(content["class_names"]),
+                content["digest"],
+                parts.get("validation"),
+            )
         except (OSError, ValueError, KeyError, TypeError, EOFError):
             return None
-        return Entry(
-            parts["train"], parts["test"], tuple(content["class_names"]), content["digest"]
-        )
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
@@ -120,6 +127,7 @@ class Cache:
         train: tuple[Iterable[Bytes], Whole],
         test: tuple[Iterable[Bytes], Whole],
         class_names: tuple[str, ...],
+        validation: tuple[Iterable[Bytes], Whole] | None = None,
     ) -> None:
         """Write an entry from images in order and their labels. Call with the lock held."""
         place, partial = self.folder / key, self.folder / f".{key}.partial"
@@ -129,12 +137,12 @@ class Cache:
         try:
             with _lock_for_writing(self.folder):
                 partial.mkdir(parents=True)
-                parts = {
-                    name: _write_part(partial, name, *part)
-                    for name, part in (("train", train), ("test", test))
-                }
+                given = {"train": train, "test": test} | (
+                    {} if validation is None else {"validation": validation}
+                )
+                parts = {name: _write_part(partial, name, *part) for name, part in given.items()}
                 identity = digest.digest_content(
-                    parts["train"]["content"], parts["test"]["content"]
+                    **{name: part["content"] for name, part in parts.items()}
                 )
                 content = {
                     "format": FORMAT,

@@ -94,13 +94,16 @@ def shapes(count: int, channels: int, sizes: Whole) -> str:
     return digest_array(full)
 
 
-def digest_content(train: dict[str, str], test: dict[str, str]) -> str:
+def digest_content(
+    train: dict[str, str], test: dict[str, str], validation: dict[str, str] | None = None
+) -> str:
     """Identity of a data set's content: sha256 (hex) over the digests of pixels, shapes and labels
-    of both parts.
+    of its parts.
 
     Storage does not enter: the same images give the same digest however they are kept.
     """
-    return digest_json({"format": 1, "train": train, "test": test})
+    third = {} if validation is None else {"validation": validation}
+    return digest_json({"format": 1, "train": train, "test": test} | third)
 
 
 def digest_part(part: Part) -> dict[str, str]:
