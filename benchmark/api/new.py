@@ -1,4 +1,4 @@
-"""New suites: a folder of images looked at, and what a suite about it has to pin, written down."""
+"""New suites: images looked at, and what a suite about it has to pin, written down."""
 
 from __future__ import annotations
 
@@ -59,29 +59,36 @@ def write_suite(
     """Look at a folder of classes and write a suite about it: `<suites>/own/<name>.toml`.
 
     The folder holds `train` and `test` with a folder for each class, or the folders of the classes
-    themselves; these are then divided. Sizes, classes, mean, deviation, the digest of the files and
+    themselves; these are then divided. In its place stands `torchvision:NAME` or `huggingface:NAME`
+    for files below the data root. Sizes, classes, mean, deviation, the digest of the files and
     the price of an image are measured. Budgets, and a division, are proposed and marked as such.
     Images that are not squares of one size become squares of `side` pixels (None: 64). Where the
     suites are those of the package, the new one is written to ./suites. Raises UsageError where the
     suite exists or the folder's name cannot be one, DataError for a folder without images.
     """
-    from benchmark.al.datasets.survey import survey_folder
+    from benchmark.al.datasets.catalogue import official_format
+    from benchmark.al.datasets.survey import survey_files, survey_folder
     from benchmark.al.networks.measure import measure_model
+    from benchmark.al.registry import DATA_LIBRARIES
     from benchmark.spec.data import Split
     from benchmark.spec.load import load_suite
     from benchmark.spec.training import Model
 
     workspace, place = workspace or Workspace(), Path(folder).resolve()
-    if not place.is_dir():
+    library, _, below = str(folder).partition(":")
+    of_library = library in DATA_LIBRARIES
+    source = str(folder) if of_library else place.name
+    offered = below if of_library else place.name
+    if not of_library and not place.is_dir():
         raise UsageError(
             f"there is no folder {place}", remedy="give the folder that holds the class folders"
         )
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+()-]*", place.name):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+()-]*", offered.replace("/", "-")):
         raise UsageError(
-            f"'{place.name}' cannot be the name of a data set",
+            f"'{offered}' cannot be the name of a data set",
             remedy="rename the folder: letters, digits, - and _",
         )
-    named = name or re.sub(r"[^a-z0-9_.-]+", "-", place.name.lower()).strip("-.")
+    named = name or re.sub(r"[^a-z0-9_.-]+", "-", offered.lower()).strip("-.")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", named):
         raise UsageError(
             f"'{named}' cannot be the name of a suite",
@@ -94,15 +101,19 @@ def write_suite(
             f"there is already a suite {path}", remedy="remove it, or give another --name"
         )
     split = Split(rule="per_class", train_fraction=SPLIT_SHARE, rounding="floor", seed=0)
-    found = survey_folder(place, split, side or SIDE)
+    found = (
+        survey_files(official_format(source), workspace.data, split, side or SIDE)
+        if of_library
+        else survey_folder(place, split, side or SIDE)
+    )
     small = found.side < TINY
     model = (
         Model(name="small_cnn", params={"width": 16, "heads": 2})
         if small
         else Model(name="resnet_cifar", params={"heads": 2})
     )
-    macs = measure_model(model, found.classes, 3, found.side).macs
-    text = suite_text(place.name, found, model if small else None, macs)
+    macs = measure_model(model, found.classes, found.channels, found.side).macs
+    text = suite_text(source, found, model if small else None, macs)
     written = [path]
     path.parent.mkdir(parents=True, exist_ok=True)
     recipe = path.with_name(RECIPE)
@@ -114,14 +125,16 @@ def write_suite(
     if not (suites / "schema.json").exists():
         written.append(write_schema(replace(workspace, suites=suites)))
     suite = f"{GROUP}/{named}"
-    return NewSuite(suite, path, text, found, tuple(written), _commands(suite, place, workspace))
+    root = workspace.data if of_library else place.parent
+    return NewSuite(suite, path, text, found, tuple(written), _commands(suite, root))
 
 
 def suite_text(name: str, found: FolderSurvey, model: Model | None, macs: int) -> str:
-    """The suite file of a folder called `name`. `model` replaces the recipe's network; `macs` is
+    """The suite file of a data set called `name`. `model` replaces the recipe's network; `macs` is
     what one image costs."""
     budget = proposed_budget(found.train, found.classes)
     decode = f"decode = {_transforms(found.decode)}\n" if found.decode else ""
+    layout = "" if ":" in name else 'layout = "class_folders"\n'
     network = (
         f"[[protocol.models]]\nname = {toml_value(model.name)}\nparams = "
         f"{toml_value(model.params)}\n\n"
@@ -141,7 +154,7 @@ def suite_text(name: str, found: FolderSurvey, model: Model | None, macs: int) -
         if found.split.rule == "official"
         else (
             f'"protocol.data.split" = "proposed: {SPLIT_SHARE:.0%} of each class for the pool; the '
-            'folder is not divided"\n'
+            'data are not divided"\n'
         )
     )
     share = CYCLES * budget / found.train
@@ -162,8 +175,7 @@ note = "measured on one image; backward counted as two forwards"
 
 {network}[protocol.data]
 name = "{name}"
-layout = "class_folders"
-train_size = {found.train}
+{layout}train_size = {found.train}
 test_size = {found.test}
 classes = {found.classes}
 split = {toml_value(split)}
@@ -215,9 +227,9 @@ def _transforms(transforms: tuple[object, ...]) -> str:
     )
 
 
-def _commands(suite: str, folder: Path, workspace: Workspace) -> tuple[str, ...]:
+def _commands(suite: str, root: Path) -> tuple[str, ...]:
     """Checking, trying and running it, with the data root where it is not the usual one."""
-    there = [] if workspace.data.resolve() == folder.parent else ["--data", str(folder.parent)]
+    there = [] if Workspace().data.resolve() == root.resolve() else ["--data", str(root)]
     verbs = (
         ["check", suite],
         ["run", suite, "--profile", "smoke"],

@@ -14,6 +14,7 @@ from benchmark.planning.workload import (
     evaluations,
     sum_workloads,
 )
+from benchmark.spec.data import Validation
 from benchmark.spec.load import load_suite, suite_files
 from benchmark.spec.protocol import Protocol
 from benchmark.spec.suite import Component, Cost, GameCost, MethodCost
@@ -199,6 +200,23 @@ def test_evaluations(every: int | None, expected: int) -> None:
         evaluations(protocol(evaluation={"epoch": "last", "every": every, "batch_size": 1}))
         == expected
     )
+
+
+def test_validation_images_are_evaluated_once_in_a_cycle() -> None:
+    changes = {
+        "evaluation": {"epoch": "last", "every": 100, "batch_size": 1},
+        "models": [{"name": "a"}, {"name": "b"}],
+    }
+    plain, drawn = protocol(**changes), {"size": 500, "rule": "uniform", "seed": 0}
+    data = plain.data.model_copy(update={"validation": Validation.model_validate(drawn)})
+    assert [
+        part.test - before.test
+        for part, before in zip(
+            estimate_workload(plain.model_copy(update={"data": data}), MethodCost()),
+            estimate_workload(plain, MethodCost()),
+            strict=True,
+        )
+    ] == [2 * 500] * plain.acquisition.cycles
 
 
 def test_dropped_batches_models_and_labelled_scoring() -> None:

@@ -119,6 +119,22 @@ def test_who_comes_from_outside(
         ]
 
 
+@pytest.mark.parametrize(
+    ("name", "foreign"),
+    [
+        ("torchvision:FashionMNIST", False),
+        ("huggingface:some-one/images", False),
+        ("squares.py:Squares", True),
+        ("their.package:Squares", True),
+    ],
+)
+def test_files_of_a_library_are_no_code_from_outside(name: str, foreign: bool) -> None:
+    asked = trial()
+    data = asked.protocol.data.model_copy(update={"name": name})
+    protocol = asked.protocol.model_copy(update={"data": data})
+    assert is_foreign(asked.model_copy(update={"protocol": protocol})) == foreign
+
+
 # ----------------------------------------------------------------------------------- baselines stay
 
 
