@@ -76,6 +76,7 @@ EXAMPLES = {
     "new": (
         "albench new suite data/flowers",
         "albench new suite data/flowers --side 32 --name flowers32",
+        "albench new suite torchvision:FashionMNIST",
     ),
     "fetch": ("albench fetch cifar10",),
     "features": ("albench features frozen/cifar10",),
