@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -155,8 +156,10 @@ def report(
 def _republish(selection: Selection, workspace: Workspace) -> ReportResult:
     """Every profile and variant with committed trials of the selected suites, judged and written
     again: measurements, labelled sets and conditions stay as they are. Run folders and the tracker
-    are neither read nor changed."""
+    are neither read nor changed. Parts that were put together into a whole have its page instead of
+    their own."""
     from benchmark.reports import write
+    from benchmark.verdicts.parts import shown_profiles
 
     base = workspace.results
     alone = Workspace(
@@ -172,7 +175,11 @@ def _republish(selection: Selection, workspace: Workspace) -> ReportResult:
     costs: dict[tuple[str, str], float] = {}
     suites = selection.suites(workspace.suites)
     for suite in suites:
-        kept = dict.fromkeys((row.profile, row.variant) for row in committed_rows(alone, suite))
+        rows = committed_rows(alone, suite)
+        kept = shown_profiles(suite, rows)
+        for profile, variant in {(row.profile, row.variant) for row in rows} - set(kept):
+            here = Selection([Selector(suite.id)], profile, variant)
+            shutil.rmtree(_report_folder(base, here, suite), ignore_errors=True)
         for profile, variant in kept:
             here = Selection([Selector(suite.id)], profile, variant)
             item = compare_suite(alone, here, suite, borrow=True, publish=True)
