@@ -19,7 +19,7 @@ from benchmark.spec.published import TARGETS
 from benchmark.spec.suite import OURS
 from benchmark.verdicts.judge import judge_suite
 from benchmark.verdicts.measurements import Measurement, read_committed
-from benchmark.verdicts.parts import part_profiles, with_parts
+from benchmark.verdicts.parts import shown_profiles, with_parts
 from benchmark.verdicts.results import SuiteVerdict
 
 SHOWN = "quickstart/digits"
@@ -94,7 +94,7 @@ def _quickstart_section(root: Path, suite: SuiteFile, rows: Sequence[Measurement
 
 def _verdict_rows(suite: SuiteFile, rows: Sequence[Measurement]) -> Iterable[tuple[str, ...]]:
     """A row for every profile and variant of a suite with committed trials, the paper's first."""
-    kept = _shown_profiles(suite, rows)
+    kept = shown_profiles(suite, rows)
     for profile, variant in sorted(kept, key=lambda one: (one != ("paper", "as_published"), one)):
         found = _judge_committed(suite, rows, profile, variant)
         whole = with_parts(suite, rows, profile, variant)
@@ -114,18 +114,6 @@ def _verdict_rows(suite: SuiteFile, rows: Sequence[Measurement]) -> Iterable[tup
             _count_verdicts(claims),
             _describe_verdicts(suite, found),
         )
-
-
-def _shown_profiles(suite: SuiteFile, rows: Sequence[Measurement]) -> set[tuple[str, str]]:
-    """Profiles and variants with committed trials; what was put together stands for its parts."""
-    kept = {(row.profile, row.variant) for row in rows}
-    for variant in {variant for _, variant in kept}:
-        for profile, item in suite.suite.profiles.items():
-            whole = with_parts(suite, rows, profile, variant) if item.part else []
-            if any(row.parts for row in whole):
-                kept -= {(name, variant) for name in part_profiles(suite, profile, variant)}
-                kept.add((profile, variant))
-    return kept
 
 
 def _count_verdicts(found: Mapping[str, int]) -> str:
