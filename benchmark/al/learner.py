@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.al.augmentation.images import ImageSource
-from benchmark.al.networks import network, pretrain
+from benchmark.al.networks import build_network, pretrain
 from benchmark.al.objectives.base import (
     SCORING,
     Batch,
@@ -47,7 +47,7 @@ from benchmark.al.training.numerics import Numerics
 from benchmark.al.training.passes import dropout_passes, find_head, head_outputs, perturbed_copies
 from benchmark.al.training.recorder import CycleStart, EpochEnd
 from benchmark.al.training.recorders import recorders_of
-from benchmark.al.training.schedules import in_cycle, rate
+from benchmark.al.training.schedules import in_cycle, learning_rate_at
 from benchmark.errors import UsageError
 from benchmark.spec.protocol import Protocol
 from benchmark.spec.training import Adam, Model, Sgd
@@ -225,7 +225,9 @@ class Learner:
         assert isinstance(recipe, Sgd | Adam), "the learner of `probe.py` has no epochs"
         with counted_once([self.student, *self.objective.modules().values()]):
             for batch in self.objective.batches(data, epoch):
-                lr = rate(schedule, recipe.lr, epoch, batch.step, training.epochs, steps)
+                lr = learning_rate_at(
+                    schedule, recipe.lr, epoch, batch.step, training.epochs, steps
+                )
                 for group in optimizer.param_groups:
                     if group.get("scheduled", True):
                         group["lr"] = lr
@@ -529,7 +531,7 @@ class Learner:
     def _built(self, model: Model, name: str, cycle: int = 0) -> nn.Module:
         part = name if self.place == 0 else f"{name} of model {self.place}"
         with self.streams.torch_seeded("init", cycle, part):
-            made = network(model, self.protocol.data.classes, self.parts.train.shape[0])
+            made = build_network(model, self.protocol.data.classes, self.parts.train.shape[0])
         # Teachers and references start random even where the student starts pre-trained (TOD's
         # release).
         if name in ("student", "extractor") and model.weights == "pretrained":

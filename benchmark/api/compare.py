@@ -23,7 +23,7 @@ from benchmark.spec.groups import ALL, GROUPS, expand_groups, group_methods
 from benchmark.spec.load import SuiteFile, with_own_code
 from benchmark.spec.selectors import Selection, Selector
 from benchmark.spec.suite import Component, Method, Trial
-from benchmark.text import flops, toml_value
+from benchmark.text import format_flops, toml_value
 
 if TYPE_CHECKING:
     from benchmark.verdicts.measurements import Measurement
@@ -84,7 +84,7 @@ def regress(
     ]
 
 
-def worst(codes: Iterable[Exit]) -> Exit:
+def worst_code(codes: Iterable[Exit]) -> Exit:
     """The code of several comparisons: a discrepancy outweighs what was not measured, that what is
     inconclusive."""
     found = set(codes)
@@ -365,15 +365,15 @@ def costs_of(suite: SuiteFile, selection: Selection) -> dict[str, float]:
 
 def _cost_note(suite: SuiteFile, selection: Selection, lines: Sequence[Conditions]) -> str:
     """What one trial costs, and what was spent on those that are here."""
-    from benchmark.text import duration
+    from benchmark.text import format_duration
 
     parts, amounts = [], costs_of(suite, selection).values()
     if amounts:
-        low, high = flops(min(amounts)), flops(max(amounts))
+        low, high = format_flops(min(amounts)), format_flops(max(amounts))
         parts.append(f"One trial costs {low if low == high else f'{low} to {high}'}.")
     trials = sum(one.trials for one in lines)
     if trials:
-        spent = duration(sum(one.seconds for one in lines))
+        spent = format_duration(sum(one.seconds for one in lines))
         where = ", ".join(sorted({one.device_model for one in lines}))
         parts.append(f"{trials} trial{'s' * (trials != 1)} took {spent} of computation on {where}.")
     return " ".join(parts)
@@ -503,7 +503,7 @@ def _describe_determinism(
 ) -> str:
     """What was asked of the arithmetic, what that promises, and what trials with several answers
     show."""
-    from benchmark.verdicts.determinism import levels
+    from benchmark.verdicts.determinism import weakest_levels
 
     on_cpu = all(line.device == "cpu" for line in lines)
     if not all(line.deterministic for line in lines):
@@ -515,7 +515,7 @@ def _describe_determinism(
         asked = "deterministic algorithms on CPU: equal environments give equal bits"
     else:
         asked = "deterministic algorithms were requested"
-    seen = Counter(levels(records, margin, metric))
+    seen = Counter(weakest_levels(records, margin, metric))
     if not seen:
         return asked
     words = ", ".join(f"{count} {level}" for level, count in seen.items())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from benchmark.api.suites import write_schema
 from benchmark.api.workspace import Workspace
 from benchmark.errors import UsageError
-from benchmark.files import shipped
+from benchmark.files import find_shipped
 from benchmark.runs.events import write_bytes
 from benchmark.text import toml_value
 
@@ -94,7 +94,7 @@ def write_suite(
             f"'{named}' cannot be the name of a suite",
             remedy="give --name with letters, digits, - and _",
         )
-    suites = Path("suites") if workspace.suites == shipped("suites") else workspace.suites
+    suites = Path("suites") if workspace.suites == find_shipped("suites") else workspace.suites
     path = suites / GROUP / f"{named}.toml"
     if path.exists():
         raise UsageError(
@@ -118,7 +118,7 @@ def write_suite(
     path.parent.mkdir(parents=True, exist_ok=True)
     recipe = path.with_name(RECIPE)
     if not recipe.exists():
-        write_bytes(recipe, (shipped("suites") / GROUP / RECIPE).read_bytes())
+        write_bytes(recipe, (find_shipped("suites") / GROUP / RECIPE).read_bytes())
         written.append(recipe)
     write_bytes(path, text.encode())
     load_suite(path, suites)
@@ -126,14 +126,14 @@ def write_suite(
         written.append(write_schema(replace(workspace, suites=suites)))
     suite = f"{GROUP}/{named}"
     root = workspace.data if of_library else place.parent
-    return NewSuite(suite, path, text, found, tuple(written), _commands(suite, root))
+    return NewSuite(suite, path, text, found, tuple(written), _next_commands(suite, root))
 
 
 def suite_text(name: str, found: FolderSurvey, model: Model | None, macs: int) -> str:
     """The suite file of a data set called `name`. `model` replaces the recipe's network; `macs` is
     what one image costs."""
     budget = proposed_budget(found.train, found.classes)
-    decode = f"decode = {_transforms(found.decode)}\n" if found.decode else ""
+    decode = f"decode = {_write_transforms(found.decode)}\n" if found.decode else ""
     layout = "" if ":" in name else 'layout = "class_folders"\n'
     network = (
         f"[[protocol.models]]\nname = {toml_value(model.name)}\nparams = "
@@ -146,7 +146,7 @@ def suite_text(name: str, found: FolderSurvey, model: Model | None, macs: int) -
     )
     crop = f'{{ op = "random_crop", size = {found.side}, padding = {max(1, found.side // 8)} }}'
     train, test = min(SMOKE_TRAIN, found.train), min(SMOKE_TEST, found.test)
-    shrunk = min(budget, _even(train // 6))
+    shrunk = min(budget, _round_to_even(train // 6))
     sides = ", ".join(f"{height} x {width}" for height, width in found.sizes[:3])
     more = f" and {len(found.sizes) - 3} other sizes" if len(found.sizes) > 3 else ""
     divided = (
@@ -211,15 +211,15 @@ def proposed_budget(pool: int, classes: int) -> int:
     """Labels of each purchase: two of every class or four in a hundred of the pool, whichever are
     more; an even number, and never so many that the cycles of the recipe need more than five
     eighths of the pool."""
-    return min(_even(max(2 * classes, -(-pool // 25))), _even(pool // 8))
+    return min(_round_to_even(max(2 * classes, -(-pool // 25))), _round_to_even(pool // 8))
 
 
-def _even(number: int) -> int:
+def _round_to_even(number: int) -> int:
     """The even number at or below, at least 2: no batch then ends in a single image."""
     return max(2, number - number % 2)
 
 
-def _transforms(transforms: tuple[object, ...]) -> str:
+def _write_transforms(transforms: tuple[object, ...]) -> str:
     from pydantic import BaseModel
 
     return toml_value(
@@ -227,7 +227,7 @@ def _transforms(transforms: tuple[object, ...]) -> str:
     )
 
 
-def _commands(suite: str, root: Path) -> tuple[str, ...]:
+def _next_commands(suite: str, root: Path) -> tuple[str, ...]:
     """Checking, trying and running it, with the data root where it is not the usual one."""
     there = [] if Workspace().data.resolve() == root.resolve() else ["--data", str(root)]
     verbs = (

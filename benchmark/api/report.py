@@ -383,7 +383,7 @@ def _tracker_stamp(workspace: Workspace, options: ReportOptions) -> str:
     empty for none. A server may lose them unnoticed, so it gets them every time."""
     if not options.tracking:
         return ""
-    file = links.database(options.tracking_uri or links.embedded(workspace.runs))
+    file = links.database_file(options.tracking_uri or links.embedded_uri(workspace.runs))
     if file is None:
         return f"{options.tracking_uri} at {time.time_ns()}"
     return str(file.stat().st_ino) if file.exists() else ""

@@ -20,7 +20,7 @@ def track_report(
     the report."""
     if uri is None and not (settings.runs / ".tracking" / "mlflow.db").exists():
         return ""
-    from benchmark.reports.formatting import headline
+    from benchmark.reports.formatting import write_headline
     from benchmark.tracking import mlflow as tracking
 
     judgement = item.judgement
@@ -35,8 +35,8 @@ def track_report(
             shown,
             runs=settings.runs,
             methods=list(dict.fromkeys(cell.method for cell in judgement.cells)),
-            lead=headline(judgement),
-            about=_describe_suite(item, headline(judgement)),
+            lead=write_headline(judgement),
+            about=_describe_suite(item, write_headline(judgement)),
         )
     except Exception as error:
         return f"tracking: {error}\n  the report is complete without it"

@@ -153,7 +153,7 @@ def component_names_of(trial: Trial) -> list[tuple[str, str]]:
     ]
 
 
-def guarded(job: Job, out: str = "") -> Job:
+def guard_cache(job: Job, out: str = "") -> Job:
     """The job, with a cache of its own beside its state where code from outside takes part in it.
     `out` is its folder as the worker sees it. The trial is read from the run folder: no caller has
     to repeat it."""
@@ -236,4 +236,6 @@ def tail_log(path: Path, lines: int = LOG_LINES) -> tuple[str, ...]:
             said = file.read(LOG_BYTES).decode(errors="replace")
     except OSError:
         return ()
-    return tuple(text.cleaned(line) for line in said.rstrip().split("\n")[-lines:] if said.strip())
+    return tuple(
+        text.clean_text(line) for line in said.rstrip().split("\n")[-lines:] if said.strip()
+    )

@@ -29,11 +29,11 @@ HEADS = ("suite", "profile", "trials", "numbers", "claims", "in all")
 METHOD_HEADS = ("method", "trials", "area under the curve (%)", "gain over random", "labels saved")
 
 
-def showcase(root: Path) -> str:
+def results_section(root: Path) -> str:
     """Markdown of the committed results of a checkout; says so where there are none."""
     suites, tables = _read_checkout(root)
     rows = [row for suite in suites for row in _verdict_rows(suite, tables[suite.id])]
-    parts = [markdown.table(HEADS, rows) if rows else "No results are committed yet."]
+    parts = [markdown.make_table(HEADS, rows) if rows else "No results are committed yet."]
     parts.append(
         _waiting_section([suite for suite in suites if not _has_protocol(suite, tables[suite.id])])
     )
@@ -47,8 +47,10 @@ def main(readme: Path) -> None:
     """Write the README's part. Raises UsageError where its markers are missing."""
     root, text = readme.resolve().parent, readme.read_text(encoding="utf-8")
     suites, committed = _read_checkout(root)
-    text = markdown.between(text, CLAIMS_MARKER, claims.state_table(suites, committed))
-    readme.write_text(markdown.between(text, MARKER, showcase(root)), encoding="utf-8")
+    text = markdown.replace_between(text, CLAIMS_MARKER, claims.state_table(suites, committed))
+    readme.write_text(
+        markdown.replace_between(text, MARKER, results_section(root)), encoding="utf-8"
+    )
     write_bytes(root / claims.PAGE, claims.claims_page(suites, committed).encode())
 
 
@@ -83,12 +85,12 @@ def _quickstart_section(root: Path, suite: SuiteFile, rows: Sequence[Measurement
             item.method,
             str(item.n),
             formatting.mean_sd(item.area, item.area_sd, None),
-            formatting.interval(item.gain, item.gain_low, item.gain_high),
+            formatting.format_interval(item.gain, item.gain_low, item.gain_high),
             formatting.saved_text(item),
         )
         for item in found.standings
     ]
-    parts.append(markdown.table(METHOD_HEADS, lines))
+    parts.append(markdown.make_table(METHOD_HEADS, lines))
     return "\n\n".join(filter(None, parts))
 
 
@@ -105,7 +107,7 @@ def _verdict_rows(suite: SuiteFile, rows: Sequence[Measurement]) -> Iterable[tup
         ]
         claims = {outcome: outcomes.count(outcome) for outcome in dict.fromkeys(outcomes)}
         named = profile if variant == "as_published" else f"{profile}, {variant}"
-        reason = formatting.collapsed(found)
+        reason = formatting.collapsed_reason(found)
         yield (
             f"`{suite.id}`",
             named,
@@ -153,7 +155,7 @@ def _waiting_section(suites: Sequence[SuiteFile]) -> str:
         )
         rows.append((f"`{paper}/*`", str(len(own)), str(numbers), str(claims)))
     heads = ("without committed results", "suites", "published numbers", "claims")
-    return markdown.table(heads, rows) if rows else ""
+    return markdown.make_table(heads, rows) if rows else ""
 
 
 if __name__ == "__main__":

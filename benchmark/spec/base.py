@@ -43,17 +43,19 @@ class Spec(BaseModel):
     )
 
 
-def leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:
+def flatten_leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:
     """Flatten a JSON-like value into (dotted path, leaf) pairs; lists of scalars count as one
     leaf."""
     if isinstance(value, dict) and value:
         return [
             leaf
             for key, item in value.items()
-            for leaf in leaves(item, f"{path}.{key}" if path else key)
+            for leaf in flatten_leaves(item, f"{path}.{key}" if path else key)
         ]
     if isinstance(value, list) and any(isinstance(item, dict) for item in value):
         return [
-            leaf for place, item in enumerate(value) for leaf in leaves(item, f"{path}.{place}")
+            leaf
+            for place, item in enumerate(value)
+            for leaf in flatten_leaves(item, f"{path}.{place}")
         ]
     return [(path, value)]

@@ -10,8 +10,8 @@ from benchmark.errors import UsageError
 from benchmark.planning.workload import (
     Workload,
     add_step_cost,
+    count_evaluations,
     estimate_workload,
-    evaluations,
     sum_workloads,
 )
 from benchmark.spec.data import Validation
@@ -197,7 +197,7 @@ def test_bal_and_pt4al_main_trainings() -> None:
 )
 def test_evaluations(every: int | None, expected: int) -> None:
     assert (
-        evaluations(protocol(evaluation={"epoch": "last", "every": every, "batch_size": 1}))
+        count_evaluations(protocol(evaluation={"epoch": "last", "every": every, "batch_size": 1}))
         == expected
     )
 

@@ -116,7 +116,7 @@ class Cache:
         holder dies."""
         with _lock_for_writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = files.appender(self.folder / f".{key}.lock")
+            lock = files.open_appender(self.folder / f".{key}.lock")
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -190,7 +190,7 @@ def _write_part(folder: Path, name: str, images: Iterable[Bytes], labels: Whole)
         "arrays": {kind: digest.digest_array(values) for kind, values in arrays.items()},
         "content": {
             "pixels": pixels,
-            "shapes": digest.shapes(len(labels), channels, sizes),
+            "shapes": digest.digest_shapes(len(labels), channels, sizes),
             "labels": digest.digest_array(labels),
         },
         "file": _file_facts(folder / f"{name}.npy"),
@@ -201,7 +201,7 @@ def _write_pixels(path: Path, images: Iterable[Bytes]) -> tuple[Whole, list[int]
     """Stream images into an .npy file; returns their sizes (n, 2), the file's shape, the channels,
     the pixels' sha256."""
     total, sizes, channels = hashlib.sha256(), [], set()
-    with files.writer(path) as file:
+    with files.open_writer(path) as file:
         file.write(b"\0" * HEADER)
         for image in images:
             content = image.tobytes()
@@ -298,7 +298,7 @@ def _file_facts(path: Path) -> list[int]:
 
 
 def _save_file(path: Path, values: npt.NDArray[Any]) -> None:
-    with files.writer(path) as file:
+    with files.open_writer(path) as file:
         np.save(file, values, allow_pickle=False)
         file.flush()
         os.fsync(file.fileno())
@@ -320,7 +320,7 @@ def _read_sealed(path: Path) -> dict[str, Any] | None:
 def _write_sealed(path: Path, content: dict[str, Any]) -> None:
     # A process number would not do: in containers that share a cache they are all alike.
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    with files.writer(partial) as file:
+    with files.open_writer(partial) as file:
         file.write(json.dumps(content | {"seal": digest.digest_json(content)}).encode())
         file.flush()
         os.fsync(file.fileno())

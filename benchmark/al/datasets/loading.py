@@ -9,7 +9,7 @@ from benchmark.al.datasets.cache import Cache, Entry, SourceFacts
 from benchmark.al.datasets.catalogue import format_of
 from benchmark.al.datasets.dataset import Dataset, DataStatus
 from benchmark.al.datasets.decode import check as check_transforms
-from benchmark.al.datasets.decode import decoded
+from benchmark.al.datasets.decode import decode_images
 from benchmark.al.datasets.source import DatasetFormat, File
 from benchmark.al.datasets.split import split_dataset
 from benchmark.errors import DataError
@@ -58,7 +58,7 @@ def _load_dataset(data: Data, root: Path, caches: list[Cache], check: bool) -> D
     kind = format_of(data)
     files = kind.files(root)
     store = caches[-1]
-    stamp = digest.digest_json([kind.origin.name, digest.stamp(files)])
+    stamp = digest.digest_json([kind.origin.name, digest.stamp_files(files)])
     facts = next((found for one in caches if (found := one.facts(stamp))), None)
     if facts is None:
         facts = SourceFacts(digest.digest_files(files), kind.differs(files))
@@ -103,11 +103,11 @@ def _make_entry(
     held_out = source.train if source.test is None else source.test
     kept = None
     if chosen.validation is not None and chosen.validation_labels is not None:
-        kept = decoded(source.train, chosen.validation, data.decode), chosen.validation_labels
+        kept = decode_images(source.train, chosen.validation, data.decode), chosen.validation_labels
     store.store(
         key,
-        (decoded(source.train, chosen.train, data.decode), chosen.train_labels),
-        (decoded(held_out, chosen.test, data.decode), chosen.test_labels),
+        (decode_images(source.train, chosen.train, data.decode), chosen.train_labels),
+        (decode_images(held_out, chosen.test, data.decode), chosen.test_labels),
         chosen.class_names,
         kept,
     )

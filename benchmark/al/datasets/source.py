@@ -224,7 +224,7 @@ def file_info(path: Path, name: str) -> File | None:
     )
 
 
-def subfolders(folder: Path) -> list[str]:
+def list_folders(folder: Path) -> list[str]:
     """Names of the folders inside, sorted; hidden ones left out. Raises OSError."""
     with os.scandir(folder) as entries:
         return sorted(
@@ -232,7 +232,7 @@ def subfolders(folder: Path) -> list[str]:
         )
 
 
-def listing(folder: Path, prefix: str, suffixes: tuple[str, ...]) -> list[File]:
+def list_kinds(folder: Path, prefix: str, suffixes: tuple[str, ...]) -> list[File]:
     """Files of these kinds directly inside a folder, sorted by name; hidden ones left out. Raises
     OSError."""
     found = []
@@ -256,7 +256,7 @@ def walk(folder: Path) -> list[File]:
     folder."""
     if not folder.is_dir():
         return []
-    found = listing(folder, "", ("",))
-    for name in subfolders(folder):
+    found = list_kinds(folder, "", ("",))
+    for name in list_folders(folder):
         found += [file._replace(name=f"{name}/{file.name}") for file in walk(folder / name)]
     return sorted(found, key=lambda file: file.name)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.al.datasets.class_folders import PARTS, ClassFolders
-from benchmark.al.datasets.decode import decoded
+from benchmark.al.datasets.decode import decode_images
 from benchmark.al.datasets.digest import digest_files
 from benchmark.al.datasets.source import DatasetFormat, FileImages, RawImages
 from benchmark.al.datasets.split import CLUTTER, cut_per_class
@@ -76,13 +76,13 @@ def survey_files(kind: DatasetFormat, root: Path, split: Split, side: int) -> Fo
             where=str(root / kind.origin.place),
             remedy="make a folder for each class",
         )
-    sizes = _sizes(pool) if kind.side is None else ((kind.side, kind.side),)
+    sizes = _read_sizes(pool) if kind.side is None else ((kind.side, kind.side),)
     square = len(sizes) == 1 and sizes[0][0] == sizes[0][1]
     decode: tuple[Transform, ...] = ()
     if not square:
         decode = (Resize(op="resize", shorter=side), CenterCrop(op="center_crop", size=side))
     some = chosen[np.linspace(0, len(chosen) - 1, min(MEASURED, len(chosen))).astype(np.int64)]
-    mean, std = _moments(pool, some, decode, kind.channels)
+    mean, std = _measure_moments(pool, some, decode, kind.channels)
     return FolderSurvey(
         len(names),
         len(chosen),
@@ -99,14 +99,14 @@ def survey_files(kind: DatasetFormat, root: Path, split: Split, side: int) -> Fo
     )
 
 
-def _sizes(images: RawImages) -> tuple[tuple[int, int], ...]:
+def _read_sizes(images: RawImages) -> tuple[tuple[int, int], ...]:
     """Heights and widths, the most frequent first, read from the heads of files where these are
     images."""
     from PIL import Image
 
     found: Counter[tuple[int, int]] = Counter()
     if not isinstance(images, FileImages):
-        every = decoded(images, np.arange(len(images.labels)), ())
+        every = decode_images(images, np.arange(len(images.labels)), ())
         return tuple(size for size, _ in Counter(each.shape[:2] for each in every).most_common())
     for file in images.files:
         try:
@@ -121,7 +121,7 @@ def _sizes(images: RawImages) -> tuple[tuple[int, int], ...]:
     return tuple(size for size, _ in found.most_common())
 
 
-def _moments(
+def _measure_moments(
     images: RawImages,
     chosen: np.ndarray[tuple[int], np.dtype[np.int64]],
     decode: Sequence[Transform],
@@ -129,7 +129,7 @@ def _moments(
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel over all pixels, scaled to [0, 1]."""
     count, total, squares = 0, np.zeros(channels), np.zeros(channels)
-    for image in decoded(images, chosen, decode):
+    for image in decode_images(images, chosen, decode):
         pixels = image.reshape(-1, channels) / 255.0
         count = count + len(pixels)
         total = total + pixels.sum(axis=0)

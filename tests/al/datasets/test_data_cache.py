@@ -283,7 +283,7 @@ def test_an_interrupted_write_leaves_nothing(
     ready: Any, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, root, folder = ready
-    original, count = loading.decoded, 0
+    original, count = loading.decode_images, 0
 
     def interrupted(*arguments: Any) -> Iterator[Any]:
         nonlocal count
@@ -293,13 +293,13 @@ def test_an_interrupted_write_leaves_nothing(
             count += 1
             yield image
 
-    monkeypatch.setattr(loading, "decoded", interrupted)
+    monkeypatch.setattr(loading, "decode_images", interrupted)
     with pytest.raises(KeyboardInterrupt):
         load(data, root, folder)
     assert not [
         path for path in (folder / "data").iterdir() if path.is_dir() and path.name != "index"
     ]
-    monkeypatch.setattr(loading, "decoded", original)
+    monkeypatch.setattr(loading, "decode_images", original)
     found = load(data, root, folder)
     assert found.digest == digest.digest_content(
         digest.digest_part(found.train), digest.digest_part(found.test)
