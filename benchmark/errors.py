@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from benchmark.text import visible, without_secrets
+from benchmark.text import escape_controls, without_secrets
 
 __all__ = [
     "AlbenchError",
@@ -38,7 +38,7 @@ class AlbenchError(Exception):
 
     def __init__(self, message: str, *, where: str = "", remedy: str = "") -> None:
         self.message, self.where, self.remedy = (
-            visible(without_secrets(part)) for part in (message, where, remedy)
+            escape_controls(without_secrets(part)) for part in (message, where, remedy)
         )
         super().__init__(self.message)
 

@@ -56,7 +56,7 @@ def open_fd(
     *folders, name = path.relative_to(base).parts
     if ".." in (*folders, name):
         raise Refused(path, "leads outside its folder")
-    with _place(base, folders) as folder:
+    with _open_place(base, folders) as folder:
         there = (
             name if folder is not None else path
         )  # by its whole name where nothing lies between: faults name it so
@@ -64,7 +64,7 @@ def open_fd(
             found = os.open(there, flags | _QUIET, mode, dir_fd=folder)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENODEV):
-                raise Refused(path, f"is {_kind(there, folder)}") from error
+                raise Refused(path, f"is {_describe_kind(there, folder)}") from error
             raise type(error)(error.errno, error.strerror, str(path)) from error
     kind = os.fstat(found).st_mode
     if not stat.S_ISREG(kind):
@@ -73,7 +73,7 @@ def open_fd(
     return found
 
 
-def reader(path: Path, limit: int, *, base: Path | None = None) -> BinaryIO:
+def open_reader(path: Path, limit: int, *, base: Path | None = None) -> BinaryIO:
     """A regular file of at most `limit` bytes, open for reading. Raises Refused, OSError."""
     file = os.fdopen(open_fd(path, base=base), "rb")
     size = os.fstat(file.fileno()).st_size
@@ -86,20 +86,20 @@ def reader(path: Path, limit: int, *, base: Path | None = None) -> BinaryIO:
 def read(path: Path, limit: int = SMALL, *, base: Path | None = None) -> bytes:
     """Content of a regular file of at most `limit` bytes, also where it grows meanwhile. Raises
     Refused, OSError."""
-    with reader(path, limit, base=base) as file:
+    with open_reader(path, limit, base=base) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
         raise Refused(path, f"grew to more than the {limit:,} bytes that are read")
     return content
 
 
-def appender(path: Path, *, base: Path | None = None) -> BinaryIO:
+def open_appender(path: Path, *, base: Path | None = None) -> BinaryIO:
     """A regular file, made where it is missing, open for appending and reading. Raises Refused,
     OSError."""
     return os.fdopen(open_fd(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, base=base), "ab+")
 
 
-def writer(path: Path, *, base: Path | None = None) -> BinaryIO:
+def open_writer(path: Path, *, base: Path | None = None) -> BinaryIO:
     """A regular file, made or emptied. Raises Refused, OSError."""
     return os.fdopen(open_fd(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, base=base), "wb")
 
@@ -110,10 +110,10 @@ def write(path: Path, content: bytes, *, base: Path | None = None) -> None:
     base = path.parent if base is None else base
     *folders, name = path.relative_to(base).parts
     partial = path.with_name(f".{name}.{os.getpid()}.partial")
-    with _place(base, folders) as folder:
+    with _open_place(base, folders) as folder:
         old, new = (partial.name, name) if folder is not None else (partial, path)
         try:
-            with writer(partial, base=base) as file:
+            with open_writer(partial, base=base) as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -125,7 +125,7 @@ def write(path: Path, content: bytes, *, base: Path | None = None) -> None:
 
 def copy(source: Path, target: Path, limit: int = EVENTS) -> None:
     """Copy a regular file to a new one. Raises Refused, OSError."""
-    with reader(source, limit) as file, writer(target) as made:
+    with open_reader(source, limit) as file, open_writer(target) as made:
         left = limit
         while left > 0 and (block := file.read(min(left, 2**20))):
             made.write(block)
@@ -154,7 +154,7 @@ def list_names(folder: Path, suffix: str = "") -> list[str]:
     folder."""
     with (
         suppress(OSError),
-        _folder(folder.parent, [folder.name]) as opened,
+        _open_folder(folder.parent, [folder.name]) as opened,
         os.scandir(opened) as entries,
     ):
         return sorted(
@@ -200,7 +200,7 @@ def remove(path: Path, *, base: Path) -> None:
     """Remove a file or link (not what it leads to), or a folder with all that is in it; what is not
     there is fine."""
     *folders, name = path.relative_to(base).parts
-    with suppress(FileNotFoundError), _place(base, folders) as folder:
+    with suppress(FileNotFoundError), _open_place(base, folders) as folder:
         there = name if folder is not None else path
         if stat.S_ISDIR(os.stat(there, dir_fd=folder, follow_symlinks=False).st_mode):
             shutil.rmtree(there, ignore_errors=True, dir_fd=folder)
@@ -227,17 +227,17 @@ def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str], int]]:
 
 
 @contextmanager
-def _place(base: Path, below: list[str]) -> Iterator[int | None]:
+def _open_place(base: Path, below: list[str]) -> Iterator[int | None]:
     """Descriptor of a folder below `base`; None for `base` itself, which is reached by its name."""
     if not below:
         yield None
         return
-    with _folder(base, below) as opened:
+    with _open_folder(base, below) as opened:
         yield opened
 
 
 @contextmanager
-def _folder(base: Path, below: list[str]) -> Iterator[int]:
+def _open_folder(base: Path, below: list[str]) -> Iterator[int]:
     """Descriptor of a folder below `base`, each step relative to the one before."""
     opened = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -247,7 +247,7 @@ def _folder(base: Path, below: list[str]) -> Iterator[int]:
             except OSError as error:
                 if error.errno in (errno.ELOOP, errno.ENOTDIR):
                     raise Refused(
-                        base.joinpath(*below), f"{name} is {_kind(name, opened)}"
+                        base.joinpath(*below), f"{name} is {_describe_kind(name, opened)}"
                     ) from error
                 raise
             os.close(opened)
@@ -257,7 +257,7 @@ def _folder(base: Path, below: list[str]) -> Iterator[int]:
         os.close(opened)
 
 
-def _kind(name: str | Path, folder: int | None) -> str:
+def _describe_kind(name: str | Path, folder: int | None) -> str:
     with suppress(OSError):
         return _KINDS.get(
             stat.S_IFMT(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode), "no folder"
@@ -265,7 +265,7 @@ def _kind(name: str | Path, folder: int | None) -> str:
     return "no plain file"
 
 
-def shipped(name: str) -> Path:
+def find_shipped(name: str) -> Path:
     """Where `suites`, `results` or `requirements.lock` lie for this installation: in the package
     when it was built as a wheel, beside it in a checkout. The path need not exist."""
     package = Path(str(importlib.resources.files("benchmark")))

@@ -26,18 +26,18 @@ def without_secrets(text: str) -> str:
     return _SECRET.sub("***", text)
 
 
-def visible(text: str) -> str:
+def escape_controls(text: str) -> str:
     """The text with every control character written out: ESC becomes `\\x1b`."""
     if text.isascii() and text.isprintable():
         return text
-    return _CONTROL.sub(lambda found: _written(ord(found[0])), text.replace("\r\n", "\n"))
+    return _CONTROL.sub(lambda found: _escape_control(ord(found[0])), text.replace("\r\n", "\n"))
 
 
-def cleaned(text: str, limit: int = LONG) -> str:
+def clean_text(text: str, limit: int = LONG) -> str:
     """The text without passwords and control characters; what is longer than `limit` characters is
     cut and marked as cut."""
     cut = text[: 2 * limit]
-    shown = visible(without_secrets(cut))
+    shown = escape_controls(without_secrets(cut))
     return (
         shown
         if len(shown) <= limit and len(cut) == len(text)
@@ -45,12 +45,12 @@ def cleaned(text: str, limit: int = LONG) -> str:
     )
 
 
-def line(text: str, limit: int = SHORT) -> str:
+def clean_line(text: str, limit: int = SHORT) -> str:
     """The same in one line."""
-    return cleaned(" ".join(text.split()), limit)
+    return clean_text(" ".join(text.split()), limit)
 
 
-def _written(code: int) -> str:
+def _escape_control(code: int) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
@@ -71,7 +71,7 @@ def toml_key(key: str) -> str:
     return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Seconds for people: 45 s, 12 min, 3.5 h, 2.1 d."""
     if seconds < 99.5:
         return f"{seconds:.0f} s"
@@ -80,7 +80,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} d"
 
 
-def flops(amount: float | None) -> str:
+def format_flops(amount: float | None) -> str:
     """Floating point operations for people."""
     if amount is None:
         return ""

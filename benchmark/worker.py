@@ -81,7 +81,7 @@ STOPPED = 75
 
 def main(argv: list[str] | None = None) -> int:
     """Run one trial; see the module's docstring for what is written and returned."""
-    options = _parser().parse_args(argv)
+    options = _make_parser().parse_args(argv)
     if options.check is not None:
         return check(options.check)
     if options.trial is None or options.out is None:
@@ -97,12 +97,12 @@ def main(argv: list[str] | None = None) -> int:
         events.append_event(out / "events.jsonl", stopped, sync=True)
         return STOPPED
     except Exception as error:
-        return _failed(out, error)
+        return _report_failure(out, error)
 
 
 def _run(trial: Trial, options: argparse.Namespace) -> int:
-    device, survey = _device(options.device)
-    environment = provenance.environment(
+    device, survey = _resolve_device(options.device)
+    environment = provenance.describe_environment(
         device,
         options.precision,
         options.threads,
@@ -291,6 +291,12 @@ def _image_parts(
         if pretext is None
         else images(dataset.train, pretext.test_view, pretext.model.size),
         features=features,
+        validation=None
+        if dataset.validation is None
+        else images(dataset.validation, views.test, scored_at),
+        validation_labels=None
+        if dataset.validation is None
+        else torch.from_numpy(np.array(dataset.validation.labels)).to(device),
     )
 
 
@@ -324,7 +330,7 @@ def _publish(
     sizes = np.array([result.labelled for result in session.results])
     events.before_write()
     partial = out / ".indices.npz.partial"
-    with files.writer(partial) as file:
+    with files.open_writer(partial) as file:
         np.savez_compressed(file, labelled=session.pool.labelled, sizes=sizes)
     partial.replace(out / "indices.npz")
     record = Record(
@@ -348,7 +354,7 @@ def _publish(
     files.remove(out / "state", base=out)
 
 
-def _failed(out: Path, error: Exception) -> int:
+def _report_failure(out: Path, error: Exception) -> int:
     """Say why in the events and on stderr; a full disk must not hide the first error."""
     if full := _full_disk(error):
         error = StoreError(
@@ -395,7 +401,7 @@ def _forget(out: Path) -> None:
         files.remove(out / name, base=out)
 
 
-def _device(name: str) -> tuple[str, Survey | None]:
+def _resolve_device(name: str) -> tuple[str, Survey | None]:
     """The device with `auto` resolved, and what is known of this process' GPUs where one is to be
     used.
 
@@ -433,7 +439,7 @@ def _stop(*_: object) -> None:
     _signalled = True
 
 
-def _parser() -> argparse.ArgumentParser:
+def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmark.worker", description=__doc__.splitlines()[0])
     parser.add_argument("trial", type=Path, nargs="?", help="trial.json, as planned")
     parser.add_argument("out", type=Path, nargs="?", help="folder for events, state and record")

@@ -21,7 +21,7 @@ from benchmark.executors.jobs import tail_log
 from benchmark.executors.ray import node
 from benchmark.executors.ray.node import NodeSnapshot
 from benchmark.runs import events, lock
-from benchmark.runs.store import WORK, Store, check_record, has_state, outputs
+from benchmark.runs.store import WORK, Store, check_record, has_state, output_folder
 from benchmark.tracking.sync import RunSyncer
 from tests.helpers.runs import ENVIRONMENT, finish, interrupt, say_started, toy_trial
 from tests.tracking.test_sync import FakeTracker
@@ -155,8 +155,8 @@ def test_nothing_but_plain_files_is_opened_and_nothing_waits(tmp_path: Path, kin
     began = time.monotonic()
     for use in (
         files.read,
-        files.appender,
-        files.writer,
+        files.open_appender,
+        files.open_writer,
         lambda path: files.copy(path, tmp_path / "copied"),
     ):
         with pytest.raises(OSError) as caught:
@@ -181,8 +181,8 @@ def test_no_link_on_the_way_is_followed(tmp_path: Path, victim: Path) -> None:
     (run / "other").symlink_to(victim.parent)
     for use in (
         files.read,
-        files.appender,
-        files.writer,
+        files.open_appender,
+        files.open_writer,
         lambda path, base: files.write(path, b"x", base=base),
     ):
         with pytest.raises(files.Refused, match="other is a link"):
@@ -262,7 +262,7 @@ def test_a_folder_exchanged_for_a_link_all_the_time(exchanging: Path, victim: Pa
     while time.monotonic() < limit:
         try:
             seen.add(files.read(exchanging / "sub" / "victim", base=exchanging))
-            with files.appender(exchanging / "sub" / "victim", base=exchanging) as file:
+            with files.open_appender(exchanging / "sub" / "victim", base=exchanging) as file:
                 assert os.fstat(file.fileno()).st_ino != victim.stat().st_ino
         except OSError:
             seen.add(b"")
@@ -322,7 +322,7 @@ def test_the_part_of_a_container_is_no_link(tmp_path: Path, victim: Path) -> Non
     store = Store(tmp_path / "runs")
     folder = finish(store, toy_trial())
     (folder / WORK).symlink_to(victim.parent)
-    assert outputs(folder) == folder
+    assert output_folder(folder) == folder
     assert check_record(folder)
 
 

@@ -20,7 +20,7 @@ from benchmark.reports import markdown
 from benchmark.runs import events
 from benchmark.runs.events import TrialFailed
 from benchmark.runs.store import Store, last_event
-from benchmark.text import LONG, SHORT, cleaned, line, visible, without_secrets
+from benchmark.text import LONG, SHORT, clean_line, clean_text, escape_controls, without_secrets
 from tests.helpers.runs import ENVIRONMENT, fail, toy_trial
 
 EVIL = (
@@ -37,11 +37,15 @@ def harmless(said: str) -> None:
 
 def test_control_characters_are_written_out() -> None:
     assert (
-        visible("a\x1b[31mb\x00\x7f\x85\u202e\u200b") == "a\\x1b[31mb\\x00\\x7f\\x85\\u202e\\u200b"
+        escape_controls("a\x1b[31mb\x00\x7f\x85\u202e\u200b")
+        == "a\\x1b[31mb\\x00\\x7f\\x85\\u202e\\u200b"
     )
-    assert visible("tab\t, line\nline\r\nend, ä, 漢, 😀") == "tab\t, line\nline\nend, ä, 漢, 😀"
-    assert visible("over\rwritten") == "over\\x0dwritten"
-    assert visible("\ud800") == "\\ud800"
+    assert (
+        escape_controls("tab\t, line\nline\r\nend, ä, 漢, 😀")
+        == "tab\t, line\nline\nend, ä, 漢, 😀"
+    )
+    assert escape_controls("over\rwritten") == "over\\x0dwritten"
+    assert escape_controls("\ud800") == "\\ud800"
 
 
 @pytest.mark.parametrize(
@@ -61,16 +65,16 @@ def test_addresses_lose_their_passwords(said: str, shown: str) -> None:
 
 
 def test_what_is_too_long_is_cut_and_says_so() -> None:
-    assert cleaned("x" * LONG) == "x" * LONG
-    long = cleaned("y" * 10_000_000)
+    assert clean_text("x" * LONG) == "x" * LONG
+    long = clean_text("y" * 10_000_000)
     assert len(long) < LONG + 50 and long.endswith("[... 10,000,000 characters]")
-    assert line("a\n\n  b\tc") == "a b c"
-    assert len(line("word " * 1_000_000)) < SHORT + 50
+    assert clean_line("a\n\n  b\tc") == "a b c"
+    assert len(clean_line("word " * 1_000_000)) < SHORT + 50
 
 
 def test_a_failure_is_clean_wherever_it_is_read(tmp_path: Path) -> None:
     """As the event is made, and as it is read from a file that somebody else wrote."""
-    assert events.TrialFailed(time=1.0, kind=EVIL, message=EVIL).message == cleaned(EVIL)
+    assert events.TrialFailed(time=1.0, kind=EVIL, message=EVIL).message == clean_text(EVIL)
     folder = fail(Store(tmp_path / "runs"), toy_trial())
     raw = TrialFailed.model_construct(
         type="failed", time=1.0, kind="E", message=EVIL + "z" * 30_000
@@ -107,7 +111,7 @@ def test_status_shows_a_hostile_failure(tmp_path: Path, capsys: pytest.CaptureFi
 def test_every_console_is_clean(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr("sys.stdout", stream)
-    out = printing.console()
+    out = printing.make_console()
     table = Table("head")
     table.add_row(printing.escape(EVIL))
     out.print(table)
@@ -116,7 +120,7 @@ def test_every_console_is_clean(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_markdown_is_clean() -> None:
-    harmful = markdown.cell(f"<script>alert(1)</script> | {EVIL}")
+    harmful = markdown.escape_cell(f"<script>alert(1)</script> | {EVIL}")
     assert "<script" not in harmful and not set(harmful) & set(HARMFUL)
 
 
@@ -125,7 +129,7 @@ def test_a_full_disk_is_named_through_groups_and_causes(tmp_path: Path) -> None:
     for raised in (full, ExceptionGroup("two", [ValueError("x"), ExceptionGroup("one", [full])])):
         path = tmp_path / "out"
         path.mkdir(exist_ok=True)
-        assert worker._failed(path, raised) == 3
+        assert worker._report_failure(path, raised) == 3
         last = last_event(path)
         assert isinstance(last, TrialFailed)
         assert (
@@ -138,9 +142,9 @@ def test_a_full_disk_is_named_through_groups_and_causes(tmp_path: Path) -> None:
         except OSError as error:
             raise RuntimeError("a library's own words") from error
     except RuntimeError as error:
-        worker._failed(path, error)
+        worker._report_failure(path, error)
     assert "free space" in last_event(path).message
-    worker._failed(path, OSError(errno.EACCES, "denied", "/x"))
+    worker._report_failure(path, OSError(errno.EACCES, "denied", "/x"))
     assert "free space" not in last_event(path).message
 
 

@@ -161,7 +161,7 @@ def drawn_pool(protocol: Protocol, labels: Indices, streams: Streams) -> Pool:
         return Pool(*torch_randperm(size, rule.size, rule.seed), size)
     rng = streams.generator("pool")
     if rule.rule == "balanced":
-        return balanced(labels, rule.size, protocol.data.classes, rng)
+        return draw_balanced(labels, rule.size, protocol.data.classes, rng)
     if rule.rule == "uniform":
         return Pool.shuffled(size, rule.size, rng)
     raise UsageError(
@@ -171,7 +171,7 @@ def drawn_pool(protocol: Protocol, labels: Indices, streams: Streams) -> Pool:
     )
 
 
-def balanced(labels: Indices, initial: int, classes: int, rng: np.random.Generator) -> Pool:
+def draw_balanced(labels: Indices, initial: int, classes: int, rng: np.random.Generator) -> Pool:
     """initial / classes images of every class, class by class, drawn uniformly without replacement;
     the rest is shuffled.
 

@@ -112,6 +112,9 @@ class Committee:
             "spread/models": pstdev(accuracies),
             "loss/last": fmean(result.loss for result in results),
         } | {f"accuracy/model{member.place}": member.metrics["accuracy"] for member in self.members}
+        for name in ("accuracy/validation", "loss/validation"):
+            if name in self.members[0].metrics:
+                self.metrics[name] = fmean(member.metrics[name] for member in self.members)
         per_class = tuple(
             fmean(values) for values in zip(*(result.per_class for result in results), strict=True)
         )

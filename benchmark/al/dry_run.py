@@ -66,7 +66,7 @@ def side_of(trial: Trial) -> int:
 
 def shrink_protocol(protocol: Protocol, side: int = SIDE) -> Protocol:
     """The protocol with two cycles of one epoch on a handful of images of at most `side` pixels."""
-    training, acquisition = protocol.training, protocol.acquisition
+    training, acquisition, kept = protocol.training, protocol.acquisition, protocol.data.validation
     # A probe cannot be solved without images, and rows of features cost nothing: an image of every
     # class.
     first = (
@@ -80,7 +80,11 @@ def shrink_protocol(protocol: Protocol, side: int = SIDE) -> Protocol:
     return protocol.model_copy(
         update={
             "data": protocol.data.model_copy(
-                update={"train_size": max(POOL, first + POOL // 2), "test_size": TEST}
+                update={
+                    "train_size": max(POOL, first + POOL // 2),
+                    "test_size": TEST,
+                    "validation": kept and kept.model_copy(update={"size": TEST}),
+                }
             ),
             "views": _shrunk_views(protocol.views, side),
             "models": tuple(
@@ -159,7 +163,7 @@ def _shrink_view(view: tuple[Transform, ...], side: int) -> tuple[Transform, ...
 
 def synthetic_dataset(protocol: Protocol) -> Dataset:
     """Noise of the shape that the data set decodes to, in as many images as the protocol says."""
-    rng = np.random.default_rng(0)
+    rng, kept = np.random.default_rng(0), protocol.data.validation
     return Dataset(
         name=protocol.data.name,
         train=_synthetic_part(protocol, protocol.data.train_size, rng),
@@ -168,6 +172,7 @@ def synthetic_dataset(protocol: Protocol) -> Dataset:
         digest="0" * 64,
         canonical=True,
         canonical_note="",
+        validation=None if kept is None else _synthetic_part(protocol, kept.size, rng),
     )
 
 

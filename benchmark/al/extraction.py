@@ -95,11 +95,11 @@ def extract_features(
         return path
     whole = len(dataset.train) + len(dataset.test)
     with open_blocks(path, dataset, made) as blocks:
-        train = _rows(
+        train = _extract_rows(
             "train", dataset.train, network, made, blocks, lambda done: on_images(done, whole)
         )
         before = len(dataset.train)
-        test = _rows(
+        test = _extract_rows(
             "test",
             dataset.test,
             network,
@@ -149,7 +149,7 @@ def take_features(
     return path
 
 
-def _rows(
+def _extract_rows(
     name: str,
     part: Part,
     network: nn.Module,

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.al.augmentation.images import ImageSource
-from benchmark.al.networks import network, pretrain
+from benchmark.al.networks import build_network, pretrain
 from benchmark.al.objectives.base import (
     SCORING,
     Batch,
@@ -47,7 +47,7 @@ from benchmark.al.training.numerics import Numerics
 from benchmark.al.training.passes import dropout_passes, find_head, head_outputs, perturbed_copies
 from benchmark.al.training.recorder import CycleStart, EpochEnd
 from benchmark.al.training.recorders import recorders_of
-from benchmark.al.training.schedules import in_cycle, rate
+from benchmark.al.training.schedules import in_cycle, learning_rate_at
 from benchmark.errors import UsageError
 from benchmark.spec.protocol import Protocol
 from benchmark.spec.training import Adam, Model, Sgd
@@ -73,6 +73,9 @@ class LearnerData:
     """The same while it is measured."""
     features: Mapping[str, Tensor] = field(default_factory=dict)
     """Features of the pool from files, by name: (pool, d) float32 on the CPU."""
+    validation: ImageSource | None = None
+    """What the protocol keeps from the pool, through the test view, where it does."""
+    validation_labels: Tensor | None = None
 
 
 Recorder = TypeVar("Recorder")
@@ -222,7 +225,9 @@ class Learner:
         assert isinstance(recipe, Sgd | Adam), "the learner of `probe.py` has no epochs"
         with counted_once([self.student, *self.objective.modules().values()]):
             for batch in self.objective.batches(data, epoch):
-                lr = rate(schedule, recipe.lr, epoch, batch.step, training.epochs, steps)
+                lr = learning_rate_at(
+                    schedule, recipe.lr, epoch, batch.step, training.epochs, steps
+                )
                 for group in optimizer.param_groups:
                     if group.get("scheduled", True):
                         group["lr"] = lr
@@ -328,19 +333,30 @@ class Learner:
             self.metrics |= {"accuracy/best": self.best[0], "epoch/best": float(self.best[1])}
         if self.protocol.training.start == "warm_best":
             self.student.load_state_dict(self._best_state)
+        which = (
+            "averaged"
+            if self.protocol.evaluation.weights == "averaged"
+            else self.protocol.evaluation.epoch
+        )
+        judged: nn.Module = self.student
         for evaluated in (
             *(recorder.evaluated() for recorder in self.recorders),
             self.objective.evaluated(),
         ):
             for name, module in evaluated.items():
                 self.metrics[f"accuracy/{name}"] = self.evaluate(module).accuracy
-        which = (
-            "averaged"
-            if self.protocol.evaluation.weights == "averaged"
-            else self.protocol.evaluation.epoch
-        )
+                judged = module if name == which else judged
         self.metrics["accuracy"] = self.metrics[f"accuracy/{which}"]
+        self._validate(judged)
         return last
+
+    def _validate(self, model: nn.Module) -> None:
+        """Add accuracy and loss on the images that the protocol keeps from the pool, where it
+        does."""
+        images, labels = self.parts.validation, self.parts.validation_labels
+        if images is not None and labels is not None:
+            found = self._inference(images, cycle=0).evaluate(model, labels)
+            self.metrics |= {"accuracy/validation": found.accuracy, "loss/validation": found.loss}
 
     def evaluate(self, model: nn.Module) -> Evaluated:
         """Accuracy on the test set in eval mode through the test view."""
@@ -515,7 +531,7 @@ class Learner:
     def _built(self, model: Model, name: str, cycle: int = 0) -> nn.Module:
         part = name if self.place == 0 else f"{name} of model {self.place}"
         with self.streams.torch_seeded("init", cycle, part):
-            made = network(model, self.protocol.data.classes, self.parts.train.shape[0])
+            made = build_network(model, self.protocol.data.classes, self.parts.train.shape[0])
         # Teachers and references start random even where the student starts pre-trained (TOD's
         # release).
         if name in ("student", "extractor") and model.weights == "pretrained":

@@ -83,7 +83,7 @@ def declared_value(kind: str, name: str, attribute: str) -> Any:
         (
             value
             for owner in (_owner_of(kind, name), BASES[kind])
-            for value in _declared(owner, attribute)
+            for value in _declared_expression(owner, attribute)
         ),
         None,
     )
@@ -111,7 +111,7 @@ def _owner_of(kind: str, name: str) -> tuple[str, str]:
     return module, cls
 
 
-def _declared(owner: tuple[str, str], attribute: str) -> list[ast.expr]:
+def _declared_expression(owner: tuple[str, str], attribute: str) -> list[ast.expr]:
     """The expression of a declared value; nothing where there is none, or no file to read."""
     module, cls = owner
     path = _source_of(module)

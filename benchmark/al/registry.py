@@ -4,7 +4,8 @@ The tables below name what this project has: a name in a suite, and where its cl
 the object) is defined. A name is part of a trial's identity and never changes; modules and classes
 may. One's own component is `file.py:Class`, `package.module:Class`, or a name that an installed
 package announces under the entry-point group `albench.strategies`, `albench.objectives`,
-`albench.networks` or `albench.datasets`. A network may also be one of a library: `timm:resnet18`.
+`albench.networks` or `albench.datasets`. A network or a data set may also be one of a library:
+`timm:resnet18`, `torchvision:FashionMNIST`.
 """
 
 from __future__ import annotations
@@ -97,6 +98,11 @@ DATASETS = {
 }
 """A data set is an object with the methods of `DatasetFormat`; one's own may be a class that makes
 it without arguments."""
+DATA_LIBRARIES = {
+    "huggingface": "benchmark.al.datasets.hugging_face:HuggingFaceFolder",
+    "torchvision": "benchmark.al.datasets.torchvision_sets:torchvision_set",
+}
+"""What makes a data set of a library, such as `torchvision:FashionMNIST`, from its name there."""
 
 TABLES: Mapping[str, Mapping[str, str]] = {
     "strategies": STRATEGIES,
@@ -172,6 +178,9 @@ def find_class(kind: str, name: str) -> type[Any]:
 
 def find_dataset(name: str) -> Any:
     """The data set of this name. Raises UsageError where there is none, with the nearest names."""
+    library, _, rest = name.partition(":")
+    if library in DATA_LIBRARIES:
+        return _find_attribute(DATA_LIBRARIES[library])(rest)
     found, base = _find_object("datasets", name), _find_attribute(BASES["datasets"])
     made = found() if inspect.isclass(found) else found
     if not isinstance(made, base):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.api.plan import obstacle
+from benchmark.api.plan import find_obstacle
 from benchmark.api.suites import schema_text
 from benchmark.api.workspace import Workspace
 from benchmark.errors import AlbenchError, Exit, UsageError
@@ -165,7 +165,7 @@ def check_device(
     chosen = provenance.resolve_device(device)
     uuid = GpuPool().take(chosen)
     if uuid is None and chosen != "cpu":
-        raise gpus.missing(chosen, gpus.survey())
+        raise gpus.missing_gpu(chosen, gpus.survey_gpus())
     trials = _device_trials(workspace or Workspace(), selectors)
     command = [
         sys.executable,
@@ -215,16 +215,18 @@ def check_network(
     Nothing is trained and no data are needed: it sees random images of `channels` x `size` x `size`
     pixels. Raises UsageError where it cannot be built.
     """
-    from benchmark.al.networks import network
+    from benchmark.al.networks import build_network
     from benchmark.conformance.networks import check_network_contract
     from benchmark.spec.load import plugin_component
     from benchmark.spec.training import Model
 
     model = Model(name=plugin_component(name).name, params=dict(params or {}))
-    network(model, 2, channels)  # what cannot be built is the user's to fix, not a broken promise
+    build_network(
+        model, 2, channels
+    )  # what cannot be built is the user's to fix, not a broken promise
     return list(
         check_network_contract(
-            lambda classes, planes: network(model, classes, planes), size, channels=channels
+            lambda classes, planes: build_network(model, classes, planes), size, channels=channels
         )
     )
 
@@ -269,7 +271,7 @@ def _device_trials(settings: Workspace, selectors: Sequence[str]) -> list[str]:
                 if selectors
                 else (trial.strategy.name, trial.objective.name)
             )
-            if not obstacle(trial):
+            if not find_obstacle(trial):
                 found.setdefault(key, trial.model_dump_json())
     return list(found.values())
 
@@ -319,7 +321,9 @@ def _check_resolution(suite: SuiteFile) -> Iterator[Finding]:
                 yield BAD, f"profile {profile}, variant {variant}: {error}"
                 continue
             wrong = {
-                trial.method_name: reason for trial in trials if (reason := amounts.obstacle(trial))
+                trial.method_name: reason
+                for trial in trials
+                if (reason := amounts.find_obstacle(trial))
             }
             for method, reason in wrong.items():
                 yield BAD, f"profile {profile}, variant {variant}, {method}: {reason}"
@@ -388,7 +392,7 @@ def _check_methods(suites: Sequence[SuiteFile], report: Report) -> Iterator[Find
             if not (suite.changes and has_own_networks(method))
         ]
         for trial in suite.trials("paper", "as_published", own, [0]):
-            if reason := obstacle(trial):  # amounts that do not fit are reported as bad above
+            if reason := find_obstacle(trial):  # amounts that do not fit are reported as bad above
                 yield HINT, f"{trial.suite}/{trial.method_name}: {reason}"
             else:
                 lines.append(trial.model_dump_json())

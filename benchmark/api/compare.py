@@ -21,9 +21,9 @@ from benchmark.runs.events import Record
 from benchmark.runs.store import RejectedRecord, Store, data_free_id
 from benchmark.spec.groups import ALL, GROUPS, expand_groups, group_methods
 from benchmark.spec.load import SuiteFile, with_own_code
-from benchmark.spec.selectors import Selection, Selector
+from benchmark.spec.selectors import Selection, Selector, format_seeds
 from benchmark.spec.suite import Component, Method, Trial
-from benchmark.text import flops, toml_value
+from benchmark.text import format_flops, toml_value
 
 if TYPE_CHECKING:
     from benchmark.verdicts.measurements import Measurement
@@ -84,7 +84,7 @@ def regress(
     ]
 
 
-def worst(codes: Iterable[Exit]) -> Exit:
+def worst_code(codes: Iterable[Exit]) -> Exit:
     """The code of several comparisons: a discrepancy outweighs what was not measured, that what is
     inconclusive."""
     found = set(codes)
@@ -109,6 +109,67 @@ def compare_suite(
     `benchmark.verdicts.judge.judge`.
     """
     from benchmark.verdicts.judge import judge_suite
+
+    found = _gather_trials(settings, selection, suite, borrow=borrow)
+    resolved = suite.resolve(selection.profile, selection.variant)
+    measured, own = ({row.method for row in rows} for rows in (found.measurements, found.own))
+    with_themselves = measured - (set() if publish else own)
+    judgement = judge_suite(
+        suite,
+        [*found.measurements, *found.parts],
+        profile=selection.profile,
+        variant=selection.variant,
+        methods=chosen_methods(selection, suite),
+        references=found.committed,
+        external=found.external,
+        unjudged=with_themselves if resolved.rule.reference == "records" else set(),
+        looks=looks,
+    )
+    stored = {(row.trial_id, row.env_id) for row in found.own}
+    borrowed = [row for row in found.measurements if (row.trial_id, row.env_id) not in stored]
+    lines = [
+        *conditions.summarize_conditions(found.records),
+        *_committed_conditions(settings, suite, borrowed if borrow else []),
+    ]
+    taken = "" if publish else ", ".join(sorted(measured - own))
+    facts = {"Taken from results/": taken} if taken else {}
+    facts |= _collect_facts(lines, found.records, resolved.rule.margin, resolved.rule.metric)
+    is_complete = _is_complete(selection, suite, found.measurements)
+    return ComparisonResult(
+        suite,
+        judgement,
+        found.measurements,
+        found.records,
+        _cost_note(suite, selection, lines),
+        _next_commands(selection, suite, complete=is_complete, judgement=judgement),
+        facts,
+        found.refused,
+    )
+
+
+@dataclass(frozen=True)
+class _GatheredTrials:
+    """What a suite's selection has been measured by."""
+
+    own: list[Measurement]
+    """What the store has, parts included."""
+    committed: list[Measurement]
+    """All that is committed of the suite."""
+    measurements: list[Measurement]
+    """Of the selected profile, with trials that were put together from parts."""
+    parts: list[Measurement]
+    records: list[Record]
+    """Those of the store behind the measurements."""
+    external: dict[str, Component]
+    """Objectives of methods that are not the suite's."""
+    refused: list[RejectedRecord]
+
+
+def _gather_trials(
+    settings: Workspace, selection: Selection, suite: SuiteFile, *, borrow: bool
+) -> _GatheredTrials:
+    """The trials of the selection with the controls of their methods. `borrow`: see
+    `compare_suite`."""
     from benchmark.verdicts.measurements import from_records
     from benchmark.verdicts.method_table import with_controls
     from benchmark.verdicts.parts import part_profiles, with_parts
@@ -125,64 +186,18 @@ def compare_suite(
         for record in records_of(settings, replace(selection, profile=name), suite)
     ]
     own, committed = from_records([*records, *pieces]), committed_rows(settings, suite)
-    rows = [*own, *_absent_trials(own, committed, selection, profiles)] if borrow else own
-    whole = with_parts(suite, rows, selection.profile, selection.variant)
+    absent = _absent_trials(own, committed, selection, profiles) if borrow else []
+    whole = with_parts(suite, [*own, *absent], selection.profile, selection.variant)
     measurements = [row for row in whole if row.profile == selection.profile]
+    parts = [row for row in whole if row.profile in profiles]
     records = [*records, *_used_records(pieces, measurements)]
     if methods is not None:
-        wanted = with_controls(
-            resolved, methods, dict.fromkeys(row.method for row in measurements), external
-        )
+        measured = dict.fromkeys(row.method for row in measurements)
+        wanted = with_controls(resolved, methods, measured, external)
         measurements = [row for row in measurements if row.method in wanted]
         records = [record for record in records if record.trial.method_name in wanted]
-    here = {row.method for row in own} if not publish else set()
-    unjudged = (
-        {row.method for row in measurements} - here
-        if resolved.rule.reference == "records"
-        else set()
-    )
-    pieces_here = [
-        row
-        for row in whole
-        if row.profile in profiles and (methods is None or row.method in methods)
-    ]
-    judgement = judge_suite(
-        suite,
-        [*measurements, *pieces_here],
-        profile=selection.profile,
-        variant=selection.variant,
-        methods=methods,
-        references=committed,
-        external=external,
-        unjudged=unjudged,
-        looks=looks,
-    )
-    taken = (
-        []
-        if publish
-        else sorted({row.method for row in measurements} - {row.method for row in own})
-    )
-    facts = {"Taken from results/": ", ".join(taken)} if taken else {}
-    mine = {(row.trial_id, row.env_id) for row in own}
-    borrowed = [row for row in measurements if borrow and (row.trial_id, row.env_id) not in mine]
-    lines = [
-        *conditions.summarize_conditions(records),
-        *_committed_conditions(settings, suite, borrowed),
-    ]
-    facts |= _collect_facts(lines, records, resolved.rule.margin, resolved.rule.metric)
-    commands = _next_commands(
-        selection, suite, complete=_is_complete(selection, suite, measurements), judgement=judgement
-    )
-    return ComparisonResult(
-        suite,
-        judgement,
-        measurements,
-        records,
-        _cost_note(suite, selection, lines),
-        commands,
-        facts,
-        refused,
-    )
+        parts = [row for row in parts if row.method in methods]
+    return _GatheredTrials(own, committed, measurements, parts, records, external, refused)
 
 
 def regress_suite(
@@ -350,15 +365,15 @@ def costs_of(suite: SuiteFile, selection: Selection) -> dict[str, float]:
 
 def _cost_note(suite: SuiteFile, selection: Selection, lines: Sequence[Conditions]) -> str:
     """What one trial costs, and what was spent on those that are here."""
-    from benchmark.text import duration
+    from benchmark.text import format_duration
 
     parts, amounts = [], costs_of(suite, selection).values()
     if amounts:
-        low, high = flops(min(amounts)), flops(max(amounts))
+        low, high = format_flops(min(amounts)), format_flops(max(amounts))
         parts.append(f"One trial costs {low if low == high else f'{low} to {high}'}.")
     trials = sum(one.trials for one in lines)
     if trials:
-        spent = duration(sum(one.seconds for one in lines))
+        spent = format_duration(sum(one.seconds for one in lines))
         where = ", ".join(sorted({one.device_model for one in lines}))
         parts.append(f"{trials} trial{'s' * (trials != 1)} took {spent} of computation on {where}.")
     return " ".join(parts)
@@ -397,7 +412,7 @@ def _next_commands(
     known = _own_methods(selection, suite)
     chosen += ["--methods", ",".join(known)] if known else []
     chosen += own_arguments(selection)
-    seeds = ["--seeds", ",".join(map(str, selection.seeds))] if selection.seeds else []
+    seeds = ["--seeds", format_seeds(selection.seeds)] if selection.seeds else []
     verbs = {} if complete else {MISSING: ["run", *chosen, *seeds]}
     # Pairs with committed records need the seeds of these: more seeds decide nothing there.
     more = (
@@ -488,7 +503,7 @@ def _describe_determinism(
 ) -> str:
     """What was asked of the arithmetic, what that promises, and what trials with several answers
     show."""
-    from benchmark.verdicts.determinism import levels
+    from benchmark.verdicts.determinism import weakest_levels
 
     on_cpu = all(line.device == "cpu" for line in lines)
     if not all(line.deterministic for line in lines):
@@ -500,7 +515,7 @@ def _describe_determinism(
         asked = "deterministic algorithms on CPU: equal environments give equal bits"
     else:
         asked = "deterministic algorithms were requested"
-    seen = Counter(levels(records, margin, metric))
+    seen = Counter(weakest_levels(records, margin, metric))
     if not seen:
         return asked
     words = ", ".join(f"{count} {level}" for level, count in seen.items())

@@ -17,8 +17,8 @@ from pathlib import Path
 from benchmark.api.check import BAD, GOOD, HINT, data_findings
 from benchmark.api.workspace import Workspace
 from benchmark.errors import AlbenchError, ExecutorError, without_secrets
-from benchmark.executors.local.executor import cores
-from benchmark.files import shipped
+from benchmark.executors.local.executor import count_cores
+from benchmark.files import find_shipped
 from benchmark.runs.lock import lock_run, on_network
 from benchmark.runs.store import Store
 from benchmark.spec.load import load_suite, suite_files
@@ -86,17 +86,17 @@ def examine_machine(
     """
     settings = workspace or Workspace()
     checks: dict[str, Callable[[], Findings]] = {
-        "python": python,
-        "packages": packages,
-        "device": device,
-        "runs folder": lambda: runs(settings),
-        "disk": lambda: disk(settings),
-        "system": lambda: system(settings),
-        "data": lambda: data(settings),
-        "docker": docker,
-        "ray": ray,
-        "slurm": slurm,
-        "tracker": lambda: tracker(settings, tracking_uri),
+        "python": check_python,
+        "packages": check_packages,
+        "device": check_device,
+        "runs folder": lambda: check_runs(settings),
+        "disk": lambda: check_disk(settings),
+        "system": lambda: check_system(settings),
+        "data": lambda: check_data(settings),
+        "docker": check_docker,
+        "ray": check_ray,
+        "slurm": check_slurm,
+        "tracker": lambda: check_tracker(settings, tracking_uri),
     }
     for name, look in checks.items():
         yield MachineCheck(name, examine(look))
@@ -122,12 +122,12 @@ def examine(look: Callable[[], Findings]) -> list[Diagnosis]:
         ]
 
 
-def python() -> Findings:
+def check_python() -> Findings:
     """Its version: an older one than we need does not get as far as this."""
     yield Diagnosis(GOOD, f"{sys.version.split()[0]} at {sys.executable}")
 
 
-def packages(lock: Path = shipped("requirements.lock")) -> Findings:  # noqa: B008 -- a constant
+def check_packages(lock: Path = find_shipped("requirements.lock")) -> Findings:  # noqa: B008 -- a constant
     """Whether what we use is installed, and as the lock pins it."""
     text = lock.read_text(encoding="utf-8") if lock.is_file() else ""
     pinned: dict[str, set[str]] = {}
@@ -157,16 +157,16 @@ def packages(lock: Path = shipped("requirements.lock")) -> Findings:  # noqa: B0
         )
 
 
-def device() -> Findings:
+def check_device() -> Findings:
     """Processor and GPUs: what the driver lists, and whether torch can use it."""
     from benchmark.runs import environment as provenance
     from benchmark.runs import gpus
 
-    model, isa = provenance.cpu()
+    model, isa = provenance.describe_cpu()
     yield Diagnosis(
-        GOOD, f"{model}, {isa}, {cores()} cores usable, torch {provenance.torch_version()}"
+        GOOD, f"{model}, {isa}, {count_cores()} cores usable, torch {provenance.torch_version()}"
     )
-    found = gpus.survey()
+    found = gpus.survey_gpus()
     for gpu in found.usable:
         parts = f", {gpu.multiprocessors} multiprocessors" if gpu.multiprocessors else ""
         yield Diagnosis(
@@ -188,7 +188,7 @@ def device() -> Findings:
         )
 
 
-def runs(settings: Workspace) -> Findings:
+def check_runs(settings: Workspace) -> Findings:
     """Whether the runs folder can be written."""
     Store(settings.runs).prepare()
     yield Diagnosis(GOOD, f"{settings.runs.resolve()} can be written")
@@ -200,13 +200,15 @@ def runs(settings: Workspace) -> Findings:
         )
 
 
-def disk(settings: Workspace) -> Findings:
+def check_disk(settings: Workspace) -> Findings:
     """Free space."""
     for name, folder in (("runs", settings.runs), ("cache", settings.cache)):
-        yield space(folder, name, FREE_GB, f"free some, `albench clean`, or move it with --{name}")
+        yield check_space(
+            folder, name, FREE_GB, f"free some, `albench clean`, or move it with --{name}"
+        )
 
 
-def system(settings: Workspace) -> Findings:
+def check_system(settings: Workspace) -> Findings:
     """What runs ask of the system, tried: locks in the runs folder, sockets among temporary files,
     processes, a home."""
     with (
@@ -230,7 +232,7 @@ def system(settings: Workspace) -> Findings:
             "own, seconds each",
             "name a short folder on a local disk with TMPDIR",
         )
-    yield space(
+    yield check_space(
         Path(tempfile.gettempdir()),
         "temporary files",
         TEMPORARY_GB,
@@ -244,7 +246,7 @@ def system(settings: Workspace) -> Findings:
         yield Diagnosis(HINT, text, "set HOME to a folder of yours")
 
 
-def space(folder: Path, name: str, needed: float, remedy: str) -> Diagnosis:
+def check_space(folder: Path, name: str, needed: float, remedy: str) -> Diagnosis:
     """Whether a folder's disk has so many GB left."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free / 1e9
@@ -256,7 +258,7 @@ def space(folder: Path, name: str, needed: float, remedy: str) -> Diagnosis:
     )
 
 
-def data(settings: Workspace) -> Findings:
+def check_data(settings: Workspace) -> Findings:
     """Every data set of the suites."""
     seen: set[str] = set()
     for path in suite_files(settings.suites):
@@ -273,18 +275,18 @@ def data(settings: Workspace) -> Findings:
             )
 
 
-def docker() -> Findings:
+def check_docker() -> Findings:
     """The engine, GPUs in containers, the image of this code, and room for it."""
     from benchmark.executors.docker import engine as executor
     from benchmark.runs import gpus
 
     try:
-        found = executor.condition()
+        found = executor.engine_condition()
     except ExecutorError as error:
         yield Diagnosis(HINT, error.message, f"{error.remedy}; --executor local works without")
         return
     yield Diagnosis(GOOD, f"engine {found.version}")
-    if gpus.survey().listed:
+    if gpus.survey_gpus().listed:
         yield (
             Diagnosis(GOOD, "containers get GPUs")
             if found.gpus
@@ -300,12 +302,12 @@ def docker() -> Findings:
     )
     folder = Path(found.folder)
     if folder.exists() and os.access(folder, os.R_OK):
-        yield space(
+        yield check_space(
             folder, "images", IMAGE_GB, "`docker image prune`, or move the engine's data-root"
         )
 
 
-def ray() -> Findings:
+def check_ray() -> Findings:
     """The optional package for clusters."""
     if importlib.util.find_spec("ray") is None:
         text = "not installed; only --executor ray needs it"
@@ -321,7 +323,7 @@ def ray() -> Findings:
     yield Diagnosis(GOOD, f"ray {importlib.metadata.version('ray')}, {where}")
 
 
-def slurm() -> Findings:
+def check_slurm() -> Findings:
     """The optional package for Slurm, and Slurm's own commands."""
     if importlib.util.find_spec("submitit") is None:
         text = "submitit is not installed; only --executor slurm needs it"
@@ -335,7 +337,7 @@ def slurm() -> Findings:
     yield Diagnosis(GOOD, f"submitit {version}, sbatch is in PATH")
 
 
-def tracker(settings: Workspace, uri: str | None) -> Findings:
+def check_tracker(settings: Workspace, uri: str | None) -> Findings:
     """Whether MLflow answers."""
     from benchmark.tracking import mlflow as tracking
 

@@ -12,7 +12,7 @@ from benchmark.api.selection import Selectors, as_selection, parse_selectors
 from benchmark.api.workspace import Workspace
 from benchmark.errors import UsageError
 from benchmark.planning import amounts
-from benchmark.planning.plan import DataStatus, Plan, data_key, make_plan, speeds
+from benchmark.planning.plan import DataStatus, Plan, data_key, make_plan, measure_speeds
 from benchmark.planning.workload import add_step_cost
 from benchmark.runs.events import Environment, Precision, Step
 from benchmark.runs.store import Store
@@ -99,7 +99,7 @@ def build_plan(
         environment,
         data=data,
         status=partial(store.status, env=environment),
-        obstacle=obstacle,
+        obstacle=find_obstacle,
         speeds=_known_speeds(asked, store, environment),
         allow_noncanonical=options.allow_noncanonical_data,
         fresh=options.fresh,
@@ -215,10 +215,10 @@ def _known_speeds(
         for record in store.records()
         if record.env_id == environment.env_id and record.trial.suite in suites
     ]
-    return speeds(records, costs)
+    return measure_speeds(records, costs)
 
 
-def obstacle(trial: Trial) -> str:
+def find_obstacle(trial: Trial) -> str:
     """Why a trial cannot be done: its strategy, objective or network does not exist, or its amounts
     do not fit. Nothing is imported to find out."""
     missing = _missing_component("strategies", trial.strategy) or _missing_component(
@@ -230,7 +230,7 @@ def obstacle(trial: Trial) -> str:
         ),
         "",
     )
-    return missing or amounts.obstacle(trial)
+    return missing or amounts.find_obstacle(trial)
 
 
 def _missing_component(kind: str, component: Component | Model) -> str:

@@ -64,12 +64,13 @@ def read_selections(text: str) -> list[StoredSelection]:
 def _from_run(folder: Path) -> StoredSelection:
     import numpy as np
 
-    from benchmark.runs.store import check_record, outputs
+    from benchmark.runs.store import check_record, output_folder
 
     try:
         record = check_record(folder)
         with np.load(
-            io.BytesIO(files.read(outputs(folder) / "indices.npz", files.SMALL)), allow_pickle=False
+            io.BytesIO(files.read(output_folder(folder) / "indices.npz", files.SMALL)),
+            allow_pickle=False,
         ) as stored:
             labelled, sizes = stored["labelled"].tolist(), stored["sizes"].tolist()
     except (OSError, ValueError, KeyError) as error:

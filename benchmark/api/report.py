@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from benchmark.api.compare import (
@@ -20,6 +21,7 @@ from benchmark.api.compare import (
 )
 from benchmark.api.purchases import summarize_purchases
 from benchmark.api.report_stamp import Stamp
+from benchmark.api.report_tracking import track_report
 from benchmark.api.selection import Selectors, as_selection
 from benchmark.api.tracking import suite_page
 from benchmark.api.workspace import Workspace
@@ -33,7 +35,7 @@ from benchmark.tracking import links
 if TYPE_CHECKING:
     from benchmark.reports.page_context import PageContext
     from benchmark.verdicts.measurements import Measurement
-    from benchmark.verdicts.results import Estimate, SuiteVerdict
+    from benchmark.verdicts.results import SuiteVerdict
 
 WHOLE = ("paper", "as_published")
 """Profile and variant of a suite's whole protocol, whose report lies in the suite's own folder."""
@@ -155,8 +157,10 @@ def report(
 def _republish(selection: Selection, workspace: Workspace) -> ReportResult:
     """Every profile and variant with committed trials of the selected suites, judged and written
     again: measurements, labelled sets and conditions stay as they are. Run folders and the tracker
-    are neither read nor changed."""
+    are neither read nor changed. Parts that were put together into a whole have its page instead of
+    their own."""
     from benchmark.reports import write
+    from benchmark.verdicts.parts import shown_profiles
 
     base = workspace.results
     alone = Workspace(
@@ -172,7 +176,11 @@ def _republish(selection: Selection, workspace: Workspace) -> ReportResult:
     costs: dict[tuple[str, str], float] = {}
     suites = selection.suites(workspace.suites)
     for suite in suites:
-        kept = dict.fromkeys((row.profile, row.variant) for row in committed_rows(alone, suite))
+        rows = committed_rows(alone, suite)
+        kept = shown_profiles(suite, rows)
+        for profile, variant in {(row.profile, row.variant) for row in rows} - set(kept):
+            here = Selection([Selector(suite.id)], profile, variant)
+            shutil.rmtree(_report_folder(base, here, suite), ignore_errors=True)
         for profile, variant in kept:
             here = Selection([Selector(suite.id)], profile, variant)
             item = compare_suite(alone, here, suite, borrow=True, publish=True)
@@ -244,9 +252,7 @@ def _write_suite(
     if options.publish:
         tables, changes = _publish_measurements(workspace, item, selection)
         files = [*files, *tables]
-    problem = (
-        _track_report(workspace, item, files, options.tracking_uri) if options.tracking else ""
-    )
+    problem = track_report(workspace, item, files, options.tracking_uri) if options.tracking else ""
     if workspace.runs.is_dir() and not problem:
         stamp.save(files, tracker)
     return SuiteReport(item, files, changes, problem)
@@ -372,128 +378,12 @@ def _publish_picks(
     return [path] if kept else []
 
 
-# ----------------------------------------------------------------------------------------- tracking
-
-
 def _tracker_stamp(workspace: Workspace, options: ReportOptions) -> str:
     """Which tracker gets the verdicts: a database by its file, so that a new one gets them too;
     empty for none. A server may lose them unnoticed, so it gets them every time."""
     if not options.tracking:
         return ""
-    file = links.database(options.tracking_uri or links.embedded(workspace.runs))
+    file = links.database_file(options.tracking_uri or links.embedded_uri(workspace.runs))
     if file is None:
         return f"{options.tracking_uri} at {time.time_ns()}"
     return str(file.stat().st_ino) if file.exists() else ""
-
-
-def _track_report(
-    settings: Workspace, item: ComparisonResult, files: Sequence[Path], uri: str | None
-) -> str:
-    """Add verdicts, pictures and the page to the tracker; why that failed, which is no failure of
-    the report."""
-    if uri is None and not (settings.runs / ".tracking" / "mlflow.db").exists():
-        return ""
-    from benchmark.reports.formatting import headline
-    from benchmark.tracking import mlflow as tracking
-
-    judgement = item.judgement
-    shown = {path.stem: path for path in files if path.suffix in (".png", ".html")}
-    try:
-        tracking.publish_verdicts(
-            uri,
-            item.suite.id,
-            judgement.profile,
-            judgement.variant,
-            tracked_rows(judgement),
-            shown,
-            runs=settings.runs,
-            methods=list(dict.fromkeys(cell.method for cell in judgement.cells)),
-            lead=headline(judgement),
-            about=_describe_suite(item, headline(judgement)),
-        )
-    except Exception as error:
-        return f"tracking: {error}\n  the report is complete without it"
-    return ""
-
-
-def _describe_suite(item: ComparisonResult, sentence: str) -> str:
-    """What a suite is and what came out, in Markdown: the verdict's sentence, title, paper, and a
-    line for each claim."""
-    from benchmark.reports.formatting import claim_text
-    from benchmark.reports.html import ARCHIVES
-
-    paper, judgement = item.suite.suite.paper, item.judgement
-    named = f"{paper.title}, {paper.venue} {paper.year}"
-    archive, _, number = paper.preprint.partition(":")
-    link = f"{ARCHIVES[archive]}{number}" if archive in ARCHIVES else ""
-    lines = [f"**{sentence}**", f"{judgement.title}. {f'[{named}]({link})' if link else named}"]
-    claims = [f"- {claim_text(claim)} {claim.id}: {claim.text}" for claim in judgement.claims]
-    return "\n\n".join([*lines, *(["\n".join(claims)] if claims else [])])
-
-
-def tracked_rows(judgement: SuiteVerdict) -> list[dict[str, Any]]:
-    """Verdicts on numbers, areas and claims, and how methods stand, one row each. Rows without a
-    method concern all."""
-    curve = "area under {}" if judgement.rule.curve == "area" else "mean over sizes of {}"
-    gain = "area" if judgement.rule.curve == "area" else "mean over sizes"
-    rows: list[dict[str, Any]] = [
-        {
-            "method": item.method,
-            "what": item.metric,
-            "labelled": item.labelled,
-            "verdict": str(item.verdict.kind),
-            **_estimate_values(item.estimate),
-            "reason": item.verdict.reason,
-            "source": item.source,
-        }
-        for item in judgement.numbers
-        if item.decides
-    ]
-    rows += [
-        {
-            "method": item.method,
-            "what": curve.format(item.metric),
-            "labelled": None,
-            "verdict": str(item.verdict.kind),
-            **_estimate_values(item.estimate),
-            "reason": item.verdict.reason,
-            "source": item.source,
-        }
-        for item in judgement.curves
-    ]
-    rows += [
-        {
-            "method": item.method,
-            "what": f"gain over {item.control} ({gain})",
-            "difference": item.gain,
-            "low": item.gain_low,
-            "high": item.gain_high,
-            "n": item.n,
-        }
-        for item in judgement.standings
-        if item.control
-    ]
-    rows += [
-        {
-            "what": f"claim {claim.id}: {claim.text}",
-            "verdict": str(claim.outcome),
-            "reason": claim.reason,
-            "source": claim.source,
-        }
-        for claim in judgement.claims
-    ]
-    return rows
-
-
-def _estimate_values(found: Estimate | None) -> dict[str, Any]:
-    names = {
-        "ours": "mean",
-        "sd": "sd",
-        "n": "n",
-        "published": "reference",
-        "difference": "difference",
-        "low": "low",
-        "high": "high",
-        "needed": "needed",
-    }
-    return {name: None if found is None else getattr(found, field) for name, field in names.items()}

@@ -13,7 +13,7 @@ from benchmark.errors import UsageError
 from benchmark.runs import events
 from benchmark.runs.events import CycleFinished
 from benchmark.runs.lock import lock_owner
-from benchmark.runs.store import RunStatus, Store, data_free_id, outputs
+from benchmark.runs.store import RunStatus, Store, data_free_id, output_folder
 from benchmark.spec.selectors import Selection, Selector
 from benchmark.spec.suite import Trial
 
@@ -51,20 +51,20 @@ def status(
     names nothing.
     """
     workspace = workspace or Workspace()
-    is_meant = _matcher(selectors, workspace)
+    is_meant = _make_matcher(selectors, workspace)
     store, found = Store(workspace.runs), []
     for folder in store.folders():
         trial = _read_trial(folder)
         if trial is None or not is_meant(trial):
             continue
         known = store.status_of(folder, trial)
-        seen = files.stat_file(outputs(folder) / "events.jsonl")
+        seen = files.stat_file(output_folder(folder) / "events.jsonl")
         last = _last_cycle(folder) if known.cycles else None
         found.append(Run(folder, trial, known, last, None if seen is None else seen.st_mtime))
     return found
 
 
-def _matcher(
+def _make_matcher(
     selectors: str | Selector | Sequence[str | Selector] | Selection, workspace: Workspace
 ) -> Callable[[Trial], bool]:
     """Whether a trial is meant."""
@@ -83,7 +83,7 @@ def _read_trial(folder: Path) -> Trial | None:
 
 
 def _last_cycle(folder: Path) -> CycleFinished | None:
-    found = (event for event, _ in events.read_events(outputs(folder) / "events.jsonl"))
+    found = (event for event, _ in events.read_events(output_folder(folder) / "events.jsonl"))
     cycles = (event for event in found if isinstance(event, CycleFinished))
     return max(cycles, key=lambda event: event.result.cycle, default=None)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.api.workspace import Workspace
 from benchmark.errors import AlbenchError, UsageError
-from benchmark.text import SHORT, cleaned
+from benchmark.text import SHORT, clean_text
 
 if TYPE_CHECKING:
     from benchmark.spec.load import SuiteFile
@@ -54,7 +54,7 @@ def _summary_line(path: Path) -> str:
     try:
         raw = read_suite(path).values
         counts = f"{len(raw['methods']):2} methods  {len(raw['seeds'])} seeds"
-        return cleaned(f"{counts}  {raw['title']}; {raw['headline']}".replace("\n", " "), SHORT)
+        return clean_text(f"{counts}  {raw['title']}; {raw['headline']}".replace("\n", " "), SHORT)
     except (AlbenchError, ValueError, LookupError, TypeError, RecursionError):
         return "not valid: see `albench check`"
 
@@ -63,13 +63,13 @@ def describe(
     found: SuiteFile, profile: str = "paper", variant: str = "as_published"
 ) -> dict[str, Any]:
     """Everything `show` says, as plain values."""
-    from benchmark.spec.base import leaves
+    from benchmark.spec.base import flatten_leaves
     from benchmark.spec.load import PINNED
 
     suite = found.resolve(profile, variant)
     whole = suite.model_dump(mode="json", exclude_unset=True)
-    base = dict(leaves(found.suite.model_dump(mode="json", exclude_unset=True)))
-    values = leaves({part: whole[part] for part in PINNED if part in whole})
+    base = dict(flatten_leaves(found.suite.model_dump(mode="json", exclude_unset=True)))
+    values = flatten_leaves({part: whole[part] for part in PINNED if part in whole})
     return {
         "id": found.id,
         "file": str(found.path),

@@ -55,7 +55,7 @@ def suite_page(
     Empty where MLflow has no runs of the suite. Needs no library of MLflow and no running server
     for the embedded tracker.
     """
-    uri = tracking_uri or links.embedded((workspace or Workspace()).runs)
+    uri = tracking_uri or links.embedded_uri((workspace or Workspace()).runs)
     found = links.experiment_id(uri, suite)
     return links.runs_page(uri if uri.startswith("http") else links.ADDRESS, found) if found else ""
 
@@ -65,7 +65,7 @@ def suite_pages(
 ) -> dict[str, str]:
     """Addresses of the pages of all suites on a server at `address` that serves a sqlite tracker,
     by the suite's id."""
-    uri = tracking_uri or links.embedded((workspace or Workspace()).runs)
+    uri = tracking_uri or links.embedded_uri((workspace or Workspace()).runs)
     found = links.experiment_ids(uri)
     return {
         name: links.runs_page(address, number)

@@ -22,7 +22,7 @@ from benchmark.api.selection import Selectors, as_selection
 from benchmark.api.workspace import Workspace
 from benchmark.errors import ExecutorError, Exit
 from benchmark.executors.base import JobLoop, Running
-from benchmark.executors.jobs import Job, JobOutcome, guarded, outcome_of
+from benchmark.executors.jobs import Job, JobOutcome, guard_cache, outcome_of
 from benchmark.executors.local.executor import Spawned
 from benchmark.planning.plan import PlannedTrial
 from benchmark.runs.events import CycleFinished, Environment, EpochFinished, Precision, Record, Step
@@ -31,7 +31,7 @@ from benchmark.spec.identity import trial_id
 from benchmark.spec.load import find_suite
 from benchmark.spec.selectors import Selection
 from benchmark.spec.suite import Trial
-from benchmark.verdicts.determinism import Divergence, Level, divergence, level
+from benchmark.verdicts.determinism import Divergence, Level, find_divergence, shared_level
 
 ORDER = tuple(Level)
 """Levels of determinism, strongest first."""
@@ -211,10 +211,10 @@ def verify_trials(
     first = records["first"]
     return VerificationResult(
         name=template.name,
-        repeated=level(records["second"], first, tolerance, metric),
-        resumed=level(records["resumed"], first, tolerance, metric),
-        repeated_at=divergence(records["second"], first),
-        resumed_at=divergence(records["resumed"], first),
+        repeated=shared_level(records["second"], first, tolerance, metric),
+        resumed=shared_level(records["resumed"], first, tolerance, metric),
+        repeated_at=find_divergence(records["second"], first),
+        resumed_at=find_divergence(records["resumed"], first),
         killed=killed,
     )
 
@@ -236,7 +236,7 @@ def _drive_job(
     job: Job, worker: str, on_event: Callable[[Job, object], None], running: list[Running]
 ) -> JobOutcome:
     def start(this: Job, time_limit: float | None) -> Running:
-        running.append(Spawned(worker, this, guarded(this).argv(time_limit)))
+        running.append(Spawned(worker, this, guard_cache(this).argv(time_limit)))
         return running[-1]
 
     (outcome,) = JobLoop(start, outcome_of, on_event)([job], 1, None)

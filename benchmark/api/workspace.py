@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.files import shipped
+from benchmark.files import find_shipped
 
 
 @dataclass(frozen=True, init=False)
@@ -32,7 +32,7 @@ class Workspace:
         """Defaults: suites in ./suites or, where there is none, those of the package; results
         beside the suites; the cache inside the runs folder."""
         if suites is None:
-            suites = Path("suites") if Path("suites").is_dir() else shipped("suites")
+            suites = Path("suites") if Path("suites").is_dir() else find_shipped("suites")
         for name, value in (
             ("suites", Path(suites)),
             ("runs", Path(runs)),

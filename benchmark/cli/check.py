@@ -6,9 +6,9 @@ import rich_click as click
 
 from benchmark.api.check import BAD, GOOD, Arithmetic, CheckResult, check_device, check_each
 from benchmark.api.workspace import Workspace
-from benchmark.cli.tables import console, grid, ticker
+from benchmark.cli.tables import make_console, make_grid, make_ticker
 from benchmark.errors import Exit
-from benchmark.text import cleaned
+from benchmark.text import clean_text
 
 
 @click.command()
@@ -48,7 +48,7 @@ def check(
     if device is not None:
         return _check_device(workspace, selectors, device)
     bad = 0
-    with ticker() as tick:
+    with make_ticker() as tick:
         for result in check_each(selectors, workspace, quick=quick, networks=networks, report=tick):
             _print_result(result)
             bad += not result.is_good
@@ -59,19 +59,19 @@ def _print_result(result: CheckResult) -> None:
     click.echo(f"{GOOD if result.is_good else BAD:4} {result.name}")
     for kind, text in result.findings:
         if kind != GOOD:
-            click.echo(f"     {kind}: {cleaned(' '.join(text.split()))}")
+            click.echo(f"     {kind}: {clean_text(' '.join(text.split()))}")
 
 
 def _check_device(workspace: Workspace, selectors: tuple[str, ...], device: str) -> int:
     """The table of what holds on a device."""
-    with ticker() as tick:
+    with make_ticker() as tick:
         result = check_device(device, selectors, workspace, report=tick)
-    table = grid("method", *(f"{precision} {step}" for precision, step in result.arithmetics))
+    table = make_grid("method", *(f"{precision} {step}" for precision, step in result.arithmetics))
     for name, cells in result.failures.items():
         table.add_row(
             name, *("NO" if cells.get(column) else "holds" for column in result.arithmetics)
         )
-    console().print(table)
+    make_console().print(table)
     for name, cells in result.failures.items():
         for words, places in _by_words(cells).items():
             click.echo(f"{name}: {', '.join(places)}: {words}")

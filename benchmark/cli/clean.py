@@ -7,7 +7,7 @@ import rich_click as click
 from benchmark.api import status
 from benchmark.api.workspace import Workspace
 from benchmark.errors import Exit
-from benchmark.text import line
+from benchmark.text import clean_line
 
 
 @click.command()
@@ -18,7 +18,7 @@ def clean(workspace: Workspace, dry_run: bool) -> int:
     unfinished work stay."""
     done = status.clean(workspace, dry_run=dry_run)
     for path in done.removed:
-        click.echo(f"{'would remove' if dry_run else 'removed'} {line(str(path))}")
+        click.echo(f"{'would remove' if dry_run else 'removed'} {clean_line(str(path))}")
     count = len(done.removed)
     used = f", {done.in_use} run{'s' * (done.in_use != 1)} in use left alone" if done.in_use else ""
     click.echo(f"{count} leftover{'s' * (count != 1)}{used}")

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from benchmark.api.compare import committed_rows, compare_suite, regress_suite, worst
+from benchmark.api.compare import committed_rows, compare_suite, regress_suite, worst_code
 from benchmark.api.workspace import Workspace
-from benchmark.cli.options import report_refused, selecting
-from benchmark.cli.tables import console
-from benchmark.cli.verdicts import Detail, detailed, print_verdicts
+from benchmark.cli.options import report_refused, selection_options
+from benchmark.cli.tables import make_console
+from benchmark.cli.verdicts import Detail, detail_options, print_verdicts
 from benchmark.runs.events import write_bytes
 from benchmark.spec.load import SuiteFile
 from benchmark.spec.selectors import Selection, parse_seeds
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@selecting()
+@selection_options()
 @click.option(
     "--regress",
     is_flag=True,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Also print annotations for GitHub Actions and add to its step summary.",
 )
-@detailed
+@detail_options
 @click.pass_obj
 def compare(
     settings: Workspace,
@@ -83,7 +83,9 @@ def compare(
         write_bytes(junit, render(judgements, regressions).encode())
     if github:
         _tell_github(suites, judgements, regressions)
-    return worst([item.exit_code for item in judgements] + [item.exit_code for item in regressions])
+    return worst_code(
+        [item.exit_code for item in judgements] + [item.exit_code for item in regressions]
+    )
 
 
 def _judge_suite(
@@ -106,7 +108,7 @@ def _regress_suite(
     from benchmark.reports import terminal
 
     found = regress_suite(settings, selection, suite, on_refused=report_refused)
-    terminal.show_regression(found, console(), brief=detail == "quiet")
+    terminal.show_regression(found, make_console(), brief=detail == "quiet")
     if not committed_rows(settings, suite):
         folder = settings.results / suite.id
         click.echo(
@@ -141,4 +143,4 @@ def _tell_github(
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
         with Path(summary).open("a", encoding="utf-8") as file:
-            file.write(github.summary(judgements, regressions))
+            file.write(github.step_summary(judgements, regressions))

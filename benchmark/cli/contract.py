@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 from rich.markup import escape
 
-from benchmark.cli.tables import console, grid
+from benchmark.cli.tables import make_console, make_grid
 from benchmark.errors import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -41,12 +41,12 @@ def print_findings(names: Iterable[str], check: Callable[[str], Iterable[Finding
     broken = 0
     for name in names:
         found = list(check(name))
-        table = grid("check", "result", "", title=escape(name))
+        table = make_grid("check", "result", "", title=escape(name))
         for finding in found:
             result = f"[{COLOURS[finding.result]}]{finding.result}[/]"
             table.add_row(escape(finding.check), result, escape(finding.said))
         failed = sum(finding.result is Result.FAILED for finding in found)
-        console().print(table)
+        make_console().print(table)
         click.echo(
             f"{name} {'breaks' if failed else 'keeps'} the contract ({len(found)} checks, {failed} "
             "failed)"

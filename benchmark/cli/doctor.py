@@ -8,7 +8,7 @@ from benchmark.api.check import BAD
 from benchmark.api.doctor import examine_machine
 from benchmark.api.workspace import Workspace
 from benchmark.errors import Exit
-from benchmark.text import cleaned
+from benchmark.text import clean_text
 
 
 @click.command()
@@ -22,5 +22,5 @@ def doctor(workspace: Workspace, tracking_uri: str | None) -> int:
         bad += result.kind == BAD
         for number, one in enumerate(result.findings):
             head = f"{result.kind:4} {result.name:12}" if number == 0 else f"{'':4} {'':12}"
-            click.echo(f"{head} {cleaned(str(one))}")
+            click.echo(f"{head} {clean_text(str(one))}")
     return Exit.NOT_MEASURED if bad else Exit.OK

@@ -9,7 +9,7 @@ import rich_click as click
 
 from benchmark.api.compare import MISSING, ComparisonResult, compare_suite
 from benchmark.api.workspace import Workspace
-from benchmark.cli.options import report_refused, selecting
+from benchmark.cli.options import report_refused, selection_options
 from benchmark.errors import Exit, UsageError
 from benchmark.runs.events import write_bytes
 from benchmark.spec.selectors import Selection
@@ -19,7 +19,7 @@ TEXT = ("csv", "json", "tex")
 
 
 @click.command()
-@selecting()
+@selection_options()
 @click.option(
     "--to",
     "form",

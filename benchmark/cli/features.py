@@ -9,7 +9,7 @@ import rich_click as click
 
 from benchmark.api import features as computing
 from benchmark.api.workspace import Workspace
-from benchmark.cli.tables import ticker
+from benchmark.cli.tables import make_ticker
 from benchmark.errors import Exit
 
 
@@ -41,7 +41,7 @@ def features(
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
     start = time.monotonic()
-    with ticker() as tick:
+    with make_ticker() as tick:
         found = computing.compute_features(
             name,
             workspace,

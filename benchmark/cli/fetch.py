@@ -6,7 +6,7 @@ import rich_click as click
 
 from benchmark.api import data
 from benchmark.api.workspace import Workspace
-from benchmark.cli.tables import ticker
+from benchmark.cli.tables import make_ticker
 from benchmark.errors import Exit
 
 
@@ -31,7 +31,7 @@ def fetch(workspace: Workspace, names: tuple[str, ...]) -> int:
 
 
 def _fetch_one(name: str, workspace: Workspace) -> None:
-    with ticker() as tick:
+    with make_ticker() as tick:
         data.fetch(
             name,
             workspace,

@@ -12,7 +12,7 @@ import rich_click as click
 from click.exceptions import Exit as Leave
 
 from benchmark.api.workspace import Workspace
-from benchmark.cli.guide import beginning, configure, epilog
+from benchmark.cli.guide import configure, write_beginning, write_epilog
 from benchmark.errors import AlbenchError, Exit
 
 VERBS = {
@@ -68,7 +68,7 @@ class Verbs(click.RichGroup):
         module = importlib.import_module(f"benchmark.cli.{VERBS[cmd_name][0]}")
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         if {"--help", "-h"} & set(ctx.meta.get("albench.arguments", ())):
-            command.epilog = epilog(cmd_name)
+            command.epilog = write_epilog(cmd_name)
         return command
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
@@ -186,9 +186,9 @@ def run(arguments: list[str]) -> int:
         return shell_complete(albench, {}, "albench", COMPLETE, instruction)
     try:
         if not arguments:
-            from benchmark.cli.tables import console
+            from benchmark.cli.tables import make_console
 
-            console().print(beginning(), soft_wrap=True)
+            make_console().print(write_beginning(), soft_wrap=True)
             return int(Exit.USAGE)
         with albench.make_context("albench", hoist(arguments)) as ctx:
             ctx.meta["albench.arguments"] = tuple(arguments)

@@ -76,6 +76,7 @@ EXAMPLES = {
     "new": (
         "albench new suite data/flowers",
         "albench new suite data/flowers --side 32 --name flowers32",
+        "albench new suite torchvision:FashionMNIST",
     ),
     "fetch": ("albench fetch cifar10",),
     "features": ("albench features frozen/cifar10",),
@@ -142,7 +143,7 @@ def configure() -> None:
     }
 
 
-def epilog(verb: str) -> Any:
+def write_epilog(verb: str) -> Any:
     """Examples of a verb as the last paragraph of its help; None for a verb without any."""
     from rich.text import Text
 
@@ -150,7 +151,7 @@ def epilog(verb: str) -> Any:
     return Text("\n".join(["Examples:", *(f"  {line}" for line in lines)])) if lines else None
 
 
-def beginning() -> str:
+def write_beginning() -> str:
     """What bare `albench` prints: what it is, and the commands to begin with. Markup of rich."""
     width = max(len(command) for command, _ in BEGIN)
     lines = [

@@ -9,7 +9,7 @@ import rich_click as click
 
 from benchmark.api import judge as judging
 from benchmark.api.workspace import Workspace
-from benchmark.cli.tables import console
+from benchmark.cli.tables import make_console
 from benchmark.runs.events import write_bytes
 
 TABLE = click.Path(path_type=Path, dir_okay=False)
@@ -74,7 +74,7 @@ def judge(
         numbers, name, settings, against=against, by_seed=by_seed, variant=variant
     )
     judgement = result.judgement
-    terminal.show(judgement, console())
+    terminal.show(judgement, make_console())
     if junit is not None:
         from benchmark.reports.junit import render
 

@@ -31,7 +31,8 @@ def new() -> None:
 def suite(workspace: Workspace, folder: Path, name: str | None, side: int | None) -> int:
     """Look at FOLDER and write a suite about it, with a recipe for training that it inherits.
 
-    FOLDER holds train/CLASS/IMAGE and test/CLASS/IMAGE, or CLASS/IMAGE alone. Sizes, classes, mean,
+    FOLDER holds train/CLASS/IMAGE and test/CLASS/IMAGE, or CLASS/IMAGE alone; or it is the name of
+    files below the data root, torchvision:NAME or huggingface:NAME. Sizes, classes, mean,
     deviation and the digest of the files are measured; budgets are proposed, and marked as
     proposed.
     """

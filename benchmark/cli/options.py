@@ -29,13 +29,13 @@ TRACKING_URI = click.option(
 SELECTOR = click.argument("selectors", nargs=-1, required=True, metavar="SELECTOR...")
 
 
-def names(text: str | None) -> tuple[str, ...] | None:
+def parse_names(text: str | None) -> tuple[str, ...] | None:
     """Names from a comma-separated option; None where it is absent or empty."""
     found = tuple(part.strip() for part in (text or "").split(",") if part.strip())
     return found or None
 
 
-def selecting(*, required: bool = True) -> Callable[[Command], Command]:
+def selection_options(*, required: bool = True) -> Callable[[Command], Command]:
     """Selector arguments and the options that narrow and change them; the verb gets a `Selection`
     as `selection`.
 
@@ -158,7 +158,7 @@ def _select(
         *selectors,
         profile=profile or "paper",
         variant=variant or "as_published",
-        methods=names(methods),
+        methods=parse_names(methods),
         seeds=parse_seeds(seeds) if seeds else None,
         sets=dict(parse_set(text) for text in sets),
         replays=[one for text in replays for one in read_selections(text)],
@@ -166,7 +166,7 @@ def _select(
     )
 
 
-def arithmetic(command: Command) -> Command:
+def arithmetic_options(command: Command) -> Command:
     """Options that name an environment, and what data may run in it."""
     options = [
         click.option(
@@ -203,11 +203,11 @@ def arithmetic(command: Command) -> Command:
     return _with_options(command, options)
 
 
-def machine(command: Command) -> Command:
+def machine_options(command: Command) -> Command:
     """Options of where and how trials run."""
     executors = click.Choice(["local", "docker", "ray", "slurm", "auto"])
     return _with_options(
-        arithmetic(command),
+        arithmetic_options(command),
         [
             click.option("--executor", type=executors, default="local", show_default=True),
             click.option(

@@ -8,7 +8,7 @@ import rich_click as click
 
 from benchmark.api import oracle as buying
 from benchmark.api.workspace import Workspace
-from benchmark.cli.tables import ticker
+from benchmark.cli.tables import make_ticker
 from benchmark.errors import Exit
 
 
@@ -37,7 +37,7 @@ def oracle(workspace: Workspace, selector: str, sample: int, out: Path) -> int:
     order of buying could gain and is no method. For each image some candidates are drawn, the
     classifier is trained with each of them, and the one with the highest test accuracy is bought.
     """
-    with ticker() as tick:
+    with make_ticker() as tick:
         found = buying.write_oracle(
             selector,
             out,

@@ -8,7 +8,7 @@ import rich_click as click
 
 from benchmark.api import plan as planning
 from benchmark.api.workspace import Workspace
-from benchmark.cli.options import machine, report_empty_plan, report_line, selecting
+from benchmark.cli.options import machine_options, report_empty_plan, report_line, selection_options
 from benchmark.cli.tables import print_plan, print_value
 from benchmark.errors import Exit
 from benchmark.planning.value import rank_by_value
@@ -16,8 +16,8 @@ from benchmark.spec.selectors import Selection
 
 
 @click.command()
-@selecting()
-@machine
+@selection_options()
+@machine_options
 @click.option(
     "--only", multiple=True, metavar="SELECTOR", help="Of these trials only those that match."
 )

@@ -20,7 +20,7 @@ from rich.table import Table
 from benchmark.executors.jobs import Job, JobOutcome, JobStarted
 from benchmark.planning.plan import Plan, PlannedTrial, name_of
 from benchmark.runs.events import CycleFinished, EpochFinished, TrialStarted
-from benchmark.text import duration
+from benchmark.text import format_duration
 
 Mode = Literal["live", "plain", "none"]
 EVERY, CYCLE_EVERY = 60.0, 10.0
@@ -143,7 +143,7 @@ class TrialLine:
             "" if speed is None else f"{speed:,.0f}",
             "" if self.labelled is None else f"{self.labelled:,}",
             "" if self.accuracy is None else f"{self.accuracy:.2f} %",
-            "" if left is None else duration(left),
+            "" if left is None else format_duration(left),
         )
 
     def describe(self) -> str:
@@ -296,7 +296,8 @@ class Progress:
         outer = Table.grid()
         outer.add_row(table)
         outer.add_row(
-            f"[bold]all[/bold]  {words}" + ("" if left is None else f"  {duration(left)} left")
+            f"[bold]all[/bold]  {words}"
+            + ("" if left is None else f"  {format_duration(left)} left")
         )
         return outer
 

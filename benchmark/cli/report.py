@@ -9,12 +9,12 @@ import rich_click as click
 
 from benchmark.api import report as reporting
 from benchmark.api.workspace import Workspace
-from benchmark.cli.options import report_refused, selecting
+from benchmark.cli.options import report_refused, selection_options
 from benchmark.spec.selectors import Selection
 
 
 @click.command()
-@selecting()
+@selection_options()
 @click.option(
     "--out",
     type=click.Path(path_type=Path),

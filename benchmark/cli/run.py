@@ -15,9 +15,15 @@ import rich_click as click
 from benchmark.api.compare import compare_suite
 from benchmark.api.run import NOT_STARTED, RunOptions, RunResult, execute, prepare_run
 from benchmark.api.workspace import Workspace
-from benchmark.cli.options import Seconds, machine, report_empty_plan, report_line, selecting
+from benchmark.cli.options import (
+    Seconds,
+    machine_options,
+    report_empty_plan,
+    report_line,
+    selection_options,
+)
 from benchmark.cli.progress import Mode, Progress
-from benchmark.cli.tables import console, print_plan, summary
+from benchmark.cli.tables import make_console, print_plan, summarize_plan
 from benchmark.cli.until_decided import run_until_decided
 from benchmark.cli.verdicts import Detail, print_verdicts
 from benchmark.errors import Exit, UsageError, without_secrets
@@ -33,8 +39,8 @@ MOST_SEEDS = 20
 
 
 @click.command()
-@selecting()
-@machine
+@selection_options()
+@machine_options
 @click.option(
     "--only", multiple=True, metavar="SELECTOR", help="Of these trials only those that match."
 )
@@ -142,8 +148,8 @@ def _run_once(
         return _report_nothing_to_do(execute(prepared), quiet=quiet)
     _warn_of_plan(plan)
     if not quiet:
-        click.echo(f"{summary(plan)}; {prepared.executor.name}, {at_once} at a time")
-    with Progress(plan, mode, console(), at_once) as lines:
+        click.echo(f"{summarize_plan(plan)}; {prepared.executor.name}, {at_once} at a time")
+    with Progress(plan, mode, make_console(), at_once) as lines:
         result = execute(prepared, lines)
     _print_result(result, workspace, quiet=quiet)
     return result.exit_code
@@ -179,7 +185,7 @@ def _report_nothing_to_do(result: RunResult, *, quiet: bool) -> int:
     plan = result.plan
     if result.is_complete:
         if not quiet:
-            click.echo(f"{summary(plan)}: nothing to do")
+            click.echo(f"{summarize_plan(plan)}: nothing to do")
         return result.exit_code
     print_plan(plan)
     if plan.trials:

@@ -7,7 +7,7 @@ import rich_click as click
 from benchmark.api import tracking
 from benchmark.api.workspace import Workspace
 from benchmark.cli.options import TRACKING_URI
-from benchmark.cli.tables import ticker
+from benchmark.cli.tables import make_ticker
 from benchmark.errors import Exit
 
 
@@ -18,7 +18,7 @@ from benchmark.errors import Exit
 def sync(workspace: Workspace, suites: tuple[str, ...], tracking_uri: str | None) -> int:
     """Bring MLflow up to the runs folder, of these suites (or 'tod/*') or of all. Repeating it
     changes nothing."""
-    with ticker() as tick:
+    with make_ticker() as tick:
         done = tracking.sync(
             suites,
             workspace,

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.text import flops, visible, without_secrets
+from benchmark.text import escape_controls, format_flops, without_secrets
 
 if TYPE_CHECKING:
     from benchmark.planning.plan import Plan
@@ -42,17 +42,17 @@ class CleanConsole(Console):
 
     def render_str(self, text: str, **options: Any) -> Text:
         """See `Console.render_str`; every string that is printed, also in tables, passes here."""
-        return super().render_str(visible(without_secrets(text)), **options)
+        return super().render_str(escape_controls(without_secrets(text)), **options)
 
 
-def console(*, stderr: bool = False) -> Console:
+def make_console(*, stderr: bool = False) -> Console:
     """The console of this process."""
     stream = sys.stderr if stderr else sys.stdout
     return CleanConsole(file=stream, width=None if stream.isatty() else WIDE, highlight=False)
 
 
 @contextmanager
-def ticker(every: float = 10.0) -> Iterator[Callable[[str], None]]:
+def make_ticker(every: float = 10.0) -> Iterator[Callable[[str], None]]:
     """Says on standard error how far something is: in place on a terminal, every so many seconds
     elsewhere."""
     terminal, last = sys.stderr.isatty(), time.monotonic()
@@ -70,12 +70,12 @@ def ticker(every: float = 10.0) -> Iterator[Callable[[str], None]]:
         click.echo(clear, nl=False, err=True)
 
 
-def text(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A pinned value as it would stand in TOML, near enough."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def grid(*heads: str, title: str = "") -> Table:
+def make_grid(*heads: str, title: str = "") -> Table:
     """A table with headings."""
     table = Table(
         title=title or None,
@@ -101,7 +101,7 @@ def _ditto_sign(out: Console) -> str:
 
 def print_suite(facts: dict[str, Any]) -> None:
     """Everything `show` has to say."""
-    out = console()
+    out = make_console()
     paper = facts["paper"]
     out.print(f"[bold]{escape(facts['id'])}[/bold]  {escape(facts['title'])}")
     out.print(
@@ -126,8 +126,8 @@ def print_suite(facts: dict[str, Any]) -> None:
             out.print(escape(f"  {key + ':':8} {item[key]}"))
         for switch in item.get("switches", ()):
             flip = (
-                f"  switch:  {switch['path']} = {text(switch['corrected'])} (as published "
-                f"{text(switch['as_published'])})"
+                f"  switch:  {switch['path']} = {format_value(switch['corrected'])} (as published "
+                f"{format_value(switch['as_published'])})"
             )
             out.print(escape(flip))
     _print_section(
@@ -143,20 +143,26 @@ def print_suite(facts: dict[str, Any]) -> None:
     _print_reported(out, facts["reported"])
     for kind in ("profiles", "variants"):
         for name, item in facts[kind].items():
-            lines = [f"{path} = {text(value)}" for path, value in item.get("set", {}).items()]
-            lines += [f"{key} = {text(item[key])}" for key in ("seeds", "methods") if item.get(key)]
+            lines = [
+                f"{path} = {format_value(value)}" for path, value in item.get("set", {}).items()
+            ]
+            lines += [
+                f"{key} = {format_value(item[key])}"
+                for key in ("seeds", "methods")
+                if item.get(key)
+            ]
             _print_section(out, f"{kind[:-1].capitalize()} {name}: {item['note']}", lines)
 
 
 def _print_values(out: Console, values: list[dict[str, Any]]) -> None:
-    table = grid("path", "value", "source", title="\nPinned values")
+    table = make_grid("path", "value", "source", title="\nPinned values")
     before = ""
     for path, items in _group_rows(values):
         value = " ".join(
             (f"{item['path'].removeprefix(f'{path}.')}=" if len(items) > 1 else "")
-            + text(item["value"])
+            + format_value(item["value"])
             + (
-                f" (paper: {'off' if item['pinned'] is None else text(item['pinned'])})"
+                f" (paper: {'off' if item['pinned'] is None else format_value(item['pinned'])})"
                 if "pinned" in item
                 else ""
             )
@@ -187,7 +193,7 @@ def _group_rows(values: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, 
 
 
 def _print_methods(out: Console, methods: dict[str, Any]) -> None:
-    table = grid("method", "strategy", "objective", "title", title="\nMethods")
+    table = make_grid("method", "strategy", "objective", "title", title="\nMethods")
     for name, item in methods.items():
         parts = [
             item["strategy"]["name"],
@@ -208,7 +214,7 @@ def _print_section(out: Console, title: str, lines: list[str]) -> None:
 def _print_reported(out: Console, groups: list[dict[str, Any]]) -> None:
     if not groups:
         return
-    table = grid(
+    table = make_grid(
         "method", "role", "numbers", "labelled", "means", "source", title="\nReported numbers"
     )
     for group in groups:
@@ -249,10 +255,10 @@ class Notes:
 def print_plan(plan: Plan) -> None:
     """A plan as a table, and what it adds up to."""
     from benchmark.planning.plan import name_of
-    from benchmark.text import duration
+    from benchmark.text import format_duration
 
-    out, notes = console(), Notes()
-    table = grid(
+    out, notes = make_console(), Notes()
+    table = make_grid(
         "trial", "id", "state", "cycles", "steps", "forward passes", "cost", "left", "note"
     )
     for planned in plan.trials:
@@ -264,8 +270,8 @@ def print_plan(plan: Plan) -> None:
             f"{planned.cycles_done}/{len(planned.work)}",
             f"{whole.steps:,}",
             f"{whole.forward_equivalents:,}",
-            flops(None if planned.macs is None else 2 * planned.macs),
-            "" if planned.seconds is None else duration(planned.seconds),
+            format_flops(None if planned.macs is None else 2 * planned.macs),
+            "" if planned.seconds is None else format_duration(planned.seconds),
             escape(notes.mark(planned.note)),
         )
     out.print(table)
@@ -274,7 +280,7 @@ def print_plan(plan: Plan) -> None:
     for data in plan.data:
         if data.present and not data.canonical:
             out.print(f"[red]NOT CANONICAL[/red] {escape(f'{data.name}: {data.note}')}")
-    out.print(escape(summary(plan)))
+    out.print(escape(summarize_plan(plan)))
     environment = plan.environment
     out.print(
         escape(
@@ -290,30 +296,30 @@ def print_plan(plan: Plan) -> None:
 def print_value(values: Sequence[MethodValue]) -> None:
     """Methods by what a published number costs, the cheapest first, and the command that runs them
     in this order."""
-    from benchmark.text import duration
+    from benchmark.text import format_duration
 
     if not values:
         click.echo("nothing of this can run here; without --by value the plan shows why")
         return
-    table = grid("method", "trials", "cost", "published numbers", "cost of a number", "left")
+    table = make_grid("method", "trials", "cost", "published numbers", "cost of a number", "left")
     for value in values:
         table.add_row(
             escape(value.selector),
             str(value.trials),
-            flops(2 * value.macs or None),
+            format_flops(2 * value.macs or None),
             str(value.numbers),
-            flops(2 * value.macs_per_number) if value.macs and value.numbers else "",
-            "" if value.seconds is None else duration(value.seconds),
+            format_flops(2 * value.macs_per_number) if value.macs and value.numbers else "",
+            "" if value.seconds is None else format_duration(value.seconds),
         )
-    console().print(table)
+    make_console().print(table)
     first = " ".join(value.selector for value in values[:3] if value.numbers)
     if first:
         click.echo(f"run the first ones with: albench run {first}")
 
 
-def summary(plan: Plan) -> str:
+def summarize_plan(plan: Plan) -> str:
     """A plan in one line."""
-    from benchmark.text import duration
+    from benchmark.text import format_duration
 
     states = [
         f"{number} {state}"
@@ -324,8 +330,10 @@ def summary(plan: Plan) -> str:
     whole = len(plan.trials)
     words = [f"{whole} trial{'s' * (whole != 1)}: {', '.join(states) or 'none'}"]
     if plan.todo and all(left):
-        words.append(f"{flops(2 * sum(left))} to do")
+        words.append(f"{format_flops(2 * sum(left))} to do")
     seconds = [item.seconds for item in plan.todo]
     if plan.todo and None not in seconds:
-        words.append(f"about {duration(sum(value or 0 for value in seconds))} of computation")
+        words.append(
+            f"about {format_duration(sum(value or 0 for value in seconds))} of computation"
+        )
     return "; ".join([*words, f"plan {plan.digest[:12]}"])

@@ -13,7 +13,7 @@ from benchmark.api.compare import MISSING, ComparisonResult
 from benchmark.api.report import find_page
 from benchmark.api.tracking import suite_page
 from benchmark.api.workspace import Workspace
-from benchmark.cli.tables import console
+from benchmark.cli.tables import make_console
 from benchmark.spec.selectors import Selection
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -21,7 +21,7 @@ Detail = Literal["quiet", "answer", "all"]
 """The sentence only, one screen, or every number."""
 
 
-def detailed(command: Command) -> Command:
+def detail_options(command: Command) -> Command:
     """Options --all, --verbose and --quiet; the verb gets what was asked for as `detail`."""
 
     @wraps(command)
@@ -58,12 +58,12 @@ def print_verdicts(
     not the caller's own."""
     from benchmark.reports import answer, terminal
 
-    out = console()
+    out = make_console()
     if detail == "all":
         terminal.show(item.judgement, out, item.cost_note, item.commands)
         return
     if detail == "quiet":
-        out.print(escape(answer.sentence(item.judgement, command)), soft_wrap=True)
+        out.print(escape(answer.write_sentence(item.judgement, command)), soft_wrap=True)
         return
     page = find_page(selection, item.suite)
     report = item.commands["Compare"].replace("albench compare", "albench report", 1)

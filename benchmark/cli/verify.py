@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from benchmark.api.workspace import Workspace
-from benchmark.cli.options import arithmetic, report_line, selecting
-from benchmark.cli.tables import console, grid
+from benchmark.cli.options import arithmetic_options, report_line, selection_options
+from benchmark.cli.tables import make_console, make_grid
 from benchmark.spec.selectors import Selection
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ LEVELS = ["bitwise", "selection", "metric", "statistical"]
 
 
 @click.command()
-@selecting()
+@selection_options()
 @click.option(
     "--cycles", type=click.IntRange(1), default=2, show_default=True, help="Only the first cycles."
 )
@@ -31,7 +31,7 @@ LEVELS = ["bitwise", "selection", "metric", "statistical"]
     show_default=True,
     help="What must be reached.",
 )
-@arithmetic
+@arithmetic_options
 @click.option(
     "--markdown",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -56,10 +56,10 @@ def verify(
         click.echo("Error: no trial can be started", err=True)
         return found.exit_code
     rows = [_verify_cells(result) for result in found.results]
-    table = grid(*HEADS)
+    table = make_grid(*HEADS)
     for row in rows:
         table.add_row(*row)
-    console().print(table)
+    make_console().print(table)
     if markdown is not None:
         dashes = tuple("---" for _ in HEADS)
         whole: list[tuple[str, ...]] = [HEADS, dashes, *rows]

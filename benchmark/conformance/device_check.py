@@ -75,7 +75,7 @@ class Played:
     drew: bool
 
 
-def arithmetics(device: str) -> list[tuple[Precision, Step]]:
+def list_arithmetics(device: str) -> list[tuple[Precision, Step]]:
     """Precisions and steps that are another arithmetic on a device: a CPU has no TF32 and captures
     nothing."""
     cuda = device != "cpu"
@@ -93,7 +93,7 @@ def check_trial(trial: Trial, device: str) -> Iterator[Held]:
     try:
         reference = play(trial, prepare("cpu", "fp32", 1))
     except Exception as error:
-        for precision, step in arithmetics(device):
+        for precision, step in list_arithmetics(device):
             yield Held(
                 name=name,
                 precision=precision,
@@ -102,7 +102,7 @@ def check_trial(trial: Trial, device: str) -> Iterator[Held]:
             )
         return
     together: dict[str, Played] = {}
-    for precision, step in arithmetics(device):
+    for precision, step in list_arithmetics(device):
         try:
             numerics = prepare(device, precision, 1, step)
             first, second = play(trial, numerics), play(trial, numerics)

@@ -178,7 +178,7 @@ def bf16_works(fresh: Fresh, images: Tensor, classes: int) -> str:
     return ""
 
 
-def amounts(fresh: Fresh, images: Tensor, classes: int) -> str:
+def measure_amounts(fresh: Fresh, images: Tensor, classes: int) -> str:
     """Parameters, and multiply-accumulates of one image as torch counts them."""
     parameters, macs = measure_network(fresh(), *images.shape[1:3])
     return f"{parameters} parameters, {macs} multiply-accumulates per image"
@@ -193,7 +193,7 @@ NETWORK_CHECKS: dict[str, Callable[[Fresh, Tensor, int], str]] = {
     "state_dict round trip": state_round_trips,
     "gradients are finite": gradients_are_finite,
     "bf16": bf16_works,
-    "amounts": amounts,
+    "amounts": measure_amounts,
 }
 """Checks by the name that is shown."""
 

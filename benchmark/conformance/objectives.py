@@ -90,25 +90,25 @@ def check_objective_contract(make: MakeObjective) -> Iterator[Finding]:
 def loss_is_finite_with_gradients(make: MakeObjective) -> str:
     """Every batch of an epoch, the smaller last one too, gives a finite number that the network's
     weights have gradients of."""
-    learner = _learner(make)
+    learner = _make_learner(make)
     learner.student.train()
-    for batch in _batches(learner):
+    for batch in _make_batches(learner):
         learner.objective.before_step(batch)
         loss = learner.objective.loss(learner.student, batch)
-        _demand(
+        _require(
             isinstance(loss, Tensor) and loss.shape == (),
-            f"the loss is {_shape(loss)}, not a single number",
+            f"the loss is {_describe_shape(loss)}, not a single number",
         )
-        _demand(bool(loss.isfinite()), "the loss is not finite")
-        _demand(loss.requires_grad, "the loss has no gradient")
+        _require(bool(loss.isfinite()), "the loss is not finite")
+        _require(loss.requires_grad, "the loss has no gradient")
         learner.student.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         grads = [weight.grad for weight in learner.student.parameters()]
-        _demand(
+        _require(
             any(grad is not None and bool(grad.any()) for grad in grads),
             "no weight of the network has a gradient",
         )
-        _demand(
+        _require(
             all(grad is None or bool(grad.isfinite().all()) for grad in grads),
             "a gradient is not finite",
         )
@@ -118,22 +118,22 @@ def loss_is_finite_with_gradients(make: MakeObjective) -> str:
 def epochs_have_the_steps_they_say(make: MakeObjective) -> str:
     """An epoch has `epoch_steps` batches, and steps are counted from 0 over the epochs of a
     cycle."""
-    learner = _learner(make)
-    data, steps = _data(learner), learner.objective.epoch_steps(_data(learner))
+    learner = _make_learner(make)
+    data, steps = _make_data(learner), learner.objective.epoch_steps(_make_data(learner))
     for epoch in range(EPOCHS):
         batches = list(learner.objective.batches(data, epoch))
-        _demand(
+        _require(
             len(batches) == steps,
             f"an epoch has {len(batches)} batches, and epoch_steps gives {steps}",
         )
         counted = [(batch.epoch, batch.step) for batch in batches]
         wanted = [(epoch, epoch * steps + number) for number in range(steps)]
-        _demand(
+        _require(
             counted == wanted,
             f"batches of epoch {epoch} are counted as {counted[:2]}, not {wanted[:2]}",
         )
         sizes = {(len(batch.images), len(batch.labels)) for batch in batches}
-        _demand(
+        _require(
             all(one == two for one, two in sizes),
             "a batch has other numbers of images and of labels",
         )
@@ -143,34 +143,36 @@ def epochs_have_the_steps_they_say(make: MakeObjective) -> str:
 def same_seed_same_training(make: MakeObjective) -> str:
     """Two trainings with one seed give equal weights, regardless of where the global generators
     stand."""
-    one, two = _trained(_learner(make)), _trained(_learner(make), world=2)
-    _same(one, two, "after one seed two trainings differ in")
+    one, two = _train_cycle(_make_learner(make)), _train_cycle(_make_learner(make), world=2)
+    _require_equal(one, two, "after one seed two trainings differ in")
     return ""
 
 
 def hidden_labels_are_unread(make: MakeObjective) -> str:
     """Other labels of images that are not labelled change nothing."""
-    one, learner = _trained(_learner(make)), _learner(make)
+    one, learner = _train_cycle(_make_learner(make)), _make_learner(make)
     learner.parts.train_labels[LABELLED:] = (learner.parts.train_labels[LABELLED:] + 1) % CLASSES
-    _same(one, _trained(learner), "labels of images that are not labelled change")
+    _require_equal(one, _train_cycle(learner), "labels of images that are not labelled change")
     return ""
 
 
 def use_of_unlabelled_is_declared(make: MakeObjective) -> str:
     """Without `uses_unlabelled` the list of images that are not labelled changes nothing."""
-    learner = _learner(make)
+    learner = _make_learner(make)
     if learner.objective.uses_unlabelled:
         return "trains on images that are not labelled, and declares it"
-    one = _trained(_learner(make))
-    two = _trained(learner, unlabelled=np.arange(LABELLED, POOL)[::-1][:3].copy())
-    _same(one, two, "uses_unlabelled is False, but the images that are not labelled change")
+    one = _train_cycle(_make_learner(make))
+    two = _train_cycle(learner, unlabelled=np.arange(LABELLED, POOL)[::-1][:3].copy())
+    _require_equal(
+        one, two, "uses_unlabelled is False, but the images that are not labelled change"
+    )
     return ""
 
 
 def resumed_equals_uninterrupted(make: MakeObjective) -> str:
     """Stopped after an epoch and gone on with in another process, it gives the bits of an
     uninterrupted training."""
-    whole, first, second = _learner(make), _learner(make), _learner(make)
+    whole, first, second = _make_learner(make), _make_learner(make), _make_learner(make)
     kept: dict[str, Any] = {}
 
     def stop(epochs: int, _: float, state: Callable[[], dict[str, Any]]) -> None:
@@ -178,50 +180,50 @@ def resumed_equals_uninterrupted(make: MakeObjective) -> str:
             kept.update(copy.deepcopy(state()))
             raise TrainingInterrupted
 
-    wanted = _trained(whole)
+    wanted = _train_cycle(whole)
     with suppress(TrainingInterrupted):
         _fit(first, after_epoch=stop)
     with disturb_generators(3):
         _fit(second, resume=kept)
-    _same(wanted, _state(second), "a resumed training differs in")
+    _require_equal(wanted, _collect_state(second), "a resumed training differs in")
     return ""
 
 
 def next_cycle_goes_on(make: MakeObjective) -> str:
     """A second cycle on more labels works, and so does a fresh start; branches, counters and
     weights go through a saved state."""
-    learner = _learner(make)
-    _trained(learner)
-    kept, other = copy.deepcopy(learner.state()), _learner(make)
+    learner = _make_learner(make)
+    _train_cycle(learner)
+    kept, other = copy.deepcopy(learner.state()), _make_learner(make)
     other.load_state(kept)
-    _same(
-        _trained(learner, cycle=1, labelled=np.arange(LABELLED + 2)),
-        _trained(other, cycle=1, labelled=np.arange(LABELLED + 2)),
+    _require_equal(
+        _train_cycle(learner, cycle=1, labelled=np.arange(LABELLED + 2)),
+        _train_cycle(other, cycle=1, labelled=np.arange(LABELLED + 2)),
         "after a saved state the next cycle differs in",
     )
-    fresh = _learner(make, start="fresh")
-    _trained(fresh)
-    _trained(fresh, cycle=1)
+    fresh = _make_learner(make, start="fresh")
+    _train_cycle(fresh)
+    _train_cycle(fresh, cycle=1)
     return ""
 
 
 def heads_and_branches(make: MakeObjective) -> str:
     """Further outputs have a row for each image and are finite; branches that are evaluated are
     networks."""
-    learner = _learner(make)
-    _trained(learner)
+    learner = _make_learner(make)
+    _train_cycle(learner)
     heads = learner.objective.heads()
     found = learner.outputs(heads, np.arange(LABELLED, POOL), 0) if heads else {}
     for name, value in found.items():
-        _demand(
+        _require(
             len(value) == POOL - LABELLED,
-            f"the output {name} is {_shape(value)} for {POOL - LABELLED} images",
+            f"the output {name} is {_describe_shape(value)} for {POOL - LABELLED} images",
         )
-        _demand(bool(value.isfinite().all()), f"the output {name} is not finite")
+        _require(bool(value.isfinite().all()), f"the output {name} is not finite")
     evaluated = learner.objective.evaluated()
     for name, module in evaluated.items():
         learner.evaluate(module)
-        _demand(
+        _require(
             any(module is one for one in learner.objective.modules().values()),
             f"the branch {name} is not saved",
         )
@@ -239,13 +241,13 @@ def other_arithmetic(make: MakeObjective) -> str:
         Numerics(torch.device("cpu"), "bf16"),
         Numerics(torch.device("cpu"), step="together"),
     ):
-        state = _trained(_learner(make, numerics=numerics))
+        state = _train_cycle(_make_learner(make, numerics=numerics))
         bad = [
             name
             for name, value in state.items()
             if value.is_floating_point() and not bool(value.isfinite().all())
         ]
-        _demand(
+        _require(
             not bad,
             f"under {numerics.precision}, step {numerics.step}, {', '.join(bad[:3])} is not finite",
         )
@@ -270,7 +272,9 @@ OBJECTIVE_CHECKS: dict[str, Callable[[MakeObjective], str]] = {
 """Checks by the name that is shown."""
 
 
-def _learner(make: MakeObjective, start: str = "warm", numerics: Numerics | None = None) -> Learner:
+def _make_learner(
+    make: MakeObjective, start: str = "warm", numerics: Numerics | None = None
+) -> Learner:
     raw = _PROTOCOL | {"training": _PROTOCOL["training"] | {"start": start}}
     protocol = Protocol.model_validate_json(canonical_json(raw))
     trial = Trial(
@@ -298,16 +302,16 @@ def _fit(
     learner.fit(cycle, chosen, rest, (), **given)
 
 
-def _trained(
+def _train_cycle(
     learner: Learner, cycle: int = 0, labelled: Any = None, unlabelled: Any = None, world: int = 1
 ) -> dict[str, Tensor]:
     """The state after a cycle; `world` is where the global generators stand before it."""
     with disturb_generators(world):
         _fit(learner, cycle, labelled, unlabelled)
-    return _state(learner)
+    return _collect_state(learner)
 
 
-def _state(learner: Learner) -> dict[str, Tensor]:
+def _collect_state(learner: Learner) -> dict[str, Tensor]:
     """Every tensor of the network and of the branches, and every counter, by name."""
     modules = {"the network": learner.student, **learner.objective.modules()}
     found = {
@@ -321,7 +325,7 @@ def _state(learner: Learner) -> dict[str, Tensor]:
     }
 
 
-def _data(learner: Learner) -> CycleData:
+def _make_data(learner: Learner) -> CycleData:
     indices = torch.arange(POOL)
     return CycleData(
         0,
@@ -336,17 +340,17 @@ def _data(learner: Learner) -> CycleData:
     )
 
 
-def _batches(learner: Learner) -> list[Batch]:
+def _make_batches(learner: Learner) -> list[Batch]:
     learner.objective.start_cycle(0, learner.student)
-    return list(learner.objective.batches(_data(learner), 0))
+    return list(learner.objective.batches(_make_data(learner), 0))
 
 
-def _same(one: dict[str, Tensor], two: dict[str, Tensor], words: str) -> None:
+def _require_equal(one: dict[str, Tensor], two: dict[str, Tensor], words: str) -> None:
     different = [name for name in one if name not in two or not torch.equal(one[name], two[name])]
-    _demand(not different, f"{words} {', '.join(different[:3])}")
+    _require(not different, f"{words} {', '.join(different[:3])}")
 
 
-def _shape(value: Any) -> str:
+def _describe_shape(value: Any) -> str:
     return (
         f"a tensor of shape {tuple(value.shape)}"
         if isinstance(value, Tensor)
@@ -354,6 +358,6 @@ def _shape(value: Any) -> str:
     )
 
 
-def _demand(kept: bool, words: str) -> None:
+def _require(kept: bool, words: str) -> None:
     if not kept:
         raise Broken(words)

@@ -21,7 +21,7 @@ from benchmark.errors import ExecutorError
 from benchmark.executors.jobs import FINISHED, FailureKind, Job, JobOutcome, JobStarted, tail_log
 from benchmark.runs import events
 from benchmark.runs.events import Environment, Precision, Step, TrialStarted
-from benchmark.runs.store import outputs
+from benchmark.runs.store import output_folder
 from benchmark.runs.variables import fixed_variables
 
 ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -155,7 +155,7 @@ class JobLoop:
                 signal.signal(number, handler)
 
     def _launch(self, job: Job, deadline: float | None) -> None:
-        before = files.stat_file(outputs(job.out) / "events.jsonl")
+        before = files.stat_file(output_folder(job.out) / "events.jsonl")
         offset = 0 if before is None else before.st_size  # skip events written by earlier workers
         try:
             running = self.start(job, None if deadline is None else deadline - time.monotonic())
@@ -192,9 +192,9 @@ class JobLoop:
         return self._signals > 1 or time.monotonic() - asked > self.grace
 
     def _tail(self, entry: _RunningJob) -> None:
-        path = outputs(entry.job.out) / "events.jsonl"
+        path = output_folder(entry.job.out) / "events.jsonl"
         try:
-            with files.reader(path, files.EVENTS) as file:
+            with files.open_reader(path, files.EVENTS) as file:
                 size = os.fstat(file.fileno()).st_size
         except FileNotFoundError:
             size = 0

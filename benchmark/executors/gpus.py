@@ -33,7 +33,7 @@ class GpuPool:
         kind, _, index = device.partition(":")
         if kind != "cuda":
             return []
-        found = gpus.survey()
+        found = gpus.survey_gpus()
         ids = [self._uuid(name, found.usable) for name in self.names] or [
             gpu.uuid for gpu in found.usable
         ]
@@ -44,7 +44,7 @@ class GpuPool:
                     f"device {device} was asked for, but {NAMES} names {len(ids)} GPUs",
                     remedy=f"name more with {NAMES}",
                 )
-            raise gpus.missing(device, found)
+            raise gpus.missing_gpu(device, found)
         if index:
             return [ids[int(index)]]
         kinds = {gpu.kind: gpu.name for gpu in map(self.card, ids) if gpu is not None}
@@ -60,7 +60,7 @@ class GpuPool:
 
     def card(self, uuid: str) -> Gpu | None:
         """What is known of a GPU of `ids`; None where this machine does not have it."""
-        return next((gpu for gpu in gpus.survey().usable if gpu.uuid == uuid), None)
+        return next((gpu for gpu in gpus.survey_gpus().usable if gpu.uuid == uuid), None)
 
     def slots(self, device: str) -> int:
         """How many trials run at once by default: one on each GPU."""

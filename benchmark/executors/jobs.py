@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from benchmark import files, text
-from benchmark.al.registry import TABLES
+from benchmark.al.registry import DATA_LIBRARIES, TABLES
 from benchmark.runs.events import TrialFailed
 from benchmark.runs.store import check_record, last_event
 from benchmark.spec.data import Data
@@ -128,7 +128,8 @@ def is_foreign(trial: Trial) -> bool:
     """Whether code from outside the project takes part in a trial: it must not write what other
     trials read."""
     data = trial.protocol.data
-    own = data.layout == "class_folders"  # a folder of the user's own, and no code
+    # A folder of the user's own, or a library's files, and no code of the user's.
+    own = data.layout == "class_folders" or data.name.partition(":")[0] in DATA_LIBRARIES
     parts: list[Component | Data | Model] = [
         trial.strategy,
         trial.objective,
@@ -152,7 +153,7 @@ def component_names_of(trial: Trial) -> list[tuple[str, str]]:
     ]
 
 
-def guarded(job: Job, out: str = "") -> Job:
+def guard_cache(job: Job, out: str = "") -> Job:
     """The job, with a cache of its own beside its state where code from outside takes part in it.
     `out` is its folder as the worker sees it. The trial is read from the run folder: no caller has
     to repeat it."""
@@ -235,4 +236,6 @@ def tail_log(path: Path, lines: int = LOG_LINES) -> tuple[str, ...]:
             said = file.read(LOG_BYTES).decode(errors="replace")
     except OSError:
         return ()
-    return tuple(text.cleaned(line) for line in said.rstrip().split("\n")[-lines:] if said.strip())
+    return tuple(
+        text.clean_text(line) for line in said.rstrip().split("\n")[-lines:] if said.strip()
+    )

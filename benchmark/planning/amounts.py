@@ -51,7 +51,7 @@ NETWORKS = {
 }
 
 
-def obstacle(trial: Trial) -> str:
+def find_obstacle(trial: Trial) -> str:
     """Why a trial would fail in the middle by its amounts, and the number to change; empty if it
     would not."""
     return next(iter((*_unusable_batches(trial), *_unusable_windows(trial))), "")

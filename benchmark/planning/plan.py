@@ -171,7 +171,7 @@ def speed_key(trial: Trial) -> str:
     return digest([protocol.data.name, protocol.training.batch_size, *parts])
 
 
-def speeds(
+def measure_speeds(
     records: Iterable[Record], methods: Mapping[tuple[str, str], MethodCost]
 ) -> dict[str, float]:
     """Median seconds per forward pass of finished trials, by `speed_key`; `methods` is keyed by

@@ -82,7 +82,7 @@ def add_step_cost(cost: MethodCost, objective: Component) -> MethodCost:
     if not added:
         return cost
     try:
-        given = {field: _stated(value, objective) for field, value in added.items()}
+        given = {field: _resolve_declared(value, objective) for field, value in added.items()}
         return MethodCost.model_validate(cost.model_dump() | given)
     except (ValidationError, AttributeError, TypeError) as error:
         raise UsageError(
@@ -91,7 +91,7 @@ def add_step_cost(cost: MethodCost, objective: Component) -> MethodCost:
         ) from error
 
 
-def _stated(value: bool | str | tuple[str, ...], objective: Component) -> object:
+def _resolve_declared(value: bool | str | tuple[str, ...], objective: Component) -> object:
     """A declared value, or that of the parameters that it names; False where one is left out."""
     if isinstance(value, str):
         return objective.params.get(value, False)
@@ -105,14 +105,14 @@ def sum_workloads(parts: tuple[Workload, ...]) -> Workload:
     return sum(parts, Workload())
 
 
-def evaluations(protocol: Protocol) -> int:
+def count_evaluations(protocol: Protocol) -> int:
     """Passes over the test set in one cycle: after every `evaluation.every` epochs and after the
     last one, and one more with averaged weights where there are any."""
     every = protocol.evaluation.every or protocol.training.epochs
     return -(-protocol.training.epochs // every) + (protocol.training.trajectory is not None)
 
 
-def refreshes(protocol: Protocol) -> int:
+def count_refreshes(protocol: Protocol) -> int:
     """Passes over the labelled images that only re-estimate batch-norm statistics, in one cycle:
     one per snapshot for the average, and one more where the snapshots are refreshed too."""
     trajectory = protocol.training.trajectory
@@ -210,6 +210,7 @@ def _cycle_workload(protocol: Protocol, method: MethodCost, labelled: int, last:
     )
     candidates = _count_candidates(protocol, labelled)
     looked_at = candidates if method.narrowed is None else min(method.narrowed, candidates)
+    kept = 0 if protocol.data.validation is None else protocol.data.validation.size
     scored = 0 if last else looked_at + (labelled if method.scores_labelled else 0)
     return Workload(
         steps=steps,
@@ -217,8 +218,8 @@ def _cycle_workload(protocol: Protocol, method: MethodCost, labelled: int, last:
         unlabelled=unlabelled,
         teacher=trained + unlabelled if method.teacher else 0,
         repeated=trained if method.second_pass else 0,
-        refresh=refreshes(protocol) * labelled * models,
-        test=evaluations(protocol) * protocol.data.test_size * models,
+        refresh=count_refreshes(protocol) * labelled * models,
+        test=(count_evaluations(protocol) * protocol.data.test_size + kept) * models,
         acquisition=method.scoring * scored,
         votes=0 if last else method.votes * candidates * models,
     )

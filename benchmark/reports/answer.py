@@ -61,8 +61,8 @@ def show_answer(
     """
     context = context or AnswerContext()
     console.print(f"[bold]{escape(judgement.title)}[/bold]")
-    console.print(escape(sentence(judgement, context.command)))
-    reason = formatting.collapsed(judgement)
+    console.print(escape(write_sentence(judgement, context.command)))
+    reason = formatting.collapsed_reason(judgement)
     if reason:
         console.print(escape(f"Not compared: {reason}."))
     if trials := trials_text(judgement):
@@ -80,10 +80,10 @@ def show_answer(
         console.print(escape(f"{'All:':9} {context.everything}"), style="dim", soft_wrap=True)
 
 
-def sentence(judgement: SuiteVerdict, command: str = "") -> str:
+def write_sentence(judgement: SuiteVerdict, command: str = "") -> str:
     """What was asked, what came out, and the exit code: of this command, or of the one that is
     named."""
-    text = formatting.headline(judgement)
+    text = formatting.write_headline(judgement)
     return text.replace("(exit ", f"(`{command}` exits with ") if command else text
 
 
@@ -101,7 +101,7 @@ def trials_text(judgement: SuiteVerdict) -> str:
     )
 
 
-def sparkline(values: Sequence[float], low: float, high: float, width: int = CURVE) -> str:
+def draw_sparkline(values: Sequence[float], low: float, high: float, width: int = CURVE) -> str:
     """Values as bars between two bounds, at most `width` of them: a longer curve is drawn at evenly
     spaced points, both ends among them."""
     if len(values) > width:
@@ -151,7 +151,7 @@ def _print_methods(console: Console, judgement: SuiteVerdict, *, plain: bool) ->
     wide = console.width >= WIDE
     standings = {item.method: item for item in judgement.standings}
     compared = {item.method for item in judgement.numbers if item.decides} & set(counts)
-    shows_verdicts = bool(compared) and not formatting.collapsed(judgement)
+    shows_verdicts = bool(compared) and not formatting.collapsed_reason(judgement)
     shows_trials = wide or len(set(counts.values())) > 1
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("method", overflow="fold")
@@ -198,7 +198,7 @@ def _print_methods(console: Console, judgement: SuiteVerdict, *, plain: bool) ->
                     [item for item in judgement.curves if item.method == method], MARKS, plain=plain
                 )
             )
-        row += [] if plain else [sparkline([cell.mean for cell in cells], *bounds)]
+        row += [] if plain else [draw_sparkline([cell.mean for cell in cells], *bounds)]
         table.add_row(*row)
     console.print(table)
     _print_legend(console, judgement, compared if shows_verdicts else set(), plain=plain)
@@ -210,7 +210,7 @@ def _format_area(standing: Standing | None) -> str:
 
 def _format_gain(standing: Standing | None) -> str:
     return (
-        formatting.interval(standing.gain, standing.gain_low, standing.gain_high)
+        formatting.format_interval(standing.gain, standing.gain_low, standing.gain_high)
         if standing
         else "–"
     )
@@ -254,7 +254,7 @@ def _print_unexpected(console: Console, judgement: SuiteVerdict) -> None:
     apart.sort(key=lambda item: -abs((item.estimate and item.estimate.difference) or 0.0))
     notes, reference = formatting.Footnotes(), formatting.reference_head(judgement)
     for item in apart[:LINES]:
-        line = formatting.line(item, notes)
+        line = formatting.format_verdict(item, notes)
         text = (
             f"{line.sign} {_name_place(item)}: {line.ours}, {reference} {line.published}: "
             f"{line.difference}"
@@ -262,7 +262,7 @@ def _print_unexpected(console: Console, judgement: SuiteVerdict) -> None:
         console.print(escape(text), style=COLOURS[line.kind])
     if len(apart) > LINES:
         console.print(f"  and {len(apart) - LINES} more above or below")
-    if formatting.collapsed(judgement):
+    if formatting.collapsed_reason(judgement):
         return
     for kind in (VerdictKind.INCONCLUSIVE, VerdictKind.NOT_COMPARABLE):
         reasons: dict[str, list[Deciding]] = {}

@@ -63,7 +63,7 @@ def state_table(suites: Sequence[SuiteFile], committed: Mapping[str, Sequence[Me
                 *(str(states[state]) for state in order),
             )
         )
-    return markdown.table(HEADS, rows)
+    return markdown.make_table(HEADS, rows)
 
 
 def claims_page(suites: Sequence[SuiteFile], committed: Mapping[str, Sequence[Measurement]]) -> str:
@@ -86,7 +86,7 @@ def claims_page(suites: Sequence[SuiteFile], committed: Mapping[str, Sequence[Me
             for text, state, evidence in _claim_rows(suite, found.get(WHOLE)):
                 rows.append((f"`{suite.id}`", text, state, *evidence))
         if rows:
-            parts += [f"## {paper}", markdown.table(CLAIM_HEADS, rows)]
+            parts += [f"## {paper}", markdown.make_table(CLAIM_HEADS, rows)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -139,7 +139,9 @@ def _claim_rows(
     for claim in found.claims:
         seeds = max((test.n for test in claim.budgets), default=0)
         last = claim.budgets[-1] if claim.budgets else None
-        difference = formatting.interval(last.difference, last.low, last.high) if last else "–"
+        difference = (
+            formatting.format_interval(last.difference, last.low, last.high) if last else "–"
+        )
         address = f"`results/{suite.id}/report.md`"  # no link: the site of docs/ holds no results
         lines.append(
             (

@@ -18,7 +18,7 @@ from benchmark.spec.groups import CEILING
 from benchmark.spec.load import SuiteFile
 from benchmark.spec.published import TARGETS, ReportedResult
 from benchmark.verdicts import stats
-from benchmark.verdicts.method_table import control
+from benchmark.verdicts.method_table import find_control
 from benchmark.verdicts.results import SuiteVerdict
 from benchmark.verdicts.trials import Trials
 
@@ -70,11 +70,13 @@ def method_looks(
     """Methods with anything to draw, in the suite's order and then those of one's own; none where
     there are no two sizes."""
     sizes = {row.labelled for row in trials.rows} | {row.labelled for row in rows}
-    methods = _methods(suite_file, trials, rows) if len(sizes) > 1 else []
+    methods = _curve_methods(suite_file, trials, rows) if len(sizes) > 1 else []
     return {method: look_at(index) for index, method in enumerate(methods)}
 
 
-def _methods(suite_file: SuiteFile, trials: Trials, rows: Iterable[ReportedResult]) -> list[str]:
+def _curve_methods(
+    suite_file: SuiteFile, trials: Trials, rows: Iterable[ReportedResult]
+) -> list[str]:
     drawn = set(trials.methods) | {row.method for row in rows if row.role in TARGETS}
     known = [method for method in suite_file.suite.methods if method in drawn]
     others = [method for method in trials.methods if method not in known]
@@ -83,7 +85,7 @@ def _methods(suite_file: SuiteFile, trials: Trials, rows: Iterable[ReportedResul
     return [*known, *(method for method in others if method != CEILING or drawn == {CEILING})]
 
 
-def controls(
+def find_controls(
     suite_file: SuiteFile, judgement: SuiteVerdict, trials: Trials, methods: Iterable[str]
 ) -> dict[str, str]:
     """Random sampling with the same training, by method that was measured; methods without any are
@@ -94,7 +96,7 @@ def controls(
     found = {
         method: held[method]
         if method in held
-        else control(suite_file.suite, method, trials.methods)
+        else find_control(suite_file.suite, method, trials.methods)
         for method in methods
         if method in trials.methods
     }
@@ -139,7 +141,7 @@ def published_gain(rows: Sequence[ReportedResult], method: str, base: str) -> di
     return {size: means[method][size] - means[base][size] for size in shared}
 
 
-def ceiling(trials: Trials, metric: str) -> float | None:
+def mean_ceiling(trials: Trials, metric: str) -> float | None:
     """Mean of trainings on all labels; None where there is none."""
     found = [
         value

@@ -80,7 +80,7 @@ def to_csv(measurements: Iterable[Measurement]) -> bytes:
     return out.getvalue().encode()
 
 
-def frame(measurements: Iterable[Measurement]) -> Any:
+def to_frame(measurements: Iterable[Measurement]) -> Any:
     """The long table as a pandas data frame. Raises UsageError where pandas is not installed."""
     try:
         import pandas as pd
@@ -91,7 +91,7 @@ def frame(measurements: Iterable[Measurement]) -> Any:
 
 def to_parquet(measurements: Iterable[Measurement]) -> bytes:
     """The long table as Parquet. Raises UsageError where pandas or pyarrow is not installed."""
-    table, out = frame(measurements), BytesIO()
+    table, out = to_frame(measurements), BytesIO()
     try:
         table.to_parquet(out, engine="pyarrow", index=False)
     except ImportError as error:
@@ -142,7 +142,7 @@ def to_latex(judgement: SuiteVerdict) -> bytes:
     nothing was compared."""
     notes = formatting.Footnotes()
     lines = formatting.number_lines(judgement, notes)
-    if lines and not formatting.collapsed(judgement):
+    if lines and not formatting.collapsed_reason(judgement):
         heads = [
             "method",
             "labels",
@@ -160,7 +160,7 @@ def to_latex(judgement: SuiteVerdict) -> bytes:
     body = [f"{' & '.join(map(escape, row))} \\\\" for row in rows]
     table = [
         f"% {judgement.suite}, profile {judgement.profile}, {judgement.variant}: "
-        f"{escape(formatting.headline(judgement))}",
+        f"{escape(formatting.write_headline(judgement))}",
         rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
         r"\toprule",
         f"{' & '.join(map(escape, heads))} \\\\",
@@ -210,7 +210,7 @@ def to_rocrate(
         "description": (
             f"{len(trials)} trials of suite {judgement.suite}, profile {judgement.profile}, "
             f"variant {judgement.variant}. "
-            f"{formatting.headline(judgement)}"
+            f"{formatting.write_headline(judgement)}"
         ),
         "license": {"@id": "#license"},
         "hasPart": [{"@id": part["@id"]} for part in parts],

@@ -50,7 +50,7 @@ def suite_figure(
     looks = curves.method_looks(suite_file, judgement, trials, rows)
     if not looks:
         return None
-    bases = curves.controls(suite_file, judgement, trials, looks)
+    bases = curves.find_controls(suite_file, judgement, trials, looks)
     values, gains = [], []
     for method, look in looks.items():
         printed = sorted(
@@ -60,30 +60,32 @@ def suite_figure(
         theirs = [
             [
                 row.labelled,
-                _rounded(row.mean),
-                None if row.dispersion_kind == "undefined" else _rounded(row.dispersion),
+                _round_value(row.mean),
+                None if row.dispersion_kind == "undefined" else _round_value(row.dispersion),
             ]
             for row in printed
         ]
-        values.append(_series(method, look, curves.mean_points(trials, method, metric), theirs))
+        values.append(
+            _make_series(method, look, curves.mean_points(trials, method, metric), theirs)
+        )
         if method in bases:
             differences = curves.published_gain(rows, method, bases[method])
             points = curves.gain_points(trials, method, bases[method], metric)
             gains.append(
-                _series(
+                _make_series(
                     method,
                     look,
                     points,
-                    [[size, _rounded(gap), None] for size, gap in differences.items()],
+                    [[size, _round_value(gap), None] for size, gap in differences.items()],
                 )
             )
-    height = curves.ceiling(trials, metric)
+    height = curves.mean_ceiling(trials, metric)
     views: list[dict[str, Any]] = [
         {
             "name": metric,
             "axis": curves.value_axis(suite_file, metric),
             "series": values,
-            "line": None if height is None else ["all labels", _rounded(height)],
+            "line": None if height is None else ["all labels", _round_value(height)],
         },
     ]
     if any(item["ours"] for item in gains):
@@ -107,7 +109,7 @@ def gains_figure(title: str, gains: Mapping[str, Sequence[Point]]) -> dict[str, 
     """Gains over random sampling by suite; None for fewer than two suites, whose own pages show the
     same."""
     series = [
-        _series(name, curves.look_at(index), points, [])
+        _make_series(name, curves.look_at(index), points, [])
         for index, (name, points) in enumerate(gains.items())
         if points
     ]
@@ -124,12 +126,12 @@ def gains_figure(title: str, gains: Mapping[str, Sequence[Point]]) -> dict[str, 
 
 def library_script() -> str:
     """The library with its licence before it, as one script."""
-    return f"/*\n{_library('LICENSE')}\n*/\n{_library('uPlot.iife.min.js')}\n"
+    return f"/*\n{_read_library('LICENSE')}\n*/\n{_read_library('uPlot.iife.min.js')}\n"
 
 
 def library_style() -> str:
     """The library's style sheet."""
-    return _library("uPlot.min.css")
+    return _read_library("uPlot.min.css")
 
 
 def values_text(figure: Mapping[str, Any]) -> str:
@@ -139,11 +141,11 @@ def values_text(figure: Mapping[str, Any]) -> str:
 
 
 @cache
-def _library(name: str) -> str:
+def _read_library(name: str) -> str:
     return (LIBRARY / name).read_text(encoding="utf-8").strip()
 
 
-def _series(
+def _make_series(
     name: str, look: Look, points: Iterable[Point], published: list[list[Any]]
 ) -> dict[str, Any]:
     return {
@@ -151,11 +153,12 @@ def _series(
         "colour": look.colour,
         "marker": look.marker,
         "ours": [
-            [point.size, _rounded(point.mean), _rounded(point.half), point.n] for point in points
+            [point.size, _round_value(point.mean), _round_value(point.half), point.n]
+            for point in points
         ],
         "published": published,
     }
 
 
-def _rounded(value: float | None) -> float | None:
+def _round_value(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else round(value, DIGITS)

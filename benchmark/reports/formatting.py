@@ -63,17 +63,17 @@ class Footnotes:
         for note in notes:
             if note and note not in self.texts:
                 self.texts.append(note)
-        return ",".join(letter(self.texts.index(note)) for note in notes if note)
+        return ",".join(footnote_letter(self.texts.index(note)) for note in notes if note)
 
     def lines(self) -> list[tuple[str, str]]:
         """Letter and text of every note."""
-        return [(letter(place), text) for place, text in enumerate(self.texts)]
+        return [(footnote_letter(place), text) for place, text in enumerate(self.texts)]
 
 
-def letter(place: int) -> str:
+def footnote_letter(place: int) -> str:
     """a, b, ..., z, aa, ab, ..."""
     high, low = divmod(place, len(ascii_lowercase))
-    return (letter(high - 1) if high else "") + ascii_lowercase[low]
+    return (footnote_letter(high - 1) if high else "") + ascii_lowercase[low]
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Line:
         return f"{self.sign} {self.kind}" + (f" ({self.reason})" if self.reason else "")
 
 
-def number(value: float | None, digits: int = 2, signed: bool = False) -> str:
+def format_number(value: float | None, digits: int = 2, signed: bool = False) -> str:
     """A number with fixed digits; a dash where there is none. Minus zero is zero."""
     if value is None:
         return "–"
@@ -117,21 +117,23 @@ def count(value: int | None) -> str:
 
 def mean_sd(mean: float | None, sd: float | None, n: int | None, reading_error: float = 0.0) -> str:
     """`94.31 ± 0.12 (n=5)`, without the parts that are not known."""
-    text = number(mean)
+    text = format_number(mean)
     if sd is not None:
-        text += f" ± {number(sd)}"
+        text += f" ± {format_number(sd)}"
     parts = [f"n={n}"] if n is not None and mean is not None else []
     parts += [f"read ±{reading_error:g}"] if reading_error else []
     return f"{text} ({', '.join(parts)})" if parts else text
 
 
-def interval(value: float | None, low: float | None, high: float | None, digits: int = 2) -> str:
+def format_interval(
+    value: float | None, low: float | None, high: float | None, digits: int = 2
+) -> str:
     """`+0.18 [-0.02, +0.38]`."""
-    text = number(value, digits, signed=True)
+    text = format_number(value, digits, signed=True)
     return (
         text
         if low is None or high is None
-        else f"{text} [{number(low, digits, True)}, {number(high, digits, True)}]"
+        else f"{text} [{format_number(low, digits, True)}, {format_number(high, digits, True)}]"
     )
 
 
@@ -140,7 +142,7 @@ def p_value(value: float | None) -> str:
     return "–" if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def needed(estimate: Estimate | BudgetTest) -> str:
+def format_needed(estimate: Estimate | BudgetTest) -> str:
     """Trials needed, as a number or as a bound."""
     return ">1000" if estimate.needed is None else str(estimate.needed)
 
@@ -170,7 +172,7 @@ def number_lines(judgement: SuiteVerdict, notes: Footnotes, decides: bool = True
         if item.decides is decides and (decides or not SINGLE.match(item.metric))
     ]
     return [
-        line(item, notes, item.metric if item.metric != judgement.rule.metric else "")
+        format_verdict(item, notes, item.metric if item.metric != judgement.rule.metric else "")
         for item in shown
     ]
 
@@ -226,9 +228,9 @@ def single_rows(judgement: SuiteVerdict) -> list[list[str]]:
                 str(len({item.metric for item in items})),
                 labels,
                 str(len(items)),
-                number(sum(gaps) / len(gaps), signed=True),
-                number(min(gaps), signed=True),
-                number(max(gaps), signed=True),
+                format_number(sum(gaps) / len(gaps), signed=True),
+                format_number(min(gaps), signed=True),
+                format_number(max(gaps), signed=True),
                 verdicts,
             ]
         )
@@ -282,7 +284,7 @@ def model_cells(row: ModelRow) -> list[str]:
         row.method,
         str(row.n) if row.n else "–",
         model_cell(row),
-        number(row.over_seeds),
+        format_number(row.over_seeds),
         mean_sd(row.published, row.published_over_models, None),
         f"{SIGNS[row.verdict.kind]} {str(row.verdict.kind).replace('_', ' ')}"
         if row.verdict
@@ -299,10 +301,10 @@ def model_cell(row: ModelRow) -> str:
 
 def curve_lines(judgement: SuiteVerdict, notes: Footnotes) -> list[Line]:
     """Lines of the published curves: normalised areas."""
-    return [line(item, notes) for item in judgement.curves]
+    return [format_verdict(item, notes) for item in judgement.curves]
 
 
-def line(item: NumberVerdict | CurveVerdict, notes: Footnotes, metric: str = "") -> Line:
+def format_verdict(item: NumberVerdict | CurveVerdict, notes: Footnotes, metric: str = "") -> Line:
     """One verdict, formatted; what must be known of it goes to the footnotes. `metric` is said
     beside the labels."""
     found = item.estimate or Estimate(0.0, None, 0)
@@ -321,9 +323,9 @@ def line(item: NumberVerdict | CurveVerdict, notes: Footnotes, metric: str = "")
         published=mean_sd(
             found.reference, found.reference_sd, found.reference_n, found.reading_error
         ),
-        difference=interval(found.difference, found.low, found.high),
-        mdd=number(found.mdd),
-        needed=needed(found) if item.estimate and found.reference is not None else "–",
+        difference=format_interval(found.difference, found.low, found.high),
+        mdd=format_number(found.mdd),
+        needed=format_needed(found) if item.estimate and found.reference is not None else "–",
         sign=SIGNS[item.verdict.kind],
         kind=str(item.verdict.kind).replace("_", " "),
         reason=item.verdict.reason,
@@ -334,7 +336,7 @@ def line(item: NumberVerdict | CurveVerdict, notes: Footnotes, metric: str = "")
     )
 
 
-def uniform(verdicts: Iterable[Verdict]) -> str:
+def common_reason(verdicts: Iterable[Verdict]) -> str:
     """The reason that excuses every one of these verdicts from comparison, or nothing: then one
     sentence says it all."""
     found = {(verdict.kind, verdict.reason, verdict.excused) for verdict in verdicts}
@@ -344,13 +346,13 @@ def uniform(verdicts: Iterable[Verdict]) -> str:
     return reason if kind is VerdictKind.NOT_COMPARABLE and excused else ""
 
 
-def collapsed(judgement: SuiteVerdict) -> str:
+def collapsed_reason(judgement: SuiteVerdict) -> str:
     """Why no number was compared, where one reason holds for all and another table says what was
     measured."""
-    return uniform(item.verdict for item in judgement.numbers if item.decides)
+    return common_reason(item.verdict for item in judgement.numbers if item.decides)
 
 
-def meaning(judgement: SuiteVerdict) -> str:
+def exit_meaning(judgement: SuiteVerdict) -> str:
     """What the exit code says in words. Nothing matched where there was nothing to hold the
     measurements to."""
     excused = all(verdict.excused for verdict in judgement.deciding())
@@ -363,7 +365,7 @@ def meaning(judgement: SuiteVerdict) -> str:
     return MEANING.get(judgement.exit_code, "stopped")
 
 
-def headline(judgement: SuiteVerdict) -> str:
+def write_headline(judgement: SuiteVerdict) -> str:
     """`tod/cifar10, profile paper, as_published: 12 reproduced, 1 below. Claims: 3 holds. A
     discrepancy (exit 1).`"""
     numbers = ", ".join(
@@ -383,7 +385,7 @@ def headline(judgement: SuiteVerdict) -> str:
     parts = [
         lead,
         f"claims: {claims}" if claims else "",
-        f"{meaning(judgement)} (exit {int(code)})",
+        f"{exit_meaning(judgement)} (exit {int(code)})",
     ]
     return "; ".join(part for part in parts if part)
 
@@ -450,12 +452,12 @@ def budget_cells(test: BudgetTest) -> list[str]:
     return [
         budget_place(test),
         str(test.n),
-        interval(test.difference, test.low, test.high),
+        format_interval(test.difference, test.low, test.high),
         p_value(test.p_holm),
-        number(test.correlation),
-        number(test.mdd),
-        needed(test),
-        number(test.published, signed=True),
+        format_number(test.correlation),
+        format_number(test.mdd),
+        format_needed(test),
+        format_number(test.published, signed=True),
     ]
 
 
@@ -489,11 +491,10 @@ def standing_heads(judgement: SuiteVerdict) -> list[str]:
 
 def standing_cells(item: Standing) -> list[str]:
     """One row of the table of methods."""
-    rank = (
-        "–"
-        if item.rank is None
-        else f"{item.rank:g} [{number(item.rank_low, 1)}, {number(item.rank_high, 1)}]"
-    )
+    rank = "–"
+    if item.rank is not None:
+        low, high = (format_number(value, 1) for value in (item.rank_low, item.rank_high))
+        rank = f"{item.rank:g} [{low}, {high}]"
     return [
         item.method,
         str(item.n),
@@ -511,7 +512,7 @@ def gain_text(item: Standing) -> str:
     """Gain over the control with its interval; below five pairs with the degrees of freedom that
     the interval rests on."""
     few = item.gain_low is not None and len(item.paired) < BETTER_FROM
-    return interval(item.gain, item.gain_low, item.gain_high) + (
+    return format_interval(item.gain, item.gain_low, item.gain_high) + (
         f" on {len(item.paired) - 1} d.f." if few else ""
     )
 
@@ -541,8 +542,8 @@ def kendall_text(judgement: SuiteVerdict) -> str:
         return ""
     tau, p, methods = judgement.kendall
     return (
-        f"Order of {methods} methods against the paper's: Kendall tau {number(tau, signed=True)}, "
-        f"p {p_value(p)}."
+        f"Order of {methods} methods against the paper's: Kendall tau "
+        f"{format_number(tau, signed=True)}, p {p_value(p)}."
     )
 
 
@@ -550,7 +551,11 @@ def measured_text(cell: Cell) -> str:
     """Mean, standard deviation and trials; and the 95 % interval of the mean with the error of the
     test set."""
     text = mean_sd(cell.mean, cell.sd, cell.n)
-    return text if cell.low is None else f"{text} [{number(cell.low)}, {number(cell.high)}]"
+    return (
+        text
+        if cell.low is None
+        else f"{text} [{format_number(cell.low)}, {format_number(cell.high)}]"
+    )
 
 
 def measured_lead(judgement: SuiteVerdict) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmark.reports import formatting, markdown
 from benchmark.spec.load import SuiteFile
-from benchmark.text import visible
+from benchmark.text import escape_controls
 from benchmark.verdicts.regression import Regression, RegressionState
 from benchmark.verdicts.results import ClaimOutcome, NumberVerdict, SuiteVerdict, VerdictKind
 
@@ -30,7 +30,7 @@ def annotate(suite_file: SuiteFile, judgement: SuiteVerdict, root: Path) -> list
     for item in judgement.numbers:
         level = _annotation_level(item.verdict.kind, item.verdict.excused)
         if item.decides and level:
-            shown = formatting.line(item, formatting.Footnotes())
+            shown = formatting.format_verdict(item, formatting.Footnotes())
             text = (
                 f"{item.title} at {shown.labelled}: {shown.verdict}; ours {shown.ours}, reference "
                 f"{shown.published}, "
@@ -94,7 +94,7 @@ def annotate_regression(suite_file: SuiteFile, regression: Regression, root: Pat
     for item in regression.numbers:
         level = _annotation_level(item.verdict.kind, item.verdict.excused)
         if level:
-            shown = formatting.line(item, formatting.Footnotes())
+            shown = formatting.format_verdict(item, formatting.Footnotes())
             text = (
                 f"{item.title} at {shown.labelled}: {shown.verdict}; difference {shown.difference}"
             )
@@ -109,10 +109,10 @@ def annotate_regression(suite_file: SuiteFile, regression: Regression, root: Pat
     return found
 
 
-def summary(judgements: Iterable[SuiteVerdict], regressions: Iterable[Regression] = ()) -> str:
+def step_summary(judgements: Iterable[SuiteVerdict], regressions: Iterable[Regression] = ()) -> str:
     """Markdown for the step summary: an overview, then the verdicts of every suite."""
     listed = list(judgements)
-    parts = [markdown.overview(listed)] if listed else []
+    parts = [markdown.overview_table(listed)] if listed else []
     parts += [
         f"## {judgement.suite}\n\n{markdown.verdict_table(judgement)}" for judgement in listed
     ]
@@ -125,9 +125,8 @@ def summary(judgements: Iterable[SuiteVerdict], regressions: Iterable[Regression
             f"## {regression.suite} against committed records: "
             f"{formatting.MEANING.get(regression.exit_code, 'stopped')}"
         )
-        parts.append(
-            f"{title}\n\n{markdown.table(('method', 'seed', 'state', 'first difference'), rows)}"
-        )
+        heads = ("method", "seed", "state", "first difference")
+        parts.append(f"{title}\n\n{markdown.make_table(heads, rows)}")
     text = "\n\n".join(parts) + "\n"
     if len(text.encode()) <= LIMIT:
         return text
@@ -155,7 +154,7 @@ def _workflow_command(level: str, file: str, line: int, title: str, text: str) -
 
 
 def _escape_data(text: str) -> str:
-    return visible(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return escape_controls(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _escape_property(text: str) -> str:

@@ -86,7 +86,7 @@ def suite_page(
     }
     claims = [_claim_values(claim, notes, links) for claim in judgement.claims]
     measured_heads, measured = formatting.measured_grid(judgement)
-    collapsed = formatting.collapsed(judgement)
+    collapsed = formatting.collapsed_reason(judgement)
     deviations = [
         (name, one.topic, one.paper, one.code, one.pinned, one.effect, one.source)
         for name, one in suite.deviations.items()
@@ -102,7 +102,7 @@ def suite_page(
         else []
     )
     penalties = [
-        (name, *map(formatting.number, row))
+        (name, *map(formatting.format_number, row))
         for name, row in zip(judgement.penalty_methods, judgement.penalties, strict=True)
     ]
     matrix = overview.verdict_matrix(judgement)
@@ -140,7 +140,7 @@ def suite_page(
         figure=curves,
         figure_values=_mark_safe(figure.values_text(curves)) if curves else "",
         figure_text=_figure_text(curves) if curves else "",
-        headline=formatting.headline(judgement),
+        headline=formatting.write_headline(judgement),
         paper_url=_preprint_address(suite.paper.preprint),
         sections=_page_sections(judgement, parts),
         collapsed=collapsed,
@@ -178,15 +178,15 @@ def index_page(
     """The page over all suites: claims, suites, and the leaderboard where there is one. `methods`
     are the relative addresses of the pages of methods, by method."""
     rows = [_index_row(page) for page in pages]
-    whole = _whole(pages)
-    claims, (paper_heads, papers) = claim_rows(whole), _papers(whole)
+    whole = _deciding_pages(pages)
+    claims, (paper_heads, papers) = claim_rows(whole), _paper_table(whole)
     entries = list(board.entries) if board else []
     return _render_page(
         "index.html.j2",
         "Active-learning papers, re-run",
         pages=rows,
         board=board,
-        lead=_lead(whole),
+        lead=_lead_sentences(whole),
         papers=papers,
         paper_heads=paper_heads,
         claims=claims,
@@ -235,7 +235,7 @@ def method_page(
     for page in pages:
         judgement = page.judgement
         if any(cell.method == method for cell in judgement.cells):
-            rows.append(_standing(method, page, costs))
+            rows.append(_standing_row(method, page, costs))
         claims += [row for row in claim_rows([page]) if method in row["methods"]]
     titles = {dict(formatting.method_titles(page.judgement)).get(method, "") for page in pages} - {
         ""
@@ -290,7 +290,9 @@ def claim_rows(pages: Sequence[Page]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _standing(method: str, page: Page, costs: Mapping[tuple[str, str], float]) -> dict[str, Any]:
+def _standing_row(
+    method: str, page: Page, costs: Mapping[tuple[str, str], float]
+) -> dict[str, Any]:
     """One suite in the table of a method."""
     judgement = page.judgement
     last = max(
@@ -324,7 +326,7 @@ def _standing(method: str, page: Page, costs: Mapping[tuple[str, str], float]) -
     }
 
 
-def _whole(pages: Sequence[Page]) -> list[Page]:
+def _deciding_pages(pages: Sequence[Page]) -> list[Page]:
     """The pages that decide claims: those of a suite's whole protocol, where there is one."""
     held = {page.judgement.suite for page in pages if page.judgement.profile == "paper"}
     return [
@@ -334,7 +336,7 @@ def _whole(pages: Sequence[Page]) -> list[Page]:
     ]
 
 
-def _papers(pages: Sequence[Page]) -> tuple[list[str], list[list[str]]]:
+def _paper_table(pages: Sequence[Page]) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of how many claims and numbers of each paper got which verdict; verdicts that
     none got are left out."""
     claims: dict[str, Counter[ClaimOutcome]] = {}
@@ -362,7 +364,7 @@ def _papers(pages: Sequence[Page]) -> tuple[list[str], list[list[str]]]:
     return heads, rows
 
 
-def _lead(pages: Sequence[Page]) -> str:
+def _lead_sentences(pages: Sequence[Page]) -> str:
     """How many suites, and what is said of their claims and numbers, in a sentence each."""
     suites = len({page.judgement.suite for page in pages})
     outcomes = Counter(
@@ -452,7 +454,7 @@ def _index_row(page: Page) -> dict[str, str]:
         "dataset": page.dataset,
         "href": page.href,
         "profile": judgement.profile,
-        "state": formatting.meaning(judgement),
+        "state": formatting.exit_meaning(judgement),
         "kind": STATE_CLASS.get(judgement.exit_code, ""),
         "numbers": ", ".join(
             f"{n} {str(kind).replace('_', ' ')}" for kind, n in judgement.counts().items()

@@ -35,7 +35,7 @@ class TestCase:
     detail: str = ""
 
 
-def cases(judgement: SuiteVerdict) -> list[TestCase]:
+def make_cases(judgement: SuiteVerdict) -> list[TestCase]:
     """A case per deciding number, per curve, per claim, and per method that is missing."""
     found = [_verdict_case(judgement.suite, item) for item in judgement.numbers if item.decides]
     found += [
@@ -74,7 +74,9 @@ def render(judgements: Iterable[SuiteVerdict], regressions: Iterable[Regression]
     root = ElementTree.Element("testsuites", name="albench")
     for judgement in judgements:
         _add_suite(
-            root, f"{judgement.suite} {judgement.profile} {judgement.variant}", cases(judgement)
+            root,
+            f"{judgement.suite} {judgement.profile} {judgement.variant}",
+            make_cases(judgement),
         )
     for regression in regressions:
         name = (
@@ -119,7 +121,7 @@ def _verdict_case(suite: str, item: NumberVerdict | CurveVerdict, curve: str = "
         result = "error"
     else:
         result = "" if kind is VerdictKind.REPRODUCED else "skipped"
-    line = formatting.line(item, formatting.Footnotes())
+    line = formatting.format_verdict(item, formatting.Footnotes())
     what = (
         f"{item.metric} at {line.labelled}"
         if isinstance(item, NumberVerdict)

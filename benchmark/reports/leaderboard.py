@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from benchmark.reports import formatting
 from benchmark.reports.curves import NEUTRAL, look_at
-from benchmark.reports.plots import INK, Picture, drawing, figure_of, picture_of
+from benchmark.reports.plots import INK, Picture, figure_of, picture_of, picture_style
 from benchmark.verdicts import ranking
 from benchmark.verdicts.results import ModelRow, Standing, SuiteVerdict
 from benchmark.verdicts.stats import Array
@@ -79,8 +79,8 @@ class RankRow:
         return (
             name,
             str(self.suites),
-            formatting.number(self.rank),
-            formatting.number(self.gain, signed=True),
+            formatting.format_number(self.rank),
+            formatting.format_number(self.gain, signed=True),
             tied,
         )
 
@@ -105,12 +105,13 @@ class Across:
             self.method,
             str(self.suites),
             str(self.trials),
-            formatting.interval(gain.value, gain.low, gain.high),
-            formatting.number(share.value)
+            formatting.format_interval(gain.value, gain.low, gain.high),
+            formatting.format_number(share.value)
             + (
                 ""
                 if share.low is None
-                else f" [{formatting.number(share.low)}, {formatting.number(share.high)}]"
+                else f" [{formatting.format_number(share.low)}, "
+                f"{formatting.format_number(share.high)}]"
             ),
         )
 
@@ -191,7 +192,7 @@ def _rank_methods(
     """Places of these methods among each other, best first, and the adjusted p values of their
     pairs in that order."""
     areas = np.array([[_standing_of(one, method).area for one in block] for method in methods])
-    average = ranking.ranks(areas).mean(axis=1)
+    average = ranking.rank_scores(areas).mean(axis=1)
     p_values, best = ranking.wilcoxon_holm(areas), int(np.argmin(average))
     guests = {method for method in methods if any(_standing_of(one, method).guest for one in block)}
     places = [
@@ -226,11 +227,11 @@ def _across_suites(judgements: Sequence[SuiteVerdict]) -> tuple[Across, ...]:
             method,
             len(runs),
             sum(map(len, runs)),
-            ranking.resampled(
+            ranking.bootstrap_interval(
                 lambda drawn: ranking.interquartile_mean([one[:, 0] - one[:, 1] for one in drawn]),
                 runs,
             ),
-            ranking.resampled(
+            ranking.bootstrap_interval(
                 lambda drawn: ranking.probability_of_improvement(
                     [one[:, 0] for one in drawn], [one[:, 1] for one in drawn]
                 ),
@@ -294,7 +295,7 @@ def _suite_entries(
                     formatting.count(final),
                     f"{place} of {len(judgement.standings)}",
                     formatting.mean_sd(row.area, row.area_sd, row.n),
-                    formatting.interval(row.gain, row.gain_low, row.gain_high),
+                    formatting.format_interval(row.gain, row.gain_low, row.gain_high),
                     formatting.saved_text(row),
                     f"{own / base:.2f}×" if own and base else "–",
                 ),
@@ -370,7 +371,7 @@ def cliques(p_values: ArrayLike) -> list[tuple[int, int]]:
     return runs
 
 
-def diagram(found: Leaderboard) -> Picture | None:
+def draw_diagram(found: Leaderboard) -> Picture | None:
     """Average ranks of the suites' own methods with bars over cliques; None where there are no
     average ranks."""
     places = [place for place in found.places if not place.guest]
@@ -378,7 +379,7 @@ def diagram(found: Leaderboard) -> Picture | None:
         return None
     half = (len(places) + 1) // 2
     runs = found.joined
-    with drawing():
+    with picture_style():
         figure = figure_of(7.4, 1.3 + 0.28 * half + 0.12 * len(runs), layout=None)
         axis = figure.add_axes((0.0, 0.02, 1.0, 0.96))
         axis.axis("off")
@@ -436,7 +437,7 @@ def cost_picture(
         return None
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-    with drawing():
+    with picture_style():
         figure = figure_of(7.4, 4.2)
         axis = figure.subplots()
         axis.axhline(0.0, color=NEUTRAL, linewidth=1.2)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from benchmark.errors import UsageError
 from benchmark.reports import formatting
 from benchmark.spec.load import SuiteFile
-from benchmark.text import visible
+from benchmark.text import escape_controls
 from benchmark.verdicts.results import SuiteVerdict
 
 
@@ -25,12 +25,12 @@ def render(
     notes, head = formatting.Footnotes(), formatting.reference_head(judgement)
     paper = suite_file.suite.paper
     parts = [
-        f"# {cell(judgement.title)}",
-        f"{cell(paper.title)} ({cell(paper.venue)} {paper.year}). Suite `{judgement.suite}`, "
-        f"profile `{judgement.profile}`, "
+        f"# {escape_cell(judgement.title)}",
+        f"{escape_cell(paper.title)} ({escape_cell(paper.venue)} {paper.year}). "
+        f"Suite `{judgement.suite}`, profile `{judgement.profile}`, "
         f"variant `{judgement.variant}`.",
-        f"**{cell(formatting.headline(judgement))}**",
-        *(f"![{cell(alt)}]({path})" for alt, path in (pictures or {}).items()),
+        f"**{escape_cell(formatting.write_headline(judgement))}**",
+        *(f"![{escape_cell(alt)}]({path})" for alt, path in (pictures or {}).items()),
         _number_sections(judgement, notes),
         _format_section(
             "Curves",
@@ -45,14 +45,14 @@ def render(
             _verdict_table(formatting.number_lines(judgement, notes, decides=False), "published"),
             formatting.BESIDE,
         ),
-        "\n".join(f"- {mark}) {cell(text)}" for mark, text in notes.lines()),
+        "\n".join(f"- {mark}) {escape_cell(text)}" for mark, text in notes.lines()),
         _format_section(
             "Measured",
-            table(*formatting.measured_grid(judgement)) if judgement.cells else "",
+            make_table(*formatting.measured_grid(judgement)) if judgement.cells else "",
             formatting.measured_lead(judgement),
         ),
         _deviation_section(suite_file, judgement),
-        _format_section("Notes", "\n".join(f"- {cell(note)}" for note in judgement.notes)),
+        _format_section("Notes", "\n".join(f"- {escape_cell(note)}" for note in judgement.notes)),
         _condition_section(judgement, cost_note, facts or {}),
         _command_section(judgement, commands or {}),
     ]
@@ -64,7 +64,7 @@ def verdict_table(judgement: SuiteVerdict) -> str:
     return _number_sections(judgement, formatting.Footnotes(), heading=False)
 
 
-def overview(judgements: Iterable[SuiteVerdict]) -> str:
+def overview_table(judgements: Iterable[SuiteVerdict]) -> str:
     """One row per suite: how its numbers and claims stand."""
     rows = []
     for judgement in judgements:
@@ -75,28 +75,28 @@ def overview(judgements: Iterable[SuiteVerdict]) -> str:
                 judgement.profile,
                 ", ".join(f"{n} {kind}" for kind, n in judgement.counts().items()) or "–",
                 ", ".join(f"{claims.count(o)} {o}" for o in dict.fromkeys(claims)) or "–",
-                formatting.meaning(judgement),
+                formatting.exit_meaning(judgement),
             ]
         )
-    return table(("suite", "profile", "numbers", "claims", "in all"), rows)
+    return make_table(("suite", "profile", "numbers", "claims", "in all"), rows)
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def make_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table; cells may hold anything."""
     lines = [list(heads), ["---"] * len(heads), *(list(row) for row in rows)]
-    return "\n".join(f"| {' | '.join(map(cell, line))} |" for line in lines)
+    return "\n".join(f"| {' | '.join(map(escape_cell, line))} |" for line in lines)
 
 
-def cell(text: str) -> str:
+def escape_cell(text: str) -> str:
     """Text that cannot break a table, start markup or carry HTML; control characters are written
     out."""
-    text = visible(text)
+    text = escape_controls(text)
     for old, new in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), (">", "&gt;"), ("\n", " ")):
         text = text.replace(old, new)
     return text
 
 
-def between(text: str, name: str, body: str) -> str:
+def replace_between(text: str, name: str, body: str) -> str:
     """The text with `body` between its markers `<!-- name -->` and `<!-- /name -->`. Raises
     UsageError without them."""
     pattern = rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)"
@@ -119,10 +119,10 @@ def _format_section(title: str, body: str, lead: str = "") -> str:
 def _number_sections(
     judgement: SuiteVerdict, notes: formatting.Footnotes, heading: bool = True
 ) -> str:
-    reason = formatting.collapsed(judgement)
+    reason = formatting.collapsed_reason(judgement)
     lines = formatting.number_lines(judgement, notes)
     body = (
-        f"Not compared: {cell(reason)}."
+        f"Not compared: {escape_cell(reason)}."
         if reason
         else _verdict_table(lines, formatting.reference_head(judgement))
     )
@@ -146,7 +146,7 @@ def _verdict_table(lines: Sequence[formatting.Line], reference: str) -> str:
         )
         for line in lines
     ]
-    return table(heads, rows) if rows else ""
+    return make_table(heads, rows) if rows else ""
 
 
 def _claim_section(judgement: SuiteVerdict, notes: formatting.Footnotes) -> str:
@@ -154,14 +154,17 @@ def _claim_section(judgement: SuiteVerdict, notes: formatting.Footnotes) -> str:
     for claim in judgement.claims:
         marks = notes.marks(claim.notes)
         text = (
-            f"**{cell(claim.id)}: {cell(claim.text)}** ({cell(claim.source)}): "
-            f"{cell(formatting.claim_text(claim))}"
+            f"**{escape_cell(claim.id)}: {escape_cell(claim.text)}** "
+            f"({escape_cell(claim.source)}): "
+            f"{escape_cell(formatting.claim_text(claim))}"
         )
         text += f" [{marks}]" if marks else ""
-        parts.append(text + (f". In the paper: {cell(claim.published)}" if claim.published else ""))
+        parts.append(
+            text + (f". In the paper: {escape_cell(claim.published)}" if claim.published else "")
+        )
         if claim.budgets:
             parts.append(
-                table(formatting.BUDGET_HEADS, map(formatting.budget_cells, claim.budgets))
+                make_table(formatting.BUDGET_HEADS, map(formatting.budget_cells, claim.budgets))
             )
     return _format_section("Claims", "\n\n".join(parts))
 
@@ -169,26 +172,27 @@ def _claim_section(judgement: SuiteVerdict, notes: formatting.Footnotes) -> str:
 def _standing_section(judgement: SuiteVerdict) -> str:
     parts = [
         "\n".join(
-            f"- `{name}`: {cell(title)}" for name, title in formatting.method_titles(judgement)
+            f"- `{name}`: {escape_cell(title)}"
+            for name, title in formatting.method_titles(judgement)
         )
     ]
     if len(judgement.standings) > 1:
         parts.append(
-            table(
+            make_table(
                 formatting.standing_heads(judgement),
                 map(formatting.standing_cells, judgement.standings),
             )
         )
     if len(judgement.penalties) > 1:
         rows = [
-            [name, *(formatting.number(value) for value in row)]
+            [name, *(formatting.format_number(value) for value in row)]
             for name, row in zip(judgement.penalty_methods, judgement.penalties, strict=True)
         ]
         parts += [
             "Share of sizes at which the row's method beats the column's (paired t test at each "
             "size):"
         ]
-        parts += [table(["", *judgement.penalty_methods], rows)]
+        parts += [make_table(["", *judgement.penalty_methods], rows)]
     if judgement.kendall:
         parts += [formatting.kendall_text(judgement)]
     return _format_section("Methods", "\n\n".join(part for part in parts if part))
@@ -199,11 +203,11 @@ def _model_section(judgement: SuiteVerdict) -> str:
     parts = []
     if judgement.models:
         parts += [
-            cell(formatting.model_text(judgement)),
-            table(formatting.MODEL_HEADS, map(formatting.model_cells, judgement.models)),
+            escape_cell(formatting.model_text(judgement)),
+            make_table(formatting.MODEL_HEADS, map(formatting.model_cells, judgement.models)),
         ]
     if rows := formatting.single_rows(judgement):
-        parts += [formatting.SINGLE_TEXT, table(formatting.SINGLE_HEADS, rows)]
+        parts += [formatting.SINGLE_TEXT, make_table(formatting.SINGLE_HEADS, rows)]
     return _format_section("Target models", "\n\n".join(parts))
 
 
@@ -213,19 +217,23 @@ def _deviation_section(suite_file: SuiteFile, judgement: SuiteVerdict) -> str:
         (name, item.topic, item.paper, item.code, item.pinned, item.effect)
         for name, item in found.items()
     ]
-    body = table(("", "topic", "paper", "code", "pinned", "effect"), rows) if rows else ""
+    body = make_table(("", "topic", "paper", "code", "pinned", "effect"), rows) if rows else ""
     return _format_section("Deviations in force", body, formatting.deviation_state(judgement))
 
 
 def _condition_section(judgement: SuiteVerdict, cost_note: str, facts: Mapping[str, str]) -> str:
     lines = {"Ran on": formatting.environment_text(judgement), "Cost": cost_note, **facts}
-    listed = "\n".join(f"- {cell(name)}: {cell(text)}" for name, text in lines.items() if text)
-    return _format_section("Conditions", f"{cell(formatting.rule_text(judgement))}\n\n{listed}")
+    listed = "\n".join(
+        f"- {escape_cell(name)}: {escape_cell(text)}" for name, text in lines.items() if text
+    )
+    return _format_section(
+        "Conditions", f"{escape_cell(formatting.rule_text(judgement))}\n\n{listed}"
+    )
 
 
 def _command_section(judgement: SuiteVerdict, commands: Mapping[str, str]) -> str:
-    missing = f"Missing: {cell(', '.join(judgement.missing))}." if judgement.missing else ""
+    missing = f"Missing: {escape_cell(', '.join(judgement.missing))}." if judgement.missing else ""
     listed = "\n\n".join(
-        f"{cell(purpose)}:\n\n```sh\n{command}\n```" for purpose, command in commands.items()
+        f"{escape_cell(purpose)}:\n\n```sh\n{command}\n```" for purpose, command in commands.items()
     )
     return _format_section("Commands", "\n\n".join(part for part in (missing, listed) if part))

@@ -79,9 +79,11 @@ def verdict_tiles(judgement: SuiteVerdict) -> dict[str, list[Tile]]:
     published = [claim.outcome for claim in judgement.claims if not claim.is_question]
     asked = [claim.outcome for claim in judgement.claims if claim.is_question]
     heads = {
-        _counted(sum(counts.values()), f"{formatting.reference_head(judgement)} number"): numbers,
-        _counted(len(published), "claim"): _claim_tiles(published),
-        f"{_counted(len(asked), 'question')} of this project": _claim_tiles(asked),
+        _count_noun(
+            sum(counts.values()), f"{formatting.reference_head(judgement)} number"
+        ): numbers,
+        _count_noun(len(published), "claim"): _claim_tiles(published),
+        f"{_count_noun(len(asked), 'question')} of this project": _claim_tiles(asked),
     }
     return {head: tiles for head, tiles in heads.items() if tiles}
 
@@ -109,7 +111,7 @@ def claim_groups(
     return found
 
 
-def _counted(count: int, noun: str) -> str:
+def _count_noun(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
@@ -139,7 +141,9 @@ def verdict_matrix(judgement: SuiteVerdict) -> Matrix:
                 cells.append(_matrix_cell(item))
             elif cell is not None:
                 cells.append(
-                    MatrixCell(formatting.number(cell.mean), title=formatting.measured_text(cell))
+                    MatrixCell(
+                        formatting.format_number(cell.mean), title=formatting.measured_text(cell)
+                    )
                 )
             else:
                 cells.append(MatrixCell(""))
@@ -151,7 +155,7 @@ def missing_text(judgement: SuiteVerdict, commands: Mapping[str, str]) -> tuple[
     """What is missing or undecided in sentences, and the command that runs it; empty where nothing
     is, or where no command does."""
     numbers = judgement.counts().get(VerdictKind.MISSING, 0)
-    parts = [f"{_counted(numbers, 'published number')} without a measurement"] if numbers else []
+    parts = [f"{_count_noun(numbers, 'published number')} without a measurement"] if numbers else []
     if judgement.missing:
         parts.append(f"no trial of {', '.join(judgement.missing)}")
     sentences = [f"Missing: {'; '.join(parts)}."] if parts else []
@@ -168,7 +172,7 @@ def missing_text(judgement: SuiteVerdict, commands: Mapping[str, str]) -> tuple[
         whole = len(known) == len(most) and known
         needed = f"up to {max(known):,} trials" if whole else "more than 1,000 trials for some"
         sentences.append(
-            f"Undecided: {_counted(undecided, 'number')}, which need {needed} of a method."
+            f"Undecided: {_count_noun(undecided, 'number')}, which need {needed} of a method."
         )
     runs = [command for command in commands.values() if command.startswith("albench run ")]
     return " ".join(sentences), runs[0] if sentences and runs else ""
@@ -196,10 +200,10 @@ def _matrix_cell(item: NumberVerdict) -> MatrixCell:
     title = (
         f"{_kind_name(kind)}: ours {formatting.mean_sd(found.mean, found.sd, found.n)}, reference "
         f"{formatting.mean_sd(found.reference, found.reference_sd, found.reference_n)}, difference "
-        f"{formatting.interval(found.difference, found.low, found.high)}"
+        f"{formatting.format_interval(found.difference, found.low, found.high)}"
     )
     return MatrixCell(
-        formatting.number(found.difference, 1, signed=True),
+        formatting.format_number(found.difference, 1, signed=True),
         _kind_name(kind),
         formatting.SIGNS[kind],
         title,

@@ -86,44 +86,45 @@ def summarize_picks(
     if len(methods) ** 2 * len(sizes) > CELLS:
         kept = sorted({sizes[0], sizes[(len(sizes) - 1) // 2], sizes[-1]})
     overlaps = (
-        tuple(_overlap(held, methods, size, pool) for size in kept) if len(methods) > 1 else ()
+        tuple(_mean_overlap(held, methods, size, pool) for size in kept) if len(methods) > 1 else ()
     )
     if labels is None:
         return Picks(tuple(methods), overlaps)
     count = max(len(class_names), int(labels.max()) + 1)
     evenness = tuple(
-        tuple(_evenness(held[name], size, labels, count) for size in sizes) for name in methods
+        tuple(_mean_evenness(held[name], size, labels, count) for size in sizes) for name in methods
     )
     few = count <= CLASSES
     names = tuple(class_names) or tuple(map(str, range(count)))
-    shares = tuple(_shares(held[name], labels, count) for name in methods) if few else ()
+    shares = tuple(_class_shares(held[name], labels, count) for name in methods) if few else ()
     return Picks(tuple(methods), overlaps, tuple(sizes), evenness, names, shares)
 
 
-def _bought(one: LabelledSet, size: int) -> Whole | None:
+def _bought_until(one: LabelledSet, size: int) -> Whole | None:
     """What a trial bought until it had this many labels; None where it never had."""
     return one.indices[one.sizes[0] : size] if size in one.sizes[1:] else None
 
 
-def _overlap(
+def _mean_overlap(
     held: Mapping[str, Mapping[int, LabelledSet]], methods: Sequence[str], size: int, pool: int
 ) -> Overlap:
     rows = tuple(
-        tuple(_share(held[first], held[second], size) for second in methods) for first in methods
+        tuple(_shared_percent(held[first], held[second], size) for second in methods)
+        for first in methods
     )
     initial = min(one.sizes[0] for by_seed in held.values() for one in by_seed.values())
     chance = 100.0 * (size - initial) / (pool - initial) if pool > initial else None
     return Overlap(size, chance, rows)
 
 
-def _share(
+def _shared_percent(
     first: Mapping[int, LabelledSet], second: Mapping[int, LabelledSet], size: int
 ) -> float | None:
     """Percent of what two methods bought that both have, over the seeds in which they began with
     the same images."""
     found = []
     for seed in first.keys() & second.keys():
-        one, other = _bought(first[seed], size), _bought(second[seed], size)
+        one, other = _bought_until(first[seed], size), _bought_until(second[seed], size)
         if one is None or other is None or not len(one) or not len(other):
             continue
         if set(first[seed].cycle(0).tolist()) == set(second[seed].cycle(0).tolist()):
@@ -131,12 +132,12 @@ def _share(
     return float(np.mean(found)) if found else None
 
 
-def _evenness(
+def _mean_evenness(
     by_seed: Mapping[int, LabelledSet], size: int, labels: Whole, count: int
 ) -> float | None:
     found = []
     for one in by_seed.values():
-        bought = _bought(one, size)
+        bought = _bought_until(one, size)
         if bought is not None and len(bought) and count > 1:
             share = np.bincount(labels[bought], minlength=count) / len(bought)
             found.append(
@@ -147,7 +148,9 @@ def _evenness(
     return float(np.mean(found)) if found else None
 
 
-def _shares(by_seed: Mapping[int, LabelledSet], labels: Whole, count: int) -> tuple[float, ...]:
+def _class_shares(
+    by_seed: Mapping[int, LabelledSet], labels: Whole, count: int
+) -> tuple[float, ...]:
     ends = [one.indices[one.sizes[0] :] for one in by_seed.values()]
     counts = [
         100.0 * np.bincount(labels[end], minlength=count) / len(end) for end in ends if len(end)

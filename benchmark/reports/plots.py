@@ -20,7 +20,7 @@ from benchmark.reports.curves import NEUTRAL, Look, Point
 from benchmark.spec.load import SuiteFile
 from benchmark.spec.published import TARGETS, ReportedResult
 from benchmark.verdicts.measurements import Measurement
-from benchmark.verdicts.method_table import control
+from benchmark.verdicts.method_table import find_control
 from benchmark.verdicts.results import SuiteVerdict
 from benchmark.verdicts.trials import Trials, select_trials
 
@@ -60,7 +60,7 @@ class Picture:
     svg: bytes
 
 
-def pictures(
+def draw_pictures(
     suite_file: SuiteFile, judgement: SuiteVerdict, measurements: Sequence[Measurement]
 ) -> list[Picture]:
     """The pictures that these measurements and published numbers support: none, curves, or curves
@@ -71,7 +71,7 @@ def pictures(
     looks = curves.method_looks(suite_file, judgement, trials, rows)
     if not looks:
         return []
-    with drawing():
+    with picture_style():
         found = [_draw_curves(suite_file, judgement, trials, rows, looks)]
         gains = _draw_gains(suite_file, judgement, trials, rows, looks)
         models = _draw_models(suite_file, judgement, trials, published, looks)
@@ -91,7 +91,12 @@ def _draw_curves(
     metric = judgement.rule.metric
     figure, axes = _make_panels(looks)
     base = next(
-        (method for method in looks if control(suite_file.suite, method, trials.methods) == ""), ""
+        (
+            method
+            for method in looks
+            if find_control(suite_file.suite, method, trials.methods) == ""
+        ),
+        "",
     )
     for axis, (method, look) in zip(axes, looks.items(), strict=True):
         if base and base != method:
@@ -116,7 +121,7 @@ def _draw_curves(
 
 def _draw_ceiling(axis: Any, trials: Trials, metric: str) -> None:
     """The mean of one training on all labels, across the panel."""
-    height = curves.ceiling(trials, metric)
+    height = curves.mean_ceiling(trials, metric)
     if height is not None:
         axis.axhline(
             height, color=NEUTRAL, linewidth=1.0, linestyle=":", label="all labels, ours", zorder=1
@@ -269,7 +274,7 @@ def _draw_gains(
     looks: dict[str, Look],
 ) -> Picture | None:
     metric = judgement.rule.metric
-    bases = curves.controls(suite_file, judgement, trials, looks)
+    bases = curves.find_controls(suite_file, judgement, trials, looks)
     points = {
         method: curves.gain_points(trials, method, base, metric) for method, base in bases.items()
     }
@@ -297,7 +302,7 @@ def _draw_gains(
 # ------------------------------------------------------------------------------------------- output
 
 
-def drawing() -> Any:
+def picture_style() -> Any:
     """The style of every picture: draw inside it."""
     from matplotlib import rc_context
 

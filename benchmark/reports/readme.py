@@ -19,7 +19,7 @@ from benchmark.spec.published import TARGETS
 from benchmark.spec.suite import OURS
 from benchmark.verdicts.judge import judge_suite
 from benchmark.verdicts.measurements import Measurement, read_committed
-from benchmark.verdicts.parts import part_profiles, with_parts
+from benchmark.verdicts.parts import shown_profiles, with_parts
 from benchmark.verdicts.results import SuiteVerdict
 
 SHOWN = "quickstart/digits"
@@ -29,11 +29,11 @@ HEADS = ("suite", "profile", "trials", "numbers", "claims", "in all")
 METHOD_HEADS = ("method", "trials", "area under the curve (%)", "gain over random", "labels saved")
 
 
-def showcase(root: Path) -> str:
+def results_section(root: Path) -> str:
     """Markdown of the committed results of a checkout; says so where there are none."""
     suites, tables = _read_checkout(root)
     rows = [row for suite in suites for row in _verdict_rows(suite, tables[suite.id])]
-    parts = [markdown.table(HEADS, rows) if rows else "No results are committed yet."]
+    parts = [markdown.make_table(HEADS, rows) if rows else "No results are committed yet."]
     parts.append(
         _waiting_section([suite for suite in suites if not _has_protocol(suite, tables[suite.id])])
     )
@@ -47,8 +47,10 @@ def main(readme: Path) -> None:
     """Write the README's part. Raises UsageError where its markers are missing."""
     root, text = readme.resolve().parent, readme.read_text(encoding="utf-8")
     suites, committed = _read_checkout(root)
-    text = markdown.between(text, CLAIMS_MARKER, claims.state_table(suites, committed))
-    readme.write_text(markdown.between(text, MARKER, showcase(root)), encoding="utf-8")
+    text = markdown.replace_between(text, CLAIMS_MARKER, claims.state_table(suites, committed))
+    readme.write_text(
+        markdown.replace_between(text, MARKER, results_section(root)), encoding="utf-8"
+    )
     write_bytes(root / claims.PAGE, claims.claims_page(suites, committed).encode())
 
 
@@ -83,18 +85,18 @@ def _quickstart_section(root: Path, suite: SuiteFile, rows: Sequence[Measurement
             item.method,
             str(item.n),
             formatting.mean_sd(item.area, item.area_sd, None),
-            formatting.interval(item.gain, item.gain_low, item.gain_high),
+            formatting.format_interval(item.gain, item.gain_low, item.gain_high),
             formatting.saved_text(item),
         )
         for item in found.standings
     ]
-    parts.append(markdown.table(METHOD_HEADS, lines))
+    parts.append(markdown.make_table(METHOD_HEADS, lines))
     return "\n\n".join(filter(None, parts))
 
 
 def _verdict_rows(suite: SuiteFile, rows: Sequence[Measurement]) -> Iterable[tuple[str, ...]]:
     """A row for every profile and variant of a suite with committed trials, the paper's first."""
-    kept = _shown_profiles(suite, rows)
+    kept = shown_profiles(suite, rows)
     for profile, variant in sorted(kept, key=lambda one: (one != ("paper", "as_published"), one)):
         found = _judge_committed(suite, rows, profile, variant)
         whole = with_parts(suite, rows, profile, variant)
@@ -105,7 +107,7 @@ def _verdict_rows(suite: SuiteFile, rows: Sequence[Measurement]) -> Iterable[tup
         ]
         claims = {outcome: outcomes.count(outcome) for outcome in dict.fromkeys(outcomes)}
         named = profile if variant == "as_published" else f"{profile}, {variant}"
-        reason = formatting.collapsed(found)
+        reason = formatting.collapsed_reason(found)
         yield (
             f"`{suite.id}`",
             named,
@@ -114,18 +116,6 @@ def _verdict_rows(suite: SuiteFile, rows: Sequence[Measurement]) -> Iterable[tup
             _count_verdicts(claims),
             _describe_verdicts(suite, found),
         )
-
-
-def _shown_profiles(suite: SuiteFile, rows: Sequence[Measurement]) -> set[tuple[str, str]]:
-    """Profiles and variants with committed trials; what was put together stands for its parts."""
-    kept = {(row.profile, row.variant) for row in rows}
-    for variant in {variant for _, variant in kept}:
-        for profile, item in suite.suite.profiles.items():
-            whole = with_parts(suite, rows, profile, variant) if item.part else []
-            if any(row.parts for row in whole):
-                kept -= {(name, variant) for name in part_profiles(suite, profile, variant)}
-                kept.add((profile, variant))
-    return kept
 
 
 def _count_verdicts(found: Mapping[str, int]) -> str:
@@ -165,7 +155,7 @@ def _waiting_section(suites: Sequence[SuiteFile]) -> str:
         )
         rows.append((f"`{paper}/*`", str(len(own)), str(numbers), str(claims)))
     heads = ("without committed results", "suites", "published numbers", "claims")
-    return markdown.table(heads, rows) if rows else ""
+    return markdown.make_table(heads, rows) if rows else ""
 
 
 if __name__ == "__main__":

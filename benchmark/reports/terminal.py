@@ -36,8 +36,8 @@ def show(
     """Print the verdicts, the claims, what is missing and what to do about it."""
     notes, head = formatting.Footnotes(), formatting.reference_head(judgement)
     console.print(f"[bold]{escape(judgement.title)}[/bold]")
-    console.print(escape(formatting.headline(judgement)))
-    reason = formatting.collapsed(judgement)
+    console.print(escape(formatting.write_headline(judgement)))
+    reason = formatting.collapsed_reason(judgement)
     if reason:
         heads, rows = formatting.measured_grid(judgement)
         console.print(
@@ -120,7 +120,7 @@ def show_regression(regression: Regression, console: Console, *, brief: bool = F
     _print_verdicts(
         console,
         "Trials of other environments, by the suite's rule",
-        [formatting.line(item, formatting.Footnotes()) for item in regression.numbers],
+        [formatting.format_verdict(item, formatting.Footnotes()) for item in regression.numbers],
         "committed",
     )
 
@@ -158,7 +158,7 @@ def _print_claims(console: Console, judgement: SuiteVerdict, notes: formatting.F
         colour = COLOURS[str(claim.outcome).replace("_", " ")]
         tests = "; ".join(
             f"{formatting.budget_place(test)}: "
-            f"{formatting.interval(test.difference, test.low, test.high)}"
+            f"{formatting.format_interval(test.difference, test.low, test.high)}"
             for test in claim.budgets
         )
         table.add_row(

@@ -30,7 +30,7 @@ def write_all(
     """`verdicts.json`, `report.md`, `report.html`, `junit.xml` and the pictures: see
     `benchmark.reports.write`."""
     folder.mkdir(parents=True, exist_ok=True)
-    pictures = plots.pictures(suite_file, judgement, measurements)
+    pictures = plots.draw_pictures(suite_file, judgement, measurements)
     shown = {picture.title: f"{picture.name}.png" for picture in pictures}
     values = figure.suite_figure(suite_file, judgement, measurements)
     page = html.suite_page(
@@ -67,10 +67,10 @@ def write_index(
     judgements = list(reports.values())
     methods = dict.fromkeys(cell.method for judgement in judgements for cell in judgement.cells)
     links = {method: quote(method_file(method)) for method in sorted(methods)}
-    pages = _pages(reports, datasets, others, folder)
+    pages = _page_links(reports, datasets, others, folder)
     found = leaderboard.make_leaderboard(judgements, datasets, costs)
     drawn = [
-        leaderboard.diagram(found) if found else None,
+        leaderboard.draw_diagram(found) if found else None,
         leaderboard.cost_picture(judgements, costs),
     ]
     pictures = [picture for picture in drawn if picture is not None]
@@ -78,9 +78,9 @@ def write_index(
     for picture in pictures:
         files |= {f"{picture.name}.png": picture.png, f"{picture.name}.svg": picture.svg}
     for method in methods:
-        own = _pages(reports, datasets, (), folder / METHODS)
+        own = _page_links(reports, datasets, (), folder / METHODS)
         shown = figure.gains_figure(
-            f"{method}: gain over random sampling", _gains(method, reports, measurements)
+            f"{method}: gain over random sampling", _method_gains(method, reports, measurements)
         )
         page = html.method_page(method, own, shown, costs, "../index.html")
         files[method_file(method)] = page.encode()
@@ -90,7 +90,7 @@ def write_index(
     return [folder / name for name in sorted(files, key=lambda name: (name != "index.html", name))]
 
 
-def _pages(
+def _page_links(
     reports: Mapping[Path, SuiteVerdict],
     datasets: Mapping[str, str],
     others: Sequence[SuiteVerdict],
@@ -104,7 +104,7 @@ def _pages(
     return shown + [html.Page(judgement, datasets.get(judgement.suite, "")) for judgement in others]
 
 
-def _gains(
+def _method_gains(
     method: str,
     reports: Mapping[Path, SuiteVerdict],
     measurements: Mapping[Path, Sequence[Measurement]],

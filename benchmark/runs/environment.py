@@ -72,7 +72,7 @@ class Revision(Spec):
     dirty: bool
 
 
-def environment(
+def describe_environment(
     device: str,
     precision: Precision = "fp32",
     threads: int = 1,
@@ -96,7 +96,7 @@ def environment(
     kind, _, index = chosen.partition(":")
     versions = library_versions()
     if kind == "cuda":
-        known = gpus.survey() if survey is None else survey
+        known = gpus.survey_gpus() if survey is None else survey
         gpu = gpu or gpus.find_gpu(int(index or 0), known)
         model = gpu.name
         isa = gpu.capability
@@ -104,7 +104,7 @@ def environment(
         multiprocessors = gpu.multiprocessors
         versions |= {"cudnn": known.cudnn} if known.cudnn else {}
     else:
-        model, isa, driver, multiprocessors = (*cpu(), "", 0)
+        model, isa, driver, multiprocessors = (*describe_cpu(), "", 0)
     return Environment(
         code=loaded_code(),
         python=platform.python_version(),
@@ -130,7 +130,7 @@ def resolve_device(name: str) -> str:
     """`auto` becomes `cuda` where torch can use a GPU, else `cpu`; other names are checked and
     returned."""
     if name == "auto":
-        return "cuda" if gpus.usable() else "cpu"
+        return "cuda" if gpus.usable_gpus() else "cpu"
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise UsageError(f"no device '{name}'", remedy="use auto, cpu, cuda or cuda:N")
     return name
@@ -148,7 +148,7 @@ def check_step(step: Step, device: str) -> None:
 # ----------------------------------------------------------------------------------------- hardware
 
 
-def cpu(text: str | None = None, env: Mapping[str, str] = os.environ) -> tuple[str, str]:
+def describe_cpu(text: str | None = None, env: Mapping[str, str] = os.environ) -> tuple[str, str]:
     """Model and instruction sets of the processor. `text` is the content of /proc/cpuinfo (None:
     read it).
 
@@ -219,7 +219,7 @@ def torch_version() -> str:
     return built[1] if built else importlib.metadata.version("torch")
 
 
-def revision(root: Path = PACKAGE.parent) -> Revision:
+def find_revision(root: Path = PACKAGE.parent) -> Revision:
     """The commit of the project's source; from ALBENCH_REVISION where there is no repository (an
     image). `unknown` where there is one that git does not read."""
     commit = _git_revision(root, "rev-parse", "HEAD")
@@ -230,7 +230,7 @@ def revision(root: Path = PACKAGE.parent) -> Revision:
     return Revision(commit=commit, dirty=_git_revision(root, "status", "--porcelain") != "")
 
 
-def packages() -> dict[str, str]:
+def list_packages() -> dict[str, str]:
     """Installed distributions and their versions."""
     found = {dist.metadata["Name"]: dist.version for dist in importlib.metadata.distributions()}
     return {name: version for name, version in sorted(found.items()) if name}
@@ -272,7 +272,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     image = os.environ.get("ALBENCH_IMAGE", "")
     try:
-        found = environment(
+        found = describe_environment(
             options.device, options.precision, options.threads, options.step, image=image
         )
     except AlbenchError as error:

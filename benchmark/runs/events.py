@@ -31,7 +31,7 @@ from benchmark.spec.suite import Trial
 Precision = Literal["fp32", "tf32", "tf32-conv", "bf16"]
 Step = Literal["eager", "together", "captured"]
 """`eager`, `together` or `captured`; see `Numerics`."""
-Words = Annotated[str, AfterValidator(text.cleaned)]
+Words = Annotated[str, AfterValidator(text.clean_text)]
 """What a program says of itself: fit for terminals and logs wherever it is read."""
 LINE = 16 * 2**20
 """Bytes of an event; longer lines are not events."""
@@ -261,7 +261,7 @@ def append_event(path: Path, event: Any, *, sync: bool = False) -> None:
     it is closed first."""
     before_write()
     line = event.model_dump_json() + "\n"
-    with files.appender(path) as file:
+    with files.open_appender(path) as file:
         if file.tell() > 0:
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
@@ -277,7 +277,7 @@ def read_events(path: Path, offset: int = 0) -> Iterator[tuple[Any, int]]:
     writes) are skipped; an unfinished last line is left for the next call. Nothing is read from
     what is no plain file of bounded size."""
     try:
-        file = files.reader(path, files.EVENTS)
+        file = files.open_reader(path, files.EVENTS)
     except OSError:
         return
     with file:

@@ -99,7 +99,7 @@ class DeviceMissing(ExecutorError):
 
 
 @cache
-def survey() -> Survey:
+def survey_gpus() -> Survey:
     """The GPUs that this process may use; torch is asked once, and only where there is a driver."""
     listed = list_driver()
     if not listed:
@@ -113,9 +113,9 @@ def survey() -> Survey:
     return judge_answers(visible, [ask_torch(None)])
 
 
-def usable() -> tuple[Gpu, ...]:
+def usable_gpus() -> tuple[Gpu, ...]:
     """GPUs that compute, in the order in which torch counts them."""
-    return survey().usable
+    return survey_gpus().usable
 
 
 def survey_from(answer: Answer) -> Survey:
@@ -127,13 +127,13 @@ def survey_from(answer: Answer) -> Survey:
 
 def find_gpu(index: int, found: Survey | None = None) -> Gpu:
     """The GPU that torch counts as `index`. Raises DeviceMissing, with what is in its way."""
-    known = survey() if found is None else found
+    known = survey_gpus() if found is None else found
     if index < len(known.usable):
         return known.usable[index]
-    raise missing(f"cuda:{index}", known)
+    raise missing_gpu(f"cuda:{index}", known)
 
 
-def missing(device: str, found: Survey) -> DeviceMissing:
+def missing_gpu(device: str, found: Survey) -> DeviceMissing:
     """The error for a device that is not there."""
     count = len(found.usable)
     found_by_torch = (

@@ -173,7 +173,7 @@ def _describe_owner(path: Path) -> str:
     signed = _read_signature(path)
     if not {"pid", "host"} <= set(signed):
         return "another process"
-    return text.line(f"process {signed['pid']} on {signed['host']}")
+    return text.clean_line(f"process {signed['pid']} on {signed['host']}")
 
 
 def _is_foreign(path: Path) -> bool:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from benchmark import files
 from benchmark.errors import StoreError
 from benchmark.runs.events import Record
-from benchmark.runs.store import ENV_SHORT, outputs
+from benchmark.runs.store import ENV_SHORT, output_folder
 from benchmark.spec.identity import SHORT
 
 FILE = "picks.csv.gz"
@@ -61,7 +61,7 @@ def read_labelled(runs: Path, record: Record) -> LabelledSet:
     Raises ValueError, or OSError, where it is missing, damaged or another one.
     """
     folder = runs / record.trial_id[:SHORT] / record.env_id[:ENV_SHORT]
-    indices = _unpack_labelled(files.read(outputs(folder) / "indices.npz", MOST))
+    indices = _unpack_labelled(files.read(output_folder(folder) / "indices.npz", MOST))
     if indices.ndim != 1 or indices.dtype.kind not in "iu" or len(indices) > LARGEST:
         raise ValueError("its index file does not hold a list of indices")
     found = LabelledSet(

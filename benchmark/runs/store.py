@@ -84,7 +84,7 @@ class Store:
         probe = self.root / f".probe.{os.getpid()}.partial"
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            files.writer(probe).close()
+            files.open_writer(probe).close()
             probe.unlink()
         except OSError as error:
             raise StoreError(
@@ -137,7 +137,7 @@ class Store:
             return RunStatus("running", finished_cycles(folder), owner)
         last = last_event(folder)
         failure = (
-            text.line(f"{last.kind}: {last.message}".splitlines()[0])
+            text.clean_line(f"{last.kind}: {last.message}".splitlines()[0])
             if isinstance(last, TrialFailed)
             else ""
         )
@@ -201,7 +201,7 @@ class Store:
                 continue
             leftovers = files.list_files(folder, ".partial")
             if has_state(folder) and _is_finished(folder):
-                leftovers.append(outputs(folder) / "state")
+                leftovers.append(output_folder(folder) / "state")
             removed += leftovers
             for path in [] if dry else leftovers:
                 files.remove(path, base=folder)
@@ -219,7 +219,7 @@ def data_free_id(trial: Trial) -> str:
 # ----------------------------------------------------------------------------------- one run folder
 
 
-def outputs(folder: Path) -> Path:
+def output_folder(folder: Path) -> Path:
     """Where a run's worker writes: the run folder, or the part of it that a container sees."""
     work = folder / WORK
     return work if files.is_folder(work) else folder
@@ -243,17 +243,41 @@ def check_record(folder: Path) -> Record:
 
 def _sound_record(folder: Path) -> Record:
     """`check_record` by what lies in the folder itself."""
-    out = outputs(folder)
-    path = out / "record.json"
+    out = output_folder(folder)
+    record = _read_sound(folder, out, _seen(out / "record.json"), _seen(out / "events.jsonl"))
+    if out != folder and (found := files.describe_irregular(out)):
+        raise ValueError(
+            f"what lies beside it was not left by a worker of ours: {text.clean_line(found)}"
+        )
+    return record
+
+
+def _seen(path: Path) -> tuple[int, ...]:
+    """What changes with every write to a file; a program cannot set the time of the change of its
+    inode."""
+    found = files.stat_file(path)
+    return (
+        () if found is None else (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    )
+
+
+@lru_cache(maxsize=8192)
+def _read_sound(
+    folder: Path, out: Path, record_seen: tuple[int, ...], events_seen: tuple[int, ...]
+) -> Record:
+    """A record that its own events seal. Verbs ask for it several times: it is read once while both
+    files stay as they were seen."""
     try:
-        content = files.read(path)
+        content = files.read(out / "record.json")
         record = events.parse_record(content)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise ValueError(f"is not a record: {text.line(str(error).splitlines()[0])}") from error
+        raise ValueError(
+            f"is not a record: {text.clean_line(str(error).splitlines()[0])}"
+        ) from error
     if record.trial_id != trial_id(record.trial):
         raise ValueError("its trial_id is not the identity of its own trial")
     if record.env_id != record.environment.env_id:
@@ -278,10 +302,6 @@ def _sound_record(folder: Path) -> Record:
         raise ValueError("its content differs from the digest in the events")
     if last.file not in ("", hashlib.sha256(content).hexdigest()):
         raise ValueError("its bytes differ from the file that the events name")
-    if out != folder and (found := files.describe_irregular(out)):
-        raise ValueError(
-            f"what lies beside it was not left by a worker of ours: {text.line(found)}"
-        )
     return record
 
 
@@ -289,7 +309,7 @@ def _first_weights(runs: Path, made: Reused) -> tuple[str, float]:
     """Digest of the first cycle's weights as its maker recorded it, and when; empty where the maker
     is not in this store."""
     folder = runs / made.trial_id[:SHORT] / made.env_id[:ENV_SHORT]
-    path = outputs(folder) / "events.jsonl"
+    path = output_folder(folder) / "events.jsonl"
     found = files.stat_file(path)
     return ("", 0.0) if found is None else _weights_told(path, found.st_mtime_ns, found.st_size)
 
@@ -308,12 +328,12 @@ def _weights_told(path: Path, changed: int, size: int) -> tuple[str, float]:
 
 def has_state(folder: Path) -> bool:
     """Whether something can be resumed."""
-    return bool(files.list_names(outputs(folder) / "state", ".state"))
+    return bool(files.list_names(output_folder(folder) / "state", ".state"))
 
 
 def last_event(folder: Path) -> Any:
     """The newest event of a run, or None."""
-    path = outputs(folder) / "events.jsonl"
+    path = output_folder(folder) / "events.jsonl"
     found = files.stat_file(path)
     if found is None:
         return None
@@ -323,7 +343,7 @@ def last_event(folder: Path) -> Any:
 
 def finished_cycles(folder: Path) -> int:
     """Cycles that the events call done."""
-    read = events.read_events(outputs(folder) / "events.jsonl")
+    read = events.read_events(output_folder(folder) / "events.jsonl")
     return len({event.result.cycle for event, _ in read if isinstance(event, CycleFinished)})
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from benchmark.spec.base import Fraction, Positive, Reference, Spec
+from benchmark.spec.base import DataReference, Fraction, Positive, Spec
 from benchmark.spec.transforms import Transform
 
 
@@ -83,15 +83,29 @@ class Limit(Spec):
     """Only images of the first so many classes are drawn from: there are more of each."""
 
 
+class Validation(Spec):
+    """Images of the train part that are kept from the pool, to see what training does without the
+    test set. They are drawn after split and imbalance, the same for every trial."""
+
+    size: Positive
+    """Images."""
+    rule: Literal["uniform", "balanced"]
+    """`uniform`: regardless of class. `balanced`: as many of every class."""
+    seed: int
+    """Seed of the draw."""
+
+
 class Data(Spec):
     """Which images, how they are divided, and how many must be there."""
 
-    name: Reference
-    """A data set by its registered name (`albench fetch` lists them), `file.py:Class` /
+    name: DataReference
+    """A data set by its registered name (`albench fetch` lists them), `torchvision:NAME` or
+    `huggingface:FOLDER` where their files are below the data root, `file.py:Class` /
     `package.module:Class` for one's own, or the name of a folder where `layout` is
     class_folders."""
     train_size: Positive
-    """Images in the pool (labelled and unlabelled together) after split, imbalance and limit."""
+    """Images in the pool (labelled and unlabelled together) after split, imbalance, validation and
+    limit."""
     test_size: Positive
     """Images in the test set after split and limit."""
     classes: Annotated[int, Field(ge=2)]
@@ -102,6 +116,9 @@ class Data(Spec):
     result is cached as uint8."""
     imbalance: Imbalance | None = None
     limit: Limit | None = None
+    validation: Validation | None = None
+    """Images that are in no pool, and whose accuracy and loss are recorded in each cycle:
+    `accuracy/validation`, of the weights that are kept. None: there are none."""
     layout: Literal["official", "class_folders"] = "official"
     """`class_folders`: `<root>/<name>/{train,test}/<class>/<file>` as in the BAL paper's README, or
     undivided, without the folders `train` and `test`, where `split` is per_class."""
@@ -114,10 +131,17 @@ class Data(Spec):
 
     @model_validator(mode="after")
     def _folder(self) -> Data:
+        drawn = self.validation
+        if drawn is not None and drawn.rule == "balanced" and drawn.size % self.classes:
+            raise ValueError(
+                f"validation.rule 'balanced': {drawn.size} images are no multiple of the "
+                f"{self.classes} classes"
+            )
         if self.layout == "class_folders" and ":" in self.name:
             raise ValueError("data.layout 'class_folders' takes the name of a folder")
         if self.files is not None and self.layout == "official" and ":" not in self.name:
             raise ValueError(
-                "data.files belongs to data of one's own: class folders, or `file.py:Class`"
+                "data.files belongs to data of one's own: class folders, `file.py:Class`, or a "
+                "library's"
             )
         return self

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from benchmark.errors import SuiteError, UsageError
-from benchmark.spec.base import leaves
+from benchmark.spec.base import flatten_leaves
 from benchmark.spec.data import Data
 from benchmark.spec.inherit import (
     Source,
@@ -310,7 +310,7 @@ def _validate_suite(raw: dict[str, Any], sources: Sequence[Source]) -> Suite:
         for key, value in suite.model_dump(mode="json", exclude_unset=True).items()
         if key in PINNED
     }
-    paths = [leaf for leaf, _ in leaves(pinned) if not leaf.endswith((".title", ".note"))]
+    paths = [leaf for leaf, _ in flatten_leaves(pinned) if not leaf.endswith((".title", ".note"))]
     for leaf in paths:
         if not any(leaf == key or leaf.startswith(f"{key}.") for key in suite.sources):
             raise SuiteError(
@@ -320,7 +320,7 @@ def _validate_suite(raw: dict[str, Any], sources: Sequence[Source]) -> Suite:
             )
     known = {
         prefix
-        for leaf in [leaf for leaf, _ in leaves(suite.model_dump(mode="json"))]
+        for leaf in [leaf for leaf, _ in flatten_leaves(suite.model_dump(mode="json"))]
         for prefix in _dotted_prefixes(leaf)
     }
     for key in suite.sources:

@@ -184,6 +184,8 @@ class Protocol(Spec):
             )
         if self.evaluation.weights == "averaged" and self.training.trajectory is None:
             raise ValueError("evaluation.weights 'averaged' needs training.trajectory")
+        if self.inputs is not None and self.data.validation is not None:
+            raise ValueError("data.validation is made of images, but inputs name features")
         if self.inputs is not None and self.inputs not in self.features:
             raise ValueError(f"inputs name '{self.inputs}', which is not among the features")
         if self.inputs is not None and self.pretext is not None:

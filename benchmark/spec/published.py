@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from benchmark.errors import SuiteError
 from benchmark.spec.base import Spec
-from benchmark.spec.tables import cells_of, number, read_table
+from benchmark.spec.tables import cells_of, parse_number, read_table
 
 Role = Literal["target", "target_weak", "context", "external", "unreleased", "reference"]
 TARGETS = ("target", "target_weak")
@@ -96,7 +96,9 @@ def _read_row(cells: list[str], where: str) -> ReportedResult:
     values: dict[str, object] = {"labelled": None, "mean": None}
     for column, cell in named.items():
         try:
-            values[column] = number(cell, whole=column in _WHOLE) if column in _NUMBERS else cell
+            values[column] = (
+                parse_number(cell, whole=column in _WHOLE) if column in _NUMBERS else cell
+            )
         except ValueError as error:
             kind = "a whole number" if column in _WHOLE else "a finite number"
             raise SuiteError(

@@ -86,7 +86,7 @@ def cells_of(table: Table, error: type[AlbenchError]) -> Iterator[tuple[str, lis
         yield table.where(line), cells
 
 
-def number(cell: str, *, whole: bool = False) -> float:
+def parse_number(cell: str, *, whole: bool = False) -> float:
     """The finite number in a cell, or the whole number from 0 on. Raises ValueError for anything
     else.
 

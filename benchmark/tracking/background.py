@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from benchmark.errors import StoreError
-from benchmark.text import line
+from benchmark.text import clean_line
 from benchmark.tracking.run_history import SyncedRun
 
 EVERY, LONGEST = 2.0, 60.0
@@ -79,7 +79,7 @@ class BackgroundSync:
                 self.problem = self._round(last)
                 pause = self._every
             except Exception as error:  # any error of a tracker or its library
-                self.problem, self._view = line(str(error)) or type(error).__name__, None
+                self.problem, self._view = clean_line(str(error)) or type(error).__name__, None
                 pause = min(max(2 * pause, self._every), LONGEST)
 
     def _round(self, last: bool) -> str | None:

@@ -21,19 +21,19 @@ SECONDS = 3.0
 """How long a server may take to answer."""
 
 
-def embedded(runs: Path) -> str:
+def embedded_uri(runs: Path) -> str:
     """Tracking URI of the database inside a runs folder."""
     return f"sqlite:///{(runs / '.tracking' / 'mlflow.db').resolve()}"
 
 
-def database(uri: str) -> Path | None:
+def database_file(uri: str) -> Path | None:
     """The file of a sqlite tracking URI; None for any other."""
     return Path(uri.split(":///", 1)[1].partition("?")[0]) if uri.startswith("sqlite:///") else None
 
 
 def experiment_ids(uri: str) -> dict[str, str]:
     """Ids of the experiments of a sqlite tracker by their names; empty where it cannot be read."""
-    path = database(uri)
+    path = database_file(uri)
     if path is None or not path.exists():
         return {}
     with (

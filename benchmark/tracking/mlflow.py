@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from benchmark import files
 from benchmark.errors import without_secrets
 from benchmark.tracking.background import EVERY, BackgroundSync
-from benchmark.tracking.links import database, embedded
+from benchmark.tracking.links import database_file, embedded_uri
 from benchmark.tracking.run_history import Point
 from benchmark.tracking.sync import RunSyncer, SyncResult, Tracker, TrackerError, sync_run_folders
 from benchmark.tracking.synced_folders import SyncedFolders
@@ -35,7 +35,7 @@ __all__ = [
     "SyncResult",
     "TrackerError",
     "check",
-    "embedded",
+    "embedded_uri",
     "load",
     "publish_verdicts",
     "sync",
@@ -83,9 +83,11 @@ class MlflowSync(RunSyncer):
         self, uri: str | None = None, *, runs: Path | None = None, artifacts: Path | None = None
     ) -> None:
         def connect(found: Path) -> Tracker:
-            return MlflowTracker(uri or embedded(runs or found), artifacts)
+            return MlflowTracker(uri or embedded_uri(runs or found), artifacts)
 
-        super().__init__(connect, where=uri or (embedded(runs) if runs else "the embedded tracker"))
+        super().__init__(
+            connect, where=uri or (embedded_uri(runs) if runs else "the embedded tracker")
+        )
 
 
 class BackgroundMlflowSync(BackgroundSync):
@@ -121,7 +123,7 @@ def sync(
         runs,
         suites,
         progress,
-        _marks_of(uri or embedded(runs), runs),
+        _marks_of(uri or embedded_uri(runs), runs),
     )
 
 
@@ -152,7 +154,7 @@ def check(uri: str | None = None, *, runs: Path = RUNS) -> str:
     """The tracker's address, once it has answered; an embedded database is created. Raises
     TrackerError."""
     MlflowSync(uri, runs=runs).check(runs)
-    return uri or embedded(runs)
+    return uri or embedded_uri(runs)
 
 
 def load() -> str:
@@ -196,7 +198,7 @@ def ui_argv(
 def _marks_of(uri: str, runs: Path) -> SyncedFolders:
     """What the last sync of a runs folder to this tracker left. The time of a sqlite file shows
     whether it was changed."""
-    file = database(uri)
+    file = database_file(uri)
 
     def stamp() -> str:
         if file is None:
@@ -230,7 +232,7 @@ class MlflowTracker:
             logging.getLogger(name).setLevel(logging.WARNING)
         self.uri, self.artifacts = uri, artifacts or _artifact_folder(uri)
         # The first use of a database migrates it, and migrations in parallel break each other.
-        with self.lock(), _made_whole(database(uri)):
+        with self.lock(), _made_whole(database_file(uri)):
             self._client: Any = MlflowClient(tracking_uri=uri)
             self._client.search_experiments(max_results=1)
 
@@ -362,7 +364,7 @@ def _made_whole(file: Path | None) -> Iterator[None]:
 
 def _artifact_folder(uri: str) -> Path | None:
     """The artifact folder of a sqlite tracker; None where the tracker takes files itself."""
-    file = database(uri)
+    file = database_file(uri)
     return None if file is None else file.parent / "artifacts"
 
 
@@ -380,7 +382,7 @@ def _replace_file(source: Path, target: Path) -> None:
 def _tracker_lock(uri: str) -> Iterator[None]:
     """Raises TrackerError if another process has held the lock for LOCK_SECONDS, or the file is
     somebody else's."""
-    held = database(uri)
+    held = database_file(uri)
     if held is not None:
         held.parent.mkdir(parents=True, exist_ok=True)
         path = held.with_name(f"{held.name}.lock")

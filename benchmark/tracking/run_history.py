@@ -28,7 +28,7 @@ from benchmark.runs.events import (
     TrialStopped,
 )
 from benchmark.runs.lock import lock_owner
-from benchmark.spec.base import leaves
+from benchmark.spec.base import flatten_leaves
 from benchmark.spec.identity import digest, trial_id
 from benchmark.spec.suite import Trial
 
@@ -112,7 +112,7 @@ class RunHistory:
     @property
     def path(self) -> Path:
         """The file that the history is read from."""
-        return store.outputs(self.folder) / "events.jsonl"
+        return store.output_folder(self.folder) / "events.jsonl"
 
     def update(self) -> None:
         """Read what was appended; begin again if the file was (`--fresh`)."""
@@ -124,12 +124,12 @@ class RunHistory:
             self.offset = offset
             self._fold(event)
         if self.offset and len(self._head) < HEAD:
-            with files.reader(self.path, files.EVENTS) as file:
+            with files.open_reader(self.path, files.EVENTS) as file:
                 self._head = file.read(min(HEAD, self.offset))
 
     def _continues(self) -> bool:
         try:
-            with files.reader(self.path, files.EVENTS) as file:
+            with files.open_reader(self.path, files.EVENTS) as file:
                 size = os.fstat(file.fileno()).st_size
                 return size == self.offset or (
                     size > self.offset and file.read(len(self._head)) == self._head
@@ -181,7 +181,7 @@ class RunHistory:
             return None, f"refused: {error}"
 
 
-def cell(method: str, profile: str, variant: str) -> str:
+def cell_key(method: str, profile: str, variant: str) -> str:
     """Key of all trials of one method in one profile and variant of a suite."""
     return f"{method}|{profile}|{variant}"
 
@@ -192,7 +192,7 @@ def cell_name(method: str, profile: str, variant: str) -> str:
     return " · ".join([method, *unusual])
 
 
-def params(trial: Trial) -> dict[str, str]:
+def trial_params(trial: Trial) -> dict[str, str]:
     """The flattened protocol with strategy, objective and seed: what never changes for a trial."""
     asked = {
         "method": trial.method_name,
@@ -205,7 +205,9 @@ def params(trial: Trial) -> dict[str, str]:
         "protocol": trial.protocol.model_dump(mode="json"),
     }
     return {
-        key_name(path): _format_value(value) for path, value in leaves(asked) if value is not None
+        key_name(path): _format_value(value)
+        for path, value in flatten_leaves(asked)
+        if value is not None
     }
 
 
@@ -214,7 +216,7 @@ def model_name(trial: Trial) -> str:
     return ", ".join(dict.fromkeys(model.name for model in trial.protocol.models))
 
 
-def command(trial: Trial) -> str:
+def run_command(trial: Trial) -> str:
     """The command line that runs a trial of a suite; a plug-in or a replaced value is not in it."""
     words = ["albench", "run", f"{trial.suite}/{trial.method_name}@{trial.seed}"]
     words += ["--profile", trial.profile] if trial.profile != "paper" else []
@@ -222,7 +224,7 @@ def command(trial: Trial) -> str:
     return shlex.join(words)
 
 
-def outcome(history: RunHistory) -> list[Point]:
+def trial_outcome(history: RunHistory) -> list[Point]:
     """What came out of a finished trial: the accuracy after its last cycle, and the normalised area
     under its curve over the labelled images (trapezoids, divided by their range); in percent."""
     last = history.cycles[-1]
@@ -243,7 +245,7 @@ def outcome(history: RunHistory) -> list[Point]:
     ]
 
 
-def speed(trial: Trial, done: CycleFinished) -> dict[str, float]:
+def cycle_speed(trial: Trial, done: CycleFinished) -> dict[str, float]:
     """Labelled images trained on per second of a cycle's training, and what the process used of the
     machine. Unlabelled images are not counted; a training that was taken over has no speed."""
     found: dict[str, float] = {}
@@ -261,7 +263,7 @@ def speed(trial: Trial, done: CycleFinished) -> dict[str, float]:
     }
 
 
-def points(done: CycleFinished, trial: Trial | None = None) -> tuple[list[Point], list[str]]:
+def cycle_points(done: CycleFinished, trial: Trial | None = None) -> tuple[list[Point], list[str]]:
     """Metrics of a cycle (with those of its speed where the trial is known), and the names of those
     that are not finite and therefore left out."""
     found: dict[str, float] = {f"test/{name}": value for name, value in done.result.metrics.items()}
@@ -277,7 +279,7 @@ def points(done: CycleFinished, trial: Trial | None = None) -> tuple[list[Point]
         "memory/device_bytes": done.peak_device_bytes,
     }
     found |= {name: value for name, value in memory.items() if value}
-    found |= speed(trial, done) if trial is not None else {}
+    found |= cycle_speed(trial, done) if trial is not None else {}
     time = round(done.time * 1000)
     finite = [
         Point(key_name(k), float(v), time, done.result.labelled)
@@ -289,7 +291,7 @@ def points(done: CycleFinished, trial: Trial | None = None) -> tuple[list[Point]
     )
 
 
-def tags(history: RunHistory, state: RunStateName) -> dict[str, str]:
+def run_tags(history: RunHistory, state: RunStateName) -> dict[str, str]:
     """Everything about a run that may change or is searched for; long values are cut."""
     trial, last = history.trial, history.last
     found = {
@@ -307,10 +309,10 @@ def tags(history: RunHistory, state: RunStateName) -> dict[str, str]:
         "failure": last.message if isinstance(last, TrialFailed) else "",
         "stopped": last.reason if isinstance(last, TrialStopped) else "",
     }
-    missing = {name for done in history.cycles for name in points(done)[1]}
+    missing = {name for done in history.cycles for name in cycle_points(done)[1]}
     found |= {"not_finite": ", ".join(sorted(missing))}
     plain = {"method": trial.method_name, "model": model_name(trial)[:MAX_TAG]}
-    source = {"mlflow.source.name": command(trial)[:MAX_TAG], "mlflow.source.type": SOURCE_TYPE}
+    source = {"mlflow.source.name": run_command(trial)[:MAX_TAG], "mlflow.source.type": SOURCE_TYPE}
     return {f"albench.{name}": value[:MAX_TAG] for name, value in found.items()} | plain | source
 
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from benchmark import files
 from benchmark.errors import AlbenchError, StoreError
-from benchmark.runs.store import Store, outputs
+from benchmark.runs.store import Store, output_folder
 from benchmark.spec.identity import digest
 from benchmark.tracking.commits import find_commit
 from benchmark.tracking.pages import NOTE, describe_experiment, view_states
@@ -32,13 +32,13 @@ from benchmark.tracking.run_history import (
     RunHistory,
     RunStateName,
     SyncedRun,
-    cell,
+    cell_key,
     cell_name,
-    outcome,
-    params,
-    points,
+    cycle_points,
     record_tags,
-    tags,
+    run_tags,
+    trial_outcome,
+    trial_params,
     verdict_note,
     verdict_table,
     verdict_tags,
@@ -198,7 +198,10 @@ class RunSyncer:
         history.update()
         if not history.started:
             return SyncedRun(None, False)
-        state, record = history.state(live=live), files.stat_file(outputs(folder) / "record.json")
+        state, record = (
+            history.state(live=live),
+            files.stat_file(output_folder(folder) / "record.json"),
+        )
         mark = (history.version, state, 0 if record is None else record.st_mtime_ns)
         if self._marks.get(folder) == mark:
             return SyncedRun(state, False)
@@ -335,7 +338,7 @@ class RunSyncer:
             "mlflow.runName": _run_name(history),
             "albench.kind": "trial",
         }
-        final = tags(history, state) | record_tags(record, problem) | shown
+        final = run_tags(history, state) | record_tags(record, problem) | shown
         if final.items() <= child.data.tags.items() and STATUS[state] == child.info.status:
             self._children[folder] = child
             return False
@@ -345,21 +348,21 @@ class RunSyncer:
         if child.data.tags.get("albench.described") != described:
             dataset = (history.trial.protocol.data.name, content) if content is not None else None
             with tracker.lock():  # a data set is created where it is first used
-                tracker.describe(run_id, params(history.trial), dataset)
+                tracker.describe(run_id, trial_params(history.trial), dataset)
             commit = find_commit(record.environment.code) if record is not None else ""
             known = {"mlflow.source.git.commit": commit} if commit else {}
             tracker.log(run_id, (), {"albench.described": described} | known)
         for place, done in enumerate(history.cycles[int(count) :], start=int(count) + 1):
             tracker.log(
                 run_id,
-                points(done, history.trial)[0],
+                cycle_points(done, history.trial)[0],
                 {"albench.cycles": f"{place} {history.prefix(place)}"},
             )
         for name in ARTIFACTS if state != "running" else ():
-            source = folder / name if name in HOSTS else outputs(folder) / name
+            source = folder / name if name in HOSTS else output_folder(folder) / name
             if files.stat_file(source) is not None:
                 tracker.put(child, source, name)
-        found = outcome(history) if state == "finished" and history.cycles else []
+        found = trial_outcome(history) if state == "finished" and history.cycles else []
         final |= {f"albench.{point.key}": repr(point.value) for point in found}
         tracker.log(run_id, found, final)  # late: a crash before it has everything done again
         tracker.set_status(run_id, STATUS[state], history.ended)
@@ -434,7 +437,7 @@ class RunSyncer:
         place: tuple[str, str, str],
         started: int | None,
     ) -> str:
-        key = cell(*place)
+        key = cell_key(*place)
         if (experiment, key) not in self._parents:
             wanted = _parent_tags(suite, place)
             found = self._listed(tracker, experiment).cells.get(key, []) if self.listing else []
@@ -502,7 +505,7 @@ def _run_name(history: RunHistory) -> str:
 
 def _parent_tags(suite: str, place: tuple[str, str, str]) -> dict[str, str]:
     """Tags of a parent run."""
-    labels = {"kind": "cell", "cell": cell(*place), "suite": suite}
+    labels = {"kind": "cell", "cell": cell_key(*place), "suite": suite}
     labels |= dict(zip(("method", "profile", "variant"), place, strict=True))
     tags = {f"albench.{name}": value for name, value in labels.items()}
     return tags | {"mlflow.runName": cell_name(*place), "method": place[0]}

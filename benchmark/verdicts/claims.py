@@ -12,7 +12,7 @@ from benchmark.spec.published import TARGETS, ReportedResult
 from benchmark.spec.suite import Claim
 from benchmark.verdicts import stats
 from benchmark.verdicts.published_numbers import ComparisonContext
-from benchmark.verdicts.ranking import area
+from benchmark.verdicts.ranking import curve_area
 from benchmark.verdicts.results import BudgetTest, ClaimOutcome, ClaimVerdict
 from benchmark.verdicts.trials import comparison_blocker, data_notes
 
@@ -195,7 +195,8 @@ def _areas_by_seed(
     """The one number of a method's curve in a metric, by seed."""
     curves = case.trials.curves(method, sizes, metric)
     return {
-        seed: float(area(sizes, curve, case.suite.rule.curve)) for seed, curve in curves.items()
+        seed: float(curve_area(sizes, curve, case.suite.rule.curve))
+        for seed, curve in curves.items()
     }
 
 
@@ -220,7 +221,7 @@ def _published_areas(
         curve = [own.get(size) for size in sizes]
         if None in curve:
             return None
-        found.append(float(area(sizes, np.array(curve, dtype=float), case.suite.rule.curve)))
+        found.append(float(curve_area(sizes, np.array(curve, dtype=float), case.suite.rule.curve)))
     return found[0] - found[1]
 
 

@@ -42,7 +42,7 @@ def close(ours: float, theirs: float) -> bool:
     return abs(ours - theirs) <= CLOSE * max(1.0, abs(ours), abs(theirs))
 
 
-def level(ours: Record, theirs: Record, tolerance: float, metric: str = "accuracy") -> Level:
+def shared_level(ours: Record, theirs: Record, tolerance: float, metric: str = "accuracy") -> Level:
     """The strongest level that two records reach: all bits; same picks and close metrics; the
     metric within a tolerance."""
     if ours.digest == theirs.digest:
@@ -62,7 +62,9 @@ def level(ours: Record, theirs: Record, tolerance: float, metric: str = "accurac
     return Level.METRIC if near else Level.STATISTICAL
 
 
-def levels(records: Iterable[Record], tolerance: float, metric: str = "accuracy") -> list[Level]:
+def weakest_levels(
+    records: Iterable[Record], tolerance: float, metric: str = "accuracy"
+) -> list[Level]:
     """For each trial that was answered in several environments the weakest level that its answers
     reach."""
     answers: dict[tuple[str, int], list[Record]] = defaultdict(list)
@@ -70,7 +72,10 @@ def levels(records: Iterable[Record], tolerance: float, metric: str = "accuracy"
         answers[record.trial.method_name, record.trial.seed].append(record)
     order = tuple(Level)
     return [
-        max((level(found[0], other, tolerance, metric) for other in found[1:]), key=order.index)
+        max(
+            (shared_level(found[0], other, tolerance, metric) for other in found[1:]),
+            key=order.index,
+        )
         for found in answers.values()
         if len(found) > 1
     ]
@@ -87,7 +92,7 @@ def _are_close(ours: Mapping[str, float], theirs: Mapping[str, float]) -> bool:
     return ours.keys() == theirs.keys() and all(close(ours[name], theirs[name]) for name in ours)
 
 
-def divergence(ours: Record, theirs: Record) -> Divergence | None:
+def find_divergence(ours: Record, theirs: Record) -> Divergence | None:
     """Where two records part first, in the order in which a cycle comes about; None where they are
     equal."""
     for one, other in zip(ours.cycles, theirs.cycles, strict=False):

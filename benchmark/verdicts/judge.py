@@ -17,7 +17,13 @@ from benchmark.spec.published import TARGETS
 from benchmark.spec.suite import OURS, Component, Suite
 from benchmark.verdicts.claims import judge_claims
 from benchmark.verdicts.measurements import Measurement
-from benchmark.verdicts.method_table import agreement, cells, penalties, standings, with_controls
+from benchmark.verdicts.method_table import (
+    make_cells,
+    method_penalties,
+    order_agreement,
+    rank_methods,
+    with_controls,
+)
 from benchmark.verdicts.models_axis import model_rows
 from benchmark.verdicts.parts import gap_notes, part_notes, with_parts
 from benchmark.verdicts.published_numbers import ComparisonContext, judge_curves, judge_numbers
@@ -70,7 +76,7 @@ def judge_suite(
     suite, asked = case.suite, tuple(method for method in case.methods if method not in unjudged)
     excuse, whole = _profile_excuses(suite_file, suite, profile)
     against_records = suite.rule.reference == "records"
-    measured = cells(case)
+    measured = make_cells(case)
     numbers = [*judge_numbers(case, suite_file.reported, excuse)]
     if against_records:
         committed = select_trials(references, suite_file.id, profile, variant, asked)
@@ -87,7 +93,7 @@ def judge_suite(
             *numbers,
         ]
     curves = [] if whole or against_records else judge_curves(case, suite_file.reported)
-    names, matrix = penalties(case)
+    names, matrix = method_penalties(case)
     rows = () if excuse else suite_file.reported
     return SuiteVerdict(
         suite=suite_file.id,
@@ -100,10 +106,10 @@ def judge_suite(
         claims=tuple(judge_claims(case, suite_file.reported, whole)),
         models=tuple(model_rows(case, rows, curves)),
         cells=tuple(measured),
-        standings=tuple(standings(case)),
+        standings=tuple(rank_methods(case)),
         penalty_methods=names,
         penalties=matrix,
-        kendall=None if whole else agreement(case, suite_file.reported),
+        kendall=None if whole else order_agreement(case, suite_file.reported),
         missing=tuple(method for method in asked if method not in trials.methods),
         devices=tuple(sorted({row.device_model for row in trials.rows})),
         environments=tuple(

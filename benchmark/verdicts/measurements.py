@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmark import files
 from benchmark.errors import StoreError
 from benchmark.runs.events import Record
-from benchmark.spec.tables import cells_of, number, read_table
+from benchmark.spec.tables import cells_of, parse_number, read_table
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ def _read_row(cells: list[str], metrics: list[str], where: str) -> Measurement:
 
 def _read_number(cell: str, column: str, where: str, *, whole: bool = False) -> float:
     try:
-        return number(cell, whole=whole)
+        return parse_number(cell, whole=whole)
     except ValueError as error:
         kind = "a whole number" if whole else "a finite number"
         raise StoreError(

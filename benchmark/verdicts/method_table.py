@@ -20,7 +20,7 @@ ExternalMethods = Mapping[str, Component]
 EMPTY: ExternalMethods = {}
 
 
-def cells(case: ComparisonContext) -> list[Cell]:
+def make_cells(case: ComparisonContext) -> list[Cell]:
     """Our trials of every method at every size, summed up."""
     found = []
     for method in case.methods:
@@ -39,7 +39,7 @@ def cells(case: ComparisonContext) -> list[Cell]:
     return found
 
 
-def control(
+def find_control(
     suite: Suite, method: str, measured: Iterable[str], external: ExternalMethods = EMPTY
 ) -> str:
     """The random sampling that a method is held against: the same training of the same networks if
@@ -66,11 +66,11 @@ def with_controls(
 ) -> list[str]:
     """These methods and the measured ones that they are held against."""
     found, seen = list(dict.fromkeys(methods)), list(measured)
-    others = [control(suite, method, seen, external) for method in found]
+    others = [find_control(suite, method, seen, external) for method in found]
     return list(dict.fromkeys([*found, *filter(None, others)]))
 
 
-def standings(case: ComparisonContext) -> list[Standing]:
+def rank_methods(case: ComparisonContext) -> list[Standing]:
     """Methods by area, best first. Methods whose trials may not stand in one comparison are left
     without gains and ranks."""
     metric, sizes = case.suite.rule.metric, shared_sizes(case)
@@ -81,7 +81,7 @@ def standings(case: ComparisonContext) -> list[Standing]:
     rows = []
     own = [row for row in case.trials.rows if row.method in case.suite.methods]
     for method, by_seed in curves.items():
-        areas = ranking.area(sizes, list(by_seed.values()), case.suite.rule.curve)
+        areas = ranking.curve_area(sizes, list(by_seed.values()), case.suite.rule.curve)
         sd = float(areas.std(ddof=1)) if len(areas) > 1 else None
         rows.append(
             Standing(
@@ -143,14 +143,17 @@ def _add_gains(
 ) -> list[Standing]:
     rule, found = case.suite.rule, []
     for row in rows:
-        other = control(case.suite, row.method, curves, case.external)
+        other = find_control(case.suite, row.method, curves, case.external)
         seeds = sorted(curves[row.method].keys() & curves[other].keys()) if other else []
         if not seeds:
             found.append(row)
             continue
         ours = np.array([curves[row.method][seed] for seed in seeds])
         theirs = np.array([curves[other][seed] for seed in seeds])
-        left, right = ranking.area(sizes, ours, rule.curve), ranking.area(sizes, theirs, rule.curve)
+        left, right = (
+            ranking.curve_area(sizes, ours, rule.curve),
+            ranking.curve_area(sizes, theirs, rule.curve),
+        )
         saved = ranking.labels_saved(sizes, ours, theirs)
         row = replace(
             row,
@@ -164,7 +167,7 @@ def _add_gains(
             saved_high=saved.high,
         )
         if len(seeds) > 1:
-            test = stats.paired(left, right, rule.margin, 0.025)
+            test = stats.compare_pairs(left, right, rule.margin, 0.025)
             row = replace(row, gain_low=test.low, gain_high=test.high, gain_p=test.p_different)
         found.append(row)
     adjusted: dict[str, float] = {}
@@ -183,7 +186,8 @@ def _add_ranks(
     if len(rows) < 2 or len(seeds) < 2:
         return rows
     scores = [
-        ranking.area(sizes, [curves[row.method][seed] for seed in seeds], rule) for row in rows
+        ranking.curve_area(sizes, [curves[row.method][seed] for seed in seeds], rule)
+        for row in rows
     ]
     return [
         replace(row, rank=found.rank, rank_low=found.low, rank_high=found.high, first=found.first)
@@ -191,7 +195,9 @@ def _add_ranks(
     ]
 
 
-def penalties(case: ComparisonContext) -> tuple[tuple[str, ...], tuple[tuple[float, ...], ...]]:
+def method_penalties(
+    case: ComparisonContext,
+) -> tuple[tuple[str, ...], tuple[tuple[float, ...], ...]]:
     """Methods, and the share of sizes at which the row's beats the column's."""
     metric, trials = case.suite.rule.metric, case.trials
     own = [row for row in trials.rows if row.method in case.suite.methods]
@@ -211,11 +217,11 @@ def penalties(case: ComparisonContext) -> tuple[tuple[str, ...], tuple[tuple[flo
         method: {size: trials.values(method, size, metric) for size in trials.sizes(method)}
         for method in together
     }
-    matrix = ranking.penalties(curves, case.suite.rule.alpha)
+    matrix = ranking.penalty_matrix(curves, case.suite.rule.alpha)
     return tuple(curves), tuple(tuple(map(float, row)) for row in matrix)
 
 
-def agreement(
+def order_agreement(
     case: ComparisonContext, reported: Iterable[ReportedResult]
 ) -> tuple[float, float, int] | None:
     """Kendall's tau of our order of methods with the paper's, by area over the sizes that all of
@@ -242,10 +248,11 @@ def agreement(
         return None
     rule = case.suite.rule.curve
     ours = [
-        float(ranking.area(sizes, list(curves[method].values()), rule).mean()) for method in methods
+        float(ranking.curve_area(sizes, list(curves[method].values()), rule).mean())
+        for method in methods
     ]
     theirs = [
-        float(ranking.area(sizes, [published[method][size] for size in sizes], rule))
+        float(ranking.curve_area(sizes, [published[method][size] for size in sizes], rule))
         for method in methods
     ]
     found = ranking.kendall(ours, theirs)

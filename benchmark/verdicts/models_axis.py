@@ -16,7 +16,7 @@ import numpy as np
 from benchmark.spec.published import TARGETS, ReportedResult
 from benchmark.verdicts.method_table import shared_sizes
 from benchmark.verdicts.published_numbers import ComparisonContext
-from benchmark.verdicts.ranking import area
+from benchmark.verdicts.ranking import curve_area
 from benchmark.verdicts.results import CurveVerdict, ModelRow
 
 Curve = Mapping[str, Mapping[int, float]]
@@ -87,7 +87,7 @@ def model_rows(
 
 def _curve_number(sizes: Sequence[int], curve: Sequence[float] | np.ndarray, rule: str) -> float:
     """The one number of a curve; of a single size, its value."""
-    return float(area(sizes, curve, rule)) if len(sizes) > 1 else float(curve[0])
+    return float(curve_area(sizes, curve, rule)) if len(sizes) > 1 else float(curve[0])
 
 
 def _published_curves(reported: Iterable[ReportedResult]) -> dict[str, dict[str, dict[int, float]]]:

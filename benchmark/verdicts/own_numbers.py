@@ -21,7 +21,7 @@ from benchmark.spec.identity import digest
 from benchmark.spec.load import SuiteFile
 from benchmark.spec.published import ReportedResult
 from benchmark.spec.suite import Component, Suite
-from benchmark.spec.tables import Table, cells_of, number, read_table
+from benchmark.spec.tables import Table, cells_of, parse_number, read_table
 from benchmark.verdicts.judge import judge_suite
 from benchmark.verdicts.measurements import Measurement
 from benchmark.verdicts.results import ClaimOutcome, ClaimVerdict, SuiteVerdict, VerdictKind
@@ -232,7 +232,7 @@ def _read_numbers(table: Table, metric: str) -> Iterator[Number]:
 
 def _read_cell(cell: str, column: str, where: str, *, whole: bool = False) -> float:
     try:
-        return number(cell, whole=whole)
+        return parse_number(cell, whole=whole)
     except ValueError as error:
         kind, example = (
             ("a whole number from 0 on", "5000") if whole else ("a finite number", "93.25")

@@ -70,6 +70,19 @@ def with_parts(
     return rows
 
 
+def shown_profiles(suite_file: SuiteFile, rows: Sequence[Measurement]) -> list[tuple[str, str]]:
+    """Profiles and variants that have trials; what was put together stands for its parts."""
+    shown = dict.fromkeys((row.profile, row.variant) for row in rows)
+    for variant in {variant for _, variant in shown}:
+        for profile, item in suite_file.suite.profiles.items():
+            whole = with_parts(suite_file, rows, profile, variant) if item.part else []
+            if any(row.parts for row in whole):
+                for name in part_profiles(suite_file, profile, variant):
+                    shown.pop((name, variant), None)
+                shown[profile, variant] = None
+    return list(shown)
+
+
 def _parts_of(
     parts: Sequence[Trials], method: str, seed: int, cycle: int
 ) -> dict[int, Measurement]:

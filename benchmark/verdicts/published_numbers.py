@@ -13,7 +13,7 @@ from benchmark.spec.protocol import Protocol
 from benchmark.spec.published import TARGETS, ReportedResult
 from benchmark.spec.suite import Component, Suite
 from benchmark.verdicts import stats
-from benchmark.verdicts.ranking import area, curve_weights
+from benchmark.verdicts.ranking import curve_area, curve_weights
 from benchmark.verdicts.results import (
     CurveVerdict,
     Estimate,
@@ -82,7 +82,7 @@ class Spread:
     note: str = ""
 
 
-def spread(row: ReportedResult) -> Spread:
+def implied_error(row: ReportedResult) -> Spread:
     """The standard error that a published dispersion implies."""
     if row.dispersion is None or row.dispersion_kind is None:
         return Spread(note="published without a spread: taken as the number to be met")
@@ -157,8 +157,8 @@ def _judge_number(case: ComparisonContext, row: ReportedResult, excuse: str) -> 
             line, verdict=Verdict(VerdictKind.MISSING, _why_missing(case, row.method, row.metric))
         )
     rows = list(case.trials.at(row.method, row.labelled).values())
-    known = spread(row)
-    estimate = estimated(
+    known = implied_error(row)
+    estimate = estimate_difference(
         case,
         list(values.values()),
         row.value,
@@ -232,7 +232,7 @@ def _planning_spread(case: ComparisonContext, row: ReportedResult, known: Spread
     return math.sqrt(sum(df * variance for df, variance in spreads) / total) if total else None
 
 
-def estimated(
+def estimate_difference(
     case: ComparisonContext,
     values: Sequence[float],
     reference: float,
@@ -347,7 +347,10 @@ def _judge_curve(
     if not curves:
         return replace(line, verdict=Verdict(VerdictKind.MISSING, "no trial has two of its sizes"))
     used = [points[size] for size in sizes]
-    weights, spreads = curve_weights(sizes, case.suite.rule.curve), [spread(row) for row in used]
+    weights, spreads = (
+        curve_weights(sizes, case.suite.rule.curve),
+        [implied_error(row) for row in used],
+    )
     sds = [item.sd for item in spreads]
     known = Spread(
         float(weights @ [item.se for item in spreads]),
@@ -357,8 +360,10 @@ def _judge_curve(
     )
     error = float(weights @ [row.reading_error for row in used])
     mean = float(weights @ [row.value for row in used])
-    values = [float(value) for value in area(sizes, list(curves.values()), case.suite.rule.curve)]
-    estimate = estimated(case, values, mean, known, error, used[0].n, known.sd)
+    values = [
+        float(value) for value in curve_area(sizes, list(curves.values()), case.suite.rule.curve)
+    ]
+    estimate = estimate_difference(case, values, mean, known, error, used[0].n, known.sd)
     rows = [
         row
         for size in sizes

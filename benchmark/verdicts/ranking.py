@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from benchmark.verdicts.stats import holm, paired, t_critical
+from benchmark.verdicts.stats import compare_pairs, holm, t_critical
 
 DRAWS = 2000
 """Resamples of the seeds."""
@@ -65,7 +65,7 @@ def curve_weights(labelled: ArrayLike, rule: str) -> Array:
     return weights if rule == "area" else np.full_like(weights, 1 / len(weights))
 
 
-def area(labelled: ArrayLike, values: ArrayLike, rule: str = "area") -> Array:
+def curve_area(labelled: ArrayLike, values: ArrayLike, rule: str = "area") -> Array:
     """The one number of a curve, in the metric's unit: its normalised area (the mean height over
     labels), or the plain mean over its sizes where the rule says `mean`. Last axis is the sizes."""
     return np.asarray(np.asarray(values, dtype=np.float64) @ curve_weights(labelled, rule))
@@ -123,7 +123,7 @@ def labels_saved(
     return Bootstrap(*(None if math.isinf(value) else float(value) for value in (saved[0], *ends)))
 
 
-def penalties(curves: Mapping[str, Mapping[int, Mapping[int, float]]], alpha: float) -> Array:
+def penalty_matrix(curves: Mapping[str, Mapping[int, Mapping[int, float]]], alpha: float) -> Array:
     """Pairwise penalty matrix (Ash et al. 2020, section 4): entry (i, j) is the share of shared
     sizes at which i beats j.
 
@@ -146,11 +146,13 @@ def _is_better(ours: Mapping[int, float], theirs: Mapping[int, float], alpha: fl
     seeds = sorted(ours.keys() & theirs.keys())
     if len(seeds) < 2:
         return False
-    test = paired([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds], 1.0, alpha)
+    test = compare_pairs(
+        [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds], 1.0, alpha
+    )
     return test.difference > 0 and test.difference > t_critical(alpha / 2, test.df) * test.se
 
 
-def ranks(scores: ArrayLike) -> Array:
+def rank_scores(scores: ArrayLike) -> Array:
     """Ranks along the first axis, 1 for the highest score, ties shared (the mean of their ranks).
 
     Written out: scipy.stats takes longer to import than a suite takes to judge. A test holds it to
@@ -171,10 +173,10 @@ def rank_stability(scores: ArrayLike, draws: int = DRAWS, seed: int = 0) -> list
     rng = np.random.default_rng(seed)
     chosen = rng.integers(0, count, (draws, count))
     means = values[:, chosen].mean(axis=2)
-    drawn = ranks(means)
+    drawn = rank_scores(means)
     best = means == means.max(axis=0)
     first = (best / best.sum(axis=0)).mean(axis=1)
-    own = ranks(values.mean(axis=1))
+    own = rank_scores(values.mean(axis=1))
     low, high = np.quantile(drawn, [0.025, 0.975], axis=1)
     return [RankStability(*map(float, row)) for row in zip(own, low, high, first, strict=True)]
 
@@ -249,7 +251,7 @@ def probability_of_improvement(ours: Sequence[ArrayLike], theirs: Sequence[Array
     return float(np.mean(shares))
 
 
-def resampled(
+def bootstrap_interval(
     statistic: Callable[[list[Array]], float],
     runs: Sequence[ArrayLike],
     draws: int = DRAWS,

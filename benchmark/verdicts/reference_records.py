@@ -123,7 +123,7 @@ def _estimate_difference(
         found = stats.needed_trials(sd, rule.margin, rule.alpha, true)
         return None if found is None else max(found, rule.min_trials)
 
-    test = stats.paired(ours, theirs, rule.margin, case.level(n, rule.alpha))
+    test = stats.compare_pairs(ours, theirs, rule.margin, case.level(n, rule.alpha))
     return replace(
         base,
         low=test.low,

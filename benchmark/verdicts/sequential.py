@@ -48,7 +48,7 @@ def nominal_levels(looks: tuple[int, ...], alpha: float) -> tuple[float, ...]:
     """One-sided levels at these numbers of trials whose error adds up to alpha over all of them."""
     from scipy.special import ndtr
 
-    return tuple(float(ndtr(-edge)) for edge in boundaries(looks, alpha))
+    return tuple(float(ndtr(-edge)) for edge in find_boundaries(looks, alpha))
 
 
 @lru_cache(maxsize=64)
@@ -76,7 +76,7 @@ def student_levels(looks: tuple[int, ...], alpha: float) -> tuple[float, ...]:
     return nominal_levels(looks, low)
 
 
-def spent(share: float, alpha: float) -> float:
+def spend_error(share: float, alpha: float) -> float:
     """Error spent when this share of the trials is there (one-sided): 2 - 2 Phi(z(alpha / 2) /
     sqrt(share))."""
     from scipy.special import ndtr, ndtri
@@ -84,7 +84,7 @@ def spent(share: float, alpha: float) -> float:
     return float(2 * ndtr(ndtri(alpha / 2) / math.sqrt(share)))
 
 
-def boundaries(looks: Sequence[int], alpha: float) -> tuple[float, ...]:
+def find_boundaries(looks: Sequence[int], alpha: float) -> tuple[float, ...]:
     """Upper boundaries of the standard normal score at each look.
 
     The score's sum over n trials has independent steps of variance one per trial; its density over
@@ -99,7 +99,7 @@ def boundaries(looks: Sequence[int], alpha: float) -> tuple[float, ...]:
     points, density = np.zeros(1), np.ones(1)
     weights = np.ones(1)
     for look in looks:
-        due, scale = spent(look / looks[-1], alpha) - done, math.sqrt(look - before)
+        due, scale = spend_error(look / looks[-1], alpha) - done, math.sqrt(look - before)
         top = 12 * math.sqrt(looks[-1])
         arguments = (points, weights * density, scale, due)
         edge = (
@@ -110,7 +110,7 @@ def boundaries(looks: Sequence[int], alpha: float) -> tuple[float, ...]:
         steps = (grid[:, None] - points[None, :]) / scale
         kernel = np.exp(-0.5 * steps**2) / (scale * math.sqrt(2 * math.pi))
         density = kernel @ (weights * density)
-        points, before, done = grid, look, spent(look / looks[-1], alpha)
+        points, before, done = grid, look, spend_error(look / looks[-1], alpha)
         weights = np.full(GRID, grid[1] - grid[0])
         weights[[0, -1]] /= 2
     return tuple(found)

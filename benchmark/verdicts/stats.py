@@ -104,7 +104,7 @@ def against_mean(
     return compare(float(values.mean()) - mean, se, df, margin, alpha, reading_error)
 
 
-def paired(ours: ArrayLike, theirs: ArrayLike, margin: float, alpha: float) -> Comparison:
+def compare_pairs(ours: ArrayLike, theirs: ArrayLike, margin: float, alpha: float) -> Comparison:
     """Trials against trials, pair by pair (see `pair`)."""
     left, right = _as_values(ours, 2), _as_values(theirs, 2)
     if left.shape != right.shape:

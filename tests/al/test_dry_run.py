@@ -47,6 +47,19 @@ def test_synthetic_images_have_the_shape_of_the_data_set(name: str) -> None:
     assert made.train.pixels.shape == (6, *SHAPES[name]) and len(made.test.pixels) == 3
 
 
+def test_validation_images_are_rehearsed_too() -> None:
+    drawn = {"size": 200, "rule": "balanced", "seed": 0}
+    sets = {"protocol.data.train_size": 1_097, "protocol.data.validation": drawn}
+    (trial,) = find_suite("quickstart/digits", ROOT).trials(
+        methods=["random"], seeds=[0], sets=sets
+    )
+    made = synthetic_dataset(shrink_protocol(trial.protocol))
+    assert made.validation is not None and len(made.validation) == len(made.test) == 8
+    dry_run(
+        trial, lambda small, data: assemble(small, data, prepare("cpu", "fp32", 1), Path("weights"))
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "side"),
     [("tod/caltech101", 224), ("st-conal/caltech256", 256), ("bal/caltech101-base", 224)],

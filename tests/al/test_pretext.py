@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from benchmark.al.learner import Learner, TrainingInterrupted
 from benchmark.al.loop import run
-from benchmark.al.pretext.rotation import RotatedImages, Rotation, rotated
+from benchmark.al.pretext.rotation import RotatedImages, Rotation, rotate_images
 from benchmark.al.pretext.stage import compute_pretext_outputs, learner_of
 from benchmark.errors import SuiteError, UsageError
 from benchmark.runs import events
@@ -227,7 +227,7 @@ def test_stage_is_checked_when_the_suite_is_read() -> None:
 def test_rotations_are_quarter_turns() -> None:
     images = torch.randn(8, 3, 5, 5)
     turns = torch.tensor([0, 1, 2, 3, 3, 0, 2, 1])
-    for image, turn, found in zip(images, turns, rotated(images, turns), strict=True):
+    for image, turn, found in zip(images, turns, rotate_images(images, turns), strict=True):
         assert np.array_equal(np.rot90(image.numpy(), int(turn), (1, 2)), found.numpy())
 
 

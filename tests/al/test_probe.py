@@ -251,6 +251,13 @@ def test_what_inputs_and_the_solver_need_is_checked_where_the_suite_is_read() ->
         ({"protocol.inputs": "own"}, "not among the features"),
         (
             {
+                "protocol.inputs": "own",
+                "protocol.data.validation": {"size": 100, "rule": "uniform", "seed": 0},
+            },
+            "data.validation is made of images",
+        ),
+        (
+            {
                 "protocol.training.optimizer": {
                     "name": "lbfgs",
                     "l2": 1.0,

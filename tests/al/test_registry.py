@@ -14,7 +14,7 @@ import pytest
 
 from benchmark.al import registry
 from benchmark.al.datasets import catalogue
-from benchmark.al.networks import network
+from benchmark.al.networks import build_network
 from benchmark.al.strategies.uncertainty import Entropy
 from benchmark.errors import DataError, UsageError
 from benchmark.spec.data import Data
@@ -111,7 +111,7 @@ def test_unknown_data_sets_and_networks_where_they_are_made() -> None:
         catalogue.official_format("cifar")
     assert catalogue.side_of("cifar") is None and catalogue.side_of("caltech101") is None
     with pytest.raises(UsageError, match="no network 'net'"):
-        network(Model(name="net"), 10, 3)
+        build_network(Model(name="net"), 10, 3)
 
 
 def test_listing_names_imports_nothing_heavy() -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.al.acquisition import balanced
+from benchmark.al.acquisition import draw_balanced
 from benchmark.al.objectives.cod import Cod
 from benchmark.al.pool import Pool
-from benchmark.al.training.schedules import in_cycle, rate
+from benchmark.al.training.schedules import in_cycle, learning_rate_at
 from benchmark.errors import UsageError
 from benchmark.spec.suite import Component
 from benchmark.spec.training import CosineRestarts, MultiStep
@@ -21,7 +21,9 @@ from tests.helpers.trials import assembled, trial
 
 def test_gamma_falls_from_cycle_to_cycle() -> None:
     schedule = MultiStep(kind="multistep", milestones=(160,), gamma=1.0, late=True, last_gamma=0.1)
-    gammas = [rate(in_cycle(schedule, cycle, 5), 1.0, 199, 0, 200, 1) for cycle in range(5)]
+    gammas = [
+        learning_rate_at(in_cycle(schedule, cycle, 5), 1.0, 199, 0, 200, 1) for cycle in range(5)
+    ]
     assert gammas == pytest.approx([1, 0.775, 0.55, 0.325, 0.1], abs=1e-15)
     plain = MultiStep(kind="multistep", milestones=(160,), gamma=0.1)
     assert in_cycle(plain, 3, 5) is plain
@@ -35,7 +37,7 @@ def test_cosines_fall_to_their_floor() -> None:
     theirs = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=10, eta_min=0.02)
     for epoch in range(35):
         optimizer.step()
-        assert rate(schedule, 0.1, epoch + 1, 0, 200, 1) == pytest.approx(
+        assert learning_rate_at(schedule, 0.1, epoch + 1, 0, 200, 1) == pytest.approx(
             optimizer.param_groups[0]["lr"], abs=1e-12
         )
         theirs.step()
@@ -43,11 +45,11 @@ def test_cosines_fall_to_their_floor() -> None:
 
 def test_a_balanced_start_has_as_many_of_every_class() -> None:
     labels = np.repeat(np.arange(4), (5, 50, 20, 7))
-    pool = balanced(labels, 20, 4, np.random.default_rng(0))
+    pool = draw_balanced(labels, 20, 4, np.random.default_rng(0))
     assert np.bincount(labels[pool.labelled]).tolist() == [5, 5, 5, 5]
     pool.check()
     with pytest.raises(UsageError, match="class 0 has 5 images"):
-        balanced(labels, 24, 4, np.random.default_rng(0))
+        draw_balanced(labels, 24, 4, np.random.default_rng(0))
 
 
 def test_the_batch_of_the_first_cycle_says_nothing_about_who_is_a_candidate(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import benchmark
 import benchmark.api.plan as planning
 from benchmark import PlanOptions, ReportOptions, RunOptions, VerifyOptions, Workspace
 from benchmark.api.check import BAD, check_strategy
-from benchmark.api.compare import regress, worst
+from benchmark.api.compare import regress, worst_code
 from benchmark.api.data import data_names
 from benchmark.api.status import clean
 from benchmark.api.suites import list_suites, schema_is_current, write_schema
@@ -44,7 +44,7 @@ def workspace(
     write_suite(tmp_path / "suites")
     monkeypatch.setattr(local, "WORKER", "tests.executors.fake_worker")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr(provenance, "environment", lambda *_, **__: ENVIRONMENT)
+    monkeypatch.setattr(provenance, "describe_environment", lambda *_, **__: ENVIRONMENT)
     data_are(monkeypatch, PRESENT)
     yield Workspace(tmp_path / "suites", tmp_path / "runs", tmp_path)
     assert capsys.readouterr() == ("", "")
@@ -247,9 +247,9 @@ def test_numbers_of_ones_own_are_judged(tmp_path: Path) -> None:
 
 
 def test_the_worst_code_counts() -> None:
-    assert worst([Exit.OK, Exit.INCONCLUSIVE]) is Exit.INCONCLUSIVE
-    assert worst([Exit.NOT_MEASURED, Exit.INCONCLUSIVE, Exit.OK]) is Exit.NOT_MEASURED
-    assert worst([Exit.DISCREPANCY, Exit.NOT_MEASURED]) is Exit.DISCREPANCY
+    assert worst_code([Exit.OK, Exit.INCONCLUSIVE]) is Exit.INCONCLUSIVE
+    assert worst_code([Exit.NOT_MEASURED, Exit.INCONCLUSIVE, Exit.OK]) is Exit.NOT_MEASURED
+    assert worst_code([Exit.DISCREPANCY, Exit.NOT_MEASURED]) is Exit.DISCREPANCY
 
 
 def test_verify(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

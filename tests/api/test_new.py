@@ -4,11 +4,14 @@ trial take it as it is."""
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from benchmark.al import datasets
 from benchmark.api.check import check
@@ -111,6 +114,51 @@ def test_files_that_changed_are_not_those_that_the_suite_pins(undivided: Workspa
     picture(undivided.data / "things" / "ant" / "3.png", (255, 255, 255))
     found = datasets.load(data, undivided.data, undivided.cache)
     assert not found.canonical and "the suite pins" in found.canonical_note
+
+
+def test_files_below_the_data_root_by_the_name_of_a_library(divided: Workspace) -> None:
+    """What `huggingface:NAME` is: grey squares of 12 pixels, in a parquet file for each part."""
+    kind = pyarrow.struct({"bytes": pyarrow.binary(), "path": pyarrow.string()})
+    for part, count in (("train", 40), ("test", 6)):
+        rows = []
+        for number in range(count):
+            out = io.BytesIO()
+            Image.new("L", (12, 12), 51 * (number % 2)).save(out, "PNG")
+            rows.append({"bytes": out.getvalue(), "path": None})
+        table = {"image": pyarrow.array(rows, kind), "label": [k % 2 for k in range(count)]}
+        path = divided.data / "some-one" / "squares" / f"{part}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        parquet.write_table(pyarrow.table(table), path)
+    made = write_suite("huggingface:some-one/squares", divided)
+    assert made.id == "own/some-one-squares" and made.survey.side == 12
+    protocol = find_suite(made.id, divided.suites).suite.protocol
+    data, normalise = protocol.data, protocol.views.test[0]
+    assert data.name == "huggingface:some-one/squares" and data.layout == "official"
+    assert (data.train_size, data.test_size, data.classes) == (40, 6, 2)
+    assert normalise.op == "normalise" and normalise.mean == normalise.std == (0.1,) * 3
+    assert datasets.load(data, divided.data, divided.cache).canonical
+    with pytest.raises(DataError, match="gtsrb is missing"):
+        write_suite("torchvision:GTSRB", divided)
+    assert made.commands[0] == f"albench check own/some-one-squares --data {divided.data}"
+
+
+def test_grey_images_of_torchvision_keep_their_one_channel(divided: Workspace) -> None:
+    folder = divided.data / "FashionMNIST" / "raw"
+    folder.mkdir(parents=True)
+    for part, count in (("train", 40), ("t10k", 10)):
+        head = bytes([0, 0, 8, 3]) + b"".join(k.to_bytes(4, "big") for k in (count, 28, 28))
+        pixels = np.repeat(np.arange(count) % 2 * 255, 28 * 28).astype(np.uint8)
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(head + pixels.tobytes())
+        head = bytes([0, 0, 8, 1]) + count.to_bytes(4, "big")
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(
+            head + bytes([*range(10)] * (count // 10))
+        )
+    made = write_suite("torchvision:FashionMNIST", divided)
+    protocol = find_suite("own/fashionmnist", divided.suites).suite.protocol
+    (normalise,) = protocol.views.test
+    assert normalise.op == "normalise" and (normalise.mean, normalise.std) == ((0.5,), (0.5,))
+    assert made.survey.sizes == ((28, 28),) and protocol.data.decode == ()
+    assert datasets.load(protocol.data, divided.data, divided.cache).canonical
 
 
 @pytest.mark.slow

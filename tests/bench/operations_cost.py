@@ -30,7 +30,7 @@ def fill(runs: Path, seeds: int) -> int:
     selection = Selection([parse_selector("quickstart/digits")], seeds=tuple(range(seeds)))
     asked = selection.trials(SUITES)
     content = datasets.describe(asked[0].trial.protocol.data, Path("data"), runs / ".cache").digest
-    environment, store = provenance.environment("cpu"), Store(runs)
+    environment, store = provenance.describe_environment("cpu"), Store(runs)
     for item in asked[:-1]:
         finish(
             store, item.trial.model_copy(update={"data_digest": content}), environment, data=content

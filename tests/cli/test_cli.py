@@ -22,7 +22,7 @@ from benchmark.api.suites import describe, schema_text
 from benchmark.cli import guide, invoke
 from benchmark.cli.group import VERBS, albench, hoist
 from benchmark.cli.options import Seconds
-from benchmark.cli.tables import ticker
+from benchmark.cli.tables import make_ticker
 from benchmark.errors import AlbenchError
 from benchmark.executors.local import executor as local
 from benchmark.planning.plan import DataStatus, Plan, data_key
@@ -73,7 +73,7 @@ def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     write_suite(tmp_path / "suites")
     monkeypatch.setattr(local, "WORKER", "tests.executors.fake_worker")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr(provenance, "environment", lambda *_, **__: ENVIRONMENT)
+    monkeypatch.setattr(provenance, "describe_environment", lambda *_, **__: ENVIRONMENT)
     data_are(monkeypatch, GOOD)
     return Cli(tmp_path, capsys)
 
@@ -929,9 +929,9 @@ def test_a_port_in_use_is_named(cli: Cli) -> None:
 def test_ticker_is_silent_at_first_and_then_says_how_far_it_is(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with ticker(every=60.0) as tick:
+    with make_ticker(every=60.0) as tick:
         tick("at once")
-    with ticker(every=0.0) as tick:
+    with make_ticker(every=0.0) as tick:
         tick("later")
     assert capsys.readouterr().err == "later\n"
 

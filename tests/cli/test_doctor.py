@@ -59,42 +59,42 @@ def test_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     versions = {name: importlib.metadata.version(name) for name in doctor.NEEDED}
     lock = tmp_path / "requirements.lock"
     lock.write_text("".join(f"{name}=={version}\n" for name, version in versions.items()))
-    assert kinds(examine(lambda: doctor.packages(lock))) == [GOOD]
+    assert kinds(examine(lambda: doctor.check_packages(lock))) == [GOOD]
     lock.write_text(lock.read_text().replace(f"numpy=={versions['numpy']}", "numpy==0.1"))
-    (found,) = examine(lambda: doctor.packages(lock))
+    (found,) = examine(lambda: doctor.check_packages(lock))
     assert found.kind == HINT
     assert f"numpy {versions['numpy']} (locked 0.1)" in found.text
-    (found,) = examine(lambda: doctor.packages(tmp_path / "nowhere"))
+    (found,) = examine(lambda: doctor.check_packages(tmp_path / "nowhere"))
     assert found.kind == HINT
     monkeypatch.setattr(doctor, "NEEDED", ("no-such-package",))
-    found = examine(lambda: doctor.packages(lock))[0]
+    found = examine(lambda: doctor.check_packages(lock))[0]
     assert (found.kind, found.remedy) == (BAD, "run `make setup`")
 
 
 def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpus, "survey", lambda: Survey(listed=(GPU,), usable=(GPU,)))
-    assert "Toy 9000" in examine(doctor.device)[1].text
-    monkeypatch.setattr(gpus, "survey", Survey)
-    found = examine(doctor.device)[1]
+    monkeypatch.setattr(gpus, "survey_gpus", lambda: Survey(listed=(GPU,), usable=(GPU,)))
+    assert "Toy 9000" in examine(doctor.check_device)[1].text
+    monkeypatch.setattr(gpus, "survey_gpus", Survey)
+    found = examine(doctor.check_device)[1]
     assert found.kind == HINT
     assert "nvidia-smi" in found.remedy
     old = Problem(text="driver 550.1 is too old", remedy="install driver 580")
-    monkeypatch.setattr(gpus, "survey", lambda: Survey(listed=(GPU,), problems=(old,)))
-    assert [str(one) for one in examine(doctor.device)[1:]] == [
+    monkeypatch.setattr(gpus, "survey_gpus", lambda: Survey(listed=(GPU,), problems=(old,)))
+    assert [str(one) for one in examine(doctor.check_device)[1:]] == [
         "driver 550.1 is too old -> install driver 580"
     ]
     other = GPU.model_copy(update={"name": "Toy 1"})
-    monkeypatch.setattr(gpus, "survey", lambda: Survey(usable=(GPU, other)))
-    assert "ALBENCH_GPUS=0" in examine(doctor.device)[-1].remedy
+    monkeypatch.setattr(gpus, "survey_gpus", lambda: Survey(usable=(GPU, other)))
+    assert "ALBENCH_GPUS=0" in examine(doctor.check_device)[-1].remedy
 
 
 def test_runs_folder(settings: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert kinds(examine(lambda: doctor.runs(settings))) == [GOOD]
+    assert kinds(examine(lambda: doctor.check_runs(settings))) == [GOOD]
     monkeypatch.setattr(doctor, "on_network", lambda path: True)
-    assert kinds(examine(lambda: doctor.runs(settings))) == [GOOD, HINT]
+    assert kinds(examine(lambda: doctor.check_runs(settings))) == [GOOD, HINT]
     shutil.rmtree(settings.runs)
     settings.runs.write_text("a file stands in the way")
-    (found,) = examine(lambda: doctor.runs(settings))
+    (found,) = examine(lambda: doctor.check_runs(settings))
     assert found.kind == BAD
     assert found.remedy
 
@@ -102,9 +102,9 @@ def test_runs_folder(settings: Workspace, monkeypatch: pytest.MonkeyPatch) -> No
 def test_disk(settings: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 0, 10**12))
-    assert kinds(examine(lambda: doctor.disk(settings))) == [GOOD, GOOD]
+    assert kinds(examine(lambda: doctor.check_disk(settings))) == [GOOD, GOOD]
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 10**12, 10**9))
-    found = examine(lambda: doctor.disk(settings))
+    found = examine(lambda: doctor.check_disk(settings))
     assert kinds(found) == [HINT, HINT]
     assert "--runs" in found[0].remedy
 
@@ -112,9 +112,9 @@ def test_disk(settings: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_data(settings: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as as_published:
         as_published.setattr(doctor, "data_findings", lambda suite, settings: iter(()))
-        assert kinds(examine(lambda: doctor.data(settings))) == [GOOD]
+        assert kinds(examine(lambda: doctor.check_data(settings))) == [GOOD]
     write_suite(settings.suites, "toy/two", SUITE.replace('name = "digits"', 'name = "cifar10"'))
-    found = examine(lambda: doctor.data(settings))
+    found = examine(lambda: doctor.check_data(settings))
     assert kinds(found) == [HINT, HINT]
     assert "albench fetch cifar10" in found[1].remedy
 
@@ -122,51 +122,53 @@ def test_data(settings: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
 def engine(
     monkeypatch: pytest.MonkeyPatch, folder: Path, *, gpus: bool = True, image: str = "sha256:1234"
 ) -> None:
-    monkeypatch.setattr(docker, "condition", lambda: Condition("20.10", str(folder), gpus, image))
+    monkeypatch.setattr(
+        docker, "engine_condition", lambda: Condition("20.10", str(folder), gpus, image)
+    )
 
 
 def test_docker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(gpus, "survey", lambda: Survey(listed=(GPU,)))
+    monkeypatch.setattr(gpus, "survey_gpus", lambda: Survey(listed=(GPU,)))
     engine(monkeypatch, tmp_path)
-    assert kinds(examine(doctor.docker)) == [GOOD, GOOD, GOOD]
+    assert kinds(examine(doctor.check_docker)) == [GOOD, GOOD, GOOD]
     engine(monkeypatch, tmp_path, gpus=False)
-    assert "toolkit" in examine(doctor.docker)[1].remedy
+    assert "toolkit" in examine(doctor.check_docker)[1].remedy
     monkeypatch.setattr(doctor, "IMAGE_GB", 1e9)
     engine(monkeypatch, tmp_path, image="")
-    *_, image, disk = examine(doctor.docker)
+    *_, image, disk = examine(doctor.check_docker)
     assert "benchmark.executors.docker.engine" in image.remedy
     assert (disk.kind, "data-root" in disk.remedy) == (HINT, True)
 
 
 def test_docker_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///no/such.sock")
-    (found,) = examine(doctor.docker)
+    (found,) = examine(doctor.check_docker)
     assert found.kind == HINT
     assert "start the engine" in found.remedy
     with pytest.raises(ExecutorError):
-        docker.condition()
+        docker.engine_condition()
 
 
 def test_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    (found,) = examine(doctor.ray)
+    (found,) = examine(doctor.check_ray)
     assert found.kind == HINT
     assert "requirements-ray.lock" in found.remedy
 
 
 def test_slurm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    (found,) = examine(doctor.slurm)
+    (found,) = examine(doctor.check_slurm)
     assert found.kind == HINT
     assert "requirements-slurm.lock" in found.remedy
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     monkeypatch.setattr(doctor.importlib.metadata, "version", lambda name: "1.5")
     monkeypatch.setenv("PATH", str(tmp_path))
-    (found,) = examine(doctor.slurm)
+    (found,) = examine(doctor.check_slurm)
     assert (found.kind, "no sbatch" in found.text) == (HINT, True)
     (tmp_path / "sbatch").write_text("#!/bin/sh\n")
     (tmp_path / "sbatch").chmod(0o755)
-    (found,) = examine(doctor.slurm)
+    (found,) = examine(doctor.check_slurm)
     assert found.kind == GOOD
 
 
@@ -175,7 +177,7 @@ def test_what_runs_ask_of_the_system_is_tried(
 ) -> None:
     settings.runs.mkdir()
     monkeypatch.setenv("HOME", str(tmp_path))
-    found = examine(lambda: doctor.system(settings))
+    found = examine(lambda: doctor.check_system(settings))
     assert [one.kind for one in found[:2]] == [GOOD, GOOD]
     assert list(settings.runs.iterdir()) == []
 
@@ -183,7 +185,7 @@ def test_what_runs_ask_of_the_system_is_tried(
     long.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     monkeypatch.delenv("HOME")
-    _, sockets, _, home = examine(lambda: doctor.system(settings))
+    _, sockets, _, home = examine(lambda: doctor.check_system(settings))
     assert (sockets.kind, home.kind) == (HINT, HINT)
     assert "TMPDIR" in sockets.remedy
     assert "HOME" in home.remedy
@@ -192,7 +194,7 @@ def test_what_runs_ask_of_the_system_is_tried(
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(lock.fcntl, "flock", refuse)
-    (told,) = examine(lambda: doctor.system(settings))
+    (told,) = examine(lambda: doctor.check_system(settings))
     assert told.kind == BAD
     assert "does not lock files: No locks available" in told.text
     assert "--runs" in told.remedy
@@ -203,13 +205,13 @@ def test_the_client_library_is_tried(settings: Workspace, monkeypatch: pytest.Mo
         raise RuntimeError("Could not determine home directory")
 
     monkeypatch.setattr(tracking, "load", fail)
-    (found,) = examine(lambda: doctor.tracker(settings, None))
+    (found,) = examine(lambda: doctor.check_tracker(settings, None))
     assert (found.kind, "home directory" in found.text) == (BAD, True)
 
 
 def test_tracker(settings: Workspace) -> None:
-    assert kinds(examine(lambda: doctor.tracker(settings, None))) == [GOOD]
-    (found,) = examine(lambda: doctor.tracker(settings, "http://127.0.0.1:9"))
+    assert kinds(examine(lambda: doctor.check_tracker(settings, None))) == [GOOD]
+    (found,) = examine(lambda: doctor.check_tracker(settings, "http://127.0.0.1:9"))
     assert found.kind == BAD
     assert found.remedy
 

@@ -15,7 +15,7 @@ from benchmark.planning.workload import estimate_workload
 from benchmark.runs.events import CycleFinished, EpochFinished, TrialStarted
 from benchmark.spec.identity import trial_id
 from benchmark.spec.suite import MethodCost
-from benchmark.text import duration
+from benchmark.text import format_duration
 from tests.helpers.runs import ENVIRONMENT, result, toy_trial
 
 
@@ -214,4 +214,4 @@ def test_the_live_view_fits_eighty_columns() -> None:
     ],
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text

@@ -14,9 +14,9 @@ from benchmark.conformance import device_check
 from benchmark.conformance.device_check import (
     Held,
     Played,
-    arithmetics,
     check_trial,
     compare_losses,
+    list_arithmetics,
 )
 from benchmark.errors import Exit
 from benchmark.runs import gpus
@@ -48,20 +48,20 @@ def played(loss: float | None, weights: str = "a", *, drew: bool = False) -> Pla
 
 
 def test_arithmetics_of_devices() -> None:
-    assert arithmetics("cpu") == [
+    assert list_arithmetics("cpu") == [
         ("fp32", "eager"),
         ("fp32", "together"),
         ("bf16", "eager"),
         ("bf16", "together"),
     ]
-    assert len(arithmetics("cuda")) == 4 * 3
+    assert len(list_arithmetics("cuda")) == 4 * 3
 
 
 def test_a_trial_holds_on_the_cpu() -> None:
     """The reference is the first row, so their difference is exactly zero; the other precision
     differs, but not by much."""
     found = list(check_trial(trial("tod+cod"), "cpu"))
-    assert [(one.precision, one.step) for one in found] == arithmetics("cpu")
+    assert [(one.precision, one.step) for one in found] == list_arithmetics("cpu")
     assert [one.failures for one in found] == [()] * 4
     assert found[0].difference == 0.0 and found[0].repeats and found[0].captures is None
     assert (
@@ -160,7 +160,7 @@ def test_the_table(
 def test_a_device_that_is_not_there(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(gpus, "survey", gpus.Survey)
+    monkeypatch.setattr(gpus, "survey_gpus", gpus.Survey)
     monkeypatch.delenv(gpus.NAMES, raising=False)
     assert run(monkeypatch, "cuda") == Exit.NOT_MEASURED
     assert "none can be used" in capfd.readouterr().err

@@ -232,7 +232,7 @@ def test_every_setting_of_the_contract(job_of: Callable[..., Job], tmp_path: Pat
 def test_gpus_are_shared_evenly(
     job_of: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gpus, "survey", Survey)
+    monkeypatch.setattr(gpus, "survey_gpus", Survey)
     client = FakeClient(lambda number, out: {"Status": "running"} if len(client.created) < 4 else 3)
     run(
         executor(client, gpus=["0", " 1"]),
@@ -253,7 +253,7 @@ def gpu(uuid: str, name: str = "H200") -> Gpu:
 
 def test_choosing_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ALBENCH_GPUS", raising=False)
-    monkeypatch.setattr(gpus, "survey", lambda: Survey(usable=(gpu("GPU-a"), gpu("GPU-b"))))
+    monkeypatch.setattr(gpus, "survey_gpus", lambda: Survey(usable=(gpu("GPU-a"), gpu("GPU-b"))))
     chosen = GpuPool()
     assert chosen.take("cpu") is None
     assert chosen.take("cuda:1") == "GPU-b"
@@ -266,7 +266,9 @@ def test_choosing_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert GpuPool(["1"]).take("cuda") == "GPU-b"
     assert GpuPool(["GPU-b", "GPU-a"]).ids("cuda") == ["GPU-b", "GPU-a"]
     assert GpuPool(["5"]).take("cuda") == "5", "an engine may be on another machine"
-    monkeypatch.setattr(gpus, "survey", lambda: Survey(usable=(gpu("GPU-a"), gpu("GPU-b", "T4"))))
+    monkeypatch.setattr(
+        gpus, "survey_gpus", lambda: Survey(usable=(gpu("GPU-a"), gpu("GPU-b", "T4")))
+    )
     with pytest.raises(ExecutorError, match="H200, T4") as unlike:
         GpuPool().take("cuda")
     assert "--device cuda:0" in unlike.value.remedy
@@ -276,7 +278,7 @@ def test_choosing_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_container_is_told_its_gpu_and_gets_a_part_of_the_memory(
     job_of: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gpus, "survey", lambda: Survey(usable=(gpu("GPU-a"), gpu("GPU-b"))))
+    monkeypatch.setattr(gpus, "survey_gpus", lambda: Survey(usable=(gpu("GPU-a"), gpu("GPU-b"))))
     client = FakeClient(lambda number, out: {"Status": "running"} if len(client.created) < 2 else 3)
     chosen = executor(client, gpus=[], limits=Limits(900, divided=True))
     assert chosen.slots("cuda", 4) == 2

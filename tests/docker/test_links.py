@@ -15,7 +15,10 @@ from benchmark.executors.docker import sandbox
 def seen(data: Path) -> dict[str, bytes]:
     """Content of all files under /data in a container with these mounts, by following its links
     there and nowhere else."""
-    mounts = {"/data": data.resolve(), **{target: source for source, target in sandbox.links(data)}}
+    mounts = {
+        "/data": data.resolve(),
+        **{target: source for source, target in sandbox.list_links(data)},
+    }
 
     def resolve(place: str, hops: int = 0) -> Path | None:
         """The host's file at a container's path."""
@@ -70,8 +73,8 @@ def test_files_that_are_links_reach_a_container(tmp_path: Path, count: int, abso
     assert seen(data) == {
         f"/data/set/batch_{number}": str(number).encode() for number in range(count)
     }
-    assert len(sandbox.links(data)) <= sandbox.BINDS
-    shown = [source for source, _ in sandbox.links(data)]
+    assert len(sandbox.list_links(data)) <= sandbox.BINDS
+    shown = [source for source, _ in sandbox.list_links(data)]
     assert all(source.is_relative_to(tmp_path / "repo" / "store") for source in shown), (
         "no more than the store is shown"
     )
@@ -105,7 +108,7 @@ def test_links_of_links_folders_and_links_inside_the_root(tmp_path: Path) -> Non
 
 def seen_without(data: Path, name: str) -> dict[str, bytes]:
     """A link that dangles on the host dangles in the container too; it is left out."""
-    links = sandbox.links(data)
+    links = sandbox.list_links(data)
     assert all(not target.endswith(name) for _, target in links)
     (data / name).unlink()
     return seen(data)
@@ -120,14 +123,14 @@ def test_what_cannot_be_given_is_said_with_a_remedy(tmp_path: Path) -> None:
         (place / "file").write_text("x")
         (data / f"link{number}").symlink_to(place / "file")
     with pytest.raises(UsageError, match="more than a container can be given") as caught:
-        sandbox.links(data)
+        sandbox.list_links(data)
     assert "cp -rL" in str(caught.value)
     for place in ("/tmp", "/"):
         clash = tmp_path / f"clash{len(place)}"
         clash.mkdir()
         (clash / "x").symlink_to(place)
         with pytest.raises(UsageError, match="place of its own folders") as caught:
-            sandbox.links(clash)
+            sandbox.list_links(clash)
         assert caught.value.where == str(clash / "x"), (
             "the link is named, and nothing behind it was read"
         )

@@ -76,7 +76,7 @@ def test_the_image(engine: Engine, worker_image: str) -> None:
     assert found.attrs["Config"]["User"] == "10001:10001"
     assert (
         found.labels["org.opencontainers.image.revision"].removesuffix("-dirty")
-        == provenance.revision(ROOT).commit
+        == provenance.find_revision(ROOT).commit
     )
     told = engine.client.containers.run(
         worker_image,
@@ -221,7 +221,7 @@ def job_of(store: Store, environment: Environment, cache: Path, **changes: Any) 
 def expected(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The digest that the local executor's record has."""
     folder = tmp_path_factory.mktemp("local")
-    job = job_of(Store(folder / "runs"), provenance.environment("cpu"), folder / "cache")
+    job = job_of(Store(folder / "runs"), provenance.describe_environment("cpu"), folder / "cache")
     (end,) = LocalExecutor().run([job], jobs_at_once=1, deadline=None, on_event=lambda *_: None)
     assert end.state == "finished", (end.message, end.log)
     return check_record(job.out).digest

@@ -55,7 +55,9 @@ def main(argv: list[str]) -> int:
     (options.out / "seen.json").write_text(
         json.dumps({"argv": argv, "environ": dict(os.environ), "pid": os.getpid()})
     )
-    here = provenance.environment("cpu", options.precision, int(options.threads), options.step)
+    here = provenance.describe_environment(
+        "cpu", options.precision, int(options.threads), options.step
+    )
     env = ENVIRONMENT if options.out.name == ENVIRONMENT.env_id[:ENV_SHORT] else here
     return _run(trial, env, options.out, time.monotonic() + options.time_limit, options.fresh)
 

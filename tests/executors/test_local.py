@@ -16,7 +16,7 @@ import pytest
 
 from benchmark.executors.jobs import FailureKind, Job, JobOutcome, JobStarted, tail_log
 from benchmark.executors.local import child
-from benchmark.executors.local.executor import LocalExecutor, cores
+from benchmark.executors.local.executor import LocalExecutor, count_cores
 from benchmark.runs import lock
 from benchmark.runs.events import CycleFinished, EpochFinished, TrialStarted
 from benchmark.runs.store import Store
@@ -325,4 +325,4 @@ def test_a_signal_to_the_whole_group_is_a_clean_stop(
 
 
 def test_cores() -> None:
-    assert 1 <= cores() <= (os.cpu_count() or 1)
+    assert 1 <= count_cores() <= (os.cpu_count() or 1)

@@ -84,7 +84,9 @@ def environment(executor: RayExecutor) -> Environment:
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Digests of the local executor's records, by trial."""
     folder = tmp_path_factory.mktemp("local")
-    jobs = [job(folder, method, provenance.environment("cpu")) for method in ("random", "tod")]
+    jobs = [
+        job(folder, method, provenance.describe_environment("cpu")) for method in ("random", "tod")
+    ]
     ends = LocalExecutor().run(jobs, jobs_at_once=2, deadline=None, on_event=lambda *_: None)
     assert [end.state for end in ends] == ["finished"] * 2, ends
     return {one.trial_id: check_record(one.out).digest for one in jobs}
@@ -117,7 +119,7 @@ def digests(jobs: list[Job]) -> dict[str, str]:
 
 
 def test_what_the_nodes_are(executor: RayExecutor, environment: Environment) -> None:
-    assert environment == provenance.environment("cpu")
+    assert environment == provenance.describe_environment("cpu")
     assert executor.slots("cpu", 1) == 2
 
 

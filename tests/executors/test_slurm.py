@@ -289,7 +289,7 @@ def test_a_folder_in_use_is_not_queued(store: Store, cluster: Path, tmp_path: Pa
 
 def test_the_environment_of_a_node(cluster: Path, tmp_path: Path, store: Store) -> None:
     made = executor(tmp_path)
-    assert made.environment("cpu", "fp32", 2) == provenance.environment("cpu", "fp32", 2)
+    assert made.environment("cpu", "fp32", 2) == provenance.describe_environment("cpu", "fp32", 2)
     with pytest.raises(UsageError, match="device must be named"):
         made.environment("auto", "fp32", 1)
 

@@ -28,7 +28,7 @@ from benchmark.runs.events import CycleFinished, Environment, Record, TrialStart
 from benchmark.runs.store import Store, check_record
 from benchmark.spec.load import find_suite
 from benchmark.spec.suite import Trial
-from benchmark.verdicts.determinism import divergence
+from benchmark.verdicts.determinism import find_divergence
 from tests.helpers.waiting import patience
 
 SUITES = Path(__file__).parents[2] / "suites"
@@ -159,7 +159,7 @@ class Bench:
                 for name in Record.model_fields
                 if getattr(record, name) != getattr(expected, name)
             ]
-            place = str(divergence(record, expected) or "")
+            place = str(find_divergence(record, expected) or "")
             raise Violation(
                 "a record was accepted that differs from the uninterrupted trial's: "
                 f"{', '.join(parts)} {place}"
@@ -206,7 +206,7 @@ def make(root: Path, method: str) -> Bench:
     (trial,) = find_suite("quickstart/digits", SUITES).trials(
         methods=[method], seeds=[0], sets=SMALL
     )
-    bench = Bench(root / "whole", trial, provenance.environment("cpu", "fp32", 1))
+    bench = Bench(root / "whole", trial, provenance.describe_environment("cpu", "fp32", 1))
     bench.folder.mkdir(parents=True)
     counter = bench.folder / "steps"
     begin = time.monotonic()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmark.al.training.schedules import rate
+from benchmark.al.training.schedules import learning_rate_at
 from benchmark.spec.load import load_suite, suite_files
 from benchmark.spec.training import Sgd
 
@@ -39,7 +39,10 @@ def test_suite_pins_a_recorded_recipe(path: Path) -> None:
     assert isinstance(recipe, Sgd)
     epochs = range(training.epochs)
     rates = np.array(
-        [rate(training.schedule, recipe.lr, epoch, epoch, training.epochs, 1) for epoch in epochs]
+        [
+            learning_rate_at(training.schedule, recipe.lr, epoch, epoch, training.epochs, 1)
+            for epoch in epochs
+        ]
     )
     same = [
         found

@@ -19,7 +19,7 @@ from benchmark.runs.events import (
     TrialFinished,
     TrialStarted,
 )
-from benchmark.runs.store import Store, outputs
+from benchmark.runs.store import Store, output_folder
 from benchmark.spec.identity import trial_id
 from benchmark.spec.load import SuiteFile, load_suite
 from benchmark.spec.protocol import Protocol
@@ -246,7 +246,7 @@ def finish(store: Store, trial: Trial, env: Environment = ENVIRONMENT, **options
     folder = store.create(trial, env)
     record = toy_record(trial, env, **options)
     say_started(folder, trial, env)
-    out = outputs(folder)
+    out = output_folder(folder)
     for cycle in record.cycles:
         events.append_event(
             out / "events.jsonl",
@@ -268,9 +268,9 @@ def interrupt(store: Store, trial: Trial, env: Environment = ENVIRONMENT, cycles
         done = CycleFinished(
             time=2.0, result=result(trial, cycle), seconds={"train": 1.0}, reused=False
         )
-        events.append_event(outputs(folder) / "events.jsonl", done)
-    (outputs(folder) / "state").mkdir()
-    (outputs(folder) / "state" / "cycle.state").write_bytes(b"toy")
+        events.append_event(output_folder(folder) / "events.jsonl", done)
+    (output_folder(folder) / "state").mkdir()
+    (output_folder(folder) / "state" / "cycle.state").write_bytes(b"toy")
     return folder
 
 
@@ -279,7 +279,7 @@ def fail(store: Store, trial: Trial, env: Environment = ENVIRONMENT, message: st
     folder = store.create(trial, env)
     say_started(folder, trial, env)
     events.append_event(
-        outputs(folder) / "events.jsonl",
+        output_folder(folder) / "events.jsonl",
         TrialFailed(time=2.0, kind="RuntimeError", message=message),
     )
     return folder
@@ -290,4 +290,4 @@ def say_started(folder: Path, trial: Trial, env: Environment = ENVIRONMENT) -> N
     started = TrialStarted(
         time=time.time(), trial_id=trial_id(trial), env_id=env.env_id, cycle=0, epoch=0
     )
-    events.append_event(outputs(folder) / "events.jsonl", started)
+    events.append_event(output_folder(folder) / "events.jsonl", started)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmark.al.functional.losses import margin_ranking_loss
-from benchmark.al.networks import network
+from benchmark.al.networks import build_network
 from benchmark.al.networks.loss_prediction import LossPrediction
 from benchmark.al.parameters import declared_value
 from benchmark.al.registry import NETWORKS, OBJECTIVES, find_class
@@ -56,7 +56,7 @@ def test_pairs_are_refused_exactly_where_the_loss_would_refuse_them(
                 margin_ranking_loss(torch.zeros(size), torch.zeros(size), 1.0)
             except UsageError:
                 fails = True
-        assert bool(amounts.obstacle(paired(labelled, batch, drop_last=drop_last))) == fails, (
+        assert bool(amounts.find_obstacle(paired(labelled, batch, drop_last=drop_last))) == fails, (
             labelled,
             batch,
             drop_last,
@@ -64,16 +64,16 @@ def test_pairs_are_refused_exactly_where_the_loss_would_refuse_them(
 
 
 def test_the_number_to_change_is_named() -> None:
-    told = amounts.obstacle(paired(41, 8))
+    told = amounts.find_obstacle(paired(41, 8))
     assert "cycle 0 trains on 41 images in batches of 8: the last one has 1" in told
     assert "takes pairs -> initial.size = 42, or drop_last = true" in told
-    assert "batch_size: learning_loss takes pairs, and 7 is odd -> 8" in amounts.obstacle(
+    assert "batch_size: learning_loss takes pairs, and 7 is odd -> 8" in amounts.find_obstacle(
         paired(40, 7)
     )
-    assert "at most 5, or drop_last = false" in amounts.obstacle(
+    assert "at most 5, or drop_last = false" in amounts.find_obstacle(
         paired(5, 8, drop_last=True, objective="supervised")
     )
-    assert not amounts.obstacle(paired(41, 8, objective="supervised"))
+    assert not amounts.find_obstacle(paired(41, 8, objective="supervised"))
 
 
 @pytest.mark.parametrize("size", [8, 32])
@@ -88,8 +88,8 @@ def test_the_budget_that_is_named_leaves_no_odd_batch(
             update={"protocol": given.protocol.model_copy(update={"acquisition": acquisition})}
         )
 
-    assert f"takes pairs -> {setting}, or drop_last = true" in amounts.obstacle(trial(budget))
-    assert not amounts.obstacle(trial(42 if isinstance(budget, int) else (40, 42)))
+    assert f"takes pairs -> {setting}, or drop_last = true" in amounts.find_obstacle(trial(budget))
+    assert not amounts.find_obstacle(trial(42 if isinstance(budget, int) else (40, 42)))
 
 
 def test_an_objective_from_outside_declares_what_it_takes(tmp_path: Path) -> None:
@@ -105,9 +105,9 @@ def test_an_objective_from_outside_declares_what_it_takes(tmp_path: Path) -> Non
         "class Heir(LearningLoss):\n"
         "    pass\n"
     )
-    told = amounts.obstacle(paired(40, 9, objective=f"{file}:Triples"))
+    told = amounts.find_obstacle(paired(40, 9, objective=f"{file}:Triples"))
     assert "the last one has 4" in told and "takes multiples of 3 -> initial.size = 42" in told
-    assert not amounts.obstacle(
+    assert not amounts.find_obstacle(
         paired(42, 9, objective=f"{file}:Triples").model_copy(
             update={
                 "protocol": paired(42, 9).protocol.model_copy(
@@ -120,9 +120,9 @@ def test_an_objective_from_outside_declares_what_it_takes(tmp_path: Path) -> Non
             }
         )
     )
-    assert "batch_size" in amounts.obstacle(paired(40, 8, objective=f"{file}:Triples"))
-    assert not amounts.obstacle(paired(40, 8, objective=f"{file}:Own"))
-    assert "takes pairs" in amounts.obstacle(paired(41, 8, objective=f"{file}:Heir"))
+    assert "batch_size" in amounts.find_obstacle(paired(40, 8, objective=f"{file}:Triples"))
+    assert not amounts.find_obstacle(paired(40, 8, objective=f"{file}:Own"))
+    assert "takes pairs" in amounts.find_obstacle(paired(41, 8, objective=f"{file}:Heir"))
 
 
 @pytest.mark.parametrize("name", sorted(OBJECTIVES))
@@ -144,7 +144,7 @@ def test_the_tables_are_those_of_the_networks(name: str) -> None:
     """Sides of stage outputs, and where a batch of one image cannot be normalised, by running the
     networks themselves."""
     known = amounts.NETWORKS[name]
-    made = network(Model(name=name, params=SMALL.get(name, {})), 3, 3).train()
+    made = build_network(Model(name=name, params=SMALL.get(name, {})), 3, 3).train()
     fitting = 0
     for side in (8, 16, 17, 28, 32, 33, 48, 64):
         try:
@@ -170,7 +170,7 @@ def test_a_batch_of_one_image_is_refused_where_it_cannot_be_normalised() -> None
 
     def at(name: str, size: int) -> str:
         models = (Model(name=name, size=size),)
-        return amounts.obstacle(
+        return amounts.find_obstacle(
             trial.model_copy(
                 update={"protocol": trial.protocol.model_copy(update={"models": models})}
             )
@@ -193,7 +193,7 @@ def test_windows_are_refused_exactly_where_the_module_would_refuse_them(side: in
         protocol = trial.protocol.model_copy(
             update={"models": (Model(name="resnet_cifar", size=side),)}
         )
-        told = amounts.obstacle(
+        told = amounts.find_obstacle(
             trial.model_copy(update={"protocol": protocol, "objective": objective})
         )
         module = LossPrediction(channels=(1, 1, 1, 1), windows=windows)
@@ -222,5 +222,5 @@ def test_no_shipped_trial_is_refused() -> None:
                 continue
             for trial in trials:
                 count += 1
-                assert not amounts.obstacle(trial), (suite.id, profile, trial.method_name)
+                assert not amounts.find_obstacle(trial), (suite.id, profile, trial.method_name)
     assert count > 300

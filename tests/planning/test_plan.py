@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.planning.plan import DataStatus, Plan, data_key, make_plan, speed_key, speeds
+from benchmark.planning.plan import DataStatus, Plan, data_key, make_plan, measure_speeds, speed_key
 from benchmark.runs.store import Store
 from benchmark.spec.identity import trial_id
 from benchmark.spec.selectors import SelectedTrial
@@ -152,7 +152,7 @@ def test_predicted_seconds_follow_finished_trials(mixed: Store) -> None:
         toy_record(toy_trial(seed), seconds=seconds)
         for seed, seconds in enumerate([10.0, 20.0, 90.0])
     ]
-    rates = speeds(records, {("toy/one", "random"): MethodCost(scoring=1)})
+    rates = measure_speeds(records, {("toy/one", "random"): MethodCost(scoring=1)})
     plan = plan_of(mixed, *SEEDS, speeds=rates)
     finished, resumable, new, _ = (planned.seconds for planned in plan.trials)
     assert finished == 0
@@ -177,4 +177,4 @@ def test_speeds_are_not_carried_to_other_networks_or_images() -> None:
     assert speed_key(toy_trial()) == speed_key(
         toy_trial(seed=3, training__epochs=5, acquisition__cycles=2)
     )
-    assert speeds([toy_record(toy_trial())], {}) == {}
+    assert measure_speeds([toy_record(toy_trial())], {}) == {}

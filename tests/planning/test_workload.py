@@ -10,10 +10,11 @@ from benchmark.errors import UsageError
 from benchmark.planning.workload import (
     Workload,
     add_step_cost,
+    count_evaluations,
     estimate_workload,
-    evaluations,
     sum_workloads,
 )
+from benchmark.spec.data import Validation
 from benchmark.spec.load import load_suite, suite_files
 from benchmark.spec.protocol import Protocol
 from benchmark.spec.suite import Component, Cost, GameCost, MethodCost
@@ -196,9 +197,26 @@ def test_bal_and_pt4al_main_trainings() -> None:
 )
 def test_evaluations(every: int | None, expected: int) -> None:
     assert (
-        evaluations(protocol(evaluation={"epoch": "last", "every": every, "batch_size": 1}))
+        count_evaluations(protocol(evaluation={"epoch": "last", "every": every, "batch_size": 1}))
         == expected
     )
+
+
+def test_validation_images_are_evaluated_once_in_a_cycle() -> None:
+    changes = {
+        "evaluation": {"epoch": "last", "every": 100, "batch_size": 1},
+        "models": [{"name": "a"}, {"name": "b"}],
+    }
+    plain, drawn = protocol(**changes), {"size": 500, "rule": "uniform", "seed": 0}
+    data = plain.data.model_copy(update={"validation": Validation.model_validate(drawn)})
+    assert [
+        part.test - before.test
+        for part, before in zip(
+            estimate_workload(plain.model_copy(update={"data": data}), MethodCost()),
+            estimate_workload(plain, MethodCost()),
+            strict=True,
+        )
+    ] == [2 * 500] * plain.acquisition.cycles
 
 
 def test_dropped_batches_models_and_labelled_scoring() -> None:

@@ -14,13 +14,13 @@ from hypothesis.extra.numpy import arrays
 
 from benchmark.al.datasets.split import class_counts, kept_indices, per_class, subsample
 from benchmark.al.functional.bal_windows import (
-    batches,
     first_picks,
     hardest_first,
+    split_ranks,
     sub_pool,
-    window,
+    window_bounds,
 )
-from benchmark.al.functional.scores import top
+from benchmark.al.functional.scores import top_positions
 from benchmark.al.pool import Pool, indices_digest
 from benchmark.al.random.streams import Streams
 from benchmark.spec.data import Imbalance, Limit
@@ -85,7 +85,7 @@ def test_a_draw_does_not_depend_on_its_neighbours(
 @given(SCORES, st.integers(0, 70))
 def test_the_largest_scores_in_order_earlier_ones_first(scores: np.ndarray, count: int) -> None:
     wanted = sorted(range(len(scores)), key=lambda place: (-scores[place], place))[:count]
-    assert top(torch.from_numpy(scores), count).tolist() == wanted
+    assert top_positions(torch.from_numpy(scores), count).tolist() == wanted
 
 
 @given(st.integers(2, 12), st.integers(20, 5000), st.floats(0.1, 3.0), st.data())
@@ -93,7 +93,7 @@ def test_windows_begin_inside_the_pool_and_move_forward(
     cycles: int, size: int, beta: float, data: st.DataObject
 ) -> None:
     addendum = data.draw(st.integers(1, max(1, size // cycles)))
-    found = [window(cycle, cycles, size, beta, addendum) for cycle in range(cycles)]
+    found = [window_bounds(cycle, cycles, size, beta, addendum) for cycle in range(cycles)]
     assert found[0] == (0, int(beta * addendum)) and found[-1][1] == size
     middle = found[1:-1]
     for begin, end in middle:
@@ -129,7 +129,7 @@ def test_pretext_batches_are_the_sorted_pool_cut(
     assume(count <= len(losses))
     for order in ("text", "number"):
         ranked = hardest_first(losses, order)
-        parts = batches(ranked, count)
+        parts = split_ranks(ranked, count)
         assert np.concatenate(parts).tolist() == ranked.tolist() and sorted(
             ranked.tolist()
         ) == list(range(len(losses)))

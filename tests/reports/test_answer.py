@@ -103,13 +103,15 @@ def test_a_stream_without_the_signs_gets_letters(judged: Judged) -> None:
 
 
 def test_sparklines() -> None:
-    assert answer.sparkline([0, 50, 100], 0, 100) == "▁▅█"
-    assert answer.sparkline([5.0, 5.0], 5.0, 5.0) == "██"
-    assert answer.sparkline(list(range(100)), 0, 99, width=3) == "▁▅█", "both ends and the middle"
+    assert answer.draw_sparkline([0, 50, 100], 0, 100) == "▁▅█"
+    assert answer.draw_sparkline([5.0, 5.0], 5.0, 5.0) == "██"
+    assert answer.draw_sparkline(list(range(100)), 0, 99, width=3) == "▁▅█", (
+        "both ends and the middle"
+    )
 
 
 def test_the_sentence_names_whose_exit_code_it_is(judged: Judged) -> None:
-    assert answer.sentence(judged.judgement).endswith("(exit 1)")
-    assert answer.sentence(judged.judgement, "albench compare").endswith(
+    assert answer.write_sentence(judged.judgement).endswith("(exit 1)")
+    assert answer.write_sentence(judged.judgement, "albench compare").endswith(
         "(`albench compare` exits with 1)"
     )

@@ -145,10 +145,10 @@ def test_annotations_of_a_regression(tmp_path: Path) -> None:
 
 def test_step_summary(judged: Judged, monkeypatch: pytest.MonkeyPatch) -> None:
     regression = regress(judged.suite, judged.measurements, judged.measurements)
-    text = github.summary([judged.judgement], [regression])
+    text = github.step_summary([judged.judgement], [regression])
     assert "| `toy/digits` | paper |" in text
     assert "## toy/digits against committed records: all matched" in text
     monkeypatch.setattr(github, "LIMIT", 500)
-    cut = github.summary([judged.judgement], [regression])
+    cut = github.step_summary([judged.judgement], [regression])
     assert len(cut.encode()) < 600
     assert cut.endswith("Cut: the whole report is in its files.\n")

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmark.reports.formatting import interval
+from benchmark.reports.formatting import format_interval
 
 ROOT = Path(__file__).parents[2]
 SIGNS = {"holds": "✓", "refuted": "✗", "inconclusive": "?"}
@@ -29,7 +29,7 @@ def _row(standing: dict[str, Any], answers: dict[str, Any]) -> str:
     method, gain = standing["method"], "–"
     p = saved = "–"
     if standing["control"]:
-        gain = interval(standing["gain"], standing["gain_low"], standing["gain_high"])
+        gain = format_interval(standing["gain"], standing["gain_low"], standing["gain_high"])
         p = "< 0.001" if standing["gain_p"] < 0.001 else f"{standing['gain_p']:.3f}"
         saved = "not reached"
         if standing["saved"] is not None:
@@ -46,7 +46,8 @@ def _answer(answer: dict[str, Any] | None) -> str:
     if answer is None:
         return "–"
     (test,) = answer["budgets"]
-    return f"{interval(test['difference'], test['low'], test['high'])} {SIGNS[answer['outcome']]}"
+    interval = format_interval(test["difference"], test["low"], test["high"])
+    return f"{interval} {SIGNS[answer['outcome']]}"
 
 
 def test_the_page_shows_the_committed_verdicts() -> None:

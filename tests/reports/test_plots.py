@@ -21,7 +21,7 @@ from tests.reports.conftest import Judged
 
 def test_the_same_judgement_gives_the_same_bytes(judged: Judged) -> None:
     first, second = (
-        plots.pictures(judged.suite, judged.judgement, rows)
+        plots.draw_pictures(judged.suite, judged.judgement, rows)
         for rows in (judged.measurements, judged.measurements[::-1])
     )
     assert [(one.png, one.svg) for one in first] == [(two.png, two.svg) for two in second]
@@ -29,7 +29,7 @@ def test_the_same_judgement_gives_the_same_bytes(judged: Judged) -> None:
 
 
 def test_no_clock_and_no_version_in_the_files(judged: Judged) -> None:
-    for picture in plots.pictures(judged.suite, judged.judgement, judged.measurements):
+    for picture in plots.draw_pictures(judged.suite, judged.judgement, judged.measurements):
         assert b"<dc:date>" not in picture.svg
         assert b"Software" not in picture.png
         assert picture.png.startswith(b"\x89PNG")
@@ -46,7 +46,7 @@ def texts(picture: plots.Picture) -> list[str]:
 
 
 def test_panels_and_legend(judged: Judged) -> None:
-    curves, gain = plots.pictures(judged.suite, judged.judgement, judged.measurements)
+    curves, gain = plots.draw_pictures(judged.suite, judged.judgement, judged.measurements)
     assert {
         "random",
         "margin",
@@ -62,10 +62,11 @@ def test_panels_and_legend(judged: Judged) -> None:
 
 def test_other_profiles_are_drawn_without_published_numbers(tmp_path: Path) -> None:
     suite, rows = toy.suite(tmp_path), toy.trials(profile="smoke", seeds=[0])
-    found = plots.pictures(suite, judge_suite(suite, rows, profile="smoke"), rows)
+    found = plots.draw_pictures(suite, judge_suite(suite, rows, profile="smoke"), rows)
     assert all("published" not in texts(picture) for picture in found)
     assert (
-        plots.pictures(toy.suite(tmp_path, []), judge_suite(toy.suite(tmp_path, []), []), []) == []
+        plots.draw_pictures(toy.suite(tmp_path, []), judge_suite(toy.suite(tmp_path, []), []), [])
+        == []
     )
 
 
@@ -75,7 +76,9 @@ def test_published_spread_is_drawn(tmp_path: Path) -> None:
     for table in (toy.reported(), toy.reported(sd=2.0, n=3)):
         suite = toy.suite(tmp_path, table)
         sizes.append(
-            plots.pictures(suite, judge_suite(suite, rows), rows)[0].svg.count(b"LineCollection")
+            plots.draw_pictures(suite, judge_suite(suite, rows), rows)[0].svg.count(
+                b"LineCollection"
+            )
         )
     assert (sizes[0], sizes[1]) == (0, 3)
 
@@ -110,7 +113,7 @@ def test_methods_with_the_same_colour_differ_by_marker() -> None:
 
 
 def test_inline_pictures_carry_nothing_of_their_own(judged: Judged) -> None:
-    for picture in plots.pictures(judged.suite, judged.judgement, judged.measurements):
+    for picture in plots.draw_pictures(judged.suite, judged.judgement, judged.measurements):
         text = plots.inline(picture)
         root = ElementTree.fromstring(text)
         assert root.attrib["role"] == "img"
@@ -131,11 +134,11 @@ def test_leaderboard_pictures(tmp_path: Path) -> None:
         judgements.append(judge_suite(suite, toy.trials(suite=f"toy/set{place}", rng=place)))
     found = leaderboard.make_leaderboard(judgements)
     assert found is not None
-    picture = leaderboard.diagram(found)
+    picture = leaderboard.draw_diagram(found)
     assert picture is not None
     assert {"1", "2", "3"} <= set(texts(picture))
     assert any("margin (1.00)" in text for text in texts(picture))
-    assert picture == leaderboard.diagram(found)
+    assert picture == leaderboard.draw_diagram(found)
     costs = {
         (one.suite, method): cost
         for one in judgements
@@ -145,7 +148,7 @@ def test_leaderboard_pictures(tmp_path: Path) -> None:
     assert money is not None
     assert {"margin", "entropy"} <= set(texts(money))
     assert leaderboard.cost_picture(judgements, {}) is None
-    assert leaderboard.diagram(replace(found, places=())) is None
+    assert leaderboard.draw_diagram(replace(found, places=())) is None
 
 
 def test_reports_draw_without_pyplot(judged: Judged) -> None:
@@ -160,5 +163,5 @@ def test_reports_draw_without_pyplot(judged: Judged) -> None:
         ).stdout
         == "[]\n"
     )
-    plots.pictures(judged.suite, judged.judgement, judged.measurements)
+    plots.draw_pictures(judged.suite, judged.judgement, judged.measurements)
     assert "matplotlib.pyplot" not in sys.modules

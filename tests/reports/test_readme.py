@@ -8,8 +8,8 @@ import pytest
 
 from benchmark.errors import UsageError
 from benchmark.reports.claims import claims_page, state_table
-from benchmark.reports.markdown import between
-from benchmark.reports.readme import MARKER, main, showcase
+from benchmark.reports.markdown import replace_between
+from benchmark.reports.readme import MARKER, main, results_section
 from benchmark.verdicts.measurements import write_results
 from tests.helpers import toy_suite as toy
 
@@ -25,7 +25,7 @@ def commit(root: Path, name: str, rows: list) -> Path:
 
 def test_the_readme_is_current() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert between(text, MARKER, showcase(ROOT)) == text, "run `make readme`"
+    assert replace_between(text, MARKER, results_section(ROOT)) == text, "run `make readme`"
 
 
 def test_the_claims_are_current(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_claims_are_counted_by_state(tmp_path: Path) -> None:
 
 def test_nothing_committed_is_said(tmp_path: Path) -> None:
     toy.suite(tmp_path / "suites", more=toy.claim("margin", "random"))
-    text = showcase(tmp_path)
+    text = results_section(tmp_path)
     assert "No results are committed yet." in text
     assert "| `toy/*` | 1 | 9 | 1 |" in text
 
@@ -60,7 +60,7 @@ def test_nothing_committed_is_said(tmp_path: Path) -> None:
 def test_committed_trials_are_judged_and_those_of_smaller_profiles_are_not(tmp_path: Path) -> None:
     toy.suite(tmp_path / "suites", more=toy.claim("margin", "random"))
     commit(tmp_path, "toy/digits", [*toy.trials(), *toy.trials(seeds=[0], profile="smoke")])
-    text = showcase(tmp_path)
+    text = results_section(tmp_path)
     assert "| `toy/digits` | paper | 15 | 9 reproduced | 1 holds | all matched |" in text
     assert (
         "| `toy/digits` | smoke | 3 | not compared: profile smoke is not the published protocol |"
@@ -74,9 +74,9 @@ def test_the_quickstart_is_shown_and_compared_with_nothing(tmp_path: Path) -> No
     made = toy.suite(tmp_path / "suites", [], rule='reference = "records"')
     made.path.parent.rename(tmp_path / "suites" / "quickstart")
     folder = commit(tmp_path, "quickstart/digits", toy.trials(suite="quickstart/digits"))
-    assert "![" not in showcase(tmp_path)
+    assert "![" not in results_section(tmp_path)
     (folder / "gain.png").write_bytes(b"png")
-    text = showcase(tmp_path)
+    text = results_section(tmp_path)
     assert "](results/quickstart/digits/gain.png)" in text
     assert [
         line.split("|")[1].strip()

@@ -110,12 +110,14 @@ def test_markdown_tables_are_whole(judged: Judged) -> None:
 
 
 def test_overview(judged: Judged) -> None:
-    assert markdown.overview([judged.judgement]).splitlines()[-1].endswith("| a discrepancy |")
+    assert (
+        markdown.overview_table([judged.judgement]).splitlines()[-1].endswith("| a discrepancy |")
+    )
 
 
 @given(st.text())
 def test_cells_never_break_a_table(text: str) -> None:
-    cell = markdown.cell(text.replace("\r", ""))
+    cell = markdown.escape_cell(text.replace("\r", ""))
     assert "\n" not in cell
     assert "<" not in cell
     assert "|" not in cell.replace("\\\\", "").replace("\\|", "")
@@ -163,11 +165,11 @@ def test_writing_twice_changes_nothing(judged: Judged, tmp_path: Path) -> None:
     ],
 )
 def test_numbers(value: float | None, signed: bool, text: str) -> None:
-    assert formatting.number(value, signed=signed) == text
+    assert formatting.format_number(value, signed=signed) == text
 
 
 def test_letters_and_footnotes() -> None:
-    assert [formatting.letter(place) for place in (0, 25, 26, 27, 52)] == [
+    assert [formatting.footnote_letter(place) for place in (0, 25, 26, 27, 52)] == [
         "a",
         "z",
         "aa",

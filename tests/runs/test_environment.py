@@ -56,22 +56,22 @@ ARM = "processor\t: 0\nFeatures\t: fp asimd sve\nCPU part\t: 0xd40\n"
     ],
 )
 def test_processor(text: str, env: dict[str, str], expected: tuple[str | None, str]) -> None:
-    model, isa = provenance.cpu(text, env)
+    model, isa = provenance.describe_cpu(text, env)
     assert isa == expected[1]
     assert expected[0] is None or model == expected[0]
 
 
 def test_processor_without_x86_flags() -> None:
-    model, isa = provenance.cpu(ARM, {})
+    model, isa = provenance.describe_cpu(ARM, {})
     assert model == "0xd40"
     assert isa.split()[1:] == ["asimd", "sve"]
-    assert provenance.cpu("", {})[0]
+    assert provenance.describe_cpu("", {})[0]
 
 
 def test_no_torch_is_imported() -> None:
     code = (
-        "import sys; from benchmark.runs.environment import environment; environment('cpu'); "
-        "print('torch' in sys.modules)"
+        "import sys; from benchmark.runs.environment import describe_environment; "
+        "describe_environment('cpu'); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
@@ -82,24 +82,27 @@ def test_agrees_with_torch() -> None:
 
     assert provenance.torch_version() == torch.__version__
     if "ATEN_CPU_CAPABILITY" not in os.environ and os.uname().machine == "x86_64":
-        assert provenance.cpu()[1].split("/")[0] == torch.backends.cpu.get_cpu_capability()
+        assert provenance.describe_cpu()[1].split("/")[0] == torch.backends.cpu.get_cpu_capability()
 
 
 def test_command_prints_the_same_environment(capsys: pytest.CaptureFixture[str]) -> None:
     assert provenance.main(["--device", "cpu", "--threads", "3", "--precision", "bf16"]) == 0
     printed = Environment.model_validate_json(capsys.readouterr().out)
-    assert printed == provenance.environment("cpu", "bf16", 3)
+    assert printed == provenance.describe_environment("cpu", "bf16", 3)
     assert (
         printed.env_id
-        != provenance.environment("cpu", "fp32", 3).env_id
-        != provenance.environment("cpu").env_id
+        != provenance.describe_environment("cpu", "fp32", 3).env_id
+        != provenance.describe_environment("cpu").env_id
     )
 
 
 def test_another_step_is_another_environment() -> None:
     """The plain one is left out of an environment's text, so that ids and records are as before
     there was another."""
-    plain, together = provenance.environment("cpu"), provenance.environment("cpu", step="together")
+    plain, together = (
+        provenance.describe_environment("cpu"),
+        provenance.describe_environment("cpu", step="together"),
+    )
     assert "step" not in plain.model_dump() and '"step"' not in plain.model_dump_json()
     assert (
         Environment.model_validate_json(plain.model_dump_json()) == plain and plain.step == "eager"
@@ -107,18 +110,18 @@ def test_another_step_is_another_environment() -> None:
     assert Environment.model_validate_json(together.model_dump_json()) == together
     assert len({plain.env_id, together.env_id}) == 2
     with pytest.raises(UsageError, match="CUDA graphs") as refused:
-        provenance.environment("cpu", step="captured")
+        provenance.describe_environment("cpu", step="captured")
     assert "--step together" in refused.value.remedy
 
 
 def test_a_layout_by_device_and_precision_is_part_of_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before = provenance.environment("cpu")
+    before = provenance.describe_environment("cpu")
     assert before.memory_format == "channels_last"
     monkeypatch.setattr(provenance, "MEMORY_FORMATS", {("cpu", "bf16"): "contiguous"})
-    assert provenance.environment("cpu").env_id == before.env_id
-    assert provenance.environment("cpu", "bf16").memory_format == "contiguous"
+    assert provenance.describe_environment("cpu").env_id == before.env_id
+    assert provenance.describe_environment("cpu", "bf16").memory_format == "contiguous"
     assert (
         prepare("cpu", "bf16", 1, memory_format="contiguous").memory_format
         == torch.contiguous_format
@@ -130,7 +133,7 @@ def test_libraries_are_part_of_an_environment() -> None:
     import numpy
     import scipy
 
-    found = provenance.environment("cpu").libraries
+    found = provenance.describe_environment("cpu").libraries
     assert (found["numpy"], found["scipy"]) == (numpy.__version__, scipy.__version__)
     assert set(found) == {"numpy", "scipy", "scikit-learn", "torchvision", "pillow"}
 
@@ -140,13 +143,13 @@ def test_a_variable_that_moves_numbers_is_part_of_the_environment(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(name, raising=False)
-    plain = provenance.environment("cpu")
+    plain = provenance.describe_environment("cpu")
     monkeypatch.setenv(name, "1")
-    moved = provenance.environment("cpu")
+    moved = provenance.describe_environment("cpu")
     assert moved.variables == plain.variables | {name: "1"} and moved.env_id != plain.env_id
     assert Environment.model_validate_json(moved.model_dump_json()) == moved
     monkeypatch.setenv(name, "")
-    assert provenance.environment("cpu") == plain
+    assert provenance.describe_environment("cpu") == plain
 
 
 def test_a_variable_is_fixed_or_part_of_the_environment_and_never_both() -> None:
@@ -168,26 +171,26 @@ def test_the_id_of_a_known_environment() -> None:
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "", "CPU"])
 def test_unknown_device(name: str) -> None:
     with pytest.raises(UsageError, match="no device"):
-        provenance.environment(name)
+        provenance.describe_environment(name)
 
 
 def test_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALBENCH_REVISION", "abc")
-    assert provenance.revision(tmp_path).commit == "abc"
+    assert provenance.find_revision(tmp_path).commit == "abc"
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
     subprocess.run([*git, "init", "-q"], check=True)
     (tmp_path / "a").write_text("1")
     subprocess.run([*git, "add", "a"], check=True)
     subprocess.run([*git, "commit", "-qm", "a"], check=True)
-    clean = provenance.revision(tmp_path)
+    clean = provenance.find_revision(tmp_path)
     assert len(clean.commit) == 40
     assert not clean.dirty
     (tmp_path / "a").write_text("2")
-    assert provenance.revision(tmp_path).dirty
+    assert provenance.find_revision(tmp_path).dirty
 
 
 def test_packages() -> None:
-    found = provenance.packages()
+    found = provenance.list_packages()
     assert found["pydantic"].split(".")[0] == "2"
 
 
@@ -207,12 +210,12 @@ def test_a_repository_of_another_owner_is_read_and_one_that_cannot_be_is_unknown
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     refused = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
     assert "dubious ownership" in refused.stderr
-    assert provenance.revision(tmp_path) == provenance.Revision(commit=commit, dirty=False)
+    assert provenance.find_revision(tmp_path) == provenance.Revision(commit=commit, dirty=False)
     (tmp_path / "file").write_text("2")
-    assert provenance.revision(tmp_path).dirty
+    assert provenance.find_revision(tmp_path).dirty
     monkeypatch.setenv("PATH", "/nowhere")
-    assert provenance.revision(tmp_path).commit == "unknown"
+    assert provenance.find_revision(tmp_path).commit == "unknown"
     monkeypatch.delenv("ALBENCH_REVISION", raising=False)
     outside = tmp_path / "outside"
     outside.mkdir()
-    assert provenance.revision(outside).commit == ""
+    assert provenance.find_revision(outside).commit == ""

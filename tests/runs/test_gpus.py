@@ -70,14 +70,14 @@ Machine = Callable[..., None]
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """Makes this machine one whose driver says `lines` (and `slices` to -L), and whose torch
     answers `told` by UUID."""
-    gpus.survey.cache_clear()
+    gpus.survey_gpus.cache_clear()
     for name in ("CUDA_VISIBLE_DEVICES", gpus.NAMES, gpus.CHOSEN_GPU):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(gpus, "TRACES", ())
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
 
     def make(*lines: str, slices: str = "", told: Answer | dict[str | None, Answer]) -> None:
-        gpus.survey.cache_clear()
+        gpus.survey_gpus.cache_clear()
         (tmp_path / "rows").write_text("".join(f"{line}\n" for line in lines))
         (tmp_path / "slices").write_text(slices)
         tool = tmp_path / "nvidia-smi"
@@ -95,20 +95,20 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 @pytest.fixture(autouse=True)
 def _forget() -> object:
     yield
-    gpus.survey.cache_clear()
+    gpus.survey_gpus.cache_clear()
 
 
 def said() -> list[str]:
-    return [f"{one.kind} {one}" for one in doctor.examine(doctor.device)[1:]]
+    return [f"{one.kind} {one}" for one in doctor.examine(doctor.check_device)[1:]]
 
 
 def test_no_driver_no_question(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """torch takes seconds to import: on a machine without a driver nobody asks it."""
     machine(told={})
-    assert gpus.survey() == Survey()
+    assert gpus.survey_gpus() == Survey()
     assert provenance.resolve_device("auto") == "cpu"
     with pytest.raises(DeviceMissing, match="the driver lists 0 GPUs"):
-        provenance.environment("cuda")
+        provenance.describe_environment("cuda")
 
 
 def test_an_old_driver(machine: Machine) -> None:
@@ -179,7 +179,7 @@ def test_a_card_without_kernels(machine: Machine) -> None:
     )
     (line,) = said()
     assert "no kernels for Tesla V100" in line and "7.0" in line and "sm_75" in line
-    assert gpus.usable() == ()
+    assert gpus.usable_gpus() == ()
 
 
 def test_two_equal_cards(machine: Machine) -> None:
@@ -192,7 +192,7 @@ def test_two_equal_cards(machine: Machine) -> None:
     assert (env.device, env.device_model, env.isa, env.driver) == ("cuda", H100, "9.0", "580.65")
     assert (env.multiprocessors, env.libraries["cudnn"]) == (132, "91900")
     assert [here.gpus.take("cuda") for _ in range(4)] == ["GPU-aaaa", "GPU-bbbb"] * 2
-    assert provenance.environment("cuda", step="captured").step == "captured"
+    assert provenance.describe_environment("cuda", step="captured").step == "captured"
 
 
 def test_two_unlike_cards(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +224,7 @@ def test_slices(machine: Machine) -> None:
         "MIG-2222": answer(seen("2222", large, "9.0", 60)),
     }
     machine(LINES["h100"], slices=MIG, told=told)
-    assert [(gpu.uuid, gpu.name, gpu.multiprocessors) for gpu in gpus.usable()] == [
+    assert [(gpu.uuid, gpu.name, gpu.multiprocessors) for gpu in gpus.usable_gpus()] == [
         ("MIG-1111", small, 16),
         ("MIG-2222", large, 60),
     ]
@@ -255,8 +255,8 @@ def test_visible_cards(
     machine(
         LINES["h100"], LINES["h100 too"], told=answer(*(seen(uuid[4:], H100) for uuid in expected))
     )
-    assert [gpu.uuid for gpu in gpus.survey().listed] == expected
-    assert [gpu.uuid for gpu in gpus.usable()] == expected
+    assert [gpu.uuid for gpu in gpus.survey_gpus().listed] == expected
+    assert [gpu.uuid for gpu in gpus.usable_gpus()] == expected
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from benchmark.runs.events import TrialStarted
 from benchmark.runs.store import Store, check_record
 from benchmark.spec.identity import trial_id
 from benchmark.spec.suite import Trial
-from benchmark.verdicts.determinism import divergence, level
+from benchmark.verdicts.determinism import find_divergence, shared_level
 from benchmark.verdicts.measurements import from_records
 from tests.helpers.trials import assembled
 
@@ -74,7 +74,7 @@ def test_events_of_then_are_all_read(store: Store) -> None:
 
 
 def run_now(trial: Trial, store: Store, data: Path) -> Path:
-    out = store.create(trial, provenance.environment("cpu", "fp32", 1))
+    out = store.create(trial, provenance.describe_environment("cpu", "fp32", 1))
     code = worker.main(
         [
             str(out / "trial.json"),
@@ -101,16 +101,18 @@ def test_a_record_of_then_is_compared_with_one_of_now(store: Store, tmp_path: Pa
     assert new.cycles[0].labelled_digest == old.cycles[0].labelled_digest, (
         "the first labelled set is the seed's own"
     )
-    assert level(new, old, tolerance=100.0) in ("bitwise", "selection", "metric")
+    assert shared_level(new, old, tolerance=100.0) in ("bitwise", "selection", "metric")
     equal = new.digest == old.digest
-    assert (divergence(new, old) is None) == equal == (level(new, old, 0.0) == "bitwise")
+    assert (
+        (find_divergence(new, old) is None) == equal == (shared_level(new, old, 0.0) == "bitwise")
+    )
     if (
         new.environment.isa == old.environment.isa
         and new.environment.torch == old.environment.torch
     ):
         assert equal, (
             "the same machine gives another outcome than in the first version: "
-            f"{divergence(new, old)}"
+            f"{find_divergence(new, old)}"
         )
 
 
@@ -123,7 +125,7 @@ def test_a_run_stopped_then_begins_anew_now(store: Store, tmp_path: Path) -> Non
         "resumable",
         1,
     )
-    assert store.status(trial, provenance.environment("cpu", "fp32", 1)).state == "new"
+    assert store.status(trial, provenance.describe_environment("cpu", "fp32", 1)).state == "new"
     out = run_now(trial, store, tmp_path / "data")
     assert [
         e.cycle for e, _ in events.read_events(out / "events.jsonl") if isinstance(e, TrialStarted)

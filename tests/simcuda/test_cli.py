@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.conformance.device_check import arithmetics, check_trial
+from benchmark.conformance.device_check import check_trial, list_arithmetics
 from benchmark.spec.load import find_suite
 from tests.helpers.trials import SUITES
 from tests.simcuda.device import PROPERTIES, pretended
@@ -96,6 +96,6 @@ def test_what_holds_on_the_device() -> None:
     (made,) = find_suite("quickstart/digits", SUITES).trials(methods=["tod+cod"], seeds=[0])
     with pretended() as world:
         found = list(check_trial(made, "cuda"))
-    assert len(found) == len(arithmetics("cuda")) and world.graphs
+    assert len(found) == len(list_arithmetics("cuda")) and world.graphs
     assert not [one for one in found if one.failures]
     assert all(one.captures for one in found if one.step == "captured")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.spec.data import Data, Split
+from benchmark.spec.data import Data, Split, Validation
 from benchmark.spec.identity import canonical_json, digest, trial_id
 from benchmark.spec.load import find_suite
 from benchmark.spec.protocol import Acquisition, Evaluation, Initial, Protocol
@@ -101,6 +101,21 @@ def test_canonical_json_is_one_text_per_value() -> None:
     assert canonical_json({"b": 1, "a": [True, None, 0.1]}) == '{"a":[true,null,0.1],"b":1}'
     with pytest.raises(ValueError, match="JSON compliant"):
         canonical_json(float("nan"))
+
+
+def test_validation_images_are_part_of_the_question() -> None:
+    """And a protocol without them is what it was: see the golden ids."""
+    assert "validation" not in canonical_json(PROTOCOL.model_dump(exclude_defaults=True))
+    drawn = {"size": 100, "rule": "uniform", "seed": 0}
+    ids = {
+        trial_id(trial(protocol=with_data(validation=Validation.model_validate(drawn | change))))
+        for change in ({}, {"size": 200}, {"rule": "balanced"}, {"seed": 1})
+    }
+    assert len(ids | {trial_id(trial())}) == 5
+
+
+def with_data(**changes: object) -> Protocol:
+    return PROTOCOL.model_copy(update={"data": PROTOCOL.data.model_copy(update=changes)})
 
 
 GOLDEN_SUITES = Path(__file__).with_name("golden_ids.txt")

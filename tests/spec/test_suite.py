@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import SuiteError, UsageError
-from benchmark.spec.base import leaves
+from benchmark.spec.base import flatten_leaves
 from benchmark.spec.load import find_suite, load_suite, suite_files
 from benchmark.spec.protocol import Acquisition, Initial
 
@@ -44,7 +44,7 @@ def line(path: Path, text: str) -> int:
 )
 def test_every_suite_is_valid_and_every_pinned_value_has_a_source(path: Path) -> None:
     file = load_suite(path, ROOT)
-    pinned = leaves({"protocol": file.raw["protocol"], "methods": file.raw["methods"]})
+    pinned = flatten_leaves({"protocol": file.raw["protocol"], "methods": file.raw["methods"]})
     assert all(file.source(leaf) for leaf, _ in pinned if not leaf.endswith((".title", ".note")))
     assert all(
         file.resolve(profile, variant)

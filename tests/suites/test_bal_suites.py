@@ -16,8 +16,8 @@ import scipy.io
 from PIL import Image
 
 from benchmark.al import datasets, registry
-from benchmark.al.networks import network
-from benchmark.al.training.schedules import rate
+from benchmark.al.networks import build_network
+from benchmark.al.training.schedules import learning_rate_at
 from benchmark.planning.workload import estimate_workload, sum_workloads
 from benchmark.runs import events
 from benchmark.spec.data import Limit
@@ -147,7 +147,7 @@ def test_both_recipes_are_the_readmes(suite: SuiteFile) -> None:
             start,
         )
         rates = [
-            rate(training.schedule, training.optimizer.lr, epoch, 0, epochs, 1)
+            learning_rate_at(training.schedule, training.optimizer.lr, epoch, 0, epochs, 1)
             for epoch in range(epochs)
         ]
         expected = np.repeat([0.1, 0.01, 1e-3, 1e-4], [30, 30, 30, epochs - 90])
@@ -223,7 +223,7 @@ def test_networks_have_the_released_size(suite: SuiteFile) -> None:
     protocol, price = suite.suite.protocol, suite.suite.cost
     assert protocol.pretext is not None
     side = 224 if parts(suite)[0] in ("caltech101", "tiny-imagenet") else 32
-    main_net = network(protocol.models[0], protocol.data.classes, 3)
+    main_net = build_network(protocol.models[0], protocol.data.classes, 3)
     assert macs(main_net, side) == price.forward_macs
     assert round((price.forward_macs or 0) / 1e9, 2) == {32: 0.31, 224: 15.35}[side]
     assert parameters(main_net) == pytest.approx(14.72e6 + 513 * protocol.data.classes, rel=1e-3)

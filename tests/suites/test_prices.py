@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmark.al.functional.bal_windows import step, window
-from benchmark.al.networks import network
+from benchmark.al.functional.bal_windows import window_bounds, window_step
+from benchmark.al.networks import build_network
 from benchmark.al.networks.vae import Vae
 from benchmark.spec.data import Data
 from benchmark.spec.load import find_suite, suite_files
@@ -75,8 +75,10 @@ def longest_window(suite: Suite, method: str) -> int:
     """Ranks of the longest window that is scored: all but the first labelled set's."""
     size, cycles = suite.protocol.data.train_size, suite.protocol.acquisition.cycles
     params = suite.methods[method].strategy.params
-    addendum = params.get("addendum") or step(size, cycles)
-    bounds = (window(cycle, cycles, size, params["beta"], addendum) for cycle in range(1, cycles))  # type: ignore[arg-type]
+    addendum = params.get("addendum") or window_step(size, cycles)
+    bounds = (
+        window_bounds(cycle, cycles, size, params["beta"], addendum) for cycle in range(1, cycles)
+    )  # type: ignore[arg-type]
     return max(min(end, size) - begin for begin, end in bounds)
 
 
@@ -93,7 +95,10 @@ def side(data: Data, view: tuple[Transform, ...]) -> int:
 def backward_too(model: Model, classes: int, pixels: int) -> int:
     """Multiply-accumulates of training on one image: each layer once, once more for the gradient of
     its weights, and once more for that of its inputs, where there are such gradients."""
-    total, made = 0, network(model.model_copy(update={"weights": "scratch"}), classes, 3).eval()
+    total, made = (
+        0,
+        build_network(model.model_copy(update={"weights": "scratch"}), classes, 3).eval(),
+    )
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal total
@@ -117,7 +122,7 @@ def of(model: Model, classes: int, pixels: int) -> int:
 
 @lru_cache
 def _counted(name: str, params: str, classes: int, pixels: int) -> int:
-    return macs(network(Model(name=name, params=json.loads(params)), classes, 3), pixels)
+    return macs(build_network(Model(name=name, params=json.loads(params)), classes, 3), pixels)
 
 
 @pytest.mark.parametrize("name", [name for name in SUITES if name.startswith("st-conal/")])

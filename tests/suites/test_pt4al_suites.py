@@ -12,8 +12,8 @@ from statistics import fmean
 import pytest
 
 from benchmark.al import datasets, registry
-from benchmark.al.networks import network
-from benchmark.al.training.schedules import rate
+from benchmark.al.networks import build_network
+from benchmark.al.training.schedules import learning_rate_at
 from benchmark.planning.workload import estimate_workload, sum_workloads
 from benchmark.runs import events
 from benchmark.spec.load import SuiteFile, find_suite
@@ -34,15 +34,16 @@ def test_the_protocol_is_the_released_one(suite: SuiteFile) -> None:
     training = protocol.training
     assert (training.epochs, training.batch_size, training.start) == (200, 128, "warm_best")
     rates = [
-        rate(training.schedule, training.optimizer.lr, epoch, 0, 200, 1) for epoch in range(200)
+        learning_rate_at(training.schedule, training.optimizer.lr, epoch, 0, 200, 1)
+        for epoch in range(200)
     ]
     assert rates == pytest.approx([0.1] * 160 + [0.01] * 40)
     assert protocol.pretext is not None
     stage = protocol.pretext.training
     assert (stage.epochs, stage.batch_size, protocol.pretext.clusters) == (15, 256, None)
-    assert {rate(stage.schedule, stage.optimizer.lr, epoch, 0, 15, 1) for epoch in range(15)} == {
-        0.1
-    }
+    assert {
+        learning_rate_at(stage.schedule, stage.optimizer.lr, epoch, 0, 15, 1) for epoch in range(15)
+    } == {0.1}
     views = (
         protocol.views.train,
         protocol.views.test,
@@ -69,7 +70,7 @@ def test_order_and_its_switch(suite: SuiteFile) -> None:
 
 def test_cost_is_the_released_one(suite: SuiteFile) -> None:
     protocol, price = suite.suite.protocol, suite.suite.cost
-    assert macs(network(protocol.models[0], 10, 3), 32) == price.forward_macs
+    assert macs(build_network(protocol.models[0], 10, 3), 32) == price.forward_macs
     counted = sum_workloads(estimate_workload(protocol, suite.suite.methods["pt4al"].cost, price))
     assert (counted.pretext, counted.pretext_checks) == (3_000_000, 3_200_000)
     assert (counted.labelled, counted.test, counted.acquisition) == (11_000_000, 20_000_000, 45_000)

@@ -13,8 +13,8 @@ from PIL import Image
 
 from benchmark.al import datasets, registry
 from benchmark.al.datasets.split import class_counts
-from benchmark.al.networks import network
-from benchmark.al.training.schedules import rate
+from benchmark.al.networks import build_network
+from benchmark.al.training.schedules import learning_rate_at
 from benchmark.runs import events
 from benchmark.spec.data import Imbalance
 from benchmark.spec.load import SuiteFile, find_suite
@@ -63,7 +63,7 @@ def test_sizes_are_the_released_ones(suite: SuiteFile) -> None:
 def test_the_recipe_is_the_released_command(suite: SuiteFile) -> None:
     training = suite.suite.protocol.training
     rates = {
-        rate(training.schedule, training.optimizer.lr, epoch, 0, 200, 1)
+        learning_rate_at(training.schedule, training.optimizer.lr, epoch, 0, 200, 1)
         for epoch in range(training.epochs)
     }
     assert rates == {0.1} and (training.epochs, training.batch_size, training.start) == (
@@ -72,7 +72,7 @@ def test_the_recipe_is_the_released_command(suite: SuiteFile) -> None:
         "fresh",
     )
     decayed = suite.resolve(variant="repo_config").protocol.training
-    found = [rate(decayed.schedule, 0.1, epoch, 0, 200, 1) for epoch in (160, 161, 199)]
+    found = [learning_rate_at(decayed.schedule, 0.1, epoch, 0, 200, 1) for epoch in (160, 161, 199)]
     assert found == pytest.approx([0.1, 0.01, 0.01])
     trail = training.trajectory
     assert trail is not None and trail.average == "swa"
@@ -83,7 +83,7 @@ def test_the_recipe_is_the_released_command(suite: SuiteFile) -> None:
 
 def test_the_cost_is_that_of_the_network(suite: SuiteFile) -> None:
     protocol = suite.suite.protocol
-    built = network(protocol.models[0], protocol.data.classes, 3)
+    built = build_network(protocol.models[0], protocol.data.classes, 3)
     side = 32 if name_of(suite) in CIFAR else 224
     assert macs(built, side) == suite.suite.cost.forward_macs
     if name_of(suite) in CIFAR:

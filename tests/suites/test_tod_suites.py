@@ -14,8 +14,8 @@ import scipy.io
 import torch
 
 from benchmark.al import datasets, registry
-from benchmark.al.networks import network
-from benchmark.al.training.schedules import rate
+from benchmark.al.networks import build_network
+from benchmark.al.training.schedules import learning_rate_at
 from benchmark.runs import events
 from benchmark.spec.load import SuiteFile, find_suite
 from benchmark.worker import main
@@ -91,7 +91,7 @@ def test_sizes_and_recipe_are_the_released_ones(suite: SuiteFile) -> None:
         False,
     )
     rates = [
-        rate(training.schedule, training.optimizer.lr, epoch, 0, epochs, 1)
+        learning_rate_at(training.schedule, training.optimizer.lr, epoch, 0, epochs, 1)
         for epoch in range(epochs)
     ]
     assert rates[:drop] == [lr] * drop and rates[drop:] == pytest.approx(
@@ -154,7 +154,7 @@ def test_claims_are_those_of_the_paper(suite: SuiteFile) -> None:
 
 def test_network_and_its_cost(suite: SuiteFile) -> None:
     protocol = suite.suite.protocol
-    made = network(
+    made = build_network(
         protocol.models[0].model_copy(update={"weights": "scratch"}), protocol.data.classes, 3
     )
     assert parameters(made) == published(suite)["parameters"]

@@ -12,7 +12,7 @@ import pytest
 
 from benchmark import worker
 from benchmark.al.state.checkpoint import decode, encode
-from benchmark.executors.jobs import Job, guarded, is_foreign
+from benchmark.executors.jobs import Job, guard_cache, is_foreign
 from benchmark.executors.local.executor import LocalExecutor
 from benchmark.runs import environment as provenance
 from benchmark.runs import events
@@ -50,7 +50,7 @@ def guest(tmp_path: Path, **changes: Any) -> Trial:
 
 
 def job_of(asked: Trial, store: Store) -> Job:
-    environment = provenance.environment("cpu", "fp32", 1)
+    environment = provenance.describe_environment("cpu", "fp32", 1)
     return Job(
         name=f"{asked.method_name}@{asked.seed}",
         trial_id=trial_id(asked),
@@ -66,7 +66,7 @@ def job_of(asked: Trial, store: Store) -> Job:
 def run(asked: Trial, store: Store) -> tuple[int, Path]:
     """A worker as the local executor starts it, in this process."""
     job = job_of(asked, store)
-    return worker.main(guarded(job).argv()), job.out
+    return worker.main(guard_cache(job).argv()), job.out
 
 
 def shared_states(store: Store) -> list[Path]:
@@ -106,9 +106,9 @@ def test_who_comes_from_outside(
     asked = trial(strategy=strategy, objective=objective)
     assert is_foreign(asked) == foreign
     job = job_of(asked, store)
-    arguments = guarded(job).argv(out="/out", cache="/cache")
+    arguments = guard_cache(job).argv(out="/out", cache="/cache")
     if not foreign:
-        assert guarded(job) == job and "--shared" not in arguments
+        assert guard_cache(job) == job and "--shared" not in arguments
     else:
         place = arguments.index("--cache")
         assert arguments[place : place + 4] == [
@@ -117,6 +117,22 @@ def test_who_comes_from_outside(
             "--shared",
             "/cache",
         ]
+
+
+@pytest.mark.parametrize(
+    ("name", "foreign"),
+    [
+        ("torchvision:FashionMNIST", False),
+        ("huggingface:some-one/images", False),
+        ("squares.py:Squares", True),
+        ("their.package:Squares", True),
+    ],
+)
+def test_files_of_a_library_are_no_code_from_outside(name: str, foreign: bool) -> None:
+    asked = trial()
+    data = asked.protocol.data.model_copy(update={"name": name})
+    protocol = asked.protocol.model_copy(update={"data": data})
+    assert is_foreign(asked.model_copy(update={"protocol": protocol})) == foreign
 
 
 # ----------------------------------------------------------------------------------- baselines stay
@@ -243,8 +259,8 @@ def test_weights_that_are_not_in_their_makers_record_are_found_afterwards(store:
 def test_whose_training_it_was_is_still_known_after_a_stop(store: Store) -> None:
     run(trial(), store)
     job = job_of(other(), store)
-    assert worker.main([*guarded(job).argv(), "--time-limit", "0.001"]) == 75
+    assert worker.main([*guard_cache(job).argv(), "--time-limit", "0.001"]) == 75
     assert reused(job.out), "it was stopped after the training that it took over"
-    assert worker.main(guarded(job).argv()) == 0
+    assert worker.main(guard_cache(job).argv()) == 0
     record = check_record(job.out)
     assert record.reused is not None and record.reused.trial_id == trial_id(trial())

@@ -30,7 +30,7 @@ from benchmark.tracking.mlflow import (
     BackgroundMlflowSync,
     MlflowSync,
     TrackerError,
-    embedded,
+    embedded_uri,
     publish_verdicts,
     sync,
 )
@@ -92,7 +92,7 @@ def database(store: Store) -> Path:
 def client(store: Store) -> Any:
     from mlflow.tracking import MlflowClient
 
-    return MlflowClient(embedded(store.root))
+    return MlflowClient(embedded_uri(store.root))
 
 
 def runs_of(store: Store, kind: str) -> list[Any]:

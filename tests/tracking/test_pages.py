@@ -14,7 +14,7 @@ import pytest
 from benchmark.runs.code_digest import code_digest
 from benchmark.runs.events import CycleFinished
 from benchmark.tracking import commits, links, pages
-from benchmark.tracking.run_history import command, speed
+from benchmark.tracking.run_history import cycle_speed, run_command
 from tests.helpers.runs import result, toy_trial
 
 
@@ -48,9 +48,9 @@ def test_the_description_begins_with_what_came_out() -> None:
 
 
 def test_pages_are_found_in_a_database(tmp_path: Path) -> None:
-    uri = links.embedded(tmp_path)
+    uri = links.embedded_uri(tmp_path)
     assert links.experiment_id(uri, "toy/one") == ""
-    file = links.database(uri)
+    file = links.database_file(uri)
     assert file is not None
     file.parent.mkdir()
     with sqlite3.connect(file) as connection:
@@ -107,10 +107,12 @@ def test_speed_of_a_cycle() -> None:
         peak_host_bytes=3 * 2**20,
         cpu_seconds=15.0,
     )
-    assert speed(trial, done) == {
+    assert cycle_speed(trial, done) == {
         "train/images_per_second": 5000 * trial.protocol.training.epochs / 8.0,
         "system/cpu_utilization_percentage": 150.0,
         "system/host_memory_peak_megabytes": 3.0,
     }
-    assert "train/images_per_second" not in speed(trial, done.model_copy(update={"reused": True}))
-    assert command(trial) == "albench run toy/one/random@0"
+    assert "train/images_per_second" not in cycle_speed(
+        trial, done.model_copy(update={"reused": True})
+    )
+    assert run_command(trial) == "albench run toy/one/random@0"

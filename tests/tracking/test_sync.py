@@ -29,9 +29,9 @@ from benchmark.tracking.background import BackgroundSync
 from benchmark.tracking.run_history import (
     RunHistory,
     SyncedRun,
-    params,
-    points,
-    tags,
+    cycle_points,
+    run_tags,
+    trial_params,
     verdict_note,
     verdict_table,
     verdict_tags,
@@ -479,7 +479,7 @@ def test_values_that_are_not_finite_are_left_out_and_named(store: Store) -> None
         peak_host_bytes=5,
         peak_device_bytes=0,
     )
-    found, missing = points(done)
+    found, missing = cycle_points(done)
     assert {point.key: point.value for point in found} == {
         "test/accuracy": 50.0,
         "diagnostics/rank": 0.5,
@@ -495,13 +495,13 @@ def test_values_that_are_not_finite_are_left_out_and_named(store: Store) -> None
     history.update()
     history.cycles = [done]
     assert (
-        tags(history, "running")["albench.not_finite"]
+        run_tags(history, "running")["albench.not_finite"]
         == "diagnostics/spread, test/loss/a, test/loss/b"
     )
 
 
 def test_parameters_are_the_flattened_protocol() -> None:
-    found = params(toy_trial(3))
+    found = trial_params(toy_trial(3))
     assert found["seed"] == "3"
     assert found["strategy.name"] == "random"
     assert found["protocol.training.optimizer.lr"] == "0.1"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.reports.markdown import between
+from benchmark.reports.markdown import replace_between
 from benchmark.verdicts import stats
 from benchmark.verdicts.claims import judge_claims
 from benchmark.verdicts.judge import comparison_context
@@ -132,7 +132,7 @@ def main(path: Path) -> None:
     """Write both tables into the page."""
     text = path.read_text(encoding="utf-8")
     for name, table in (("numbers", number_table), ("claims", claim_table)):
-        text = between(text, name, "\n".join(table()))
+        text = replace_between(text, name, "\n".join(table()))
     path.write_text(text, encoding="utf-8")
 
 

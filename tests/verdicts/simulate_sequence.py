@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import t as student
 
-from benchmark.reports.markdown import between
+from benchmark.reports.markdown import replace_between
 from benchmark.verdicts import stats
 from benchmark.verdicts.sequential import planned_looks, student_levels
 
@@ -118,7 +118,7 @@ def main(path: Path) -> None:
     """Write both tables into the page."""
     text = path.read_text(encoding="utf-8")
     for name, table in (("sequences", sequence_table), ("leads", lead_table)):
-        text = between(text, name, "\n".join(table()))
+        text = replace_between(text, name, "\n".join(table()))
     path.write_text(text, encoding="utf-8")
 
 

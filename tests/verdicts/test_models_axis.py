@@ -18,7 +18,7 @@ from benchmark.spec.load import SuiteFile, find_suite, load_suite, suite_files
 from benchmark.spec.published import TARGETS
 from benchmark.verdicts.judge import judge_suite
 from benchmark.verdicts.measurements import Measurement
-from benchmark.verdicts.ranking import area
+from benchmark.verdicts.ranking import curve_area
 from benchmark.verdicts.results import ClaimOutcome, SuiteVerdict, VerdictKind
 
 SUITES = Path(__file__).parents[2] / "suites"
@@ -104,7 +104,7 @@ def test_every_headline_is_what_its_rule_gives(name: str) -> None:
     assert found is not None
     sizes = suite.suite.protocol.acquisition.labelled()
     for method, said in (("diam", found[1]), ("random", found[2])):
-        one = float(area(sizes, published_curve(suite, method), suite.suite.rule.curve))
+        one = float(curve_area(sizes, published_curve(suite, method), suite.suite.rule.curve))
         assert f"{one:.2f}" == said
         singles = [
             published_curve(suite, method, f"accuracy/model{place}")
@@ -268,7 +268,7 @@ def test_the_figure_has_the_spread_over_models(
     mnist: tuple[SuiteFile, SuiteVerdict, list[Measurement]],
 ) -> None:
     suite, found, rows = mnist
-    pictures = {picture.name: picture for picture in plots.pictures(suite, found, rows)}
+    pictures = {picture.name: picture for picture in plots.draw_pictures(suite, found, rows)}
     assert set(pictures) == {"curves", "gain", "models"}
     assert b"mean accuracy over 12 models" in pictures["models"].svg
     assert b"mean accuracy over 12 models" in pictures["curves"].svg

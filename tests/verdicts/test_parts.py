@@ -8,11 +8,18 @@ from statistics import fmean, pstdev
 
 import pytest
 
-from benchmark.reports.readme import _shown_profiles, _verdict_rows
+from benchmark.api.report import ReportOptions, report
+from benchmark.api.workspace import Workspace
+from benchmark.reports.readme import _verdict_rows
 from benchmark.spec.load import SuiteFile, find_suite
 from benchmark.verdicts.judge import judge_suite
-from benchmark.verdicts.measurements import Measurement, read_results, write_results
-from benchmark.verdicts.parts import part_profiles, with_parts
+from benchmark.verdicts.measurements import (
+    Measurement,
+    read_results,
+    write_committed,
+    write_results,
+)
+from benchmark.verdicts.parts import part_profiles, shown_profiles, with_parts
 from benchmark.verdicts.results import VerdictKind
 
 SUITES = Path(__file__).parents[2] / "suites"
@@ -176,10 +183,10 @@ def test_a_whole_trial_stands_for_itself(suite: SuiteFile) -> None:
 
 def test_the_showcase_has_the_whole_instead_of_its_parts(suite: SuiteFile) -> None:
     rows = [row for seed in range(2) for row in parts(published(suite), seed)]
-    assert _shown_profiles(suite, rows) == {("first", "as_published")}
+    assert shown_profiles(suite, rows) == [("first", "as_published")]
     (line,) = _verdict_rows(suite, rows)
     assert line[1:3] == ("first", "2")
-    assert {profile for profile, _ in _shown_profiles(suite, rows[1:11])} == set(PARTS) - {"model0"}
+    assert {profile for profile, _ in shown_profiles(suite, rows[1:11])} == set(PARTS) - {"model0"}
 
 
 def test_a_committed_table_holds_the_parts(suite: SuiteFile, tmp_path: Path) -> None:
@@ -193,3 +200,19 @@ def test_a_committed_table_holds_the_parts(suite: SuiteFile, tmp_path: Path) -> 
     assert [
         row for row in with_parts(suite, read_results(path), "first", "as_published") if row.parts
     ] == whole
+
+
+def test_pages_of_parts_give_way_to_the_page_of_the_whole(suite: SuiteFile, tmp_path: Path) -> None:
+    rows = parts(published(suite))
+    pages = tmp_path / "diam" / "mnist"
+    write_committed(pages, rows[:2])
+    workspace, options = Workspace(SUITES, results=tmp_path), ReportOptions(republish=True)
+    report("diam/mnist", workspace, options)
+    assert {page.parent.name for page in pages.rglob("report.html")} == {
+        "model0.as_published",
+        "model1.as_published",
+    }
+    write_committed(pages, rows)
+    report("diam/mnist", workspace, options)
+    assert [page.parent.name for page in pages.rglob("report.*")] == ["first.as_published"] * 2
+    assert read_results(pages / "records.csv") == read_results(write_committed(pages, rows))

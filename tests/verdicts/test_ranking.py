@@ -16,8 +16,10 @@ SIZES = (100, 200, 400)
 
 def test_area_is_the_trapezoid_rule_over_the_range() -> None:
     curve = np.array([[50.0, 70.0, 80.0], [10.0, 20.0, 20.0]])
-    assert ranking.area(SIZES, curve) == pytest.approx(np.trapezoid(curve, SIZES, axis=1) / 300)
-    assert ranking.area(SIZES, [60.0, 60.0, 60.0]) == pytest.approx(60.0)
+    assert ranking.curve_area(SIZES, curve) == pytest.approx(
+        np.trapezoid(curve, SIZES, axis=1) / 300
+    )
+    assert ranking.curve_area(SIZES, [60.0, 60.0, 60.0]) == pytest.approx(60.0)
     assert ranking.area_weights(SIZES).sum() == pytest.approx(1.0)
 
 
@@ -97,7 +99,7 @@ def test_penalties_are_shares_of_significant_wins() -> None:
         }
         for name, mean in (("a", 1.0), ("b", 0.0), ("c", 2.5))
     }
-    matrix = ranking.penalties(curves, 0.05)
+    matrix = ranking.penalty_matrix(curves, 0.05)
     for row, first in enumerate(curves):
         for column, second in enumerate(curves):
             wins = 0
@@ -116,8 +118,11 @@ def test_penalties_are_shares_of_significant_wins() -> None:
 def test_penalties_pair_by_seed() -> None:
     ours = {100: {0: 10.0, 1: 20.1, 2: 30.0}}
     theirs = {100: {2: 29.0, 1: 19.0, 0: 9.0, 9: 99.0}}
-    assert ranking.penalties({"a": ours, "b": theirs}, 0.05).tolist() == [[0.0, 1.0], [0.0, 0.0]]
-    assert ranking.penalties({"a": ours, "b": {100: {7: 1.0}}}, 0.05).sum() == 0
+    assert ranking.penalty_matrix({"a": ours, "b": theirs}, 0.05).tolist() == [
+        [0.0, 1.0],
+        [0.0, 0.0],
+    ]
+    assert ranking.penalty_matrix({"a": ours, "b": {100: {7: 1.0}}}, 0.05).sum() == 0
 
 
 def test_rank_stability_is_certain_or_a_coin() -> None:
@@ -144,7 +149,7 @@ def test_kendall() -> None:
 
 def test_friedman_is_scipys_without_ties() -> None:
     scores = np.random.default_rng(5).normal(size=(4, 9))
-    average = ranking.ranks(scores).mean(axis=1)
+    average = ranking.rank_scores(scores).mean(axis=1)
     assert ranking.friedman(average, 9) == pytest.approx(friedmanchisquare(*scores).pvalue)
 
 
@@ -202,7 +207,7 @@ def test_runs_are_drawn_again_within_their_suite() -> None:
     rng, hits = np.random.default_rng(7), 0
     for draw in range(100):
         runs = [rng.normal(0.0, 1.0, 20), rng.normal(10.0, 1.0, 20)]
-        found = ranking.resampled(
+        found = ranking.bootstrap_interval(
             lambda own: float(np.mean([one.mean() for one in own])), runs, draws=200, seed=draw
         )
         assert found.low is not None
@@ -210,7 +215,7 @@ def test_runs_are_drawn_again_within_their_suite() -> None:
         assert found.high - found.low < 2.0
         hits += found.low <= 5.0 <= found.high
     assert hits >= 85
-    assert ranking.resampled(lambda own: 1.0, [np.array([1.0])]).low is None
+    assert ranking.bootstrap_interval(lambda own: 1.0, [np.array([1.0])]).low is None
 
 
 @given(st.integers(1, 7), st.integers(1, 5), st.integers(0, 2**31))
@@ -218,5 +223,5 @@ def test_ranks_are_those_of_scipy(methods: int, draws: int, seed: int) -> None:
     from scipy.stats import rankdata
 
     scores = np.random.default_rng(seed).integers(0, 4, (methods, draws)) / 3
-    assert np.array_equal(ranking.ranks(scores), rankdata(-scores, axis=0))
-    assert np.array_equal(ranking.ranks(scores[:, 0]), rankdata(-scores[:, 0]))
+    assert np.array_equal(ranking.rank_scores(scores), rankdata(-scores, axis=0))
+    assert np.array_equal(ranking.rank_scores(scores[:, 0]), rankdata(-scores[:, 0]))

@@ -11,7 +11,7 @@ import pytest
 from benchmark.errors import Exit
 from benchmark.runs.events import CycleResult, DataUsed, Environment, Record
 from benchmark.spec.load import SuiteFile
-from benchmark.verdicts.determinism import Divergence, Level, close, divergence, level
+from benchmark.verdicts.determinism import Divergence, Level, close, find_divergence, shared_level
 from benchmark.verdicts.measurements import Measurement
 from benchmark.verdicts.regression import Regression, RegressionState, regress
 from tests.helpers import toy_suite as toy
@@ -196,15 +196,15 @@ def test_levels_and_where_records_part(
 ) -> None:
     ours = record(tmp_path, result(0, 70.0), second)
     theirs = record(tmp_path, result(0, 70.0), result(1, 80.0))
-    assert level(ours, theirs, tolerance=0.5) is reached
-    assert divergence(ours, theirs) == parted
+    assert shared_level(ours, theirs, tolerance=0.5) is reached
+    assert find_divergence(ours, theirs) == parted
 
 
 def test_records_of_different_length(tmp_path: Path) -> None:
     ours = record(tmp_path, result(0, 70.0))
     theirs = record(tmp_path, result(0, 70.0), result(1, 80.0))
-    assert level(ours, theirs, tolerance=0.5) is Level.STATISTICAL
-    assert divergence(ours, theirs) == Divergence(1, "cycles", "1", "2")
+    assert shared_level(ours, theirs, tolerance=0.5) is Level.STATISTICAL
+    assert find_divergence(ours, theirs) == Divergence(1, "cycles", "1", "2")
 
 
 def test_closeness_is_relative_above_one() -> None:

@@ -30,10 +30,10 @@ DRAWS, SLACK = 4000, 0.011
 def test_boundaries_are_the_known_ones() -> None:
     """Lan and DeMets, O'Brien-Fleming kind, one-sided 0.025 at five even looks: as tabulated, and
     as gsDesign's sfLDOF has them."""
-    assert sequential.boundaries((1, 2, 3, 4, 5), 0.025) == pytest.approx(
+    assert sequential.find_boundaries((1, 2, 3, 4, 5), 0.025) == pytest.approx(
         (4.877, 3.357, 2.680, 2.290, 2.031), abs=1e-3
     )
-    assert sequential.boundaries((4, 8), 0.025) == pytest.approx((2.963, 1.969), abs=1e-3)
+    assert sequential.find_boundaries((4, 8), 0.025) == pytest.approx((2.963, 1.969), abs=1e-3)
     assert sequential.nominal_levels((7,), 0.05) == pytest.approx((0.05,))
 
 
@@ -64,7 +64,7 @@ def test_looks_are_spread_evenly() -> None:
     with pytest.raises(ValueError, match="least"):
         sequential.planned_looks(5, 4)
     with pytest.raises(ValueError, match="ascend"):
-        sequential.boundaries((3, 3), 0.05)
+        sequential.find_boundaries((3, 3), 0.05)
 
 
 @pytest.mark.parametrize(("least", "most", "sd"), [(3, 10, 0.3), (3, 20, 1.0)])

@@ -51,7 +51,7 @@ def test_two_samples_are_statsmodels_welch_tost() -> None:
 
 
 def test_paired_is_statsmodels_paired_tost() -> None:
-    test = stats.paired(OURS, THEIRS, margin=0.9, alpha=0.05)
+    test = stats.compare_pairs(OURS, THEIRS, margin=0.9, alpha=0.05)
     p, lower, upper = ttost_paired(OURS, THEIRS, -0.9, 0.9)
     assert (test.p_equivalent, test.p_lower, test.p_upper) == pytest.approx(
         (p, lower[1], upper[1]), rel=1e-10

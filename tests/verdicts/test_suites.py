@@ -16,7 +16,7 @@ from benchmark.spec.published import ReportedResult
 from benchmark.spec.suite import OURS
 from benchmark.verdicts.judge import judge_suite
 from benchmark.verdicts.measurements import Measurement
-from benchmark.verdicts.published_numbers import TARGETS, spread
+from benchmark.verdicts.published_numbers import TARGETS, implied_error
 from benchmark.verdicts.results import ClaimOutcome, ClaimVerdict, SuiteVerdict, VerdictKind
 
 ROOT = Path(__file__).parents[2] / "suites"
@@ -87,7 +87,7 @@ def verdicts(suite: SuiteFile, found: SuiteVerdict) -> list[VerdictKind]:
     exact = {
         row
         for row in suite.reported
-        if row.reading_error < margin / 3 and spread(row).se < margin / 6
+        if row.reading_error < margin / 3 and implied_error(row).se < margin / 6
     }
     keys = {(row.method, row.labelled, row.metric) for row in exact}
     return [
@@ -262,7 +262,7 @@ def test_where_claims_are_only_cited_nothing_is_judged() -> None:
         "not_comparable(no published number)"
     }
     assert found.notes[0].endswith("its claims are only cited, so nothing is judged")
-    assert formatting.headline(found).endswith(
+    assert formatting.write_headline(found).endswith(
         "2 not comparable; claims: 1 not testable; nothing to compare (exit 0)"
     )
     assert judge_suite(suite, rows).exit_code is Exit.NOT_MEASURED, "the other methods were not run"

@@ -24,7 +24,7 @@ from benchmark.al.augmentation.kernels import (
     Frames,
     Shape,
 )
-from benchmark.al.random.philox import below, uniform
+from benchmark.al.random.philox import to_integers, to_uniform
 from benchmark.errors import UsageError
 from benchmark.spec.transforms import (
     CenterCrop,
@@ -171,7 +171,7 @@ class GatherStep:
         mirrored = torch.zeros_like(frames.start, dtype=torch.bool)
         for _, move in self.moves:
             if isinstance(move, HorizontalFlip):
-                mirrored = mirrored ^ (uniform(next(drawn)[:, 0]) < move.p)
+                mirrored = mirrored ^ (to_uniform(next(drawn)[:, 0]) < move.p)
                 continue
             down, right = self._place(
                 move, height, width, next(drawn) if isinstance(move, RandomCrop) else None
@@ -194,7 +194,7 @@ class GatherStep:
         if isinstance(move, RandomCrop):
             assert words is not None
             spare = 2 * move.padding + 1 - move.size
-            return below(words[:, 0], height + spare) - move.padding, below(
+            return to_integers(words[:, 0], height + spare) - move.padding, to_integers(
                 words[:, 1], width + spare
             ) - move.padding
         return _centre_offset(height - move.size), _centre_offset(width - move.size)
@@ -267,8 +267,8 @@ def _resize_frames(frames: Frames, box: Tensor, height: int, width: int) -> Fram
         images = frames.take(rows, columns)
         top = torch.zeros_like(top)
         left = torch.zeros_like(left)
-    by_row = kernels.bilinear(top, high, height, images.shape[1])
-    by_column = kernels.bilinear(left, wide, width, images.shape[2])
+    by_row = kernels.interpolation_matrices(top, high, height, images.shape[1])
+    by_column = kernels.interpolation_matrices(left, wide, width, images.shape[2])
     return Frames.of(kernels.resample(images, by_row, by_column))
 
 
@@ -337,4 +337,6 @@ class Jitter:
 
     def __call__(self, frames: Frames, words: Sequence[Tensor]) -> Frames:
         order, factors = kernels.draw_jitter(words[0], self.low, self.high)
-        return Frames.of(kernels.jitter(frames.whole(), self.turns[order], factors, self.used))
+        return Frames.of(
+            kernels.jitter_colours(frames.whole(), self.turns[order], factors, self.used)
+        )

@@ -16,7 +16,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from benchmark.al.random.philox import below, uniform
+from benchmark.al.random.philox import to_integers, to_uniform
 
 Extent: TypeAlias = int | Tensor
 """A side in pixels: the same for all images, or (b,) int64."""
@@ -153,7 +153,7 @@ def draw_box(
     high, wide = (
         torch.as_tensor(side, device=words.device).expand(len(words)) for side in (height, width)
     )
-    drawn = uniform(words[:, :20]).double()
+    drawn = to_uniform(words[:, :20]).double()
     area = (high * wide)[:, None] * (scale[0] + (scale[1] - scale[0]) * drawn[:, 0::2])
     aspect = torch.exp(
         math.log(ratio[0]) + (math.log(ratio[1]) - math.log(ratio[0])) * drawn[:, 1::2]
@@ -167,12 +167,12 @@ def draw_box(
     middle_w = torch.where(seen > max(ratio), (high * max(ratio)).round().long(), wide)
     middle_h = torch.where(seen < min(ratio), (wide / min(ratio)).round().long(), high)
     h, w = torch.where(found, h, middle_h), torch.where(found, w, middle_w)
-    top = torch.where(found, below(words[:, 20], high - h + 1), (high - h) // 2)
-    left = torch.where(found, below(words[:, 21], wide - w + 1), (wide - w) // 2)
+    top = torch.where(found, to_integers(words[:, 20], high - h + 1), (high - h) // 2)
+    left = torch.where(found, to_integers(words[:, 21], wide - w + 1), (wide - w) // 2)
     return torch.stack([top, left, h, w], dim=1)
 
 
-def bilinear(start: Tensor, length: Tensor, out: int, size: int) -> Tensor:
+def interpolation_matrices(start: Tensor, length: Tensor, out: int, size: int) -> Tensor:
     """(b, 2 * out, size) float32 interpolation matrices from the stretch [start, start + length) of
     a side to `out` pixels.
 
@@ -225,7 +225,7 @@ def _interpolate_bytes(weights: Tensor, x: Tensor) -> Tensor:
 
 def draw_angle(words: Tensor, degrees: float) -> Tensor:
     """(b,) float64 uniform in [-degrees, degrees) from (b, 1) words."""
-    return degrees * (2 * uniform(words[:, 0]).double() - 1)
+    return degrees * (2 * to_uniform(words[:, 0]).double() - 1)
 
 
 def rotate(images: Tensor, degrees: Tensor) -> Tensor:
@@ -265,10 +265,10 @@ JITTER_WORDS = 5
 def draw_jitter(words: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """From (b, 5) words: (b,) places in `ORDERS`, and (b, 4) float32 factors uniform between `low`
     and `high`, (4,) each."""
-    return below(words[:, 0], len(ORDERS)), low + uniform(words[:, 1:5]) * (high - low)
+    return to_integers(words[:, 0], len(ORDERS)), low + to_uniform(words[:, 1:5]) * (high - low)
 
 
-def jitter(images: Tensor, turns: Tensor, factors: Tensor, used: tuple[int, ...]) -> Tensor:
+def jitter_colours(images: Tensor, turns: Tensor, factors: Tensor, used: tuple[int, ...]) -> Tensor:
     """(b, h, w, c) with each image's adjustments made one after another.
 
     `turns` (b, k) names the adjustment of every turn, all from `used`; `factors` (b, 4) are indexed

@@ -53,7 +53,7 @@ def unpack(archive: Path, folder: Path, bounds: Bounds = Bounds()) -> None:
         for member in _iterate_members(archive):
             count += 1
             if count > bounds.members:
-                raise _refusal(archive, f"it holds more than {bounds.members:,} members")
+                raise _archive_error(archive, f"it holds more than {bounds.members:,} members")
             target = folder / _safe_path(archive, member.name)
             if member.folder:
                 target.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def unpack(archive: Path, folder: Path, bounds: Bounds = Bounds()) -> None:
             f"the archive is damaged: {error}", where=str(archive), remedy="fetch it again"
         ) from error
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise _refusal(archive, "two members have the same name") from error
+        raise _archive_error(archive, "two members have the same name") from error
 
 
 def _iterate_members(archive: Path) -> Iterator[Member]:
@@ -82,7 +82,7 @@ def _iterate_members(archive: Path) -> Iterator[Member]:
             for info in opened.infolist():
                 mode = info.external_attr >> 16
                 if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-                    raise _refusal(archive, f"{info.filename!r} is a link or a device")
+                    raise _archive_error(archive, f"{info.filename!r} is a link or a device")
                 if info.is_dir():
                     yield Member(info.filename, folder=True, stream=None)
                 else:
@@ -92,7 +92,7 @@ def _iterate_members(archive: Path) -> Iterator[Member]:
     with tarfile.open(archive) as packed:
         for entry in packed:
             if not entry.isreg() and not entry.isdir():
-                raise _refusal(archive, f"{entry.name!r} is a link or a device")
+                raise _archive_error(archive, f"{entry.name!r} is a link or a device")
             yield Member(
                 entry.name, entry.isdir(), None if entry.isdir() else packed.extractfile(entry)
             )
@@ -104,7 +104,7 @@ def _safe_path(archive: Path, name: str) -> PurePosixPath:
         any(len(part.encode(errors="surrogateescape")) > NAME for part in path.parts)
         or len(name) > PATH
     ):
-        raise _refusal(archive, f"the name {name[:40]!r}... is longer than file systems hold")
+        raise _archive_error(archive, f"the name {name[:40]!r}... is longer than file systems hold")
     if (
         path.is_absolute()
         or ".." in path.parts
@@ -112,7 +112,7 @@ def _safe_path(archive: Path, name: str) -> PurePosixPath:
         or "\0" in name
         or (name[1:2] == ":")
     ):
-        raise _refusal(archive, f"{name!r} would be written outside its folder")
+        raise _archive_error(archive, f"{name!r} would be written outside its folder")
     return path
 
 
@@ -122,12 +122,12 @@ def _copy_member(archive: Path, stream: IO[bytes], target: Path, left: int) -> i
         while block := stream.read(BLOCK):
             left -= len(block)
             if left < 0:
-                raise _refusal(archive, "it unpacks to more than is allowed")
+                raise _archive_error(archive, "it unpacks to more than is allowed")
             file.write(block)
     return left
 
 
-def _refusal(archive: Path, reason: str) -> DataError:
+def _archive_error(archive: Path, reason: str) -> DataError:
     return DataError(
         f"the archive is refused: {reason}", where=str(archive), remedy="get it from its home page"
     )

@@ -2,7 +2,8 @@
 
     <cache>/data/index/<stamp>.json   what source files are, so that a warm start reads none
     <cache>/data/<name>-<key>/entry.json    shapes, checksums, class names
-    <cache>/data/<name>-<key>/train.npy     pixels of the pool; test.npy; *_labels.npy, *_sizes.npy
+    <cache>/data/<name>-<key>/train.npy     pixels of the pool; test.npy, validation.npy;
+                                            *_labels.npy, *_sizes.npy
 
 A folder is made beside its place, synced, and renamed: it is whole or absent. `entry.json` keeps
 its own checksum and, for the pixel files, size and times when their checksum was last known to
@@ -53,12 +54,13 @@ class SourceFacts:
 
 @dataclass(frozen=True)
 class Entry:
-    """A cached data set: both parts, its class names, its content digest."""
+    """A cached data set: its parts, its class names, its content digest."""
 
     train: Part
     test: Part
     class_names: tuple[str, ...]
     digest: str
+    validation: Part | None = None
 
 
 class Cache:
@@ -94,14 +96,19 @@ class Cache:
             return None
         try:
             parts = {
-                name: _open_part(folder, name, content["parts"][name]) for name in ("train", "test")
+                name: _open_part(folder, name, described)
+                for name, described in content["parts"].items()
             }
             _check_pixels(folder, content, check)
+            return Entry(
+                parts["train"],
+                parts["test"],
+                tuple(content["class_names"]),
+                content["digest"],
+                parts.get("validation"),
+            )
         except (OSError, ValueError, KeyError, TypeError, EOFError):
             return None
-        return Entry(
-            parts["train"], parts["test"], tuple(content["class_names"]), content["digest"]
-        )
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
@@ -109,7 +116,7 @@ class Cache:
         holder dies."""
         with _lock_for_writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = files.appender(self.folder / f".{key}.lock")
+            lock = files.open_appender(self.folder / f".{key}.lock")
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -120,6 +127,7 @@ class Cache:
         train: tuple[Iterable[Bytes], Whole],
         test: tuple[Iterable[Bytes], Whole],
         class_names: tuple[str, ...],
+        validation: tuple[Iterable[Bytes], Whole] | None = None,
     ) -> None:
         """Write an entry from images in order and their labels. Call with the lock held."""
         place, partial = self.folder / key, self.folder / f".{key}.partial"
@@ -129,12 +137,12 @@ class Cache:
         try:
             with _lock_for_writing(self.folder):
                 partial.mkdir(parents=True)
-                parts = {
-                    name: _write_part(partial, name, *part)
-                    for name, part in (("train", train), ("test", test))
-                }
+                given = {"train": train, "test": test} | (
+                    {} if validation is None else {"validation": validation}
+                )
+                parts = {name: _write_part(partial, name, *part) for name, part in given.items()}
                 identity = digest.digest_content(
-                    parts["train"]["content"], parts["test"]["content"]
+                    **{name: part["content"] for name, part in parts.items()}
                 )
                 content = {
                     "format": FORMAT,
@@ -182,7 +190,7 @@ def _write_part(folder: Path, name: str, images: Iterable[Bytes], labels: Whole)
         "arrays": {kind: digest.digest_array(values) for kind, values in arrays.items()},
         "content": {
             "pixels": pixels,
-            "shapes": digest.shapes(len(labels), channels, sizes),
+            "shapes": digest.digest_shapes(len(labels), channels, sizes),
             "labels": digest.digest_array(labels),
         },
         "file": _file_facts(folder / f"{name}.npy"),
@@ -193,7 +201,7 @@ def _write_pixels(path: Path, images: Iterable[Bytes]) -> tuple[Whole, list[int]
     """Stream images into an .npy file; returns their sizes (n, 2), the file's shape, the channels,
     the pixels' sha256."""
     total, sizes, channels = hashlib.sha256(), [], set()
-    with files.writer(path) as file:
+    with files.open_writer(path) as file:
         file.write(b"\0" * HEADER)
         for image in images:
             content = image.tobytes()
@@ -290,7 +298,7 @@ def _file_facts(path: Path) -> list[int]:
 
 
 def _save_file(path: Path, values: npt.NDArray[Any]) -> None:
-    with files.writer(path) as file:
+    with files.open_writer(path) as file:
         np.save(file, values, allow_pickle=False)
         file.flush()
         os.fsync(file.fileno())
@@ -312,7 +320,7 @@ def _read_sealed(path: Path) -> dict[str, Any] | None:
 def _write_sealed(path: Path, content: dict[str, Any]) -> None:
     # A process number would not do: in containers that share a cache they are all alike.
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    with files.writer(partial) as file:
+    with files.open_writer(partial) as file:
         file.write(json.dumps(content | {"seal": digest.digest_json(content)}).encode())
         file.flush()
         os.fsync(file.fileno())

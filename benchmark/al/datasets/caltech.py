@@ -22,9 +22,9 @@ from benchmark.al.datasets.source import (
     Origin,
     Published,
     Source,
-    listing,
+    list_folders,
+    list_kinds,
     missing_error,
-    subfolders,
 )
 from benchmark.al.datasets.split import CLUTTER
 
@@ -52,7 +52,9 @@ class Caltech:
         if folder is None:
             raise missing_error(self.origin, root, self.origin.place)
         found = [
-            file for name in subfolders(folder) for file in listing(folder / name, f"{name}/", JPEG)
+            file
+            for name in list_folders(folder)
+            for file in list_kinds(folder / name, f"{name}/", JPEG)
         ]
         if not found:
             raise missing_error(self.origin, root, f"every image in {self.origin.place}")

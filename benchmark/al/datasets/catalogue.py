@@ -28,7 +28,9 @@ def official_format(name: str) -> DatasetFormat:
     except UsageError as error:
         raise DataError(
             str(error.message),
-            remedy=(
+            remedy=error.remedy
+            if name.partition(":")[0] in registry.DATA_LIBRARIES
+            else (
                 f"use one of {', '.join(registry.DATASETS)}, or layout = 'class_folders' for your "
                 "own"
             ),

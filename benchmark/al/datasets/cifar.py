@@ -55,7 +55,7 @@ class Cifar:
 
     def differs(self, files: Sequence[File]) -> str:
         """By the md5 of every file, as torchvision checks them."""
-        return digest.differing(files, (*self.train, *self.test, self.meta))
+        return digest.describe_differences(files, (*self.train, *self.test, self.meta))
 
     def read(self, files: Sequence[File]) -> Source:
         """Images (n, 32, 32, 3); batches in their published order."""

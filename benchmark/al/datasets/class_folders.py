@@ -17,9 +17,9 @@ from benchmark.al.datasets.source import (
     Origin,
     Source,
     damaged_error,
-    listing,
+    list_folders,
+    list_kinds,
     missing_error,
-    subfolders,
 )
 from benchmark.errors import DataError
 
@@ -57,8 +57,10 @@ class ClassFolders:
             folder = root / self.name / part
             if not folder.is_dir():
                 raise missing_error(self.origin, root, f"{self.name}/{part}".rstrip("/"))
-            for name in _ordered(folder):
-                found += listing(folder / name, f"{part}/{name}/" if part else f"{name}/", IMAGES)
+            for name in _order_classes(folder):
+                found += list_kinds(
+                    folder / name, f"{part}/{name}/" if part else f"{name}/", IMAGES
+                )
         for part in PARTS if self.divided else ("",):
             if not any(file.name.startswith(f"{part}/" if part else "") for file in found):
                 raise missing_error(
@@ -108,10 +110,10 @@ class ClassFolders:
         return numbers, tuple(str(number) for number in sorted(classes))
 
 
-def _ordered(folder: Path) -> list[str]:
+def _order_classes(folder: Path) -> list[str]:
     """Names of the class folders in the order of the classes. Raises DataError where some are
     numbers and some are not."""
-    names = subfolders(folder)
+    names = list_folders(folder)
     if not any(name.isdecimal() for name in names):
         return names
     for name in names:

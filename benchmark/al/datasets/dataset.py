@@ -1,4 +1,4 @@
-"""What the rest of the suite sees of a data set: two parts of uint8 images with labels, and what
+"""What the rest of the suite sees of a data set: its parts of uint8 images with labels, and what
 they are."""
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Whole: TypeAlias = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Part:
-    """The pool or the test set, after split, imbalance, limit and decoding."""
+    """Images of the pool, of the test set or for validation, after the division and decoding."""
 
     pixels: Bytes
     """uint8, read-only. Equal sizes: (n, height, width, channels). Different sizes: (total bytes,),
@@ -52,11 +52,13 @@ class Dataset:
     test: Part
     class_names: tuple[str, ...]
     digest: str
-    """sha256 (hex) of pixels, shapes and labels of both parts: see `digest.content`."""
+    """sha256 (hex) of pixels, shapes and labels of all parts: see `digest.digest_content`."""
     canonical: bool
     """Whether it was made from the published files."""
     canonical_note: str
     """Why not, in words; empty when it was."""
+    validation: Part | None = None
+    """What the protocol keeps from the pool, where it does."""
 
 
 @dataclass(frozen=True)

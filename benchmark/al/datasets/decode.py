@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from benchmark.al.datasets.dataset import Bytes, Whole
-from benchmark.al.datasets.digest import threads
+from benchmark.al.datasets.digest import count_threads
 from benchmark.al.datasets.source import ArrayImages, RawImages
 from benchmark.errors import DataError
 from benchmark.spec.transforms import CenterCrop, Resize, SwapRedBlue, ToRgb, Transform
@@ -18,16 +18,18 @@ CHUNK = 256
 """Images decoded ahead of the writer: bounds memory."""
 
 
-def decoded(images: RawImages, indices: Whole, transforms: Sequence[Transform]) -> Iterator[Bytes]:
+def decode_images(
+    images: RawImages, indices: Whole, transforms: Sequence[Transform]
+) -> Iterator[Bytes]:
     """The chosen images in order, each (height, width, channels) uint8, decoded and transformed."""
     if isinstance(images, ArrayImages) and not transforms:
         yield from (images.read(int(index)) for index in indices)
         return
-    with ThreadPoolExecutor(threads()) as pool:
+    with ThreadPoolExecutor(count_threads()) as pool:
         for start in range(0, len(indices), CHUNK):
             chunk = [int(index) for index in indices[start : start + CHUNK]]
             yield from list(
-                pool.map(lambda index: transformed(images.read(index), transforms), chunk)
+                pool.map(lambda index: transform_image(images.read(index), transforms), chunk)
             )
 
 
@@ -44,7 +46,7 @@ def check(transforms: Sequence[Transform]) -> None:
             )
 
 
-def transformed(pixels: Bytes, transforms: Sequence[Transform]) -> Bytes:
+def transform_image(pixels: Bytes, transforms: Sequence[Transform]) -> Bytes:
     """One image (height, width, channels) through the transforms in order."""
     for transform in transforms:
         if isinstance(transform, Resize):

@@ -20,7 +20,7 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being worked on, how much is done and how much there is (0: unknown)."""
 
 
-def threads() -> int:
+def count_threads() -> int:
     """Threads worth starting here: hashing and image decoding release the interpreter's lock."""
     usable = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -50,7 +50,7 @@ def digest_json(value: object) -> str:
     ).hexdigest()
 
 
-def stamp(files: Iterable[File]) -> str:
+def stamp_files(files: Iterable[File]) -> str:
     """sha256 (hex) of paths, sizes and times: changes whenever a file may have, and costs no
     reading."""
     total = hashlib.sha256()
@@ -65,7 +65,7 @@ def stamp(files: Iterable[File]) -> str:
 
 def digest_files(files: Sequence[File]) -> str:
     """sha256 (hex) of names and contents."""
-    with ThreadPoolExecutor(threads()) as pool:
+    with ThreadPoolExecutor(count_threads()) as pool:
         contents = pool.map(lambda file: digest_file(file.path), files)
         total = hashlib.sha256()
         for file, content in zip(files, contents, strict=True):
@@ -73,7 +73,7 @@ def digest_files(files: Sequence[File]) -> str:
     return total.hexdigest()
 
 
-def differing(files: Iterable[File], published: Iterable[Published]) -> str:
+def describe_differences(files: Iterable[File], published: Iterable[Published]) -> str:
     """Which files are not the published ones, in words; empty when all are."""
     known = {entry.name: entry for entry in published}
     wrong = [
@@ -87,20 +87,23 @@ def differing(files: Iterable[File], published: Iterable[Published]) -> str:
     return f"the md5 of {listed} is not the published one"
 
 
-def shapes(count: int, channels: int, sizes: Whole) -> str:
+def digest_shapes(count: int, channels: int, sizes: Whole) -> str:
     """sha256 (hex) of the images' shapes; `sizes` is (n, 2) or, for equal sizes, (2,)."""
     full = np.empty((count, 3), dtype=np.int64)
     full[:, :2], full[:, 2] = sizes, channels
     return digest_array(full)
 
 
-def digest_content(train: dict[str, str], test: dict[str, str]) -> str:
+def digest_content(
+    train: dict[str, str], test: dict[str, str], validation: dict[str, str] | None = None
+) -> str:
     """Identity of a data set's content: sha256 (hex) over the digests of pixels, shapes and labels
-    of both parts.
+    of its parts.
 
     Storage does not enter: the same images give the same digest however they are kept.
     """
-    return digest_json({"format": 1, "train": train, "test": test})
+    third = {} if validation is None else {"validation": validation}
+    return digest_json({"format": 1, "train": train, "test": test} | third)
 
 
 def digest_part(part: Part) -> dict[str, str]:
@@ -110,6 +113,6 @@ def digest_part(part: Part) -> dict[str, str]:
     )
     return {
         "pixels": digest_array(part.pixels),
-        "shapes": shapes(len(part), part.channels, sizes),
+        "shapes": digest_shapes(len(part), part.channels, sizes),
         "labels": digest_array(part.labels),
     }

@@ -61,7 +61,7 @@ class Digits:
     def read(self, files: Sequence[File]) -> Source:
         """Images (n, 8, 8, 1); the 17 grey levels 0..16 become 0..255."""
         pixels, labels = _read_digits(files[0])
-        train, test = stratified(labels, TEST, SEED)
+        train, test = split_stratified(labels, TEST, SEED)
         names = tuple(str(digit) for digit in range(10))
         return Source(
             ArrayImages(pixels[train], labels[train]),
@@ -70,7 +70,7 @@ class Digits:
         )
 
 
-def stratified(labels: Whole, size: int, seed: int) -> tuple[Whole, Whole]:
+def split_stratified(labels: Whole, size: int, seed: int) -> tuple[Whole, Whole]:
     """Positions of the rest and of `size` images held out, classes in proportion by largest
     remainders, native order.
 

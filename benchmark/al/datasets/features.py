@@ -64,7 +64,7 @@ def read_features(pinned: FeatureFile, root: Path, dataset: Dataset) -> Features
     try:
         # What is pinned by what made it has no digest to be compared with, and is read by hundreds
         # of trials.
-        found = _digest(path) if pinned.sha256 is not None else _opened(path)
+        found = _digest_file(path) if pinned.sha256 is not None else _open_file(path)
     except OSError as error:
         raise DataError(f"no such features: {error}", where=str(path), remedy=remedy) from error
     if pinned.sha256 is not None and found != pinned.sha256:
@@ -81,7 +81,9 @@ def read_features(pinned: FeatureFile, root: Path, dataset: Dataset) -> Features
             where=str(path),
             remedy="compute them for these images, in this order",
         )
-    if pinned.made is not None and (other := _difference(_made(metadata), pinned.made)):
+    if pinned.made is not None and (
+        other := _describe_difference(_read_origin(metadata), pinned.made)
+    ):
         raise DataError(f"the features were made with {other}", where=str(path), remedy=remedy)
     parts = {"train": len(dataset.train), "test": len(dataset.test)}
     for name, count in parts.items():
@@ -115,9 +117,9 @@ def digest_features(pinned: FeatureFile, root: Path, cache: Path) -> str:
         known = file_info(path, pinned.file)
         if known is None:
             raise FileNotFoundError(f"{path.name} is not there")
-        store, stamp = Cache(cache), digest.digest_json([FOLDER, digest.stamp([known])])
+        store, stamp = Cache(cache), digest.digest_json([FOLDER, digest.stamp_files([known])])
         if (facts := store.facts(stamp)) is None:
-            facts = SourceFacts(_digest(path), "")
+            facts = SourceFacts(_digest_file(path), "")
             store.remember(stamp, facts)
         return facts.sources
     except OSError as error:
@@ -141,7 +143,7 @@ def read_made(path: Path) -> tuple[str, FeatureNetwork] | None:
         _, metadata = _read_safetensors(path)
     except DataError:
         return None
-    made = _made(metadata)
+    made = _read_origin(metadata)
     return None if made is None else (metadata.get("data", ""), made)
 
 
@@ -258,14 +260,14 @@ def _how_made(pinned: FeatureFile, data: str) -> str:
     return f"run `albench features {data} --network {made.network} --size {made.size}`"
 
 
-def _made(metadata: Mapping[str, str]) -> FeatureNetwork | None:
+def _read_origin(metadata: Mapping[str, str]) -> FeatureNetwork | None:
     try:
         return FeatureNetwork.model_validate_json(metadata.get("made", ""))
     except ValidationError:
         return None
 
 
-def _difference(found: FeatureNetwork | None, pinned: FeatureNetwork) -> str:
+def _describe_difference(found: FeatureNetwork | None, pinned: FeatureNetwork) -> str:
     """How what made a file differs from what the suite pins, in words; empty where it does not."""
     if found is None:
         return "nothing that the file names"
@@ -277,14 +279,14 @@ def _difference(found: FeatureNetwork | None, pinned: FeatureNetwork) -> str:
     )
 
 
-def _digest(path: Path) -> str:
+def _digest_file(path: Path) -> str:
     if (found := files.stat_file(path)) is not None and found.st_size > LARGEST:
         raise OSError(f"{path.name} has {found.st_size:,} bytes")
     with os.fdopen(files.open_fd(path), "rb") as file:
         return hashlib.file_digest(file, hashlib.sha256).hexdigest()
 
 
-def _opened(path: Path) -> str:
+def _open_file(path: Path) -> str:
     os.close(files.open_fd(path))
     return ""
 

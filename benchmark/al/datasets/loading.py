@@ -9,7 +9,7 @@ from benchmark.al.datasets.cache import Cache, Entry, SourceFacts
 from benchmark.al.datasets.catalogue import format_of
 from benchmark.al.datasets.dataset import Dataset, DataStatus
 from benchmark.al.datasets.decode import check as check_transforms
-from benchmark.al.datasets.decode import decoded
+from benchmark.al.datasets.decode import decode_images
 from benchmark.al.datasets.source import DatasetFormat, File
 from benchmark.al.datasets.split import split_dataset
 from benchmark.errors import DataError
@@ -58,14 +58,16 @@ def _load_dataset(data: Data, root: Path, caches: list[Cache], check: bool) -> D
     kind = format_of(data)
     files = kind.files(root)
     store = caches[-1]
-    stamp = digest.digest_json([kind.origin.name, digest.stamp(files)])
+    stamp = digest.digest_json([kind.origin.name, digest.stamp_files(files)])
     facts = next((found for one in caches if (found := one.facts(stamp))), None)
     if facts is None:
         facts = SourceFacts(digest.digest_files(files), kind.differs(files))
         store.remember(stamp, facts)
-    # Without the field that only data sets from outside have: copies from before it stay valid.
-    pinned = data.model_dump(mode="json", exclude={"files"} if data.code else {"code", "files"})
-    key = f"{data.name.rpartition(':')[2]}-{digest.digest_json([facts.sources, pinned])[:24]}"
+    # Without fields that say nothing of this data set: copies from before these stay valid.
+    absent = {name for name in ("code", "validation") if getattr(data, name) is None}
+    pinned = data.model_dump(mode="json", exclude={"files", *absent})
+    name = data.name.rpartition(":")[2].replace("/", "-")
+    key = f"{name}-{digest.digest_json([facts.sources, pinned])[:24]}"
     entry = next((made for one in caches if (made := one.open(key, check))), None)
     if entry is None:
         with store.lock(key):
@@ -81,7 +83,14 @@ def _load_dataset(data: Data, root: Path, caches: list[Cache], check: bool) -> D
             )
         )
     return Dataset(
-        data.name, entry.train, entry.test, entry.class_names, entry.digest, differs == "", differs
+        data.name,
+        entry.train,
+        entry.test,
+        entry.class_names,
+        entry.digest,
+        differs == "",
+        differs,
+        entry.validation,
     )
 
 
@@ -92,11 +101,15 @@ def _make_entry(
     source = kind.read(files)
     chosen = split_dataset(data, source)
     held_out = source.train if source.test is None else source.test
+    kept = None
+    if chosen.validation is not None and chosen.validation_labels is not None:
+        kept = decode_images(source.train, chosen.validation, data.decode), chosen.validation_labels
     store.store(
         key,
-        (decoded(source.train, chosen.train, data.decode), chosen.train_labels),
-        (decoded(held_out, chosen.test, data.decode), chosen.test_labels),
+        (decode_images(source.train, chosen.train, data.decode), chosen.train_labels),
+        (decode_images(held_out, chosen.test, data.decode), chosen.test_labels),
         chosen.class_names,
+        kept,
     )
     entry = store.open(key)
     if entry is None:

@@ -67,7 +67,7 @@ class Idx:
         strangers = [file.name for file in files if file.name not in known]
         if strangers:
             return f"only the gzipped files have a published md5, but {strangers[0]} is unpacked"
-        return digest.differing(files, (*self.published, *self.unpacked))
+        return digest.describe_differences(files, (*self.published, *self.unpacked))
 
     def read(self, files: Sequence[File]) -> Source:
         """Images (n, 28, 28, 1)."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -116,18 +117,8 @@ class FileImages:
     def read(self, index: int) -> Bytes:
         """Image `index`, decoded by Pillow. Raises DataError for one that cannot be, or has another
         size."""
-        from PIL import Image
-
         file = self.files[index]
-        try:
-            with Image.open(file.path) as image:
-                pixels = np.asarray(image.convert("RGB"))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise DataError(
-                f"{file.name} is not an image that can be read: {error}",
-                where=file.path,
-                remedy="fetch the data again",
-            ) from error
+        pixels = decode_image(file.path, file.name, file.path)
         height, width = pixels.shape[:2]
         if self.side is not None and (height, width) != (self.side, self.side):
             raise DataError(
@@ -137,6 +128,22 @@ class FileImages:
                 f'[{{ op = "resize", size = [{self.side}, {self.side}] }}]',
             )
         return pixels
+
+
+def decode_image(source: str | BytesIO, name: str, where: str) -> Bytes:
+    """An image file decoded by Pillow, (height, width, 3). Raises DataError, with its name and
+    place, where it cannot be."""
+    from PIL import Image
+
+    try:
+        with Image.open(source) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"{name} is not an image that can be read: {error}",
+            where=where,
+            remedy="fetch the data again",
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -217,7 +224,7 @@ def file_info(path: Path, name: str) -> File | None:
     )
 
 
-def subfolders(folder: Path) -> list[str]:
+def list_folders(folder: Path) -> list[str]:
     """Names of the folders inside, sorted; hidden ones left out. Raises OSError."""
     with os.scandir(folder) as entries:
         return sorted(
@@ -225,7 +232,7 @@ def subfolders(folder: Path) -> list[str]:
         )
 
 
-def listing(folder: Path, prefix: str, suffixes: tuple[str, ...]) -> list[File]:
+def list_kinds(folder: Path, prefix: str, suffixes: tuple[str, ...]) -> list[File]:
     """Files of these kinds directly inside a folder, sorted by name; hidden ones left out. Raises
     OSError."""
     found = []
@@ -241,4 +248,15 @@ def listing(folder: Path, prefix: str, suffixes: tuple[str, ...]) -> list[File]:
                 found.append(
                     File(entry.path, name, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
                 )
+    return sorted(found, key=lambda file: file.name)
+
+
+def walk(folder: Path) -> list[File]:
+    """Every file below a folder, sorted by name; hidden ones left out. Nothing where there is no
+    folder."""
+    if not folder.is_dir():
+        return []
+    found = list_kinds(folder, "", ("",))
+    for name in list_folders(folder):
+        found += [file._replace(name=f"{name}/{file.name}") for file in walk(folder / name)]
     return sorted(found, key=lambda file: file.name)

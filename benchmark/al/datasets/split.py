@@ -28,10 +28,14 @@ class Division:
     test: Whole
     test_labels: Whole
     class_names: tuple[str, ...]
+    validation: Whole | None = None
+    """Numbers of the images of the train part that are kept from the pool."""
+    validation_labels: Whole | None = None
 
 
 def split_dataset(data: Data, source: Source) -> Division:
-    """Apply split, imbalance and limit. `source.test` None: both parts are cut from `source.train`.
+    """Apply split, imbalance, validation and limit. `source.test` None: both parts are cut from
+    `source.train`.
 
     Raises DataError when the rule does not fit the data set, or sizes or classes are not the pinned
     ones.
@@ -58,9 +62,13 @@ def split_dataset(data: Data, source: Source) -> Division:
         chosen = test_labels < few
         train, test, test_labels = train[labels[train] < few], test[chosen], test_labels[chosen]
         names = names[:few]
+    validation = None
+    if data.validation is not None:
+        train, validation = draw_validation(data, train, labels[train])
     train = subsample(train, data.limit, "train")
     kept = subsample(_all_indices(len(test)), data.limit, "test")
-    found = Division(train, labels[train], test[kept], test_labels[kept], names)
+    known = None if validation is None else labels[validation]
+    found = Division(train, labels[train], test[kept], test_labels[kept], names, validation, known)
     _require_pinned(data, found)
     return found
 
@@ -119,6 +127,30 @@ def draw_per_class(
         members = generator.permutation(np.flatnonzero(labels == place))
         in_pool[members[: pool_size(len(members))]] = True
     return np.flatnonzero(in_pool), np.flatnonzero(~in_pool)
+
+
+def draw_validation(data: Data, train: Whole, labels: Whole) -> tuple[Whole, Whole]:
+    """`train` without the validation images, and these, both in the order they had. labels: those
+    of `train`.
+
+    Drawn without replacement by Philox(key=seed). Raises DataError where there are too few.
+    """
+    drawn = data.validation
+    assert drawn is not None
+    each = drawn.size // data.classes
+    counts = np.bincount(labels, minlength=data.classes)
+    most = int(counts.min()) * data.classes if drawn.rule == "balanced" else len(train)
+    if drawn.size > most:
+        raise DataError(
+            f"{data.name} has no {drawn.size:,} images for data.validation with rule "
+            f"'{drawn.rule}'",
+            remedy=f"at most {most:,} can be drawn",
+        )
+    if drawn.rule == "balanced":
+        pool, rest = draw_per_class(labels, drawn.seed, lambda size: size - each)
+        return train[pool], train[rest]
+    order = np.random.Generator(np.random.Philox(key=drawn.seed % 2**64)).permutation(len(train))
+    return train[np.sort(order[drawn.size :])], train[np.sort(order[: drawn.size])]
 
 
 def subsample(indices: Whole, limit: Limit | None, part: str) -> Whole:

@@ -1,4 +1,5 @@
-"""What a folder of classes holds: what a suite about it has to pin, measured."""
+"""What a folder of classes or a library's data set holds: what a suite about it has to pin,
+measured."""
 
 from __future__ import annotations
 
@@ -10,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.al.datasets.class_folders import PARTS, ClassFolders
-from benchmark.al.datasets.decode import decoded
+from benchmark.al.datasets.decode import decode_images
 from benchmark.al.datasets.digest import digest_files
-from benchmark.al.datasets.source import FileImages
+from benchmark.al.datasets.source import DatasetFormat, FileImages, RawImages
 from benchmark.al.datasets.split import CLUTTER, cut_per_class
 from benchmark.errors import DataError
 from benchmark.spec.data import Split
@@ -24,7 +25,7 @@ MEASURED = 2_000
 
 @dataclass(frozen=True)
 class FolderSurvey:
-    """A folder of classes, as a protocol would use it."""
+    """A data set, as a protocol would use it."""
 
     classes: int
     train: int
@@ -44,6 +45,7 @@ class FolderSurvey:
     """Images that mean and deviation were measured on."""
     files: str
     """Digest of the files."""
+    channels: int
 
 
 def survey_folder(folder: Path, split: Split, side: int) -> FolderSurvey:
@@ -54,11 +56,14 @@ def survey_folder(folder: Path, split: Split, side: int) -> FolderSurvey:
     there are no images, or an image cannot be read.
     """
     divided = all((folder / part).is_dir() for part in PARTS)
-    kind = ClassFolders(folder.name, divided=divided)
-    files = kind.files(folder.parent)
+    return survey_files(ClassFolders(folder.name, divided=divided), folder.parent, split, side)
+
+
+def survey_files(kind: DatasetFormat, root: Path, split: Split, side: int) -> FolderSurvey:
+    """The same for any data set below a data root. Raises DataError."""
+    files = kind.files(root)
     source = kind.read(files)
     pool, labels, names = source.train, source.train.labels, source.class_names
-    assert isinstance(pool, FileImages)
     if source.test is not None:
         used, chosen, test = Split(rule="official"), np.arange(len(labels)), len(source.test.labels)
     else:
@@ -68,16 +73,16 @@ def survey_folder(folder: Path, split: Split, side: int) -> FolderSurvey:
     if len(names) < 2:
         raise DataError(
             f"there are images of {len(names)} class",
-            where=str(folder),
+            where=str(root / kind.origin.place),
             remedy="make a folder for each class",
         )
-    sizes = _sizes(pool)
+    sizes = _read_sizes(pool) if kind.side is None else ((kind.side, kind.side),)
     square = len(sizes) == 1 and sizes[0][0] == sizes[0][1]
     decode: tuple[Transform, ...] = ()
     if not square:
         decode = (Resize(op="resize", shorter=side), CenterCrop(op="center_crop", size=side))
     some = chosen[np.linspace(0, len(chosen) - 1, min(MEASURED, len(chosen))).astype(np.int64)]
-    mean, std = _moments(pool, some, decode)
+    mean, std = _measure_moments(pool, some, decode, kind.channels)
     return FolderSurvey(
         len(names),
         len(chosen),
@@ -90,14 +95,19 @@ def survey_folder(folder: Path, split: Split, side: int) -> FolderSurvey:
         std,
         len(some),
         digest_files(files),
+        kind.channels,
     )
 
 
-def _sizes(images: FileImages) -> tuple[tuple[int, int], ...]:
-    """Heights and widths, the most frequent first, read from the heads of the files."""
+def _read_sizes(images: RawImages) -> tuple[tuple[int, int], ...]:
+    """Heights and widths, the most frequent first, read from the heads of files where these are
+    images."""
     from PIL import Image
 
     found: Counter[tuple[int, int]] = Counter()
+    if not isinstance(images, FileImages):
+        every = decode_images(images, np.arange(len(images.labels)), ())
+        return tuple(size for size, _ in Counter(each.shape[:2] for each in every).most_common())
     for file in images.files:
         try:
             with Image.open(file.path) as image:
@@ -111,15 +121,16 @@ def _sizes(images: FileImages) -> tuple[tuple[int, int], ...]:
     return tuple(size for size, _ in found.most_common())
 
 
-def _moments(
-    images: FileImages,
+def _measure_moments(
+    images: RawImages,
     chosen: np.ndarray[tuple[int], np.dtype[np.int64]],
     decode: Sequence[Transform],
+    channels: int,
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel over all pixels, scaled to [0, 1]."""
-    count, total, squares = 0, np.zeros(3), np.zeros(3)
-    for image in decoded(images, chosen, decode):
-        pixels = image.reshape(-1, 3) / 255.0
+    count, total, squares = 0, np.zeros(channels), np.zeros(channels)
+    for image in decode_images(images, chosen, decode):
+        pixels = image.reshape(-1, channels) / 255.0
         count = count + len(pixels)
         total = total + pixels.sum(axis=0)
         squares = squares + (pixels**2).sum(axis=0)

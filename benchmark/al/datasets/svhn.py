@@ -55,7 +55,7 @@ class Svhn:
 
     def differs(self, files: Sequence[File]) -> str:
         """By the md5 of both files, as torchvision checks them."""
-        return digest.differing(files, self.published)
+        return digest.describe_differences(files, self.published)
 
     def read(self, files: Sequence[File]) -> Source:
         """Images (n, 32, 32, 3)."""

@@ -25,9 +25,9 @@ from benchmark.al.datasets.source import (
     Source,
     damaged_error,
     file_info,
-    listing,
+    list_folders,
+    list_kinds,
     missing_error,
-    subfolders,
 )
 
 CLASSES, TRAIN, TEST = 200, 500, 50
@@ -53,11 +53,13 @@ class TinyImageNet:
             if file is None:
                 raise missing_error(self.origin, root, f"{self.origin.place}/{name}")
         found = [file for file in lists if file is not None]
-        for name in subfolders(folder / "train") if (folder / "train").is_dir() else []:
+        for name in list_folders(folder / "train") if (folder / "train").is_dir() else []:
             if (folder / "train" / name / "images").is_dir():
-                found += listing(folder / "train" / name / "images", f"train/{name}/images/", JPEG)
+                found += list_kinds(
+                    folder / "train" / name / "images", f"train/{name}/images/", JPEG
+                )
         if (folder / "val" / "images").is_dir():
-            found += listing(folder / "val" / "images", "val/images/", JPEG)
+            found += list_kinds(folder / "val" / "images", "val/images/", JPEG)
         for part in ("train/", "val/images/"):
             if not any(file.name.startswith(part) for file in found):
                 raise missing_error(self.origin, root, f"every image in {self.origin.place}/{part}")

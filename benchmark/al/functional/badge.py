@@ -17,7 +17,7 @@ from torch import Tensor
 from benchmark.errors import AlbenchError
 
 
-def residuals(probs: Tensor, labels: Tensor | None = None) -> Tensor:
+def label_residuals(probs: Tensor, labels: Tensor | None = None) -> Tensor:
     """one-hot - p: probs (n, classes) -> (n, classes). Without `labels` (n,), the predicted
     classes, as in the paper.
 
@@ -28,7 +28,7 @@ def residuals(probs: Tensor, labels: Tensor | None = None) -> Tensor:
     return F.one_hot(target, probs.shape[1]).to(probs.dtype) - probs
 
 
-def embedding(residual: Tensor, features: Tensor) -> Tensor:
+def gradient_embedding(residual: Tensor, features: Tensor) -> Tensor:
     """The gradient embedding itself, classes slowest: (n, classes), (n, d) -> (n, classes * d). For
     small n only."""
     return (residual[:, :, None] * features[:, None, :]).flatten(1)

@@ -25,7 +25,7 @@ def fisher_weights(probs: Tensor) -> Tensor:
     return (exact * (1 - exact)).sum(dim=1)
 
 
-def bait(
+def select_bait(
     features: Tensor,
     weights: Tensor,
     labelled: Tensor,

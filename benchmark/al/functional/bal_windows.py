@@ -24,19 +24,21 @@ from benchmark.al.pool import Indices
 from benchmark.errors import AlbenchError, UsageError
 
 
-def quota(percent: float, size: int) -> int:
+def count_share(percent: float, size: int) -> int:
     """Images that a share of the pool stands for: `percent` of `size`, truncated in float64 (29 %
     of 50,000 are 14,499)."""
     return int((percent * 0.01) * size)
 
 
-def step(size: int, cycles: int) -> int:
+def window_step(size: int, cycles: int) -> int:
     """The window's step a = floor(N / C). The release leaves it to the user; this reading fills its
     published budgets."""
     return size // cycles
 
 
-def window(cycle: int, cycles: int, size: int, beta: float, addendum: int) -> tuple[int, int]:
+def window_bounds(
+    cycle: int, cycles: int, size: int, beta: float, addendum: int
+) -> tuple[int, int]:
     """Where the candidates of a 0-based cycle lie in the sorted pool: [begin, end), to be used as a
     Python slice.
 
@@ -85,7 +87,7 @@ def hardest_first(losses: NDArray[np.float64], order: Literal["text", "number"])
     return np.array(sorted(range(len(keys)), key=keys.__getitem__, reverse=True), dtype=np.int64)
 
 
-def batches(ranked: Indices, count: int) -> list[Indices]:
+def split_ranks(ranked: Indices, count: int) -> list[Indices]:
     """`count` consecutive parts of the sorted pool; where they cannot be equal, the first ones have
     one image more."""
     if not 0 < count <= len(ranked):

@@ -42,7 +42,7 @@ def cluster_distance_difference(features: Tensor, centres: Tensor) -> Tensor:
     return torch.cat(found) if found else features.new_empty(0, dtype=torch.float64)
 
 
-def ranked(differences: Tensor) -> Tensor:
+def rank_differences(differences: Tensor) -> Tensor:
     """(n,) int64 positions by ascending difference, border images first; equal ones keep their
     order.
 

@@ -16,7 +16,7 @@ from benchmark.al.functional.clustering import cluster
 from benchmark.al.functional.lazy_greedy import BLOCK, lazy_greedy
 
 
-def herding(
+def select_herding(
     features: Tensor,
     labelled: Tensor,
     count: int,

@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from benchmark.al.functional.scores import top
+from benchmark.al.functional.scores import top_positions
 from benchmark.errors import AlbenchError
 
 SHARE, MOST = 5, 15_000
@@ -29,19 +29,19 @@ BLOCK = 2**24
 """Most distances held at once."""
 
 
-def disputed(disagreement: Tensor) -> Tensor:
+def find_disputed(disagreement: Tensor) -> Tensor:
     """Positions of the images that enter the programme: the largest of D (n,), in ascending order.
 
     al_select.py at cddf397 takes the end of an unstable sort, which leaves equal ones undefined;
     here the earlier ones enter.
     """
-    return largest(disagreement, min(len(disagreement) // SHARE, MOST))
+    return largest_positions(disagreement, min(len(disagreement) // SHARE, MOST))
 
 
-def largest(values: Tensor, count: int) -> Tensor:
+def largest_positions(values: Tensor, count: int) -> Tensor:
     """Positions (count,) of the largest values in ascending order of value, equal ones in order; of
     equal ones at the cut the earlier ones, as every strategy keeps them."""
-    chosen = top(values, count).sort().values
+    chosen = top_positions(values, count).sort().values
     return chosen[torch.argsort(values[chosen], stable=True)]
 
 
@@ -68,7 +68,11 @@ def diam_qp(
     for embedding in embeddings:
         add_neighbours(near, embedding, int(NEIGHBOURS * count))
     weights = solve(positive_part(near), q * disagreement.double(), budget)
-    return largest(weights, budget) if order == "ascending" else top(weights, budget)
+    return (
+        largest_positions(weights, budget)
+        if order == "ascending"
+        else top_positions(weights, budget)
+    )
 
 
 def add_neighbours(counts: Tensor, embedding: Tensor, neighbours: int) -> None:

@@ -15,7 +15,7 @@ from benchmark.al.networks.gcn import Gcn, Nodes
 from benchmark.al.training import optimizers
 
 
-def normalised(features: Tensor) -> Tensor:
+def normalise_rows(features: Tensor) -> Tensor:
     """Rows of unit length: (n, d) -> (n, d)."""
     return F.normalize(features, dim=1)
 

@@ -78,7 +78,7 @@ def changed_by_dropout(
     return torch.cat(found)
 
 
-def falcun(probs: Tensor, count: int, gamma: float, rng: np.random.Generator) -> Tensor:
+def select_falcun(probs: Tensor, count: int, gamma: float, rng: np.random.Generator) -> Tensor:
     """Positions (count,) drawn one after the other by relevance: probs (n, classes).
 
     Gilhuber et al., ECML PKDD 2024, equations 1 to 6. Uncertainty is 1 - margin (1). Diversity

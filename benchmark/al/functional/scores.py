@@ -89,7 +89,7 @@ def normalised_confidence(logits: Tensor) -> Tensor:
     return F.normalize(logits, dim=1).softmax(dim=1).amax(dim=1)
 
 
-def top(scores: Tensor, count: int) -> Tensor:
+def top_positions(scores: Tensor, count: int) -> Tensor:
     """Positions (count,) int64 of the largest of `scores` (n,), best first.
 
     Sorting is stable by (score, position): unstable sorts pick different images on different

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.al.functional.scores import confidence, margin, top
+from benchmark.al.functional.scores import confidence, margin, top_positions
 from benchmark.errors import AlbenchError
 
 ALIPY_EPS = 1e-9
@@ -110,7 +110,7 @@ def raw_scores(logits: Tensor, kind: Kind, *, underflow: Literal["nan", "zero"] 
     return RELEASED[kind](probs.flatten(0, 1)).view(probs.shape[:2])
 
 
-def combined(scores: Tensor, scaling: Scaling) -> Tensor:
+def combine_scores(scores: Tensor, scaling: Scaling) -> Tensor:
     """One score per image: (models, n) -> (n,), the mean over models of their rescaled scores,
     smaller is wanted.
 
@@ -124,13 +124,13 @@ def combined(scores: Tensor, scaling: Scaling) -> Tensor:
     return ((scores - low) / spread).mean(dim=0)
 
 
-def smallest(scores: Tensor, budget: int) -> Tensor:
+def smallest_positions(scores: Tensor, budget: int) -> Tensor:
     """Positions (budget,) of the smallest scores, equal ones in order. Raises AlbenchError for
     scores that are not finite."""
-    return top(-scores, budget)
+    return top_positions(-scores, budget)
 
 
-def drawn(scores: Tensor, budget: int, rng: np.random.Generator) -> Tensor:
+def draw_ties(scores: Tensor, budget: int, rng: np.random.Generator) -> Tensor:
     """Positions (budget,) as the official mode comes to pick: a sort of equal zeros, which no
     program orders in a defined way, here a uniform draw. Images with a NaN come after all
     others."""

@@ -14,7 +14,7 @@ from benchmark.errors import UsageError
 from benchmark.spec.training import Model, WeightsFile
 
 
-def network(model: Model, classes: int, channels: int) -> nn.Module:
+def build_network(model: Model, classes: int, channels: int) -> nn.Module:
     """A new network with random weights from torch's global generator. Raises UsageError for what
     cannot be built."""
     library, _, name = model.name.partition(":")

@@ -78,7 +78,7 @@ def library_network(
     return LibraryNetwork(made, head, dropout, place, planes)
 
 
-def _torchvision(
+def _build_torchvision(
     name: str, classes: int, channels: int, params: dict[str, Any]
 ) -> tuple[nn.Module, int]:
     models = importlib.import_module("torchvision.models")
@@ -92,7 +92,9 @@ def _torchvision(
     return made, 3
 
 
-def _timm(name: str, classes: int, channels: int, params: dict[str, Any]) -> tuple[nn.Module, int]:
+def _build_timm(
+    name: str, classes: int, channels: int, params: dict[str, Any]
+) -> tuple[nn.Module, int]:
     timm = importlib.import_module("timm")
     if {"pretrained", "checkpoint_path", "pretrained_cfg_overlay"} & set(params):
         raise ValueError(
@@ -105,8 +107,8 @@ def _timm(name: str, classes: int, channels: int, params: dict[str, Any]) -> tup
 
 
 LIBRARIES: Mapping[str, Callable[[str, int, int, dict[str, Any]], tuple[nn.Module, int]]] = {
-    "timm": _timm,
-    "torchvision": _torchvision,
+    "timm": _build_timm,
+    "torchvision": _build_torchvision,
 }
 """What builds a network: (name, classes, channels, parameters) -> the network, and the planes that
 it takes."""

@@ -72,11 +72,11 @@ def rename_weights(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     found = {}
     for name, value in published.items():
         layer, _, rest = name.rpartition(".")
-        found[f"{_layer(layer)}.{rest}"] = value
+        found[f"{_layer_name(layer)}.{rest}"] = value
     return found
 
 
-def _layer(name: str) -> str:
+def _layer_name(name: str) -> str:
     """`_blocks.3._bn1` -> `blocks.3.depthwise.norm`. The first block does not expand, so its first
     norm has the number 1 too."""
     outside = {

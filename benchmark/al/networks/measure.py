@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmark.al.networks import network
+from benchmark.al.networks import build_network
 from benchmark.spec.training import Model
 
 
@@ -36,4 +36,4 @@ def measure_model(model: Model, classes: int, channels: int, side: int) -> Amoun
     """The same of a suite's model; torch's global generator is left as it is. Raises UsageError for
     what cannot be built."""
     with torch.random.fork_rng(devices=[]):
-        return measure_network(network(model, classes, channels), channels, side)
+        return measure_network(build_network(model, classes, channels), channels, side)

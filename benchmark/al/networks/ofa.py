@@ -183,7 +183,7 @@ class Ofa(nn.Module):
         """`dropout` before the classifier; None: the configuration's own (0.1, none for the
         teacher)."""
         super().__init__()
-        self.config = config(net)
+        self.config = network_config(net)
         self.first_conv = ConvBn(channels, STEM, 3, 2, "h_swish")
         blocks = [Block(STEM, STEM, 3, 1, 1, "relu", excited=False)]
         inputs = STEM
@@ -273,7 +273,7 @@ class Ofa(nn.Module):
         self.load_state_dict(given, strict=False)
 
 
-def config(net: int | str) -> OfaNet:
+def network_config(net: int | str) -> OfaNet:
     """Table entry of a network by DIAM's number, OFA's name or "teacher". Raises UsageError for
     others."""
     if isinstance(net, int) and 0 <= net < len(TARGETS):

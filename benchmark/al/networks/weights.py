@@ -40,7 +40,11 @@ def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
             where=str(path),
             remedy="use the file that is pinned",
         )
-    state = _safetensors(path, content) if path.suffix == ".safetensors" else _torch(path, content)
+    state = (
+        _read_safetensors(path, content)
+        if path.suffix == ".safetensors"
+        else _read_torch(path, content)
+    )
     for key in WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
@@ -53,7 +57,7 @@ def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
     return {str(name).removeprefix("module."): value for name, value in state.items()}
 
 
-def _safetensors(path: Path, content: bytes) -> object:
+def _read_safetensors(path: Path, content: bytes) -> object:
     try:
         from safetensors import SafetensorError
         from safetensors.torch import load
@@ -71,7 +75,7 @@ def _safetensors(path: Path, content: bytes) -> object:
         ) from error
 
 
-def _torch(path: Path, content: bytes) -> object:
+def _read_torch(path: Path, content: bytes) -> object:
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:

@@ -18,7 +18,7 @@ from benchmark.al.functional.losses import bce_ranking_loss, margin_ranking_loss
 from benchmark.al.networks.loss_prediction import LossPrediction
 from benchmark.al.networks.outputs import Outputs
 from benchmark.al.objectives.base import Batch, Build, Objective
-from benchmark.al.training.numerics import promoted
+from benchmark.al.training.numerics import promote_dtype
 from benchmark.spec.training import Training
 
 
@@ -76,9 +76,9 @@ class LearningLoss(Objective):
         """Task loss + ranking loss against the detached true losses."""
         self._module.train()
         out: Outputs = model(batch.images)
-        losses = F.cross_entropy(promoted(out.logits), batch.labels, reduction="none")
+        losses = F.cross_entropy(promote_dtype(out.logits), batch.labels, reduction="none")
         maps = out.maps if self._attached(batch) else tuple(stage.detach() for stage in out.maps)
-        predicted = promoted(self._module(maps))
+        predicted = promote_dtype(self._module(maps))
         if self.form == "bce":
             ranking = bce_ranking_loss(predicted, losses.detach())
         else:

@@ -27,7 +27,7 @@ from benchmark.al.objectives.base import (
     CycleData,
     Objective,
 )
-from benchmark.al.training.numerics import promoted
+from benchmark.al.training.numerics import promote_dtype
 
 AGAIN = 4
 """Added to the pass of the first view gives that of the second (2 and 3 are the learner's)."""
@@ -166,13 +166,13 @@ class MeanTeacher(Objective):
             isinstance(batch, TwoViews) and batch.unlabelled is not None and batch.again is not None
         )
         images = torch.cat([batch.images, batch.unlabelled])
-        logits = promoted(model(images).logits)
+        logits = promote_dtype(model(images).logits)
         if self.second_pass:
             with torch.no_grad():
                 model(batch.images)
         self._teacher.train()
         with torch.no_grad():
-            target = promoted(self._teacher(batch.again).logits)
+            target = promote_dtype(self._teacher(batch.again).logits)
         task = F.cross_entropy(logits[: len(batch.labels)], batch.labels, reduction="sum")
         tie = softmax_mse(logits, target)
         return (task + self._tie.times(tie)) / len(images)

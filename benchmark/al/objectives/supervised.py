@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.al.objectives.base import Batch, Build, Objective
-from benchmark.al.training.numerics import promoted
+from benchmark.al.training.numerics import promote_dtype
 
 
 @dataclass(eq=False)
@@ -25,5 +25,5 @@ class Supervised(Objective):
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Mean over the batch."""
         return F.cross_entropy(
-            promoted(model(batch.images).logits), batch.labels, label_smoothing=self._smoothing
+            promote_dtype(model(batch.images).logits), batch.labels, label_smoothing=self._smoothing
         )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from benchmark.al.augmentation.images import ImageSource
 from benchmark.al.objectives.base import TURNS, Batch, CycleData, Objective
 from benchmark.al.random.philox import Counter
-from benchmark.al.training.numerics import promoted
+from benchmark.al.training.numerics import promote_dtype
 
 
 class RotatedImages:
@@ -32,7 +32,9 @@ class RotatedImages:
         pass_: int = 0,
     ) -> Tensor:
         """(b, c, h, w) rotated images."""
-        return rotated(self._images.batch(indices // TURNS, counter, epoch, pass_), indices % TURNS)
+        return rotate_images(
+            self._images.batch(indices // TURNS, counter, epoch, pass_), indices % TURNS
+        )
 
 
 @dataclass(eq=False)
@@ -54,13 +56,13 @@ class Rotation(Objective):
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Mean over passes and images."""
         losses = [
-            F.cross_entropy(promoted(model(rotated(batch.images, turns)).logits), turns)
+            F.cross_entropy(promote_dtype(model(rotate_images(batch.images, turns)).logits), turns)
             for turns in batch.labels.unbind(1)
         ]
         return torch.stack(losses).mean()
 
 
-def rotated(images: Tensor, turns: Tensor) -> Tensor:
+def rotate_images(images: Tensor, turns: Tensor) -> Tensor:
     """(b, c, s, s) square images, each turned counter-clockwise by (b,) times 90 degrees."""
     out = images
     for turn in range(1, TURNS):

@@ -52,12 +52,12 @@ def _counter_layout(purpose: int, blocks: int, device: torch.device) -> Tensor:
     return torch.tensor([(purpose, block) for block in range(blocks)], device=device)
 
 
-def uniform(bits: Tensor) -> Tensor:
+def to_uniform(bits: Tensor) -> Tensor:
     """float32 in [0, 1) from uint32 values: the upper 24 bits, so that every value is exact."""
     return (bits >> 8).float() * 2.0**-24
 
 
-def below(bits: Tensor, high: int | Tensor) -> Tensor:
+def to_integers(bits: Tensor, high: int | Tensor) -> Tensor:
     """Integers in [0, high) from uint32 values; `high` < 2^31, its bias is under high / 2^32."""
     return (bits * high) >> 32
 
@@ -89,11 +89,11 @@ class Counter:
 
     def uniform(self, samples: Tensor, epoch: int, purpose: int, n: int = 1) -> Tensor:
         """(len(samples), n) float32 in [0, 1)."""
-        return uniform(self.bits(samples, epoch, purpose, n))
+        return to_uniform(self.bits(samples, epoch, purpose, n))
 
     def integers(self, samples: Tensor, epoch: int, purpose: int, high: int) -> Tensor:
         """(len(samples),) int64 in [0, high)."""
-        return below(self.bits(samples, epoch, purpose, 1)[:, 0], high)
+        return to_integers(self.bits(samples, epoch, purpose, 1)[:, 0], high)
 
     def permutation(self, n: int, epoch: int, purpose: int, device: torch.device | str) -> Tensor:
         """(n,) int64: a random order of 0 .. n-1, by stable sorting of a 64-bit draw per

@@ -44,7 +44,7 @@ def cached_training(
         return
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{key_prefix(key)}.state"
-    with files.writer(path.with_suffix(".lock")) as lock:
+    with files.open_writer(path.with_suffix(".lock")) as lock:
         _wait_for_lock(lock, must_stop)
         yield (
             _load_training(path, key),

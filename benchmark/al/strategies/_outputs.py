@@ -37,7 +37,7 @@ def require_one_model(view: View, method: str) -> None:
         )
 
 
-def filled(positions: Tensor, count: int, budget: int, rng: np.random.Generator) -> Tensor:
+def fill_budget(positions: Tensor, count: int, budget: int, rng: np.random.Generator) -> Tensor:
     """At most `budget` of these positions, and uniform draws among the other candidates of `count`
     where they are fewer."""
     positions = positions.cpu()

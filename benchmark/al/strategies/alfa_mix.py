@@ -10,7 +10,7 @@ from pydantic import Field
 
 from benchmark.al.functional.clustering import nearest_to_centres
 from benchmark.al.functional.mixing import class_anchors, flipped_by_mixing
-from benchmark.al.strategies._outputs import filled, require_one_model
+from benchmark.al.strategies._outputs import fill_budget, require_one_model
 from benchmark.al.strategies.base import Picks, Strategy, View
 
 
@@ -46,6 +46,6 @@ class AlfaMix(Strategy):
             else places
         )
         return Picks(
-            filled(places[nearest], len(features), budget, view.rng),
+            fill_budget(places[nearest], len(features), budget, view.rng),
             diagnostics={"changed": float(len(places))},
         )

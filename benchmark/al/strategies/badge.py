@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmark.al.functional.badge import kmeanspp_seeds, residuals
+from benchmark.al.functional.badge import kmeanspp_seeds, label_residuals
 from benchmark.al.strategies.base import Picks, Strategy, View
 
 
@@ -34,5 +34,5 @@ class Badge(Strategy):
         """`budget` seeds in the order in which they are drawn."""
         probs = view[self._named("logits")].softmax(dim=1)
         return Picks(
-            kmeanspp_seeds(residuals(probs), view[self._named("features")], budget, view.rng)
+            kmeanspp_seeds(label_residuals(probs), view[self._named("features")], budget, view.rng)
         )

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from benchmark.al.functional.bait import bait, fisher_weights
+from benchmark.al.functional.bait import fisher_weights, select_bait
 from benchmark.al.strategies._outputs import class_probs, image_features
 from benchmark.al.strategies.base import Picks, Strategy, View
 
@@ -32,7 +32,7 @@ class Bait(Strategy):
     def select(self, view: View, budget: int) -> Picks:
         """In the order of the forward steps."""
         return Picks(
-            bait(
+            select_bait(
                 image_features(view, "features"),
                 fisher_weights(class_probs(view)),
                 image_features(view, "labelled.features"),

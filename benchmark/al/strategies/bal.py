@@ -17,15 +17,15 @@ from torch import Tensor
 
 from benchmark.al.functional.bal_windows import (
     FIRST_STRIDE,
-    batches,
     first_picks,
     hardest_first,
-    step,
+    split_ranks,
     sub_pool,
-    window,
+    window_bounds,
+    window_step,
 )
-from benchmark.al.functional.cluster_distance import ranked
-from benchmark.al.functional.scores import entropy, normalised_confidence, top
+from benchmark.al.functional.cluster_distance import rank_differences
+from benchmark.al.functional.scores import entropy, normalised_confidence, top_positions
 from benchmark.al.strategies.base import BEFORE_FIRST_TRAINING, Picks, ScoreStrategy, Strategy, View
 from benchmark.errors import UsageError
 
@@ -66,15 +66,15 @@ class Bal(Strategy):
         """Positions of the unlabelled images in this cycle's window, by rank."""
         place = torch.full((view.pool_size,), -1)
         place[torch.from_numpy(view.candidates)] = torch.arange(len(view.candidates))
-        order = ranked(view.statics["pretext.cdd"]).numpy()
+        order = rank_differences(view.statics["pretext.cdd"]).numpy()
         found = place[torch.from_numpy(sub_pool(order, view.labelled, self.window(view)))]
         return found[found >= 0]
 
     def window(self, view: View) -> tuple[int, int]:
         """Ranks of this cycle's window, as the two ends of a slice: they may lie beyond the
         list."""
-        addendum = self.addendum or step(view.pool_size, view.cycles)
-        return window(view.cycle + 1, view.cycles, view.pool_size, self.beta, addendum)
+        addendum = self.addendum or window_step(view.pool_size, view.cycles)
+        return window_bounds(view.cycle + 1, view.cycles, view.pool_size, self.beta, addendum)
 
     def select(self, view: View, budget: int) -> Picks:
         """The head of the first window; of later ones the most uncertain images."""
@@ -87,7 +87,7 @@ class Bal(Strategy):
         if view.cycle == BEFORE_FIRST_TRAINING:
             return Picks(self.first_ranks(len(view.candidates), budget), diagnostics=facts)
         scores = self.score(view)
-        return Picks(top(scores, budget), scores, diagnostics=facts)
+        return Picks(top_positions(scores, budget), scores, diagnostics=facts)
 
     def first_ranks(self, count: int, budget: int) -> Tensor:
         """Positions (budget,) in the first window, which holds `count` images by rank, in the order
@@ -134,7 +134,7 @@ class Pt4al(ScoreStrategy):
         # As text a loss is what Python prints for it: scientific notation below 1e-4 is what
         # disorders the list.
         losses = view.statics["pretext.loss"].double().numpy()
-        parts = batches(hardest_first(losses, self.order), self.batches or view.cycles)
+        parts = split_ranks(hardest_first(losses, self.order), self.batches or view.cycles)
         cycle = view.cycle + 1
         if view.cycle == BEFORE_FIRST_TRAINING:
             if self.first_batch >= len(parts):

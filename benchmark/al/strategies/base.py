@@ -13,7 +13,7 @@ from pydantic import ConfigDict
 from torch import Tensor
 
 from benchmark.al import registry
-from benchmark.al.functional.scores import top
+from benchmark.al.functional.scores import top_positions
 from benchmark.al.output_name import OutputName
 from benchmark.al.pool import Indices
 from benchmark.al.strategies._seeded import Chance
@@ -189,4 +189,4 @@ class ScoreStrategy(Strategy):
     def select(self, view: View, budget: int) -> Picks:
         """The `budget` largest scores."""
         scores = self.score(view)
-        return Picks(top(scores, budget), scores)
+        return Picks(top_positions(scores, budget), scores)

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 
 from benchmark.al.functional.clustering import linkage_clusters
-from benchmark.al.functional.scores import margin, top
+from benchmark.al.functional.scores import margin, top_positions
 from benchmark.al.strategies._outputs import class_probs, image_features
 from benchmark.al.strategies.base import Picks, Strategy, View
 
@@ -38,7 +38,7 @@ class ClusterMargin(Strategy):
     def select(self, view: View, budget: int) -> Picks:
         """Round after round over the clusters."""
         count = min(max(budget, min(self.multiple * budget, self.largest)), len(view.candidates))
-        narrow = top(-margin(class_probs(view)), count).cpu()
+        narrow = top_positions(-margin(class_probs(view)), count).cpu()
         if count == budget:
             return Picks(narrow)
         features = image_features(view, "features")

@@ -13,11 +13,18 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from benchmark.al.functional.scores import require_finite
-from benchmark.al.functional.votes import Kind, Scaling, combined, drawn, raw_scores, smallest
+from benchmark.al.functional.votes import (
+    Kind,
+    Scaling,
+    combine_scores,
+    draw_ties,
+    raw_scores,
+    smallest_positions,
+)
 from benchmark.al.strategies.base import Picks, Strategy, View
 
 
-def votes(view: View) -> Tensor:
+def stack_votes(view: View) -> Tensor:
     """(snapshots, models, n) hard labels, as the formulas want them, from the learner's (models,
     snapshots, n)."""
     cast = view["votes"]
@@ -63,10 +70,10 @@ class CommitteeUncertainty(Strategy):
             # The release's own NaN come from a probability that underflows; these would come from a
             # diverged training.
             require_finite("logits", logits)
-            scores = combined(raw_scores(logits, self.kind), "official")
-            return Picks(drawn(scores, budget, view.rng))
-        scores = combined(raw_scores(logits, self.kind, underflow="zero"), self.scaling)
-        return Picks(smallest(scores, budget), -scores)
+            scores = combine_scores(raw_scores(logits, self.kind), "official")
+            return Picks(draw_ties(scores, budget, view.rng))
+        scores = combine_scores(raw_scores(logits, self.kind, underflow="zero"), self.scaling)
+        return Picks(smallest_positions(scores, budget), -scores)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from typing import Literal
 
 import torch
 
-from benchmark.al.functional.diam_qp import diam_qp, disputed
+from benchmark.al.functional.diam_qp import diam_qp, find_disputed
 from benchmark.al.functional.votes import cal_candidates, diam_candidates, disagreement
 from benchmark.al.strategies.base import Picks, Strategy, View
-from benchmark.al.strategies.committee import disagreement_diagnostics, votes
+from benchmark.al.strategies.committee import disagreement_diagnostics, stack_votes
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Diam(Strategy):
     def select(self, view: View, budget: int) -> Picks:
         """Draw from the top of the list; the mean of D and the share of disputed images are
         recorded."""
-        cast = votes(view)
+        cast = stack_votes(view)
         best = diam_candidates(cast, budget, view.classes, self.formula)
         drawn = torch.from_numpy(view.rng.permutation(len(best))[:budget]).to(best.device)
         return Picks(best[drawn], diagnostics=disagreement_diagnostics(disagreement(cast)))
@@ -46,7 +46,7 @@ class Cal(Strategy):
 
     def select(self, view: View, budget: int) -> Picks:
         """Shuffle the disputed images and take the first."""
-        cast = votes(view)
+        cast = stack_votes(view)
         disputed = cal_candidates(cast)
         drawn = torch.from_numpy(view.rng.permutation(len(disputed))[:budget]).to(disputed.device)
         return Picks(disputed[drawn], diagnostics=disagreement_diagnostics(disagreement(cast)))
@@ -69,8 +69,8 @@ class DiamQp(Strategy):
 
     def select(self, view: View, budget: int) -> Picks:
         """Embeddings are asked for model by model, for the disputed images only."""
-        disagreed = disagreement(votes(view))
-        chosen = disputed(disagreed)
+        disagreed = disagreement(stack_votes(view))
+        chosen = find_disputed(disagreed)
         indices = view.candidates[chosen.cpu().numpy()]
         models = view["votes"].shape[0] if view["votes"].dim() == 3 else 0
         names = [f"model{place}.features" for place in range(models)] or ["features"]

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from benchmark.al.functional.clustering import nearest_to_centres
 from benchmark.al.functional.mixing import changed_by_dropout
-from benchmark.al.strategies._outputs import filled, require_one_model
+from benchmark.al.strategies._outputs import fill_budget, require_one_model
 from benchmark.al.strategies.base import Picks, Strategy, View
 
 
@@ -45,6 +45,6 @@ class DropQuery(Strategy):
             else places
         )
         return Picks(
-            filled(places[nearest], len(features), budget, view.rng),
+            fill_budget(places[nearest], len(features), budget, view.rng),
             diagnostics={"changed": float(len(places))},
         )

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from benchmark.al.functional.mixing import falcun
+from benchmark.al.functional.mixing import select_falcun
 from benchmark.al.strategies._outputs import class_probs
 from benchmark.al.strategies.base import Picks, Strategy, View
 
@@ -25,4 +25,4 @@ class Falcun(Strategy):
 
     def select(self, view: View, budget: int) -> Picks:
         """In the order of the draws."""
-        return Picks(falcun(class_probs(view), budget, self.gamma, view.rng))
+        return Picks(select_falcun(class_probs(view), budget, self.gamma, view.rng))

@@ -88,4 +88,4 @@ class CoreGcn(GraphStrategy):
 
 def normalised_features(view: View) -> Tensor:
     """(n + m, d) features of unit length of all candidates, followed by all labelled images."""
-    return gcn.normalised(torch.cat([view.features, view["labelled.features"]]))
+    return gcn.normalise_rows(torch.cat([view.features, view["labelled.features"]]))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from benchmark.al.functional.coverage import herding
+from benchmark.al.functional.coverage import select_herding
 from benchmark.al.functional.scores import margin
 from benchmark.al.strategies._outputs import class_probs, image_features
 from benchmark.al.strategies.base import Picks, Strategy, View
@@ -40,7 +40,7 @@ class MaxHerding(Strategy):
         """Largest gain first."""
         candidates = image_features(view, self.features)
         return Picks(
-            herding(
+            select_herding(
                 candidates, image_features(view, f"labelled.{self.features}"), budget, self.sigma
             )
         )
@@ -72,7 +72,7 @@ class UHerding(Strategy):
         weights = 1 - margin(class_probs(view, "logits", self.temperature).double())
         candidates = image_features(view, self.features)
         return Picks(
-            herding(
+            select_herding(
                 candidates,
                 image_features(view, f"labelled.{self.features}"),
                 budget,

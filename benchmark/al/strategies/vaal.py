@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmark.al.functional.losses import adversarial_loss, discriminator_loss, vae_loss
-from benchmark.al.functional.scores import require_finite, top
+from benchmark.al.functional.scores import require_finite, top_positions
 from benchmark.al.networks.vae import SIDES, Discriminator, Encoded, Init, Vae
 from benchmark.al.strategies._seeded import Chance, seeded_training
 from benchmark.al.strategies.base import Picks, Strategy, View
@@ -248,8 +248,8 @@ class AdversarialStrategy(Strategy):
 
     def select(self, view: View, budget: int) -> Picks:
         """The largest 1 - D."""
-        scores = played(self.game(view), view, budget)
-        return Picks(top(scores, budget), scores)
+        scores = play_game(self.game(view), view, budget)
+        return Picks(top_positions(scores, budget), scores)
 
 
 @dataclass(frozen=True)
@@ -287,7 +287,7 @@ class TaVaal(AdversarialStrategy):
         )
 
 
-def played(game: AdversarialPair, view: View, budget: int) -> Tensor:
+def play_game(game: AdversarialPair, view: View, budget: int) -> Tensor:
     """(n,) scores of the candidates after the training that the recipe asks for."""
     game.play(game.recipe.count(view, budget))
     return game.unlikely_labelled()

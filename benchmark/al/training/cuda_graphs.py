@@ -83,7 +83,10 @@ class Captured:
 
     def __call__(self, batch: Batch) -> Tensor:
         """One step; the loss is to be read before the next one."""
-        key = (self._kind(batch), *((name, value.shape) for name, value in tensors(batch).items()))
+        key = (
+            self._kind(batch),
+            *((name, value.shape) for name, value in batch_tensors(batch).items()),
+        )
         if key not in self._tapes:
             self._tapes[key] = _CapturedStep(self._update, batch, self._graphs)
         return self._tapes[key](batch)
@@ -93,14 +96,14 @@ class _CapturedStep:
     """Steps on batches of one kind."""
 
     def __init__(self, update: TrainStep, batch: Batch, graphs: Graphs) -> None:
-        own: dict[str, Any] = {name: value.clone() for name, value in tensors(batch).items()}
+        own: dict[str, Any] = {name: value.clone() for name, value in batch_tensors(batch).items()}
         self._batch = replace(batch, **own)
         self._update, self._graphs, self._done = update, graphs, 0
         self._captured: tuple[Callable[[], None], Tensor] | None = None
 
     def __call__(self, batch: Batch) -> Tensor:
-        new = tensors(batch)
-        for name, place in tensors(self._batch).items():
+        new = batch_tensors(batch)
+        for name, place in batch_tensors(self._batch).items():
             place.copy_(new[name])
         if self._done < WARM_UP:
             self._done += 1
@@ -115,7 +118,7 @@ class _CapturedStep:
         return self._update(self._batch)
 
 
-def tensors(batch: Batch) -> dict[str, Tensor]:
+def batch_tensors(batch: Batch) -> dict[str, Tensor]:
     """What a batch holds on the device, by field."""
     values = {field.name: getattr(batch, field.name) for field in fields(batch)}
     return {name: value for name, value in values.items() if isinstance(value, Tensor)}

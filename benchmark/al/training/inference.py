@@ -15,7 +15,7 @@ from benchmark.al.functional.scores import require_finite
 from benchmark.al.networks.outputs import Outputs
 from benchmark.al.output_name import OutputName
 from benchmark.al.random.philox import Counter
-from benchmark.al.training.numerics import Numerics, promoted
+from benchmark.al.training.numerics import Numerics, promote_dtype
 from benchmark.errors import UsageError
 
 Networks = Mapping[str, nn.Module | list[nn.Module]]
@@ -73,7 +73,7 @@ class Inference:
                     for name, output in outputs:
                         read = self.heads[output] if output in self.heads else attrgetter(output)
                         found[name].append(
-                            torch.stack([promoted(read(out)[: len(chunk)]) for out in passes])
+                            torch.stack([promote_dtype(read(out)[: len(chunk)]) for out in passes])
                         )
         whole = {name: torch.cat(pieces, dim=1) for name, pieces in found.items()}
         several = {

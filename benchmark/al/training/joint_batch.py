@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from benchmark.al.networks.outputs import Outputs
 from benchmark.al.training.norm_apart import normalize_apart, writes_apart
-from benchmark.al.training.numerics import promoted
+from benchmark.al.training.numerics import promote_dtype
 
 JointBatch = Callable[[nn.Module, Tensor, Tensor], tuple[Outputs, Outputs]]
 """(network, b images, u images) -> what it says of the b and of the u."""
@@ -70,7 +70,7 @@ def _run_apart(
 
     def both(x: Tensor) -> Tensor:
         if writes_apart(norm, first, len(x)):
-            affine = _affine(norm, *weights[0]), _affine(norm, *weights[1])
+            affine = _affine_values(norm, *weights[0]), _affine_values(norm, *weights[1])
             return normalize_apart(norm, x, first, affine)
         found = []
         # Not two slices: their gradients would be two tensors of full size, mostly zeros, and their
@@ -85,7 +85,7 @@ def _run_apart(
     return both
 
 
-def _affine(
+def _affine_values(
     norm: _BatchNorm, places: Sequence[Place], values: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Weight and bias of one pass; those that learn nothing are the layer's own."""
@@ -162,10 +162,12 @@ def _divide_outputs(out: Outputs, sizes: list[int]) -> tuple[Outputs, Outputs]:
 
     # Losses cast what they take; a cast before the division is one for all of them, and one of
     # their gradients' sum.
-    logits = halves(promoted(out.logits))
+    logits = halves(promote_dtype(out.logits))
     features = halves(out.features)
     maps = [halves(stage) for stage in out.maps]
-    consistency = (None, None) if out.consistency is None else halves(promoted(out.consistency))
+    consistency = (
+        (None, None) if out.consistency is None else halves(promote_dtype(out.consistency))
+    )
     first, second = (
         Outputs(logits[k], features[k], tuple(stage[k] for stage in maps), consistency[k])
         for k in (0, 1)

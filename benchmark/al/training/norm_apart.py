@@ -68,7 +68,7 @@ class _NormalizedApart(torch.autograd.Function):
     ) -> Tensor:
         out, saved = torch.empty_like(x), []
         for part, (weight, bias) in enumerate((weights[:2], weights[2:])):
-            half = _part(x, first, part)
+            half = _take_part(x, first, part)
             statistics = (
                 torch.empty_like(weight),
                 torch.empty_like(weight),
@@ -82,7 +82,7 @@ class _NormalizedApart(torch.autograd.Function):
                 var,
                 momentum,
                 eps,
-                out=_part(out, first, part),
+                out=_take_part(out, first, part),
                 save_mean=statistics[0],
                 save_invstd=statistics[1],
                 reserve=statistics[2],
@@ -99,7 +99,7 @@ class _NormalizedApart(torch.autograd.Function):
         of_x, of_weights = [], []
         for part, (weight, mean, inverse, reserve) in enumerate((saved[:4], saved[4:])):
             along, *others = torch.ops.aten.batch_norm_backward(
-                _part(gradient, ctx.first, part), _part(x, ctx.first, part), weight,
+                _take_part(gradient, ctx.first, part), _take_part(x, ctx.first, part), weight,
                 None, None, mean, inverse, True, ctx.eps, mask, reserve,
             )  # fmt: skip
             of_x.append(along)
@@ -108,5 +108,5 @@ class _NormalizedApart(torch.autograd.Function):
         return joined, None, None, None, None, None, *of_weights
 
 
-def _part(x: Tensor, first: int, part: int) -> Tensor:
+def _take_part(x: Tensor, first: int, part: int) -> Tensor:
     return x[first:] if part else x[:first]

@@ -55,7 +55,7 @@ class Numerics:
         return module.to(device=self.device, dtype=self.dtype, memory_format=self.memory_format)  # type: ignore[call-overload, no-any-return]
 
 
-def promoted(x: Tensor) -> Tensor:
+def promote_dtype(x: Tensor) -> Tensor:
     """`x` in the type losses are computed in: float32, or float64 where `x` is."""
     return x if x.dtype == torch.float64 else x.float()
 

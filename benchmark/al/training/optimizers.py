@@ -20,7 +20,7 @@ Kind = TypeVar("Kind", bound=Optimizer)
 GUARDED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
 
 
-def bare(kind: type[Kind]) -> type[Kind]:
+def bare_class(kind: type[Kind]) -> type[Kind]:
     """A kind of optimiser whose methods are called as they are written."""
     methods = {name: inspect.unwrap(getattr(kind, name)) for name in GUARDED}
     # The guard of `step` is what turns gradients off.
@@ -28,8 +28,8 @@ def bare(kind: type[Kind]) -> type[Kind]:
     return cast(type[Kind], type(kind.__name__, (kind,), methods))
 
 
-SGD = bare(torch.optim.SGD)
-Adam = bare(torch.optim.Adam)
+SGD = bare_class(torch.optim.SGD)
+Adam = bare_class(torch.optim.Adam)
 
 
 class CapturableSgd(SGD):  # type: ignore[valid-type, misc]

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.al.networks.outputs import Outputs
-from benchmark.al.random.philox import Counter, uniform
+from benchmark.al.random.philox import Counter, to_uniform
 from benchmark.errors import UsageError
 
 SITES = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
@@ -182,20 +182,22 @@ def perturbed_copies(network: nn.Module, count: int, counter: Counter) -> list[n
         with torch.no_grad():
             for place, parameter in enumerate(moved.parameters()):
                 if parameter.dim() >= 2:
-                    noise = normal(counter, place, index, parameter.numel()).view(parameter.shape)
+                    noise = draw_normal(counter, place, index, parameter.numel()).view(
+                        parameter.shape
+                    )
                     length = PERTURBATION * float(parameter.double().norm() / noise.double().norm())
                     parameter.add_((length * noise).to(parameter))
         found.append(moved)
     return found
 
 
-def normal(counter: Counter, purpose: int, index: int, count: int) -> Tensor:
+def draw_normal(counter: Counter, purpose: int, index: int, count: int) -> Tensor:
     """(count,) float32 standard normal numbers on the CPU, by the transform of Box and Muller
     (1958)."""
     pieces = []
     for start in range(0, -(-count // 4), WORDS):
         samples = torch.arange(start, min(start + WORDS, -(-count // 4)))
-        drawn = uniform(counter.bits(samples, index, purpose)).double()
+        drawn = to_uniform(counter.bits(samples, index, purpose)).double()
         radius, angle = (-2 * torch.log1p(-drawn[:, :2])).sqrt(), 2 * math.pi * drawn[:, 2:]
         pieces.append(
             torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1).flatten().float()

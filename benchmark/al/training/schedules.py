@@ -8,7 +8,7 @@ import math
 from benchmark.spec.training import Cosine, CosineRestarts, MultiStep
 
 
-def rate(
+def learning_rate_at(
     schedule: MultiStep | Cosine | CosineRestarts,
     lr: float,
     epoch: int,
@@ -23,7 +23,7 @@ def rate(
     `Cosine` looks at steps.
     """
     if isinstance(schedule, MultiStep):
-        return multistep(schedule, lr, epoch)
+        return multistep_rate(schedule, lr, epoch)
     if isinstance(schedule, CosineRestarts):
         return cosine_restarts(schedule, lr, epoch)
     return 0.5 * lr * (1 + math.cos(math.pi * step / (epochs * steps)))
@@ -43,7 +43,7 @@ def in_cycle(
     return schedule.model_copy(update={"gamma": gamma})
 
 
-def multistep(schedule: MultiStep, lr: float, epoch: int) -> float:
+def multistep_rate(schedule: MultiStep, lr: float, epoch: int) -> float:
     """lr * gamma^(milestones reached). A milestone is reached by the epoch of that index, or one
     later if `late`."""
     reached = epoch - 1 if schedule.late else epoch

@@ -30,7 +30,7 @@ from benchmark.executors.docker.executor import (
 from benchmark.executors.docker.sandbox import ContainerSettings, Limits
 from benchmark.executors.gpus import GpuPool
 from benchmark.executors.jobs import FailureKind
-from benchmark.text import line
+from benchmark.text import clean_line
 
 API_SECONDS, ANSWER_SECONDS = 30, 120
 """Seconds for a request to the engine, and for a container that is asked something."""
@@ -131,7 +131,7 @@ def _name_engine_errors() -> Iterator[None]:
 
 def _error_text(error: Exception) -> str:
     text = getattr(error, "explanation", None) or str(error)
-    return line(str(text))
+    return clean_line(str(text))
 
 
 def _start_failure(error: Exception) -> StartFailed:
@@ -194,7 +194,7 @@ class Condition:
     image: str
 
 
-def condition() -> Condition:
+def engine_condition() -> Condition:
     """The engine as it is; nothing is built or started. Raises ExecutorError."""
     with _raise_executor_error("the engine does not answer", START_REMEDY):
         client = docker.from_env(timeout=API_SECONDS)

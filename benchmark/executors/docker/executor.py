@@ -27,12 +27,12 @@ from benchmark.executors.docker import sandbox
 from benchmark.executors.docker.sandbox import ALIVE, LABEL, ContainerSettings
 from benchmark.executors.gpus import GpuPool
 from benchmark.executors.jobs import FINISHED, STOPPED, FailureKind, Job, JobOutcome
-from benchmark.executors.local.executor import cores
+from benchmark.executors.local.executor import count_cores
 from benchmark.runs import environment as provenance
 from benchmark.runs import events
 from benchmark.runs.events import Environment, Precision, Step, TrialStopped
 from benchmark.runs.lock import LockLost, RunLock, RunLocked, lock_owner, lock_run
-from benchmark.runs.store import WORK, last_event, outputs
+from benchmark.runs.store import WORK, last_event, output_folder
 from benchmark.spec.suite import Trial
 
 LOOK = 0.25
@@ -163,7 +163,7 @@ class ContainerExecutor:
 
     def slots(self, device: str, threads: int) -> int:
         """As many as there are cores for; one on each GPU."""
-        return max(1, cores() // threads) if device == "cpu" else self.gpus.slots(device)
+        return max(1, count_cores() // threads) if device == "cpu" else self.gpus.slots(device)
 
     def run(
         self, jobs: Sequence[Job], *, jobs_at_once: int, deadline: float | None, on_event: OnEvent
@@ -259,8 +259,8 @@ class ContainerExecutor:
         return self.engine.start(
             options
             | {
-                "command": sandbox.command(self.place, job, time_limit),
-                "mounts": sandbox.mounts(job, trial),
+                "command": sandbox.worker_command(self.place, job, time_limit),
+                "mounts": sandbox.list_mounts(job, trial),
                 "name": f"albench-{job.trial_id[:12]}-{uuid.uuid4().hex[:8]}",
             }
         )
@@ -268,7 +268,7 @@ class ContainerExecutor:
     def _orphan_for(self, job: Job, time_limit: float | None) -> str | None:
         """The container that still works on this very job for a host process that is gone; others
         of it are ended."""
-        wanted = sandbox.command_identity(sandbox.command(self.place, job, time_limit))
+        wanted = sandbox.command_identity(sandbox.worker_command(self.place, job, time_limit))
         for found in self._ours(out=str(job.out)):
             same = (
                 found.image == self.place.image
@@ -475,7 +475,7 @@ class Container:
 def save_log(engine: Engine, container: str, out: Path) -> None:
     """Append the end of a container's output to the log of its run. Raises EngineAway, Gone."""
     said = engine.log(container, LOG_LINES)
-    with suppress(OSError), files.appender(out / "worker.log") as file:
+    with suppress(OSError), files.open_appender(out / "worker.log") as file:
         file.write(said)
 
 
@@ -494,5 +494,5 @@ def _failure_kind(error: Exception) -> FailureKind:
 def _begun_since(job: Job, moment: float) -> bool:
     """Whether a worker has begun a new file of events since then, and so has forgotten what was
     before."""
-    first = next(iter(events.read_events(outputs(job.out) / "events.jsonl")), None)
+    first = next(iter(events.read_events(output_folder(job.out) / "events.jsonl")), None)
     return first is not None and first[0].time >= moment

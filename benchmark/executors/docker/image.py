@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import ExecutorError
-from benchmark.runs.environment import PACKAGE, revision
-from benchmark.text import line
+from benchmark.runs.environment import PACKAGE, find_revision
+from benchmark.text import clean_line
 
 CONTENT = "albench.content"
 """Label of an image: digest of what it was built from."""
@@ -78,7 +78,7 @@ def build(
 ) -> str:
     """Build the image and return its id; `say` gets a line for every step. Raises ExecutorError."""
     content = content_digest(root)
-    source = revision(root)
+    source = find_revision(root)
     arguments = {"REVISION": source.commit + "-dirty" * source.dirty} | (
         {"BASE": base} if base else {}
     )
@@ -100,9 +100,9 @@ def build(
         if kind == "id":
             built = text
         elif kind == "error":
-            log = "".join(f"\n  | {line(said)}" for said in lines[-TAIL:])
+            log = "".join(f"\n  | {clean_line(said)}" for said in lines[-TAIL:])
             raise ExecutorError(
-                f"the image could not be built: {line(text)}{log}",
+                f"the image could not be built: {clean_line(text)}{log}",
                 remedy=_build_remedy(text, lines),
             )
         else:

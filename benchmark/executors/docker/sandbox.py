@@ -19,7 +19,7 @@ from typing import Any
 from benchmark import files
 from benchmark.errors import UsageError
 from benchmark.executors.base import worker_environment
-from benchmark.executors.jobs import Job, component_names_of, guarded, is_foreign
+from benchmark.executors.jobs import Job, component_names_of, guard_cache, is_foreign
 from benchmark.runs.gpus import CHOSEN_GPU
 from benchmark.runs.store import WORK
 from benchmark.spec.suite import Trial
@@ -108,7 +108,7 @@ def container_options(
             # kernels need exec.
             "tmpfs": {"/tmp": f"rw,exec,size={limits.tmp},uid={uid},gid={gid}"},  # noqa: S108
             "working_dir": "/tmp",  # noqa: S108
-            "environment": environment(place.image, threads)
+            "environment": container_environment(place.image, threads)
             | ({} if gpu is None else chosen_gpu(gpu)),
             "use_config_proxy": False,
             "log_config": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "1"}},
@@ -117,7 +117,7 @@ def container_options(
     )
 
 
-def environment(image: str, threads: int) -> dict[str, str]:
+def container_environment(image: str, threads: int) -> dict[str, str]:
     """Variables of a container: the user need not exist in the image, so its home and name are
     said."""
     own = {"HOME": "/tmp", "USER": "albench", "LOGNAME": "albench", "PYTHONDONTWRITEBYTECODE": "1"}  # noqa: S108
@@ -130,15 +130,15 @@ def chosen_gpu(gpu: str) -> dict[str, str]:
     return {CHOSEN_GPU: gpu} if gpu.startswith(("GPU-", "MIG-")) else {}
 
 
-def command(place: ContainerSettings, job: Job, time_limit: float | None) -> list[str]:
+def worker_command(place: ContainerSettings, job: Job, time_limit: float | None) -> list[str]:
     """What runs: the worker, with folders as the container sees them."""
-    _, *rest = guarded(job, OUT).argv(time_limit, out=OUT, data="/data", cache="/cache")
+    _, *rest = guard_cache(job, OUT).argv(time_limit, out=OUT, data="/data", cache="/cache")
     if job.device.startswith("cuda"):  # the one GPU it is given is its first
         rest[rest.index("--device") + 1] = "cuda"
     return [*place.command, "/in/trial.json", *rest]
 
 
-def mounts(job: Job, trial: Trial) -> list[dict[str, Any]]:
+def list_mounts(job: Job, trial: Trial) -> list[dict[str, Any]]:
     """Folders of a job. Sources must exist: unlike volumes, missing ones are refused instead of
     made (as root)."""
     bound = [
@@ -148,8 +148,8 @@ def mounts(job: Job, trial: Trial) -> list[dict[str, Any]]:
     ]
     if job.data.is_dir():
         bound.append(_bind_mount(job.data, "/data"))
-        bound += [_bind_mount(source, target) for source, target in links(job.data)]
-    return bound + [_bind_mount(Path(file), file) for file in plugins(trial)]
+        bound += [_bind_mount(source, target) for source, target in list_links(job.data)]
+    return bound + [_bind_mount(Path(file), file) for file in list_plugins(trial)]
 
 
 def command_identity(command: Sequence[str]) -> list[str]:
@@ -169,7 +169,7 @@ def _bind_mount(source: Path, target: str, *, writable: bool = False) -> dict[st
 
 
 @functools.cache
-def links(data: Path) -> tuple[tuple[Path, str], ...]:
+def list_links(data: Path) -> tuple[tuple[Path, str], ...]:
     """Where links anywhere in the data root lead (DVC, git-annex, datalad): what to bind, and its
     place as the links name it from /data. Inside a container they would dangle. Raises UsageError
     where that cannot be done.
@@ -262,7 +262,7 @@ def _is_too_much(place: PurePosixPath, origin: Path, data: Path) -> bool:
     )
 
 
-def plugins(trial: Trial) -> list[str]:
+def list_plugins(trial: Trial) -> list[str]:
     """Files of components from outside the project, which a container sees at the same place."""
     named = (name.rpartition(":")[0] for _, name in component_names_of(trial) if ":" in name)
     return sorted({file for file in named if file.endswith(".py")})

@@ -19,7 +19,7 @@ from benchmark.errors import ExecutorError
 from benchmark.executors import jobs as outcomes
 from benchmark.executors.base import GRACE, JobLoop, OnEvent, Running, worker_environment
 from benchmark.executors.gpus import GpuPool
-from benchmark.executors.jobs import Job, JobOutcome, guarded
+from benchmark.executors.jobs import Job, JobOutcome, guard_cache
 from benchmark.executors.local import child
 from benchmark.runs import environment as provenance
 from benchmark.runs.events import Environment, Precision, Step
@@ -55,18 +55,18 @@ class LocalExecutor:
         chosen = provenance.resolve_device(device)
         provenance.check_step(step, chosen)
         if chosen == "cpu":
-            return provenance.environment(chosen, precision, threads, step)
+            return provenance.describe_environment(chosen, precision, threads, step)
         card = self.gpus.card(self.gpus.ids(chosen)[0])
         if card is None:
             raise ExecutorError(
                 f"{NAMES} names a GPU that torch cannot use on this machine",
                 remedy="see `albench doctor` and `nvidia-smi -L`",
             )
-        return provenance.environment("cuda", precision, threads, step, gpu=card)
+        return provenance.describe_environment("cuda", precision, threads, step, gpu=card)
 
     def slots(self, device: str, threads: int) -> int:
         """As many as there are cores for; one on each GPU."""
-        return max(1, cores() // threads) if device == "cpu" else self.gpus.slots(device)
+        return max(1, count_cores() // threads) if device == "cpu" else self.gpus.slots(device)
 
     def run(
         self, jobs: Sequence[Job], *, jobs_at_once: int, deadline: float | None, on_event: OnEvent
@@ -82,7 +82,7 @@ class LocalExecutor:
         return drive(jobs, jobs_at_once, deadline)
 
     def _start(self, job: Job, time_limit: float | None) -> Running:
-        argv = guarded(job).argv(time_limit)
+        argv = guard_cache(job).argv(time_limit)
         if not self.isolate and job.device == "cpu":
             # The server cannot import the worker, or the system refuses its socket (a long TMPDIR)
             # or its pipes: a process of its own needs neither, and says why where the worker itself
@@ -189,7 +189,7 @@ def worker_env(threads: int) -> dict[str, str]:
     return worker_environment(threads) | {"PYTHONPATH": path, "ALBENCH_HOST_PID": str(os.getpid())}
 
 
-def cores() -> int:
+def count_cores() -> int:
     """Processor cores this process may use, after affinity and control groups."""
     count = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

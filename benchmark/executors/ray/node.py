@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmark import files
 from benchmark.errors import StoreError
-from benchmark.executors.jobs import Job, guarded
+from benchmark.executors.jobs import Job, guard_cache
 from benchmark.executors.local.executor import WORKER, Spawned, kernel_kills
 from benchmark.runs import environment as provenance
 from benchmark.runs.events import Precision, Step
@@ -90,7 +90,7 @@ class Node:
         here = replace(
             job, out=self._out, cache=own, data=Path(data) if data else job.data, device=plain
         )
-        if guarded(
+        if guard_cache(
             here
         ).private:  # beside the trainings of others, so that the next node process goes on from it
             here = replace(here, private=str(own / "private" / job.trial_id))
@@ -149,7 +149,9 @@ def describe(device: str, precision: Precision, threads: int, step: Step = "eage
     """The environment of trials on this machine, as JSON. Raises ExecutorError where it has no such
     device."""
     image = os.environ.get("ALBENCH_IMAGE", "")
-    return provenance.environment(device, precision, threads, step, image=image).model_dump_json()
+    return provenance.describe_environment(
+        device, precision, threads, step, image=image
+    ).model_dump_json()
 
 
 def read_files(out: Path) -> dict[str, bytes]:
@@ -187,7 +189,7 @@ def apply_snapshot(out: Path, look: NodeSnapshot) -> None:
         if path.relative_to(out).as_posix() not in look.state:
             files.remove(path, base=out)
     for name, text in look.appended.items():
-        with files.appender(out / name) as file:
+        with files.open_appender(out / name) as file:
             file.write(text)
 
 

@@ -30,7 +30,7 @@ from benchmark.errors import AlbenchError, ExecutorError, StoreError, UsageError
 from benchmark.executors import jobs
 from benchmark.executors.base import GRACE, JobLoop, OnEvent, Running
 from benchmark.executors.jobs import STOPPED, FailureKind, Job, JobOutcome
-from benchmark.executors.local.executor import WORKER, cores
+from benchmark.executors.local.executor import WORKER, count_cores
 from benchmark.executors.ray.node import forget
 from benchmark.executors.slurm.task import Description, Task
 from benchmark.runs.environment import check_step
@@ -148,7 +148,7 @@ class SlurmExecutor:
     def slots(self, device: str, threads: int) -> int:
         """Tasks of the array that may run at once; processes of this machine: as there are
         cores."""
-        return AT_ONCE if self.cluster == "slurm" else max(1, cores() // threads)
+        return AT_ONCE if self.cluster == "slurm" else max(1, count_cores() // threads)
 
     def run(
         self, jobs: Sequence[Job], *, jobs_at_once: int, deadline: float | None, on_event: OnEvent
@@ -236,15 +236,15 @@ class SlurmExecutor:
     def ask_to_stop(self, job: Any) -> None:
         """Take a job out of the queue; where it runs, have its state saved first."""
         if self.cluster == "slurm":
-            _command("scancel", "--state=PENDING", job.job_id)
-            _command("scancel", "--signal=TERM", job.job_id)
+            _run_command("scancel", "--state=PENDING", job.job_id)
+            _run_command("scancel", "--signal=TERM", job.job_id)
         elif job.state == "RUNNING":
             os.kill(int(job.job_id), signal.SIGTERM)  # its controller hands it on
 
     def cancel(self, job: Any) -> None:
         """End a job at once; one that has ended is left alone."""
         if self.cluster == "slurm":
-            _command("scancel", job.job_id)
+            _run_command("scancel", job.job_id)
         elif job.state == "RUNNING":
             job.cancel(check=False)
 
@@ -468,7 +468,7 @@ def _worker_device(device: str) -> str:
     return device.partition(":")[0]
 
 
-def _command(*words: str) -> None:
+def _run_command(*words: str) -> None:
     """Run one of Slurm's commands; what it says of jobs that are over is of no use."""
     try:
         subprocess.run(words, capture_output=True, check=False, timeout=60)

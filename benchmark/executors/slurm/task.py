@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmark import files
 from benchmark.executors.base import POLL
-from benchmark.executors.jobs import BUSY, FINISHED, STOPPED, Job, guarded
+from benchmark.executors.jobs import BUSY, FINISHED, STOPPED, Job, guard_cache
 from benchmark.executors.local.executor import WORKER, Spawned
 from benchmark.runs import environment as provenance
 from benchmark.runs.events import Precision, Step
@@ -76,7 +76,7 @@ class Task:
             left = None if self.until is None else self.until - time.time()
             if self._asked or (left is not None and left <= 0):
                 return STOPPED
-            self._running = Spawned(self.worker, self.job, guarded(self.job).argv(left))
+            self._running = Spawned(self.worker, self.job, guard_cache(self.job).argv(left))
             if self._asked:  # between the look above and the start
                 self._running.stop()
             while (code := self._running.poll()) is None:
@@ -105,5 +105,7 @@ class Description:
 
     def __call__(self) -> None:
         """Raises ExecutorError where the node has no such device."""
-        found = provenance.environment(self.device, self.precision, self.threads, self.step)
+        found = provenance.describe_environment(
+            self.device, self.precision, self.threads, self.step
+        )
         files.write(self.answer, found.model_dump_json().encode())

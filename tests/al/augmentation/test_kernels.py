@@ -21,11 +21,11 @@ from benchmark.al.augmentation.kernels import (
     ORDERS,
     SATURATION,
     Frames,
-    bilinear,
     draw_angle,
     draw_box,
     draw_jitter,
-    jitter,
+    interpolation_matrices,
+    jitter_colours,
     resample,
     rotate,
 )
@@ -51,8 +51,8 @@ def resized(
     image: np.ndarray, box: tuple[int, int, int, int], height: int, width: int
 ) -> np.ndarray:
     top, left, high, wide = (torch.tensor([value]) for value in box)
-    by_row = bilinear(top, high, height, image.shape[0])
-    by_column = bilinear(left, wide, width, image.shape[1])
+    by_row = interpolation_matrices(top, high, height, image.shape[0])
+    by_column = interpolation_matrices(left, wide, width, image.shape[1])
     return resample(torch.from_numpy(image)[None], by_row, by_column)[0].numpy()
 
 
@@ -172,7 +172,7 @@ def test_angles_are_uniform() -> None:
 def adjusted(image: np.ndarray, adjustment: int, factor: float) -> np.ndarray:
     factors = torch.full((1, 4), factor)
     turns = torch.tensor([[adjustment]])
-    return jitter(torch.from_numpy(image)[None], turns, factors, (adjustment,))[0].numpy()
+    return jitter_colours(torch.from_numpy(image)[None], turns, factors, (adjustment,))[0].numpy()
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.35, 0.8, 1.0, 1.2, 1.93])
@@ -214,7 +214,7 @@ def test_each_image_has_its_own_order() -> None:
     ]
     images = np.stack([noise(15, 20, 3, seed) for seed in range(len(ORDERS))])
     factors = torch.tensor([[1.3, 0.7, 1.4, 0.2]]).expand(len(ORDERS), 4)
-    got = jitter(
+    got = jitter_colours(
         torch.from_numpy(images),
         torch.tensor(ORDERS),
         factors,

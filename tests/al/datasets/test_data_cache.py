@@ -73,6 +73,35 @@ def test_the_digest_is_of_what_is_in_it(ready: Any) -> None:
     )
 
 
+def test_validation_images_are_cached_checked_and_in_the_digest(
+    spec: Any, ready: Any, reads: list[int]
+) -> None:
+    plain, root, folder = ready
+    drawn = {"size": 20, "rule": "balanced", "seed": 0}
+    data = spec("cifar10", 80, 30, 10, validation=drawn)
+    found, again = load(data, root, folder), load(data, root, folder)
+    assert reads == [1] and found.validation is not None and again.validation is not None
+    assert np.bincount(found.validation.labels).tolist() == [2] * 10
+    assert np.array_equal(found.validation.pixels, again.validation.pixels)
+    parts = (found.train, found.test, found.validation)
+    assert found.digest == digest.digest_content(*map(digest.digest_part, parts))
+    assert found.digest != digest.digest_content(*map(digest.digest_part, parts[:2]))
+    with (_entry(folder) / "validation.npy").open("r+b") as file:
+        file.seek(200)
+        file.write(b"other pixels")
+    assert load(data, root, folder).digest == found.digest and reads == [1, 1]
+    assert load(plain, root, folder).validation is None
+
+
+def test_copies_from_before_there_was_validation_stay_valid(ready: Any) -> None:
+    data, root, folder = ready
+    load(data, root, folder)
+    old = data.model_dump(mode="json", exclude={"code", "files", "validation"})
+    (name,) = (path.name for path in (folder / "data").glob("cifar10-*"))
+    facts = json.loads(next((folder / "data" / "index").glob("*.json")).read_text())
+    assert name == f"cifar10-{digest.digest_json([facts['sources'], old])[:24]}"
+
+
 def test_the_digest_of_images_of_different_sizes(
     spec: Any, per_class: Any, places: Any, jpeg: Any
 ) -> None:
@@ -254,7 +283,7 @@ def test_an_interrupted_write_leaves_nothing(
     ready: Any, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, root, folder = ready
-    original, count = loading.decoded, 0
+    original, count = loading.decode_images, 0
 
     def interrupted(*arguments: Any) -> Iterator[Any]:
         nonlocal count
@@ -264,13 +293,13 @@ def test_an_interrupted_write_leaves_nothing(
             count += 1
             yield image
 
-    monkeypatch.setattr(loading, "decoded", interrupted)
+    monkeypatch.setattr(loading, "decode_images", interrupted)
     with pytest.raises(KeyboardInterrupt):
         load(data, root, folder)
     assert not [
         path for path in (folder / "data").iterdir() if path.is_dir() and path.name != "index"
     ]
-    monkeypatch.setattr(loading, "decoded", original)
+    monkeypatch.setattr(loading, "decode_images", original)
     found = load(data, root, folder)
     assert found.digest == digest.digest_content(
         digest.digest_part(found.train), digest.digest_part(found.test)

@@ -53,19 +53,19 @@ def test_as_torchvision(rng: np.random.Generator, steps: list[Transform], channe
         for step in steps:
             image = _twin(step, image)
         expected = np.asarray(image).reshape(image.height, image.width, channels)
-        assert np.array_equal(decode.transformed(pixels, steps), expected), (height, width)
+        assert np.array_equal(decode.transform_image(pixels, steps), expected), (height, width)
 
 
 def test_colours(rng: np.random.Generator) -> None:
     grey = rng.integers(0, 256, (4, 5, 1), dtype=np.uint8)
-    rgb = decode.transformed(grey, [ToRgb(op="to_rgb")])
+    rgb = decode.transform_image(grey, [ToRgb(op="to_rgb")])
     assert rgb.shape == (4, 5, 3) and all(
         np.array_equal(rgb[..., place], grey[..., 0]) for place in range(3)
     )
     colour = rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)
-    assert decode.transformed(colour, [ToRgb(op="to_rgb")]) is colour
+    assert decode.transform_image(colour, [ToRgb(op="to_rgb")]) is colour
     assert np.array_equal(
-        decode.transformed(colour, [SwapRedBlue(op="swap_red_blue")])[..., 0], colour[..., 2]
+        decode.transform_image(colour, [SwapRedBlue(op="swap_red_blue")])[..., 0], colour[..., 2]
     )
 
 
@@ -73,13 +73,13 @@ def test_order_is_kept_across_threads_and_chunks(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decode, "CHUNK", 7)
-    monkeypatch.setattr(decode, "threads", lambda: 4)
+    monkeypatch.setattr(decode, "count_threads", lambda: 4)
     pixels = rng.integers(0, 256, (50, 6, 6, 1), dtype=np.uint8)
     images, order = ArrayImages(pixels, np.zeros(50, np.int64)), rng.permutation(50)
     steps = [ToRgb(op="to_rgb")]
-    found = np.stack(list(decode.decoded(images, order, steps)))
+    found = np.stack(list(decode.decode_images(images, order, steps)))
     assert np.array_equal(found, np.repeat(pixels[order], 3, axis=3))
-    assert np.array_equal(np.stack(list(decode.decoded(images, order, []))), pixels[order])
+    assert np.array_equal(np.stack(list(decode.decode_images(images, order, []))), pixels[order])
 
 
 def test_random_transforms_are_refused(spec: Any) -> None:

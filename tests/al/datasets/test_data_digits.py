@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmark.al.datasets import describe, fetch, load
-from benchmark.al.datasets.digits import stratified
+from benchmark.al.datasets.digits import split_stratified
 from benchmark.errors import DataError
 
 
@@ -40,12 +40,12 @@ def test_classes_are_in_proportion(spec: Any, tmp_path: Path) -> None:
 
 def test_stratified_sizes_and_seeds() -> None:
     labels = np.repeat([0, 1, 2], [10, 10, 11])
-    train, test = stratified(labels, 10, 0)
+    train, test = split_stratified(labels, 10, 0)
     assert np.bincount(labels[test]).tolist() == [3, 3, 4], (
         "3.23, 3.23 and 3.55: the largest remainder gets the tenth"
     )
     assert np.array_equal(np.sort(np.concatenate([train, test])), np.arange(31))
-    assert stratified(labels, 10, 1)[1].tolist() != test.tolist()
+    assert split_stratified(labels, 10, 1)[1].tolist() != test.tolist()
 
 
 def test_other_digits_are_not_canonical(

@@ -197,3 +197,61 @@ def test_a_fixed_number_of_test_images_per_class(spec: Any) -> None:
     generator = np.random.Generator(np.random.Philox(key=1))
     first = generator.permutation(sizes[0])
     assert found.test[:20].tolist() == sorted(first[sizes[0] - 20 :].tolist())
+
+
+# --------------------------------------------------------------------------------------- validation
+
+
+@pytest.mark.parametrize("rule", ["uniform", "balanced"])
+def test_validation_images_are_in_no_pool(spec: Any, rule: str) -> None:
+    """Five of each of two classes, or ten of twenty whatever they are; the rest is the pool."""
+    source = _source(("a", "b"), 10, divided=True)
+    drawn = {"size": 10, "rule": rule, "seed": 3}
+    found = split.split_dataset(spec("x", 10, 20, 2, validation=drawn), source)
+    assert found.validation is not None and found.validation_labels is not None
+    assert sorted([*found.train, *found.validation]) == list(range(20))
+    for indices, labels in (
+        (found.train, found.train_labels),
+        (found.validation, found.validation_labels),
+    ):
+        assert indices.tolist() == sorted(indices) and labels.tolist() == [k // 10 for k in indices]
+    generator = np.random.Generator(np.random.Philox(key=3))
+    if rule == "uniform":
+        wanted = generator.permutation(20)[:10]
+    else:
+        # As in a cut of the classes: the pool is drawn first, and the rest is kept.
+        wanted = np.concatenate([generator.permutation(10)[5:] + 10 * k for k in (0, 1)])
+    assert found.validation.tolist() == sorted(wanted.tolist())
+    plain = split.split_dataset(spec("x", 20, 20, 2), source)
+    assert plain.validation is None and found.test.tolist() == plain.test.tolist()
+
+
+def test_validation_images_come_from_what_the_pool_would_be(spec: Any) -> None:
+    """After the imbalance and the classes of a limit, before its shuffle."""
+    more = {
+        "imbalance": {"kind": "step", "majority": 8, "minority": 4},
+        "limit": {"train": 5, "test": 4, "classes": 2},
+        "validation": {"size": 4, "rule": "balanced", "seed": 0},
+    }
+    source = _source(("a", "b", "c"), 10, divided=True)
+    found = split.split_dataset(spec("x", 5, 4, 2, **more), source)
+    assert found.validation is not None
+    assert set(found.validation) < {*range(4), *range(10, 18)}
+    assert not set(found.validation) & set(found.train) and len(found.train) == 5
+    assert [int(k) // 10 for k in found.validation] == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(("rule", "most"), [("uniform", 12), ("balanced", 8)])
+def test_more_validation_images_than_there_are(spec: Any, rule: str, most: int) -> None:
+    more = {
+        "imbalance": {"kind": "step", "majority": 8, "minority": 4},
+        "validation": {"size": 14, "rule": rule, "seed": 0},
+    }
+    with pytest.raises(DataError, match=rf"no 14 images for data.validation .* '{rule}'") as caught:
+        split.split_dataset(spec("x", 1, 20, 2, **more), _source(("a", "b"), 10, divided=True))
+    assert caught.value.remedy == f"at most {most} can be drawn"
+
+
+def test_a_balanced_validation_set_has_as_many_of_every_class(spec: Any) -> None:
+    with pytest.raises(ValueError, match="7 images are no multiple of the 2 classes"):
+        spec("x", 10, 20, 2, validation={"size": 7, "rule": "balanced", "seed": 0})

@@ -15,7 +15,7 @@ def parts(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     probs = torch.randn(count, classes, generator=generator, dtype=torch.float64).softmax(dim=1)
-    return badge.residuals(probs), torch.randn(
+    return badge.label_residuals(probs), torch.randn(
         count, width, generator=generator, dtype=torch.float64
     )
 
@@ -23,7 +23,7 @@ def parts(
 def test_residuals_take_the_predicted_class() -> None:
     probs = torch.tensor([[0.2, 0.7, 0.1], [0.5, 0.25, 0.25]])
     torch.testing.assert_close(
-        badge.residuals(probs), torch.tensor([[-0.2, 0.3, -0.1], [0.5, -0.25, -0.25]])
+        badge.label_residuals(probs), torch.tensor([[-0.2, 0.3, -0.1], [0.5, -0.25, -0.25]])
     )
 
 
@@ -33,14 +33,14 @@ def test_embedding_is_the_negative_gradient_of_the_last_layer() -> None:
     logits = features @ weight.T
     label = logits.argmax(dim=1)
     torch.nn.functional.cross_entropy(logits, label).backward()
-    mine = badge.embedding(badge.residuals(logits.detach().softmax(dim=1)), features)
+    mine = badge.gradient_embedding(badge.label_residuals(logits.detach().softmax(dim=1)), features)
     torch.testing.assert_close(mine, -weight.grad.flatten()[None])
 
 
 def test_seeds_are_those_of_plain_kmeanspp_on_the_embeddings() -> None:
     """The same draws on explicit embeddings, with numpy's own weighted choice written out."""
     residual, features = parts()
-    vectors = badge.embedding(residual, features).numpy()
+    vectors = badge.gradient_embedding(residual, features).numpy()
     draws = np.random.default_rng(3)
     expected = [int(np.argmax((vectors**2).sum(axis=1)))]
     for _ in range(14):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmark.al.functional.bal_windows import quota, step, sub_pool, window
+from benchmark.al.functional.bal_windows import count_share, sub_pool, window_bounds, window_step
 from benchmark.errors import UsageError
 
 SIZES = {"cifar10": 50_000, "svhn": 73_257, "caltech101": 7_857, "tinyimagenet": 100_000}
@@ -20,8 +20,8 @@ BETAS = {
 
 def spans(name: str, regime: str, addendum: int | None = None) -> list[tuple[int, int]]:
     size, cycles = SIZES[name], len(REGIMES[regime])
-    a = addendum or step(size, cycles)
-    return [window(c, cycles, size, BETAS[regime][name], a) for c in range(cycles)]
+    a = addendum or window_step(size, cycles)
+    return [window_bounds(c, cycles, size, BETAS[regime][name], a) for c in range(cycles)]
 
 
 def labelled_at_the_end(name: str, regime: str, seed: int, addendum: int | None = None) -> int:
@@ -33,7 +33,7 @@ def labelled_at_the_end(name: str, regime: str, seed: int, addendum: int | None 
     ):
         inside = sub_pool(ranks, labelled, span)
         order = inside if cycle == 0 else rng.permutation(inside)
-        labelled = np.concatenate([labelled, order[: quota(share, size)]])
+        labelled = np.concatenate([labelled, order[: count_share(share, size)]])
     assert len(np.unique(labelled)) == len(labelled)
     return len(labelled)
 
@@ -42,7 +42,7 @@ def labelled_at_the_end(name: str, regime: str, seed: int, addendum: int | None 
 @pytest.mark.parametrize("name", SIZES)
 def test_small_and_base_reach_their_budgets(name: str, regime: str) -> None:
     assert labelled_at_the_end(name, regime, 0) == sum(
-        quota(share, SIZES[name]) for share in REGIMES[regime]
+        count_share(share, SIZES[name]) for share in REGIMES[regime]
     )
 
 
@@ -60,7 +60,7 @@ def test_large_cannot_label_the_whole_pool(name: str, ceiling: float, share: flo
     stay unfilled."""
     size, found = SIZES[name], spans(name, "large")
     reachable = np.zeros(size, dtype=bool)
-    reachable[: quota(10, size)] = True
+    reachable[: count_share(10, size)] = True
     for span in found[1:]:
         reachable[slice(*span)] = True
     assert 100 * reachable.mean() == pytest.approx(ceiling, abs=0.05)
@@ -82,12 +82,12 @@ def test_ranks_that_cifar10_base_never_looks_at() -> None:
 def test_a_step_of_one_budget_would_not_fill_it(name: str, end: int) -> None:
     """Why the step is read as the pool divided by the cycles: otherwise small would stop
     halfway."""
-    assert labelled_at_the_end(name, "small", 0, addendum=quota(2, SIZES[name])) == end
+    assert labelled_at_the_end(name, "small", 0, addendum=count_share(2, SIZES[name])) == end
 
 
 def test_quotas_are_truncated_in_floating_point() -> None:
-    assert quota(29, 50_000) == 14_499
-    assert quota(10, 73_257) == 7_325
+    assert count_share(29, 50_000) == 14_499
+    assert count_share(10, 73_257) == 7_325
 
 
 def test_sub_pool_keeps_the_rank_order() -> None:
@@ -115,11 +115,11 @@ def test_a_begin_below_the_pool_counts_from_its_end(
     cycle: int, cycles: int, beta: float, addendum: int, span: tuple[int, int], shown: range
 ) -> None:
     """main.py at 140d279 hands the number to a Python slice."""
-    assert window(cycle, cycles, 24, beta, addendum) == span
+    assert window_bounds(cycle, cycles, 24, beta, addendum) == span
     assert sub_pool(np.arange(24), np.empty(0, dtype=np.int64), span).tolist() == list(shown)
 
 
 @pytest.mark.parametrize("cycle", [-1, 5])
 def test_no_window_beyond_the_last_cycle(cycle: int) -> None:
     with pytest.raises(UsageError):
-        window(cycle, 5, 1000, 1.0, 200)
+        window_bounds(cycle, 5, 1000, 1.0, 200)

@@ -8,7 +8,11 @@ import torch
 from sklearn.cluster import MiniBatchKMeans
 
 from benchmark.al.functional import cluster_distance
-from benchmark.al.functional.cluster_distance import cluster_distance_difference, k_means, ranked
+from benchmark.al.functional.cluster_distance import (
+    cluster_distance_difference,
+    k_means,
+    rank_differences,
+)
 from benchmark.errors import AlbenchError, UsageError
 
 
@@ -30,14 +34,14 @@ def test_a_point_on_the_border_comes_first() -> None:
         torch.tensor([[1.0], [0.5], [0.0], [-1.0], [-0.5]]), centres
     )
     assert found.tolist() == [2.0, 1.0, 0.0, 2.0, 1.0]
-    assert ranked(found).tolist() == [2, 1, 4, 0, 3]
+    assert rank_differences(found).tolist() == [2, 1, 4, 0, 3]
 
 
 def test_what_is_refused() -> None:
     with pytest.raises(UsageError, match="second-nearest"):
         cluster_distance_difference(torch.zeros(3, 2), torch.zeros(1, 2))
     with pytest.raises(AlbenchError, match="not finite"):
-        ranked(torch.tensor([0.0, torch.nan]))
+        rank_differences(torch.tensor([0.0, torch.nan]))
     for clusters in (1, 4):
         with pytest.raises(UsageError):
             k_means(torch.zeros(3, 2), clusters, 1, np.random.default_rng(0))

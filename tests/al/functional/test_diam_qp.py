@@ -12,8 +12,8 @@ from benchmark.al.functional import diam_qp as module
 from benchmark.al.functional.diam_qp import (
     add_neighbours,
     diam_qp,
-    disputed,
-    largest,
+    find_disputed,
+    largest_positions,
     positive_part,
     project,
     solve,
@@ -109,12 +109,12 @@ def test_without_density_the_most_disputed_win() -> None:
     disputes = torch.tensor([1, 3, 2, 3, 0, 3])
     assert diam_qp(disputes, [torch.randn(6, 4)], 3).tolist() == [1, 3, 5]
     assert diam_qp(disputes, [torch.randn(6, 4)], 4).tolist() == [1, 2, 3, 5]
-    assert largest(torch.tensor([0.2, 0.9, 0.5, 0.9]), 3).tolist() == [2, 1, 3]
+    assert largest_positions(torch.tensor([0.2, 0.9, 0.5, 0.9]), 3).tolist() == [2, 1, 3]
     # Equal disputes share their weight, and equal weights are bought in the order of the list, from
     # its beginning.
     for order in ("ascending", "descending"):
         assert diam_qp(torch.full((6,), 2), [torch.randn(6, 4)], 2, order=order).tolist() == [0, 1]
-    assert largest(torch.tensor([0.9, 0.2, 0.5, 0.5, 0.5]), 3).tolist() == [2, 3, 0]
+    assert largest_positions(torch.tensor([0.9, 0.2, 0.5, 0.5, 0.5]), 3).tolist() == [2, 3, 0]
 
 
 def test_the_two_orders_of_purchase() -> None:
@@ -155,8 +155,8 @@ def test_pairs_of_twins_in_closed_form() -> None:
 
 def test_who_enters_the_programme() -> None:
     disputes = torch.tensor([0, 2, 1, 2, 0, 0, 1, 0, 0, 2, 0])
-    assert disputed(disputes).tolist() == [1, 3]
-    assert len(disputed(torch.zeros(80_000, dtype=torch.int64))) == 15_000
+    assert find_disputed(disputes).tolist() == [1, 3]
+    assert len(find_disputed(torch.zeros(80_000, dtype=torch.int64))) == 15_000
     with pytest.raises(AlbenchError, match="3 picks from 2"):
         diam_qp(disputes[:2], [], 3)
 

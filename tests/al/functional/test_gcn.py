@@ -12,7 +12,7 @@ from benchmark.al.networks.gcn import Gcn
 
 
 def test_adjacency_by_hand() -> None:
-    features = gcn.normalised(
+    features = gcn.normalise_rows(
         torch.tensor([[1.0, 0.0], [3.0, 4.0], [0.0, 2.0]], dtype=torch.float64)
     )
     similar = np.array([[0, 0.6, 0], [0.6, 0, 0.8], [0, 0.8, 0]])
@@ -25,7 +25,7 @@ def test_it_learns_to_tell_labelled_from_unlabelled() -> None:
     """Candidates near the labelled images get the higher scores."""
     torch.manual_seed(0)
     near, far, labelled = torch.randn(10, 8) + 3, torch.randn(10, 8) - 3, torch.randn(20, 8) + 3
-    features = gcn.normalised(torch.cat([near, far, labelled]))
+    features = gcn.normalise_rows(torch.cat([near, far, labelled]))
     network = Gcn(8, hidden=16)
     losses = gcn.train(network, features, 20, steps=150, lr=1e-2)
     assert losses[-1] < losses[0]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.preprocessing import MinMaxScaler
 
-from benchmark.al.functional.votes import combined, drawn, raw_scores, smallest
+from benchmark.al.functional.votes import combine_scores, draw_ties, raw_scores, smallest_positions
 from benchmark.errors import AlbenchError
 from tests.helpers.label_smoothing import smoothed_cross_entropy, soft_targets
 
@@ -21,18 +21,20 @@ def scores() -> torch.Tensor:
 
 def test_intended_is_min_max_per_model(scores: torch.Tensor) -> None:
     wanted = MinMaxScaler().fit_transform(scores.numpy().T).T.mean(axis=0)
-    np.testing.assert_allclose(combined(scores, "per_model").numpy(), wanted, atol=1e-12)
+    np.testing.assert_allclose(combine_scores(scores, "per_model").numpy(), wanted, atol=1e-12)
 
 
 def test_official_is_min_max_of_single_rows(scores: torch.Tensor) -> None:
     """Each model's scores as one row of 40 features, as the release hands them over: all zeros."""
     wanted = np.mean([MinMaxScaler().fit_transform(row[None])[0] for row in scores.numpy()], axis=0)
-    assert combined(scores, "official").tolist() == wanted.tolist() == [0.0] * 40
+    assert combine_scores(scores, "official").tolist() == wanted.tolist() == [0.0] * 40
 
 
 def test_a_model_without_differences_counts_for_nothing(scores: torch.Tensor) -> None:
     flat = torch.cat([scores[:1], torch.full((1, 40), 0.3, dtype=torch.float64)])
-    torch.testing.assert_close(combined(flat, "per_model"), combined(scores[:1], "per_model") / 2)
+    torch.testing.assert_close(
+        combine_scores(flat, "per_model"), combine_scores(scores[:1], "per_model") / 2
+    )
 
 
 def test_underflow_is_nan_as_released_and_mended_on_request() -> None:
@@ -43,7 +45,7 @@ def test_underflow_is_nan_as_released_and_mended_on_request() -> None:
     assert mended[0, 0] == 0.0
     assert mended[0, 1] == raw_scores(logits, "entropy")[0, 1]
     with pytest.raises(AlbenchError, match="not finite"):
-        smallest(combined(raw_scores(logits, "entropy"), "per_model"), 1)
+        smallest_positions(combine_scores(raw_scores(logits, "entropy"), "per_model"), 1)
 
 
 def test_official_picks_are_uniform_draws_with_nan_last() -> None:
@@ -51,7 +53,7 @@ def test_official_picks_are_uniform_draws_with_nan_last() -> None:
     zeros[[2, 5, 7]] = torch.nan
     counts = np.zeros(10)
     for seed in range(600):
-        picked = drawn(zeros, 4, np.random.default_rng(seed))
+        picked = draw_ties(zeros, 4, np.random.default_rng(seed))
         assert len(set(picked.tolist())) == 4
         counts[picked.numpy()] += 1
     assert counts[[2, 5, 7]].sum() == 0
@@ -59,13 +61,13 @@ def test_official_picks_are_uniform_draws_with_nan_last() -> None:
     np.testing.assert_allclose(
         counts[[0, 1, 3, 4, 6, 8, 9]], 600 * 4 / 7, atol=5 * np.sqrt(600 * 4 / 7 * 3 / 7)
     )
-    everything = drawn(zeros, 9, np.random.default_rng(0)).tolist()
+    everything = draw_ties(zeros, 9, np.random.default_rng(0)).tolist()
     assert {2, 5, 7} & set(everything[:7]) == set()
     assert len(set(everything)) == 9
 
 
 def test_smallest_keeps_the_order_of_equal_scores() -> None:
-    assert smallest(torch.tensor([1.0, 0.0, 0.0, -1.0, 0.0]), 3).tolist() == [3, 1, 2]
+    assert smallest_positions(torch.tensor([1.0, 0.0, 0.0, -1.0, 0.0]), 3).tolist() == [3, 1, 2]
 
 
 def test_label_smoothing_is_torchs() -> None:

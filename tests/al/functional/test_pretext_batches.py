@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.al.functional.bal_windows import batches, first_picks, hardest_first
+from benchmark.al.functional.bal_windows import first_picks, hardest_first, split_ranks
 from benchmark.al.functional.scores import normalised_confidence
 from benchmark.errors import AlbenchError, UsageError
 
@@ -38,9 +38,9 @@ def test_batches_cut_the_list_into_equal_parts(count: int, parts: int) -> None:
     ranked = np.random.default_rng(count).permutation(count)
     if parts > count:
         with pytest.raises(UsageError):
-            batches(ranked, parts)
+            split_ranks(ranked, parts)
         return
-    found = batches(ranked, parts)
+    found = split_ranks(ranked, parts)
     assert np.concatenate(found).tolist() == ranked.tolist()
     assert {len(part) for part in found} <= {count // parts, -(-count // parts)}
 

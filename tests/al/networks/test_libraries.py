@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from benchmark.al.networks import network, pretrain
+from benchmark.al.networks import build_network, pretrain
 from benchmark.al.networks.libraries import LibraryNetwork
 from benchmark.al.networks.measure import measure_model
 from benchmark.al.training.passes import find_head
@@ -22,7 +22,7 @@ from benchmark.spec.training import Model, WeightsFile
 
 def seeded(name: str, classes: int = 7, channels: int = 3, **params: object) -> nn.Module:
     torch.manual_seed(5)
-    return network(Model(name=name, params=params), classes, channels)  # type: ignore[arg-type]
+    return build_network(Model(name=name, params=params), classes, channels)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_grey_images_are_repeated() -> None:
 )
 def test_what_cannot_be_built(name: str, params: dict[str, object], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        network(Model(name=name, params=params), 7, 3)  # type: ignore[arg-type]
+        build_network(Model(name=name, params=params), 7, 3)  # type: ignore[arg-type]
 
 
 def stored(path: Path, state: dict[str, torch.Tensor]) -> WeightsFile:
@@ -119,7 +119,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 def test_weights_of_a_network_of_ones_own(tmp_path: Path) -> None:
     first = seeded("small_cnn", width=8)
-    second = network(Model(name="small_cnn", params={"width": 8}), 7, 3)
+    second = build_network(Model(name="small_cnn", params={"width": 8}), 7, 3)
     pretrain(second, tmp_path, stored(tmp_path / "small.pth", first.state_dict()))
     assert all(
         torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items()
@@ -156,5 +156,5 @@ def test_timms_logits_and_their_features(name: str, width: int, side: int, chann
 def test_timm_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
     with pytest.raises(UsageError, match="cannot import timm") as caught:
-        network(Model(name="timm:resnet18"), 7, 3)
+        build_network(Model(name="timm:resnet18"), 7, 3)
     assert "requirements-timm.lock" in caught.value.remedy

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.al.networks.ofa import Ofa, config, read_weights, round8
+from benchmark.al.networks.ofa import Ofa, network_config, read_weights, round8
 from benchmark.al.networks.ofa_nets import NETS, TARGETS, TEACHER
 from benchmark.errors import DataError, UsageError
 from tests.helpers.network_cost import macs, parameters
@@ -59,12 +59,12 @@ def test_round8_is_the_mobilenet_rule() -> None:
 
 
 def test_names_and_numbers_of_networks() -> None:
-    assert config(11) is NETS["s7edge_lat@29ms_top1@70.5_finetune@25"]
-    assert config("teacher").name == TEACHER
+    assert network_config(11) is NETS["s7edge_lat@29ms_top1@70.5_finetune@25"]
+    assert network_config("teacher").name == TEACHER
     assert len({net.name for net in TARGETS}) == len(TARGETS) == 12
     for wrong in (12, -1, "note11"):
         with pytest.raises(UsageError, match="no once-for-all network"):
-            config(wrong)
+            network_config(wrong)
 
 
 def test_start_from_scratch() -> None:

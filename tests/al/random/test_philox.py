@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchmark.al.random.philox import Counter, below, philox4x32, uniform
+from benchmark.al.random.philox import Counter, philox4x32, to_integers, to_uniform
 from tests.helpers.pillow_reference import words_of
 
 WORDS = st.integers(0, 2**32 - 1)
@@ -98,7 +98,7 @@ def test_every_part_of_the_counter_and_the_key_matters() -> None:
 
 
 def test_uniform_takes_the_upper_24_bits() -> None:
-    ends = uniform(torch.tensor([0, 255, 256, 2**31, 2**32 - 1]))
+    ends = to_uniform(torch.tensor([0, 255, 256, 2**31, 2**32 - 1]))
     assert ends.dtype == torch.float32
     assert ends.tolist() == [0.0, 0.0, 2.0**-24, 0.5, 1 - 2.0**-24]
     drawn = Counter(KEY).uniform(torch.arange(20_000), 0, 0, 2)
@@ -112,7 +112,7 @@ def test_integers_lie_below_high(high: int) -> None:
     drawn = Counter(KEY).integers(torch.arange(20_000), 1, 2, high)
     assert drawn.shape == (20_000,)
     assert 0 <= int(drawn.min()) <= int(drawn.max()) < high
-    assert below(torch.tensor([0, 2**32 - 1]), high).tolist() == [0, high - 1]
+    assert to_integers(torch.tensor([0, 2**32 - 1]), high).tolist() == [0, high - 1]
     if 1 < high <= 1000:
         assert stats.chisquare(torch.bincount(drawn, minlength=high).numpy()).pvalue > 0.01
 

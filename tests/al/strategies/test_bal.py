@@ -12,7 +12,7 @@ import torch
 
 from benchmark.al import registry
 from benchmark.al.acquisition import acquire, initial_pool
-from benchmark.al.functional.bal_windows import quota
+from benchmark.al.functional.bal_windows import count_share
 from benchmark.al.pool import Pool
 from benchmark.al.random.streams import Streams
 from benchmark.al.strategies.base import Strategy
@@ -178,7 +178,7 @@ def ranked_pool(size: int, seed: int = 3) -> tuple[dict[str, torch.Tensor], np.n
 def test_picks_come_from_the_published_windows(name: str, regime: str) -> None:
     beta, first, later, windows = PUBLISHED[name, regime]
     size = SIZES[name]
-    budgets = [quota(share, size) for share in SHARES[regime]]
+    budgets = [count_share(share, size) for share in SHARES[regime]]
     assert budgets == [first, *[later] * (len(windows) - 1)]
     statics, rank = ranked_pool(size)
     bought, pool, noise, views = experiment(bal(beta=beta), size, budgets, statics)
@@ -202,7 +202,7 @@ def test_picks_come_from_the_published_windows(name: str, regime: str) -> None:
 def test_large_regime_stays_below_its_ceiling(name: str) -> None:
     beta, ceiling, share = LARGE[name]
     size = SIZES[name]
-    budgets = [quota(10, size)] * 10
+    budgets = [count_share(10, size)] * 10
     statics, rank = ranked_pool(size)
     bought, pool, _, _ = experiment(bal(beta=beta, sampler="random"), size, budgets, statics)
     found = 100 * len(pool.labelled) / size

@@ -19,20 +19,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.al.functional import bald as bald_
-from benchmark.al.functional.bait import bait, fisher_weights
+from benchmark.al.functional.bait import fisher_weights, select_bait
 from benchmark.al.functional.clustering import (
     cluster,
     linkage_clusters,
     nearest_to_centres,
     typicality,
 )
-from benchmark.al.functional.coverage import BallCover, herding, pure_radius
+from benchmark.al.functional.coverage import BallCover, pure_radius, select_herding
 from benchmark.al.functional.lazy_greedy import lazy_greedy
 from benchmark.al.functional.mixing import (
     changed_by_dropout,
     class_anchors,
-    falcun,
     flipped_by_mixing,
+    select_falcun,
 )
 from benchmark.al.strategies import Strategy, View
 from benchmark.al.strategies.alfa_mix import AlfaMix
@@ -235,7 +235,7 @@ def test_the_pure_radius_is_the_largest_one() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_max_herding_beside_scikit_activeml(seed: int) -> None:
     candidates, labelled = points(seed)
-    ours = herding(candidates, labelled, 10, sigma=0.8).tolist()
+    ours = select_herding(candidates, labelled, 10, sigma=0.8).tolist()
     theirs = other(
         "MaxHerding",
         candidates,
@@ -412,12 +412,12 @@ def test_falcun_beside_scikit_activeml(gamma: float) -> None:
         for row, pick in zip(ends, picks, strict=True)
     ]
     source = cast(np.random.Generator, SimpleNamespace(random=lambda: middles.pop(0)))
-    assert falcun(probs, 15, gamma, source).tolist() == picks and not middles
+    assert select_falcun(probs, 15, gamma, source).tolist() == picks and not middles
 
 
 def test_falcun_by_its_equations() -> None:
     probs = numbers(20, CLASSES).softmax(dim=1).double()
-    source, ours = rng(2), falcun(probs, 6, 3.0, rng(2)).tolist()
+    source, ours = rng(2), select_falcun(probs, 6, 3.0, rng(2)).tolist()
     best = probs.sort(dim=1, descending=True).values
     uncertainty = [float(1 - (row[0] - row[1])) for row in best]
     diversity = list(uncertainty)
@@ -613,7 +613,9 @@ def test_bait_of_two_classes_is_that_of_the_whole_information(seed: int) -> None
     rows = rows[:24]
     probs = (2 * numbers(24, 2, seed=31)).softmax(dim=1)
     of_known = numbers(KNOWN, 2, seed=32).softmax(dim=1)
-    ours = bait(rows, fisher_weights(probs), known, fisher_weights(of_known), 4, 0.5, 2).tolist()
+    ours = select_bait(
+        rows, fisher_weights(probs), known, fisher_weights(of_known), 4, 0.5, 2
+    ).tolist()
     each, base = full_fisher(rows, probs), full_fisher(known, of_known).sum(dim=0)
     whole, size = each.sum(dim=0) + base, 2 * WIDTH
 

@@ -19,10 +19,10 @@ from benchmark.al.random.philox import Counter
 from benchmark.al.training.passes import (
     ASSUMED,
     PERTURBATION,
+    draw_normal,
     dropout_passes,
     find_head,
     head_outputs,
-    normal,
     perturbed_copies,
 )
 from benchmark.errors import UsageError
@@ -131,14 +131,16 @@ def test_perturbed_weights_move_by_the_stated_length_and_others_stay() -> None:
 
 
 def test_normal_numbers() -> None:
-    drawn = normal(COUNTER, 1, 0, 400_003).double()
+    drawn = draw_normal(COUNTER, 1, 0, 400_003).double()
     assert (
         len(drawn) == 400_003
         and abs(float(drawn.mean())) < 0.01
         and abs(float(drawn.std()) - 1) < 0.01
     )
     assert abs(float((drawn.abs() < 1.96).double().mean()) - 0.95) < 0.002
-    assert torch.equal(drawn[:100], normal(COUNTER, 1, 0, 100).double()), "however many are drawn"
+    assert torch.equal(drawn[:100], draw_normal(COUNTER, 1, 0, 100).double()), (
+        "however many are drawn"
+    )
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])

@@ -28,19 +28,19 @@ from adapters import (
 )
 from adapters._networks import stages_of
 from benchmark.al.functional.bal_windows import (
-    batches,
+    count_share,
     first_picks,
     hardest_first,
-    quota,
+    split_ranks,
     sub_pool,
-    window,
+    window_bounds,
 )
-from benchmark.al.functional.cluster_distance import cluster_distance_difference, ranked
-from benchmark.al.functional.scores import entropy, normalised_confidence, top
+from benchmark.al.functional.cluster_distance import cluster_distance_difference, rank_differences
+from benchmark.al.functional.scores import entropy, normalised_confidence, top_positions
 from benchmark.al.networks.resnet_bal import ResNetBottleneck
 from benchmark.al.networks.resnet_cifar import ResNetCifar
 from benchmark.al.networks.vgg_bn import DEPTHS, VggBn
-from benchmark.al.training.schedules import rate
+from benchmark.al.training.schedules import learning_rate_at
 from benchmark.errors import UsageError
 from benchmark.spec.training import MultiStep
 from tests.helpers.network_cost import macs, parameters
@@ -128,7 +128,7 @@ def cluster_distances(inputs, expected, tolerance, npz, case):
     found = cluster_distance_difference(features, centres)
     if "cdd" in expected:
         close(found, expected["cdd"], f"abs {absolute}")
-    order, wanted = ranked(found), torch.tensor(expected["sorted_pool"])
+    order, wanted = rank_differences(found), torch.tensor(expected["sorted_pool"])
     if kind == "float64":
         assert torch.equal(order, wanted)
     # In float32 neighbours may swap where their gap is below the tolerance: every place still holds
@@ -139,12 +139,12 @@ def cluster_distances(inputs, expected, tolerance, npz, case):
 @adapter("16_bal_windows")
 def windows(inputs, expected, tolerance, npz, case):
     size, shares = inputs["N"], inputs["per_samples_list"]
-    given(expected, "num_samples_list", [quota(share, size) for share in shares])
+    given(expected, "num_samples_list", [count_share(share, size) for share in shares])
     ranks, labelled = np.arange(size), np.empty(0, dtype=np.int64)
     rows = {row.get("cycle", place): row for place, row in enumerate(expected["cycles"])}
     for cycle, share in enumerate(shares):
-        span = window(cycle, len(shares), size, inputs["beta"], inputs["addendum"])
-        inside, wanted = sub_pool(ranks, labelled, span), quota(share, size)
+        span = window_bounds(cycle, len(shares), size, inputs["beta"], inputs["addendum"])
+        inside, wanted = sub_pool(ranks, labelled, span), count_share(share, size)
         # Cycle 0 buys the head of its slice (or, asked for, its tail); the later ones what the
         # stand-in for the sampler takes.
         last = inputs.get("pick", "first") == "last" if cycle else inputs.get("first") == "low1st"
@@ -175,12 +175,16 @@ def confidence(inputs, expected, tolerance, npz, case):
     score, uncertainty = normalised_confidence(logits), entropy(logits.softmax(dim=1))
     if "confidence_score" in expected:
         close(score, expected["confidence_score"], text)
-    picks = top(-score, count).tolist()
+    picks = top_positions(-score, count).tolist()
     given(expected, "confidence_picks_in_order", picks)
     given(expected, "confidence_picks_set", sorted(picks))
     if "entropy_score" in expected:
         close(uncertainty, expected["entropy_score"], text)
-    given(expected, "entropy_intended_largest_n_set", sorted(top(uncertainty, count).tolist()))
+    given(
+        expected,
+        "entropy_intended_largest_n_set",
+        sorted(top_positions(uncertainty, count).tolist()),
+    )
     # What the release does instead with numpy 1.26 and later: a list of one-element tensors is a
     # column, and sorting along its last axis orders nothing, so the first image of the sub-pool is
     # returned `count` times.
@@ -238,7 +242,7 @@ def pretext_batches(inputs, expected, tolerance, npz, case):
     if "loss_formula" in inputs:
         losses = formula_losses(inputs["loss_formula"], inputs["n"])
         sizes = expected["batch_sizes"]
-        found = batches(hardest_first(losses, "text"), len(sizes))
+        found = split_ranks(hardest_first(losses, "text"), len(sizes))
         assert [len(batch) for batch in found] == sizes
         for name in expected:
             match = ENDS.match(name)
@@ -260,7 +264,7 @@ def pretext_batches(inputs, expected, tolerance, npz, case):
         given(expected, "cycle0_sha1_order", sha1(first))
         return
     score = normalised_confidence(formula_logits(inputs["logit_formula"], inputs["m"]))
-    picks = top(-score, inputs["n"])
+    picks = top_positions(-score, inputs["n"])
     assert check_ends(score, expected, "score", tolerance["score"]) + check_ends(
         picks, expected, "picked"
     )
@@ -285,7 +289,7 @@ def rates(inputs, expected, tolerance, npz, case):
     # A loop that begins later still starts its schedule at the beginning.
     epochs, full = inputs["epochs"], inputs.get("lr", 0.1)
     found = [
-        rate(schedule, full, epoch, 0, epochs, 1)
+        learning_rate_at(schedule, full, epoch, 0, epochs, 1)
         for epoch in range(epochs - inputs.get("start_epoch", 0))
     ]
     close(found, expected["lr_per_epoch"], f"abs {tolerance['abs']}")

@@ -31,7 +31,7 @@ from benchmark.al.functional.losses import (
     softmax_mse,
     vae_loss,
 )
-from benchmark.al.functional.scores import top
+from benchmark.al.functional.scores import top_positions
 from benchmark.al.networks.gcn import Gcn
 from benchmark.al.networks.vae import Discriminator, Encoded, Vae
 from benchmark.errors import AlbenchError
@@ -63,9 +63,9 @@ def badge_embedding(
     inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Expected
 ) -> None:
     probs, features = tensor(inputs["logits"]).softmax(dim=1), tensor(inputs["features"])
-    residual = badge.residuals(probs, tensor(inputs["true_labels"]))
+    residual = badge.label_residuals(probs, tensor(inputs["true_labels"]))
     vectors = tensor(expected["embedding_true_label"])
-    close(badge.embedding(residual, features), vectors, tolerance["float64"])
+    close(badge.gradient_embedding(residual, features), vectors, tolerance["float64"])
     norms = badge.squared_norms(residual, features)
     for place in range(len(vectors)):
         found = badge.squared_distances(residual, features, norms, torch.tensor(place))
@@ -122,7 +122,7 @@ def graph_baselines(
     raw = tensor(inputs["backbone_features"])
     candidates = inputs["SUBSET"]
     budget = inputs["ADDENDUM"]
-    features = gcn.normalised(raw)
+    features = gcn.normalise_rows(raw)
     graph = gcn.adjacency(features)
     check_rows(features, expected, "normalised_features", first)
     check_rows(graph, expected, "adjacency", first)
@@ -151,7 +151,9 @@ def graph_baselines(
     if "final_scores" in expected:
         close(nodes.labelled, expected["final_scores"], later)
     check_rows(nodes.embedding, expected, "final_embedding", later)
-    uncertain = top(gcn.uncertainty(nodes.labelled[:candidates], inputs["margin"]), budget)
+    uncertain = top_positions(
+        gcn.uncertainty(nodes.labelled[:candidates], inputs["margin"]), budget
+    )
     core = k_center_greedy(nodes.embedding[:candidates], nodes.embedding[candidates:], budget)
     for method, picks in (("UncertainGCN", uncertain), ("CoreGCN", core)):
         if method not in expected:

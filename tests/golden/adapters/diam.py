@@ -32,18 +32,18 @@ from benchmark.al.functional.votes import (
     OVERSAMPLING,
     Kind,
     cal_candidates,
-    combined,
+    combine_scores,
     diam_candidates,
     disagreement,
-    drawn,
+    draw_ties,
     raw_scores,
-    smallest,
+    smallest_positions,
     vote_entropy,
 )
 from benchmark.al.networks.ofa import Ofa
 from benchmark.al.networks.outputs import Outputs
 from benchmark.al.objectives.supervised import Supervised
-from benchmark.al.training.schedules import rate, snapshot_epochs
+from benchmark.al.training.schedules import learning_rate_at, snapshot_epochs
 from benchmark.spec.load import load_suite
 from benchmark.spec.training import Cosine
 from tests.helpers.label_smoothing import smoothed_cross_entropy, soft_targets
@@ -172,22 +172,22 @@ def uncertainty(inputs, expected, tolerance, npz, case):
         raw = raw_scores(logits, kind)
         if "raw_score_per_model" in wanted:
             close(raw, wanted["raw_score_per_model"], tolerance["raw"])
-        official = combined(raw, "official")
+        official = combine_scores(raw, "official")
         if "official_mean_scaled_score" in wanted:
             np.testing.assert_array_equal(official.numpy(), wanted["official_mean_scaled_score"])
         finite = official[official.isfinite()]
         given(wanted, "official_all_finite_scores_are_zero", bool((finite == 0).all()))
         lost = torch.nonzero(official.isnan()).flatten().tolist()
         given(wanted, "nan_positions", lost)
-        picked = drawn(official, budget, np.random.default_rng(0)).tolist()
+        picked = draw_ties(official, budget, np.random.default_rng(0)).tolist()
         assert len(set(picked)) == budget
         assert len(finite) < budget or not set(picked) & set(lost)
         if not lost and "derived_intended_mean_scaled_score" in wanted:
             text = tolerance["derived"].partition(";")[0]
-            intended = combined(raw_scores(logits, kind, underflow="zero"), "per_model")
+            intended = combine_scores(raw_scores(logits, kind, underflow="zero"), "per_model")
             close(intended, wanted["derived_intended_mean_scaled_score"], text)
             if "derived_gap_at_cut" in wanted and wanted["derived_gap_at_cut"] >= bounds(text)[0]:
-                picks = pool[smallest(intended, budget).numpy()]
+                picks = pool[smallest_positions(intended, budget).numpy()]
                 assert sorted(picks.tolist()) == sorted(wanted["derived_intended_picks_in_order"])
 
 
@@ -300,7 +300,8 @@ def cosine(inputs, expected, tolerance, npz, case):
     assert steps * epochs == inputs.get("total_steps", steps * epochs)
     schedule, text = Cosine(kind="cosine"), f"abs {tolerance['abs']}"
     rates = [
-        rate(schedule, full, step // steps, step, epochs, steps) for step in range(steps * epochs)
+        learning_rate_at(schedule, full, step // steps, step, epochs, steps)
+        for step in range(steps * epochs)
     ]
     if "lr_per_step" in expected:
         close(rates, expected["lr_per_step"], text)

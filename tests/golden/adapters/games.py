@@ -15,7 +15,7 @@ from benchmark.al.networks.gcn import Gcn
 from benchmark.al.networks.vae import Discriminator, Vae
 from benchmark.al.strategies._seeded import Chance
 from benchmark.al.strategies.base import Picks, View
-from benchmark.al.strategies.vaal import TaVaal, Vaal, played
+from benchmark.al.strategies.vaal import TaVaal, Vaal, play_game
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -86,7 +86,7 @@ def game(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case: Exp
 
     shown, budget, text = view(), inputs["budget"], tolerance["float64"]
     found = strategy.game(shown)
-    scores = played(found, shown, budget)
+    scores = play_game(found, shown, budget)
     given(expected, "iterations", len(found.losses))
     measured = {
         "vae_loss_last_step": [float(coded) for coded, _ in found.losses],

@@ -23,8 +23,8 @@ from adapters._watching import (
 )
 from adapters.bal import vgg_params
 from benchmark.al.datasets import Dataset, Part
-from benchmark.al.functional.bal_windows import batches, hardest_first, quota
-from benchmark.al.functional.cluster_distance import ranked
+from benchmark.al.functional.bal_windows import count_share, hardest_first, split_ranks
+from benchmark.al.functional.cluster_distance import rank_differences
 from benchmark.al.learner import Learner
 from benchmark.al.loop import run
 from benchmark.al.objectives.base import CycleData, Orders
@@ -217,7 +217,7 @@ def check_scores(row, view, scores, tolerance):
 def bal(inputs, expected, tolerance, npz, case):
     suite, shares = "bal/cifar10-base", inputs["percent"]
     assert len(shares) >= inputs["cycles"]
-    first, *budgets = [quota(share, inputs["pool"]) for share in shares]
+    first, *budgets = [count_share(share, inputs["pool"]) for share in shares]
     released = pinned(suite, "bal", "released", {}).protocol
     views = {
         "protocol.views.train": released.views.train,
@@ -247,7 +247,7 @@ def bal(inputs, expected, tolerance, npz, case):
     if "cdd" in expected:
         scale = float(np.abs(expected["cdd"]).max())
         close(statics["pretext.cdd"], expected["cdd"], f"abs {1e-6 * scale:.12f}")
-    given(expected, "ranked", ranked(statics["pretext.cdd"]).tolist())
+    given(expected, "ranked", rank_differences(statics["pretext.cdd"]).tolist())
     check_training(
         recorder.model[0], expected, inputs["main"]["epochs"], inputs["cycles"], tolerance
     )
@@ -283,7 +283,7 @@ def pt4al(inputs, expected, tolerance, npz, case):
     recorder, watched, _, statics = replayed(trial, inputs)
     check_pretext(recorder, statics, expected, inputs, tolerance)
     losses = statics["pretext.loss"].double().numpy()
-    parts = batches(hardest_first(losses, trial.strategy.params["order"]), inputs["cycles"])
+    parts = split_ranks(hardest_first(losses, trial.strategy.params["order"]), inputs["cycles"])
     if "batches" in expected:
         assert [part.tolist() for part in parts] == [list(part) for part in expected["batches"]]
     assert sum(map(len, parts)) == pool

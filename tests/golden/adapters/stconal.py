@@ -31,7 +31,7 @@ from adapters._networks import check_counts, check_trunk, counted_network, forwa
 from adapters._views import Listed, view_of
 from benchmark.al.functional.averaging import WeightAverage, refresh_batch_norm
 from benchmark.al.functional.kcenter import k_center_greedy
-from benchmark.al.functional.scores import consistency, top
+from benchmark.al.functional.scores import consistency, top_positions
 from benchmark.al.networks.loss_prediction import LossPrediction
 from benchmark.al.networks.outputs import Outputs
 from benchmark.al.networks.resnet_cifar import ResNetCifar
@@ -39,7 +39,7 @@ from benchmark.al.networks.resnet_imagenet import ResNetImagenet
 from benchmark.al.networks.vgg_plain import VggPlain
 from benchmark.al.pool import Pool
 from benchmark.al.strategies.random import Random
-from benchmark.al.training.schedules import rate
+from benchmark.al.training.schedules import learning_rate_at
 from benchmark.spec.data import Imbalance
 from benchmark.spec.training import CosineRestarts, MultiStep
 
@@ -76,7 +76,7 @@ def selection(inputs: Any, expected: Expected, tolerance: Any, npz: Arrays, case
     kind = float_kind(inputs["teacher_logits_by_pool_index"])
     if "score_of_candidate" in expected:
         close(scores, expected["score_of_candidate"], part(tolerance["scores"], kind))
-    picked = candidates[top(scores, budget).numpy()]
+    picked = candidates[top_positions(scores, budget).numpy()]
     if "must_contain" in expected:
         contains(picked, expected)
         return
@@ -185,7 +185,7 @@ def learning_rate(
             text = tolerance["cosine"]
         case other:
             raise AssertionError(f"an unknown schedule: {other}")
-    rates = [rate(schedule, lr, epoch, epoch, epochs, 1) for epoch in range(epochs)]
+    rates = [learning_rate_at(schedule, lr, epoch, epoch, epochs, 1) for epoch in range(epochs)]
     assert any(name.startswith("lr_per_epoch") for name in expected)
     for name in expected:
         if name.startswith("lr_per_epoch"):

@@ -45,7 +45,7 @@ from benchmark.al.strategies.random import Random
 from benchmark.al.strategies.tod import Tod
 from benchmark.al.training.joint_batch import forward_separately
 from benchmark.al.training.numerics import Number
-from benchmark.al.training.schedules import rate
+from benchmark.al.training.schedules import learning_rate_at
 from benchmark.errors import AlbenchError
 from benchmark.spec.training import MultiStep
 
@@ -194,7 +194,7 @@ def learning_rate(
     for name in expected:
         constant = "module" in name and "lr" in name
         rates = [
-            inputs["lr"] if constant else rate(schedule, inputs["lr"], e, e, epochs, 1)
+            inputs["lr"] if constant else learning_rate_at(schedule, inputs["lr"], e, e, epochs, 1)
             for e in range(epochs)
         ]
         close(rates, expected[name], tolerance["abs"])
