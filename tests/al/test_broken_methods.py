@@ -57,21 +57,22 @@ def reached(
 
 
 def shuffle_labels(learner: Learner) -> None:
-    order = torch.randperm(
-        len(learner.parts.train_labels), generator=torch.Generator().manual_seed(0)
-    )
+    order = draw_order(len(learner.parts.train_labels))
     learner.parts.train_labels.copy_(learner.parts.train_labels[order].clone())
 
 
+def draw_order(count: int) -> torch.Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))
+
+
 def freeze(learner: Learner) -> None:
-    optimizer = learner._optimizer
+    make = learner._optimizer
+    learner._optimizer = lambda: hold_still(make())  # type: ignore[method-assign]
 
-    def frozen() -> torch.optim.Optimizer:
-        made = optimizer()
-        made.step = lambda *_: None  # type: ignore[method-assign]
-        return made
 
-    learner._optimizer = frozen  # type: ignore[method-assign]
+def hold_still(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    optimizer.step = lambda *_: None  # type: ignore[method-assign]
+    return optimizer
 
 
 def test_a_training_that_learns_is_far_above_chance(cache: Path) -> None:
@@ -105,7 +106,7 @@ FEW: dict[str, Any] = {
 """What shrinks the methods of the quickstart to seconds, in which they learn."""
 
 
-def measured(method: str, place: Path) -> list[Measurement]:
+def measure_trial(method: str, place: Path) -> list[Measurement]:
     """The two cycles of a small trial, which shares nothing with others; none where it failed."""
     (made,) = find_suite("quickstart/digits", SUITES).trials(methods=[method], seeds=[0], sets=FEW)
     place.mkdir()
@@ -122,46 +123,38 @@ def committed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[
 
     def by_method(method: str) -> list[Measurement]:
         if method not in found:
-            found[method] = measured(method, tmp_path_factory.mktemp("committed") / "trial")
+            found[method] = measure_trial(method, tmp_path_factory.mktemp("committed") / "trial")
         return found[method]
 
     return by_method
 
 
-def shuffled_labels(patched: pytest.MonkeyPatch) -> None:
+def shuffle_all_labels(patched: pytest.MonkeyPatch) -> None:
     load = datasets.load
 
     def shuffled(*given: Any, **options: Any) -> datasets.Dataset:
         found = load(*given, **options)
-        order = torch.randperm(len(found.train.labels), generator=torch.Generator().manual_seed(0))
-        return replace(
-            found, train=replace(found.train, labels=found.train.labels[order.numpy()].copy())
-        )
+        order = draw_order(len(found.train.labels)).numpy()
+        return replace(found, train=replace(found.train, labels=found.train.labels[order]))
 
     patched.setattr(datasets, "load", shuffled)
 
 
-def frozen_network(patched: pytest.MonkeyPatch) -> None:
-    made = Learner._optimizer
-
-    def frozen(learner: Learner) -> torch.optim.Optimizer:
-        optimizer = made(learner)
-        optimizer.step = lambda *_: None  # type: ignore[method-assign]
-        return optimizer
-
-    patched.setattr(Learner, "_optimizer", frozen)
+def freeze_networks(patched: pytest.MonkeyPatch) -> None:
+    make = Learner._optimizer
+    patched.setattr(Learner, "_optimizer", lambda learner: hold_still(make(learner)))
 
 
-def teacher_never_moved(patched: pytest.MonkeyPatch) -> None:
+def keep_teacher(patched: pytest.MonkeyPatch) -> None:
     patched.setattr(cod, "ema_update", lambda *_, **__: None)
 
 
-def unlabelled_term_left_out(patched: pytest.MonkeyPatch) -> None:
+def drop_unlabelled_term(patched: pytest.MonkeyPatch) -> None:
     whole = cod.cod_loss
     patched.setattr(cod, "cod_loss", lambda *given: whole(*given[:-1], 0.0))
 
 
-def average_of_one_snapshot(patched: pytest.MonkeyPatch) -> None:
+def average_one_snapshot(patched: pytest.MonkeyPatch) -> None:
     update = WeightAverage.update
 
     def first_only(average: WeightAverage, model: nn.Module) -> None:
@@ -171,7 +164,7 @@ def average_of_one_snapshot(patched: pytest.MonkeyPatch) -> None:
     patched.setattr(WeightAverage, "update", first_only)
 
 
-def students_never_taken_anew(patched: pytest.MonkeyPatch) -> None:
+def keep_first_student(patched: pytest.MonkeyPatch) -> None:
     students = SnapshotRecorder.students
     patched.setattr(
         SnapshotRecorder,
@@ -180,46 +173,46 @@ def students_never_taken_anew(patched: pytest.MonkeyPatch) -> None:
     )
 
 
-def window_not_advanced(patched: pytest.MonkeyPatch) -> None:
-    window = bal.window
-    patched.setattr(bal, "window", lambda _, *sizes: window(0, *sizes))
+def keep_first_window(patched: pytest.MonkeyPatch) -> None:
+    bounds = bal.window_bounds
+    patched.setattr(bal, "window_bounds", lambda _, *sizes: bounds(0, *sizes))
 
 
-def equal_pretext_losses(patched: pytest.MonkeyPatch) -> None:
+def level_pretext_losses(patched: pytest.MonkeyPatch) -> None:
     order = bal.hardest_first
     patched.setattr(bal, "hardest_first", lambda losses, by: order(0 * losses, by))
 
 
-def votes_for_one_class(patched: pytest.MonkeyPatch) -> None:
+def vote_for_one_class(patched: pytest.MonkeyPatch) -> None:
     of = VoteRecorder.of
     patched.setattr(VoteRecorder, "of", lambda recorder, chosen: 0 * of(recorder, chosen))
 
 
-def votes_not_recorded(patched: pytest.MonkeyPatch) -> None:
+def record_no_votes(patched: pytest.MonkeyPatch) -> None:
     patched.setattr(VoteRecorder, "after_epoch", lambda *_: None)
 
 
-def accuracies(rows: list[Measurement]) -> list[float]:
+def list_accuracies(rows: list[Measurement]) -> list[float]:
     return [row.metrics["accuracy"] for row in rows]
 
 
 @pytest.mark.parametrize(
     ("method", "damage", "parted"),
     [
-        ("tod+cod", shuffled_labels, "cycle 0: metrics.accuracy"),
-        ("tod+cod", teacher_never_moved, "cycle 0: metrics"),
-        ("tod+cod", unlabelled_term_left_out, "cycle 0: metrics"),
-        ("stconal", shuffled_labels, "cycle 0: metrics.accuracy"),
-        ("stconal", frozen_network, "cycle 0: metrics.accuracy"),
-        ("stconal", average_of_one_snapshot, "cycle 0: metrics.accuracy/averaged"),
-        ("stconal", students_never_taken_anew, "cycle 1: labelled_digest"),
-        ("bal", shuffled_labels, "cycle 0: metrics.accuracy"),
-        ("bal", window_not_advanced, "cycle 1: labelled_digest"),
-        ("pt4al", equal_pretext_losses, "cycle 1: labelled_digest"),
-        ("diam(2)", shuffled_labels, "cycle 0: metrics.accuracy"),
-        ("diam(2)", frozen_network, "cycle 0: metrics.accuracy"),
-        ("diam(2)", votes_for_one_class, "cycle 1: labelled_digest"),
-        ("diam(2)", votes_not_recorded, ""),
+        ("tod+cod", shuffle_all_labels, "cycle 0: metrics.accuracy"),
+        ("tod+cod", keep_teacher, "cycle 0: metrics"),
+        ("tod+cod", drop_unlabelled_term, "cycle 0: metrics"),
+        ("stconal", shuffle_all_labels, "cycle 0: metrics.accuracy"),
+        ("stconal", freeze_networks, "cycle 0: metrics.accuracy"),
+        ("stconal", average_one_snapshot, "cycle 0: metrics.accuracy/averaged"),
+        ("stconal", keep_first_student, "cycle 1: labelled_digest"),
+        ("bal", shuffle_all_labels, "cycle 0: metrics.accuracy"),
+        ("bal", keep_first_window, "cycle 1: labelled_digest"),
+        ("pt4al", level_pretext_losses, "cycle 1: labelled_digest"),
+        ("diam(2)", shuffle_all_labels, "cycle 0: metrics.accuracy"),
+        ("diam(2)", freeze_networks, "cycle 0: metrics.accuracy"),
+        ("diam(2)", vote_for_one_class, "cycle 1: labelled_digest"),
+        ("diam(2)", record_no_votes, ""),
     ],
 )
 def test_a_broken_part_is_caught_beside_committed_records(
@@ -233,9 +226,9 @@ def test_a_broken_part_is_caught_beside_committed_records(
     """In the environment of the committed trial, and in another one, as every change of the code
     makes it."""
     sound = committed(method)
-    assert min(accuracies(sound)) > 4 * CHANCE
+    assert min(list_accuracies(sound)) > 4 * CHANCE
     damage(monkeypatch)
-    broken = measured(method, tmp_path / "broken")
+    broken = measure_trial(method, tmp_path / "broken")
     suite = find_suite("quickstart/digits", SUITES)
     here = regress(suite, broken, sound)
     elsewhere = regress(suite, [replace(row, env_id="elsewhere") for row in broken], sound)
@@ -247,8 +240,8 @@ def test_a_broken_part_is_caught_beside_committed_records(
     assert here.exit_code is (Exit.DISCREPANCY if parted else Exit.NOT_MEASURED)
     assert elsewhere.exit_code is not Exit.OK
     assert str(here.trials[0].divergence or "").startswith(parted)
-    if damage in (shuffled_labels, frozen_network):
-        assert max(accuracies(broken)) < 2 * CHANCE
+    if damage in (shuffle_all_labels, freeze_networks):
+        assert max(list_accuracies(broken)) < 2 * CHANCE
 
 
 # --------------------------------------------------------------------------- profiles of the papers
