@@ -21,7 +21,7 @@ from benchmark.runs.events import Record
 from benchmark.runs.store import RejectedRecord, Store, data_free_id
 from benchmark.spec.groups import ALL, GROUPS, expand_groups, group_methods
 from benchmark.spec.load import SuiteFile, with_own_code
-from benchmark.spec.selectors import Selection, Selector
+from benchmark.spec.selectors import Selection, Selector, format_seeds
 from benchmark.spec.suite import Component, Method, Trial
 from benchmark.text import format_flops, toml_value
 
@@ -412,7 +412,7 @@ def _next_commands(
     known = _own_methods(selection, suite)
     chosen += ["--methods", ",".join(known)] if known else []
     chosen += own_arguments(selection)
-    seeds = ["--seeds", ",".join(map(str, selection.seeds))] if selection.seeds else []
+    seeds = ["--seeds", format_seeds(selection.seeds)] if selection.seeds else []
     verbs = {} if complete else {MISSING: ["run", *chosen, *seeds]}
     # Pairs with committed records need the seeds of these: more seeds decide nothing there.
     more = (

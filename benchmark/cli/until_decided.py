@@ -15,7 +15,7 @@ from benchmark.api.compare import chosen_methods, compare_suite
 from benchmark.api.workspace import Workspace
 from benchmark.errors import Exit, UsageError
 from benchmark.spec.load import SuiteFile
-from benchmark.spec.selectors import Selection, Selector
+from benchmark.spec.selectors import Selection, Selector, format_seeds
 
 if TYPE_CHECKING:
     from benchmark.verdicts.results import SuiteVerdict
@@ -108,7 +108,7 @@ def _run_suite(
         "--looks",
         ",".join(map(str, looks)),
         "--seeds",
-        _format_seeds(seeds),
+        format_seeds(seeds),
     ]
     command += ["--profile", selection.profile] if selection.profile != "paper" else []
     command += ["--variant", selection.variant] if selection.variant != "as_published" else []
@@ -158,12 +158,3 @@ def _decidable_verdicts(judgement: SuiteVerdict) -> Iterable[tuple[str, str, set
     for claim in judgement.claims:
         if claim.outcome not in ("not_testable", "missing"):
             yield f"claim {claim.id}", str(claim.outcome), set(claim.methods)
-
-
-def _format_seeds(seeds: Iterable[int]) -> str:
-    found = sorted(seeds)
-    return (
-        f"{found[0]}-{found[-1]}"
-        if found == list(range(found[0], found[-1] + 1))
-        else ",".join(map(str, found))
-    )

@@ -244,9 +244,31 @@ def check_record(folder: Path) -> Record:
 def _sound_record(folder: Path) -> Record:
     """`check_record` by what lies in the folder itself."""
     out = output_folder(folder)
-    path = out / "record.json"
+    record = _read_sound(folder, out, _seen(out / "record.json"), _seen(out / "events.jsonl"))
+    if out != folder and (found := files.describe_irregular(out)):
+        raise ValueError(
+            f"what lies beside it was not left by a worker of ours: {text.clean_line(found)}"
+        )
+    return record
+
+
+def _seen(path: Path) -> tuple[int, ...]:
+    """What changes with every write to a file; a program cannot set the time of the change of its
+    inode."""
+    found = files.stat_file(path)
+    return (
+        () if found is None else (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    )
+
+
+@lru_cache(maxsize=8192)
+def _read_sound(
+    folder: Path, out: Path, record_seen: tuple[int, ...], events_seen: tuple[int, ...]
+) -> Record:
+    """A record that its own events seal. Verbs ask for it several times: it is read once while both
+    files stay as they were seen."""
     try:
-        content = files.read(path)
+        content = files.read(out / "record.json")
         record = events.parse_record(content)
     except FileNotFoundError:
         raise
@@ -280,10 +302,6 @@ def _sound_record(folder: Path) -> Record:
         raise ValueError("its content differs from the digest in the events")
     if last.file not in ("", hashlib.sha256(content).hexdigest()):
         raise ValueError("its bytes differ from the file that the events name")
-    if out != folder and (found := files.describe_irregular(out)):
-        raise ValueError(
-            f"what lies beside it was not left by a worker of ours: {text.clean_line(found)}"
-        )
     return record
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import hashlib
+import itertools
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +39,7 @@ class Selector:
     seeds: tuple[int, ...] | None = None
 
     def __str__(self) -> str:
-        seeds = "" if self.seeds is None else "@" + ",".join(map(str, self.seeds))
+        seeds = "" if self.seeds is None else "@" + format_seeds(self.seeds)
         return self.suite + (f"/{self.method}" if self.method else "") + seeds
 
     def matches(self, trial: Trial) -> bool:
@@ -76,6 +77,18 @@ def parse_seeds(text: str) -> tuple[int, ...]:
             raise UsageError(f"'{text}' is not a list of seeds", remedy="write 0,1,2 or 0-4")
         seeds += range(first, last + 1)
     return tuple(dict.fromkeys(seeds))
+
+
+def format_seeds(seeds: Iterable[int]) -> str:
+    """Seeds in order as `parse_seeds` reads them; three or more in a row as a range."""
+    found = sorted(set(seeds))
+    rows = [
+        [seed for _, seed in row]
+        for _, row in itertools.groupby(enumerate(found), lambda pair: pair[1] - pair[0])
+    ]
+    return ",".join(
+        f"{row[0]}-{row[-1]}" if len(row) > 2 else ",".join(map(str, row)) for row in rows
+    )
 
 
 def parse_network(text: str, weights: Path | None = None) -> dict[str, Any]:

@@ -70,8 +70,8 @@ def test_processor_without_x86_flags() -> None:
 
 def test_no_torch_is_imported() -> None:
     code = (
-        "import sys; from benchmark.runs.environment import environment; environment('cpu'); "
-        "print('torch' in sys.modules)"
+        "import sys; from benchmark.runs.environment import describe_environment; "
+        "describe_environment('cpu'); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

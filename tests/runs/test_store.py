@@ -212,6 +212,26 @@ def test_a_record_seals_itself(store: Store) -> None:
     assert json.loads(path.read_text())["seal"]
 
 
+def test_a_record_is_read_again_only_where_its_files_changed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, read, parse = finish(store, TRIAL), list[bytes](), events.parse_record
+
+    def count(content: bytes) -> Record:
+        read.append(content)
+        return parse(content)
+
+    monkeypatch.setattr(events, "parse_record", count)
+    for _ in range(3):
+        check_record(folder)
+    assert len(read) == 1
+    path, times = folder / "record.json", (folder / "record.json").stat()
+    path.write_bytes(path.read_bytes().replace(b'"seconds": 10.0', b'"seconds": 11.0'))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # whoever forges it can do this
+    with pytest.raises(ValueError, match="its seal is broken"):
+        check_record(folder)
+
+
 def test_a_record_without_a_seal_counts_where_its_event_stands(store: Store) -> None:
     folder = finish(store, TRIAL)
     events.write_json(folder / "record.json", toy_record(TRIAL))

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.errors import UsageError
-from benchmark.spec.selectors import Selection, Selector, parse_seeds, parse_selector, parse_set
+from benchmark.spec.selectors import (
+    Selection,
+    Selector,
+    format_seeds,
+    parse_seeds,
+    parse_selector,
+    parse_set,
+)
 from tests.helpers.runs import SUITE, write_suite
 
 
@@ -43,6 +50,12 @@ def test_wrong_selectors(text: str) -> None:
 @given(st.lists(st.integers(0, 10_000), min_size=1, unique=True))
 def test_seeds_survive_the_trip(seeds: list[int]) -> None:
     assert parse_seeds(",".join(map(str, seeds))) == tuple(seeds)
+    assert parse_seeds(format_seeds(seeds)) == tuple(sorted(seeds))
+
+
+def test_seeds_in_a_row_are_a_range() -> None:
+    assert format_seeds([4, 0, 1, 7, 5, 6, 9]) == "0,1,4-7,9"
+    assert str(parse_selector("a/b@0,1,2")) == "a/b@0-2"
 
 
 @pytest.mark.parametrize(

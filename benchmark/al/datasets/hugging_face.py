@@ -81,7 +81,7 @@ class HuggingFaceFolder:
     def _parts(self, files: Sequence[File]) -> dict[str, list[File]]:
         """Files of `train` and, where there is one, of `test`; one part alone is not divided.
 
-        Raises DataError where parts cannot be recognised, or have files in several folders.
+        Raises DataError where no part is recognised, or one has files in several folders.
         """
         found: dict[str, list[File]] = {}
         for file in files:
