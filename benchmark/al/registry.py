@@ -100,7 +100,7 @@ DATASETS = {
 it without arguments."""
 DATA_LIBRARIES = {
     "huggingface": "benchmark.al.datasets.hugging_face:HuggingFaceFolder",
-    "torchvision": "benchmark.al.datasets.torchvision_sets:torchvision_set",
+    "torchvision": "benchmark.al.datasets.torchvision_sets:find_torchvision_set",
 }
 """What makes a data set of a library, such as `torchvision:FashionMNIST`, from its name there."""
 

@@ -45,15 +45,15 @@ def fetch(name: str, root: Path, progress: Progress) -> None:
 
 
 def _is_present(kind: DatasetFormat, root: Path, surely: bool = False) -> bool:
-    """Whether the published data are there. Raises DataError when others are, or when `surely` and
-    they are not."""
+    """Whether the published data are there, or any where none can be downloaded. Raises DataError
+    when others are, or when `surely` and they are not."""
     try:
         files = kind.files(root)
     except DataError:
         if surely or not kind.origin.downloads:
             raise
         return False
-    if reason := kind.differs(files):
+    if kind.origin.downloads and (reason := kind.differs(files)):
         raise DataError(
             f"{kind.origin.name} is there, but it is not the published data: {reason}",
             where=str(root / kind.origin.place),

@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from benchmark.al.datasets.dataset import Bytes, Whole
-from benchmark.al.datasets.source import File, Origin, Source, decode_image, missing_error, walk
+from benchmark.al.datasets.source import (
+    File,
+    Origin,
+    Source,
+    decode_image,
+    list_tree,
+    missing_error,
+)
 from benchmark.errors import DataError
 
 if TYPE_CHECKING:
@@ -55,7 +62,7 @@ class HuggingFaceFolder:
 
     def files(self, root: Path) -> list[File]:
         """The files of all parts, sorted by name."""
-        found = [file for file in walk(root / self.name) if _is_table(file)]
+        found = [file for file in list_tree(root / self.name) if _is_table(file)]
         if not found:
             raise missing_error(self.origin, root, f"every parquet or arrow file in {self.name}")
         return found
@@ -111,7 +118,7 @@ class HuggingFaceFolder:
             table = pyarrow.concat_tables(_read_table(Path(file.path)) for file in files)
         except (pyarrow.ArrowException, OSError) as error:
             raise self._refused(files[0], f"a file cannot be read: {error}") from error
-        features = _features(table)
+        features = _read_features(table)
         image = self._column(table, files[0], _image_columns(table, features), "images", ())
         label = self._column(table, files[0], _label_columns(table, features), "labels", LABELS)
         column = table.column(label)
@@ -205,7 +212,7 @@ def _read_table(path: Path) -> Table:
         return stream.read_all()
 
 
-def _features(table: Table) -> Mapping[str, Any]:
+def _read_features(table: Table) -> Mapping[str, Any]:
     """What the package `datasets` has written about the columns; nothing where it has not."""
     try:
         written = json.loads((table.schema.metadata or {})[b"huggingface"])

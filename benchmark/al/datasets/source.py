@@ -251,12 +251,12 @@ def list_kinds(folder: Path, prefix: str, suffixes: tuple[str, ...]) -> list[Fil
     return sorted(found, key=lambda file: file.name)
 
 
-def walk(folder: Path) -> list[File]:
+def list_tree(folder: Path) -> list[File]:
     """Every file below a folder, sorted by name; hidden ones left out. Nothing where there is no
     folder."""
     if not folder.is_dir():
         return []
     found = list_kinds(folder, "", ("",))
     for name in list_folders(folder):
-        found += [file._replace(name=f"{name}/{file.name}") for file in walk(folder / name)]
+        found += [file._replace(name=f"{name}/{file.name}") for file in list_tree(folder / name)]
     return sorted(found, key=lambda file: file.name)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmark.al.datasets.dataset import Bytes, Whole
-from benchmark.al.datasets.source import File, Origin, Source, missing_error, walk
+from benchmark.al.datasets.source import File, Origin, Source, list_tree, missing_error
 from benchmark.errors import DataError, UsageError
 
 ARCHIVES = (".gz", ".tgz", ".tar", ".zip")
@@ -95,7 +95,7 @@ class TorchvisionSet:
         """Every file of its folder but archives, sorted by name."""
         folder = root / self.layout.place
         found = [
-            file for file in walk(folder) if not file.name.lower().endswith(ARCHIVES)
+            file for file in list_tree(folder) if not file.name.lower().endswith(ARCHIVES)
         ]  # an archive that was kept changes nothing
         if not found:
             raise missing_error(self.origin, root, self.layout.place)
@@ -115,10 +115,10 @@ class TorchvisionSet:
         layout = self.layout
         try:
             cls = getattr(datasets, self.name)
-            train = _images(cls(str(root), **layout.train), self.channels, root)
+            train = _open_images(cls(str(root), **layout.train), self.channels, root)
             test = None
             if layout.test is not None:
-                test = _images(cls(str(root), **layout.test), self.channels, root)
+                test = _open_images(cls(str(root), **layout.test), self.channels, root)
         except (RuntimeError, OSError, ValueError, LookupError, ImportError) as error:
             raise DataError(
                 f"torchvision does not read its {self.name}: {' '.join(str(error).split())}",
@@ -154,7 +154,7 @@ class TorchvisionImages:
         return pixels.reshape(*pixels.shape[:2], self.channels)
 
 
-def torchvision_set(name: str) -> TorchvisionSet:
+def find_torchvision_set(name: str) -> TorchvisionSet:
     """The data set of torchvision with this name. Raises UsageError for one that is not offered."""
     if name in BUILT_IN:
         raise UsageError(
@@ -171,11 +171,11 @@ def torchvision_set(name: str) -> TorchvisionSet:
     return TorchvisionSet(name, LAYOUTS[name])
 
 
-def _images(images: Any, channels: int, root: Path) -> TorchvisionImages:
-    return TorchvisionImages(images, labels_of(images), channels, root)
+def _open_images(images: Any, channels: int, root: Path) -> TorchvisionImages:
+    return TorchvisionImages(images, read_labels(images), channels, root)
 
 
-def labels_of(images: Any) -> Whole:
+def read_labels(images: Any) -> Whole:
     """Labels of a data set of torchvision: (n,), from what it keeps of them, else image by
     image."""
     for kept in ("targets", "labels", "_labels"):

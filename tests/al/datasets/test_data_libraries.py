@@ -18,10 +18,10 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from benchmark.al.datasets import describe, load
+from benchmark.al.datasets import describe, fetch, load
 from benchmark.al.datasets.catalogue import official_format
 from benchmark.al.datasets.digest import digest_files
-from benchmark.al.datasets.torchvision_sets import BUILT_IN, LAYOUTS, labels_of
+from benchmark.al.datasets.torchvision_sets import BUILT_IN, LAYOUTS, read_labels
 from benchmark.al.registry import DATASETS
 from benchmark.errors import DataError
 from benchmark.spec.data import Data
@@ -104,7 +104,7 @@ def test_images_in_files_of_torchvision(spec: Any, places: Any, jpeg: Any) -> No
     _dtd(root, jpeg)
     found = load(spec("torchvision:DTD", 6, 3, 3), root, cache)
     oracle = datasets.DTD(str(root), split="train")
-    assert [int(label) for label in labels_of(oracle)] == [label for _, label in oracle]
+    assert [int(label) for label in read_labels(oracle)] == [label for _, label in oracle]
     assert found.class_names == ("banded", "dotted", "woven")
     for place, (image, label) in enumerate(oracle):
         assert np.array_equal(found.train.image(place), np.asarray(image))
@@ -320,6 +320,17 @@ def test_files_that_cannot_be_used_are_named(
     with pytest.raises(DataError, match=message) as caught:
         load(spec("huggingface:tiny", 2, 2, 2, split=per_class(0.5)), root, cache)
     assert remedy in caught.value.remedy and str(root) in str(caught.value)
+
+
+def test_nothing_is_fetched_and_what_is_there_stays(places: Any, rng: Any) -> None:
+    root, _ = places
+    with pytest.raises(DataError, match="every parquet or arrow file in tiny is missing") as caught:
+        fetch("huggingface:tiny", root, lambda *_: None)
+    assert f"it belongs at {root / 'tiny'}" in caught.value.remedy
+    _save(root / "tiny" / "train.parquet", _table(rng, [0, 1]))
+    before = sorted(root.rglob("*"))
+    fetch("huggingface:tiny", root, lambda *_: None)
+    assert sorted(root.rglob("*")) == before
 
 
 def test_the_cache_needs_no_pyarrow(
