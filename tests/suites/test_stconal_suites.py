@@ -18,6 +18,7 @@ from benchmark.al.training.schedules import learning_rate_at
 from benchmark.runs import events
 from benchmark.spec.data import Imbalance
 from benchmark.spec.load import SuiteFile, find_suite
+from benchmark.spec.suite import Trial
 from benchmark.worker import main
 from tests.helpers.network_cost import macs, parameters
 
@@ -204,16 +205,18 @@ def _images(
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two images of every class of Caltech-256 and Tiny ImageNet."""
+    """Images of every class of Caltech-256 and Tiny ImageNet, most of the ten that the smoke
+    profiles draw from."""
     rng, root = np.random.default_rng(0), tmp_path_factory.mktemp("root")
     for number in range(1, 258):
         name = f"{number:03d}.{'clutter' if number == 257 else 'thing'}"
-        files = [f"{number:03d}_{place:04d}.jpg" for place in (1, 2)]
+        files = [f"{number:03d}_{place:04d}.jpg" for place in range(6 if number <= 10 else 1)]
         _images(rng, root / "caltech256/256_ObjectCategories" / name, files, (24, 24 + number % 9))
     tiny = root / "tiny-imagenet-200"
     wnids = [f"n{number:08d}" for number in range(200)]
-    for wnid in wnids:
-        _images(rng, tiny / "train" / wnid / "images", [f"{wnid}_0.JPEG"], (64, 64))
+    for number, wnid in enumerate(wnids):
+        files = [f"{wnid}_{place}.JPEG" for place in range(4 if number < 10 else 1)]
+        _images(rng, tiny / "train" / wnid / "images", files, (64, 64))
     _images(rng, tiny / "val/images", [f"val_{place}.JPEG" for place in range(200)], (64, 64))
     (tiny / "wnids.txt").write_text("\n".join(wnids))
     (tiny / "words.txt").write_text("\n".join(f"{wnid}\tthing" for wnid in wnids))
@@ -223,13 +226,34 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def smoke(name: str, method: str) -> Trial:
+    """A trial of the smoke profile on the few images that tests make up."""
+    file, sets = find_suite(f"st-conal/{name}", ROOT), SHORT
+    if name == "caltech256":
+        sets = sets | {"protocol.data.split.test_per_class": 1}
+    (trial,) = file.trials("smoke", methods=[method], sets=sets)
+    return trial
+
+
+SHORT: dict[str, Any] = {
+    "protocol.data.train_size": 32,
+    "protocol.data.test_size": 8,
+    "protocol.data.limit": {"train": 32, "test": 8, "classes": 10},
+    "protocol.acquisition.initial.size": 8,
+    "protocol.acquisition.budget": 8,
+    "protocol.acquisition.candidates": 16,
+    "protocol.training.epochs": 3,
+    "protocol.training.trajectory.start": 1,
+}
+
+
 @pytest.mark.parametrize(
     ("name", "method"), [("caltech256", "ll4al"), ("tiny-imagenet", "stconal")]
 )
 def test_smoke_profiles_run_on_small_files_in_the_official_layout(
     name: str, method: str, root: Path, tmp_path: Path
 ) -> None:
-    (trial,) = find_suite(f"st-conal/{name}", ROOT).trials("smoke", methods=[method])
+    trial = smoke(name, method)
     (tmp_path / "trial.json").write_text(trial.model_dump_json())
     options = [
         "--data",
@@ -252,6 +276,5 @@ def test_smoke_profiles_run_on_small_files_in_the_official_layout(
 
 
 def test_caltech_images_keep_their_shape_until_the_crop(root: Path, tmp_path: Path) -> None:
-    (trial,) = find_suite("st-conal/caltech256", ROOT).trials("smoke", methods=["random"])
-    part = datasets.load(trial.protocol.data, root, tmp_path).train
+    part = datasets.load(smoke("caltech256", "random").protocol.data, root, tmp_path).train
     assert part.sizes is not None and int(part.sizes.min()) == 256 and int(part.sizes.max()) > 256
