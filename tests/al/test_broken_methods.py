@@ -304,10 +304,9 @@ def test_the_threshold_of_a_profile_tells_a_broken_training(
 
 @REAL
 @pytest.mark.slow
-@pytest.mark.parametrize("suite", ["tod/cifar10", "tod/caltech101"])
-def test_the_threshold_of_tods_profiles_tells_a_teacher_that_is_not_updated(
-    suite: str, cache: Path
-) -> None:
-    assert min(reached_by_smoke(suite, "tod+cod", cache).values()) > THRESHOLDS[suite]
+def test_the_threshold_of_tods_profile_tells_a_teacher_that_is_not_updated(cache: Path) -> None:
+    """On CIFAR-10: of the 101 test images of Caltech-101 a teacher recognises few."""
+    threshold = THRESHOLDS["tod/cifar10"]
+    assert min(reached_by_smoke("tod/cifar10", "tod+cod", cache).values()) > threshold
     with patch.object(cod, "ema_update", lambda *_, **__: None):
-        assert reached_by_smoke(suite, "tod+cod", cache)["teacher"] < THRESHOLDS[suite]
+        assert reached_by_smoke("tod/cifar10", "tod+cod", cache)["teacher"] < threshold
