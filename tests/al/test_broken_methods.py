@@ -246,34 +246,27 @@ def test_a_broken_part_is_caught_beside_committed_records(
 
 # --------------------------------------------------------------------------- profiles of the papers
 
-THRESHOLD = 20.0
-"""Percent below which the notes of these profiles call a network broken."""
+THRESHOLDS = {
+    "tod/cifar10": 20.0,
+    "tod/caltech101": 4.0,
+    "st-conal/cifar10": 20.0,
+    "bal/cifar10-base": 20.0,
+    "pt4al/cifar10": 20.0,
+    "diam/mnist": 20.0,
+}
+"""Percent below which the notes of smoke profiles call a network broken: at least one of each
+paper."""
 REAL = pytest.mark.skipif(
     "ALBENCH_TEST_DATA" not in os.environ, reason="ALBENCH_TEST_DATA names no data root"
 )
-PROFILES = [
-    (suite, "smoke")
-    for suite in (
-        "tod/cifar10",
-        "st-conal/cifar10",
-        "bal/cifar10-base",
-        "pt4al/cifar10",
-        "diam/mnist",
-    )
-]
-"""One of each paper."""
 
 
-def reached_by_profile(
-    suite: str,
-    profile: str,
-    method: str,
-    cache: Path,
-    damage: Callable[[Learner], None] = lambda _: None,
+def reached_by_smoke(
+    suite: str, method: str, cache: Path, damage: Callable[[Learner], None] = lambda _: None
 ) -> dict[str, float]:
-    """Test accuracy of every network in percent after one training on as many labels as the profile
-    ends with; of several target models the mean."""
-    (made,) = find_suite(suite, SUITES).trials(profile, methods=[method], seeds=[0])
+    """Test accuracy of every network in percent after one training on as many labels as the smoke
+    profile ends with; of several target models the mean."""
+    (made,) = find_suite(suite, SUITES).trials("smoke", methods=[method], seeds=[0])
     data = datasets.load(made.protocol.data, Path(os.environ["ALBENCH_TEST_DATA"]), cache)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
@@ -299,20 +292,21 @@ def reached_by_profile(
 
 @REAL
 @pytest.mark.slow
-@pytest.mark.parametrize(("suite", "profile"), PROFILES)
+@pytest.mark.parametrize(("suite", "threshold"), THRESHOLDS.items())
 def test_the_threshold_of_a_profile_tells_a_broken_training(
-    suite: str, profile: str, cache: Path
+    suite: str, threshold: float, cache: Path
 ) -> None:
-    assert reached_by_profile(suite, profile, "random", cache)["student"] > THRESHOLD
+    assert reached_by_smoke(suite, "random", cache)["student"] > threshold
     for damage in (shuffle_labels, freeze):
-        assert reached_by_profile(suite, profile, "random", cache, damage)["student"] < THRESHOLD, (
-            damage.__name__
-        )
+        found = reached_by_smoke(suite, "random", cache, damage)["student"]
+        assert found < threshold, damage.__name__
 
 
 @REAL
 @pytest.mark.slow
 def test_the_threshold_of_tods_profile_tells_a_teacher_that_is_not_updated(cache: Path) -> None:
-    assert min(reached_by_profile("tod/cifar10", "smoke", "tod+cod", cache).values()) > THRESHOLD
+    """On CIFAR-10: of the 101 test images of Caltech-101 a teacher recognises few."""
+    threshold = THRESHOLDS["tod/cifar10"]
+    assert min(reached_by_smoke("tod/cifar10", "tod+cod", cache).values()) > threshold
     with patch.object(cod, "ema_update", lambda *_, **__: None):
-        assert reached_by_profile("tod/cifar10", "smoke", "tod+cod", cache)["teacher"] < THRESHOLD
+        assert reached_by_smoke("tod/cifar10", "tod+cod", cache)["teacher"] < threshold
