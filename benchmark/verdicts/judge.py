@@ -213,10 +213,10 @@ def _collect_notes(
         notes.append("nothing was measured")
     if excuse and suite.rule.reference == "reported":
         notes.append(f"{excuse}: nothing was compared with published numbers")
-    established = any(row.role in TARGETS for row in suite_file.reported) or bool(
+    has_numbers = any(row.role in TARGETS for row in suite_file.reported) or bool(
         suite_file.changes
     )
-    if not established and suite.rule.reference == "reported":
+    if not has_numbers and suite.rule.reference == "reported":
         judged = any(claim.better and claim.worse for claim in suite.claims.values())
         what = (
             "only its claims are judged"
@@ -228,7 +228,10 @@ def _collect_notes(
                 "no paper has published numbers of this suite: it compares methods with each other"
             )
         else:
-            notes.append(f"no published number could be established for this suite: {what}")
+            notes.append(
+                "the suite holds no published number (its NOTES say where one was looked for): "
+                f"{what}"
+            )
     notes.extend(part_notes(trials.rows))
     if trials.repeated:
         notes.append(
