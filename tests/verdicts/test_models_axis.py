@@ -119,7 +119,7 @@ LABELS = re.compile(r"([\d.]+) % test accuracy at ([\d,]+) labels")
 WITHOUT = (
     "none: compared with our own",
     "none: compares methods with each other",
-    "no published number is established",
+    "no number is in the abstract, ",
 )
 
 
