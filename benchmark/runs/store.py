@@ -244,7 +244,9 @@ def check_record(folder: Path) -> Record:
 def _sound_record(folder: Path) -> Record:
     """`check_record` by what lies in the folder itself."""
     out = output_folder(folder)
-    record = _read_sound(folder, out, _seen(out / "record.json"), _seen(out / "events.jsonl"))
+    record = _read_sound(
+        folder, out, _file_signature(out / "record.json"), _file_signature(out / "events.jsonl")
+    )
     if out != folder and (found := files.describe_irregular(out)):
         raise ValueError(
             f"what lies beside it was not left by a worker of ours: {text.clean_line(found)}"
@@ -252,7 +254,7 @@ def _sound_record(folder: Path) -> Record:
     return record
 
 
-def _seen(path: Path) -> tuple[int, ...]:
+def _file_signature(path: Path) -> tuple[int, ...]:
     """What changes with every write to a file; a program cannot set the time of the change of its
     inode."""
     found = files.stat_file(path)
@@ -310,12 +312,12 @@ def _first_weights(runs: Path, made: Reused) -> tuple[str, float]:
     is not in this store."""
     folder = runs / made.trial_id[:SHORT] / made.env_id[:ENV_SHORT]
     path = output_folder(folder) / "events.jsonl"
-    found = files.stat_file(path)
-    return ("", 0.0) if found is None else _weights_told(path, found.st_mtime_ns, found.st_size)
+    seen = _file_signature(path)
+    return _weights_told(path, seen) if seen else ("", 0.0)
 
 
 @lru_cache(maxsize=4096)
-def _weights_told(path: Path, changed: int, size: int) -> tuple[str, float]:
+def _weights_told(path: Path, seen: tuple[int, ...]) -> tuple[str, float]:
     """One training is taken over by many trials: its maker is read once while its file stays as it
     is."""
     read = [
