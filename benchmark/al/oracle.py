@@ -75,6 +75,7 @@ def buy_greedily(
             recipe.l2 * width,
             recipe.tolerance,
             recipe.iterations,
+            recipe.coordinates,
         )
         logits = F.linear(test, found.weight.float(), found.bias.float())
         return int((logits.argmax(dim=1) == truth).sum()), -float(F.cross_entropy(logits, truth))

@@ -61,7 +61,13 @@ class Probe(Learner):
         rows, labels = self.parts.train.batch(images).flatten(1), self.parts.train_labels[images]
         classes, width = self.protocol.data.classes, rows.shape[1]
         found = fit_logistic(
-            rows, labels, classes, recipe.l2 * width, recipe.tolerance, recipe.iterations
+            rows,
+            labels,
+            classes,
+            recipe.l2 * width,
+            recipe.tolerance,
+            recipe.iterations,
+            recipe.coordinates,
         )
         head = self.student.get_submodule("head")
         assert isinstance(head, nn.Linear)

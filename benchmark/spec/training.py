@@ -83,6 +83,10 @@ class Lbfgs(Spec):
     """Largest entry of the gradient at which it stops."""
     iterations: Positive
     """Most iterations. A trial in which they do not suffice fails."""
+    coordinates: Literal["rows", "principal"] = "rows"
+    """In which the gradient is measured and the steps are taken. `principal` turns the features to
+    their principal axes and gives each the unit in which the loss curves alike at zero: the same
+    optimum, to the tolerance, in fewer iterations."""
 
 
 class MultiStep(Spec):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -25,11 +27,12 @@ def problem(
     ("count", "width", "classes"), [(30, 8, 4), (12, 40, 4), (40, 40, 3), (200, 20, 10)]
 )
 @pytest.mark.parametrize("l2", [0.05, 2.0])
+@pytest.mark.parametrize("coordinates", ["rows", "principal"])
 def test_the_optimum_is_that_of_another_library(
-    count: int, width: int, classes: int, l2: float
+    count: int, width: int, classes: int, l2: float, coordinates: Literal["rows", "principal"]
 ) -> None:
     rows, labels = problem(count, width, classes)
-    found = fit_logistic(rows, labels, classes, l2, tolerance=1e-7)
+    found = fit_logistic(rows, labels, classes, l2, tolerance=1e-7, coordinates=coordinates)
     other = LogisticRegression(C=1 / l2, tol=1e-10, max_iter=20_000).fit(
         rows.double().numpy(), labels.numpy()
     )
@@ -44,9 +47,12 @@ def test_the_optimum_is_that_of_another_library(
 
 
 @pytest.mark.parametrize(("count", "width"), [(12, 40), (40, 12)])
-def test_the_gradient_vanishes_and_the_biases_sum_to_zero(count: int, width: int) -> None:
+@pytest.mark.parametrize("coordinates", ["rows", "principal"])
+def test_the_gradient_vanishes_and_the_biases_sum_to_zero(
+    count: int, width: int, coordinates: Literal["rows", "principal"]
+) -> None:
     rows, labels = problem(count, width, 4)
-    found = fit_logistic(rows, labels, 4, 0.5, tolerance=1e-7)
+    found = fit_logistic(rows, labels, 4, 0.5, tolerance=1e-7, coordinates=coordinates)
     weight, bias = found.weight.clone().requires_grad_(), found.bias.clone().requires_grad_()
     loss = (
         F.cross_entropy(rows.double() @ weight.T + bias, labels, reduction="sum")
@@ -70,7 +76,24 @@ def test_too_few_iterations_are_an_error() -> None:
         fit_logistic(*problem(50, 10, 4), classes=4, l2=0.1, tolerance=1e-9, iterations=2)
 
 
-def test_the_same_rows_give_the_same_bits() -> None:
+@pytest.mark.parametrize("count", [60, 300])
+def test_principal_coordinates_take_fewer_iterations_where_features_are_far_from_round(
+    count: int,
+) -> None:
+    rows, labels = problem(count, 100, 20)
+    rows = rows * torch.logspace(0, -3, 100)  # squared lengths over six decades
+    plain, turned = (
+        fit_logistic(rows, labels, 20, 0.1, tolerance=1e-5, coordinates=coordinates)
+        for coordinates in ("rows", "principal")
+    )
+    assert turned.iterations < plain.iterations / 1.5
+    np.testing.assert_allclose(turned.weight.numpy(), plain.weight.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("coordinates", ["rows", "principal"])
+def test_the_same_rows_give_the_same_bits(coordinates: Literal["rows", "principal"]) -> None:
     rows, labels = problem(60, 30, 4)
-    first, second = (fit_logistic(rows.clone(), labels, 4, 0.1) for _ in range(2))
+    first, second = (
+        fit_logistic(rows.clone(), labels, 4, 0.1, coordinates=coordinates) for _ in range(2)
+    )
     assert torch.equal(first.weight, second.weight) and torch.equal(first.bias, second.bias)
