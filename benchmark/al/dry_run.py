@@ -83,6 +83,7 @@ def shrink_protocol(protocol: Protocol, side: int = SIDE) -> Protocol:
                 update={
                     "train_size": max(POOL, first + POOL // 2),
                     "test_size": TEST,
+                    "decode": _shrink_view(protocol.data.decode, side),
                     "validation": kept and kept.model_copy(update={"size": TEST}),
                 }
             ),
@@ -152,11 +153,19 @@ def _shrunk_views(views: Views, side: int) -> Views:
 
 
 def _shrink_view(view: tuple[Transform, ...], side: int) -> tuple[Transform, ...]:
-    """Crops of at most `side` pixels: every network takes what comes."""
+    """Crops and sizes of at most `side` pixels: every network takes what comes."""
     made = []
     for transform in view:
         if isinstance(transform, RandomCrop | RandomResizedCrop | CenterCrop):
             transform = transform.model_copy(update={"size": min(transform.size, side)})
+        elif isinstance(transform, Resize):
+            size, shorter = transform.size, transform.shorter
+            transform = transform.model_copy(
+                update={
+                    "size": size and (min(size[0], side), min(size[1], side)),
+                    "shorter": shorter and min(shorter, side),
+                }
+            )
         made.append(transform)
     return tuple(made)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +34,7 @@ from benchmark.tracking import links
 
 if TYPE_CHECKING:
     from benchmark.reports.page_context import PageContext
+    from benchmark.spec.suite import Rule
     from benchmark.verdicts.measurements import Measurement
     from benchmark.verdicts.results import SuiteVerdict
 
@@ -324,10 +325,12 @@ def _publish_measurements(
     workspace: Workspace, item: ComparisonResult, selection: Selection
 ) -> tuple[list[Path], list[str]]:
     """Put the measurements into the committed table, and the labelled sets beside it; rows of other
-    profiles and variants stay. The files, and what changes."""
+    profiles and variants stay, and of a suite that is compared with its own records those of the
+    same trials on other processors. The files, and what changes."""
     from benchmark.verdicts.measurements import write_committed
 
     here, before = (selection.profile, selection.variant), committed_rows(workspace, item.suite)
+    rule = item.suite.resolve(*here).rule
     changed: list[str] = []
     if any((row.profile, row.variant) == here for row in before):
         changed = [
@@ -335,25 +338,40 @@ def _publish_measurements(
             for trial in regress_suite(workspace, selection, item.suite).trials
             if trial.divergence
         ]
-    others = [row for row in before if (row.profile, row.variant) != here]
+    others = [
+        row
+        for row in before
+        if (row.profile, row.variant) != here or _is_other_reference(row, item.measurements, rule)
+    ]
     table = write_committed(workspace.results / item.suite.id, [*others, *item.measurements])
-    tables = [table, _publish_conditions(workspace, item, here)]
+    beside = {row.env_id for row in others if (row.profile, row.variant) == here}
+    tables = [table, _publish_conditions(workspace, item, here, beside)]
     return [*tables, *_publish_picks(workspace, item, [*others, *item.measurements])], changed
 
 
+def _is_other_reference(row: Measurement, published: Sequence[Measurement], rule: Rule) -> bool:
+    """Whether a committed measurement answers a published trial on another processor, where each
+    kind of processor has a reference of its own."""
+    return (
+        rule.reference == "records"
+        and any(other.trial_id == row.trial_id for other in published)
+        and all(other.device_model != row.device_model for other in published)
+    )
+
+
 def _publish_conditions(
-    workspace: Workspace, item: ComparisonResult, here: tuple[str, str]
+    workspace: Workspace, item: ComparisonResult, here: tuple[str, str], beside: Collection[str]
 ) -> Path:
     """Put the conditions of these trials beside their committed measurements; those of other
-    profiles and variants stay, and those of parts that a trial was put together from are replaced
-    too."""
+    profiles and variants and of the environments `beside` stay, and those of parts that a trial was
+    put together from are replaced too."""
     path = workspace.results / item.suite.id / conditions.FILE
     found = conditions.summarize_conditions(item.records)
     replaced = {here, *((line.profile, line.variant) for line in found)}
     kept = [
         line
         for line in conditions.read_conditions(path)
-        if (line.profile, line.variant) not in replaced
+        if (line.profile, line.variant) not in replaced or line.env_id in beside
     ]
     conditions.write_conditions(path, [*kept, *found])
     return path

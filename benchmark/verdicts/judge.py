@@ -36,7 +36,7 @@ from benchmark.verdicts.results import (
     Verdict,
     VerdictKind,
 )
-from benchmark.verdicts.trials import Trials, select_trials
+from benchmark.verdicts.trials import Trials, nearest_answers, select_trials
 
 
 def judge_suite(
@@ -79,7 +79,9 @@ def judge_suite(
     measured = make_cells(case)
     numbers = [*judge_numbers(case, suite_file.reported, excuse)]
     if against_records:
-        committed = select_trials(references, suite_file.id, profile, variant, asked)
+        known = [row for row in references if (row.profile, row.variant) == (profile, variant)]
+        nearest = nearest_answers(known, trials.rows)
+        committed = select_trials(nearest, suite_file.id, profile, variant, asked)
         excused = profile != "paper" or not references
         judged = judge_committed(replace(case, methods=asked), committed, excused=excused)
         numbers = [*judged, *map(_as_context, numbers)]

@@ -14,7 +14,7 @@ from benchmark.verdicts.judge import comparison_context
 from benchmark.verdicts.measurements import Measurement
 from benchmark.verdicts.reference_records import judge_committed
 from benchmark.verdicts.results import NumberVerdict, VerdictKind
-from benchmark.verdicts.trials import Trials, select_trials
+from benchmark.verdicts.trials import Trials, nearest_answers, select_trials
 
 
 class RegressionState(StrEnum):
@@ -83,8 +83,7 @@ def regress(
     """Check a run against committed records. `methods` and `seeds` limit what is asked for (None:
     all that is committed).
 
-    A committed trial may have several environments; ours is held against the one that is its own,
-    if there is one.
+    Where a trial was committed from several environments, ours is held against the nearest answer.
     """
     ours = select_trials(measurements, suite_file.id, profile, variant, methods)
     known = [
@@ -94,14 +93,10 @@ def regress(
         and (methods is None or row.method in methods)
         and (seeds is None or row.seed in seeds)
     ]
-    here = {(row.method, row.seed): (row.trial_id, row.env_id) for row in ours.rows}
-    same = [row for row in known if here.get((row.method, row.seed)) == (row.trial_id, row.env_id)]
-    covered = {(row.method, row.seed) for row in same}
-    others = [row for row in known if (row.method, row.seed) not in covered]
-    theirs = select_trials([*same, *others], suite_file.id, profile, variant)
+    theirs = select_trials(nearest_answers(known, ours.rows), suite_file.id, profile, variant)
     checks = [
         _check_trial(ours, theirs, *key)
-        for key in sorted({*here, *((row.method, row.seed) for row in theirs.rows)})
+        for key in sorted({(row.method, row.seed) for row in (*ours.rows, *theirs.rows)})
     ]
     moved = tuple(
         dict.fromkeys(check.method for check in checks if check.state is RegressionState.ELSEWHERE)

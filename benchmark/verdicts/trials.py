@@ -108,6 +108,28 @@ def select_trials(
     )
 
 
+def nearest_answers(
+    committed: Iterable[Measurement], ours: Iterable[Measurement]
+) -> list[Measurement]:
+    """Of trials that were committed from several environments, the answer to hold ours against: the
+    one with our record, else the one from our environment. Every answer stays where neither is
+    there."""
+    records: set[tuple[str, int, str]] = set()
+    environments: set[tuple[str, int, tuple[str, str]]] = set()
+    for row in ours:
+        records.add((row.method, row.seed, row.record_digest))
+        environments.add((row.method, row.seed, (row.trial_id, row.env_id)))
+    answers: dict[tuple[str, int], list[Measurement]] = defaultdict(list)
+    for row in committed:
+        answers[row.method, row.seed].append(row)
+    kept: list[Measurement] = []
+    for (method, seed), rows in answers.items():
+        equal = [row for row in rows if (method, seed, row.record_digest) in records]
+        here = [row for row in rows if (method, seed, (row.trial_id, row.env_id)) in environments]
+        kept += equal or here or rows
+    return kept
+
+
 def comparison_blocker(rows: Iterable[Measurement], mix_devices: bool) -> str:
     """Why these measurements must not stand in one comparison; empty when they may."""
     found = list(rows)

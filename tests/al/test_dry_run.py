@@ -69,6 +69,14 @@ def test_images_of_many_sizes_are_as_large_as_they_are_decoded(name: str, side: 
     assert made.test.pixels.shape == (3, side, side, 3)
 
 
+@pytest.mark.parametrize("name", ["tod/caltech101", "st-conal/caltech256", "bal/caltech101-base"])
+def test_a_dry_run_decodes_to_few_pixels(name: str) -> None:
+    """Networks that take what is decoded would otherwise see 224 pixels, minutes a method."""
+    (trial,) = find_suite(name, ROOT).trials(methods=["random"], seeds=[0])
+    made = synthetic_dataset(shrink_protocol(trial.protocol, side_of(trial)))
+    assert made.train.pixels.shape[1:3] == (64, 64)
+
+
 def test_what_holds_for_one_size_only_is_rehearsed_at_that_size() -> None:
     """LL4AL's pooling windows are pinned for 224 pixels; everything else is rehearsed on small
     crops."""

@@ -304,6 +304,32 @@ def test_publishing_a_profile_keeps_the_conditions_of_others(house: House) -> No
     assert "conditions.json" in house.err and "restore the committed file" in house.err
 
 
+def test_each_kind_of_processor_keeps_a_reference_of_its_own(house: House) -> None:
+    """A suite that is compared with its own records: published on a second processor, both are
+    there; published on it again, only its own are replaced."""
+    second = ENVIRONMENT.model_copy(update={"device_model": "cpu-b"})
+
+    def devices() -> dict[str, int]:
+        lines = json.loads((house.results / "toy/one/conditions.json").read_text())
+        return {line["device_model"]: line["trials"] for line in lines}
+
+    house.fill()
+    assert house("report", "toy/one", "--publish") == 0
+    house.fill(runs="second", env=second, shift=3.0)
+    assert house("compare", "toy/one", runs="second") != 0
+    house("report", "toy/one", "--publish", runs="second")
+    assert devices() == {ENVIRONMENT.device_model: 9, "cpu-b": 9}
+    for runs in ("runs", "second"):
+        assert house("compare", "toy/one", runs=runs) == 0
+    newer = second.model_copy(update={"torch": "2.10.0"})
+    house.fill(runs="third", env=newer, shift=5.0)
+    house("report", "toy/one", "--publish", runs="third")
+    assert devices() == {ENVIRONMENT.device_model: 9, "cpu-b": 9}
+    assert house("compare", "toy/one", runs="second") != 0
+    for runs in ("runs", "third"):
+        assert house("compare", "toy/one", runs=runs) == 0
+
+
 def test_pages_of_what_is_committed_are_written_again(house: House) -> None:
     """Without run folders: the same verdicts, and a page over all suites with what is missing."""
     house.fill()

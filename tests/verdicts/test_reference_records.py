@@ -124,3 +124,36 @@ def test_published_numbers_stand_beside(tmp_path: Path) -> None:
     found = judge_suite(suite, rows, references=rows)
     assert {number.role for number in found.numbers if not number.decides} == {"target"}
     assert found.exit_code is Exit.OK
+
+
+def test_of_several_processors_the_one_with_our_bits_is_the_reference(suite: SuiteFile) -> None:
+    """Three trials on another processor, committed beside five on the first: ours are theirs."""
+    rows = toy.trials()
+    others = moved(rows, -3.0, device_model="cpu-b", env_id="env-b")
+    few = [row for row in others if row.seed < 3]
+    found = judge_suite(suite, few, references=[*rows, *few])
+    assert verdicts(found) == {"reproduced(bitwise equal)"}
+    again = judge_suite(suite, rows, references=[*rows, *few])
+    assert verdicts(again) == {"reproduced(bitwise equal)"}
+
+
+def test_without_our_bits_our_own_environment_is_the_reference(suite: SuiteFile) -> None:
+    rows = toy.trials()
+    others = moved(rows, -3.0, device_model="cpu-b", env_id="env-b")
+    changed = moved(others, 2.0)
+    found = judge_suite(suite, changed, references=[*rows, *others])
+    assert {number.verdict.kind for number in found.numbers} == {VerdictKind.ABOVE}
+    assert all(
+        "5 trials differ although the environment is the same" in number.notes
+        for number in found.numbers
+    )
+
+
+def test_on_an_unknown_processor_one_reference_serves_all_trials(suite: SuiteFile) -> None:
+    """The device that answered most, so that a comparison does not mix two of them."""
+    rows = toy.trials()
+    others = moved(rows, -3.0, device_model="cpu-b", env_id="env-b")
+    few = [row for row in others if row.seed < 3]
+    unknown = moved(moved(rows, 0.0), 0.0, env_id="env-c")
+    found = judge_suite(suite, unknown, references=[*few, *rows])
+    assert {number.verdict.kind for number in found.numbers} == {VerdictKind.REPRODUCED}
