@@ -67,6 +67,10 @@ class Adam(Spec):
     weight_decay: Annotated[float, Field(ge=0)]
 
 
+Coordinates = Literal["rows", "principal"]
+"""In which logistic regression is solved; see `Lbfgs.coordinates`."""
+
+
 class Lbfgs(Spec):
     """The optimum itself of a linear network's loss over all labelled images, found from zero by
     L-BFGS in float64.
@@ -83,7 +87,7 @@ class Lbfgs(Spec):
     """Largest entry of the gradient at which it stops."""
     iterations: Positive
     """Most iterations. A trial in which they do not suffice fails."""
-    coordinates: Literal["rows", "principal"] = "rows"
+    coordinates: Coordinates = "rows"
     """In which the gradient is measured and the steps are taken. `principal` turns the features to
     their principal axes and gives each the unit in which the loss curves alike at zero: the same
     optimum, to the tolerance, in fewer iterations."""

@@ -17,7 +17,7 @@ The optimum is the same.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.errors import AlbenchError
+from benchmark.spec.training import Coordinates
 
 CORRECTIONS = 20
 """Pairs of steps and gradients that L-BFGS remembers."""
@@ -52,7 +53,7 @@ def fit_logistic(
     l2: float,
     tolerance: float = 1e-6,
     iterations: int = 10_000,
-    coordinates: Literal["rows", "principal"] = "rows",
+    coordinates: Coordinates = "rows",
 ) -> Solution:
     """The optimum for rows (m, d) with labels (m,) int64, by L-BFGS (Liu and Nocedal 1989) from
     zero, in float64 on the CPU.

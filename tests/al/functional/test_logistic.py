@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import pytest
 import torch
@@ -12,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmark.al.functional.logistic import fit_logistic
 from benchmark.errors import AlbenchError
+from benchmark.spec.training import Coordinates
 
 
 def problem(
@@ -29,7 +28,7 @@ def problem(
 @pytest.mark.parametrize("l2", [0.05, 2.0])
 @pytest.mark.parametrize("coordinates", ["rows", "principal"])
 def test_the_optimum_is_that_of_another_library(
-    count: int, width: int, classes: int, l2: float, coordinates: Literal["rows", "principal"]
+    count: int, width: int, classes: int, l2: float, coordinates: Coordinates
 ) -> None:
     rows, labels = problem(count, width, classes)
     found = fit_logistic(rows, labels, classes, l2, tolerance=1e-7, coordinates=coordinates)
@@ -49,7 +48,7 @@ def test_the_optimum_is_that_of_another_library(
 @pytest.mark.parametrize(("count", "width"), [(12, 40), (40, 12)])
 @pytest.mark.parametrize("coordinates", ["rows", "principal"])
 def test_the_gradient_vanishes_and_the_biases_sum_to_zero(
-    count: int, width: int, coordinates: Literal["rows", "principal"]
+    count: int, width: int, coordinates: Coordinates
 ) -> None:
     rows, labels = problem(count, width, 4)
     found = fit_logistic(rows, labels, 4, 0.5, tolerance=1e-7, coordinates=coordinates)
@@ -91,7 +90,7 @@ def test_principal_coordinates_take_fewer_iterations_where_features_are_far_from
 
 
 @pytest.mark.parametrize("coordinates", ["rows", "principal"])
-def test_the_same_rows_give_the_same_bits(coordinates: Literal["rows", "principal"]) -> None:
+def test_the_same_rows_give_the_same_bits(coordinates: Coordinates) -> None:
     rows, labels = problem(60, 30, 4)
     first, second = (
         fit_logistic(rows.clone(), labels, 4, 0.1, coordinates=coordinates) for _ in range(2)
