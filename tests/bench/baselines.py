@@ -83,10 +83,15 @@ def plain_update(
 
 
 def step(
-    batch: int, precision: str = "fp32", device: str = "cpu", deterministic: bool = True
+    batch: int,
+    precision: str = "fp32",
+    device: str = "cpu",
+    deterministic: bool = True,
+    step: str = "eager",
+    memory_format: str = "channels_last",
 ) -> Do:
     """The same step as a trial makes it."""
-    numerics = prepare(device, precision, 1)
+    numerics = prepare(device, precision, 1, step, memory_format)
     torch.set_deterministic_debug_mode("error" if deterministic else "default")
     learner = tod_learner(numerics, batch)
     return stepper(learner)

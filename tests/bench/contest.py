@@ -20,11 +20,22 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 Way = tuple[str, dict[str, Any]]
 """Name of a function in `ways` that prepares the work and returns it as a function, and its
 arguments."""
+
+
+class Checkout(NamedTuple):
+    """Another commit's code, in a folder of its own."""
+
+    folder: Path
+    module: str
+    """What `ways` is called there: `tests.bench.baselines`, or `bench.ways` in older commits."""
+
+
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -53,9 +64,11 @@ def ratio(plain: Result, fast: Result) -> Ratio:
 
 
 @contextmanager
-def contestants(ways: Mapping[str, Way]) -> Iterator[dict[str, Callable[[], tuple[float, int]]]]:
+def contestants(
+    ways: Mapping[str, Way], checkouts: Mapping[str, Checkout] | None = None
+) -> Iterator[dict[str, Callable[[], tuple[float, int]]]]:
     """Started and warmed up; each call does the work once and returns CPU seconds and peak bytes so
-    far."""
+    far. A way that `checkouts` names is done by the code of that commit."""
     context = multiprocessing.get_context("spawn")
     before = {name: os.environ.get(name) for name in ONE_THREAD}
     os.environ.update(ONE_THREAD)
@@ -65,7 +78,11 @@ def contestants(ways: Mapping[str, Way]) -> Iterator[dict[str, Callable[[], tupl
         for name, (function, arguments) in ways.items():
             ends[name], theirs = context.Pipe()
             started.append(
-                context.Process(target=_serve, args=(theirs, function, arguments), daemon=True)
+                context.Process(
+                    target=_serve,
+                    args=(theirs, function, arguments, (checkouts or {}).get(name)),
+                    daemon=True,
+                )
             )
             started[-1].start()
             theirs.close()
@@ -81,11 +98,13 @@ def contestants(ways: Mapping[str, Way]) -> Iterator[dict[str, Callable[[], tupl
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def measured(ways: Mapping[str, Way], rounds: int) -> dict[str, Result]:
+def measured(
+    ways: Mapping[str, Way], rounds: int, checkouts: Mapping[str, Checkout] | None = None
+) -> dict[str, Result]:
     """All ways in turns, `rounds` times."""
     spent: dict[str, list[float]] = {name: [] for name in ways}
     peak: dict[str, int] = {}
-    with contestants(ways) as ask:
+    with contestants(ways, checkouts) as ask:
         for _ in range(rounds):
             for name in ways:
                 seconds, peak[name] = ask[name]()
@@ -99,8 +118,13 @@ def _ask(end: Connection) -> tuple[float, int]:
     return answer
 
 
-def _serve(end: Connection, function: str, arguments: dict[str, Any]) -> None:
-    do = getattr(importlib.import_module("tests.bench.baselines"), function)(**arguments)
+def _serve(
+    end: Connection, function: str, arguments: dict[str, Any], checkout: Checkout | None
+) -> None:
+    if checkout is not None:
+        _enter(checkout.folder)
+    module = "tests.bench.baselines" if checkout is None else checkout.module
+    do = getattr(importlib.import_module(module), function)(**arguments)
     do()
     end.send("ready")
     unit = 1 if sys.platform == "darwin" else 1024
@@ -112,6 +136,15 @@ def _serve(end: Connection, function: str, arguments: dict[str, Any]) -> None:
         start = _spent()
         do()
         end.send((_spent() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit))
+
+
+def _enter(folder: Path) -> None:
+    """Import the code in `folder` from here on, in place of this commit's, in children too."""
+    for name in [name for name in sys.modules if name.split(".")[0] in ("benchmark", "tests")]:
+        del sys.modules[name]
+    sys.path[:0] = [str(folder), str(folder / "tests")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])
+    os.chdir(folder)
 
 
 def _spent() -> float:
