@@ -33,7 +33,7 @@ from benchmark.al.datasets.features import (
     read_features,
     synthetic_features,
 )
-from benchmark.al.dry_run import dry_run, shrink_protocol, side_of
+from benchmark.al.dry_run import describe_dry_run, dry_run
 from benchmark.al.feature_rows import FeatureRows, Standard
 from benchmark.al.learner import Learner, LearnerData, TrainingInterrupted
 from benchmark.al.loop import run
@@ -154,12 +154,9 @@ def check(path: Path) -> int:
         trial = Trial.model_validate_json(line)
         wrong = ""
         try:
-            small = shrink_protocol(trial.protocol, side_of(trial))
-            same = repr(
-                (small, trial.strategy.model_dump_json(), trial.objective.model_dump_json())
-            )
-            if same not in seen:
-                seen.add(same)
+            known = describe_dry_run(trial)
+            if known not in seen:
+                seen.add(known)
                 dry_run(
                     trial,
                     lambda small, data: assemble(

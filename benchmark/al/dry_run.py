@@ -55,6 +55,26 @@ def dry_run(
         run(small.protocol, strategy, learner, session)
 
 
+def describe_dry_run(trial: Trial) -> str:
+    """What a dry run of the trial depends on: equal for trials whose dry runs are the same.
+
+    Synthetic images have the shape of the data set's and are as many of each class whatever its
+    name and its imbalance.
+    """
+    small = shrink_protocol(trial.protocol, side_of(trial))
+    shape = format_of(small.data)
+    data = small.data.model_copy(
+        update={"name": f"{shape.channels} x {shape.side}", "imbalance": None}
+    )
+    return repr(
+        (
+            small.model_copy(update={"data": data}),
+            trial.strategy.model_dump_json(),
+            trial.objective.model_dump_json(),
+        )
+    )
+
+
 def side_of(trial: Trial) -> int:
     """Most pixels of an image's side: those of the protocol where the objective's parameters hold
     for these alone, and no others than the strategy takes."""

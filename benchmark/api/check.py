@@ -9,9 +9,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from benchmark.api.plan import find_obstacle
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 GOOD, BAD, HINT = "ok", "BAD", "note"
 GRACE = 10.0
 """Seconds that an interrupted dry run is given to end."""
+MOST_CHILDREN = 4
+"""Processes that make dry runs side by side where there are as many cores; each takes 1 to 3 GB."""
 Finding = tuple[str, str]
 """GOOD, BAD or HINT, and words."""
 Report = Callable[[str], None]
@@ -382,9 +386,9 @@ def _check_schema(settings: Workspace) -> Iterator[Finding]:
 
 
 def _check_methods(suites: Sequence[SuiteFile], report: Report) -> Iterator[Finding]:
-    """Build every method on synthetic images, in a process of its own: this one stays free of
+    """Build every method on synthetic images, in processes of their own: this one stays free of
     torch."""
-    lines: list[str] = []
+    asked: dict[tuple[str, str], list[str]] = {}
     for suite in suites:
         own = [
             name
@@ -395,22 +399,56 @@ def _check_methods(suites: Sequence[SuiteFile], report: Report) -> Iterator[Find
             if reason := find_obstacle(trial):  # amounts that do not fit are reported as bad above
                 yield HINT, f"{trial.suite}/{trial.method_name}: {reason}"
             else:
-                lines.append(trial.model_dump_json())
-    yield from _dry_runs(lines, report)
+                paper = trial.suite.partition("/")[0]
+                asked.setdefault((paper, trial.method_name), []).append(trial.model_dump_json())
+    yield from _dry_runs(_split_evenly(list(asked.values())), report)
 
 
-def _dry_runs(trials: Sequence[str], report: Report) -> Iterator[Finding]:
-    """Play trials (one JSON each) through in a process of its own; what is wrong with them. Nothing
-    is left on the disk."""
+def _split_evenly(groups: Sequence[list[str]]) -> list[list[str]]:
+    """Groups of trials as lists of about one length, one for each process. A group stays together:
+    a process tries once what several suites of a paper have alike."""
+    shares: list[list[str]] = [[] for _ in range(min(MOST_CHILDREN, os.cpu_count() or 1))]
+    for group in sorted(groups, key=len, reverse=True):
+        min(shares, key=len).extend(group)
+    return [share for share in shares if share]
+
+
+def _dry_runs(shares: Sequence[Sequence[str]], report: Report) -> Iterator[Finding]:
+    """Play trials (one JSON each) through, every share in a process of its own; what is wrong with
+    them. Nothing is left on the disk."""
     command = [sys.executable, "-m", "benchmark.worker", "--check", "/dev/stdin"]
-    with _start_child(command, trials, {}) as (lines, last_words):
-        for number, line in enumerate(lines, start=1):
+    count = sum(map(len, shares))
+    with ExitStack() as stack:
+        children = [stack.enter_context(_start_child(command, share, {})) for share in shares]
+        said = _merge_lines([lines for lines, _ in children])
+        for number, line in enumerate(said, start=1):
             name, _, wrong = line.rstrip("\n").partition("\t")
-            report(f"tried {name}, {number} of {len(trials)}")
+            report(f"tried {name}, {number} of {count}")
             if wrong:
                 yield BAD, f"{name}: {wrong}"
-        if words := last_words():
-            yield BAD, f"the dry run broke off: {words}"
+        for _, last_words in children:
+            if words := last_words():
+                yield BAD, f"the dry run broke off: {words}"
+
+
+def _merge_lines(sources: Sequence[Iterator[str]]) -> Iterator[str]:
+    """Lines of several processes, each as soon as it is there."""
+    queue: SimpleQueue[str | None] = SimpleQueue()
+
+    def read(lines: Iterator[str]) -> None:
+        for line in lines:
+            queue.put(line)
+        queue.put(None)
+
+    for lines in sources:
+        Thread(target=read, args=(lines,), daemon=True).start()
+    open_ones = len(sources)
+    while open_ones:
+        line = queue.get()
+        if line is None:
+            open_ones -= 1
+        else:
+            yield line
 
 
 def _search_path() -> str:

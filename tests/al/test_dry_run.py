@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.al.dry_run import dry_run, shrink_protocol, side_of, synthetic_dataset
+from benchmark.al.dry_run import (
+    describe_dry_run,
+    dry_run,
+    shrink_protocol,
+    side_of,
+    synthetic_dataset,
+)
 from benchmark.al.registry import DATASETS
 from benchmark.al.training.numerics import prepare
 from benchmark.spec.load import find_suite
@@ -45,6 +51,25 @@ def test_synthetic_images_have_the_shape_of_the_data_set(name: str) -> None:
         few_images(find_suite("quickstart/digits", ROOT).suite.protocol, name=name)
     )
     assert made.train.pixels.shape == (6, *SHAPES[name]) and len(made.test.pixels) == 3
+
+
+@pytest.mark.parametrize(
+    ("suite", "other", "method", "same"),
+    [
+        ("st-conal/cifar10", "st-conal/cifar10im", "stconal", True),  # amounts of a class
+        ("diam/mnist", "diam/kmnist", "diam", True),  # images of one shape
+        ("st-conal/cifar10", "st-conal/cifar100", "stconal", False),  # classes
+        ("bal/caltech101-base", "bal/caltech101-large", "bal", False),  # a parameter
+        ("tod/cifar10", "tod/caltech101", "tod", False),  # networks and pixels
+    ],
+)
+def test_trials_whose_dry_runs_are_the_same(
+    suite: str, other: str, method: str, same: bool
+) -> None:
+    first, second = (
+        find_suite(name, ROOT).trials(methods=[method], seeds=[0])[0] for name in (suite, other)
+    )
+    assert (describe_dry_run(first) == describe_dry_run(second)) is same
 
 
 def test_validation_images_are_rehearsed_too() -> None:
