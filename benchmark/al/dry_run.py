@@ -58,8 +58,7 @@ def dry_run(
 def describe_dry_run(trial: Trial) -> str:
     """What a dry run of the trial depends on: equal for trials whose dry runs are the same.
 
-    Synthetic images have the shape of the data set's and are as many of each class whatever its
-    name and its imbalance.
+    Synthetic images have the shape of the data set's; its name and its imbalance change nothing.
     """
     small = shrink_protocol(trial.protocol, side_of(trial))
     shape = format_of(small.data)

@@ -34,7 +34,7 @@ GOOD, BAD, HINT = "ok", "BAD", "note"
 GRACE = 10.0
 """Seconds that an interrupted dry run is given to end."""
 MOST_CHILDREN = 4
-"""Processes that make dry runs side by side where there are as many cores; each takes 1 to 3 GB."""
+"""Processes that make dry runs side by side where there are as many cores; each takes 1 to 4 GB."""
 Finding = tuple[str, str]
 """GOOD, BAD or HINT, and words."""
 Report = Callable[[str], None]
