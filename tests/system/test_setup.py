@@ -184,5 +184,5 @@ def test_reproduce_begins_with_what_its_suite_needs(suite: str, first: str) -> N
         text=True,
         check=True,
     )
-    (begin,) = [line for line in done.stdout.splitlines() if "albench" in line][:1]
+    (begin,) = [line for line in done.stdout.splitlines() if "bin/albench" in line][:1]
     assert first in begin
