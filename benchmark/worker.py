@@ -149,25 +149,34 @@ def check(path: Path) -> int:
     signal.signal(
         signal.SIGTERM, lambda *_: sys.exit(int(Exit.INTERRUPTED))
     )  # through what removes temporary folders
-    numerics, bad, seen = prepare("cpu", "fp32", 1), 0, set()
+    numerics = prepare("cpu", "fp32", 1)
+    bad, outcomes = 0, dict[str, str]()
     for line in path.read_text(encoding="utf-8").splitlines():
         trial = Trial.model_validate_json(line)
-        wrong = ""
-        try:
-            known = describe_dry_run(trial)
-            if known not in seen:
-                seen.add(known)
-                dry_run(
-                    trial,
-                    lambda small, data: assemble(
-                        small, data, numerics, Path("weights"), synthetic_features
-                    ),
-                )
-        except Exception as error:
-            bad += 1
-            wrong = " ".join(str(error).split()) or type(error).__name__
+        wrong = _try_trial(trial, numerics, outcomes)
+        bad += bool(wrong)
         print(f"{trial.suite}/{trial.method_name}\t{wrong}".rstrip("\t"), flush=True)
     return int(Exit.USAGE if bad else Exit.OK)
+
+
+def _try_trial(trial: Trial, numerics: Numerics, outcomes: dict[str, str]) -> str:
+    """What is wrong with a trial, in one line; empty where its dry run ends. `outcomes` holds what
+    came of the dry runs so far."""
+    known = wrong = ""
+    try:
+        known = describe_dry_run(trial)
+        if known in outcomes:
+            return outcomes[known]
+        dry_run(
+            trial,
+            lambda small, data: assemble(
+                small, data, numerics, Path("weights"), synthetic_features
+            ),
+        )
+    except Exception as error:
+        wrong = " ".join(str(error).split()) or type(error).__name__
+    outcomes[known] = wrong
+    return wrong
 
 
 ReadFeatures: TypeAlias = Callable[[FeatureFile, Path, datasets.Dataset], Features]

@@ -46,7 +46,7 @@ def dry_run(
     trial: Trial, assemble: Callable[[Trial, Dataset], tuple[Strategy, TrainableModel]]
 ) -> None:
     """Run the shrunken trial once. Raises what the real one would raise."""
-    small = trial.model_copy(update={"protocol": shrink_protocol(trial.protocol, side_of(trial))})
+    small = shrink_trial(trial)
     strategy, learner = assemble(small, synthetic_dataset(small.protocol))
     with tempfile.TemporaryDirectory() as folder:
         session = Session(
@@ -55,12 +55,17 @@ def dry_run(
         run(small.protocol, strategy, learner, session)
 
 
+def shrink_trial(trial: Trial) -> Trial:
+    """The trial that a dry run makes."""
+    return trial.model_copy(update={"protocol": shrink_protocol(trial.protocol, side_of(trial))})
+
+
 def describe_dry_run(trial: Trial) -> str:
     """What a dry run of the trial depends on: equal for trials whose dry runs are the same.
 
     Synthetic images have the shape of the data set's; its name and its imbalance change nothing.
     """
-    small = shrink_protocol(trial.protocol, side_of(trial))
+    small = shrink_trial(trial).protocol
     shape = format_of(small.data)
     data = small.data.model_copy(
         update={"name": f"{shape.channels} x {shape.side}", "imbalance": None}

@@ -21,7 +21,7 @@ from typing import Any, get_args
 import torch
 
 from benchmark.al.datasets.features import synthetic_features
-from benchmark.al.dry_run import shrink_protocol, side_of, synthetic_dataset
+from benchmark.al.dry_run import shrink_trial, synthetic_dataset
 from benchmark.al.loop import run
 from benchmark.al.session import Session
 from benchmark.al.training import cuda_graphs
@@ -133,7 +133,7 @@ def check_trial(trial: Trial, device: str) -> Iterator[Held]:
 
 def play(trial: Trial, numerics: Numerics) -> Played:
     """The shrunken trial, played through once. Raises what the real one would raise."""
-    small = trial.model_copy(update={"protocol": shrink_protocol(trial.protocol, side_of(trial))})
+    small = shrink_trial(trial)
     strategy, learner = assemble(
         small, synthetic_dataset(small.protocol), numerics, Path("weights"), synthetic_features
     )

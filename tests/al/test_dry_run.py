@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark import worker
 from benchmark.al.dry_run import (
     describe_dry_run,
     dry_run,
@@ -15,8 +16,10 @@ from benchmark.al.dry_run import (
 )
 from benchmark.al.registry import DATASETS
 from benchmark.al.training.numerics import prepare
+from benchmark.api.check import _split_evenly
 from benchmark.spec.load import find_suite
 from benchmark.spec.protocol import Protocol
+from benchmark.spec.suite import Trial
 from benchmark.worker import assemble
 
 ROOT = Path(__file__).parents[2] / "suites"
@@ -70,6 +73,36 @@ def test_trials_whose_dry_runs_are_the_same(
         find_suite(name, ROOT).trials(methods=[method], seeds=[0])[0] for name in (suite, other)
     )
     assert (describe_dry_run(first) == describe_dry_run(second)) is same
+
+
+def test_a_fault_is_reported_for_every_trial_that_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Trials whose dry runs are the same are tried once; each has its line, and what was wrong."""
+    tried: list[str] = []
+
+    def fail(trial: Trial, _: object) -> None:
+        tried.append(trial.suite)
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr(worker, "dry_run", fail)
+    monkeypatch.setattr(worker.signal, "signal", lambda *_: None)
+    names = ("st-conal/cifar10", "st-conal/cifar10im")
+    trials = [find_suite(name, ROOT).trials(methods=["stconal"], seeds=[0])[0] for name in names]
+    (tmp_path / "trials").write_text("".join(f"{trial.model_dump_json()}\n" for trial in trials))
+    assert worker.check(tmp_path / "trials") == 2
+    assert tried == ["st-conal/cifar10"]
+    assert capsys.readouterr().out.splitlines() == [
+        f"{name}/stconal\tno such thing" for name in names
+    ]
+
+
+def test_processes_share_trials_evenly_and_keep_what_is_alike_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    shares = _split_evenly([["b1"], ["a1", "a2", "a3"], ["c1", "c2"]])
+    assert shares == [["a1", "a2", "a3"], ["c1", "c2", "b1"]]
 
 
 def test_validation_images_are_rehearsed_too() -> None:
