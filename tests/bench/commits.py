@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmark.runs.environment import describe_environment
 from tests.bench.contest import Checkout, Way, measured, ratio
+from tests.bench.test_speed import CONTESTS as SPEED
 from tests.helpers.pages import replace
 
 ROOT = Path(__file__).parents[2]
@@ -31,45 +32,32 @@ COLUMNS = (
     "ratio_of_minima",
 )
 BEFORE = "before: "
-POINTS = {"count": 50_000, "width": 512, "labelled": 10_000, "budget": 2_500}
-CONTESTS: dict[str, tuple[str, int, Way, dict[str, Way]]] = {
+FP32: Way = SPEED["step"][1]["fp32"]
+CONTESTS: dict[str, tuple[str, dict[str, Way]]] = {
     "step": (
         "TOD+COD step of 128 + 128 images, fp32",
-        4,
-        ("plain_step", {"batch": 128}),
         {
-            "eager": ("step", {"batch": 128}),
-            "together": ("step", {"batch": 128, "step": "together"}),
-            "eager, images in NCHW": ("step", {"batch": 128, "memory_format": "contiguous"}),
+            "eager": FP32,
+            "together": (FP32[0], {**FP32[1], "step": "together"}),
+            "eager, images in NCHW": (FP32[0], {**FP32[1], "memory_format": "contiguous"}),
         },
     ),
-    "images": (
+    "data": (
         "batch of 128 CIFAR images through the train view",
-        60,
-        ("plain_batches", {"batch": 128}),
-        {"batched": ("batches", {"batch": 128})},
+        {"batched": SPEED["data"][1]["batched"]},
     ),
-    "scoring": (
-        "pool scoring, ResNet-18, fp32",
-        5,
-        ("plain_scoring", {}),
-        {"fp32": ("scoring", {"precision": "fp32"})},
-    ),
+    "scoring": ("pool scoring, ResNet-18, fp32", {"fp32": SPEED["scoring"][1]["fp32"]}),
     "start": (
         "fresh process to the end of a dry run, against `import torch`",
-        5,
-        ("import_torch", {}),
-        {"dry run": ("first_step", {})},
+        {"dry run": SPEED["start"][1]["first step"]},
     ),
     "k-center": (
         "k-center, 50,000 x 512, 10,000 labelled, 2,500 picks",
-        1,
-        ("plain_k_center", POINTS),
-        {"lazy": ("k_center", POINTS)},
+        {"lazy": SPEED["k-center"][1]["lazy"]},
     ),
 }
-"""Title, rounds, plain way, and ways of this code; the first of these is asked of the other commit,
-too."""
+"""Title, and ways of this code; the first of these is asked of the other commit, too. Rounds and
+plain ways are those of `make bench`."""
 
 
 def commit_of(folder: Path) -> str:
@@ -80,7 +68,7 @@ def commit_of(folder: Path) -> str:
 
 def rows(contest: str, other: Checkout, processor: str) -> list[dict[str, str]]:
     """One row per way: times in milliseconds of CPU time, and how many times faster than plain."""
-    _, rounds, plain, ways = CONTESTS[contest]
+    rounds, plain, ways = SPEED[contest][0], SPEED[contest][1]["plain"], CONTESTS[contest][1]
     first = next(iter(ways))
     found = measured(
         {"plain": plain, BEFORE + first: ways[first], **ways}, rounds, {BEFORE + first: other}
