@@ -76,6 +76,7 @@ def buy_greedily(
             recipe.tolerance,
             recipe.iterations,
             recipe.coordinates,
+            recipe.precision,
         )
         logits = F.linear(test, found.weight.float(), found.bias.float())
         return int((logits.argmax(dim=1) == truth).sum()), -float(F.cross_entropy(logits, truth))

@@ -68,6 +68,7 @@ class Probe(Learner):
             recipe.tolerance,
             recipe.iterations,
             recipe.coordinates,
+            recipe.precision,
         )
         head = self.student.get_submodule("head")
         assert isinstance(head, nn.Linear)

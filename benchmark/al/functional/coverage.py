@@ -1,8 +1,9 @@
 """Coverage of a pool by labelled points, and greedy picks that raise it most: MaxHerding, UHerding
 and ProbCover.
 
-Nothing is ever (pool, pool): similarities are computed for a block of candidates at a time and
-forgotten.
+Similarities of all pairs are kept for a few thousand candidates only. Of more they are computed for
+a block of candidates at a time and forgotten, so memory grows with the candidates, not with their
+square.
 """
 
 from __future__ import annotations
@@ -14,6 +15,11 @@ from torch import Tensor
 
 from benchmark.al.functional.clustering import cluster
 from benchmark.al.functional.lazy_greedy import BLOCK, lazy_greedy
+
+MOST_PAIRS = 2**25
+"""Pairs of candidates whose similarities are kept, in float64: 256 MiB."""
+TILE = 512
+"""Candidates whose similarities to be kept are computed together."""
 
 
 def select_herding(
@@ -49,18 +55,36 @@ class _Herding:
             if len(rows):
                 self.covered = torch.maximum(self.covered, self._similarity(rows).amax(dim=0))
 
-    def _similarity(self, rows: Tensor) -> Tensor:
-        """(b, n) kernel values of (b, d) points."""
-        return (rows @ self.points.T).sub_(1).mul_(2 * self.scale).exp_()
+        self.pairs = self._all_pairs() if count**2 <= MOST_PAIRS else None
+
+    def _similarity(self, rows: Tensor, first: int = 0) -> Tensor:
+        """(b, n - first) kernel values of (b, d) points and those from `first` on."""
+        return (rows @ self.points[first:].T).sub_(1).mul_(2 * self.scale).exp_()
+
+    def _all_pairs(self) -> Tensor:
+        """(n, n) kernel values: those of a tile and of all behind it, and the same turned."""
+        pairs = self.points.new_empty(len(self.points), len(self.points))
+        for start in range(0, len(self.points), TILE):
+            tile = slice(start, start + TILE)
+            values = self._similarity(self.points[tile], start)
+            pairs[tile, start:], pairs[start:, tile] = values, values.T
+        return pairs
+
+    def _similarity_of(self, positions: Tensor) -> Tensor:
+        """(b, n) kernel values of these candidates, to be changed at will."""
+        positions = positions.to(self.points.device)
+        if self.pairs is None:
+            return self._similarity(self.points[positions])
+        return self.pairs[positions]
 
     def gains(self, positions: Tensor) -> Tensor:
         """(b,) what each of these candidates would add."""
-        rows = self.points[positions.to(self.points.device)]
-        return self._similarity(rows).sub_(self.covered).clamp_(min=0) @ self.weights
+        return self._similarity_of(positions).sub_(self.covered).clamp_(min=0) @ self.weights
 
     def accept(self, position: int) -> None:
         """A candidate is bought."""
-        self.covered = torch.maximum(self.covered, self._similarity(self.points[position][None])[0])
+        bought = self._similarity_of(torch.tensor([position]))[0]
+        self.covered = torch.maximum(self.covered, bought)
 
     def pick(self, count: int) -> Tensor:
         """Positions of the picks, on the device of the points."""

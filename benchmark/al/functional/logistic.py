@@ -13,6 +13,9 @@ Features that are far from round take L-BFGS many iterations. In the coordinates
 rows are turned to their principal axes, and each is measured in units in which the loss curves
 alike: at W = 0 a class's curvature along an axis of squared length s is close to s / classes + l2.
 The optimum is the same.
+
+In "double" precision scipy's L-BFGS-B finds it. In "single" torch's L-BFGS does, on numbers of half
+the size and without copies between libraries: three times as fast, to a gradient of a thousandth.
 """
 
 from __future__ import annotations
@@ -25,8 +28,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmark.al.training.optimizers import LBFGS
 from benchmark.errors import AlbenchError
-from benchmark.spec.training import Coordinates
+from benchmark.spec.training import Coordinates, SolverPrecision
 
 CORRECTIONS = 20
 """Pairs of steps and gradients that L-BFGS remembers."""
@@ -54,48 +58,99 @@ def fit_logistic(
     tolerance: float = 1e-6,
     iterations: int = 10_000,
     coordinates: Coordinates = "rows",
+    precision: SolverPrecision = "double",
 ) -> Solution:
     """The optimum for rows (m, d) with labels (m,) int64, by L-BFGS (Liu and Nocedal 1989) from
-    zero, in float64 on the CPU.
+    zero, on the CPU.
 
     It stops where no entry of the gradient exceeds `tolerance`. Raises AlbenchError where
     `iterations` do not suffice.
     """
+    problem = _Problem(rows, labels, classes, l2, coordinates, precision)
+    solve = _solve_double if precision == "double" else _solve_single
+    found = solve(problem, tolerance, iterations)
+    if not found.gradient <= tolerance:
+        raise AlbenchError(
+            f"logistic regression on {len(rows)} images stopped at a gradient of "
+            f"{found.gradient:.2g} after {found.iterations} iterations",
+            where="training.optimizer",
+            remedy=f"pin a tolerance above {tolerance:g}, more iterations or more l2",
+        )
+    return found
+
+
+class _Problem:
+    """The loss in the coordinates in which it is solved, of `width` numbers for each class."""
+
+    def __init__(
+        self,
+        rows: Tensor,
+        labels: Tensor,
+        classes: int,
+        l2: float,
+        coordinates: Coordinates,
+        precision: SolverPrecision,
+    ) -> None:
+        self.dtype = torch.float64 if precision == "double" else torch.float32
+        points = rows.detach().cpu().to(self.dtype)
+        count, self.width = points.shape
+        self.classes, self.l2 = classes, l2
+        self.basis: Tensor | None = None
+        if count < self.width:
+            # (d, m), (m, m): points = triangle.T @ basis.T
+            self.basis, triangle = torch.linalg.qr(points.T)
+            points, self.width = triangle.T.contiguous(), count
+        # Units of the coordinates in which it is solved. Products with 1.0 change no bit.
+        self.scales, self.bias_scale = torch.ones(self.width, dtype=self.dtype), 1.0
+        if coordinates == "principal":
+            lengths, axes = torch.linalg.eigh(points.T @ points)  # squared, (width,)
+            self.scales = (lengths.clamp(min=0.0) / classes + l2).rsqrt()
+            self.bias_scale = (classes / count) ** 0.5
+            points = points @ axes * self.scales
+            self.basis = axes if self.basis is None else self.basis @ axes
+        self.points = points
+        self.hot = F.one_hot(labels.cpu(), classes).to(self.dtype)
+
+    def evaluate(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss () float64, and its gradients by weight (classes, width) and bias (classes,)."""
+        logits = torch.addmm(bias * self.bias_scale, self.points, weight.T)
+        logs = logits.log_softmax(dim=1)
+        residual = logs.exp() - self.hot
+        weight = weight * self.scales
+        loss = -(logs * self.hot).sum() + self.l2 / 2 * weight.square().sum()
+        return (
+            loss.double(),
+            residual.T @ self.points + self.l2 * weight * self.scales,
+            residual.sum(dim=0) * self.bias_scale,
+        )
+
+    def solution(
+        self, weight: Tensor, bias: Tensor, loss: float, gradient: float, iterations: int
+    ) -> Solution:
+        """The optimum in the coordinates of the rows."""
+        weight = weight * self.scales
+        weight = weight if self.basis is None else weight @ self.basis.T
+        return Solution(
+            weight.double().contiguous(),
+            (bias * self.bias_scale).double().contiguous(),
+            loss,
+            gradient,
+            iterations,
+        )
+
+
+def _solve_double(problem: _Problem, tolerance: float, iterations: int) -> Solution:
     from scipy.optimize import minimize
 
-    points, truth = rows.detach().cpu().double(), labels.cpu()
-    count, width = points.shape
-    basis: Tensor | None = None
-    if count < width:
-        basis, triangle = torch.linalg.qr(points.T)  # (d, m), (m, m): points = triangle.T @ basis.T
-        points, width = triangle.T.contiguous(), count
-    # Units of the coordinates in which it is solved. Products with 1.0 change no bit.
-    scales, bias_scale = torch.ones(width, dtype=torch.float64), 1.0
-    if coordinates == "principal":
-        lengths, axes = torch.linalg.eigh(points.T @ points)  # squared, (width,); (width, width)
-        scales = (lengths.clamp(min=0.0) / classes + l2).rsqrt()
-        bias_scale = (classes / count) ** 0.5
-        points = points @ axes * scales
-        basis = axes if basis is None else basis @ axes
-    hot = F.one_hot(truth, classes).double()
+    classes, width = problem.classes, problem.width
 
     def value(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         # A copy, so that the numbers lie where products are computed alike in every run.
         both = torch.from_numpy(flat).clone().view(classes, width + 1)
-        weight, bias = both[:, :-1].contiguous(), both[:, -1] * bias_scale
-        logits = torch.addmm(bias, points, weight.T)
-        logs = logits.log_softmax(dim=1)
-        residual = logs.exp() - hot
-        weight = weight * scales
-        gradient = torch.cat(
-            [
-                residual.T @ points + l2 * weight * scales,
-                residual.sum(dim=0)[:, None] * bias_scale,
-            ],
-            dim=1,
-        )
-        loss = -(logs * hot).sum() + l2 / 2 * weight.square().sum()
-        return float(loss), gradient.flatten().numpy()
+        loss, *gradients = problem.evaluate(both[:, :-1].contiguous(), both[:, -1])
+        return float(loss), torch.cat(
+            [gradients[0], gradients[1][:, None]], dim=1
+        ).flatten().numpy()
 
     found = minimize(
         value,
@@ -110,18 +165,32 @@ def fit_logistic(
             "ftol": 0.0,
         },
     )
-    steepest = float(np.abs(found.jac).max())
-    if not steepest <= tolerance:
-        raise AlbenchError(
-            f"logistic regression on {count} images stopped at a gradient of {steepest:.2g} after "
-            f"{found.nit} iterations",
-            where="training.optimizer",
-            remedy=f"pin a tolerance above {tolerance:g}, more iterations or more l2",
-        )
     both = torch.from_numpy(found.x.copy()).view(classes, width + 1)
-    weight = both[:, :-1] * scales
-    weight = weight if basis is None else weight @ basis.T
-    bias = both[:, -1] * bias_scale
-    return Solution(
-        weight.contiguous(), bias.contiguous(), float(found.fun), steepest, int(found.nit)
+    steepest = float(np.abs(found.jac).max())
+    return problem.solution(both[:, :-1], both[:, -1], float(found.fun), steepest, int(found.nit))
+
+
+def _solve_single(problem: _Problem, tolerance: float, iterations: int) -> Solution:
+    weight = torch.zeros(problem.classes, problem.width, dtype=problem.dtype, requires_grad=True)
+    bias = torch.zeros(problem.classes, dtype=problem.dtype, requires_grad=True)
+    optimizer = LBFGS(
+        [weight, bias],
+        max_iter=iterations,
+        max_eval=2 * iterations,
+        tolerance_grad=tolerance,
+        tolerance_change=0.0,
+        history_size=CORRECTIONS,
+        line_search_fn="strong_wolfe",
     )
+
+    @torch.no_grad()
+    def value() -> Tensor:
+        loss, weight.grad, bias.grad = problem.evaluate(weight, bias)
+        return loss
+
+    optimizer.step(value)  # type: ignore[no-untyped-call]
+    loss = float(value())
+    assert weight.grad is not None and bias.grad is not None
+    steepest = max(float(weight.grad.abs().max()), float(bias.grad.abs().max()))
+    done = int(optimizer.state[weight]["n_iter"])
+    return problem.solution(weight.detach(), bias.detach(), loss, steepest, done)

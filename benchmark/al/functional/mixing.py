@@ -44,11 +44,16 @@ def flipped_by_mixing(
         residual[torch.arange(len(rows), device=rows.device), predicted] -= 1
         gradient = residual @ weight
         direction = gradient / gradient.norm(dim=1, keepdim=True).clamp(min=1e-12)
+        # Logits are linear in features: what a step of length 1 adds to them is the same for all
+        # anchors, less what the features that stay would have added.
+        slope = direction @ weight.T
+        lengths = step * torch.cdist(rows, anchors, compute_mode="donot_use_mm_for_euclid_dist")
         flipped = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
-        for anchor in anchors:
-            apart = anchor - rows
-            moved = rows + step * apart.norm(dim=1, keepdim=True) * direction * (apart != 0)
-            flipped |= (moved @ weight.T + bias).argmax(dim=1) != predicted
+        for anchor, length in zip(anchors, lengths.T, strict=True):
+            agree = rows == anchor
+            some = agree.any(dim=0).nonzero()[:, 0]  # columns in which any image agrees
+            kept = (direction[:, some] * agree[:, some]) @ weight[:, some].T
+            flipped |= (logits + length[:, None] * (slope - kept)).argmax(dim=1) != predicted
         found.append(flipped)
     return torch.cat(found)
 

@@ -30,6 +30,7 @@ def bare_class(kind: type[Kind]) -> type[Kind]:
 
 SGD = bare_class(torch.optim.SGD)
 Adam = bare_class(torch.optim.Adam)
+LBFGS = bare_class(torch.optim.LBFGS)
 
 
 class CapturableSgd(SGD):  # type: ignore[valid-type, misc]

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmark.al.functional.logistic import fit_logistic
 from benchmark.errors import AlbenchError
-from benchmark.spec.training import Coordinates
+from benchmark.spec.training import Coordinates, SolverPrecision
 
 
 def problem(
@@ -63,6 +63,25 @@ def test_the_gradient_vanishes_and_the_biases_sum_to_zero(
     assert abs(float(found.bias.sum())) < 1e-9 and abs(found.loss - loss.item()) < 1e-8
 
 
+@pytest.mark.parametrize(("count", "width"), [(12, 40), (40, 12), (200, 60)])
+@pytest.mark.parametrize("coordinates", ["rows", "principal"])
+def test_single_precision_finds_the_optimum_of_double(
+    count: int, width: int, coordinates: Coordinates
+) -> None:
+    rows, labels = problem(count, width, 10)
+    exact = fit_logistic(rows, labels, 10, 0.5, tolerance=1e-7, coordinates=coordinates)
+    found = fit_logistic(
+        rows, labels, 10, 0.5, tolerance=1e-3, coordinates=coordinates, precision="single"
+    )
+    assert found.gradient <= 1e-3
+    shares, theirs = (
+        (rows.double() @ one.weight.T + one.bias).softmax(1).numpy() for one in (found, exact)
+    )
+    np.testing.assert_allclose(shares, theirs, atol=1e-3)
+    assert found.loss == pytest.approx(exact.loss, rel=1e-3)
+    assert found.weight.dtype == found.bias.dtype == torch.float64
+
+
 def test_a_class_without_images_is_never_likely() -> None:
     rows, labels = problem(20, 5, 3)
     found = fit_logistic(rows, labels, 4, 1.0)
@@ -70,9 +89,11 @@ def test_a_class_without_images_is_never_likely() -> None:
     assert float(shares[:, 3].max()) < 0.01
 
 
-def test_too_few_iterations_are_an_error() -> None:
+@pytest.mark.parametrize("precision", ["double", "single"])
+def test_too_few_iterations_are_an_error(precision: SolverPrecision) -> None:
+    rows, labels = problem(50, 10, 4)
     with pytest.raises(AlbenchError, match=r"stopped at a gradient of .* after 2 iterations"):
-        fit_logistic(*problem(50, 10, 4), classes=4, l2=0.1, tolerance=1e-9, iterations=2)
+        fit_logistic(rows, labels, 4, 0.1, tolerance=1e-9, iterations=2, precision=precision)
 
 
 @pytest.mark.parametrize("count", [60, 300])
@@ -89,10 +110,14 @@ def test_principal_coordinates_take_fewer_iterations_where_features_are_far_from
     np.testing.assert_allclose(turned.weight.numpy(), plain.weight.numpy(), atol=1e-4)
 
 
+@pytest.mark.parametrize("precision", ["double", "single"])
 @pytest.mark.parametrize("coordinates", ["rows", "principal"])
-def test_the_same_rows_give_the_same_bits(coordinates: Coordinates) -> None:
+def test_the_same_rows_give_the_same_bits(
+    coordinates: Coordinates, precision: SolverPrecision
+) -> None:
     rows, labels = problem(60, 30, 4)
     first, second = (
-        fit_logistic(rows.clone(), labels, 4, 0.1, coordinates=coordinates) for _ in range(2)
+        fit_logistic(rows.clone(), labels, 4, 0.1, 1e-3, 10_000, coordinates, precision)
+        for _ in range(2)
     )
     assert torch.equal(first.weight, second.weight) and torch.equal(first.bias, second.bias)

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.al.functional import bald as bald_
+from benchmark.al.functional import coverage
 from benchmark.al.functional.bait import fisher_weights, select_bait
 from benchmark.al.functional.clustering import (
     cluster,
@@ -232,8 +233,13 @@ def test_the_pure_radius_is_the_largest_one() -> None:
     assert any(pure(radius) < 0.9 for radius in larger)
 
 
+@pytest.mark.parametrize("kept", [True, False], ids=["pairs kept", "computed anew"])
 @pytest.mark.parametrize("seed", range(4))
-def test_max_herding_beside_scikit_activeml(seed: int) -> None:
+def test_max_herding_beside_scikit_activeml(
+    seed: int, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coverage, "MOST_PAIRS", 2**25 if kept else 0)
+    monkeypatch.setattr(coverage, "TILE", 7)  # several tiles, the last one not full
     candidates, labelled = points(seed)
     ours = select_herding(candidates, labelled, 10, sigma=0.8).tolist()
     theirs = other(
