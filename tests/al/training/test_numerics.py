@@ -3,6 +3,9 @@ drawn."""
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -121,3 +124,25 @@ def test_orders_and_weights_are_taken_where_given(cache: Path) -> None:
         torch.cat([batch.labels for batch in batches]), data.labels[labelled.flip(0)]
     )
     assert orders == [("labelled", 0), ("unlabelled", 0), ("unlabelled", 1)]
+
+
+REUSED = """
+import resource
+import torch
+from benchmark.al.training.numerics import prepare
+
+prepare("cpu", "fp32", 1)
+for _ in range(5):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    maps = [torch.ones(2**27) for _ in range(5)]
+    del maps
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+"""A step whose activations take 2.5 GiB, five times; it prints the page faults of each."""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep memory")
+def test_a_step_of_some_gigabytes_faults_no_page_the_second_time() -> None:
+    run = subprocess.run([sys.executable, "-c", REUSED], capture_output=True, text=True, check=True)
+    faults = [int(line) for line in run.stdout.split()]
+    assert faults[-1] * 100 < max(faults)  # a page is 4 KiB or, where the system says so, 2 MiB
