@@ -117,9 +117,11 @@ class _Problem:
         logs = logits.log_softmax(dim=1)
         residual = logs.exp() - self.hot
         weight = weight * self.scales
-        loss = -(logs * self.hot).sum() + self.l2 / 2 * weight.square().sum()
+        # In float64, as a line search compares losses that hardly differ.
+        likelihood = (logs * self.hot).sum(dtype=torch.float64)
+        loss = -likelihood + self.l2 / 2 * weight.square().sum(dtype=torch.float64)
         return (
-            loss.double(),
+            loss,
             residual.T @ self.points + self.l2 * weight * self.scales,
             residual.sum(dim=0) * self.bias_scale,
         )
@@ -173,24 +175,30 @@ def _solve_double(problem: _Problem, tolerance: float, iterations: int) -> Solut
 def _solve_single(problem: _Problem, tolerance: float, iterations: int) -> Solution:
     weight = torch.zeros(problem.classes, problem.width, dtype=problem.dtype, requires_grad=True)
     bias = torch.zeros(problem.classes, dtype=problem.dtype, requires_grad=True)
-    optimizer = LBFGS(
-        [weight, bias],
-        max_iter=iterations,
-        max_eval=2 * iterations,
-        tolerance_grad=tolerance,
-        tolerance_change=0.0,
-        history_size=CORRECTIONS,
-        line_search_fn="strong_wolfe",
-    )
 
     @torch.no_grad()
     def value() -> Tensor:
         loss, weight.grad, bias.grad = problem.evaluate(weight, bias)
         return loss
 
-    optimizer.step(value)  # type: ignore[no-untyped-call]
-    loss = float(value())
-    assert weight.grad is not None and bias.grad is not None
-    steepest = max(float(weight.grad.abs().max()), float(bias.grad.abs().max()))
-    done = int(optimizer.state[weight]["n_iter"])
+    loss, steepest, done = 0.0, float("inf"), 0
+    # Close to the optimum rounding may hide from a line search by how much a step lowers the loss.
+    # The gradient still tells where to go: the last iterations then do without a search.
+    for search in ("strong_wolfe", None):
+        if steepest <= tolerance or done >= iterations:
+            break
+        optimizer = LBFGS(
+            [weight, bias],
+            max_iter=iterations - done,
+            max_eval=2 * iterations,
+            tolerance_grad=tolerance,
+            tolerance_change=0.0,
+            history_size=CORRECTIONS,
+            line_search_fn=search,
+        )
+        optimizer.step(value)  # type: ignore[no-untyped-call]
+        loss = float(value())
+        assert weight.grad is not None and bias.grad is not None
+        steepest = max(float(weight.grad.abs().max()), float(bias.grad.abs().max()))
+        done += int(optimizer.state[weight]["n_iter"])
     return problem.solution(weight.detach(), bias.detach(), loss, steepest, done)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 
+from benchmark.al.functional import logistic
 from benchmark.al.functional.logistic import fit_logistic
 from benchmark.errors import AlbenchError
 from benchmark.spec.training import Coordinates, SolverPrecision
@@ -80,6 +81,26 @@ def test_single_precision_finds_the_optimum_of_double(
     np.testing.assert_allclose(shares, theirs, atol=1e-3)
     assert found.loss == pytest.approx(exact.loss, rel=1e-3)
     assert found.weight.dtype == found.bias.dtype == torch.float64
+
+
+def test_single_precision_ends_where_rounding_hides_what_a_step_gains(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows, labels = problem(200, 60, 10)
+    exact = fit_logistic(rows, labels, 10, 0.5, tolerance=1e-7)
+    evaluate = logistic._Problem.evaluate
+
+    def rounded(problem: logistic._Problem, *point: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        loss, *gradients = evaluate(problem, *point)
+        return loss.round(), *gradients
+
+    monkeypatch.setattr(logistic._Problem, "evaluate", rounded)
+    found = fit_logistic(rows, labels, 10, 0.5, 1e-3, coordinates="principal", precision="single")
+    assert found.gradient <= 1e-3
+    shares, theirs = (
+        (rows.double() @ one.weight.T + one.bias).softmax(1).numpy() for one in (found, exact)
+    )
+    np.testing.assert_allclose(shares, theirs, atol=1e-3)
 
 
 def test_a_class_without_images_is_never_likely() -> None:
