@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmark.al import registry
+from benchmark.al.functional import coverage
 from benchmark.al.learner import Learner
 from benchmark.al.loop import run
 from benchmark.al.training.cuda_graphs import WARM_UP
@@ -259,9 +260,12 @@ def test_requests_to_the_tracker_do_not_grow_with_epochs(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("method", MODERN)
-def test_numbers_in_the_largest_temporary_of_a_newer_method(method: str) -> None:
-    """At 3,000 candidates with 128 features: never a matrix over pairs of the pool, and not much
-    more than the inputs."""
+def test_numbers_in_the_largest_temporary_of_a_newer_method(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 3,000 candidates with 128 features: no matrix over pairs of a pool that is too large to
+    keep one, and not much more than the inputs."""
+    monkeypatch.setattr(coverage, "MOST_PAIRS", 3_000**2 - 1)
     count, width, budget = 3_000, 128, 20
     strategy = registry.build_component("strategies", Component(name=method))
     seen = world(strategy, count, width, known=50)
