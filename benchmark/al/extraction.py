@@ -27,6 +27,7 @@ from benchmark.al.datasets.features import (
 from benchmark.al.datasets.split import class_counts, kept_indices
 from benchmark.al.networks import efficientnet_lite
 from benchmark.al.networks.lite_weights import find_weights, load_weights
+from benchmark.al.training.numerics import keep_pages
 from benchmark.errors import DataError, UsageError
 from benchmark.runs.code_digest import digest_file
 from benchmark.spec.data import Imbalance
@@ -90,6 +91,7 @@ def extract_features(
     written.
     """
     torch.set_num_threads(threads)
+    keep_pages()
     path = feature_path(root, dataset.name, made)
     if read_made(path) == (dataset.digest, made):
         return path

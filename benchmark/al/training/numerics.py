@@ -95,7 +95,7 @@ def prepare(
     """
     torch.set_num_threads(threads)
     if device == "cpu":
-        _keep_pages()
+        keep_pages()
     elif not torch.cuda.is_available():
         raise UsageError(
             f"device {device} was asked for, but torch sees none",
@@ -114,7 +114,7 @@ def prepare(
     return Numerics(torch.device(device), precision, memory_format == "channels_last", step)
 
 
-def _keep_pages() -> None:
+def keep_pages() -> None:
     """Make glibc keep freed memory: page faults on large activations cost a fifth of a training
     step and more. -1 is "never give back"; any other number is at most 2 GiB, less than a step on
     large images uses."""
