@@ -126,7 +126,7 @@ class _Problem:
             residual.sum(dim=0) * self.bias_scale,
         )
 
-    def solution(
+    def make_solution(
         self, weight: Tensor, bias: Tensor, loss: float, gradient: float, iterations: int
     ) -> Solution:
         """The optimum in the coordinates of the rows."""
@@ -169,7 +169,9 @@ def _solve_double(problem: _Problem, tolerance: float, iterations: int) -> Solut
     )
     both = torch.from_numpy(found.x.copy()).view(classes, width + 1)
     steepest = float(np.abs(found.jac).max())
-    return problem.solution(both[:, :-1], both[:, -1], float(found.fun), steepest, int(found.nit))
+    return problem.make_solution(
+        both[:, :-1], both[:, -1], float(found.fun), steepest, int(found.nit)
+    )
 
 
 def _solve_single(problem: _Problem, tolerance: float, iterations: int) -> Solution:
@@ -201,4 +203,4 @@ def _solve_single(problem: _Problem, tolerance: float, iterations: int) -> Solut
         assert weight.grad is not None and bias.grad is not None
         steepest = max(float(weight.grad.abs().max()), float(bias.grad.abs().max()))
         done += int(optimizer.state[weight]["n_iter"])
-    return problem.solution(weight.detach(), bias.detach(), loss, steepest, done)
+    return problem.make_solution(weight.detach(), bias.detach(), loss, steepest, done)
