@@ -1,5 +1,5 @@
-"""The table of docs/frozen-features.md is that of the committed verdicts: `python -m
-tests.reports.test_frozen_page` prints it."""
+"""The tables of docs/frozen-features.md are those of the committed verdicts: `python -m
+tests.reports.test_frozen_page` prints them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,23 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from benchmark.reports.formatting import format_interval
 
 ROOT = Path(__file__).parents[2]
 SIGNS = {"holds": "✓", "refuted": "✗", "inconclusive": "?"}
 
 
-def table_rows() -> list[str]:
+SUITES = tuple(
+    sorted(f"frozen/{path.parent.name}" for path in ROOT.glob("results/frozen/*/verdicts.json"))
+)
+"""Those with committed results."""
+
+
+def table_rows(suite: str) -> list[str]:
     """A row for every method, the largest area first."""
-    verdicts: dict[str, Any] = json.loads(
-        (ROOT / "results/frozen/cifar10/verdicts.json").read_text()
-    )
+    verdicts: dict[str, Any] = json.loads((ROOT / "results" / suite / "verdicts.json").read_text())
     answers = {answer["id"]: answer for answer in verdicts["claims"]}
     return [
         _row(standing, answers)
@@ -50,12 +56,14 @@ def _answer(answer: dict[str, Any] | None) -> str:
     return f"{interval} {SIGNS[answer['outcome']]}"
 
 
-def test_the_page_shows_the_committed_verdicts() -> None:
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_page_shows_the_committed_verdicts(suite: str) -> None:
     page = (ROOT / "docs" / "frozen-features.md").read_text().splitlines()
-    rows = table_rows()
+    rows = table_rows(suite)
     assert len(rows) == 14
     assert [row for row in rows if row not in page] == []
 
 
 if __name__ == "__main__":
-    print("\n".join(table_rows()))
+    for suite in SUITES:
+        print(suite, *table_rows(suite), sep="\n")
