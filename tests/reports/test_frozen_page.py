@@ -39,10 +39,11 @@ def _row(standing: dict[str, Any], answers: dict[str, Any]) -> str:
         p = "< 0.001" if standing["gain_p"] < 0.001 else f"{standing['gain_p']:.3f}"
         saved = "not reached"
         if standing["saved"] is not None:
-            saved = (
-                f"{standing['saved']:.0f} [{standing['saved_low']:.0f}, "
-                f"{standing['saved_high']:.0f}]"
+            low, high = (
+                "open" if end is None else f"{end:.0f}"
+                for end in (standing["saved_low"], standing["saved_high"])
             )
+            saved = f"{standing['saved']:.0f} [{low}, {high}]"
     last = [_answer(answers.get(f"{method}-{other}")) for other in ("random", "margin")]
     area = f"{standing['area']:.2f} ± {standing['area_sd']:.2f}"
     return f"| {' | '.join((f'`{method}`', area, gain, p, saved, *last))} |"
