@@ -18,7 +18,7 @@ from benchmark.al.acquisition import drawn_pool
 from benchmark.al.datasets.dataset import Dataset
 from benchmark.al.datasets.features import Features
 from benchmark.al.feature_rows import FeatureRows, Standard
-from benchmark.al.functional.logistic import fit_logistic
+from benchmark.al.functional.logistic import fit_by_recipe
 from benchmark.al.pool import Indices
 from benchmark.al.random.streams import Streams
 from benchmark.errors import UsageError
@@ -67,17 +67,8 @@ def buy_greedily(
         """Test images that are right, and less the cross-entropy, after training on these
         images."""
         images = torch.from_numpy(labelled)
-        rows, width = pool_rows.batch(images).flatten(1), test.shape[1]
-        found = fit_logistic(
-            rows,
-            labels[images],
-            protocol.data.classes,
-            recipe.l2 * width,
-            recipe.tolerance,
-            recipe.iterations,
-            recipe.coordinates,
-            recipe.precision,
-        )
+        rows = pool_rows.batch(images).flatten(1)
+        found = fit_by_recipe(rows, labels[images], protocol.data.classes, recipe)
         logits = F.linear(test, found.weight.float(), found.bias.float())
         return int((logits.argmax(dim=1) == truth).sum()), -float(F.cross_entropy(logits, truth))
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmark.al.functional.logistic import fit_logistic
+from benchmark.al.functional.logistic import fit_by_recipe
 from benchmark.al.learner import Learner
 from benchmark.al.output_name import PRETEXT, OutputName
 from benchmark.al.pool import Indices
@@ -59,17 +59,7 @@ class Probe(Learner):
         images = torch.from_numpy(labelled).to(self.numerics.device)
         assert isinstance(recipe, Lbfgs), "Learner trains everything else"
         rows, labels = self.parts.train.batch(images).flatten(1), self.parts.train_labels[images]
-        classes, width = self.protocol.data.classes, rows.shape[1]
-        found = fit_logistic(
-            rows,
-            labels,
-            classes,
-            recipe.l2 * width,
-            recipe.tolerance,
-            recipe.iterations,
-            recipe.coordinates,
-            recipe.precision,
-        )
+        found = fit_by_recipe(rows, labels, self.protocol.data.classes, recipe)
         head = self.student.get_submodule("head")
         assert isinstance(head, nn.Linear)
         with torch.no_grad():

@@ -96,8 +96,8 @@ class Lbfgs(Spec):
     their principal axes and gives each the unit in which the loss curves alike at zero: the same
     optimum, to the tolerance, in fewer iterations."""
     precision: SolverPrecision = "double"
-    """Of the solver's numbers: float64, or float32, which takes a third of the time and reaches a
-    gradient of some 0.001, not much less."""
+    """Of the solver's numbers: float64, or float32, which takes a third of the time to a tolerance
+    of 0.001. Rounding sets a limit to the gradients that float32 reaches."""
 
 
 class MultiStep(Spec):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,11 @@ def problem(
     return torch.randn(count, width, generator=generator) + centres[labels], labels
 
 
+def shares(rows: torch.Tensor, found: logistic.Solution) -> npt.NDArray[np.float64]:
+    """(m, classes) probabilities of the rows."""
+    return (rows.double() @ found.weight.T + found.bias).softmax(1).numpy()
+
+
 @pytest.mark.parametrize(
     ("count", "width", "classes"), [(30, 8, 4), (12, 40, 4), (40, 40, 3), (200, 20, 10)]
 )
@@ -41,9 +47,7 @@ def test_the_optimum_is_that_of_another_library(
         found.bias.numpy(), other.intercept_ - other.intercept_.mean(), atol=2e-4
     )
     theirs = other.predict_proba(rows.double().numpy())
-    np.testing.assert_allclose(
-        (rows.double() @ found.weight.T + found.bias).softmax(1).numpy(), theirs, atol=1e-5
-    )
+    np.testing.assert_allclose(shares(rows, found), theirs, atol=1e-5)
 
 
 @pytest.mark.parametrize(("count", "width"), [(12, 40), (40, 12)])
@@ -75,10 +79,7 @@ def test_single_precision_finds_the_optimum_of_double(
         rows, labels, 10, 0.5, tolerance=1e-3, coordinates=coordinates, precision="single"
     )
     assert found.gradient <= 1e-3
-    shares, theirs = (
-        (rows.double() @ one.weight.T + one.bias).softmax(1).numpy() for one in (found, exact)
-    )
-    np.testing.assert_allclose(shares, theirs, atol=1e-3)
+    np.testing.assert_allclose(shares(rows, found), shares(rows, exact), atol=1e-3)
     assert found.loss == pytest.approx(exact.loss, rel=1e-3)
     assert found.weight.dtype == found.bias.dtype == torch.float64
 
@@ -97,17 +98,13 @@ def test_single_precision_ends_where_rounding_hides_what_a_step_gains(
     monkeypatch.setattr(logistic._Problem, "evaluate", rounded)
     found = fit_logistic(rows, labels, 10, 0.5, 1e-3, coordinates="principal", precision="single")
     assert found.gradient <= 1e-3
-    shares, theirs = (
-        (rows.double() @ one.weight.T + one.bias).softmax(1).numpy() for one in (found, exact)
-    )
-    np.testing.assert_allclose(shares, theirs, atol=1e-3)
+    np.testing.assert_allclose(shares(rows, found), shares(rows, exact), atol=1e-3)
 
 
 def test_a_class_without_images_is_never_likely() -> None:
     rows, labels = problem(20, 5, 3)
     found = fit_logistic(rows, labels, 4, 1.0)
-    shares = (rows.double() @ found.weight.T + found.bias).softmax(1)
-    assert float(shares[:, 3].max()) < 0.01
+    assert float(shares(rows, found)[:, 3].max()) < 0.01
 
 
 @pytest.mark.parametrize("precision", ["double", "single"])
